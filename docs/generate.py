@@ -1,0 +1,75 @@
+"""The pages that are made from the code, so that they cannot drift from it. Run by `conf.py`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import shutil
+import typing
+from pathlib import Path
+
+from workbench.config import LATER, NO_EFFECT, ServerArgs
+
+
+def configuration_page() -> str:
+    """One row per field of `ServerArgs`."""
+    hints = typing.get_type_hints(ServerArgs)
+    rows = [_row(f, hints[f.name]) for f in dataclasses.fields(ServerArgs)]
+    later, same = (", ".join(f"`{name}`" for name in sorted(names)) for names in (LATER, NO_EFFECT))
+    return "\n".join(
+        [
+            "# Configuration\n\nThe same names are keywords of `Engine`, flags of the command line and options of `%wb load`.\n",
+            "| keyword | flag | type | default | meaning |\n|---|---|---|---|---|",
+            *rows,
+            f"\n## Known names without effect\n\nRefused, as they are not available yet: {later}.\n",
+            f"Accepted, as the engine always works so: {same}.\n",
+        ]
+    )
+
+
+def modules_page(package: Path) -> str:
+    """Every module with the first line of its docstring, folder by folder."""
+    lines = ["# Modules", "", "What may import what is drawn in [](../architecture.md)."]
+    folder = None
+    for path in sorted(package.rglob("*.py"), key=lambda path: (path.parent.relative_to(package).parts, path.name)):
+        if path.parent != folder:
+            folder = path.parent
+            lines += ["", f"## {'.'.join(folder.relative_to(package.parent).parts)}", "", "| file | what it is |", "|---|---|"]
+        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n\n")[0].replace("\n", " ")
+        lines.append(f"| `{path.name}` | {_text(summary)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_all(out: Path, root: Path) -> None:
+    """Write the generated pages and copy the notebooks into `out`; files that did not change keep their time."""
+    out.mkdir(exist_ok=True)
+    books = sorted((root / "notebooks").glob("*.ipynb"))
+    pages = {"configuration.md": configuration_page(), "modules.md": modules_page(root / "workbench")}
+    for name, text in pages.items():
+        path = out / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    for old in set(out.iterdir()) - {out / name for name in pages} - {out / book.name for book in books}:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for book in books:
+        shutil.copy2(book, out / book.name)
+
+
+def _row(field: dataclasses.Field, kind: object) -> str:
+    flag = f"--{field.name.replace('_', '-')}"
+    cells = [_code(field.name), _code(flag), _code(_type_name(kind)), _code(repr(field.default)), _text(field.metadata["help"])]
+    return f"| {' | '.join(cells)} |"
+
+
+def _type_name(kind: object) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,36 @@
+"""What all tests share: a deterministic environment and the folders of the real models."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch or transformers: both read these once.
+os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WORKBENCH_CHECK", "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """Folder of the default model, converted; fetched into WORKBENCH_HOME by the first test that asks."""
+    return _model_folder("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> str:
+    """Folder of the second family's model, converted."""
+    return _model_folder("gemma3-270m")
+
+
+def _model_folder(alias: str) -> str:
+    from workbench.model import hub
+
+    return str(hub.resolve(alias).path)

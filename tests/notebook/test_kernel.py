@@ -1,0 +1,141 @@
+"""The magics in a real kernel: what a saved notebook holds, and that an interrupt leaves the engine alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager, start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+HERE = Path(__file__).parent
+FAKE = f"""
+import sys; sys.path.insert(0, {str(HERE)!r})
+from fake_engine import FakeEngine
+from workbench.magics import session
+session._open = lambda args, *, process: FakeEngine(process=process, **args.to_dict())
+%load_ext workbench
+%wb load
+"""
+
+
+def execute(*cells: str, allow_errors: bool = False) -> list[Any]:
+    """The cells of a notebook that ran these sources, each with its outputs."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    NotebookClient(book, timeout=120, kernel_name="python3", allow_errors=allow_errors).execute()
+    return book.cells
+
+
+def test_a_saved_notebook_holds_each_result_once_with_page_and_text():
+    first, second, again = execute(FAKE, "%%wb_gen -o answer\n<script>alert(1)</script>", "%%wb_chat\nHello")
+    assert "is ready" in first.outputs[-1].data["text/plain"]
+    for cell in (second, again):
+        *streamed, result = cell.outputs
+        assert result.output_type == "execute_result"
+        assert [output.data["text/plain"] for output in streamed] == [""], "the stream gave way to the result"
+        assert result.data["text/plain"].splitlines()[1] == "Grüße ✓"
+        assert "<script" not in result.data["text/html"]
+    assert "&lt;script&gt;" in second.outputs[-1].data["text/html"].replace("</span><span>", "").replace("</span>", "")
+
+
+def test_the_same_notebook_prints_the_same_text_twice():
+    def texts() -> list[str]:
+        cells = execute(FAKE, "%%wb_gen\nOnce", "%%wb_gen\nOnce again", "%wb memory")
+        return [output.data["text/plain"] for cell in cells for output in cell.outputs]
+
+    assert texts() == texts()
+
+
+@pytest.mark.parametrize("source", ["%wb lod", "%%wb_gen --tempature 1\nx"])
+def test_a_mistake_fails_the_notebook_with_two_lines(source):
+    with pytest.raises(CellExecutionError) as caught:
+        execute(FAKE, source)
+    assert caught.value.ename == "MagicUsage"
+    assert "did you mean" in caught.value.traceback
+    assert "File " not in caught.value.traceback
+
+
+def test_an_interrupted_cell_keeps_what_was_shown_and_says_so_in_two_lines():
+    *_, cell, after = execute(FAKE, "session.engine().interrupt_after = 3", "%%wb_gen\nHello", "1 + 1", allow_errors=True)
+    shown, error = cell.outputs
+    assert shown.data["text/plain"].endswith(" [interrupted]")
+    assert error.ename == "KeyboardInterrupt"
+    assert "the engine is alive" in "".join(error.traceback)
+    assert "File " not in "".join(error.traceback)
+    assert after.outputs[0].data["text/plain"] == "2"
+
+
+class Kernel:
+    """A kernel whose cells can be interrupted."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager, self.client = manager, client
+
+    def start(self, source: str) -> str:
+        return self.client.execute(source)
+
+    def wait_for_output(self, cell: str) -> None:
+        while True:
+            message = self.client.get_iopub_msg(timeout=120)
+            if message["parent_header"].get("msg_id") == cell and message["msg_type"] == "display_data":
+                return
+
+    def reply(self, cell: str) -> dict[str, Any]:
+        while True:
+            message = self.client.get_shell_msg(timeout=120)
+            if message["parent_header"].get("msg_id") == cell:
+                return message["content"]
+
+    def run(self, source: str) -> dict[str, Any]:
+        content = self.reply(self.start(source))
+        assert content["status"] == "ok", content
+        return content
+
+    def value(self, expression: str) -> str:
+        content = self.reply(self.client.execute("", user_expressions={"value": expression}))
+        return content["user_expressions"]["value"]["data"]["text/plain"]
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    manager, client = start_new_kernel(kernel_name="python3")
+    yield Kernel(manager, client)
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("where", ["", "--process"])
+def test_interrupting_a_cell_aborts_the_request_and_the_engine_goes_on(kernel, smollm2, where):
+    kernel.run(f"%load_ext workbench\n%wb load '{smollm2}' {where}")
+    cell = kernel.start("%%wb_gen --max-tokens 2000 --temperature 0 --regex '(a b )*'\nAgain and again:")
+    kernel.wait_for_output(cell)
+    time.sleep(0.2)  # into the stream: the first token has been shown
+    kernel.manager.interrupt_kernel()
+    reply = kernel.reply(cell)
+    assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+    kernel.run("%%wb_gen --max-tokens 3 --temperature 0 -o after\nThe capital of France is")
+    assert kernel.value("len(after.output_ids)") == "3"
+    kernel.run("from workbench.events import RequestFinished\nfrom workbench.magics import session")
+    ends = "[e.reason for e in session.engine().log.read()[1] if isinstance(e, RequestFinished)]"
+    assert kernel.value(ends) == "['abort', 'length']"
+    assert kernel.value("session.engine().memory()['tokens_running']") == "0"
+
+
+@pytest.mark.model
+def test_leaving_the_kernel_ends_its_child_process(kernel, smollm2):
+    import psutil
+
+    kernel.run(f"%load_ext workbench\n%wb load '{smollm2}' --process\nimport os")
+    pid = int(kernel.value("os.getpid()"))
+    children = psutil.Process(pid).children(recursive=True)
+    assert children
+    kernel.client.shutdown()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive

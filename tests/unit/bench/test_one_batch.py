@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from workbench.bench.commands import run
+from workbench.bench.one_batch import StaticBatch, measure
+from workbench.engine.plan import Sampled, StepResult
+
+
+class RememberingRunner:
+    """A runner whose next token depends on every token of the sequence, read back from the slots the plan names."""
+
+    vocab_size = 1000
+
+    def __init__(self) -> None:
+        self.slots: dict[int, int] = {}
+        self.num_new: list[list[int]] = []
+
+    def execute(self, plan):
+        self.num_new.append([seq.num_new for seq in plan.seqs])
+        sampled = []
+        for seq in plan.seqs:
+            pages = [page for segment in seq.segments for page in segment.pages]
+            slots = [pages[p // plan.page_size] * plan.page_size + p % plan.page_size for p in range(seq.num_tokens)]
+            for slot, token in zip(slots[seq.num_cached :], seq.token_ids, strict=True):
+                assert slot not in self.slots
+                self.slots[slot] = token
+            sampled.append(Sampled(checksum([self.slots[slot] for slot in slots])))
+        return StepResult(tuple(sampled), {})
+
+
+def checksum(tokens: list[int]) -> int:
+    return sum((i + 1) * token for i, token in enumerate(tokens)) % 1000
+
+
+@pytest.mark.parametrize("page_size", [1, 4])
+def test_a_static_batch_equals_a_plain_loop(page_size):
+    prompts = [[3, 5, 7], [11] * 9, [2]]
+    batch = StaticBatch(RememberingRunner(), prompts, max_new=6, page_size=page_size)
+    for _ in range(6):
+        batch.step()
+    for prompt, tokens in zip(prompts, batch.tokens, strict=True):
+        expected = list(prompt)
+        for _ in range(6):
+            expected.append(checksum(expected))
+        assert tokens == expected
+
+
+def test_a_measurement_is_one_prefill_and_then_single_tokens():
+    runner = RememberingRunner()
+    timing = measure(runner, batch_size=3, input_len=20, output_len=4)
+    assert runner.num_new == [[20] * 3, [1] * 3, [1] * 3, [1] * 3]
+    assert timing.prefill_throughput == pytest.approx(60 / timing.prefill_s)
+    assert timing.decode_throughput == pytest.approx(3 / timing.median_decode_s)
+
+
+@pytest.mark.parametrize("flag", ["--batch", "--input", "--output"])
+def test_short_flags_reach_their_fields_and_zero_is_refused(flag, capsys):
+    assert run("one_batch", [flag, "0"]) == 2
+    assert "is 0, it must be at least 1" in capsys.readouterr().err

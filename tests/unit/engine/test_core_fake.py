@@ -1,0 +1,302 @@
+"""The core on `FakeRunner`: every output equals a plain loop, whatever the cache, the chunks and the memory do."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.engine.core import CoreConfig, EngineCore
+from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
+from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
+from workbench.types import Request, SamplingParams
+
+VOCAB = 256
+
+
+def make_core(**config):
+    clock = VirtualClock()
+    values = dict(num_pages=512, context_length=400, vocab_size=VOCAB, check=True)
+    return EngineCore(CoreConfig(**values | config), FakeRunner(VOCAB, clock=clock), clock=clock)
+
+
+def request(rid, prompt, max_new_tokens=8, params=None, **fields):
+    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams.make({"max_new_tokens": max_new_tokens, **(params or {})}), **fields)
+
+
+def plain_loop(prompt, num_new):
+    tokens = list(prompt)
+    for _ in range(num_new):
+        tokens.append(next_token(tuple(tokens), VOCAB))
+    return tokens[len(prompt) :]
+
+
+def run(core, limit=10_000):
+    outputs, finished = {}, {}
+    for _ in range(limit):
+        if not core.has_work:
+            core.cache.check()
+            assert not core.cache.leases and core.cache.tree.num_pinned_pages == 0
+            return outputs, finished
+        for out in core.step():
+            outputs.setdefault(out.rid, []).extend(out.token_ids)
+            if out.finish:
+                finished[out.rid] = out
+    raise AssertionError("the engine does not come to an end")
+
+
+def events(core, kind):
+    return [event for event in core.log.read()[1] if isinstance(event, kind)]
+
+
+PROMPTS = [list(range(1, 40)), list(range(1, 25)) + [99] * 30, [7], list(range(100, 200)), list(range(1, 40))]
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 16])
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_engine_equals_the_plain_loop(page_size, chunk, mixed):
+    core = make_core(num_pages=1024 // page_size, page_size=page_size, chunk=chunk, mixed=mixed)
+    for i, prompt in enumerate(PROMPTS):
+        core.add(request(f"r{i}", prompt, 5 + i))
+    outputs, finished = run(core)
+    assert outputs == {f"r{i}": plain_loop(prompt, 5 + i) for i, prompt in enumerate(PROMPTS)}
+    assert all(out.finish.type == "length" for out in finished.values())
+
+
+@pytest.mark.parametrize("policy", ["lpm", "fcfs", "dfs-weight", "lof", "random"])
+@pytest.mark.parametrize("eviction", ["lru", "lfu", "fifo"])
+def test_every_policy_finishes_in_a_small_pool_with_retraction(policy, eviction):
+    core = make_core(num_pages=150, context_length=140, schedule_policy=policy, eviction_policy=eviction, conservativeness=0.1)
+    prompts = [[i] * 5 + list(range(20)) for i in range(12)]
+    for i, prompt in enumerate(prompts):
+        core.add(request(f"r{i}", prompt, 60))
+    outputs, _ = run(core)
+    assert outputs == {f"r{i}": plain_loop(prompt, 60) for i, prompt in enumerate(prompts)}
+    assert events(core, RequestRetracted), "the pool was meant to be too small"
+
+
+def test_a_retraction_names_its_cost_and_raises_the_ratio():
+    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    for i in range(4):
+        core.add(request(f"r{i}", [i] * 10, 60))
+    run(core)
+    first = events(core, RequestRetracted)[0]
+    assert first.num_lost > 0 and first.new_ratio > first.old_ratio and first.needed_by != first.rid
+
+
+def test_requests_with_a_common_prefix_compute_it_once():
+    core = make_core()
+    shared = list(range(100))
+    for i in range(8):
+        core.add(request(f"r{i}", shared + [200 + i], 1))
+    run(core)
+    assert core.runner.num_computed == 100 + 8
+    matched = {event.rid: event.num_cached for event in events(core, PrefixMatched)}
+    assert sorted(matched.values()) == [0] + [100] * 7
+    waits = [event for event in events(core, RequestWaiting) if event.reason == "shared prefix in progress"]
+    assert {event.blocked_by for event in waits} == {"r0"}
+
+
+def test_the_next_turn_of_a_chat_reuses_prompt_and_answer():
+    core = make_core()
+    prompt = list(range(50))
+    core.add(request("a", prompt, 10))
+    answer = run(core)[0]["a"]
+    core.add(request("b", [*prompt, *answer, 1, 2, 3], 10))
+    outputs, finished = run(core)
+    assert outputs["b"] == plain_loop([*prompt, *answer, 1, 2, 3], 10)
+    assert finished["b"].num_cached == 50 + 9, "the last answer token was never computed"
+
+
+def test_chunks_of_a_prefix_in_progress_are_shared_before_it_is_complete():
+    core = make_core(chunk=32)
+    core.add(request("long", range(200), 1))
+    core.add(request("short", [*range(40), 255], 1))
+    run(core)
+    assert core.runner.num_computed == 201 + 0 or core.runner.num_computed == 200 + 1
+
+
+def test_namespaces_never_share():
+    core = make_core()
+    for name in ("", "adapter"):
+        core.add(request(f"r{name}", range(50), 2, namespace=name))
+        assert run(core)[1][f"r{name}"].num_cached == 0
+    assert events(core, PrefixMatched)[1].reason == "other namespace"
+    assert events(core, PrefixMatched)[1].elsewhere == 49
+
+
+def test_the_prefix_event_says_why_no_more_was_reused():
+    core = make_core(page_size=4, num_pages=40, context_length=150)
+
+    def ask(rid, prompt):
+        core.add(request(rid, prompt, 1))
+        run(core)
+        return next(event for event in events(core, PrefixMatched) if event.rid == rid)
+
+    assert ask("first", range(40)).reason == "nothing stored"
+    assert ask("same", range(40)).reason == "whole prompt"
+    other = ask("other", [*range(20), 99, 98, 97, 96, 95])
+    assert (other.reason, other.num_cached, other.expected[:2]) == ("diverged", 20, (20, 21))
+    near = ask("near", [*range(22), 99, 98, 97])
+    assert (near.reason, near.num_cached) == ("below page size", 20)
+    ask("big", range(100, 240))
+    assert ask("again", range(40)).reason == "evicted"
+
+
+def test_a_disabled_cache_says_so_and_reuses_nothing():
+    core = make_core(disable_radix_cache=True)
+    for rid in "ab":
+        core.add(request(rid, range(30), 3))
+        assert run(core)[0][rid] == plain_loop(range(30), 3)
+    assert {event.reason for event in events(core, PrefixMatched)} == {"disabled"}
+    assert core.runner.num_computed == 2 * (30 + 2)
+
+
+def test_abort_returns_every_page_within_one_step():
+    core = make_core()
+    core.add(request("a", range(30), 100))
+    core.add(request("b", range(60, 90), 5))
+    core.step()
+    assert core.abort("a") and not core.abort("a") and not core.abort("never")
+    outputs, finished = run(core)
+    assert finished["a"].finish.type == "abort" and outputs["b"] == plain_loop(range(60, 90), 5)[1:]
+    assert core.cache.pool.num_free + core.cache.tree.num_pages == core.cache.pool.num_pages
+
+
+def test_a_timeout_is_an_abort_that_names_its_limit():
+    core = make_core()
+    core.add(request("slow", range(30), 300, timeout_s=0.2))
+    _, finished = run(core)
+    assert "0.2 s" in finished["slow"].finish.message
+
+
+def test_higher_priority_goes_first():
+    core = make_core(max_running=1, schedule_policy="fcfs")
+    for rid, priority in (("low", 0), ("high", 5), ("mid", 1)):
+        core.add(request(rid, [priority] * 20, 2, priority=priority))
+    run(core)
+    assert [event.rid for event in events(core, RequestFinished)] == ["high", "mid", "low"]
+
+
+def test_one_prefill_at_a_time_and_the_batch_limit_are_kept_and_named():
+    core = make_core(prefill_only_one=True, max_running=2)
+    for i in range(4):
+        core.add(request(f"r{i}", [i] * 20, 4))
+    run(core)
+    for event in events(core, StepExecuted):
+        assert sum(member.kind == "prefill" for member in event.members) <= 1 and len(event.members) <= 2
+    assert {"one prefill at a time", "batch full"} <= {event.reason for event in events(core, RequestWaiting)}
+
+
+def test_a_step_never_exceeds_the_prefill_budget():
+    core = make_core(chunk=16)
+    for i in range(5):
+        core.add(request(f"r{i}", [i] * 30, 2))
+    run(core)
+    assert max(sum(m.num_new for m in event.members if m.kind == "prefill") for event in events(core, StepExecuted)) == 16
+
+
+def test_zero_new_tokens_scores_the_prompt_and_ends():
+    core = make_core(chunk=7)
+    core.add(request("score", range(30), 0, return_logprob=True, logprob_start_len=10))
+    core.add(request("warm", range(30), 2))
+    scored = []
+    while core.has_work:
+        for out in core.step():
+            scored += out.prompt_logprobs
+    assert [entry.token_id for entry in scored] == list(range(10, 30))
+
+
+def test_scoring_a_cached_prompt_computes_what_it_must_and_says_why():
+    core = make_core()
+    core.add(request("warm", range(50), 1))
+    run(core)
+    core.add(request("score", range(50), 1, return_logprob=True, logprob_start_len=20))
+    scored = []
+    while core.has_work:
+        for out in core.step():
+            scored += out.prompt_logprobs
+    assert [entry.token_id for entry in scored] == list(range(20, 50))
+    event = events(core, PrefixMatched)[-1]
+    assert (event.num_cached, event.reason) == (19, "scored")
+
+
+def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
+    prompt = list(range(30))
+    expected = plain_loop(prompt, 20)
+    stop = expected[6]
+    first = expected.index(stop)
+    core = make_core(eos_ids=frozenset({stop}))
+    core.add(request("eos", prompt, 20))
+    core.add(request("ignored", prompt, 20, {"ignore_eos": True}))
+    core.add(request("id", prompt, 20, {"ignore_eos": True, "stop_token_ids": [expected[3]]}))
+    core.add(request("least", prompt, 20, {"min_new_tokens": first + 1}))
+    outputs, finished = run(core)
+    assert outputs["eos"] == expected[: first + 1] and finished["eos"].finish.matched == stop
+    assert outputs["ignored"] == expected
+    assert outputs["id"][-1] == expected[3] and finished["id"].finish.type == "stop"
+    assert stop not in outputs["least"][: first + 1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "named"),
+    [
+        (request("x", []), InvalidRequest, "at least one token"),
+        (request("x", [1, 999]), InvalidRequest, "999"),
+        (request("x", [-1]), InvalidRequest, "-1"),
+        (request("x", range(200), 201), PromptTooLong, "400"),
+        (request("x", [1] * 401), PromptTooLong, "401"),
+        (request("x", [1], params={"stop_token_ids": [VOCAB]}), InvalidRequest, "stop_token_ids"),
+        (request("x", [1], params={"logit_bias": {"300": 1.0}}), InvalidRequest, "logit_bias"),
+        (request("x", [1], logprob_start_len=1), InvalidRequest, "logprob_start_len"),
+        (request("x", [1], timeout_s=-1.0), InvalidRequest, "timeout_s"),
+        (request("x", [1], top_logprobs_num=300), InvalidRequest, "top_logprobs_num"),
+        (request("ok", [1]), InvalidRequest, "in use"),
+    ],
+)
+def test_what_can_never_be_served_is_refused_and_the_others_go_on(bad, error, named):
+    core = make_core()
+    core.add(request("ok", range(20), 4))
+    with pytest.raises(error, match=named):
+        core.add(bad)
+    assert run(core)[0] == {"ok": plain_loop(range(20), 4)}
+
+
+def test_a_pool_too_small_for_one_request_refuses_it_with_both_numbers():
+    core = make_core(num_pages=30)
+    with pytest.raises(PromptTooLong, match=r"20 \+ 11 tokens.*30 tokens"):
+        core.add(request("x", range(20), 11))
+    core.add(request("fits", range(20), 10))
+    assert len(run(core)[0]["fits"]) == 10
+
+
+def test_the_queue_limit_refuses_the_next_request():
+    core = make_core(max_queued=2)
+    core.add(request("a", [1]))
+    core.add(request("b", [2]))
+    with pytest.raises(QueueFull, match="2 requests"):
+        core.add(request("c", [3]))
+
+
+def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
+    core = make_core()
+    execute, calls = core.runner.execute, []
+
+    def flaky(plan):
+        calls.append(plan)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return execute(plan)
+
+    core.runner.execute = flaky
+    core.add(request("a", range(20), 4))
+    assert "out of memory" in run(core)[1]["a"].finish.message
+    core.add(request("b", range(20), 4))
+    assert run(core)[0]["b"] == plain_loop(range(20), 4)
+
+
+def test_flush_empties_what_nobody_uses():
+    core = make_core()
+    core.add(request("a", range(20), 4))
+    run(core)
+    assert core.flush_cache() == 23 and core.cache.tree.num_pages == 0

@@ -1,0 +1,72 @@
+"""The generated pages say what the code says; the hand-written ones name what exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from workbench.bench.commands import BENCHMARKS
+from workbench.config import ServerArgs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_configuration_page_has_a_row_for_every_field(generate):
+    rows = re.findall(r"^\| `(\w+)` \| `--([\w-]+)` \|", generate.configuration_page(), re.MULTILINE)
+    assert rows == [(f.name, f.name.replace("_", "-")) for f in dataclasses.fields(ServerArgs)]
+
+
+def test_rows_of_the_configuration_page_have_five_columns(generate):
+    rows = [line for line in generate.configuration_page().splitlines() if line.startswith("| `")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_the_module_page_lists_every_module_with_its_summary(generate, tmp_path):
+    package = tmp_path / "pkg"
+    (package / "sub").mkdir(parents=True)
+    (package / "a.py").write_text('"""First a | b.\n\nMore."""')
+    (package / "sub" / "b.py").write_text('"""Second\nline."""')
+    page = generate.modules_page(package)
+    assert "| `a.py` | First a \\| b. |" in page
+    assert "| `b.py` | Second line. |" in page
+    assert page.index("## pkg\n") < page.index("## pkg.sub\n")
+
+
+def test_generated_pages_replace_stale_ones(generate, tmp_path):
+    root, out = tmp_path / "root", tmp_path / "out"
+    (root / "workbench").mkdir(parents=True)
+    (root / "notebooks").mkdir()
+    (root / "notebooks/00-a.ipynb").write_text("{}")
+    out.mkdir()
+    (out / "99-gone.ipynb").write_text("{}")
+    generate.write_all(out, root)
+    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", "configuration.md", "modules.md"]
+
+
+def test_the_architecture_page_names_rooms_that_exist():
+    layers = (ROOT / "docs/architecture.md").read_text().split("## Layers")[1].split("## One request")[0]
+    rows = re.findall(r"^\| \d [^|]*\|([^|]*)\|", layers, re.MULTILINE)
+    rooms = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    missing = [
+        name for name in rooms if not (ROOT / "workbench" / name).is_dir() and not (ROOT / f"workbench/{name}.py").is_file()
+    ]
+    assert len(rooms) > 10
+    assert not missing
+
+
+def test_the_benchmark_page_names_every_benchmark():
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    named = {name.replace("-", "_") for name in re.findall(r"workbench bench ([\w-]+)`", page)}
+    assert named | {"peers"} == set(BENCHMARKS)

@@ -1,0 +1,143 @@
+"""The package as a whole: what it imports, how it is laid out, and that the README tells the truth."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOP_LEVEL = {"notebooks", "workbench", "docs", "tests", "environment.yml", "pyproject.toml", "Makefile", "README.md", "LICENSE"}
+EXTRAS = set("engine srt notebook server openai anthropic vertexai litellm cuda docs test all".split())
+HEAVY = ("torch", "numpy", "transformers", "tokenizers", "IPython", "ipywidgets", "anywidget", "zmq")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has loaded after `code`."""
+    script = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("code", ["import workbench", "from workbench import ServerArgs, SamplingParams, WorkbenchError"])
+def test_importing_the_package_loads_nothing_heavy(code):
+    assert modules_after(code).isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["workbench.cli", "workbench.views", "workbench.cache", "workbench.bench"])
+def test_parts_that_need_no_model_import_without_torch(module):
+    assert "torch" not in modules_after(f"import {module}")
+
+
+def test_loading_the_extension_imports_no_torch():
+    code = (
+        "from IPython.testing.globalipapp import get_ipython; import workbench; workbench.load_ipython_extension(get_ipython())"
+    )
+    assert "torch" not in modules_after(code)
+
+
+def test_every_public_name_resolves_and_a_wrong_one_does_not():
+    import workbench
+
+    assert {name: getattr(workbench, name).__name__ for name in workbench.__all__} == {name: name for name in workbench.__all__}
+    assert set(workbench.__all__) <= set(dir(workbench))
+    with pytest.raises(AttributeError, match="no attribute 'Engin'"):
+        _ = workbench.Engin
+
+
+def test_without_torch_the_engine_says_which_extra_to_install():
+    code = "import sys; sys.modules['torch'] = None\nimport workbench\ntry: workbench.Engine\nexcept ImportError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "workbench.Engine needs torch: pip install 'radix-workbench[engine]'"
+
+
+def test_modules_import_lower_layers_only():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def tracked_files() -> list[str]:
+    """Files git tracks or would track, relative to the checkout."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_the_top_level_is_as_agreed():
+    top = {name.split("/")[0] for name in tracked_files()}
+    assert {name for name in top if not name.startswith(".")} == TOP_LEVEL
+
+
+def test_tests_hold_no_init_files_and_modules_have_docstrings():
+    names = [name for name in tracked_files() if name.endswith(".py")]
+    assert not [name for name in names if name.startswith("tests/") and name.endswith("__init__.py")]
+    sources = {name: (ROOT / name).read_text() for name in names if name.startswith("workbench/")}
+    assert not [name for name, source in sources.items() if not ast.get_docstring(ast.parse(source))]
+
+
+def notebooks() -> list[Path]:
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.name)
+def test_notebooks_are_stored_without_outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    full = [i for i, cell in enumerate(cells) if cell.get("outputs") or cell.get("execution_count") is not None]
+    assert not full, f"cells {full} hold outputs: run `make strip`"
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.name)
+def test_notebooks_assert_what_they_claim_and_use_the_kernel_of_the_environment(path):
+    book = json.loads(path.read_text())
+    code = "\n".join("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code")
+    assert re.search(r"^\s*assert ", code, re.MULTILINE)
+    assert book["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_commands_in_the_readme_exist(project):
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", "\n".join(re.findall(r"`[^`]+`|^\$ .*", readme, re.MULTILINE))))
+    assert {"lab", "test"} <= named <= targets
+    assert set(re.findall(r"\]\((?!http)([^)#]+)\)", readme)) <= set(tracked_files())
+
+
+def test_extras_are_the_agreed_ones_and_the_base_has_no_torch(project):
+    extras = project["project"]["optional-dependencies"]
+    assert set(extras) == EXTRAS
+    assert extras["srt"] == ["radix-workbench[engine]"]
+    assert [re.split(r"[<>=\[]", name)[0] for name in project["project"]["dependencies"]] == ["msgspec"]
+
+
+def test_torch_is_a_range_and_the_constraint_lies_in_it(project):
+    from packaging.requirements import Requirement
+
+    (torch,) = [Requirement(line) for line in project["project"]["optional-dependencies"]["engine"] if line.startswith("torch")]
+    (pin,) = [Requirement(line) for line in (ROOT / ".ci/constraints.txt").read_text().split()]
+    (version,) = [spec.version for spec in pin.specifier if spec.operator == "=="]
+    assert version in torch.specifier
+    assert not [spec for spec in torch.specifier if spec.operator == "=="]
+
+
+def test_every_make_target_is_phony_and_ci_runs_the_tests():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
+    assert re.search(r"^make .*\btest\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)

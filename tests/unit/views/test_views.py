@@ -1,0 +1,231 @@
+"""Views are values that show themselves: what they say is true, safe, and says the same each time."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
+from workbench.views import Completion, EngineStatus, Loaded, Memory, Process, Processes, Span, Status, Timings, explanation
+from workbench.views.parts import Segment, bar, document, duration, lines, size, table
+
+LEDGER = {
+    "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
+    "kv_touched_bytes": 96 * 46080, "tokens_free": 4000, "tokens_tree": 80, "tokens_running": 16, "process_rss_bytes": 700 << 20,
+    "available_bytes": 9 << 30, "max_concurrency": {256: 16, 1024: 4, 4096: 1},
+}  # fmt: skip
+HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u200bb \udce9 \" ' & </div></style>"
+
+
+def completion(**changes) -> Completion:
+    values = {
+        "text": "Paris.", "prompt": "The capital of France is", "prompt_tokens": 5, "cached_tokens": 3, "output_ids": (10, 11),
+        "finish_reason": {"type": "stop", "matched": 2}, "rid": "r0", "model": "m", "stop_text": "<|end|>",
+        "prompt_pieces": ("The", " capital", " of", " France", " is"), "output_pieces": ("Paris", "."),
+        "timings": Timings(0.001, 0.02, 0.5),
+    }  # fmt: skip
+    return Completion(**{**values, **changes})
+
+
+def every_view(text: str) -> list[str]:
+    """The HTML of each view with `text` wherever text from outside can stand."""
+    engine = EngineStatus(name=text, model=text, device=text, dtype=text, place=text, uptime_s=1.0)
+    stop = {"type": "stop", "matched": text}
+    return [
+        completion(
+            text=text, prompt=text, model=text, finish_reason=stop, prompt_pieces=(text,) * 5, output_pieces=(text,)
+        ).to_html(),
+        completion(
+            text=text, prompt=text, kind="chat", output_pieces=(), finish_reason={"type": "abort", "message": text}
+        ).to_html(),
+        completion(stop_text=text).to_html(),
+        explanation.to_html(text, [Span(text, 0.0, 1.0, "wait", text)]),
+        explanation.to_html(text, []),
+        Memory(text, text, LEDGER).to_html(),
+        Status((engine,)).to_html(),
+        Loaded(engine, text, 10).to_html(),
+        Processes((Process(1, text, (text,), 1, 1),)).to_html(),
+        document("", text),
+    ]
+
+
+class Tags(HTMLParser):
+    """Collects tags and attributes, and fails on tags that do not nest."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+
+@pytest.mark.parametrize("html", every_view(HOSTILE))
+def test_hostile_text_neither_acts_nor_hides_in_any_view(html):
+    page = Tags(html)
+    assert "script" not in {tag for tag, _ in page.found}
+    assert not [name for _, attrs in page.found for name in attrs if name.startswith("on")]
+    assert "<script>alert(1)</script>" in page.text
+    assert not re.search("[\x1b\u202e\u202c\u200b\ud800-\udfff]", html)
+    html.encode()
+
+
+@pytest.mark.parametrize("html", every_view("x"))
+def test_views_are_static_and_load_nothing(html):
+    assert not {tag for tag, _ in Tags(html).found} & {"script", "link", "img", "iframe", "svg", "object"}
+    assert "http" not in html
+    assert "url(" not in html
+
+
+def test_hostile_text_is_as_harmless_in_plain_text():
+    text = completion(text=HOSTILE, finish_reason={"type": "stop", "matched": HOSTILE}).to_text()
+    assert not re.search("[\x1b\u202e\u202c\u200b\ud800-\udfff]", text)
+    assert "␛[31m" in text
+    assert "\x1b" not in Memory(HOSTILE, HOSTILE, LEDGER).to_text() + explanation.to_text(HOSTILE, [Span(HOSTILE, 0, 1, "wait")])
+
+
+def test_the_plain_repr_tells_what_happened_and_no_time():
+    first = completion()
+    assert repr(first) == "Completion: 2 tokens, the model ended it with <|end|>; prompt 5 tokens, 3 reused\nParis."
+    assert repr(first) == repr(completion(timings=Timings(9, 9, 9), rid="other"))
+    assert str(first) == "Paris."
+
+
+def test_a_completion_that_was_echoed_does_not_repeat_its_text_and_is_equal_to_itself():
+    assert "Paris." not in repr(completion(echoed=True))
+    assert completion(echoed=True) == completion()
+
+
+@pytest.mark.parametrize(
+    "reason, words",
+    [
+        ({"type": "stop", "matched": "\n\n"}, r"stopped at '\n\n'"),
+        ({"type": "stop", "matched": 7}, "the model ended it with <|end|>"),
+        ({"type": "stop"}, "the model ended it with <|end|>"),
+        ({"type": "length", "length": 1}, "reached its limit of 1 token"),
+        ({"type": "abort", "message": "timeout after 3 s"}, "aborted: timeout after 3 s"),
+        ({}, "unfinished"),
+    ],
+)
+def test_the_finish_reason_is_told_in_words(reason, words):
+    assert completion(finish_reason=reason).finish == words
+
+
+def test_exactly_the_reused_tokens_are_marked():
+    html = completion().to_html()
+    assert re.findall("<u>(.*?)</u>", html) == ["The", " capital", " of"]
+    assert "<span> France</span><span> is</span>" in html
+    assert "3 reused</span> from the cache, 2 computed" in html
+
+
+def test_a_prompt_without_pieces_still_tells_its_numbers():
+    html = completion(prompt_pieces=()).to_html()
+    assert "<u>" not in html
+    assert "3 reused</span> from the cache, 2 computed" in html
+
+
+def test_timings_are_folded_from_the_events_of_one_request():
+    rid = {"rid": "a"}
+    done = {"reason": "stop", "detail": "", "num_prompt": 3, "num_cached": 0, "num_output": 2}
+    events = [
+        RequestArrived(time=1.0, num_prompt=3, max_new_tokens=9, **rid),
+        RequestArrived(time=1.5, num_prompt=3, max_new_tokens=9, rid="b"),
+        RequestScheduled(time=3.0, num_cached=0, num_pending=3, **rid),
+        TokenSampled(time=4.0, token_id=1, position=0, rid="b"),
+        TokenSampled(time=7.0, token_id=1, position=0, **rid),
+        RequestScheduled(time=8.0, num_cached=0, num_pending=4, resumed=True, **rid),
+        TokenSampled(time=10.0, token_id=1, position=1, **rid),
+        RequestFinished(time=15.0, **rid, **done),
+    ]
+    assert Timings.of(events, "a") == Timings(queue_s=2.0, prefill_s=4.0, decode_s=8.0)
+    assert Timings.of(events, "a").total_s == 14.0
+    assert Timings.of(events, "b") is None
+    assert Timings.of(events[1:], "a") is None
+
+
+def test_a_request_that_only_scores_has_no_decode_time():
+    events = [
+        RequestArrived(time=1.0, rid="a", num_prompt=3, max_new_tokens=0),
+        RequestScheduled(time=2.0, rid="a", num_cached=0, num_pending=3),
+        RequestFinished(time=5.0, rid="a", reason="length", detail="", num_prompt=3, num_cached=0, num_output=0),
+    ]
+    assert Timings.of(events, "a") == Timings(1.0, 3.0, 0.0)
+
+
+def test_the_bar_is_full_however_small_the_numbers():
+    shares = [
+        float(share)
+        for share in re.findall(r"flex:([0-9.e+-]+) ", bar([Segment("a", 0.001, "", "wait"), Segment("b", 0.003, "", "decode")]))
+    ]
+    assert shares == [25.0, 75.0]
+    assert "flex" not in bar([Segment("nothing", 0.0, "0", "wait")])
+
+
+def test_a_waterfall_row_starts_where_the_one_before_ends():
+    html = explanation.to_html("s", [Span("queue", 0.0, 0.25, "wait"), Span("prefill", 0.25, 0.75, "prefill")])
+    assert re.findall(r"flex:0 0 ([0-9.]+)%", html) == ["0.00", "25.00", "25.00", "75.00"]
+
+
+def test_memory_and_status_say_the_same_in_text_and_in_html():
+    memory = Memory("default", "m", LEDGER)
+    for fact in ("269.0 MiB", "45.0 KiB", "4,096 tokens", "16"):
+        assert fact in memory.to_text()
+        assert fact in memory.to_html()
+    status = Status(
+        (
+            EngineStatus(
+                name="e", model="m", device="cpu", dtype="float32", place="p", uptime_s=3, cached_tokens=3, prompt_tokens=4
+            ),
+        )
+    )
+    assert "75% of 4 tokens" in status.to_text()
+    assert "75% of 4 tokens" in status.to_html()
+    assert "%wb load" in Status(()).to_text()
+
+
+def test_a_view_saves_itself_as_page_data_or_text(tmp_path):
+    view = completion(text="Paris \udce9", output_pieces=())
+    for name in ("a.html", "a.json", "a.txt"):
+        view.save(tmp_path / name)
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert data["text"] == "Paris ?"
+    assert data["meta_info"]["finish_reason"] == {"type": "stop", "matched": 2}
+    assert (tmp_path / "a.txt").read_text() == "Paris ?"
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [(0.0042, "4.2 ms"), (0.25, "250 ms"), (1.5, "1.50 s"), (59.96, "60.0 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")],
+)
+def test_durations_are_written_for_people(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("num_bytes, words", [(10, "10 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (5 << 40, "5.0 TiB")])
+def test_sizes_are_written_for_people(num_bytes, words):
+    assert size(num_bytes) == words
+
+
+def test_text_tables_stand_in_columns_and_html_tables_escape():
+    assert lines(("a", "b"), [("x", "1"), ("long", "1000")], numeric=(1,)) == "a        b\nx        1\nlong  1000"
+    assert "&lt;b&gt;" in table(("h",), [("<b>",)])

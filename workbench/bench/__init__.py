@@ -1,0 +1,1 @@
+"""Benchmarks: offline throughput, one static batch, and this engine beside its peers."""

@@ -1,0 +1,49 @@
+"""`workbench bench NAME`: the table of benchmarks. Each module has `add_args(parser)` and `run(args) -> int`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from workbench.errors import WorkbenchError
+
+BENCHMARKS = {
+    "offline": "throughput of many prompts through an offline engine",
+    "one_batch": "one static batch through the model runner, without the scheduler",
+    "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
+    "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """For the command `workbench`."""
+    parser = subparsers.add_parser("bench", help="benchmarks", description=__doc__)
+    names = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True)
+    for name, help in BENCHMARKS.items():
+        _fill(names.add_parser(name.replace("_", "-"), help=help, aliases=[name] if "_" in name else []), name)
+
+
+def main(args: argparse.Namespace) -> int:
+    return int(args.run_benchmark(args))
+
+
+def run(name: str, argv: Sequence[str] | None = None) -> int:
+    """One benchmark by itself (`python -m workbench.bench_one_batch`); 2 for an error that the user can mend."""
+    parser = _fill(argparse.ArgumentParser(), name)
+    try:
+        return main(parser.parse_args(argv))
+    except WorkbenchError as error:
+        print("\n".join(error._render_traceback_()), file=sys.stderr)
+        return 2
+
+
+def _fill(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    module = importlib.import_module(f"workbench.bench.{name}")
+    parser.description = module.__doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(run_benchmark=module.run)
+    module.add_args(parser)
+    return parser

@@ -1,0 +1,119 @@
+"""What surrounds the model: importing the package, recording events, and a cell that computes while the engine decodes."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from workbench.bench.report import machine, markdown_table
+from workbench.bench.workloads import Workload
+from workbench.config import ServerArgs
+
+DECODE = Workload("decode", num_prompts=8, own_len=16, new_tokens=64)
+IMPORTS = {
+    "python alone": "pass",
+    "import workbench": "import workbench",
+    "import workbench.magics": "import workbench.magics",
+}
+
+
+def add_args(parser: argparse.ArgumentParser) -> None:
+    ServerArgs.add_cli_args(parser)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="what to measure (default: all)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each kind, interleaved (default: 15)")
+
+
+def run(args: argparse.Namespace) -> int:
+    server_args = ServerArgs.from_cli_args(args)
+    for name in args.rows:
+        print(ROWS[name](server_args, args.rounds), end="\n\n", flush=True)
+    print(machine())
+    return 0
+
+
+def import_time(server_args: ServerArgs, rounds: int) -> str:
+    """Median seconds of a fresh interpreter, and what the import adds to an empty one."""
+    seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    for _ in range(rounds):
+        for name, code in IMPORTS.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            seconds[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    bare = medians["python alone"]
+    rows = [[name, f"{median * 1000:.0f} ms", f"{(median - bare) * 1000:.0f} ms"] for name, median in medians.items()]
+    return markdown_table(["interpreter that does", "takes", "more than alone"], rows)
+
+
+def recording(server_args: ServerArgs, rounds: int) -> str:
+    """Decoding with and without the event log, two engines in one process taking turns."""
+    import workbench
+
+    options = server_args.to_dict()
+    with workbench.Engine(**options) as on, workbench.Engine(**{**options, "event_log_size": 0}) as off:
+        seconds = taking_turns([lambda seed: decode(on, seed), lambda seed: decode(off, seed)], rounds)
+    cost = statistics.median(a / b for a, b in zip(*seconds, strict=True)) - 1
+    rows = [
+        [name, f"{DECODE.figure(statistics.median(values)):,.0f}"] for name, values in zip(("on", "off"), seconds, strict=True)
+    ]
+    return markdown_table(["recording", "tok/s, 8 streams"], [*rows, ["cost of recording (median of pairs)", f"{cost:+.1%}"]])
+
+
+def busy_cell(server_args: ServerArgs, rounds: int) -> str:
+    """Decoding while the main thread sleeps, and while it runs pure Python as a cell would."""
+    import workbench
+
+    with workbench.Engine(**server_args.to_dict()) as engine:
+        seconds = taking_turns([lambda seed: decode(engine, seed), lambda seed: beside(spin, engine, seed)], rounds)
+    names = ("sleeps", "computes in pure Python")
+    figures = [DECODE.figure(statistics.median(values)) for values in seconds]
+    rows = [[name, f"{figure:,.0f}", f"{figure / figures[0]:.2f}×"] for name, figure in zip(names, figures, strict=True)]
+    return markdown_table(["the cell", "tok/s, 8 streams", "of alone"], rows)
+
+
+ROWS: dict[str, Callable[[ServerArgs, int], str]] = {"import": import_time, "recording": recording, "busy": busy_cell}
+
+
+def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list[list[float]]:
+    """Seconds of each kind, in rounds whose order alternates; the first round warms up and is dropped."""
+    seconds: list[list[float]] = [[] for _ in measure]
+    for number in range(rounds + 1):
+        order = range(len(measure)) if number % 2 else reversed(range(len(measure)))
+        for i in order:
+            taken = measure[i](number)
+            if number:
+                seconds[i].append(taken)
+    return seconds
+
+
+def decode(engine: Any, seed: int) -> float:
+    """Seconds of one batch of short prompts with a long answer."""
+    params = {"temperature": 0, "max_new_tokens": DECODE.new_tokens, "ignore_eos": True}
+    prompts = DECODE.prompts(len(engine.tokenizer), seed)
+    began = time.perf_counter()
+    engine.generate(input_ids=prompts, sampling_params=params)
+    return time.perf_counter() - began
+
+
+def beside(work: Callable[[threading.Event], None], engine: Any, seed: int) -> float:
+    """`decode` on a helper thread while this one does `work` until the event is set."""
+    done = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as helper:
+        seconds = helper.submit(decode, engine, seed)
+        seconds.add_done_callback(lambda _: done.set())
+        work(done)
+    return seconds.result()
+
+
+def spin(done: threading.Event) -> None:
+    total = 0
+    while not done.is_set():
+        for i in range(1000):
+            total += i * i

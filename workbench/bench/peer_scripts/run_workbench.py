@@ -1,0 +1,23 @@
+"""This engine, as a user opens it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol import Generate, serve
+
+
+def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+    import workbench
+
+    engine = workbench.Engine(model_path=settings["model"], dtype=settings["dtype"], num_threads=settings["threads"])
+
+    def generate(prompts: list[list[int]], new_tokens: int) -> list[list[int]]:
+        params = {"temperature": 0, "max_new_tokens": new_tokens, "ignore_eos": True}
+        return [result["output_ids"] for result in engine.generate(input_ids=prompts, sampling_params=params)]
+
+    return f"workbench {workbench.__version__}", generate
+
+
+if __name__ == "__main__":
+    serve(load)

@@ -1,0 +1,200 @@
+"""`make bench-peers`: this engine beside what a user would pick instead, in one run on one machine.
+
+Each system lives in a process of its own; only one works at a time. In every round every system does every workload on
+the same prompts, in an order that rotates, so that a slow spell of the machine falls on all. Reported are medians over
+the rounds, and their ratio to transformers. A peer in another environment is named by the path of its python in
+WORKBENCH_PEER_VLLM, WORKBENCH_PEER_OPENVINO or WORKBENCH_PEER_LLAMACPP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.bench import commands, overhead
+from workbench.bench.report import machine, markdown_table
+from workbench.bench.workloads import WORKLOADS, Workload
+from workbench.config import DEFAULT_MODEL, ServerArgs
+from workbench.errors import InvalidRequest, WorkbenchError
+from workbench.model import hub
+
+SCRIPTS = Path(__file__).parent / "peer_scripts"
+PEERS = {
+    "workbench": None,
+    "transformers": None,
+    "vllm": "WORKBENCH_PEER_VLLM",
+    "openvino": "WORKBENCH_PEER_OPENVINO",
+    "llamacpp": "WORKBENCH_PEER_LLAMACPP",
+}
+BASELINE = "transformers"
+
+
+class PeerFailed(WorkbenchError):
+    """A system under test ended, or did not produce the tokens it was asked for."""
+
+
+@dataclass
+class Peer:
+    """One system in its own process, and what was measured of it."""
+
+    name: str
+    process: subprocess.Popen[str]
+    version: str = ""
+    ready_s: float = 0.0
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, name: str, settings: dict[str, Any], *, log: Path) -> Peer:
+        """Spawn and wait for the first token; `ready_s` counts from the spawn."""
+        variable = PEERS[name]
+        python = os.environ[variable] if variable else sys.executable
+        env = {**os.environ, "OMP_NUM_THREADS": str(settings["threads"]), "HF_HUB_OFFLINE": "1"}
+        began = time.perf_counter()
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [python, str(SCRIPTS / f"run_{name}.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=env,
+            )
+        peer = cls(name, process)
+        try:
+            peer.version = peer.ask(settings)["ready"]
+            peer.run([[1000, 1001, 1002]], 1)
+        except BaseException:
+            peer.stop()
+            raise
+        peer.ready_s = time.perf_counter() - began
+        return peer
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(message) + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise PeerFailed(f"{self.name} ended with status {self.process.wait()}", hint="its messages are in the log folder")
+        return json.loads(line)
+
+    def run(self, prompts: list[list[int]], new_tokens: int) -> float:
+        """Seconds for one batch; every output must have exactly `new_tokens` tokens."""
+        answer = self.ask({"prompts": prompts, "new_tokens": new_tokens})
+        lengths = [len(ids) for ids in answer["output_ids"]]
+        if lengths != [new_tokens] * len(prompts):
+            raise PeerFailed(f"{self.name} made {lengths} tokens instead of {new_tokens} for each of {len(prompts)} prompts")
+        return float(answer["seconds"])
+
+    def stop(self) -> None:
+        """A system ends when its stdin closes; one that does not is ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            self.process.communicate(timeout=30)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def available() -> list[str]:
+    """Systems that can run here: those in this environment, and those named by an environment variable."""
+    return [name for name, variable in PEERS.items() if variable is None or variable in os.environ]
+
+
+def measure(peers: Sequence[Peer], workloads: Sequence[Workload], *, vocab_size: int, rounds: int) -> None:
+    """Fill `seconds` of every peer. Round 0 warms up and is not counted."""
+    for number in range(rounds + 1):
+        for workload in workloads:
+            prompts = workload.prompts(vocab_size, seed=number)
+            for peer in rotated(peers, number):
+                seconds = peer.run(prompts, workload.new_tokens)
+                if number:
+                    peer.seconds.setdefault(workload.name, []).append(seconds)
+        print(f"round {number} of {rounds} done", file=sys.stderr)
+
+
+def rotated(items: Sequence[Peer], by: int) -> list[Peer]:
+    by %= len(items)
+    return [*items[by:], *items[:by]]
+
+
+def table(peers: Sequence[Peer], workloads: Sequence[Workload]) -> str:
+    """One row per system: medians, and in brackets how many times faster than transformers."""
+    base = next((peer for peer in peers if peer.name == BASELINE), None)
+    rows = []
+    for peer in peers:
+        cells = [peer.version]
+        for workload in workloads:
+            seconds = statistics.median(peer.seconds[workload.name])
+            figure = workload.figure(seconds)
+            ratio = f" ({statistics.median(base.seconds[workload.name]) / seconds:.2f}×)" if base else ""
+            cells.append((f"{figure:.2f}" if workload.unit == "s" else f"{figure:,.0f}") + ratio)
+        rows.append([*cells, f"{peer.ready_s:.1f}"])
+    return markdown_table(["system", *(f"{w.name}, {w.unit}" for w in workloads), "ready after, s"], rows)
+
+
+def add_args(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"alias or path of a GGUF model (default: {DEFAULT_MODEL})")
+    parser.add_argument("--systems", nargs="+", choices=list(PEERS), help="which to measure (default: all that are installed)")
+    parser.add_argument(
+        "--workloads", nargs="+", type=int, choices=range(len(WORKLOADS)), help="numbers of the workloads (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds after one that warms up (default: 5)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of each system (default: all)")
+    parser.add_argument(
+        "--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="weights and activations (default: bfloat16)"
+    )
+    parser.add_argument("--peers-only", action="store_true", help="leave out recording on and off, and the busy cell")
+    parser.add_argument("--output", type=Path, help="write the report to this file too")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rounds < 1:
+        raise InvalidRequest("rounds", args.rounds, "at least 1")
+    parts = [compare(args)]
+    if not args.peers_only:
+        ours = ServerArgs(model_path=args.model, dtype=args.dtype, num_threads=args.threads)
+        parts += [overhead.recording(ours, args.rounds), overhead.busy_cell(ours, args.rounds)]
+    text = "\n\n".join(parts)
+    print(text)
+    if args.output:
+        args.output.write_text(text + "\n")
+    return 0
+
+
+def compare(args: argparse.Namespace) -> str:
+    """Start the systems, measure them in turns, and return the table."""
+    folder = hub.resolve(args.model).path
+    vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    gguf = hub.gguf_path(args.model)
+    settings = {"model": args.model, "gguf": str(gguf), "folder": str(folder), "threads": args.threads, "dtype": args.dtype}
+    workloads = [WORKLOADS[i] for i in args.workloads] if args.workloads else list(WORKLOADS)
+    logs = Path(tempfile.mkdtemp(prefix="workbench-peers-"))
+    print(f"messages of the systems: {logs}", file=sys.stderr)
+    peers: list[Peer] = []
+    try:
+        for name in args.systems or available():
+            peers.append(Peer.start(name, settings, log=logs / f"{name}.log"))
+            print(f"{peers[-1].version} is ready after {peers[-1].ready_s:.1f} s", file=sys.stderr)
+        measure(peers, workloads, vocab_size=vocab_size, rounds=args.rounds)
+    finally:
+        for peer in peers:
+            peer.stop()
+    about = f"{args.model}, {args.dtype}, {args.threads} threads, medians of {args.rounds} rounds; in brackets: × transformers."
+    return f"{about} {machine()}\n\n{table(peers, workloads)}"
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run("peers"))

@@ -1,0 +1,218 @@
+"""The radix tree: which token prefixes have K/V, and on which pages.
+
+One root per namespace. An edge is a run of whole pages of tokens; two children of a node differ in their first page.
+Questions (`match`) never change the tree; `fork_at`, `insert`, `pin`, `unpin` and `evict` do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from workbench.cache.eviction import EvictionPolicy
+from workbench.events import EventLog, NodeAdded, NodeEvicted, NodeSplit
+from workbench.types import Segment
+
+Tokens = Sequence[int]
+
+
+class Node:
+    """One edge of the tree with the pages of its tokens. `num_pins` counts the leases whose path runs through it."""
+
+    __slots__ = ("children", "created", "id", "last_used", "namespace", "num_hits", "num_pins", "parent", "segment", "token_ids")
+
+    def __init__(self, id: int, parent: Node | None, token_ids: tuple[int, ...], pages: tuple[int, ...], namespace: str, tick: int) -> None:
+        self.id = id
+        self.parent = parent
+        self.token_ids = token_ids
+        self.segment = Segment(id, pages)
+        self.namespace = namespace
+        self.children: dict[tuple[int, ...], Node] = {}
+        self.num_pins = 0
+        self.num_hits = 0
+        self.created = tick
+        self.last_used = tick
+
+    @property
+    def depth(self) -> int:
+        """Tokens from the root to the end of this node."""
+        return sum(len(node.token_ids) for node in path_to(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How far a token sequence is in the tree: `num_tokens` in all (whole pages), the last `num_in_node` of them in `node`."""
+
+    node: Node
+    num_in_node: int
+    num_tokens: int
+
+
+def path_to(node: Node) -> list[Node]:
+    """Reads only: the nodes from below the root down to `node`."""
+    path: list[Node] = []
+    while node.parent is not None:
+        path.append(node)
+        node = node.parent
+    return path[::-1]
+
+
+def common_prefix(left: Tokens, right: Tokens) -> int:
+    """Number of equal leading items (both the same kind of sequence, so that slices compare in C)."""
+    low, high = 0, min(len(left), len(right))
+    if left[:high] == right[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+class RadixTree:
+    def __init__(self, page_size: int, evict_key: EvictionPolicy, log: EventLog, clock: Callable[[], float]) -> None:
+        self.page_size = page_size
+        self.evict_key = evict_key
+        self.log = log
+        self.clock = clock
+        self.roots: dict[str, Node] = {}
+        self.nodes: dict[int, Node] = {}
+        self.num_pages = 0
+        self.num_pinned_pages = 0
+        self.num_splits = 0
+        """Rises with every split: a path remembered under another number is out of date."""
+        self.version = 0
+        """Rises with every change of what is stored: an answer of `match` holds while it stays."""
+        self._tick = 0
+        self._last_id = 0
+
+    @property
+    def num_evictable_pages(self) -> int:
+        return self.num_pages - self.num_pinned_pages
+
+    def root(self, namespace: str) -> Node:
+        """Changes: makes the namespace's root if it has none."""
+        if namespace not in self.roots:
+            self.roots[namespace] = Node(0, None, (), (), namespace, self._next_tick())
+        return self.roots[namespace]
+
+    def match(self, token_ids: tuple[int, ...], namespace: str, limit: int | None = None, start: Match | None = None) -> Match:
+        """Reads only: no split, no clock. The longest stored prefix of `token_ids[:limit]` in whole pages.
+
+        `start` is a match of the same tokens to go on from.
+        """
+        page = self.page_size
+        end = len(token_ids) if limit is None else min(limit, len(token_ids))
+        end -= end % page
+        if start is None:
+            root = self.roots.get(namespace)
+            if root is None:
+                return Match(Node(0, None, (), (), namespace, 0), 0, 0)
+            start = Match(root, 0, 0)
+        node, in_node, done = start.node, start.num_in_node, start.num_tokens
+        while done < end and in_node == len(node.token_ids):
+            child = node.children.get(token_ids[done : done + page])
+            if child is None:
+                break
+            same = common_prefix(child.token_ids, token_ids[done:end])
+            node, in_node = child, same - same % page
+            done += in_node
+        return Match(node, in_node, done)
+
+    def fork_at(self, match: Match) -> Node:
+        """Changes: the node that ends where the match ends, splitting one if that is inside an edge."""
+        node, head_len = match.node, match.num_in_node
+        if head_len == len(node.token_ids):
+            return node
+        parent = node.parent
+        assert parent is not None and head_len > 0
+        pages = node.segment.pages
+        num_head = head_len // self.page_size
+        head = Node(self._next_id(), parent, node.token_ids[:head_len], pages[:num_head], node.namespace, node.created)
+        head.num_pins, head.num_hits, head.last_used = node.num_pins, node.num_hits, node.last_used
+        parent.children[head.token_ids[: self.page_size]] = head
+        node.parent, node.token_ids = head, node.token_ids[head_len:]
+        node.segment = Segment(node.id, pages[num_head:])
+        head.children[node.token_ids[: self.page_size]] = node
+        self.nodes[head.id] = head
+        self.num_splits += 1
+        self.version += 1
+        if self.log.on:
+            self.log.add(NodeSplit(time=self.clock(), node_id=node.id, head_id=head.id, num_head=head_len))
+        return head
+
+    def insert(self, parent: Node, token_ids: tuple[int, ...], pages: Sequence[int], rid: str) -> Node:
+        """Changes: a new leaf below `parent`, which has no child with this first page. Whole pages only."""
+        assert len(token_ids) == len(pages) * self.page_size > 0 and token_ids[: self.page_size] not in parent.children
+        node = Node(self._next_id(), parent, token_ids, tuple(pages), parent.namespace, self._next_tick())
+        parent.children[token_ids[: self.page_size]] = node
+        self.nodes[node.id] = node
+        self.num_pages += len(pages)
+        self.version += 1
+        if self.log.on:
+            self.log.add(
+                NodeAdded(time=self.clock(), node_id=node.id, parent_id=parent.id, token_ids=token_ids,
+                          pages=node.segment.pages, namespace=node.namespace, rid=rid)
+            )  # fmt: skip
+        return node
+
+    def touch(self, node: Node) -> None:
+        """Changes: counts a use of every node on the path."""
+        tick = self._next_tick()
+        for step in path_to(node):
+            step.last_used = tick
+            step.num_hits += 1
+
+    def pin(self, node: Node) -> None:
+        """Changes: nothing on the path to `node` can be evicted until `unpin`."""
+        for step in path_to(node):
+            if step.num_pins == 0:
+                self.num_pinned_pages += len(step.segment.pages)
+            step.num_pins += 1
+
+    def unpin(self, node: Node) -> None:
+        tick = self._next_tick()
+        for step in path_to(node):
+            step.num_pins -= 1
+            step.last_used = tick
+            assert step.num_pins >= 0, step.id
+            if step.num_pins == 0:
+                self.num_pinned_pages -= len(step.segment.pages)
+
+    def evict(self, num_pages: int, needed_by: str) -> Iterator[tuple[Node, float]]:
+        """Changes: unused leaves leave, smallest key first, until at least `num_pages` pages are free of them.
+
+        Yields each node already cut off, with the key it was chosen by.
+        """
+        heap = [self._entry(node) for node in self.nodes.values() if not node.children and node.num_pins == 0]
+        heapq.heapify(heap)
+        while num_pages > 0 and heap:
+            key, _, _, node = heapq.heappop(heap)
+            parent = node.parent
+            assert parent is not None
+            del parent.children[node.token_ids[: self.page_size]]
+            del self.nodes[node.id]
+            self.num_pages -= len(node.segment.pages)
+            self.version += 1
+            num_pages -= len(node.segment.pages)
+            if self.log.on:
+                self.log.add(
+                    NodeEvicted(time=self.clock(), node_id=node.id, num_tokens=len(node.token_ids), score=key, needed_by=needed_by)
+                )
+            yield node, key
+            if parent.parent is not None and not parent.children and parent.num_pins == 0:
+                heapq.heappush(heap, self._entry(parent))
+
+    def _entry(self, node: Node) -> tuple[float, int, int, Node]:
+        return self.evict_key(node), node.last_used, node.id, node
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _next_tick(self) -> int:
+        self._tick += 1
+        return self._tick

@@ -1,0 +1,63 @@
+"""The command `workbench`: one sub-command per line of a table, imported only when it is the one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import workbench
+from workbench.errors import NotSupported, WorkbenchError
+
+# name -> (module with add_parser(subparsers) and main(args) -> int, what the top-level help says of it).
+COMMANDS = {
+    "models": ("workbench.model.models_cli", "list, fetch, verify or remove models"),
+    "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one sub-command and returns its exit status; 2 for an error that the user can mend."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except WorkbenchError as error:
+        print("\n".join(error._render_traceback_()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `workbench models | head`
+        sys.stderr.close()
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    what = "A language-model engine in a notebook, and the reasons for what it did."
+    parser = argparse.ArgumentParser(prog="workbench", description=what)
+    parser.add_argument("--version", action="version", version=f"workbench {workbench.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    module = None
+    for name, (path, help) in COMMANDS.items():
+        if name == chosen:
+            module = _import(name, path)
+            module.add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=help)
+    args = parser.parse_args(words)
+    if module is None:
+        parser.print_help()
+        return 0
+    return int(module.main(args))
+
+
+def _import(name: str, path: str) -> Any:
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if (error.name or "workbench").startswith("workbench"):
+            raise
+        raise NotSupported(f"workbench {name} needs {error.name}", hint='pip install "radix-workbench[engine]"') from error

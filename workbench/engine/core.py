@@ -1,0 +1,276 @@
+"""The engine as a plain object: `add`, `abort`, `step`. No thread, no socket, no print; clock, seed and runner are arguments."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from workbench.cache.eviction import EVICTION
+from workbench.cache.prefix import PrefixCache
+from workbench.engine.plan import Runner, StepPlan
+from workbench.engine.policy import POLICIES
+from workbench.engine.scheduler import Scheduler, SchedulerConfig
+from workbench.engine.sequence import Outcome, Sequence, TextOut
+from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
+from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
+from workbench.types import FinishReason, Request, TokenOut
+
+UNCUT = 1 << 40
+logger = logging.getLogger("workbench.engine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """All that the core needs to know, settled: no "auto" is left."""
+
+    num_pages: int
+    context_length: int
+    vocab_size: int
+    page_size: int = 1
+    eos_ids: frozenset[int] = frozenset()
+    max_running: int = 256
+    max_queued: int | None = None
+    chunk: int = UNCUT
+    max_prefill_tokens: int = 16384
+    schedule_policy: str = "lpm"
+    eviction_policy: str = "lru"
+    conservativeness: float = 1.0
+    prefill_only_one: bool = False
+    mixed: bool = False
+    disable_radix_cache: bool = False
+    seed: int = 0
+    check: bool = False
+    """Verify every invariant after every step (`WORKBENCH_CHECK=1`)."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("schedule_policy", POLICIES), ("eviction_policy", EVICTION)):
+            if getattr(self, name) not in known:
+                raise InvalidRequest(name, getattr(self, name), f"one of {', '.join(known)}")
+
+
+class EngineCore:
+    def __init__(
+        self,
+        config: CoreConfig,
+        runner: Runner,
+        *,
+        log: EventLog | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        text_for: Callable[[Request], TextOut] | None = None,
+    ) -> None:
+        self.config = config
+        self.runner = runner
+        self.log = log if log is not None else EventLog()
+        self.clock = clock
+        self._text_for = text_for
+        self.cache = PrefixCache(
+            config.num_pages, config.page_size, EVICTION[config.eviction_policy], self.log, clock, config.disable_radix_cache
+        )
+        scheduler = SchedulerConfig(
+            max_running=config.max_running,
+            chunk=config.chunk,
+            max_prefill_tokens=max(config.max_prefill_tokens, config.context_length),
+            prefill_only_one=config.prefill_only_one,
+            mixed=config.mixed,
+            conservativeness=config.conservativeness,
+            eos_ids=config.eos_ids,
+        )
+        self.scheduler = Scheduler(
+            scheduler, self.cache, POLICIES[config.schedule_policy], self.log, clock, random.Random(config.seed)
+        )
+        self._by_rid: dict[str, Sequence] = {}
+        self._finished: list[TokenOut] = []
+        self._deadlines: dict[str, float] = {}
+        self._next_id = 1
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._by_rid or self._finished)
+
+    # -- doors --------------------------------------------------------------------------------------------------
+
+    def add(self, request: Request, *, matcher: Any = None, processor: Any = None) -> None:
+        """Queues a request, or raises an error that names the field, the value and the limit.
+
+        `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor.
+        """
+        self.check_request(request)
+        if request.rid in self._by_rid:
+            raise InvalidRequest("rid", request.rid, "an id that is not in use")
+        limit = self.config.max_queued
+        if limit is not None and len(self.scheduler.waiting) >= limit:
+            raise QueueFull(f"{limit} requests are waiting already (max_queued_requests)", hint="send it again later")
+        text = self._text_for(request) if self._text_for is not None else None
+        seq = Sequence(self._next_id, request, self.clock(), text, matcher, processor)
+        self._next_id += 1
+        self._by_rid[request.rid] = seq
+        if request.timeout_s is not None:
+            self._deadlines[request.rid] = seq.arrived + request.timeout_s
+        self.scheduler.waiting.append(seq)
+        if self.log.on:
+            self.log.add(
+                RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
+                               max_new_tokens=request.params.max_new_tokens, priority=request.priority)
+            )  # fmt: skip
+
+    def check_request(self, request: Request) -> None:
+        """Reads only: raises if this engine can never serve the request. Safe to call from any thread."""
+        config, params = self.config, request.params
+        num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
+        if num_prompt == 0:
+            raise InvalidRequest("prompt", "", "at least one token")
+        _check_ids("input_ids", request.input_ids, config.vocab_size)
+        _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
+        _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)
+        _check_ids("token_ids_logprob", request.token_ids_logprob, config.vocab_size)
+        if num_prompt > config.context_length:
+            raise PromptTooLong("prompt", f"{num_prompt} tokens", f"at most {config.context_length} tokens (the context)",
+                                hint="shorten it, or load with allow_auto_truncate=True")  # fmt: skip
+        if num_total > config.context_length:
+            raise PromptTooLong(
+                "max_new_tokens", params.max_new_tokens,
+                f"at most {config.context_length - num_prompt} after a prompt of {num_prompt} tokens (context {config.context_length})",
+                hint="ask for fewer tokens or shorten the prompt",
+            )  # fmt: skip
+        capacity = config.num_pages * config.page_size
+        if num_total > capacity:
+            raise PromptTooLong("request", f"{num_prompt} + {params.max_new_tokens} tokens", f"at most the KV pool's {capacity} tokens",
+                                hint="ask for fewer tokens, or load with a larger max_total_tokens")  # fmt: skip
+        if not 0 <= request.top_logprobs_num <= config.vocab_size:
+            raise InvalidRequest("top_logprobs_num", request.top_logprobs_num, f"between 0 and {config.vocab_size}")
+        if not -1 <= request.logprob_start_len < max(num_prompt, 1):
+            raise InvalidRequest("logprob_start_len", request.logprob_start_len, f"between -1 and {num_prompt - 1}")
+        if request.timeout_s is not None and not request.timeout_s > 0:
+            raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
+
+    def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
+        """Ends a request now: its pages come back before the next step. False if there is none with this id."""
+        seq = self._by_rid.get(rid)
+        if seq is None:
+            return False
+        rest = seq.text.finish() if seq.text is not None else ""
+        self._finished.append(self._finish(seq, FinishReason("abort", message=message), text=rest))
+        return True
+
+    def flush_cache(self) -> int:
+        """Drops every cached prefix that no request uses; the number of tokens dropped."""
+        return self.cache.flush()
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def step(self) -> list[TokenOut]:
+        """Plans, executes and commits one forward pass; what it produced, and what ended since the last call."""
+        self._expire()
+        started = self.clock()
+        plan = self.scheduler.plan()
+        if not plan.seqs:
+            return self._drain()
+        planned = self.clock()
+        num_waiting = len(self.scheduler.waiting)
+        try:
+            result = self.runner.execute(plan)
+        except Exception as error:
+            logger.exception("step %d failed", plan.step)
+            return self._fail(plan, f"the forward pass failed: {type(error).__name__}: {error}")
+        executed = self.clock()
+        outputs = [self._output(outcome) for outcome in self.scheduler.commit(plan, result)]
+        if self.log.on:
+            self._log_step(plan, (started, planned, executed), num_waiting)
+        if self.config.check:
+            self.cache.check()
+        return [*self._drain(), *outputs]
+
+    def _fail(self, plan: StepPlan, message: str) -> list[TokenOut]:
+        """Ends the requests of a step that could not be executed; nothing of it was committed, the others go on."""
+        for planned in plan.seqs:
+            self.abort(planned.rid, message)
+        return self._drain()
+
+    def _drain(self) -> list[TokenOut]:
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _expire(self) -> None:
+        if self._deadlines:
+            now = self.clock()
+            for rid in [rid for rid, deadline in self._deadlines.items() if now >= deadline]:
+                self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
+
+    def _output(self, outcome: Outcome) -> TokenOut:
+        """One sequence's new token as text, with the decision whether it was the last."""
+        seq, token_id = outcome.seq, outcome.token_id
+        text, finish = "", None
+        if outcome.error:
+            finish = FinishReason("abort", message=outcome.error)
+        elif token_id is not None:
+            text, finish = self._advance(seq, token_id, outcome.num_allowed)
+        if finish is None and seq.num_left == 0 and (token_id is not None or seq.num_pending == 0):
+            finish = FinishReason("length", length=len(seq.output_ids))
+        out = TokenOut(
+            rid=seq.rid,
+            token_ids=() if token_id is None else (token_id,),
+            text=text,
+            logprobs=() if outcome.logprob is None else (outcome.logprob,),
+            prompt_logprobs=outcome.prompt_logprobs,
+            num_cached=seq.num_reused,
+        )
+        if finish is None:
+            return out
+        held = seq.text.finish() if seq.text is not None else ""
+        self._finish(seq, finish)
+        return msgspec.structs.replace(out, text=text + held, finish=finish)
+
+    def _advance(self, seq: Sequence, token_id: int, num_allowed: int | None) -> tuple[str, FinishReason | None]:
+        if self.log.on:
+            position = len(seq.output_ids) - 1
+            self.log.add(
+                TokenSampled(time=self.clock(), rid=seq.rid, token_id=token_id, position=position, num_allowed=num_allowed)
+            )
+        params = seq.request.params
+        if token_id in params.stop_token_ids or (token_id in self.config.eos_ids and not params.ignore_eos):
+            return "", FinishReason("stop", matched=token_id)
+        if seq.matcher is not None:
+            seq.matcher.accept(token_id)
+        if seq.text is None:
+            return "", None
+        text, matched = seq.text.push(token_id)
+        return text, None if matched is None else FinishReason("stop", matched=matched)
+
+    def _finish(self, seq: Sequence, reason: FinishReason, text: str = "") -> TokenOut:
+        self.scheduler.vacate(seq)
+        del self._by_rid[seq.rid]
+        self._deadlines.pop(seq.rid, None)
+        if self.log.on:
+            detail = reason.message or ("" if reason.matched is None else repr(reason.matched))
+            self.log.add(
+                RequestFinished(time=self.clock(), rid=seq.rid, reason=reason.type, detail=detail, num_prompt=seq.num_prompt,
+                                num_cached=seq.num_reused, num_output=len(seq.output_ids))
+            )  # fmt: skip
+        return TokenOut(rid=seq.rid, text=text, num_cached=seq.num_reused, finish=reason)
+
+    def _log_step(self, plan: StepPlan, times: tuple[float, float, float], num_waiting: int) -> None:
+        started, planned, executed = times
+        now = self.clock()
+        members = tuple(
+            StepMember(seq.rid, seq.num_cached, seq.num_new, "decode" if seq.num_new == 1 and seq.sample and seq.sample.position else "prefill")
+            for seq in plan.seqs
+        )
+        pool, tree = self.cache.pool, self.cache.tree
+        self.log.add(
+            StepExecuted(time=now, step=plan.step, members=members, plan_s=planned - started, execute_s=executed - planned,
+                         commit_s=now - executed, budget_left=self.scheduler.budget_left, num_waiting=num_waiting,
+                         pages_free=pool.num_free, pages_tree=tree.num_pages,
+                         pages_owned=pool.num_pages - pool.num_free - tree.num_pages)
+        )  # fmt: skip
+
+
+def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:
+    if ids and not (0 <= min(ids) and max(ids) < vocab_size):
+        wrong = next(token for token in ids if not 0 <= token < vocab_size)
+        raise InvalidRequest(field, wrong, f"between 0 and {vocab_size - 1} (the vocabulary)")

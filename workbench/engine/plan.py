@@ -1,0 +1,108 @@
+"""What one step will compute, as a frozen value, and what it computed.
+
+`Scheduler.plan()` makes a `StepPlan`, a runner turns it into a `StepResult`, `Scheduler.commit()` applies both.
+Nothing here is changed after it was made, so a plan can be logged, drawn, and printed when a step fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from workbench.types import SamplingParams, Segment, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """All that decides one sampled token besides the logits; the sampler keeps no state between steps."""
+
+    params: SamplingParams
+    seed: int
+    position: int
+    """Output tokens so far: with the seed it fixes the random draw."""
+    suppress: tuple[int, ...] = ()
+    """Ids set to -inf (end and stop ids while `min_new_tokens` is not reached)."""
+    prompt_ids: tuple[int, ...] = ()
+    output_ids: tuple[int, ...] = ()
+    """Both filled only when penalties or a custom processor need them."""
+    matcher: Any = None
+    """A grammar matcher; `fill_mask` reads it, `commit` advances it."""
+    processor: Any = None
+    """A custom logit processor: `processor(logits, custom_param_list) -> logits`."""
+    return_logprob: bool = False
+    top_logprobs_num: int = 0
+    token_ids_logprob: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSeq:
+    """One sequence's part of a step: the tokens at positions [num_cached, num_cached + len(token_ids))."""
+
+    seq_id: int
+    rid: str
+    token_ids: tuple[int, ...]
+    """The tokens computed in this step (one for a plain decode step)."""
+    num_cached: int
+    """Tokens before them, whose K/V already exists."""
+    segments: tuple[Segment, ...]
+    """Pages of all num_cached + len(token_ids) tokens in order; every segment but the last holds full pages of
+    tokens. Slot of position p: page * page_size + p % page_size."""
+    sample: SampleRow | None
+    """None for a prefill chunk that is not the last, and for a request that only scores."""
+    score_from: int = 0
+    score_ids: tuple[int, ...] = ()
+    """Prompt log-probabilities wanted: the logits at new token number `score_from + i` are scored on `score_ids[i]`."""
+    top_logprobs_num: int = 0
+    token_ids_logprob: tuple[int, ...] = ()
+    """For the scored prompt positions."""
+
+    @property
+    def num_new(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_cached + len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One forward pass: which sequences, which tokens, which pages."""
+
+    step: int
+    seqs: tuple[PlannedSeq, ...]
+    page_size: int
+
+    @property
+    def num_new(self) -> int:
+        return sum(seq.num_new for seq in self.seqs)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One drawn token. `num_allowed` is the size of the grammar's mask, None without a grammar.
+
+    A row that could not be sampled has a negative `token_id` and says why in `error`: its request ends, the others go on.
+    """
+
+    token_id: int
+    logprob: TokenLogprob | None = None
+    num_allowed: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """Aligned with the plan: `sampled` has one entry per sequence with a `sample` row, in plan order;
+    `scored` maps a seq_id to its prompt log-probabilities (for sequences with `score_ids`)."""
+
+    sampled: tuple[Sampled, ...]
+    scored: dict[int, tuple[TokenLogprob, ...]]
+
+
+class Runner(Protocol):
+    """The middle word of a step. `execute` must not keep or change the plan."""
+
+    vocab_size: int
+
+    def execute(self, plan: StepPlan) -> StepResult: ...

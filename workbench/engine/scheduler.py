@@ -1,0 +1,294 @@
+"""Who computes what in the next step. `plan` decides and reserves, `commit` applies; no arithmetic happens here.
+
+Rules, in order:
+1. A step is a prefill step when some sequence has more than its next token pending, else a decode step.
+   With `enable_mixed_chunk` decode tokens ride along in prefill steps.
+2. Sequences in the middle of their prompt go on first, then waiting requests in policy order, until the token
+   budget, the batch or the memory is used up. Each refusal has a reason, and the reason is an event.
+3. Memory is promised, not only used: every admitted request counts with `new_token_ratio` of the output it may
+   still produce. The ratio falls while all goes well and rises when a promise fails.
+4. When decode runs out of pages, the request with the least output goes back to the queue; what it had computed
+   stays in the tree for as long as nobody needs the space.
+5. A request whose prompt shares more with a prompt now being computed than with the tree waits for that one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from workbench.cache.prefix import PrefixCache
+from workbench.cache.radix import common_prefix
+from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.engine.policy import Candidate, Policy
+from workbench.engine.sequence import Outcome, Sequence
+from workbench.errors import CacheCorrupt
+from workbench.events import EventLog, PrefixMatched, RequestRetracted, RequestScheduled, RequestWaiting
+
+MIN_SHARED = 16
+"""Tokens worth waiting a step for, when another request is about to compute them."""
+RATIO_START, RATIO_MIN_SHARE, RATIO_DECAY_STEPS = 0.7, 0.14, 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig:
+    max_running: int
+    chunk: int
+    """New tokens in one prefill step (the smaller of chunk and prefill budget); per sequence too."""
+    max_prefill_tokens: int
+    prefill_only_one: bool = False
+    mixed: bool = False
+    conservativeness: float = 1.0
+    eos_ids: frozenset[int] = frozenset()
+
+
+@dataclass
+class Scheduler:
+    config: SchedulerConfig
+    cache: PrefixCache
+    policy: Policy
+    log: EventLog
+    clock: Callable[[], float]
+    rng: random.Random
+    waiting: list[Sequence] = field(default_factory=list)
+    running: list[Sequence] = field(default_factory=list)
+    budget_left: int = 0
+    num_retractions: int = 0
+
+    def __post_init__(self) -> None:
+        self.ratio = min(1.0, RATIO_START * self.config.conservativeness)
+        self._ratio_min = self.ratio * RATIO_MIN_SHARE
+        self._ratio_step = (self.ratio - self._ratio_min) / RATIO_DECAY_STEPS
+        self._step = 0
+        self._known: dict[int, Candidate] = {}
+        self._known_of = -1
+
+    # -- plan ---------------------------------------------------------------------------------------------------
+
+    def plan(self) -> StepPlan:
+        """Changes: admits, reserves pages, retracts. Empty `seqs` only when there is nothing to do."""
+        self._step += 1
+        decode = self._plan_decode() if self.config.mixed else []
+        prefill = self._plan_prefill()
+        if not prefill and not self.config.mixed:
+            decode = self._plan_decode()
+        return StepPlan(self._step, (*decode, *prefill), self.cache.page_size)
+
+    def _plan_prefill(self) -> list[PlannedSeq]:
+        num_riding = sum(seq.is_decoding for seq in self.running) if self.config.mixed else 0
+        self.budget_left = max(min(self.config.chunk, self.config.max_prefill_tokens) - num_riding, 1)
+        planned: list[PlannedSeq] = []
+        for seq in self.running:
+            if not seq.is_decoding and self._has_room(planned):
+                self._take(seq, planned)
+        for candidate in self._ordered():
+            if not self._offer(candidate, planned):
+                break
+        return planned
+
+    def _ordered(self) -> list[Candidate]:
+        """The queue in policy order. What candidates found out about the tree holds until the tree changes."""
+        if not self.waiting or len(self.running) >= self.config.max_running:
+            for seq in self.waiting:
+                self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running)
+            return []
+        if self._known_of != self.cache.tree.version:
+            self._known_of, self._known = self.cache.tree.version, {}
+        candidates = [self._known.setdefault(seq.seq_id, Candidate(seq, self.cache)) for seq in self.waiting]
+        return sorted(self.policy(candidates, self.rng), key=lambda c: -c.seq.request.priority)
+
+    def _has_room(self, planned: list[PlannedSeq]) -> bool:
+        return self.budget_left > 0 and not (self.config.prefill_only_one and planned)
+
+    def _offer(self, candidate: Candidate, planned: list[PlannedSeq]) -> bool:
+        """Admits the candidate into this step, or says why not. False: nobody behind it may pass it either."""
+        seq = candidate.seq
+        if len(self.running) >= self.config.max_running:
+            self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running)
+        elif self.budget_left <= 0:
+            self._refuse(seq, "token budget", blocked_by=planned[0].rid if planned else "")
+        elif self.config.prefill_only_one and planned:
+            self._refuse(seq, "one prefill at a time", blocked_by=planned[0].rid)
+        elif (other := self._computing_same_prefix(candidate)) is not None:
+            self._refuse(seq, "shared prefix in progress", blocked_by=other.rid)
+        else:
+            needed = self._pages(seq.num_tokens - candidate.num_cached) + self._promised(seq)
+            available = self.cache.num_available_pages - sum(map(self._promised, self.running)) - self._pinning(candidate)
+            if self.running and needed > available:
+                self._refuse(seq, "memory", blocked_by=self.running[0].rid, needed=needed, available=max(available, 0))
+                return False
+            self._admit(seq)
+            self._take(seq, planned)
+        return True
+
+    def _refuse(self, seq: Sequence, reason: str, *, blocked_by: str = "", needed: int = 0, available: int = 0) -> None:
+        if self.log.on and seq.waits_for != (reason, blocked_by):
+            seq.waits_for = (reason, blocked_by)
+            self.log.add(
+                RequestWaiting(time=self.clock(), rid=seq.rid, reason=reason, blocked_by=blocked_by,
+                               num_needed=needed, num_available=available)
+            )  # fmt: skip
+
+    def _admit(self, seq: Sequence) -> None:
+        """Changes: leaves the queue with a lease on all that the cache has of it, and pages for the rest."""
+        request = seq.request
+        if self.log.on and not seq.was_admitted:
+            lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit)
+            self.log.add(
+                PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt, num_cached=lookup.num_cached,
+                              reason=lookup.reason, node_id=lookup.node_id, expected=lookup.expected,
+                              evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere)
+            )  # fmt: skip
+        seq.lease = self.cache.lease(seq.token_ids, request.namespace, seq.reuse_limit, seq.rid)
+        seq.num_computed = seq.lease.num_shared
+        if not self.cache.grow(seq.lease, seq.num_tokens):
+            raise CacheCorrupt(f"{seq.rid} was admitted with {self.cache.num_available_pages} pages left for {seq.num_pending} tokens")
+        if self.log.on:
+            self.log.add(
+                RequestScheduled(time=self.clock(), rid=seq.rid, num_cached=seq.num_computed, num_pending=seq.num_pending,
+                                 resumed=seq.was_admitted)
+            )  # fmt: skip
+        if not seq.was_admitted:
+            seq.num_reused = seq.num_computed
+        seq.was_admitted = True
+        seq.waits_for = ("", "")
+        self.waiting.remove(seq)
+        self.running.append(seq)
+
+    def _take(self, seq: Sequence, planned: list[PlannedSeq]) -> None:
+        num_new = min(seq.num_pending, self.budget_left)
+        self.budget_left -= num_new
+        planned.append(self._planned(seq, num_new))
+
+    def _computing_same_prefix(self, candidate: Candidate) -> Sequence | None:
+        """The sequence in the middle of its prompt that will make the most of this one's prefix, if that is worth a wait."""
+        if self.cache.disabled:
+            return None
+        seq, page = candidate.seq, self.cache.page_size
+        tokens = seq.token_ids[: seq.reuse_limit]
+        best, most = None, candidate.num_cached + MIN_SHARED - 1
+        for other in self.running:
+            if not other.is_decoding and other.request.namespace == seq.request.namespace:
+                same = common_prefix(tokens, other.request.input_ids)
+                same -= same % page
+                if same > most:
+                    best, most = other, same
+        return best
+
+    def _plan_decode(self) -> list[PlannedSeq]:
+        """One token for every decoding sequence, retracting until that fits."""
+        self.ratio = max(self.ratio - self._ratio_step, self._ratio_min)
+        while True:
+            decoding = [seq for seq in self.running if seq.is_decoding]
+            needed = sum(self._pages(seq.num_tokens - seq.lease.num_slots) for seq in decoding if seq.lease)
+            if needed <= self.cache.num_available_pages:
+                break
+            self._retract(decoding)
+        for seq in decoding:
+            assert seq.lease is not None
+            self.cache.grow(seq.lease, seq.num_tokens)
+        return [self._planned(seq, 1) for seq in decoding]
+
+    def _retract(self, decoding: list[Sequence]) -> None:
+        """Changes: the request with the least output (the longest of equals) goes back to the queue, its K/V to the tree."""
+        victims = [seq for seq in self.running if len(decoding) > 1 or not seq.is_decoding]
+        if not victims:
+            raise CacheCorrupt("one request needs more pages than the pool has, which `add` refuses")
+        victim = min(victims, key=lambda seq: (len(seq.output_ids), -seq.num_prompt, -seq.seq_id))
+        needed_by = next(seq.rid for seq in decoding if seq is not victim)
+        old, num_lost = self.ratio, victim.num_computed
+        self.vacate(victim)
+        self.waiting.insert(0, victim)
+        self.num_retractions += 1
+        rest = [seq for seq in self.running if seq.is_decoding]
+        made = sum(len(seq.output_ids) + 20 for seq in rest)
+        allowed = sum(seq.request.params.max_new_tokens for seq in rest)
+        self.ratio = max(old, min(1.0, made / max(allowed, 1)))
+        if self.log.on:
+            self.log.add(
+                RequestRetracted(time=self.clock(), rid=victim.rid, num_output=len(victim.output_ids), num_lost=num_lost,
+                                 needed_by=needed_by, old_ratio=old, new_ratio=self.ratio)
+            )  # fmt: skip
+
+    def _planned(self, seq: Sequence, num_new: int) -> PlannedSeq:
+        assert seq.lease is not None
+        request, is_last = seq.request, num_new == seq.num_pending
+        score_from, score_ids = seq.score_span(num_new)
+        new_ids = (seq.output_ids[-1],) if seq.is_decoding else seq.token_ids[seq.num_computed : seq.num_computed + num_new]
+        return PlannedSeq(
+            seq_id=seq.seq_id, rid=seq.rid, token_ids=new_ids, num_cached=seq.num_computed, segments=seq.lease.segments(),
+            sample=self._sample_row(seq) if is_last and seq.num_left > 0 else None,
+            score_from=score_from, score_ids=score_ids,
+            top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
+        )  # fmt: skip
+
+    def _sample_row(self, seq: Sequence) -> SampleRow:
+        request, params = seq.request, seq.request.params
+        too_short = len(seq.output_ids) < params.min_new_tokens
+        needs_history = params.has_penalties or seq.processor is not None
+        return SampleRow(
+            params=params, seed=request.seed, position=len(seq.output_ids),
+            suppress=(*self.config.eos_ids, *params.stop_token_ids) if too_short else (),
+            prompt_ids=request.input_ids if needs_history else (), output_ids=tuple(seq.output_ids) if needs_history else (),
+            matcher=seq.matcher, processor=seq.processor, return_logprob=request.return_logprob,
+            top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
+        )  # fmt: skip
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def _pages(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.cache.page_size) if num_tokens > 0 else 0
+
+    def _promised(self, seq: Sequence) -> int:
+        """Pages kept back for output that is still to come."""
+        return self._pages(int(self.ratio * seq.num_left))
+
+    def _pinning(self, candidate: Candidate) -> int:
+        """Pages that can be evicted now and no longer once this candidate's prefix is pinned."""
+        if not candidate.num_cached:
+            return 0
+        hit = self.cache.tree.match(candidate.seq.token_ids, candidate.seq.request.namespace, candidate.seq.reuse_limit)
+        unpinned, node = 0, hit.node
+        while node.parent is not None and node.num_pins == 0:
+            unpinned += hit.num_in_node if node is hit.node else len(node.token_ids)
+            node = node.parent
+        return self._pages(unpinned)
+
+    # -- commit -------------------------------------------------------------------------------------------------
+
+    def commit(self, plan: StepPlan, result: StepResult) -> list[Outcome]:
+        """Changes: tokens appended, K/V shared at the end of a prompt or chunk. Finishing is the core's decision."""
+        by_id = {seq.seq_id: seq for seq in self.running}
+        sampled = iter(result.sampled)
+        outcomes = []
+        for planned in plan.seqs:
+            seq = by_id[planned.seq_id]
+            was_decoding = seq.is_decoding
+            seq.num_computed += planned.num_new
+            scored = result.scored.get(planned.seq_id, ())
+            if scored:
+                seq.num_scored = min(seq.num_computed, seq.num_prompt - 1) + 1
+            draw = next(sampled) if planned.sample is not None else None
+            if not was_decoding:
+                assert seq.lease is not None
+                self.cache.commit(seq.lease, seq.token_ids[: seq.num_computed])
+            token_id = draw.token_id if draw is not None and draw.token_id >= 0 else None
+            if token_id is not None:
+                seq.output_ids.append(token_id)
+            if draw is not None or scored or seq.num_left == 0:
+                drawn = draw or Sampled(-1)
+                outcomes.append(Outcome(seq, token_id, drawn.logprob, scored, drawn.num_allowed, drawn.error))
+        return outcomes
+
+    def vacate(self, seq: Sequence) -> None:
+        """Changes: takes a sequence out of the batch; all it computed goes to the tree, its pages are free to be reused."""
+        if seq.lease is not None:
+            self.cache.commit(seq.lease, seq.token_ids[: seq.num_computed])
+            seq.lease.release()
+            seq.lease = None
+        seq.num_computed = 0
+        if seq in self.running:
+            self.running.remove(seq)
+        elif seq in self.waiting:
+            self.waiting.remove(seq)

@@ -1,0 +1,100 @@
+"""Errors that a user can cause: what happened, how much, and what to do next.
+
+In IPython each shows two lines instead of a traceback (`_render_traceback_` is IPython's own hook, so nothing
+of IPython is imported here).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class WorkbenchError(Exception):
+    """Base of every error the package raises on purpose.
+
+    `message` says what happened with the numbers in it; `hint` says what to do next and may be empty.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        lines = [f"{type(self).__name__}: {self.message}"]
+        return [*lines, f"  {self.hint}"] if self.hint else lines
+
+
+class InvalidRequest(WorkbenchError, ValueError):
+    """One field of a request or of the configuration has a value it cannot have."""
+
+    def __init__(self, field: str, value: Any, limit: str, *, hint: str = "") -> None:
+        shown = repr(value)
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+        super().__init__(f"{field} is {shown}, it must be {limit}", hint=hint)
+        self.field = field
+        self.value = value
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.__dict__, self.args)
+
+
+class UnknownParameter(InvalidRequest):
+    """A name that does not exist; the error suggests the nearest that does."""
+
+    def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+        WorkbenchError.__init__(self, f"{where} has no parameter {name!r}", hint=hint)
+        self.field, self.value, self.limit = name, None, f"one of {names}"
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt, or the prompt and what it may generate, exceeds the context or the KV pool."""
+
+
+class NotSupported(WorkbenchError):
+    """A feature the reference names, or a construct a backend lacks, that is not available here."""
+
+
+class QueueFull(WorkbenchError):
+    """The waiting queue has reached `max_queued_requests`."""
+
+
+class ModelNotFound(WorkbenchError):
+    """No model behind this name: the message names the alias and the places that were searched."""
+
+
+class ModelUnsupported(WorkbenchError):
+    """The file is readable, its architecture or format is not one of ours."""
+
+
+class ModelCorrupt(WorkbenchError):
+    """A model file is truncated, or its checksum is wrong."""
+
+
+class DiskFull(WorkbenchError):
+    """Not enough room under `WORKBENCH_HOME`; the message has both numbers."""
+
+
+class EngineDead(WorkbenchError):
+    """The engine's thread or process has ended; open requests end with this error."""
+
+
+class CacheCorrupt(WorkbenchError):
+    """An invariant of the page account is broken: a bug of ours, never the user's fault."""
+
+
+def _rebuild(cls: type[WorkbenchError], state: dict[str, Any], args: tuple[Any, ...]) -> WorkbenchError:
+    """Copy and unpickle an error whose constructor takes other arguments than its message."""
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error

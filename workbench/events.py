@@ -1,0 +1,193 @@
+"""What happened in the engine, and why: typed facts in the past tense, appended to one bounded, numbered log.
+
+Views, metrics, explanations, recordings and tests read this log and nothing else. A site that records writes
+`if log.on: log.add(Event(...))`, so recording off costs one branch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation)."""
+
+    time: float
+
+
+class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
+    rid: str
+    num_prompt: int
+    max_new_tokens: int
+    namespace: str = ""
+    priority: int = 0
+
+
+class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
+    """The cache was asked at admission: how much was reused, and why no more (`workbench.cache.prefix` has the words)."""
+
+    rid: str
+    num_prompt: int
+    num_cached: int
+    reason: Literal["whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"]
+    node_id: int
+    """Where the match ended; 0 is the root."""
+    expected: tuple[int, ...] = ()
+    """For "diverged": first tokens the tree holds at that point instead of the prompt's."""
+    evicted_ago: float | None = None
+    """For "evicted": seconds since the missing part left."""
+    elsewhere: int = 0
+    """For "other namespace": tokens that would have matched there."""
+
+
+class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
+    """Sent when the reason changes, not once per step."""
+
+    rid: str
+    reason: Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "decode first"]
+    blocked_by: str = ""
+    """The request it waits for, where there is one."""
+    num_needed: int = 0
+    num_available: int = 0
+
+
+class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
+    """Left the queue. `num_cached + num_pending` is its whole length now; a resumed request has tokens of its own."""
+
+    rid: str
+    num_cached: int
+    num_pending: int
+    resumed: bool = False
+
+
+class StepMember(msgspec.Struct, frozen=True, array_like=True):
+    rid: str
+    num_cached: int
+    num_new: int
+    kind: Literal["prefill", "decode"]
+
+
+class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
+    """One forward pass with its exact membership. Times in seconds, memory in pages, before the commit's own changes."""
+
+    step: int
+    members: tuple[StepMember, ...]
+    plan_s: float
+    execute_s: float
+    commit_s: float
+    budget_left: int
+    """Prefill tokens the step could still have taken."""
+    num_waiting: int
+    pages_free: int
+    pages_tree: int
+    pages_owned: int
+
+
+class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
+    rid: str
+    token_id: int
+    position: int
+    """0 for the first output token."""
+    num_allowed: int | None = None
+    """Tokens the grammar allowed here; None without a grammar."""
+
+
+class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
+    node_id: int
+    parent_id: int
+    token_ids: tuple[int, ...]
+    pages: tuple[int, ...]
+    namespace: str
+    rid: str
+
+
+class NodeSplit(Event, frozen=True, kw_only=True, tag=True):
+    """`node_id` keeps its last tokens; a new node `head_id` above it takes the first `num_head` tokens."""
+
+    node_id: int
+    head_id: int
+    num_head: int
+
+
+class NodeEvicted(Event, frozen=True, kw_only=True, tag=True):
+    node_id: int
+    num_tokens: int
+    score: float
+    """The policy's key: the smallest left first."""
+    needed_by: str
+    """The request that got the space; empty for a flush."""
+
+
+class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
+    """Memory ran out in decode and this request went back to the queue."""
+
+    rid: str
+    num_output: int
+    num_lost: int
+    """Tokens whose K/V it had; what is still in the tree when it resumes is not computed again."""
+    needed_by: str
+    old_ratio: float
+    new_ratio: float
+
+
+class RequestFinished(Event, frozen=True, kw_only=True, tag=True):
+    rid: str
+    reason: Literal["stop", "length", "abort"]
+    detail: str
+    num_prompt: int
+    num_cached: int
+    num_output: int
+
+
+class CacheFlushed(Event, frozen=True, kw_only=True, tag=True):
+    num_tokens: int
+
+
+AnyEvent = (
+    RequestArrived | PrefixMatched | RequestWaiting | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
+    | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
+)  # fmt: skip
+
+
+class EventLog:
+    """Bounded and numbered. One thread writes; any thread may read, since a deque append is atomic."""
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self.on = capacity > 0
+        self._events: deque[Event] = deque(maxlen=max(capacity, 1))
+        self.num_added = 0
+        """Events ever added; the number of the next one."""
+
+    def add(self, event: Event) -> None:
+        self._events.append(event)
+        self.num_added += 1
+
+    def read(self, since: int = 0) -> tuple[int, list[Event]]:
+        """Reads only: events numbered `since` and later that are still held, and the number of the first one.
+
+        A first number above `since` tells a reader that it fell behind and lost the events between.
+        """
+        while True:
+            before = self.num_added
+            try:
+                held = len(self._events)
+                first = max(since, before - held)
+                events = list(islice(self._events, held - (before - first), None))
+            except RuntimeError:  # the writer appended while we copied
+                continue
+            if before == self.num_added:
+                return first, events
+
+
+class NullLog(EventLog):
+    """Records nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=0)
+
+    def add(self, event: Event) -> None:
+        pass

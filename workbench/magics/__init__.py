@@ -1,0 +1,33 @@
+"""The notebook face: `%load_ext workbench`, and the same from Python through `session`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.magics.session import Session, session
+
+__all__ = ["Session", "load_ipython_extension", "session", "unload_ipython_extension"]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics and their completion. Twice is the same as once; imports no torch."""
+    from workbench.magics.completer import Candidates, matcher
+    from workbench.magics.magics import CHAT, GEN, WB, WorkbenchMagics
+
+    if WorkbenchMagics.__name__ in shell.magics_manager.registry:
+        return
+    shell.register_magics(WorkbenchMagics(shell, session))
+    shell.Completer.custom_matchers.append(matcher(Candidates(session, WB, {"wb_gen": GEN, "wb_chat": CHAT})))
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take all of it away again and stop the engines."""
+    magics = shell.magics_manager.registry.pop("WorkbenchMagics", None)
+    if magics is None:
+        return
+    shell.configurables.remove(magics)
+    for kind, name in (("line", "wb"), ("cell", "wb_gen"), ("cell", "wb_chat")):
+        shell.magics_manager.magics[kind].pop(name, None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [m for m in matchers if getattr(m, "__name__", "") != "workbench_matcher"]
+    session.close()

@@ -1,0 +1,113 @@
+"""Reads an engine and puts what it finds into the values that views draw. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from workbench.views import Completion, EngineStatus, Process, Processes, Timings
+from workbench.views.completion import MAX_MARKED
+
+WORKER = "workbench.engine.process"
+"""The module a child process runs: how its workers are found among all processes."""
+
+
+def completion(
+    engine: Any, result: Mapping[str, Any], prompt: str, ids: Sequence[int], *, kind: Literal["completion", "chat"], since: int
+) -> Completion:
+    """One result dict of the engine as a value. `ids` are the prompt's tokens, `since` the log's number before the call."""
+    meta = result["meta_info"]
+    output_ids = tuple(result["output_ids"])
+    matched = meta["finish_reason"].get("matched") if meta["finish_reason"] else None
+    drawable = len(ids) == meta["prompt_tokens"] <= MAX_MARKED and len(output_ids) <= MAX_MARKED
+    decode = _decoder(engine.tokenizer)
+    return Completion(
+        text=result["text"],
+        prompt=prompt,
+        prompt_tokens=meta["prompt_tokens"],
+        cached_tokens=meta["cached_tokens"],
+        output_ids=output_ids,
+        finish_reason=meta["finish_reason"] or {},
+        rid=meta["id"],
+        model=engine.server_args.model_path,
+        kind=kind,
+        prompt_pieces=token_pieces(decode, ids) if drawable else (),
+        output_pieces=token_pieces(decode, output_ids) if drawable else (),
+        stop_text=decode([matched]) if isinstance(matched, int) else "",
+        timings=Timings.of(engine.log.read(since)[1], meta["id"]),
+        meta_info=meta,
+    )
+
+
+def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
+    """Tokens of a raw prompt, or of a conversation in the model's own template."""
+    if tokenizer is None:
+        return []
+    if isinstance(prompt, str):
+        return list(tokenizer.encode(prompt))
+    return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+
+
+def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tuple[str, ...]:
+    """The text each token adds, in order. A token that completes no character adds "", the next that does adds it all.
+
+    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise.
+    """
+    pieces: list[str] = []
+    before: list[int] = []
+    pending: list[int] = []
+    for token in ids:
+        pending.append(token)
+        text = decode(before + pending)[len(decode(before)) :]
+        if text.endswith("\ufffd") and len(pending) < 4:
+            pieces.append("")
+            continue
+        pieces.append(text)
+        before, pending = pending, []
+    if pending:
+        pieces[-1] = decode(before + pending)[len(decode(before)) :]
+    return tuple(pieces)
+
+
+def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:
+    info = engine.get_server_info()
+    return EngineStatus(
+        name=name,
+        model=engine.server_args.model_path,
+        device=str(info.get("device", engine.server_args.device)),
+        dtype=str(info.get("dtype", engine.server_args.dtype)),
+        place="a child process" if process else "this process",
+        uptime_s=uptime_s,
+        num_running=info.get("num_running"),
+        num_waiting=info.get("num_waiting"),
+        cached_tokens=info.get("cached_tokens", 0),
+        prompt_tokens=info.get("prompt_tokens", 0),
+    )
+
+
+def processes(places: Mapping[str, bool]) -> Processes:
+    """This process, its workers, and workers whose session is gone. `places`: engine name -> runs in a child."""
+    import psutil
+
+    me = psutil.Process()
+    here = tuple(name for name, in_child in places.items() if not in_child)
+    rows = [_row(me, "this kernel", here)]
+    mine = {child.pid for child in me.children(recursive=True)}
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        words = process.info["cmdline"] or []
+        if WORKER in words and (not hasattr(os, "getuid") or process.info["uids"].real == os.getuid()):
+            what = "worker of this kernel" if process.pid in mine else "worker of another session"
+            rows.append(_row(process, what, tuple(name for name, in_child in places.items() if in_child and process.pid in mine)))
+    return Processes(tuple(rows))
+
+
+def _row(process: Any, what: str, engines: tuple[str, ...]) -> Process:
+    with process.oneshot():
+        return Process(process.pid, what, engines, process.memory_info().rss, process.num_threads())
+
+
+def _decoder(tokenizer: Any) -> Callable[[list[int]], str]:
+    if tokenizer is None:
+        return lambda ids: ""
+    return lambda ids: tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,0 +1,178 @@
+"""`%wb`, `%%wb_gen` and `%%wb_chat`: each parses its line, calls the session, returns what it gave."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import Float, Int
+
+from workbench.config import DEFAULT_MODEL, ServerArgs
+from workbench.errors import UnknownParameter
+from workbench.magics import options
+from workbench.magics.live import live
+from workbench.magics.options import MagicUsage
+from workbench.magics.session import Session
+from workbench.views import Completion, Loaded, Memory, Processes, Status
+
+WB = options.wb_parsers()
+GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
+CHAT = options.chat_parser("%%wb_chat", "Say the cell's text in a conversation, in the model's own chat template.")
+
+
+@magics_class
+class WorkbenchMagics(Magics):
+    """The magics of one shell. `%config WorkbenchMagics.max_tokens = 64` sets a default for the cells that follow."""
+
+    max_new_tokens = Int(None, allow_none=True, help="default of --max-tokens").tag(config=True)
+    temperature = Float(None, allow_none=True, help="default of --temperature").tag(config=True)
+    seed = Int(None, allow_none=True, help="default of --seed").tag(config=True)
+
+    def __init__(self, shell: Any, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the notebook's cells have defined."""
+        assert self.shell is not None
+        return self.shell.user_ns
+
+    @no_var_expand
+    @line_magic
+    def wb(self, line: str) -> object:
+        name, *rest = line.strip().split(maxsplit=1) or ["help"]
+        if name not in WB:
+            raise MagicUsage(f"%wb has no sub-command {name!r}", hint=UnknownParameter(name, WB, where="%wb").hint)
+        return getattr(self, f"_{name}")(WB[name].parse("".join(rest)))
+
+    wb.__doc__ = options.wb_help(WB)
+
+    @no_var_expand
+    @cell_magic
+    def wb_gen(self, line: str, cell: str) -> Completion | None:
+        args = GEN.parse(line)
+        return self._generate(args, self.session.complete, self._filled(args, cell).removesuffix("\n"))
+
+    wb_gen.__doc__ = GEN.format_help()
+
+    @no_var_expand
+    @cell_magic
+    def wb_chat(self, line: str, cell: str) -> Completion | None:
+        args = CHAT.parse(line)
+        talk = {"name": args.name, "new": args.new, "system": args.system}
+        return self._generate(args, self.session.chat, self._filled(args, cell).strip(), **talk)
+
+    wb_chat.__doc__ = CHAT.format_help()
+
+    # Sub-commands of %wb
+
+    def _load(self, args: argparse.Namespace) -> Loaded:
+        values = vars(args)
+        name, process, model = values.pop("engine"), values.pop("process"), values.pop("model")
+        if model is not None and "model_path" in values:
+            raise MagicUsage(f"%wb load: two models, {model} and {values['model_path']}", hint="name one")
+        values.setdefault("model_path", model or DEFAULT_MODEL)
+        wanted = ServerArgs.make(**values)
+        if self.session.is_loaded(wanted, name=name, process=process):
+            return self.session.loaded(name, f"engine {name!r} is already running")
+        show = live(self.shell, quiet=False)
+        show.show(f"loading {wanted.model_path} ...")
+        try:
+            self.session.load(values.pop("model_path"), name=name, process=process, **values)
+        finally:
+            show.close()
+        return self.session.loaded(name, f"engine {name!r} is ready")
+
+    def _status(self, args: argparse.Namespace) -> Status:
+        return self.session.status()
+
+    def _explain(self, args: argparse.Namespace) -> object:
+        return self.session.explain(args.rid, engine=args.engine)
+
+    def _memory(self, args: argparse.Namespace) -> Memory:
+        return self.session.memory(args.engine)
+
+    def _stop(self, args: argparse.Namespace) -> None:
+        names = list(self.session.engines) if args.all else [self.session.resolve(args.name)]
+        for name in names:
+            print(f"engine {self.session.stop(name)!r} is stopped")
+
+    def _ps(self, args: argparse.Namespace) -> Processes:
+        return self.session.ps()
+
+    def _models(self, args: argparse.Namespace) -> None:
+        from workbench.model import models_cli
+
+        models_cli.main(args)
+
+    def _help(self, args: argparse.Namespace) -> None:
+        if args.name is not None and args.name not in WB:
+            raise MagicUsage(f"%wb has no sub-command {args.name!r}", hint=UnknownParameter(args.name, WB, where="%wb").hint)
+        print(WB[args.name].format_help() if args.name else options.wb_help(WB))
+
+    # What the cell magics share
+
+    def _generate(self, args: argparse.Namespace, call: Callable[..., Completion], text: str, **more: Any) -> Completion | None:
+        self._check_targets(args)
+        show = live(self.shell, quiet=args.quiet)
+        try:
+            result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
+        except KeyboardInterrupt as interrupt:
+            show.interrupt("interrupted")
+            lines = ["KeyboardInterrupt: the request is aborted", "  the engine is alive and takes the next one"]
+            interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            raise
+        except Exception:
+            show.interrupt("failed")
+            raise
+        show.close()
+        if args.out:
+            self.variables[args.out] = result
+        if args.save:
+            result.save(args.save)
+        shown = dataclasses.replace(result, echoed=show.echoes)
+        return shown if args.give_back or not args.quiet else None
+
+    def _sampling(self, args: argparse.Namespace) -> dict[str, Any]:
+        defaults = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
+        given = options.sampling(args)
+        if "json_schema" in given:
+            given["json_schema"] = self._schema(given["json_schema"])
+        if "ebnf" in given:
+            given["ebnf"] = self.variables.get(given["ebnf"], given["ebnf"])
+        return {**{name: value for name, value in defaults.items() if value is not None}, **given}
+
+    def _schema(self, text: str) -> Any:
+        if text.isidentifier() and text in self.variables:
+            return self.variables[text]
+        try:
+            json.loads(text)
+        except ValueError:
+            hint = "write JSON in single quotes, or the name of a dict"
+            raise MagicUsage(f"--json-schema {text} is neither JSON nor a variable", hint=hint) from None
+        return text
+
+    def _filled(self, args: argparse.Namespace, cell: str) -> str:
+        """The cell with the variables of `--var` in place; other braces are content."""
+        for name in args.var:
+            if name not in self.variables:
+                raise MagicUsage(f"--var {name}: there is no such variable", hint="run the cell that defines it first")
+            if f"{{{name}}}" not in cell:
+                raise MagicUsage(f"--var {name}: the cell has no {{{name}}}", hint=f"write {{{name}}} where its value belongs")
+        # In one pass: braces inside a value are content.
+        names = "|".join(map(re.escape, args.var))
+        return re.sub(rf"\{{({names})\}}", lambda match: str(self.variables[match[1]]), cell) if names else cell
+
+    def _check_targets(self, args: argparse.Namespace) -> None:
+        """Before the work, not after it."""
+        if args.out and not args.out.isidentifier():
+            raise MagicUsage(f"-o {args.out} is not a variable name", hint="for example -o answer")
+        if args.save and not Path(args.save).parent.is_dir():
+            raise MagicUsage(f"-T {args.save}: there is no folder {Path(args.save).parent}", hint="make it first")

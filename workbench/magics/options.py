@@ -1,0 +1,147 @@
+"""The options of the magics: one argparse parser each. Its mistakes are two-line errors, its help is the magic's help.
+
+Not `IPython.core.magic_arguments`, which keeps quote characters and shows mistakes as a `UsageError` or a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+from typing import Any, NoReturn
+
+from workbench.config import ServerArgs
+from workbench.errors import WorkbenchError
+
+ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+class MagicUsage(WorkbenchError):
+    """A magic was called with options it does not understand."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that neither prints nor exits."""
+
+    def __init__(self, prog: str, description: str, *, epilog: str | None = None) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog,
+            add_help=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110),
+        )
+        self.color = False  # Python 3.14 would colour the help of a kernel started from a terminal
+
+    def error(self, message: str) -> NoReturn:
+        magic = self.prog.split()[0]
+        raise MagicUsage(f"{self.prog}: {message}", hint=f"{magic}? lists what it understands")
+
+    def parse(self, line: str) -> argparse.Namespace:
+        """Parse the rest of a magic's line; a mistake is a `MagicUsage`."""
+        args, unknown = self.parse_known_args(self.split(line))
+        if unknown:
+            self._refuse(unknown[0])
+        return args
+
+    def split(self, line: str) -> list[str]:
+        """Words of the line: quotes are taken off, backslashes and `#` are content, so a regex needs no care."""
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+        lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+        try:
+            return list(lexer)
+        except ValueError:
+            self.error(f"a quote is not closed in {line.strip()!r}")
+
+    def _refuse(self, word: str) -> NoReturn:
+        options = [option for action in self._actions for option in action.option_strings]
+        near = difflib.get_close_matches(word.split("=")[0], options, n=1)
+        if word.startswith("-") and near:
+            raise MagicUsage(f"{self.prog} has no option {word}", hint=f"did you mean {near[0]}?")
+        self.error(f"{'no option' if word.startswith('-') else 'does not expect'} {word!r}")
+
+
+def gen_parser(prog: str, description: str) -> Parser:
+    """What `%%wb_gen` and `%%wb_chat` share."""
+    parser = Parser(prog, description)
+    add = parser.add_argument_group("how to sample (what is not given has the engine's default)").add_argument
+    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
+    add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
+    add("--top-k", type=int, metavar="K", help="draw from this many likeliest tokens")
+    add("--min-p", type=float, metavar="P", help="drop tokens less likely than P times the likeliest")
+    add("--seed", type=int, metavar="S", help="same seed, same draws")
+    ends = r"end before this text; may be repeated; \n, \t and \\ are understood"
+    add("--stop", action="append", metavar="TEXT", type=_unescape, help=ends)
+    add = parser.add_argument_group("what the text must look like (one of them)").add_argument
+    add("--regex", metavar="R", help="a regular expression for the whole output; backslashes as they are")
+    add("--json-schema", metavar="S", help="JSON text, or a variable: a dict, a string or a Pydantic model")
+    add("--ebnf", metavar="G", help="a grammar in EBNF, or a variable that holds one")
+    add = parser.add_argument_group("from where and to where").add_argument
+    fill = "put the value of this variable where the cell has {NAME}; may be repeated"
+    add("--var", action="append", default=[], metavar="NAME", help=fill)
+    add("--engine", metavar="NAME", help="which engine, where several run")
+    add("-o", "--out", metavar="VAR", help="also store the result in this variable")
+    add("-q", "--quiet", action="store_true", help="show and return nothing; the result goes to -o and -T")
+    add("-r", "--return", action="store_true", dest="give_back", help="return the result with -q too")
+    add("-T", "--save", metavar="FILE", help="also write it to a file: .html a page, .json the data, else the text")
+    return parser
+
+
+def chat_parser(prog: str, description: str) -> Parser:
+    parser = gen_parser(prog, description)
+    talk = parser.add_argument_group("the conversation")
+    talk.add_argument("--name", default="default", metavar="NAME", help="which conversation goes on (default: %(default)s)")
+    talk.add_argument("--new", action="store_true", help="forget what was said and start over")
+    talk.add_argument("--system", metavar="TEXT", help="instructions that stand before the first message")
+    return parser
+
+
+def wb_parsers() -> dict[str, Parser]:
+    """One parser for each sub-command of `%wb`, in the order in which help lists them."""
+    load = Parser("%wb load", "Start an engine. The same call again returns the running one; other options replace it.")
+    load.add_argument("model", nargs="?", metavar="MODEL", help="alias, Hugging Face id, folder or GGUF file")
+    load.add_argument("--engine", default="default", metavar="NAME", help="its name, where several run (default: %(default)s)")
+    load.add_argument("--process", action="store_true", help="run it in a child process, for cells that compute in Python")
+    ServerArgs.add_cli_args(load)
+    status = Parser("%wb status", "The engines, how busy they are and how much of the prompts came from the cache.")
+    explain = Parser("%wb explain", "Where the time of a request went.")
+    explain.add_argument("rid", nargs="?", metavar="RID", help="its id (completion.rid); without it the last one")
+    _engine(explain)
+    memory = Parser("%wb memory", "What holds memory, and how many requests fit.")
+    _engine(memory)
+    stop = Parser("%wb stop", "Stop an engine and give its memory back.")
+    stop.add_argument("name", nargs="?", metavar="NAME", help="which engine; may be left out where one runs")
+    stop.add_argument("--all", action="store_true", help="every engine of this session")
+    ps = Parser("%wb ps", "The processes that run engines: this kernel, its children, and workers that others left behind.")
+    models = Parser("%wb models", "List, fetch, verify or remove models, as `workbench models` does.")
+    models.add_argument("action", nargs="?", default="list", choices=("list", "fetch", "verify", "remove"))
+    models.add_argument("name", nargs="?", metavar="MODEL", help="alias, Hugging Face id, or a name from the list")
+    models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
+    help = Parser("%wb help", "This text, or the help of one sub-command.")
+    help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
+    every = (load, status, explain, memory, stop, ps, models, help)
+    return {parser.prog.split()[1]: parser for parser in every}
+
+
+def wb_help(parsers: dict[str, Parser]) -> str:
+    """The text behind `%wb?` and `%wb help`."""
+    top = [f"  %wb {name:<9} {parser.description}" for name, parser in parsers.items()]
+    top += ["  %%wb_gen      Continue the cell's text.", "  %%wb_chat     Say the cell's text in a conversation."]
+    details = [parser.format_help() for parser in parsers.values() if len(parser._actions) > 0]
+    return "\n".join(["An engine for language models, in this notebook.", "", *top, "", "", "\n\n".join(details)])
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The sampling options that were given, by the engine's own names."""
+    names = ("max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "regex", "json_schema", "ebnf")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _engine(parser: Parser) -> None:
+    parser.add_argument("--engine", metavar="NAME", help="which engine, where several run")
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([nt\\])", lambda match: ESCAPES[match[1]], text)

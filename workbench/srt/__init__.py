@@ -1,0 +1,1 @@
+"""Import paths of existing programs; each module here only points to where the thing is."""

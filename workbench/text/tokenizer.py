@@ -1,0 +1,160 @@
+"""One model's tokenizer: text to ids as the model was trained, ids to text exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported
+from workbench.text import chat
+
+# Tokens that end a turn. One of them counts as an end token when the model's own chat template writes it.
+END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
+
+
+def load_tokenizer(
+    folder: str | Path,
+    *,
+    chat_template: str | None = None,
+    trust_remote_code: bool = False,
+    mode: Literal["auto", "slow"] = "auto",
+    model_folder: str | Path | None = None,
+) -> Tokenizer:
+    """Reads the tokenizer in `folder`; never asks the network.
+
+    `chat_template` (a path or the template itself) replaces the tokenizer's own. End tokens are those that the
+    configuration in `model_folder` (by default `folder`) and the tokenizer name.
+    """
+    folder = Path(folder)
+    hf = _open(folder, trust_remote_code, mode)
+    if not hf.is_fast:
+        raise NotSupported(f"the tokenizer in {folder} has no tokenizer.json form", hint="convert it with transformers' save_pretrained")
+    if chat_template is not None:
+        hf.chat_template = chat.read_template(chat_template)
+    return Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)))
+
+
+class Tokenizer:
+    """A transformers fast tokenizer, used through its `tokenizers` backend. Safe to use from several threads."""
+
+    def __init__(self, hf: Any, eos_token_ids: frozenset[int] = frozenset()) -> None:
+        self.hf = hf
+        """The transformers object; users get it as `engine.tokenizer`."""
+        self.backend = hf.backend_tokenizer
+        self.eos_token_ids = eos_token_ids
+        """Ids that end a generation unless `ignore_eos` is set."""
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Ids the tokenizer knows, added tokens included. A model's logits may be wider."""
+        size: int = self.backend.get_vocab_size(with_added_tokens=True)
+        return size
+
+    @property
+    def bos_token_id(self) -> int | None:
+        token: int | None = self.hf.bos_token_id
+        return token
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that `skip_special_tokens` leaves out."""
+        return frozenset(i for i, token in self.backend.get_added_tokens_decoder().items() if token.special)
+
+    @cached_property
+    def byte_ids(self) -> frozenset[int]:
+        """Ids of single bytes (`<0xE2>`), in vocabularies that spell unknown characters with them."""
+        ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
+        return frozenset(i for i in ids if i is not None)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
+        return self._ids(text, add_special_tokens=True)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of all `ids` at once. Ids the tokenizer does not know have no text."""
+        text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return text
+
+    def token_text(self, token_id: int) -> str:
+        """What this token adds after a letter: its leading space is kept, half a character shows as U+FFFD."""
+        before = self.decode(self._letter)
+        return self.decode([*self._letter, token_id], skip_special_tokens=False)[len(before) :]
+
+    def chat_text(self, messages: Sequence[Mapping[str, Any]], **template_args: Any) -> str:
+        """The conversation as one text; arguments and errors as in `workbench.text.chat.render`."""
+        return chat.render(self.hf, messages, **template_args)
+
+    def chat_ids(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Any] | None = None,
+        **template_args: Any,
+    ) -> tuple[int, ...]:
+        """Ids of the conversation. The template writes the BOS token itself where one belongs, so none is added."""
+        text = self.chat_text(messages, add_generation_prompt=add_generation_prompt, tools=tools, **template_args)
+        return self._ids(text, add_special_tokens=False)
+
+    @cached_property
+    def _letter(self) -> list[int]:
+        return list(self._ids("a", add_special_tokens=False))
+
+    def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+        # Users hold the same object, and a call of theirs may leave truncation or padding switched on.
+        while True:
+            if not self._is_plain:
+                self.backend.no_truncation()
+                self.backend.no_padding()
+            try:
+                ids = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+            except (TypeError, UnicodeEncodeError):
+                raise InvalidRequest("prompt", text, "text that UTF-8 can write (no lone surrogates)") from None
+            if self._is_plain:
+                return tuple(ids)
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.backend.truncation is None and self.backend.padding is None
+
+
+def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
+    if not folder.is_dir():
+        raise ModelNotFound(f"there is no tokenizer folder {folder}", hint="give tokenizer_path= or skip_tokenizer_init=True")
+    own_code = "auto_map" in _json(folder / "tokenizer_config.json")
+    try:
+        if (folder / "tokenizer.json").is_file() and mode == "auto" and not own_code:
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(
+            str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # the Rust side raises plain Exception for a file it cannot read
+        raise ModelCorrupt(f"the tokenizer in {folder} cannot be read: {error}", hint="give another with tokenizer_path=") from error
+
+
+def _end_token_ids(hf: Any, model_folder: Path) -> frozenset[int]:
+    config = _json(model_folder / "config.json")
+    named = [_json(model_folder / "generation_config.json"), config, config.get("text_config") or {}]
+    ids = {hf.eos_token_id}
+    for value in (source.get("eos_token_id") for source in named):
+        ids.update(value if isinstance(value, list) else [value])
+    template = str(hf.chat_template or "")
+    ids.update(hf.backend_tokenizer.token_to_id(token) for token in END_OF_TURN if token in template)
+    return frozenset(i for i in ids if i is not None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelCorrupt(f"{path} is not JSON: {error}") from None
+    return value if isinstance(value, dict) else {}

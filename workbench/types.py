@@ -1,0 +1,270 @@
+"""The values that cross rooms and processes: requests down, tokens up. Frozen msgspec Structs, so msgpack is free.
+
+A value checks itself when it is made; what depends on the model (vocabulary, context) is checked by `EngineCore.add`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from workbench.errors import InvalidRequest, UnknownParameter
+
+GRAMMAR_FIELDS = ("json_schema", "regex", "ebnf")
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request samples and when it stops (rows K1-K19 of the checklist; names and defaults are the reference's)."""
+
+    max_new_tokens: int = 128
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    ignore_eos: bool = False
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    n: int = 1
+    seed: int | None = None
+    logit_bias: dict[int, float] = {}
+    json_schema: str | None = None
+    regex: str | None = None
+    ebnf: str | None = None
+    custom_params: dict[str, Any] | None = None
+
+    @classmethod
+    def make(cls, params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
+        """From the dict a user writes: `stop` may be one string, `json_schema` a dict, ids may be strings."""
+        if params is None:
+            return cls()
+        if isinstance(params, cls):
+            return params
+        if not isinstance(params, Mapping):
+            raise InvalidRequest("sampling_params", params, "a dict")
+        known = cls.__struct_fields__
+        for name in params:
+            if name not in known:
+                raise UnknownParameter(str(name), known, where="sampling_params")
+        values = {name: _DECODERS[name](name, value) for name, value in params.items() if value is not None}
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        _between("max_new_tokens", self.max_new_tokens, 0, None)
+        _between("min_new_tokens", self.min_new_tokens, 0, self.max_new_tokens, "max_new_tokens")
+        _between("temperature", self.temperature, 0, None)
+        _between("top_p", self.top_p, 0, 1)
+        if self.top_p == 0:
+            raise InvalidRequest("top_p", self.top_p, "above 0 and at most 1", hint="for greedy decoding use temperature=0")
+        if self.top_k != -1 and self.top_k < 1:
+            raise InvalidRequest("top_k", self.top_k, "-1 (no limit) or at least 1")
+        _between("min_p", self.min_p, 0, 1)
+        _between("frequency_penalty", self.frequency_penalty, -2, 2)
+        _between("presence_penalty", self.presence_penalty, -2, 2)
+        _between("repetition_penalty", self.repetition_penalty, 0, 2)
+        if self.repetition_penalty == 0:
+            raise InvalidRequest("repetition_penalty", 0, "above 0 and at most 2")
+        _between("n", self.n, 1, 1024)
+        if "" in self.stop:
+            raise InvalidRequest("stop", list(self.stop), "strings of at least one character")
+        for bias in self.logit_bias.values():
+            if math.isnan(bias):
+                raise InvalidRequest("logit_bias", bias, "a number")
+        given = [name for name in GRAMMAR_FIELDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidRequest(" and ".join(given), "both set", "one constraint per request", hint="keep one of them")
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0 or self.top_k == 1
+
+    @property
+    def has_penalties(self) -> bool:
+        return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1.0)
+
+    @property
+    def grammar(self) -> GrammarSpec | None:
+        """The request's constraint, if it has one."""
+        for name in GRAMMAR_FIELDS:
+            text = getattr(self, name)
+            if text is not None:
+                return GrammarSpec(name, text)
+        return None
+
+
+class GrammarSpec(msgspec.Struct, frozen=True):
+    """What the text must look like: a hashable value, the key of every grammar cache."""
+
+    kind: Literal["json_schema", "regex", "ebnf"]
+    text: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation: token ids in, one continuation out. `n` parallel samples are n of these with one prompt."""
+
+    rid: str
+    input_ids: tuple[int, ...]
+    params: SamplingParams
+    seed: int = 0
+    """Resolved seed of this sample: the same seed gives the same draws whatever else is in the batch."""
+    return_logprob: bool = False
+    logprob_start_len: int = -1
+    """First prompt position whose log-probability is returned; -1 means output tokens only."""
+    top_logprobs_num: int = 0
+    token_ids_logprob: tuple[int, ...] = ()
+    namespace: str = ""
+    """Requests share cached prefixes only within a namespace (adapter, image set, tenant salt)."""
+    priority: int = 0
+    """Higher is scheduled earlier; equal priorities follow the schedule policy."""
+    timeout_s: float | None = None
+    custom_logit_processor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """A stretch of one sequence's K/V: the pages of one tree node, or (node_id 0) pages that are private to it.
+
+    Compared by identity: two sequences share a segment when they carry the same object, and a tree node hands out one.
+    """
+
+    node_id: int
+    pages: tuple[int, ...]
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """Log-probabilities at one position, of the model's own distribution (before penalties, temperature and masks)."""
+
+    token_id: int
+    logprob: float | None
+    """None for the first token of a prompt, which nothing predicts."""
+    top: tuple[tuple[float, int], ...] = ()
+    """The `top_logprobs_num` best as (logprob, token id), best first."""
+    chosen: tuple[tuple[float, int], ...] = ()
+    """The ids asked for in `token_ids_logprob`, in the order asked."""
+
+
+class FinishReason(msgspec.Struct, frozen=True):
+    """Why a request ended; `to_dict` is what `meta_info["finish_reason"]` shows."""
+
+    type: Literal["stop", "length", "abort"]
+    matched: int | str | None = None
+    length: int | None = None
+    message: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.type == "stop":
+            return {"type": "stop", "matched": self.matched}
+        if self.type == "length":
+            return {"type": "length", "length": self.length}
+        return {"type": "abort", "message": self.message}
+
+
+class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step produced for one request."""
+
+    rid: str
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    """Text that is now certain: no half character, no possible start of a stop string."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One per entry of `token_ids`, when asked for."""
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    """Prompt positions scored in this step, in order."""
+    num_cached: int = 0
+    """Prompt tokens whose K/V was reused when the request was first admitted."""
+    finish: FinishReason | None = None
+
+
+def _between(name: str, value: float, low: float, high: float | None, high_name: str = "") -> None:
+    limit = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}{f' ({high_name})' if high_name else ''}"
+    if not math.isfinite(value) or value < low or (high is not None and value > high):
+        raise InvalidRequest(name, value, limit)
+
+
+def _int(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(name, value, "an integer")
+    return value
+
+
+def _float(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(name, value, "a number")
+    return float(value)
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(name, value, "True or False")
+    return value
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else None
+    if items is None or not all(isinstance(item, str) for item in items):
+        raise InvalidRequest(name, value, "a string or a list of strings")
+    return items
+
+
+def _ids(name: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise InvalidRequest(name, value, "a list of token ids")
+    return tuple(_int(name, item) for item in value)
+
+
+def _bias(name: str, value: Any) -> dict[int, float]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(name, value, "a dict from token id to a number")
+    try:
+        return {int(token): _float(name, bias) for token, bias in value.items()}
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        raise InvalidRequest(name, value, "a dict from token id to a number") from None
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(name, value, "a string")
+    return value
+
+
+def _schema(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "model_json_schema"):
+        value = value.model_json_schema()
+    if not isinstance(value, (Mapping, bool)):
+        raise InvalidRequest(name, value, "a JSON schema: text, a dict or a Pydantic model")
+    return msgspec.json.encode(value).decode()
+
+
+def _dict(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidRequest(name, value, "a dict")
+    return value
+
+
+_DECODERS = {
+    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed"), _int),
+    **dict.fromkeys(
+        ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), _float
+    ),
+    **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens"), _bool),
+    "stop": _strings,
+    "stop_token_ids": _ids,
+    "logit_bias": _bias,
+    "json_schema": _schema,
+    "regex": _text,
+    "ebnf": _text,
+    "custom_params": _dict,
+}

@@ -1,0 +1,156 @@
+"""`Completion`: what one generation gave, and how: text, tokens, what the cache saved, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from workbench.escape import to_html, visible
+from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
+from workbench.views.parts import Segment, View, bar, duration, plural
+
+MAX_MARKED = 3000
+"""Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""
+MAX_OPEN = 160
+"""Prompt tokens up to which the prompt is shown unfolded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds on the engine's clock. Prefill ends with the first token."""
+
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.queue_s + self.prefill_s + self.decode_s
+
+    @classmethod
+    def of(cls, events: Iterable[Event], rid: str) -> Timings | None:
+        """Folded from the event log; None when the log does not hold the whole request."""
+        arrived = scheduled = first = None
+        for event in events:
+            match event:
+                case RequestArrived(rid=r, time=t) if r == rid:
+                    arrived = t
+                case RequestScheduled(rid=r, time=t, resumed=False) if r == rid:
+                    scheduled = t
+                case TokenSampled(rid=r, time=t, position=0) if r == rid:
+                    first = t
+                case RequestFinished(rid=r, time=end) if r == rid and arrived is not None:
+                    start = end if scheduled is None else scheduled
+                    middle = end if first is None else first
+                    return cls(start - arrived, middle - start, end - middle)
+        return None
+
+
+@dataclass(frozen=True, repr=False)
+class Completion(View):
+    """One finished generation. `str(completion)` is its text; in a notebook it draws itself."""
+
+    text: str
+    prompt: str
+    """What the caller wrote: the raw prompt, or the last message of a conversation."""
+    prompt_tokens: int
+    cached_tokens: int
+    output_ids: tuple[int, ...]
+    finish_reason: Mapping[str, Any]
+    rid: str
+    model: str = ""
+    kind: Literal["completion", "chat"] = "completion"
+    prompt_pieces: tuple[str, ...] = ()
+    """The text of each prompt token, in order; a token that completes no character has ""."""
+    output_pieces: tuple[str, ...] = ()
+    stop_text: str = ""
+    """The token that ended the output, in words, when one did."""
+    timings: Timings | None = None
+    meta_info: Mapping[str, Any] = field(default_factory=dict)
+    echoed: bool = field(default=False, compare=False)
+    """The text already stands on the terminal, so the plain repr does not repeat it."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def finish(self) -> str:
+        """Why it ended, in words."""
+        reason = self.finish_reason
+        match reason.get("type"):
+            case "stop" if isinstance(reason.get("matched"), str):
+                return f"stopped at {visible(reason['matched'])!r}"
+            case "stop":
+                return f"the model ended it with {visible(self.stop_text)}" if self.stop_text else "the model ended it"
+            case "length":
+                return f"reached its limit of {plural(reason['length'], 'token')}"
+            case "abort":
+                return f"aborted: {visible(str(reason.get('message') or 'no reason given'))}"
+        return "unfinished"
+
+    def summary(self) -> str:
+        """One line without any time in it, so that the same run prints the same."""
+        made = f"{plural(len(self.output_ids), 'token')}, {self.finish}"
+        return f"{self.kind.capitalize()}: {made}; prompt {plural(self.prompt_tokens, 'token')}, {self.cached_tokens:,} reused"
+
+    def to_text(self) -> str:
+        return self.summary() if self.echoed else f"{self.summary()}\n{visible(self.text)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "text": self.text,
+            "output_ids": list(self.output_ids),
+            "prompt": self.prompt,
+            "meta_info": {**self.meta_info, "id": self.rid, "finish_reason": dict(self.finish_reason)},
+            "timings": asdict(self.timings) if self.timings else None,
+        }
+
+    def body(self) -> str:
+        model = f' <span class="wb-soft">{to_html(self.model)}</span>' if self.model else ""
+        answer = _tokens(self.output_pieces, 0) or to_html(self.text) or '<span class="wb-soft">(no text)</span>'
+        said, source = "", "Output"
+        if self.kind == "chat":
+            said, source = f'<p class="wb-soft">You</p><div class="wb-text">{to_html(self.prompt)}</div>', "Model"
+        blocks = [
+            f"<p><b>{self.kind.capitalize()}</b>{model}</p>",
+            said,
+            f'<p class="wb-soft">{source}: {plural(len(self.output_ids), "token")}, {to_html(self.finish)}</p>',
+            f'<div class="wb-text wb-out wb-tok">{answer}</div>',
+            self._prompt(),
+            self._times(),
+        ]
+        return "".join(blocks)
+
+    def _prompt(self) -> str:
+        """The prompt as the model read it, the part that was in the cache underlined and hatched."""
+        computed = self.prompt_tokens - self.cached_tokens
+        reused = f"{self.cached_tokens:,} reused"
+        if self.cached_tokens:
+            reused = f'<span class="wb-reused">{reused}</span>'
+        says = f"Prompt: {plural(self.prompt_tokens, 'token')}, {reused} from the cache, {computed:,} computed"
+        drawn = _tokens(self.prompt_pieces, self.cached_tokens)
+        if not drawn:
+            return f'<p class="wb-soft">{says}</p>'
+        is_open = " open" if self.kind == "completion" and self.prompt_tokens <= MAX_OPEN else ""
+        return f'<details{is_open}><summary>{says}</summary><div class="wb-text wb-tok">{drawn}</div></details>'
+
+    def _times(self) -> str:
+        if self.timings is None:
+            return ""
+        t = self.timings
+        steps = len(self.output_ids) - 1
+        rate = f" ({steps / t.decode_s:.1f} tokens/s)" if steps > 0 and t.decode_s > 0 else ""
+        return bar(
+            [
+                Segment("queue", t.queue_s, duration(t.queue_s), "wait"),
+                Segment("prefill", t.prefill_s, duration(t.prefill_s), "prefill"),
+                Segment("decode", t.decode_s, duration(t.decode_s) + rate, "decode"),
+            ]
+        )
+
+
+def _tokens(pieces: Sequence[str], num_reused: int) -> str:
+    """One element per token: `<u>` for a reused one, `<span>` for the rest."""
+    tags = ("u" if i < num_reused else "span" for i in range(len(pieces)))
+    return "".join(f"<{tag}>{to_html(piece)}</{tag}>" for tag, piece in zip(tags, pieces, strict=True) if piece)

@@ -1,0 +1,176 @@
+"""The few pieces every static view is made of: a card, a table, a bar, and numbers written for people.
+
+Static HTML and CSS, no script, so a saved notebook, GitHub and an exported page show the same. Colours are JupyterLab's own
+where it defines them; every mark also has a shape (underline, hatching, label), so hue is never the only difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from workbench.escape import to_html, visible
+
+# The tints are translucent: they lie on a light and on a dark ground alike. JupyterLab's rules for tables in outputs
+# (centred, to the right, striped) are more specific than ours, hence `!important`.
+CSS = """
+.wb{--wb-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,#1f2328));
+--wb-soft:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#59636e));
+--wb-ground:var(--jp-layout-color1,var(--vscode-editor-background,#fff));
+--wb-line:var(--jp-border-color2,var(--vscode-panel-border,#c8ccd1));
+color:var(--wb-ink);background:var(--wb-ground);font:13px/1.5 system-ui,sans-serif;max-width:62em;padding:.5em .75em;
+border:1px solid var(--wb-line);border-radius:4px;overflow-wrap:anywhere}
+@media (prefers-color-scheme:dark){.wb{--wb-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,#e6edf3));
+--wb-soft:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#9aa4af));
+--wb-ground:var(--jp-layout-color1,var(--vscode-editor-background,#0d1117));
+--wb-line:var(--jp-border-color2,var(--vscode-panel-border,#3d444d))}}
+.wb p{margin:.25em 0}.wb .wb-soft,.wb summary{color:var(--wb-soft)}.wb details{margin:.25em 0}.wb summary{cursor:pointer}
+.wb .wb-text{white-space:pre-wrap;margin:.25em 0;padding:.25em .5em;border-left:3px solid var(--wb-line);
+font-family:var(--jp-code-font-family,ui-monospace,monospace);max-height:24em;overflow:auto}
+.wb .wb-out{border-left-color:#3b82f6}
+.wb .wb-tok>:nth-child(even){background-color:rgba(128,128,128,.16)}
+.wb u,.wb .wb-reused{background-image:repeating-linear-gradient(135deg,rgba(22,163,74,.45) 0 2px,rgba(22,163,74,.12) 2px 6px)}
+.wb u{text-decoration:underline;text-decoration-color:#16a34a;text-decoration-thickness:2px;text-underline-offset:3px}
+.wb table{border-collapse:collapse;margin:.4em 0!important;color:inherit;font-size:inherit;border:0}
+.wb tr{background:none!important}
+.wb th,.wb td{padding:.15em .9em .15em 0!important;border:0;border-bottom:1px solid var(--wb-line);text-align:left!important;
+vertical-align:top;background:none;color:inherit;white-space:normal}
+.wb th{font-weight:600}.wb .wb-num{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}
+.wb .wb-bar{display:flex;height:.9em;margin:.4em 0 .2em;border:1px solid var(--wb-line);border-radius:2px;overflow:hidden}
+.wb .wb-bar>span{min-width:2px}
+.wb .wb-key{display:inline-block;margin:0 1.2em .2em 0;white-space:nowrap}
+.wb .wb-key>span{display:inline-block;
+width:1.4em;height:.8em;margin-right:.4em;border:1px solid var(--wb-line);vertical-align:-1px}
+.wb .wb-wait{background:radial-gradient(circle,rgba(128,128,128,.75) 1px,transparent 1.5px) 0 0/5px 5px}
+.wb .wb-prefill{background:repeating-linear-gradient(45deg,rgba(217,119,6,.8) 0 3px,rgba(217,119,6,.35) 3px 6px)}
+.wb .wb-decode{background:rgba(59,130,246,.75)}
+.wb .wb-lost{background:repeating-linear-gradient(90deg,rgba(220,38,38,.75) 0 2px,transparent 2px 5px)}
+.wb .wb-free{background:transparent}
+.wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}
+"""
+
+
+class View:
+    """A value that shows itself: `to_text` and `body` say how, everything else follows."""
+
+    def to_text(self) -> str:
+        raise NotImplementedError
+
+    def body(self) -> str:
+        """HTML inside the card; whatever came from outside has passed `workbench.escape`."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def to_html(self) -> str:
+        return card(self.body())
+
+    def save(self, path: str | Path) -> None:
+        """Write a file of the kind its name ends in: `.html` a page, `.json` the data, anything else the text."""
+        path = Path(path)
+        kinds = {".html": lambda: document(self.to_html(), type(self).__name__), ".json": self._to_json}
+        path.write_text(kinds.get(path.suffix.lower(), self.__str__)(), encoding="utf-8", errors="replace")
+
+    def _to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(_encodable(self.to_dict())), indent=2).decode()
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One part of a bar. `kind` is one of wait, prefill, decode, reused, lost, free."""
+
+    label: str
+    amount: float
+    shown: str
+    kind: str
+
+
+def card(*blocks: str) -> str:
+    return f'<style>{CSS}</style><div class="wb">{"".join(blocks)}</div>'
+
+
+def document(body: str, title: str) -> str:
+    """A page of its own: opens from disk, loads nothing."""
+    head = f'<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{to_html(title)}</title>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
+    """Cells are plain text and are escaped here; `numeric` columns stand to the right."""
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        kinds = (' class="wb-num"' if i in numeric else "" for i in range(len(cells)))
+        return "<tr>" + "".join(f"<{tag}{k}>{to_html(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+
+    top = f"<thead>{row(head, 'th')}</thead>" if head else ""
+    return f"<table>{top}<tbody>{''.join(row(cells, 'td') for cells in rows)}</tbody></table>"
+
+
+def bar(segments: Sequence[Segment]) -> str:
+    """Parts of a whole, and under it the key: every part has a pattern, a name and its number."""
+    # Flex shares that add up to less than 1 would leave a part of the bar empty.
+    percent = 100 / (sum(s.amount for s in segments) or 1.0)
+    parts, keys = "", ""
+    for s in segments:
+        if s.amount > 0:
+            parts += f'<span class="wb-{s.kind}" style="flex:{s.amount * percent:.4g} 0 0"></span>'
+        keys += f'<span class="wb-key"><span class="wb-{s.kind}"></span>{to_html(s.label)} <b>{to_html(s.shown)}</b></span>'
+    return f'<div class="wb-bar">{parts}</div><div>{keys}</div>'
+
+
+def lines(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
+    """The same table as aligned text."""
+    cells = [[visible(cell) for cell in row] for row in ([head, *rows] if head else rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        parts = (c.rjust(w) if i in numeric else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        return "  ".join(parts).rstrip()
+
+    return "\n".join(map(line, cells))
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def size(num_bytes: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(num_bytes) < 1024:
+            return f"{num_bytes:.0f} B" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """0.0042 -> "4.2 ms", 75 -> "1 min 15 s"."""
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _encodable(value: Any) -> Any:
+    """JSON has no lone surrogates; text that holds one is written with replacement characters."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {str(_encodable(key)): _encodable(item) for key, item in value.items()}
+    return [_encodable(item) for item in value] if isinstance(value, (list, tuple)) else value

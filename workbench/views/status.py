@@ -1,0 +1,110 @@
+"""The engines of a session: what runs, on what, since when, and how busy it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.escape import to_html, visible
+from workbench.views.parts import View, duration, lines, size, table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineStatus:
+    """One engine, as its `get_server_info()` and its event log describe it. None: not known."""
+
+    name: str
+    model: str
+    device: str
+    dtype: str
+    place: str
+    """"this process" or "child process"."""
+    uptime_s: float
+    num_running: int | None = None
+    num_waiting: int | None = None
+    cached_tokens: int = 0
+    """Prompt tokens taken from the cache so far, of `prompt_tokens`."""
+    prompt_tokens: int = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+    def cells(self) -> tuple[str, ...]:
+        hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
+        running, waiting = ("?" if n is None else f"{n:,}" for n in (self.num_running, self.num_waiting))
+        return (self.name, self.model, self.device, self.dtype, self.place, duration(self.uptime_s), running, waiting, hits)
+
+
+HEAD = ("engine", "model", "device", "dtype", "runs in", "up", "running", "waiting", "prompt tokens from cache")
+NUMERIC = (5, 6, 7)
+
+
+@dataclass(frozen=True, repr=False)
+class Status(View):
+    engines: tuple[EngineStatus, ...]
+
+    def to_text(self) -> str:
+        return lines(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) if self.engines else NOTHING
+
+    def body(self) -> str:
+        if not self.engines:
+            return f"<p>{to_html(NOTHING)}</p>"
+        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {e.name: asdict(e) for e in self.engines}
+
+
+@dataclass(frozen=True, repr=False)
+class Loaded(View):
+    """What `%wb load` answers. No time in it: the same load prints the same."""
+
+    status: EngineStatus
+    note: str
+    pool_tokens: int | None = None
+
+    def to_text(self) -> str:
+        return visible(f"{self.note}: {self.status.model} {self._where()}")
+
+    def body(self) -> str:
+        return f"<p>{to_html(self.note)}: <b>{to_html(self.status.model)}</b> {to_html(self._where())}</p>"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"note": self.note, "pool_tokens": self.pool_tokens, **asdict(self.status)}
+
+    def _where(self) -> str:
+        pool = f", room for {self.pool_tokens:,} tokens of context" if self.pool_tokens else ""
+        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{pool}"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that runs an engine. `engines` is empty for one that this session did not start."""
+
+    pid: int
+    what: str
+    engines: tuple[str, ...]
+    rss_bytes: int
+    num_threads: int
+
+
+@dataclass(frozen=True, repr=False)
+class Processes(View):
+    rows: tuple[Process, ...]
+
+    def to_text(self) -> str:
+        return lines(PS_HEAD, self._cells(), numeric=(0, 3, 4))
+
+    def body(self) -> str:
+        return table(PS_HEAD, self._cells(), numeric=(0, 3, 4))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {str(p.pid): asdict(p) for p in self.rows}
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [(str(p.pid), p.what, ", ".join(p.engines) or "none", size(p.rss_bytes), f"{p.num_threads:,}") for p in self.rows]
+
+
+PS_HEAD = ("pid", "process", "engines", "memory", "threads")
+NOTHING = "no engine is running; %wb load starts one"
