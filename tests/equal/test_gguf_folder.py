@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from workbench.model.gguf_convert import llama3_divisors
+from workbench.model.gguf_families import llama3_divisors
 from workbench.model.hub import gguf_path
 
 TEXTS = [

@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,11 @@ def _places(project: str, settings: PipSettings, web: Web) -> Iterator[tuple[str
     """(name without any address, function that lists links) of every place to look in."""
     for number, place in enumerate(settings.find_links, 1):
         name = f"find-links {number} of {len(settings.find_links)}"
-        yield name, lambda place=place: _read_place(place, web)
+        yield name, partial(_read_place, place, web)
     page = re.sub(r"[-_.]+", "-", project).lower()
     for number, url in enumerate(settings.index_urls):
         name = f"the extra package index {number}" if number else "the configured package index"
-        yield name, lambda url=url: _read_place(f"{url.rstrip('/')}/{page}/", web)
+        yield name, partial(_read_place, f"{url.rstrip('/')}/{page}/", web)
 
 
 def _read_place(place: str, web: Web) -> list[Link]:

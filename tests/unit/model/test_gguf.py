@@ -21,7 +21,8 @@ from tokenizers import Tokenizer
 from workbench.errors import DiskFull, ModelCorrupt, ModelNotFound, ModelUnsupported
 from workbench.model import disk, gguf_tokenizer
 from workbench.model.folder import MARKER, check_folder, is_converted
-from workbench.model.gguf_convert import convert, llama3_divisors
+from workbench.model.gguf_convert import convert
+from workbench.model.gguf_families import llama3_divisors
 from workbench.model.gguf_file import GgufFile
 
 Maker = Callable[..., Path]
@@ -330,6 +331,13 @@ def test_special_tokens_are_whole_hidden_and_placed(converted):
     )
     assert config["add_bos_token"] is True
     assert "chat_template" not in config
+
+
+def test_bos_and_eos_stand_where_the_file_wants_them(converted):
+    meta = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_eos_token": True}
+    tokenizer = Tokenizer.from_file(str(converted(meta=meta) / "tokenizer.json"))
+    assert tokenizer.encode("hello").tokens == ["<s>", "hello", "</s>"]
+    assert tokenizer.encode("hello", "h").tokens == ["<s>", "hello", "</s>", "<s>", "h", "</s>"]
 
 
 def test_the_chat_template_travels(converted):

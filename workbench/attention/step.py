@@ -1,0 +1,74 @@
+"""What a forward pass is given. Size letters, used throughout the model side:
+
+T new tokens in the step (flat over all sequences), R rows that sample, V vocabulary, H hidden, Hq and Hkv query and
+KV heads, G = Hq / Hkv, D head size, L layers, S tokens of context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.types import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One sequence's rows [start, start + num_new) of the flat batch, and where its K/V lies."""
+
+    seq_id: int
+    start: int
+    num_new: int
+    num_tokens: int
+    """Context length including the new tokens."""
+    segments: tuple[Segment, ...]
+
+    @property
+    def num_cached(self) -> int:
+        return self.num_tokens - self.num_new
+
+
+@dataclass(frozen=True, slots=True)
+class StepTensors:
+    token_ids: Tensor  # [T] int64
+    positions: Tensor  # [T] int64
+    slots: Tensor  # [T] int64, where the new K/V goes
+    spans: tuple[Span, ...]
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """All a model's forward sees of the step, besides its input."""
+
+    positions: Tensor  # [T]
+    attend: Callable[..., Tensor]
+    """(layer, q [T, Hq, D], k [T, Hkv, D], v [T, Hkv, D], *, scale, window=None, softcap=None) -> [T, Hq, D]"""
+
+
+def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:
+    """KV slot of every position below `num_tokens`."""
+    pages = [page for segment in segments for page in segment.pages]
+    if page_size == 1:
+        return pages[:num_tokens]
+    return [page * page_size + offset for page in pages for offset in range(page_size)][:num_tokens]
+
+
+def last_slots(span: Span, page_size: int) -> list[int]:
+    """KV slots of the span's new tokens, without walking the pages before them when they fit in the last segment."""
+    last = span.segments[-1].pages
+    before = span.num_tokens - 1
+    first = span.num_cached
+    offset = sum(len(segment.pages) for segment in span.segments[:-1]) * page_size
+    if first < offset:
+        return slots_of(span.segments, page_size, span.num_tokens)[first:]
+    return [
+        last[(position - offset) // page_size] * page_size + position % page_size for position in range(first, before + 1)
+    ]
+
+
+def as_tensor(values: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64, device=device)

@@ -1,0 +1,96 @@
+"""The middle word of a step with a real model: plan -> flat tensors -> logits -> tokens."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from workbench.attention.base import AttentionBackend
+from workbench.attention.kv import KVStore
+from workbench.attention.step import Span, StepContext, StepTensors, as_tensor, last_slots
+from workbench.attention.torch_fast import FastAttention
+from workbench.attention.torch_ref import ReferenceAttention
+from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.model.base import CausalLM
+from workbench.types import TokenLogprob
+
+ATTENTION: dict[str, type[FastAttention] | type[ReferenceAttention]] = {"torch": FastAttention, "reference": ReferenceAttention}
+ROWS_SCORED_AT_ONCE = 256
+
+
+class TokenSampler(Protocol):
+    def sample(self, logits: Tensor, rows: tuple[SampleRow, ...]) -> tuple[Sampled, ...]: ...
+    def score(
+        self, logits: Tensor, ids: tuple[int, ...], top_logprobs_num: int, token_ids_logprob: tuple[int, ...]
+    ) -> tuple[TokenLogprob, ...]: ...
+
+
+class TorchRunner:
+    def __init__(self, model: CausalLM, kv: KVStore, attention: AttentionBackend, sampler: TokenSampler) -> None:
+        self.model = model
+        self.kv = kv
+        self.attention = attention
+        self.sampler = sampler
+        self.device = kv.k.device
+        self.vocab_size = model.vocab_size
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepResult:
+        hidden = self.forward(step_tensors(plan, self.device, self.kv))
+        starts = _starts(plan)
+        scored = {
+            seq.seq_id: self._score(hidden[start + seq.score_from :][: len(seq.score_ids)], seq)
+            for seq, start in zip(plan.seqs, starts, strict=True)
+            if seq.score_ids
+        }
+        last = [(start + seq.num_new - 1, seq.sample) for seq, start in zip(plan.seqs, starts, strict=True) if seq.sample]
+        if not last:
+            return StepResult((), scored)
+        rows = [row for row, _ in last]
+        picked = hidden if rows == list(range(len(hidden))) else hidden[as_tensor(rows, self.device)]
+        return StepResult(self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last)), scored)
+
+    def forward(self, step: StepTensors) -> Tensor:
+        """Hidden states of all new tokens [T, H]; their K/V is in the store afterwards."""
+        attend = partial(_attend, self.attention, self.attention.prepare(step))
+        return self.model(step.token_ids, StepContext(step.positions, attend))
+
+    def _score(self, hidden: Tensor, seq: PlannedSeq) -> tuple[TokenLogprob, ...]:
+        """In parts: the logits of a long prompt would not fit."""
+        scores: list[TokenLogprob] = []
+        for at in range(0, len(seq.score_ids), ROWS_SCORED_AT_ONCE):
+            part = slice(at, at + ROWS_SCORED_AT_ONCE)
+            logits = self.model.logits(hidden[part])
+            scores += self.sampler.score(logits, seq.score_ids[part], seq.top_logprobs_num, seq.token_ids_logprob)
+        return tuple(scores)
+
+
+def _attend(backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None) -> Tensor:
+    return backend.attend(layer, q, k, v, plan, **how)  # type: ignore[arg-type]
+
+
+def _starts(plan: StepPlan) -> list[int]:
+    starts, total = [], 0
+    for seq in plan.seqs:
+        starts.append(total)
+        total += seq.num_new
+    return starts
+
+
+def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTensors:
+    """The plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order."""
+    spans = tuple(
+        Span(seq.seq_id, start, seq.num_new, seq.num_tokens, seq.segments) for seq, start in zip(plan.seqs, _starts(plan), strict=True)
+    )
+    slots = [slot for span in spans for slot in last_slots(span, plan.page_size)]
+    kv.num_touched = max(kv.num_touched, max(slots) + 1)
+    return StepTensors(
+        token_ids=as_tensor([token for seq in plan.seqs for token in seq.token_ids], device),
+        positions=as_tensor([position for span in spans for position in range(span.num_cached, span.num_tokens)], device),
+        slots=as_tensor(slots, device),
+        spans=spans,
+        page_size=plan.page_size,
+    )

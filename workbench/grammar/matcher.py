@@ -1,0 +1,48 @@
+"""The two lifetimes of a constraint after its specification: compiled for a vocabulary, and one sequence's position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from workbench.errors import WorkbenchError
+
+
+class TokenRejected(WorkbenchError):
+    """A token that the grammar does not allow here reached `accept`: its mask was not applied."""
+
+
+class Matcher(Protocol):
+    """Where one sequence stands in its grammar. Used by one thread at a time."""
+
+    def fill_mask(self, mask: Any) -> None:
+        """Writes bit i of `mask` (int32 [ceil(V / 32)], numpy) for each token i that may come next. Reads only."""
+
+    def accept(self, token_id: int) -> None:
+        """Moves past a token. Raises TokenRejected, and stays where it was, if the token may not come here."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text so far satisfies the whole grammar; then, and only then, the stop tokens are allowed."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing can follow: a stop token came, or the text is complete and no token may extend it."""
+
+    @property
+    def num_allowed(self) -> int:
+        """How many tokens may come next."""
+
+    def fork(self) -> Matcher:
+        """A copy that moves on its own."""
+
+
+class CompiledGrammar(Protocol):
+    """A constraint ready for one vocabulary; shared by all its sequences and threads."""
+
+    @property
+    def num_bytes(self) -> int: ...
+
+    def start(self, stop_token_ids: Iterable[int] | None = None) -> Matcher:
+        """A matcher at the beginning. `stop_token_ids` (the vocabulary's own when None) are allowed where the text may
+        end and nowhere else; with none of them a sequence ends when `is_finished`."""

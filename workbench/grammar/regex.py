@@ -1,0 +1,173 @@
+"""Regular expressions mean what Python's `re.fullmatch` means, whatever dialect the backend speaks.
+
+A pattern is parsed by Python itself and written again in the few constructs that all dialects share: character
+classes, groups, alternatives and greedy counts. What a finite automaton cannot express is refused by name.
+
+Backslash classes generate their ASCII members: `\\d` gives 0-9. Where such a class is excluded, all of Unicode is: no
+letter of any script comes out of `[^\\w]`. Either way the text is accepted by `re.fullmatch`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from re import _constants as op  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+from workbench.errors import InvalidRequest, NotSupported
+
+Ranges = tuple[tuple[int, int], ...]
+"""Sorted, disjoint, inclusive ranges of code points."""
+
+EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, 0x10FFFF))
+IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
+"""What a JSON string holds without escapes."""
+
+REFUSED = {
+    op.ASSERT: "lookahead and lookbehind",
+    op.ASSERT_NOT: "negative lookahead and lookbehind",
+    op.GROUPREF: "references to groups",
+    op.GROUPREF_EXISTS: "conditions on groups",
+    op.POSSESSIVE_REPEAT: "possessive repetition",
+    op.ATOMIC_GROUP: "atomic groups",
+}
+SHORT_COUNTS = {(0, op.MAXREPEAT): "*", (1, op.MAXREPEAT): "+", (0, 1): "?"}
+START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
+
+
+def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTHING) -> str:
+    """`pattern` in shared constructs, over `allowed` characters. It matches nothing that `re.fullmatch` does not.
+
+    Raises InvalidRequest for what is not a regular expression, NotSupported for what cannot be enforced.
+    """
+    try:
+        tree = parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InvalidRequest(field, pattern, f"a regular expression ({error})") from None
+    return _Writer(field, tree.state.flags, allowed).sequence(tree, start=True, end=True)
+
+
+class _Writer:
+    """`start` and `end` tell whether a part stands at the very beginning or end of the text, where anchors hold."""
+
+    def __init__(self, field: str, flags: int, allowed: Ranges) -> None:
+        self.field, self.flags, self.allowed = field, flags, allowed
+        if flags & re.IGNORECASE:
+            raise self.refused("ignoring case", hint="write both cases: [aA]")
+
+    def refused(self, what: str, hint: str = "") -> NotSupported:
+        return NotSupported(f"{self.field}: {what} cannot be enforced while generating", hint=hint)
+
+    def sequence(self, items: Iterable[tuple[Any, Any]], *, start: bool, end: bool) -> str:
+        items = list(items)
+        fixed = [i for i, (kind, _) in enumerate(items) if kind is not op.AT]
+        first, last = (fixed[0], fixed[-1]) if fixed else (len(items), -1)
+        return "".join(
+            self.part(kind, value, start=start and i <= first, end=end and i >= last) for i, (kind, value) in enumerate(items)
+        )
+
+    def part(self, kind: Any, value: Any, *, start: bool, end: bool) -> str:
+        if kind is op.LITERAL:
+            return self.characters(((value, value),))
+        if kind is op.NOT_LITERAL:
+            return self.characters(_without(EVERYTHING, ((value, value),)))
+        if kind is op.ANY:
+            return self.characters(EVERYTHING if self.flags & re.DOTALL else _without(EVERYTHING, ((10, 10),)))
+        if kind is op.IN:
+            return self.characters(self.members(value))
+        if kind is op.BRANCH:
+            return f"(?:{'|'.join(self.sequence(branch, start=start, end=end) for branch in value[1])})"
+        if kind is op.SUBPATTERN:
+            _, added, removed, inner = value
+            writer = _Writer(self.field, (self.flags | added) & ~removed, self.allowed)
+            return f"(?:{writer.sequence(inner, start=start, end=end)})"
+        if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
+            return self.repeat(*value)
+        if kind is op.AT and ((start and value in START) or (end and value in END)):
+            return ""
+        if kind is op.AT and value in START | END:
+            raise self.refused("an anchor inside the pattern", hint="the whole text is matched, so anchors can be left out")
+        raise self.refused(REFUSED.get(kind, "a word boundary" if kind is op.AT else str(kind).lower()))
+
+    def repeat(self, low: int, high: int, inner: Iterable[tuple[Any, Any]]) -> str:
+        part = self.sequence(inner, start=False, end=False) if high else ""
+        if not part:
+            return ""
+        most = "" if high == op.MAXREPEAT else high
+        return f"(?:{part}){SHORT_COUNTS.get((low, high)) or f'{{{low},{most}}}'}"
+
+    def members(self, items: Sequence[tuple[Any, Any]]) -> Ranges:
+        """The characters of a class; where a class is excluded, no fewer than all of it."""
+        negated = items[0][0] is op.NEGATE
+        ranges: list[tuple[int, int]] = []
+        for kind, value in items[negated:]:
+            if kind is op.CATEGORY:
+                ranges += self.category(value, whole=negated)
+            else:
+                ranges.append((value, value) if kind is op.LITERAL else value)
+        return _without(EVERYTHING, ranges) if negated else tuple(ranges)
+
+    def category(self, name: Any, *, whole: bool) -> Ranges:
+        """A backslash class: all of it, or for generating its ASCII part (of a negative one, what is surely in it)."""
+        positive = name in CATEGORIES
+        ascii_part, everything = CATEGORIES[name if positive else NEGATIVE[name]]
+        exact = ascii_part if self.flags & re.ASCII else everything()
+        if positive:
+            return exact if whole else ascii_part
+        return _without(EVERYTHING, ascii_part if whole else exact)
+
+    def characters(self, ranges: Iterable[tuple[int, int]]) -> str:
+        kept = _without(self.allowed, _without(EVERYTHING, ranges))
+        if not kept:
+            raise self.refused("a character that can never come", hint="a pattern inside JSON cannot hold quotes, backslashes or control characters")
+        if len(kept) == 1 and kept[0][0] == kept[0][1]:
+            return _spell(kept[0][0])
+        return f"[{''.join(_spell(low) if low == high else f'{_spell(low)}-{_spell(high)}' for low, high in kept)}]"
+
+
+def _spell(code: int) -> str:
+    char = chr(code)
+    if char.isascii() and char.isalnum():
+        return char
+    return char if code > 0xFFFF else f"\\u{code:04x}"
+
+
+def _without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> Ranges:
+    """The code points of `ranges` (sorted, disjoint) that no range of `removed` (in any order) holds."""
+    holes = sorted(removed)
+    kept = []
+    for low, high in ranges:
+        for first, last in holes:
+            if last < low or first > high:
+                continue
+            if first > low:
+                kept.append((low, first - 1))
+            low = max(low, last + 1)
+        if low <= high:
+            kept.append((low, high))
+    return tuple(kept)
+
+
+@functools.cache
+def _all(method: str) -> Ranges:
+    """Every character for which this method of `str` is true; takes a tenth of a second, once."""
+    test = getattr(str, method)
+    codes = [code for code in range(0x110000) if test(chr(code))]
+    breaks = [i for i in range(1, len(codes)) if codes[i] != codes[i - 1] + 1]
+    return tuple((codes[i], codes[j - 1]) for i, j in zip([0, *breaks], [*breaks, len(codes)], strict=True))
+
+
+ASCII_WORD: Ranges = ((48, 57), (65, 90), (95, 95), (97, 122))
+# Positive class -> its ASCII part, and all of it (for \w a little more: every character beyond ASCII).
+CATEGORIES: dict[Any, tuple[Ranges, Any]] = {
+    op.CATEGORY_DIGIT: (((48, 57),), lambda: _all("isdecimal")),
+    op.CATEGORY_SPACE: (((9, 13), (32, 32)), lambda: _all("isspace")),
+    op.CATEGORY_WORD: (ASCII_WORD, lambda: (*ASCII_WORD, (0x80, 0x10FFFF))),
+}
+NEGATIVE = {
+    op.CATEGORY_NOT_DIGIT: op.CATEGORY_DIGIT,
+    op.CATEGORY_NOT_SPACE: op.CATEGORY_SPACE,
+    op.CATEGORY_NOT_WORD: op.CATEGORY_WORD,
+}

@@ -1,0 +1,63 @@
+"""What a family has in common with the others: sizes from the config, the head, and how its checkpoint is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from workbench.attention.step import StepContext
+from workbench.errors import ModelCorrupt
+from workbench.model.layers import Linear, RMSNorm
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A layer whose weight is several checkpoint tensors, one below the other."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+class CausalLM(nn.Module):
+    """Base of every family. A subclass sets `embed_tokens`, `layers`, `norm`, `lm_head`, and writes `forward`."""
+
+    fused: ClassVar[tuple[Fused, ...]] = ()
+    ties_by_default: ClassVar[bool] = False
+    lm_head: Linear
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        try:
+            heads = config["num_attention_heads"]
+            defaults = {"head_dim": config["hidden_size"] // heads, "num_key_value_heads": heads, "rms_norm_eps": 1e-6}
+            self.config = config | {name: config.get(name) or value for name, value in defaults.items()}
+            self.vocab_size: int = config["vocab_size"]
+            self.num_layers: int = config["num_hidden_layers"]
+        except KeyError as error:
+            raise ModelCorrupt(f"config.json has no {error.args[0]!r}", hint="is this the folder of a complete model?") from None
+        self.head_dim: int = self.config["head_dim"]
+        self.num_kv_heads: int = self.config["num_key_value_heads"]
+        self.max_positions: int = config.get("max_position_embeddings", 2048)
+        self.ties_embeddings: bool = config.get("tie_word_embeddings", self.ties_by_default)
+
+    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
+        """[T] -> [T, H]"""
+        raise NotImplementedError
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[R, H] -> [R, V] float32"""
+        return self.lm_head(hidden).float()
+
+    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Changes: what is derived from the config once dtype and device are known."""
+
+    def prepare(self) -> None:
+        """Changes: after loading, folds norm offsets and packs weights for the CPU."""
+        for module in self.modules():
+            if isinstance(module, RMSNorm):
+                module.prepare()
+            elif isinstance(module, Linear):
+                module.pack()

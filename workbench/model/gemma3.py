@@ -1,0 +1,114 @@
+"""Gemma 3 (text): four norms per block, normed queries and keys, five local layers to each global one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.attention.step import StepContext
+from workbench.model.base import CausalLM, Fused
+from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters, rotate
+
+
+def layer_types(config: dict[str, Any]) -> list[str]:
+    """Kind of each layer: as listed, or every sixth (`sliding_window_pattern`) global."""
+    every = config.get("sliding_window_pattern", config.get("_sliding_window_pattern", 6))
+    kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(config["num_hidden_layers"])]
+    return (config.get("layer_types") or kinds)[: config["num_hidden_layers"]]
+
+
+class Attention(nn.Module):
+    def __init__(self, config: dict[str, Any], layer: int, kind: str) -> None:
+        super().__init__()
+        hidden, self.head_dim, eps = config["hidden_size"], config["head_dim"], config["rms_norm_eps"]
+        self.sizes = [heads * self.head_dim for heads in (config["num_attention_heads"], *[config["num_key_value_heads"]] * 2)]
+        bias = config.get("attention_bias", False)
+        self.qkv = Linear(hidden, sum(self.sizes), bias)
+        self.o_proj = Linear(self.sizes[0], hidden, bias)
+        self.q_norm = RMSNorm(self.head_dim, eps, offset=1.0)
+        self.k_norm = RMSNorm(self.head_dim, eps, offset=1.0)
+        self.scale = config.get("query_pre_attn_scalar", self.head_dim) ** -0.5
+        self.window = config["sliding_window"] if kind == "sliding_attention" else None
+        self.softcap = config.get("attn_logit_softcapping")
+        self.layer = layer
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
+        q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)  # [T, Hq, D], [T, Hkv, D]
+        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window, softcap=self.softcap)
+        return self.o_proj(out.flatten(1))  # [T, H]
+
+
+class MLP(nn.Module):
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        hidden, inner = config["hidden_size"], config["intermediate_size"]
+        self.gate_up = Linear(hidden, 2 * inner)
+        self.down_proj = Linear(inner, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down_proj(F.gelu(gate, approximate="tanh") * up)
+
+
+class Block(nn.Module):
+    def __init__(self, config: dict[str, Any], layer: int, kind: str) -> None:
+        super().__init__()
+        hidden, eps = config["hidden_size"], config["rms_norm_eps"]
+        self.kind = kind
+        self.input_layernorm = RMSNorm(hidden, eps, offset=1.0)
+        self.self_attn = Attention(config, layer, kind)
+        self.post_attention_layernorm = RMSNorm(hidden, eps, offset=1.0)
+        self.pre_feedforward_layernorm = RMSNorm(hidden, eps, offset=1.0)
+        self.mlp = MLP(config)
+        self.post_feedforward_layernorm = RMSNorm(hidden, eps, offset=1.0)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:
+        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), turn, ctx))
+        return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+
+
+class Gemma3ForCausalLM(CausalLM):
+    fused = (
+        Fused("self_attn.qkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+        Fused("mlp.gate_up", ("mlp.gate_proj", "mlp.up_proj")),
+    )
+    ties_by_default = True
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        config = self.config
+        self.embed_tokens = nn.Embedding(self.vocab_size, config["hidden_size"])
+        kinds = layer_types(config)
+        self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(kinds))
+        self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"], offset=1.0)
+        self.lm_head = Linear(config["hidden_size"], self.vocab_size)
+        self.softcap = config.get("final_logit_softcapping")
+
+    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        config = self.config
+        rope = config.get("rope_parameters") or {}
+        nested = {kind: value for kind, value in rope.items() if isinstance(value, dict)}
+        local = nested.get("sliding_attention") or {"rope_theta": config.get("rope_local_base_freq", 10000.0)}
+        full = nested.get("full_attention") or {"rope_theta": 1_000_000.0} | rope_parameters(config)
+        how = {"dtype": dtype, "device": device}
+        self.rotary = {
+            "sliding_attention": Rotary(self.head_dim, local, self.max_positions, **how),
+            "full_attention": Rotary(self.head_dim, full, self.max_positions, **how),
+        }
+        # The embedding scale is rounded to the weights' type, as the model was trained.
+        self.embed_scale = torch.tensor(config["hidden_size"] ** 0.5, dtype=dtype, device=device)
+
+    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
+        x = self.embed_tokens(token_ids) * self.embed_scale
+        turns = {kind: rotary.at(ctx.positions) for kind, rotary in self.rotary.items()}
+        for layer in self.layers:
+            x = layer(x, turns[layer.kind], ctx)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        logits = super().logits(hidden)
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
