@@ -106,7 +106,7 @@ class FakeEngine:
         }  # fmt: skip
 
     def get_server_info(self) -> dict[str, Any]:
-        return {"device": "cpu", "dtype": "float32"}
+        return {"device": "cpu", "dtype": "float32", "num_running": 0, "num_waiting": 0}
 
     def shutdown(self) -> None:
         self.alive = False

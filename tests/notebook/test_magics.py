@@ -288,7 +288,9 @@ def test_explain_asks_about_the_last_request_or_the_named_one(shell, loaded):
 
 def test_memory_status_and_ps_describe_the_engine(shell, loaded):
     assert "4,096 tokens" in repr(shell.run("%wb memory"))
-    assert re.search(r"default\s+smollm2-135m\s+cpu\s+float32", repr(shell.run("%wb status")))
+    shell.run("%%wb_gen -q\ntwice")
+    shell.run("%%wb_gen -q\ntwice")
+    assert re.search(r"default\s+smollm2-135m\s+cpu\s+float32.* 40% of 10 tokens", repr(shell.run("%wb status")))
     assert re.search(r"this kernel\s+default", repr(shell.run("%wb ps")))
 
 

@@ -55,8 +55,10 @@ def find_runs(spans: tuple[Span, ...], page_size: int) -> tuple[list[Run], dict[
     """Reads only: the runs of a step, and by sequence id what they leave over."""
     readers: dict[Segment, list[int]] = {}
     for i, span in enumerate(spans):
+        end = 0
         for segment in span.segments:
-            if segment.node_id:
+            end += len(segment.pages) * page_size
+            if segment.node_id and end <= span.num_cached:
                 readers.setdefault(segment, []).append(i)
     runs: dict[tuple[int, tuple[int, ...]], Run] = {}
     covered: set[Segment] = set()

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
     server_args = ServerArgs.from_cli_args(args)
     with workbench.Engine(**server_args.to_dict()) as engine:
-        vocab_size = len(engine.tokenizer)
+        vocab_size = engine.get_server_info()["vocab_size"]
         jobs = random_jobs(args, vocab_size)
         if not args.skip_warmup:
             measure(engine, [Job(random_ids(random.Random(0), 16, vocab_size), 4)], ignore_eos=True)

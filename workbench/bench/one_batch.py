@@ -117,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
             raise InvalidRequest(name, min(getattr(args, name)), "at least 1")
     server_args = ServerArgs.from_cli_args(args)
     page_size = server_args.page_size
-    longest = max(len(SAYINGS) * 64 if args.correct else 0, *(b * (i + o + page_size) for b, i, o in sizes))
+    longest = max(
+        len(SAYINGS) * (64 + args.output_len[0]) if args.correct else 0, *(b * (i + o + page_size) for b, i, o in sizes)
+    )
     runner, tokenizer = open_runner(server_args, longest)
     if args.correct:
         print(say(runner, tokenizer, args.output_len[0], page_size))
@@ -130,6 +132,29 @@ def run(args: argparse.Namespace) -> int:
             with args.result_filename.open("a") as file:
                 file.write(json.dumps(asdict(timing)) + "\n")
     return 0
+
+
+def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
+    """The model with room for `num_tokens`, and its tokenizer; no engine around them."""
+    import torch
+
+    from workbench.engine.runner import ATTENTION, TorchRunner
+    from workbench.engine.sampler import Sampler
+    from workbench.launch import find_tokenizer, make_kv, pick_device, pick_dtype
+    from workbench.model.load import load_model
+
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
+    folder, tokenizer = find_tokenizer(args)
+    override = json.loads(args.json_model_override_args)
+    model = load_model(folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override)
+    kv = make_kv(args, model, device, dtype)
+    if kv.num_slots < num_tokens:
+        raise InvalidRequest("max_total_tokens", kv.num_slots, f"at least {num_tokens} for the largest batch asked for")
+    attention = ATTENTION["torch" if args.attention_backend == "auto" else args.attention_backend](kv)
+    return TorchRunner(model, kv, attention, Sampler(model.vocab_size)), tokenizer
 
 
 def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:

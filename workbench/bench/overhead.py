@@ -96,7 +96,7 @@ def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list
 def decode(engine: Any, seed: int) -> float:
     """Seconds of one batch of short prompts with a long answer."""
     params = {"temperature": 0, "max_new_tokens": DECODE.new_tokens, "ignore_eos": True}
-    prompts = DECODE.prompts(len(engine.tokenizer), seed)
+    prompts = DECODE.prompts(engine.get_server_info()["vocab_size"], seed)
     began = time.perf_counter()
     engine.generate(input_ids=prompts, sampling_params=params)
     return time.perf_counter() - began

@@ -103,9 +103,7 @@ class EngineCore:
         self.check_request(request)
         if request.rid in self._by_rid:
             raise InvalidRequest("rid", request.rid, "an id that is not in use")
-        limit = self.config.max_queued
-        if limit is not None and len(self.scheduler.waiting) >= limit:
-            raise QueueFull(f"{limit} requests are waiting already (max_queued_requests)", hint="send it again later")
+        self.check_queue(len(self._by_rid))
         text = self._text_for(request) if self._text_for is not None else None
         seq = Sequence(self._next_id, request, self.clock(), text, matcher, processor)
         self._next_id += 1
@@ -148,6 +146,15 @@ class EngineCore:
             raise InvalidRequest("logprob_start_len", request.logprob_start_len, f"between -1 and {num_prompt - 1}")
         if request.timeout_s is not None and not request.timeout_s > 0:
             raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
+
+    def check_queue(self, num_open: int, num_new: int = 1) -> None:
+        """Reads only: raises `QueueFull` when `num_new` more requests would not fit beside `num_open` unfinished ones."""
+        limit = self.config.max_queued
+        if limit is not None and num_open + num_new > limit + self.config.max_running:
+            raise QueueFull(
+                f"{num_open} requests are open, this engine takes {self.config.max_running} running and {limit} waiting (max_queued_requests)",
+                hint="send it again later",
+            )
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
         """Ends a request now: its pages come back before the next step. False if there is none with this id."""
@@ -237,6 +244,8 @@ class EngineCore:
             return "", FinishReason("stop", matched=token_id)
         if seq.matcher is not None:
             seq.matcher.accept(token_id)
+            if params.ignore_eos and seq.matcher.is_finished:
+                return "" if seq.text is None else seq.text.push(token_id)[0], FinishReason("stop")
         if seq.text is None:
             return "", None
         text, matched = seq.text.push(token_id)

@@ -62,7 +62,7 @@ def draw(logits: Tensor, peak: Tensor, params: Sequence[SamplingParams], uniform
 
 def leaders(x: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The first `k` tokens of each row by rank: values [S, k] float64 and ids [S, k]."""
-    num_rows, vocab_size = x.shape
+    vocab_size = x.shape[1]
     k = min(k, vocab_size)
     width = min(vocab_size, k + MARGIN)
     top = x.topk(width) if width < vocab_size else x.sort(descending=True, stable=True)

@@ -91,7 +91,8 @@ def _import(module: str, name: str) -> type[CustomLogitProcessor]:
     try:
         found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except Exception as error:
-        raise InvalidRequest(FIELD, f"{module}:{name}", f"importable where the engine runs ({type(error).__name__}: {error})") from error
+        limit = f"importable where the engine runs ({type(error).__name__}: {error})"
+        raise InvalidRequest(FIELD, f"{module}:{name}", limit) from error
     return _checked(found, f"{module}:{name}")
 
 
@@ -133,7 +134,8 @@ def _as_json(state: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError):
             same = False
         if not same:
-            raise InvalidRequest(f"{FIELD}.{name}", value, "a value that JSON can carry", hint="pass it in custom_params, or build it in __call__")
+            hint = "pass it in custom_params, or build it in __call__"
+            raise InvalidRequest(f"{FIELD}.{name}", value, "a value that JSON can carry", hint=hint)
     return state
 
 
@@ -149,14 +151,13 @@ def _portable_source(cls: type) -> str:
 def _class_source(cls: type) -> str:
     """Found through its own `__call__`: `inspect` looks for a class's file, and a notebook cell has none."""
     code = getattr(vars(cls).get("__call__"), "__code__", None)
-    text = "".join(linecache.getlines(code.co_filename)) if code is not None else ""
+    text, line = ("".join(linecache.getlines(code.co_filename)), code.co_firstlineno) if code else ("", 0)
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ClassDef) and node.name == cls.__name__ and node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
+        if isinstance(node, ast.ClassDef) and node.name == cls.__name__ and node.lineno <= line <= (node.end_lineno or 0):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
-    raise InvalidRequest(
-        FIELD, cls.__qualname__, "a class with its own __call__ whose source can be found", hint="define it in a notebook cell or a module"
-    )
+    hint = "define it in a notebook cell or a module"
+    raise InvalidRequest(FIELD, cls.__qualname__, "a class with its own __call__ whose source can be found", hint=hint)
 
 
 def _globals_of(code: CodeType) -> Iterator[str]:

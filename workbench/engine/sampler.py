@@ -7,9 +7,8 @@ suppressed ids, grammar mask; after them the greedy choice, or temperature, top_
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
 
@@ -22,25 +21,16 @@ from workbench.engine.plan import Sampled, SampleRow
 from workbench.types import TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
+"""What stands for the token of a row that has none; its `error` says more, and the other rows have their tokens."""
 SCORED_AT_ONCE = 64
 """Rows whose log-probabilities are in memory together."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotSampled(Sampled):
-    """A row without a token: `token_id` is negative (one of the four codes above) and `error` says why.
-
-    The request it belongs to must end with that error; the other rows of the batch have their tokens.
-    """
-
-    error: str = ""
 
 
 class Sampler:
     """Keeps nothing between steps: a row's token follows from its logits and its `SampleRow` alone."""
 
     def __init__(self, vocab_size: int, *, detect_nan: bool = False) -> None:
-        """With `detect_nan` a row that contains NaN gives `NotSampled`; without it, tokens with NaN are never drawn."""
+        """With `detect_nan` a row that contains NaN gives no token; without it, only the tokens with NaN are never drawn."""
         self.vocab_size = vocab_size
         self._detect_nan = detect_nan
 
@@ -50,10 +40,10 @@ class Sampler:
             best, peak = _best(logits)
             if peak.isfinite().all():
                 return tuple(map(Sampled, best.tolist()))
-        failed: dict[int, NotSampled] = {}
+        failed: dict[int, Sampled] = {}
         if self._detect_nan:
             for i in logits.amax(-1).isnan().nonzero().flatten().tolist():
-                failed[i] = NotSampled(NAN, error="the model's logits contain NaN")
+                failed[i] = Sampled(NAN, error="the model's logits contain NaN")
         scored = [i for i, row in enumerate(rows) if row.return_logprob]
         original = logits[scored] if scored else logits
         _run_processors(logits, rows, failed)
@@ -62,8 +52,8 @@ class Sampler:
         _suppress(logits, rows)
         num_allowed = _mask(logits, rows, failed)
         tokens = self._choose(logits, rows, failed)
-        logprobs = self._logprobs(original, [(rows[i], tokens[i]) for i in scored])
-        by_row = dict(zip(scored, logprobs, strict=True))
+        wanted = [(tokens[i], rows[i].top_logprobs_num, rows[i].token_ids_logprob) for i in scored]
+        by_row = dict(zip(scored, _token_logprobs(original, wanted), strict=True)) if scored else {}
         return tuple(failed.get(i) or Sampled(tokens[i], by_row.get(i), num_allowed.get(i)) for i in range(len(rows)))
 
     def score(
@@ -77,11 +67,11 @@ class Sampler:
             scores += _token_logprobs(logits[start : start + len(part)], list(wanted))
         return tuple(scores)
 
-    def _choose(self, logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, NotSampled]) -> list[int]:
+    def _choose(self, logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> list[int]:
         best, peak = _best(logits)
         for i in (~peak.isfinite()).nonzero().flatten().tolist():
             if i not in failed and not _repair(logits[i]):
-                failed[i] = NotSampled(NOTHING_ALLOWED, error=_why_nothing(rows[i]))
+                failed[i] = Sampled(NOTHING_ALLOWED, error=_why_nothing(rows[i]))
             best[i : i + 1], peak[i : i + 1] = _best(logits[i : i + 1])
         tokens: list[int] = best.tolist()
         drawn = [i for i, row in enumerate(rows) if i not in failed and not row.params.is_greedy]
@@ -91,11 +81,6 @@ class Sampler:
             for i, token in zip(drawn, draw(*of_drawn, [rows[i].params for i in drawn], uniforms), strict=True):
                 tokens[i] = token
         return tokens
-
-    def _logprobs(self, original: Tensor, wanted: Sequence[tuple[SampleRow, int]]) -> list[TokenLogprob]:
-        if not wanted:
-            return []
-        return _token_logprobs(original, [(token, row.top_logprobs_num, row.token_ids_logprob) for row, token in wanted])
 
 
 def _is_plain(row: SampleRow) -> bool:
@@ -131,7 +116,7 @@ def _why_nothing(row: SampleRow) -> str:
     return f"no token is allowed at output position {row.position}: {causes or 'the model'} left none"
 
 
-def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, NotSampled]) -> None:
+def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> None:
     """Rows with the same processor go through it together; if it fails for them, each goes alone."""
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
@@ -142,20 +127,21 @@ def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int,
         for i in members if error else ():
             alone = error if len(members) == 1 else _process(logits, rows, [i])
             if alone:
-                failed[i] = NotSampled(PROCESSOR_FAILED, error=alone)
+                failed[i] = Sampled(PROCESSOR_FAILED, error=alone)
 
 
 def _process(logits: Tensor, rows: Sequence[SampleRow], members: list[int]) -> str:
     """Writes the processor's result into the rows `members`; on an error leaves them alone and says what it was."""
     processor: Any = rows[members[0]].processor
+    name = f"the custom logit processor {type(processor).__name__}"
     given = logits[members]  # a copy, so that edits in place before an error are lost
     try:
         result = processor(given, [dict(rows[i].params.custom_params or {}) for i in members])
     except Exception as error:
-        return f"the custom logit processor {type(processor).__name__} raised {type(error).__name__}: {error}"
+        return f"{name} raised {type(error).__name__}: {error}"
     if not isinstance(result, Tensor) or result.shape != given.shape:
         shown = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else repr(result)[:80]
-        return f"the custom logit processor {type(processor).__name__} returned {shown}, it must be a tensor of shape {list(given.shape)}"
+        return f"{name} returned {shown}, it must be a tensor of shape {list(given.shape)}"
     logits[members] = result.detach().to(logits)
     return ""
 
@@ -173,14 +159,22 @@ def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:
     """
     for i, row in enumerate(rows):
         params = row.params
-        if params.repetition_penalty != 1.0 and (row.prompt_ids or row.output_ids):
-            seen = torch.tensor(list({*row.prompt_ids, *row.output_ids}), device=logits.device)
+        if not params.has_penalties:
+            continue
+        generated, counts = np.unique(np.array(row.output_ids, dtype=np.int64), return_counts=True)
+        if params.repetition_penalty != 1.0:
+            seen = torch.from_numpy(np.union1d(_distinct(row.prompt_ids), generated)).to(logits.device)
             values = logits[i, seen]
             logits[i, seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
-        if row.output_ids and (params.frequency_penalty or params.presence_penalty):
-            counts = Counter(row.output_ids)
-            penalties = [params.frequency_penalty * n + params.presence_penalty for n in counts.values()]
-            logits[i, list(counts)] -= torch.tensor(penalties, device=logits.device)
+        if params.frequency_penalty or params.presence_penalty:
+            penalties = torch.from_numpy(params.frequency_penalty * counts + params.presence_penalty).to(logits)
+            logits[i, torch.from_numpy(generated).to(logits.device)] -= penalties
+
+
+@functools.lru_cache(maxsize=64)
+def _distinct(prompt_ids: tuple[int, ...]) -> np.ndarray:
+    """Kept, since a prompt is the same at every step."""
+    return np.unique(np.array(prompt_ids, dtype=np.int64))
 
 
 def _suppress(logits: Tensor, rows: Sequence[SampleRow]) -> None:
@@ -190,7 +184,7 @@ def _suppress(logits: Tensor, rows: Sequence[SampleRow]) -> None:
         logits[index[:, 0], index[:, 1]] = -torch.inf
 
 
-def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, NotSampled]) -> dict[int, int]:
+def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> dict[int, int]:
     """Sets what each row's grammar forbids to -inf; gives the number of tokens each grammar allows."""
     matched = [i for i, row in enumerate(rows) if row.matcher is not None and i not in failed]
     if not matched:
@@ -201,7 +195,7 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, NotSample
         try:
             rows[i].matcher.fill_mask(mask)
         except Exception as error:
-            failed[i] = NotSampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {rows[i].position}: {error}")
+            failed[i] = Sampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {rows[i].position}: {error}")
     allowed = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little")[:, :vocab_size]
     forbidden = torch.from_numpy(allowed == 0).to(logits.device)
     for i, row in zip(matched, forbidden, strict=True):
@@ -221,6 +215,6 @@ def _token_logprobs(logits: Tensor, wanted: Sequence[tuple[int, int, tuple[int, 
     others = list(chain.from_iterable(others for _, _, others in wanted))
     found = iter(logprobs[rows, others].tolist() if others else ())
     return [
-        TokenLogprob(token, logprob, tuple(zip(v[:num], b[:num], strict=True)), tuple((next(found), other) for other in others_here))
-        for (token, num, others_here), logprob, v, b in zip(wanted, own, values, best)  # noqa: B905 - repeat() never ends
+        TokenLogprob(token, logprob, tuple(zip(v[:num], b[:num], strict=True)), tuple((next(found), i) for i in chosen))
+        for (token, num, chosen), logprob, v, b in zip(wanted, own, values, best)  # noqa: B905 - repeat() never ends
     ]

@@ -96,7 +96,8 @@ class _Walk:
             if not all(_type_of(value) & _types(schema) for value in _listed(values, path)):
                 raise self.refused(path, f"{keyword!r} with values of another type")
         elif others:
-            raise self.refused(path, f"{keyword!r} beside {', '.join(map(repr, sorted(others)))}", hint="put all of it into each branch")
+            listed = ", ".join(map(repr, sorted(others)))
+            raise self.refused(path, f"{keyword!r} beside {listed}", hint="put all of it into each branch")
         if values is not None:
             if any(abs(number) > LARGEST_EXACT for number in _integers(values)):
                 raise self.refused(path, "an integer above 2**53")
@@ -107,8 +108,11 @@ class _Walk:
                 self.visit(branch, f"{path}.{keyword}[{i}]")
             if keyword == "allOf" and len(schema[keyword]) > 1:
                 raise self.refused(path, "'allOf' of several schemas", hint="write them as one")
-            if keyword == "oneOf" and not all(self.apart(a, b) for a, b in combinations(schema[keyword], 2)):
-                raise self.refused(path, "'oneOf' of schemas that may hold together", hint="use anyOf, or a property that tells them apart")
+            if keyword == "oneOf":
+                if not all(self.apart(a, b) for a, b in combinations(schema["oneOf"], 2)):
+                    hint = "use anyOf, or a property that tells them apart"
+                    raise self.refused(path, "'oneOf' of schemas that may hold together", hint)
+                schema["anyOf"] = schema.pop("oneOf")
 
     def add_type(self, schema: dict[str, Any], path: str) -> None:
         implied = [name for name, keywords in KEYWORDS_OF.items() if keywords & schema.keys()]
@@ -122,7 +126,8 @@ class _Walk:
             schema.pop("format", None)
         together = {"pattern", "format"} & schema.keys()
         if together and len(together | ({"minLength", "maxLength"} & schema.keys())) > 1:
-            raise self.refused(path, f"{' and '.join(map(repr, sorted(together)))} beside a length or each other", hint="write the length into the pattern")
+            listed = " and ".join(map(repr, sorted(together)))
+            raise self.refused(path, f"{listed} beside a length or each other", hint="write the length into the pattern")
         if "pattern" in schema:
             schema["pattern"] = _pattern(schema["pattern"], f"{path}.pattern")
 
@@ -137,14 +142,15 @@ class _Walk:
             self.visit(item, f"{path}.prefixItems[{i}]")
 
     def visit_object(self, schema: dict[str, Any], path: str) -> None:
-        properties, patterns, names = schema.get("properties", {}), schema.get("patternProperties", {}), schema.get("propertyNames", {})
+        properties, patterns, names = (schema.get(key, {}) for key in ("properties", "patternProperties", "propertyNames"))
         if not all(isinstance(part, dict) for part in (properties, patterns, names)):
             raise InvalidRequest(f"{FIELD}{path}", schema, "a schema whose properties are objects")
         if schema.get("unevaluatedProperties", False) is not False:
             raise self.refused(path, "'unevaluatedProperties' other than false")
         if bool(properties) + len(patterns) + bool(names) > 1:
             raise self.refused(path, "several rules for the names of properties")
-        if unknown := {name: schema.get("additionalProperties", True) for name in _listed(schema.get("required", []), path) if name not in properties}:
+        required = _listed(schema.get("required", []), path)
+        if unknown := {name: schema.get("additionalProperties", True) for name in required if name not in properties}:
             if patterns or names or False in unknown.values():
                 raise self.refused(path, f"required property {min(unknown)!r} without a schema", hint="list it in properties")
             properties = schema["properties"] = properties | unknown

@@ -25,7 +25,8 @@ class XGrammarBackend:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._compiler = xgrammar.GrammarCompiler(_tokenizer_info(vocabulary), max_threads=2, cache_enabled=False)
-        self._vocabulary = vocabulary
+        # Not the vocabulary itself: the cache that holds this must not keep it alive.
+        self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
     def compile(self, spec: GrammarSpec) -> XGrammarCompiled:
         """Raises InvalidRequest with the parser's message, or NotSupported for what cannot be enforced."""
@@ -41,16 +42,16 @@ class XGrammarBackend:
         except (RuntimeError, UnicodeEncodeError) as error:
             message = _PREFIX.sub("", str(error)).strip()
             raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
-        grammar = XGrammarCompiled(compiled, self._vocabulary)
+        grammar = XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids)
         if not grammar.start().num_allowed:
             raise InvalidRequest(spec.kind, spec.text, "a constraint that some text satisfies")
         return grammar
 
 
 class XGrammarCompiled:
-    def __init__(self, compiled: xgrammar.CompiledGrammar, vocabulary: Vocabulary) -> None:
+    def __init__(self, compiled: xgrammar.CompiledGrammar, vocab_size: int, eos_token_ids: frozenset[int]) -> None:
         self._compiled = compiled
-        self._vocabulary = vocabulary
+        self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
 
     @property
     def num_bytes(self) -> int:
@@ -58,10 +59,10 @@ class XGrammarCompiled:
         return size
 
     def start(self, stop_token_ids: Iterable[int] | None = None) -> XGrammarMatcher:
-        stop = frozenset(self._vocabulary.eos_token_ids if stop_token_ids is None else stop_token_ids)
-        stop = frozenset(i for i in stop if i < self._vocabulary.size)
+        wanted = self._eos_token_ids if stop_token_ids is None else stop_token_ids
+        stop = frozenset(i for i in wanted if i < self._vocab_size)
         matcher = xgrammar.GrammarMatcher(self._compiled, override_stop_tokens=sorted(stop) or None)
-        return XGrammarMatcher(matcher, self._vocabulary.size, stop)
+        return XGrammarMatcher(matcher, self._vocab_size, stop)
 
 
 class XGrammarMatcher:
@@ -75,6 +76,8 @@ class XGrammarMatcher:
             mask[:] = 0
         else:
             self._matcher.fill_next_token_bitmask(mask[None])
+            if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
+                mask[-1] &= (1 << rest) - 1
 
     def accept(self, token_id: int) -> None:
         if not self._matcher.accept_token(token_id):

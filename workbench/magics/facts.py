@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from workbench.events import RequestFinished
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
 
@@ -71,18 +72,20 @@ def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tupl
 
 
 def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:
+    """Prompt tokens are counted over the requests whose end is still in the log."""
     info = engine.get_server_info()
+    ended = [event for event in engine.log.read()[1] if isinstance(event, RequestFinished)]
     return EngineStatus(
         name=name,
         model=engine.server_args.model_path,
-        device=str(info.get("device", engine.server_args.device)),
-        dtype=str(info.get("dtype", engine.server_args.dtype)),
+        device=info["device"],
+        dtype=info["dtype"],
         place="a child process" if process else "this process",
         uptime_s=uptime_s,
-        num_running=info.get("num_running"),
-        num_waiting=info.get("num_waiting"),
-        cached_tokens=info.get("cached_tokens", 0),
-        prompt_tokens=info.get("prompt_tokens", 0),
+        num_running=info["num_running"],
+        num_waiting=info["num_waiting"],
+        cached_tokens=sum(event.num_cached for event in ended),
+        prompt_tokens=sum(event.num_prompt for event in ended),
     )
 
 

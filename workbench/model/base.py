@@ -27,6 +27,8 @@ class CausalLM(nn.Module):
     fused: ClassVar[tuple[Fused, ...]] = ()
     ties_by_default: ClassVar[bool] = False
     lm_head: Linear
+    num_bytes: int = 0
+    """Memory of the weights, tied ones counted once."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -56,6 +58,7 @@ class CausalLM(nn.Module):
 
     def prepare(self) -> None:
         """Changes: after loading, folds norm offsets and packs weights for the CPU."""
+        self.num_bytes = sum({p.data_ptr(): p.numel() * p.element_size() for p in self.parameters()}.values())
         for module in self.modules():
             if isinstance(module, RMSNorm):
                 module.prepare()

@@ -65,6 +65,14 @@ class Detokenizer:
         self._skip_special = skip_special_tokens
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._byte_ids = tokenizer.byte_ids
+        self._last: list[int] = []
+        """Tokens of the last piece given out (at first, of the prompt): what follows is decoded after them."""
+        self._held: list[int] = []
+        """Tokens after them, whose text is not certain yet."""
+        self._pending: list[int] = []
+        """Those of them that the stream has not seen."""
+        self._lead = ""
+        """Text of the prompt that the stream's next piece repeats."""
         self._begin(self._context(prompt_ids))
 
     def push(self, token_id: int) -> str:

@@ -31,7 +31,7 @@ def load_tokenizer(
     folder = Path(folder)
     hf = _open(folder, trust_remote_code, mode)
     if not hf.is_fast:
-        raise NotSupported(f"the tokenizer in {folder} has no tokenizer.json form", hint="convert it with transformers' save_pretrained")
+        raise NotSupported(f"the tokenizer in {folder} has no fast form", hint="save it as tokenizer.json with transformers")
     if chat_template is not None:
         hf.chat_template = chat.read_template(chat_template)
     return Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)))
@@ -136,7 +136,8 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
             str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # the Rust side raises plain Exception for a file it cannot read
-        raise ModelCorrupt(f"the tokenizer in {folder} cannot be read: {error}", hint="give another with tokenizer_path=") from error
+        message = f"the tokenizer in {folder} cannot be read: {error}"
+        raise ModelCorrupt(message, hint="give another with tokenizer_path=") from error
 
 
 def _end_token_ids(hf: Any, model_folder: Path) -> frozenset[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 from workbench.escape import to_html, visible
@@ -108,7 +109,7 @@ class Completion(View):
 
     def body(self) -> str:
         model = f' <span class="wb-soft">{to_html(self.model)}</span>' if self.model else ""
-        answer = _tokens(self.output_pieces, 0) or to_html(self.text) or '<span class="wb-soft">(no text)</span>'
+        answer = self._output() or to_html(self.text) or '<span class="wb-soft">(no text)</span>'
         said, source = "", "Output"
         if self.kind == "chat":
             said, source = f'<p class="wb-soft">You</p><div class="wb-text">{to_html(self.prompt)}</div>', "Model"
@@ -121,6 +122,15 @@ class Completion(View):
             self._times(),
         ]
         return "".join(blocks)
+
+    def _output(self) -> str:
+        """All tokens that were made. Those that are not in the text, a stop string or an end token, are greyed."""
+        num_kept = len(self.output_pieces)
+        if "".join(self.output_pieces).startswith(self.text):
+            starts = accumulate(map(len, self.output_pieces), initial=0)
+            num_kept = sum(start < len(self.text) for start in islice(starts, num_kept))
+        kept, cut = self.output_pieces[:num_kept], self.output_pieces[num_kept:]
+        return _tokens(kept, 0) + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
 
     def _prompt(self) -> str:
         """The prompt as the model read it, the part that was in the cache underlined and hatched."""

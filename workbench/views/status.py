@@ -11,7 +11,7 @@ from workbench.views.parts import View, duration, lines, size, table
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineStatus:
-    """One engine, as its `get_server_info()` and its event log describe it. None: not known."""
+    """One engine, as its `get_server_info()` and its event log describe it."""
 
     name: str
     model: str
@@ -20,8 +20,8 @@ class EngineStatus:
     place: str
     """"this process" or "child process"."""
     uptime_s: float
-    num_running: int | None = None
-    num_waiting: int | None = None
+    num_running: int = 0
+    num_waiting: int = 0
     cached_tokens: int = 0
     """Prompt tokens taken from the cache so far, of `prompt_tokens`."""
     prompt_tokens: int = 0
@@ -32,8 +32,8 @@ class EngineStatus:
 
     def cells(self) -> tuple[str, ...]:
         hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
-        running, waiting = ("?" if n is None else f"{n:,}" for n in (self.num_running, self.num_waiting))
-        return (self.name, self.model, self.device, self.dtype, self.place, duration(self.uptime_s), running, waiting, hits)
+        busy = (f"{self.num_running:,}", f"{self.num_waiting:,}")
+        return (self.name, self.model, self.device, self.dtype, self.place, duration(self.uptime_s), *busy, hits)
 
 
 HEAD = ("engine", "model", "device", "dtype", "runs in", "up", "running", "waiting", "prompt tokens from cache")

@@ -82,12 +82,15 @@ def test_turns_alternate_and_the_first_round_is_dropped():
 
 def test_the_busy_cell_ends_when_the_decode_ends_and_also_when_it_fails():
     class Engine:
-        tokenizer = range(1000)
+        vocab_size = 1000
+
+        def get_server_info(self):
+            return {"vocab_size": self.vocab_size}
 
         def generate(self, input_ids, sampling_params):
             assert [len(prompt) for prompt in input_ids] == [16] * 8
 
     assert beside(spin, Engine(), seed=1) > 0
-    Engine.tokenizer = None
+    Engine.vocab_size = None
     with pytest.raises(TypeError):
         beside(spin, Engine(), seed=1)

@@ -271,10 +271,10 @@ def test_a_pool_too_small_for_one_request_refuses_it_with_both_numbers():
 
 
 def test_the_queue_limit_refuses_the_next_request():
-    core = make_core(max_queued=2)
+    core = make_core(max_queued=1, max_running=1)
     core.add(request("a", [1]))
     core.add(request("b", [2]))
-    with pytest.raises(QueueFull, match="2 requests"):
+    with pytest.raises(QueueFull, match="2 requests are open"):
         core.add(request("c", [3]))
 
 

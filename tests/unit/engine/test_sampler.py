@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.engine.plan import Sampled, SampleRow
-from workbench.engine.sampler import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, NotSampled, Sampler
+from workbench.engine.sampler import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampler
 from workbench.types import SamplingParams, TokenLogprob
 
 V = 300
@@ -54,7 +54,10 @@ class Broken:
 def test_greedy_rows_take_the_best_and_of_equals_the_lowest_id() -> None:
     logits = random_logits(4)
     logits[1, [7, 40, 200]] = 100.0
-    tokens = [s.token_id for s in sample(logits, row(), row(), row(SamplingParams(top_k=1)), row(SamplingParams(temperature=0, top_p=0.5)))]
+    tokens = [
+        s.token_id
+        for s in sample(logits, row(), row(), row(SamplingParams(top_k=1)), row(SamplingParams(temperature=0, top_p=0.5)))
+    ]
     assert tokens == [int(logits[0].argmax()), 7, int(logits[2].argmax()), int(logits[3].argmax())]
 
 
@@ -90,7 +93,7 @@ def test_the_same_seed_and_position_give_the_same_token_and_others_vary() -> Non
 
 
 def edited(logits: Tensor, one: SampleRow) -> Tensor:
-    """The logits that the request's own sampling sees, through a processor that runs on the raw ones (first of all edits)."""
+    """The logits as the request's edits leave them: a greedy choice changes no more."""
     seen = logits.clone()[None]
     Sampler(V).sample(seen, [one])
     return seen[0]
@@ -176,7 +179,12 @@ def test_log_probabilities_are_the_models_own_whatever_the_request_edits() -> No
 
 
 def test_rows_get_the_log_probabilities_they_ask_for() -> None:
-    rows = [row(), row(return_logprob=True), row(return_logprob=True, top_logprobs_num=1), row(return_logprob=True, token_ids_logprob=(3,))]
+    rows = [
+        row(),
+        row(return_logprob=True),
+        row(return_logprob=True, top_logprobs_num=1),
+        row(return_logprob=True, token_ids_logprob=(3,)),
+    ]
     shapes = [s.logprob and (len(s.logprob.top), len(s.logprob.chosen)) for s in sample(random_logits(4), *rows)]
     assert shapes == [None, (0, 0), (1, 0), (0, 1)]
 
@@ -202,7 +210,7 @@ def test_scoring_equals_a_plain_log_softmax(num: int) -> None:
 
 
 def failures(sampled: tuple[Sampled, ...]) -> dict[int, tuple[int, str]]:
-    return {i: (s.token_id, s.error) for i, s in enumerate(sampled) if isinstance(s, NotSampled)}
+    return {i: (s.token_id, s.error) for i, s in enumerate(sampled) if s.error}
 
 
 @pytest.mark.parametrize("params", [GREEDY, SamplingParams(), SamplingParams(top_p=0.9), SamplingParams(top_k=4)])

@@ -102,12 +102,19 @@ def test_frequencies_are_the_distributions_own() -> None:
     """Chi-square over 10 tokens and 20,000 draws; 27.9 is exceeded once in a thousand seeds. The seeds are fixed."""
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 0.5, 0.5, 3.0, -2.0, 1.5, -torch.inf])
     num = 20_000
-    drawn = draw(logits.repeat(num, 1), torch.full((num,), 3.0), [SamplingParams(temperature=1.3)] * num, [uniform(7, i) for i in range(num)])
+    drawn = draw(
+        logits.repeat(num, 1),
+        torch.full((num,), 3.0),
+        [SamplingParams(temperature=1.3)] * num,
+        [uniform(7, i) for i in range(num)],
+    )
     expected = torch.softmax(logits / 1.3, -1) * num
     counts = torch.bincount(torch.tensor(drawn), minlength=10)
     assert counts[9] == 0
     chi_square = ((counts[:9] - expected[:9]) ** 2 / expected[:9]).sum()
-    reference = torch.bincount(torch.multinomial(expected / num, num, replacement=True, generator=torch.Generator().manual_seed(0)), minlength=10)
+    reference = torch.bincount(
+        torch.multinomial(expected / num, num, replacement=True, generator=torch.Generator().manual_seed(0)), minlength=10
+    )
     assert chi_square < 27.9
     assert ((reference[:9] - expected[:9]) ** 2 / expected[:9]).sum() < 27.9, "the measure itself accepts torch.multinomial"
 
@@ -140,7 +147,9 @@ def test_extreme_temperatures(temperature: float) -> None:
 def test_leaders_are_the_first_of_a_stable_sort(data: st.DataObject) -> None:
     vocab_size = data.draw(st.sampled_from([3, 100, 1000]))
     levels = data.draw(st.sampled_from([2, 30, 10_000]))
-    x = torch.tensor(np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, levels, (3, vocab_size)), dtype=torch.float32)
+    x = torch.tensor(
+        np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, levels, (3, vocab_size)), dtype=torch.float32
+    )
     x[x == 0] = -torch.inf
     k = data.draw(st.integers(1, 120))
     values, ids = leaders(x, k)

@@ -13,7 +13,11 @@ import pytest
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
-CONVERSATION = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat"}, {"role": "user", "content": "é?"}]
+CONVERSATION = [
+    {"role": "user", "content": "the cat"},
+    {"role": "assistant", "content": "sat"},
+    {"role": "user", "content": "é?"},
+]
 
 
 def test_ids_are_those_of_transformers(tokenizer: Tokenizer) -> None:
@@ -90,7 +94,9 @@ def test_chat_without_a_template_names_the_option(byte_level_tokenizer: Tokenize
         load_tokenizer(folder).chat_ids(CONVERSATION)
 
 
-@pytest.mark.parametrize("messages", ["hello", {"role": "user"}, [], ["hello"], [{"content": "x"}], [{"role": 1, "content": "x"}], 3])
+@pytest.mark.parametrize(
+    "messages", ["hello", {"role": "user"}, [], ["hello"], [{"content": "x"}], [{"role": 1, "content": "x"}], 3]
+)
 def test_malformed_messages_are_refused(byte_level_tokenizer: Tokenizer, messages: object) -> None:
     with pytest.raises(InvalidRequest, match="messages"):
         byte_level_tokenizer.chat_ids(messages)  # type: ignore[arg-type]
@@ -109,7 +115,9 @@ def test_missing_and_broken_folders_are_named(tmp_path: Path, folder: Path) -> N
         load_tokenizer(folder)
 
 
-def test_code_of_the_model_runs_only_when_trusted(folder: Path) -> None:
+def test_code_of_the_model_runs_only_when_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     config = json.loads((folder / "tokenizer_config.json").read_text())
     config |= {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}, "tokenizer_class": "OwnTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
@@ -147,5 +155,7 @@ def test_the_default_models_tokenizer(smollm2: str) -> None:
     text = "Grüße, 漢字 12345\n\tdef f(x): 😀"
     assert tokenizer.decode(tokenizer.encode(text)) == text
     ids = tokenizer.chat_ids([{"role": "user", "content": "Hi"}])
-    assert ids == tuple(tokenizer.hf.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False))
+    assert ids == tuple(
+        tokenizer.hf.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_dict=False)
+    )
     assert tokenizer.decode(ids, skip_special_tokens=False).endswith("<|im_start|>assistant\n")

@@ -137,6 +137,22 @@ def test_exactly_the_reused_tokens_are_marked():
     assert "3 reused</span> from the cache, 2 computed" in html
 
 
+@pytest.mark.parametrize(
+    "pieces, kept, cut",
+    [
+        (("Paris", ".", "<|end|>"), ["Paris", "."], "&lt;|end|&gt;"),
+        (("Paris", ".", "\n", "\n"), ["Paris", "."], "\n\n"),
+        (("Paris", ".\n"), ["Paris", ".\n"], None),
+        (("Other", "."), ["Other", "."], None),
+    ],
+)
+def test_tokens_that_are_not_in_the_text_are_greyed(pieces, kept, cut):
+    html = completion(output_pieces=pieces, prompt_pieces=()).to_html()
+    (out,) = re.findall('<div class="wb-text wb-out wb-tok">(.*?)</div>', html, re.DOTALL)
+    assert re.findall("<span>(.*?)</span>", out, re.DOTALL) == kept
+    assert re.findall('<span class="wb-soft">(.*?)</span>', out, re.DOTALL) == ([] if cut is None else [cut])
+
+
 def test_a_prompt_without_pieces_still_tells_its_numbers():
     html = completion(prompt_pieces=()).to_html()
     assert "<u>" not in html

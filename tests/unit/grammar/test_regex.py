@@ -1,0 +1,92 @@
+"""What comes out of a regex constraint is accepted by `re.fullmatch`; what cannot be enforced is refused by name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import xgrammar
+
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.regex import IN_JSON_STRINGS, plain_regex
+
+COMPILER = xgrammar.GrammarCompiler(
+    xgrammar.TokenizerInfo([chr(i) for i in range(128)], xgrammar.VocabType.RAW, stop_token_ids=[]),
+    max_threads=1,
+    cache_enabled=False,
+)
+
+
+def accepts(plain: str, text: str) -> bool:
+    matcher = xgrammar.GrammarMatcher(COMPILER.compile_regex(plain))
+    return bool(matcher.accept_string(text) and matcher.is_completed())
+
+
+# The constructs of the reference's examples first, then what dialects disagree about.
+PATTERNS = [
+    r"((25[0-5]|2[0-4]\d|[01]?\d\d?).){3}(25[0-5]|2[0-4]\d|[01]?\d\d?)", r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}",
+    r"[\w\d\s]{1,16}", r'[^"]+', r"\{\}", r"(Paris|London)?", r"[0-9]{1,2}\.[0-9]{0,2}", r"\n\t", r"a{3}", r".*", r"^abc$",
+    r"\Aab\Z", r"\d+", r"\w+", r"\s", r"\S+", r"\W", r"\D", r"[^\n]+", r"[^\w]", r"[^\s]+", r"[^\W]", r"[\s\S]", r"a{2,}",
+    r"a{,2}", r"a+?b", r"(?P<x>ab)", r"a|", r"|a", r"", r"()", r"(|a)b", r"[]a]", r"[^]a]", r"[\b]", r"\0", r"\012",
+    r'\-\_\/\"', r"[a\-z]", r"(?x) a b # comment", r"(?s).", r"(?s:.)x.", r"a#b", r"[é-ü]", r"😀+", r"\v\f\a", r"(?#c)a",
+    r"\N{BULLET}", r"x{", r"x{a}", r"\U0001F600", r"^a$|^b$", r"(^a|b)c", r"(^)a($)", r"(a*)*b", r"(a|b*)+c",
+    r"((a{1,3}){2}){2}", r"a{0}b", r"(?a)\w\W", r"[\x00-\x1f]", r'"\\', r"(?m)^a$", "[\U00010000-\U0010ffff]",
+    r"\$\.\*\(\)\[\]\^\|", r"[ -~]", r"_a0",
+]  # fmt: skip
+TEXTS = [
+    "", "a", "b", "ab", "abc", "a\nb", "aab", "c", "bc", "ac", "abab", "12", "1.2.3.4", "255.1x3.9", "Paris", "é", "漢", "ab c",
+    "\n", "\t", " ", '"', '"\\', "-", "_", "a ", "x.", "x\n", "a\n", "{}", '-_/"', "-a", "x{", "x{a}", "]", "😀", "😀😀", "•",
+    "\x00", "\x08", "\x0b\x0c\x07", "a!", "aé", "user@x.org", "aaaa", "aaaaaaaaaaaa", "aaa", "a#b", "\x1f", "\U0010ffff",
+    "\u2028", "\x85", "\x1c", "٣", "ü", "$.*()[]^|", "0", "\n\t", "_a0", "3.14",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_plain_form_accepts_what_python_accepts(pattern: str) -> None:
+    """Exactly for ASCII texts; never more for others (backslash classes generate their ASCII part)."""
+    plain = plain_regex(pattern)
+    for text in TEXTS:
+        wanted = re.fullmatch(pattern, text) is not None
+        if accepts(plain, text) != wanted:
+            assert wanted, f"{text!r} would be generated for {pattern!r}"
+            assert not (text.isascii() and text.isprintable()), f"{text!r} could not be generated for {pattern!r}"
+
+
+@pytest.mark.parametrize("pattern", ["[^a]{1,3}", r"\S+", ".*", r"[^@]+@[^@]+", r"\D", r"[ -~]*"])
+def test_patterns_inside_json_need_no_escapes(pattern: str) -> None:
+    plain = plain_regex(pattern, allowed=IN_JSON_STRINGS)
+    for char in '"\\\n\t\x00\x1f':
+        assert not accepts(plain, char)
+        assert not accepts(plain, f"b{char}")
+
+
+@pytest.mark.parametrize(
+    "pattern, named",
+    [
+        ("(?=a)a", "lookahead"),
+        ("(?<!a)b", "negative lookahead and lookbehind"),
+        (r"(a)\1", "references to groups"),
+        (r"(a)?(?(1)b|c)", "conditions on groups"),
+        (r"\bab\b", "a word boundary"),
+        ("(?i)ab", "ignoring case"),
+        ("x(?i:ab)", "ignoring case"),
+        ("(?>a)", "atomic groups"),
+        ("a++", "possessive repetition"),
+        ("a^b", "an anchor inside"),
+        ("a$b", "an anchor inside"),
+        ("(^a)+", "an anchor inside"),
+        (r"a$\n", "an anchor inside"),
+        (r"[^\s\S]", "a character that can never come"),
+    ],
+)
+def test_what_cannot_be_enforced_is_refused_by_name(pattern: str, named: str) -> None:
+    with pytest.raises(NotSupported, match=named):
+        plain_regex(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[a-", "(a", "a)", "*a", "a**", "[z-a]", "a{3,1}", r"\p{L}", r"\q", "(?<x>a)", "(" * 5000, "a{99999999999}"]
+)
+def test_what_is_no_regular_expression_is_an_invalid_request(pattern: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^regex is"):
+        plain_regex(pattern)

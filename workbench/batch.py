@@ -1,0 +1,128 @@
+"""From what a user passes to `generate` to requests, and back from results to the shape that was asked for."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.types import Request, SamplingParams
+
+SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
+"""Sample j of a prompt draws with seed + j times this, so that parallel samples differ and repeat."""
+OPTIONS: dict[str, tuple[type | tuple[type, ...], Any]] = {
+    "return_logprob": (bool, False),
+    "logprob_start_len": (int, -1),
+    "top_logprobs_num": (int, 0),
+    "token_ids_logprob": (Sequence, ()),
+    "return_text_in_logprobs": (bool, False),
+    "rid": (str, ""),
+    "priority": (int, 0),
+    "timeout_s": ((int, float), None),
+    "namespace": (str, ""),
+    "custom_logit_processor": (str, None),
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests in order, the `n` samples of a prompt side by side."""
+
+    requests: list[Request]
+    with_text: list[bool]
+    """Whether log-probabilities carry the token's text."""
+    counts: list[int]
+    """Samples of each prompt."""
+    is_one: bool
+
+    def shape(self, results: list[dict[str, Any]]) -> Any:
+        """One result, or a list with one per prompt; a prompt with several samples has a list of its own."""
+        shaped, at = [], 0
+        for count in self.counts:
+            shaped.append(results[at] if count == 1 else results[at : at + count])
+            at += count
+        return shaped[0] if self.is_one else shaped
+
+    def chunk(self, result: dict[str, Any], i: int) -> dict[str, Any]:
+        return result if len(self.requests) == 1 else result | {"index": i}
+
+
+def make_batch(
+    prompt: Any, input_ids: Any, sampling_params: Any, options: dict[str, Any], encode: Callable[[str], tuple[int, ...]],
+    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
+) -> Batch:  # fmt: skip
+    for name in options:
+        if name not in OPTIONS:
+            raise UnknownParameter(name, OPTIONS, where="generate")
+    is_one, items = _items(prompt, input_ids)
+    many_params = isinstance(sampling_params, (list, tuple))
+    params = [SamplingParams.make(p) for p in _spread("sampling_params", sampling_params if many_params else [sampling_params] * len(items), len(items))]
+    values = [_options(options, i, len(items), is_one) for i in range(len(items))]
+    requests, with_text = [], []
+    for item, param, chosen in zip(items, params, values, strict=True):
+        ids = encode(item) if isinstance(item, str) else _token_ids(item)
+        rid = chosen["rid"] or uuid.uuid4().hex[:12]
+        seed = seeds.getrandbits(63) if param.seed is None else param.seed
+        for j in range(param.n):
+            requests.append(
+                Request(
+                    rid=rid if param.n == 1 else f"{rid}-{j}", input_ids=limit(ids, param), params=param,
+                    seed=(seed + j * SAMPLE_SEED_STEP) % (1 << 63), return_logprob=chosen["return_logprob"],
+                    logprob_start_len=chosen["logprob_start_len"], top_logprobs_num=chosen["top_logprobs_num"],
+                    token_ids_logprob=tuple(chosen["token_ids_logprob"]), namespace=chosen["namespace"],
+                    priority=chosen["priority"], timeout_s=chosen["timeout_s"],
+                    custom_logit_processor=chosen["custom_logit_processor"],
+                )
+            )  # fmt: skip
+            with_text.append(chosen["return_text_in_logprobs"])
+    return Batch(requests, with_text, [param.n for param in params], is_one)
+
+
+def _items(prompt: Any, input_ids: Any) -> tuple[bool, list[Any]]:
+    """(was one prompt given, the prompts)"""
+    if isinstance(prompt, str):
+        return True, [prompt]
+    if prompt is not None:
+        if not isinstance(prompt, (list, tuple)) or not all(isinstance(item, str) for item in prompt):
+            raise InvalidRequest("prompt", prompt, "a string or a list of strings")
+        return False, list(prompt)
+    if not isinstance(input_ids, (list, tuple)) and not hasattr(input_ids, "tolist"):
+        raise InvalidRequest("input_ids", input_ids, "a list of token ids, or a list of such lists")
+    ids = input_ids.tolist() if hasattr(input_ids, "tolist") else input_ids
+    nested = bool(ids) and all(isinstance(item, (list, tuple)) for item in ids)
+    return not nested, list(ids) if nested else [ids]
+
+
+def _token_ids(ids: Any) -> tuple[int, ...]:
+    wrong = next((token for token in ids if isinstance(token, bool) or not hasattr(token, "__index__")), None)
+    if wrong is not None:
+        raise InvalidRequest("input_ids", wrong, "integers")
+    return tuple(int(token) for token in ids)
+
+
+def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[str, Any]:
+    """The options of prompt `i`: a list holds one value per prompt, anything else holds for all."""
+    chosen = {}
+    for name, (kind, default) in OPTIONS.items():
+        value = options.get(name)
+        nested = name == "token_ids_logprob" and isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple, type(None)))
+        if not is_one and isinstance(value, (list, tuple)) and (name != "token_ids_logprob" or nested):
+            value = _spread(name, value, count)[i]
+        elif name == "rid" and value is not None and count > 1:
+            raise InvalidRequest("rid", value, f"a list of {count} ids, one per prompt")
+        if value is None:
+            value = default
+        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__.lower()
+            raise InvalidRequest(name, value, f"of type {wanted}")
+        chosen[name] = value
+    return chosen
+
+
+def _spread(name: str, values: Sequence[Any], count: int) -> Sequence[Any]:
+    if len(values) != count:
+        raise InvalidRequest(name, f"{len(values)} values", f"one value, or a list of {count}, one per prompt")
+    return values

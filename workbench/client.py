@@ -1,0 +1,94 @@
+"""What a face of the engine talks to: requests go in, a stream of `TokenOut` comes back for each.
+
+The engine may be a thread beside the caller (`engine.worker`) or a child process (`engine.process`); both are a `Client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+from workbench.events import EventLog
+from workbench.types import Request, TokenOut
+
+
+class Stream:
+    """One request's outputs, put by the engine's thread and read by `read` or `read_async`."""
+
+    def __init__(self, rid: str) -> None:
+        self.rid = rid
+        self.is_finished = False
+        """The last output was read."""
+        self.notify: Callable[[], None] | None = None
+        self._items: queue.SimpleQueue[TokenOut | BaseException] = queue.SimpleQueue()
+
+    def put(self, item: TokenOut | BaseException) -> None:
+        """From the engine's side; any thread. An exception is raised in the reader."""
+        self._items.put(item)
+        if self.notify is not None:
+            self.notify()
+
+    def take(self) -> Iterator[TokenOut]:
+        """What is there now; waits for nothing."""
+        while not self.is_finished:
+            try:
+                item = self._items.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, BaseException):
+                self.is_finished = True
+                raise item
+            self.is_finished = item.finish is not None
+            yield item
+
+
+def read(streams: Sequence[Stream]) -> Iterator[tuple[int, TokenOut]]:
+    """(index of the stream, output) as they come, until all have finished."""
+    ready: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for i, stream in enumerate(streams):
+        stream.notify = partial(ready.put, i)
+        ready.put(i)  # for what came before
+    while not all(stream.is_finished for stream in streams):
+        i = ready.get()
+        for out in streams[i].take():
+            yield i, out
+
+
+async def read_async(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
+    """The same in an event loop, which it never blocks."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+
+    def notify() -> None:
+        with suppress(RuntimeError):  # the loop has closed: nobody reads any more
+            loop.call_soon_threadsafe(ready.set)
+
+    for stream in streams:
+        stream.notify = notify
+    while True:
+        ready.clear()
+        for i, stream in enumerate(streams):
+            for out in stream.take():
+                yield i, out
+        if all(stream.is_finished for stream in streams):
+            return
+        await ready.wait()
+
+
+class Client(Protocol):
+    log: EventLog
+
+    def submit(self, requests: Sequence[Request]) -> list[Stream]:
+        """One stream per request. Raises for the first that can never be served, and then none is queued."""
+
+    def abort(self, rid: str, message: str = "aborted by the caller") -> None:
+        """Ends a request soon; its stream ends with finish type "abort". Unknown ids are ignored."""
+
+    def call(self, name: str, *args: Any) -> Any:
+        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`), answered between two steps."""
+
+    def close(self) -> None:
+        """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""

@@ -1,0 +1,146 @@
+"""`engine.explain(rid)`: where one request's time went, in a sentence, from the event log alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.events import (
+    Event,
+    EventLog,
+    PrefixMatched,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    RequestScheduled,
+    RequestWaiting,
+    TokenSampled,
+)
+from workbench.views import explanation as view
+from workbench.views.explanation import Span
+
+KINDS = RequestArrived | PrefixMatched | RequestWaiting | RequestScheduled | TokenSampled | RequestRetracted | RequestFinished
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`spans` are the parts of its life in order, in seconds since it arrived."""
+
+    rid: str
+    sentence: str
+    spans: tuple[Span, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"id": self.rid, "sentence": self.sentence, **self.facts, "spans": [asdict(span) for span in self.spans]}
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    def __repr__(self) -> str:
+        return view.to_text(self.sentence, self.spans)
+
+    def _repr_html_(self) -> str:
+        return view.to_html(self.sentence, self.spans)
+
+
+def explain(log: EventLog, rid: str, now: float) -> Explanation:
+    """Reads only. Raises `InvalidRequest` when the log holds nothing of the request (any more)."""
+    events = [event for event in log.read()[1] if isinstance(event, KINDS) and event.rid == rid]
+    if not events or not isinstance(events[0], RequestArrived):
+        raise InvalidRequest("rid", rid, "a request whose events are in the log", hint="it never existed, was too long ago, or recording is off")
+    arrived = events[0]
+    spans = _spans(events, now)
+    finished = next((event for event in events if isinstance(event, RequestFinished)), None)
+    matched = next((event for event in events if isinstance(event, PrefixMatched)), None)
+    retracted = [event for event in events if isinstance(event, RequestRetracted)]
+    num_output = sum(isinstance(event, TokenSampled) for event in events)
+    cached = matched.num_cached if matched else 0
+    waits = [event for event in events if isinstance(event, RequestWaiting)]
+    took = {kind: sum(span.duration_s for span in spans if span.kind == kind) for kind in ("wait", "prefill", "decode")}
+    total = (finished.time if finished else now) - arrived.time
+    parts = [
+        f"{_ms(took['wait'])} waiting{_for_whom(waits)}",
+        f"{_ms(took['prefill'])} computing {arrived.num_prompt - cached} of {arrived.num_prompt} prompt tokens ({cached} reused{_why(matched)})",
+        f"{_ms(took['decode'])} for {num_output} output tokens",
+    ]
+    if retracted:
+        lost = sum(event.num_lost for event in retracted)
+        parts.append(f"retracted {len(retracted)} time{'s' * (len(retracted) > 1)}, {lost} tokens given up for {retracted[-1].needed_by}")
+    state = f"took {_ms(total)}" if finished else f"has run for {_ms(total)}"
+    ending = f"; ended by {finished.reason}{' (' + finished.detail + ')' if finished.detail else ''}" if finished else ""
+    facts = {
+        "total_s": total, "wait_s": took["wait"], "prefill_s": took["prefill"], "decode_s": took["decode"],
+        "prompt_tokens": arrived.num_prompt, "cached_tokens": cached, "completion_tokens": num_output,
+        "retractions": len(retracted), "waited_for": sorted({event.blocked_by for event in waits if event.blocked_by}),
+        "cache_reason": matched.reason if matched else None, "finish": finished.reason if finished else None,
+    }  # fmt: skip
+    return Explanation(rid, f"{rid} {state}: {', '.join(parts)}{ending}.", tuple(spans), facts)
+
+
+def _spans(events: list[Event], now: float) -> list[Span]:
+    """The life as stretches of wait, prefill, decode; a retraction begins a new wait."""
+    start = events[0].time
+    spans: list[Span] = []
+    kind, since, note = "wait", start, ""
+
+    def close(until: float, label: str) -> None:
+        if until > since or kind != "wait":
+            spans.append(Span(label, since - start, until - since, kind, note))
+
+    labels = {"wait": "queue", "prefill": "prefill", "decode": "decode"}
+    for event in events[1:]:
+        match event:
+            case RequestWaiting():
+                note = event.reason + (f", behind {event.blocked_by}" if event.blocked_by else "")
+                continue
+            case RequestScheduled():
+                new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"
+            case TokenSampled() if kind == "prefill":
+                new, new_note = "decode", ""
+            case RequestRetracted():
+                new, new_note = "wait", f"retracted: {event.needed_by} needed the space"
+            case RequestFinished():
+                break
+            case _:
+                continue
+        close(event.time, labels[kind])
+        kind, since, note = new, event.time, new_note
+    end = events[-1].time if isinstance(events[-1], RequestFinished) else now
+    close(end, labels[kind])
+    return spans
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def _for_whom(waits: list[RequestWaiting]) -> str:
+    if not waits:
+        return ""
+    last = waits[-1]
+    return f" for {last.reason}" + (f" (behind {last.blocked_by})" if last.blocked_by else "")
+
+
+def _why(matched: PrefixMatched | None) -> str:
+    """Why no more of the prompt was reused, in words."""
+    if matched is None:
+        return ""
+    match matched.reason:
+        case "diverged":
+            return f", then the stored text goes on otherwise at token {matched.num_cached}"
+        case "evicted":
+            return f", the rest was evicted {matched.evicted_ago:.1f} s ago"
+        case "other namespace":
+            return f", {matched.elsewhere} would match in another namespace"
+        case "nothing stored":
+            return ", nothing more was stored"
+        case "below page size":
+            return ", the rest of the match is less than a page"
+        case "scored":
+            return ", the rest is computed for its log-probabilities"
+        case "disabled":
+            return ", the prefix cache is off"
+        case _:
+            return ""

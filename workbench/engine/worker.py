@@ -1,0 +1,169 @@
+"""The engine on its own thread: an inbox in, a callback out, and the client that sits beside it.
+
+Behind the inbox everything is single-threaded. While it steps, the interpreter's switch interval is lowered, so that
+it does not starve beside a busy cell.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from workbench.client import Stream
+from workbench.engine.core import EngineCore
+from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.types import Request, TokenOut
+
+logger = logging.getLogger("workbench.engine")
+SWITCH_INTERVAL_S = 0.0005
+Prepare = Callable[[Request], tuple[Any, Any]]
+"""(matcher, processor) of a request; takes its time, on the caller's thread. Raises what the caller should see."""
+
+_interval_lock = threading.Lock()
+_num_stepping = 0
+_usual_interval = 0.0
+
+
+@contextmanager
+def quick_switching() -> Iterator[None]:
+    """The GIL changes hands every 0.5 ms while any engine of this process is inside."""
+    global _num_stepping, _usual_interval
+    with _interval_lock:
+        if _num_stepping == 0:
+            _usual_interval = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+        _num_stepping += 1
+    try:
+        yield
+    finally:
+        with _interval_lock:
+            _num_stepping -= 1
+            if _num_stepping == 0:
+                sys.setswitchinterval(_usual_interval)
+
+
+class Worker:
+    """Runs a core on a thread. `deliver` gets the outputs of each step, `died` the reason if the loop breaks."""
+
+    def __init__(self, core: EngineCore, deliver: Callable[[list[TokenOut]], None], died: Callable[[str], None], questions: dict[str, Callable[..., Any]]) -> None:
+        self.core = core
+        self._deliver = deliver
+        self._died = died
+        self._questions = questions
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="workbench-engine", daemon=True)
+        self._thread.start()
+
+    def send(self, action: Callable[[], None]) -> None:
+        """Runs `action` on the engine's thread, between two steps."""
+        self._inbox.put(action)
+
+    def ask(self, name: str, *args: Any) -> Future[Any]:
+        """The answer of one of the engine's questions, found on its thread."""
+        if name not in self._questions:
+            raise InvalidRequest("question", name, f"one of {', '.join(self._questions)}")
+        future: Future[Any] = Future()
+
+        def answer() -> None:
+            try:
+                future.set_result(self._questions[name](*args))
+            except Exception as error:
+                future.set_exception(error)
+
+        if not self._thread.is_alive():
+            raise EngineDead("the engine has ended", hint="load it again")
+        self.send(answer)
+        return future
+
+    def close(self) -> None:
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._take(self._inbox.get())
+                with quick_switching():
+                    while self.core.has_work and not self._closing:
+                        outputs = self.core.step()
+                        if outputs:
+                            self._deliver(outputs)
+                        while not self._inbox.empty():
+                            self._take(self._inbox.get())
+            self._died("the engine was shut down")
+        except BaseException as error:
+            logger.exception("the engine's loop broke")
+            self._died(f"the engine's loop broke: {type(error).__name__}: {error}")
+
+    def _take(self, action: Callable[[], None] | None) -> None:
+        if action is None:
+            self._closing = True
+        else:
+            action()
+
+
+class LocalClient:
+    """A `Client` for a worker in this process."""
+
+    def __init__(self, core: EngineCore, prepare: Prepare, questions: dict[str, Callable[..., Any]]) -> None:
+        self.log = core.log
+        self._core = core
+        self._prepare = prepare
+        self._streams: dict[str, Stream] = {}
+        self._dead = ""
+        self._lock = threading.Lock()
+        self._worker = Worker(core, self._deliver, self._bury, questions)
+
+    def submit(self, requests: Sequence[Request]) -> list[Stream]:
+        prepared = []
+        for request in requests:
+            self._core.check_request(request)
+            prepared.append((request, *self._prepare(request)))
+        with self._lock:
+            if self._dead:
+                raise EngineDead(self._dead, hint="load it again")
+            self._core.check_queue(len(self._streams), len(requests))
+            streams = [Stream(request.rid) for request in requests]
+            for i, stream in enumerate(streams):
+                if stream.rid in self._streams:
+                    for added in streams[:i]:
+                        del self._streams[added.rid]
+                    raise InvalidRequest("rid", stream.rid, "an id that is not in use")
+                self._streams[stream.rid] = stream
+            self._worker.send(lambda: self._add(prepared))
+        return streams
+
+    def abort(self, rid: str, message: str = "aborted by the caller") -> None:
+        self._worker.send(lambda: self._core.abort(rid, message) and None)
+
+    def call(self, name: str, *args: Any) -> Any:
+        return self._worker.ask(name, *args).result()
+
+    def close(self) -> None:
+        self._worker.close()
+
+    def _add(self, prepared: list[tuple[Request, Any, Any]]) -> None:
+        for request, matcher, processor in prepared:
+            try:
+                self._core.add(request, matcher=matcher, processor=processor)
+            except WorkbenchError as error:
+                self._streams.pop(request.rid).put(error)
+
+    def _deliver(self, outputs: list[TokenOut]) -> None:
+        for out in outputs:
+            stream = self._streams[out.rid] if out.finish is None else self._streams.pop(out.rid)
+            stream.put(out)
+
+    def _bury(self, reason: str) -> None:
+        with self._lock:
+            self._dead = reason
+            streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.put(EngineDead(reason, hint="load it again"))

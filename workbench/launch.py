@@ -1,0 +1,238 @@
+"""The one place that names concrete classes: from `ServerArgs` to a running engine. Every "auto" is settled here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from workbench.attention.kv import KVStore
+from workbench.config import ServerArgs
+from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.logit_processor import load_processor
+from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.sampler import Sampler
+from workbench.engine.worker import LocalClient
+from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
+from workbench.events import EventLog
+from workbench.grammar import Vocabulary, compile_grammar
+from workbench.model.base import CausalLM
+from workbench.model.hub import resolve
+from workbench.model.load import load_model, read_config
+from workbench.text.detokenizer import TextStream
+from workbench.text.tokenizer import Tokenizer, load_tokenizer
+from workbench.types import Request
+
+logger = logging.getLogger("workbench")
+CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
+CPU_CHUNK, CUDA_CHUNK = 1024, 8192
+CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A running engine: how to reach it, how to write for it, and what was settled."""
+
+    client: Any
+    tokenizer: Tokenizer | None
+    info: dict[str, Any]
+
+
+def find_tokenizer(args: ServerArgs) -> tuple[Path, Tokenizer | None]:
+    """The model's folder and its tokenizer (None with `skip_tokenizer_init`). Imports no torch model code."""
+    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
+    if args.skip_tokenizer_init:
+        return folder, None
+    where = folder if args.tokenizer_path is None else resolve(args.tokenizer_path, download_dir=args.download_dir, load_format="dummy").path
+    return folder, load_tokenizer(
+        where, chat_template=args.chat_template, trust_remote_code=args.trust_remote_code, mode=args.tokenizer_mode, model_folder=folder
+    )
+
+
+def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic) -> Opened:
+    """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend."""
+    logging.getLogger("workbench").setLevel(args.log_level.upper())
+    started = clock()
+    if args.num_threads is not None:
+        torch.set_num_threads(args.num_threads)
+    device = pick_device(args.device)
+    override = json.loads(args.json_model_override_args)
+    seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
+    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
+    loaded: list[Any] = []
+    loader = threading.Thread(target=lambda: loaded.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
+    loader.start()  # importing transformers takes as long as reading the weights
+    try:
+        dtype = pick_dtype(args.dtype, device)
+        model = load_model(folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override, seed=args.random_seed or 0)
+    finally:
+        loader.join()
+    if isinstance(loaded[0], BaseException):
+        raise loaded[0]
+    tokenizer: Tokenizer | None = loaded[0][1]
+    kv = make_kv(args, model, device, dtype)
+    config = core_config(args, model, kv, tokenizer, folder, seed)
+    runner = TorchRunner(model, kv, ATTENTION[_backend(args)](kv), Sampler(model.vocab_size, detect_nan=args.enable_nan_detection))
+    text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
+    core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
+    info = describe(args, model, kv, config, device, dtype, seed) | {"load_s": clock() - started}
+    if args.show_time_cost:
+        logger.warning("loaded %s in %.2f s", args.model_path, info["load_s"])
+    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model))
+    return Opened(client, tokenizer, info)
+
+
+def _attempt(make: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return make(*args)
+    except BaseException as error:
+        return error
+
+
+def pick_device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InvalidRequest("device", wanted, "cpu: torch sees no CUDA device here", hint='use device="cpu" or "auto"')
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    if wanted != "auto":
+        return DTYPES[wanted]
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware (AVX-512 BF16, AMX, ARM BF16, or a GPU that says so)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.backends.cpu.get_cpu_capability()
+    flags = Path("/proc/cpuinfo")
+    names = flags.read_text().lower() if flags.exists() else ""
+    return "AVX512" in features and "avx512_bf16" in names or "amx_bf16" in names or " bf16" in names
+
+
+def _backend(args: ServerArgs) -> str:
+    return "torch" if args.attention_backend == "auto" else args.attention_backend
+
+
+def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
+    """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
+    kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
+    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * kv_dtype.itemsize
+    if args.max_total_tokens is not None:
+        num_slots = args.max_total_tokens
+    elif device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        num_slots = int(free - (1 - (args.mem_fraction_static or CUDA_STATIC_SHARE)) * total) // per_token
+    else:
+        num_slots = int(psutil.virtual_memory().available * (args.mem_fraction_static or CPU_POOL_SHARE)) // per_token
+    num_slots -= num_slots % args.page_size
+    if num_slots < args.page_size:
+        raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
+                             hint="free memory, or raise mem_fraction_static")  # fmt: skip
+    return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+
+
+def core_config(args: ServerArgs, model: CausalLM, kv: KVStore, tokenizer: Tokenizer | None, folder: Path, seed: int) -> CoreConfig:
+    on_cpu = kv.k.device.type == "cpu"
+    chunk = args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK)
+    eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(folder)
+    return CoreConfig(
+        num_pages=kv.num_slots // args.page_size,
+        page_size=args.page_size,
+        context_length=args.context_length or model.max_positions,
+        vocab_size=model.vocab_size,
+        eos_ids=frozenset(token for token in eos_ids if token < model.vocab_size),
+        max_running=args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
+        max_queued=args.max_queued_requests,
+        chunk=UNCUT if chunk == -1 else chunk,
+        max_prefill_tokens=args.max_prefill_tokens,
+        schedule_policy=args.schedule_policy,
+        eviction_policy=args.eviction_policy,
+        conservativeness=args.schedule_conservativeness,
+        prefill_only_one=args.prefill_only_one_req,
+        mixed=args.enable_mixed_chunk,
+        disable_radix_cache=args.disable_radix_cache,
+        seed=seed,
+        check=os.environ.get("WORKBENCH_CHECK") == "1",
+    )
+
+
+def _config_eos(folder: Path) -> frozenset[int]:
+    ids = read_config(folder).get("eos_token_id")
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+def preparer(args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig) -> Callable[[Request], tuple[Any, Any]]:
+    """What is compiled or imported for a request before it is queued, on the caller's thread."""
+    vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+
+    def prepare(request: Request) -> tuple[Any, Any]:
+        params, matcher, processor = request.params, None, None
+        if vocabulary is None and (params.grammar is not None or params.stop):
+            raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
+        if params.grammar is not None and vocabulary is not None:
+            ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
+            matcher = compile_grammar(params.grammar, vocabulary, args.grammar_backend).start(ends)
+        if request.custom_logit_processor is not None:
+            processor = load_processor(request.custom_logit_processor, args.enable_custom_logit_processor)
+        return matcher, processor
+
+    return prepare
+
+
+def describe(
+    args: ServerArgs, model: CausalLM, kv: KVStore, config: CoreConfig, device: torch.device, dtype: torch.dtype, seed: int
+) -> dict[str, Any]:
+    """What "auto" became; the static part of `get_server_info`."""
+    return {
+        "device": device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
+        "architecture": type(model).__name__,
+        "attention_backend": _backend(args),
+        "num_threads": torch.get_num_threads(),
+        "context_length": config.context_length,
+        "vocab_size": config.vocab_size,
+        "max_total_num_tokens": kv.num_slots,
+        "max_running_requests": config.max_running,
+        "chunked_prefill_size": -1 if config.chunk == UNCUT else config.chunk,
+        "random_seed": seed,
+        "weights_bytes": model.num_bytes,
+        "kv_bytes_per_token": kv.bytes_per_token,
+    }
+
+
+def questions(core: EngineCore, kv: KVStore, model: CausalLM) -> dict[str, Callable[..., Any]]:
+    """What a client may ask between two steps."""
+
+    def load() -> dict[str, Any]:
+        page = core.config.page_size
+        pool, tree = core.cache.pool, core.cache.tree
+        return {
+            "num_running": len(core.scheduler.running), "num_waiting": len(core.scheduler.waiting),
+            "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
+            "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
+            "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,
+            "kv_touched_tokens": kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
+        }  # fmt: skip
+
+    def lookup(token_ids: list[int], namespace: str = "") -> dict[str, Any]:
+        found = core.cache.explain(tuple(token_ids), namespace)
+        return {name: getattr(found, name) for name in found.__slots__}
+
+    return {"flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock}
+
+
+__all__ = ["Opened", "WorkbenchError", "find_tokenizer", "open_engine"]

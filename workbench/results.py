@@ -1,0 +1,79 @@
+"""From a stream of `TokenOut` to the result dict that a caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
+
+Entry = list[Any]
+"""[logprob, token_id, text or None]; the logprob of a prompt's first token is None."""
+
+
+class Collector:
+    """Gathers one request's outputs. `result()` may be asked at any time: it is cumulative."""
+
+    def __init__(self, request: Request, *, name_token: Callable[[int], str] | None, has_text: bool) -> None:
+        self.request = request
+        self.finish: FinishReason | None = None
+        self._name = name_token
+        self._has_text = has_text
+        self._text: list[str] = []
+        self._output_ids: list[int] = []
+        self._output: list[TokenLogprob] = []
+        self._prompt: list[TokenLogprob] = []
+        self._num_cached = 0
+        self._num_shown = 0
+
+    def add(self, out: TokenOut) -> None:
+        self._text.append(out.text)
+        self._output_ids += out.token_ids
+        self._output += out.logprobs
+        self._prompt += out.prompt_logprobs
+        self._num_cached = out.num_cached
+        self.finish = out.finish
+
+    def is_due(self, interval: int) -> bool:
+        """Whether a streamed chunk should go out: every `interval` tokens, after the first, and at the end."""
+        count = len(self._output_ids)
+        due = self.finish is not None or (count > self._num_shown and (self._num_shown == 0 or count - self._num_shown >= interval))
+        if due:
+            self._num_shown = count
+        return due
+
+    def result(self) -> dict[str, Any]:
+        request = self.request
+        meta: dict[str, Any] = {
+            "id": request.rid,
+            "prompt_tokens": len(request.input_ids),
+            "completion_tokens": len(self._output_ids),
+            "cached_tokens": self._num_cached,
+            "finish_reason": None if self.finish is None else self.finish.to_dict(),
+        }
+        if request.return_logprob:
+            meta |= self._logprobs()
+        text = {"text": "".join(self._text)} if self._has_text else {}
+        return {**text, "output_ids": list(self._output_ids), "meta_info": meta}
+
+    def _logprobs(self) -> dict[str, Any]:
+        request, prompt = self.request, self._prompt
+        if request.logprob_start_len == 0:
+            prompt = [TokenLogprob(request.input_ids[0], None), *prompt]
+        found: dict[str, Any] = {
+            "input_token_logprobs": [self._entry(p.logprob, p.token_id) for p in prompt],
+            "output_token_logprobs": [self._entry(p.logprob, p.token_id) for p in self._output],
+        }
+        if request.top_logprobs_num:
+            found["input_top_logprobs"] = [self._entries(p.top) for p in prompt]
+            found["output_top_logprobs"] = [self._entries(p.top) for p in self._output]
+        if request.token_ids_logprob:
+            found["input_token_ids_logprobs"] = [self._entries(p.chosen) for p in prompt]
+            found["output_token_ids_logprobs"] = [self._entries(p.chosen) for p in self._output]
+        return found
+
+    def _entries(self, pairs: Iterable[tuple[float, int]]) -> list[Entry] | None:
+        return [self._entry(logprob, token) for logprob, token in pairs] or None
+
+    def _entry(self, logprob: float | None, token_id: int) -> Entry:
+        return [logprob, token_id, None if self._name is None else self._name(token_id)]
