@@ -77,13 +77,13 @@ def add_args(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import workbench
 
-    server_args = ServerArgs.from_cli_args(args)
+    server_args, trace = ServerArgs.from_cli_args(args), trace_file(args.profile)
     with workbench.Engine(**server_args.to_dict()) as engine:
         vocab_size = engine.get_server_info()["vocab_size"]
         jobs = random_jobs(args, vocab_size)
         if not args.skip_warmup:
             measure(engine, [Job(random_ids(random.Random(0), 16, vocab_size), 4)], ignore_eos=True)
-        with profiled(args.profile):
+        with profiled(trace):
             result = measure(engine, jobs, ignore_eos=not args.disable_ignore_eos)
     print(result.to_text())
     if args.result_filename:
@@ -121,24 +121,29 @@ def measure(engine: Any, jobs: list[Job], *, ignore_eos: bool) -> Throughput:
     return Throughput(len(results), seconds, total["prompt_tokens"], total["cached_tokens"], total["completion_tokens"])
 
 
-@contextlib.contextmanager
-def profiled(wanted: bool) -> Iterator[None]:
-    """Trace all threads (the engine has its own) and write the trace on leaving."""
+def trace_file(wanted: bool) -> Path | None:
+    """Where the trace goes; asked before the model is loaded, so that a missing folder costs nothing."""
     if not wanted:
-        yield
-        return
+        return None
     folder = os.environ.get("WORKBENCH_TORCH_PROFILER_DIR")
     if not folder:
         raise InvalidRequest(
-            "WORKBENCH_TORCH_PROFILER_DIR", None, "a folder for the trace", hint="set it, then run again with --profile"
+            "WORKBENCH_TORCH_PROFILER_DIR", folder, "a folder for the trace", hint="set it, then run --profile again"
         )
-    from torch._C._profiler import _ExperimentalConfig
-    from torch.profiler import ProfilerActivity, profile, supported_activities
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder) / f"offline-{time.strftime('%Y%m%d-%H%M%S')}.trace.json.gz"
 
-    kinds = [kind for kind in (ProfilerActivity.CPU, ProfilerActivity.CUDA) if kind in supported_activities()]
-    with profile(activities=kinds, experimental_config=_ExperimentalConfig(profile_all_threads=True)) as trace:
+
+@contextlib.contextmanager
+def profiled(path: Path | None) -> Iterator[None]:
+    """Trace all threads (the engine has its own) and write the trace on leaving."""
+    if path is None:
         yield
-    path = Path(folder) / f"offline-{time.strftime('%Y%m%d-%H%M%S')}.trace.json.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+        return
+    from torch._C._profiler import _ExperimentalConfig
+    from torch.profiler import profile, supported_activities
+
+    with profile(activities=supported_activities(), experimental_config=_ExperimentalConfig(profile_all_threads=True)) as trace:
+        yield
     trace.export_chrome_trace(str(path))
     print(f"trace: {path}", file=sys.stderr)

@@ -162,4 +162,4 @@ def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:
     batch = StaticBatch(runner, [tokenizer.encode(text) for text in SAYINGS], new_tokens, page_size)
     for _ in range(new_tokens):
         batch.step()
-    return "\n".join(tokenizer.decode(ids) for ids in batch.tokens)
+    return "\n".join(repr(tokenizer.decode(ids)) for ids in batch.tokens)

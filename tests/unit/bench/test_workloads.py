@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from workbench.bench.offline import Job, measure, random_jobs
+from workbench.bench.offline import Job, measure, random_jobs, trace_file
 from workbench.bench.overhead import beside, spin, taking_turns
 from workbench.bench.workloads import WORKLOADS, Workload
 from workbench.errors import InvalidRequest
@@ -82,15 +82,24 @@ def test_turns_alternate_and_the_first_round_is_dropped():
 
 def test_the_busy_cell_ends_when_the_decode_ends_and_also_when_it_fails():
     class Engine:
-        vocab_size = 1000
+        info = {"vocab_size": 1000}
 
         def get_server_info(self):
-            return {"vocab_size": self.vocab_size}
+            return self.info
 
         def generate(self, input_ids, sampling_params):
             assert [len(prompt) for prompt in input_ids] == [16] * 8
 
     assert beside(spin, Engine(), seed=1) > 0
-    Engine.vocab_size = None
-    with pytest.raises(TypeError):
+    Engine.info = {}
+    with pytest.raises(KeyError, match="vocab_size"):
         beside(spin, Engine(), seed=1)
+
+
+def test_profiling_without_a_folder_is_refused_before_anything_is_loaded(monkeypatch, tmp_path):
+    assert trace_file(False) is None
+    monkeypatch.delenv("WORKBENCH_TORCH_PROFILER_DIR", raising=False)
+    with pytest.raises(InvalidRequest, match="WORKBENCH_TORCH_PROFILER_DIR"):
+        trace_file(True)
+    monkeypatch.setenv("WORKBENCH_TORCH_PROFILER_DIR", str(tmp_path / "new"))
+    assert trace_file(True).parent.is_dir()

@@ -1,0 +1,301 @@
+"""The same worker in a child process, for cells that compute in Python: ZeroMQ, msgpack, never pickle.
+
+Two one-way sockets in a folder that only this user may enter; each end is written under a lock and read by one thread.
+
+The child is started with `python -m`, so nothing of `__main__` runs again. It ends when its standard input closes,
+which the operating system does when the parent ends in whatever way; the parent notices its exit and ends the streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import zmq
+
+from workbench import errors
+from workbench.client import Stream
+from workbench.config import ServerArgs
+from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.events import AnyEvent, Event, EventLog
+from workbench.types import FinishReason, Request, TokenOut
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error on its way to the parent."""
+
+    kind: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        if isinstance(error, WorkbenchError):
+            return cls(type(error).__name__, error.message, error.hint)
+        return cls("WorkbenchError", f"{type(error).__name__}: {error}", "")
+
+    def to_error(self) -> WorkbenchError:
+        """The same class again, as far as it is one of ours; `field` and `value` stay behind."""
+        found = getattr(errors, self.kind, WorkbenchError)
+        error: WorkbenchError = found.__new__(found)
+        WorkbenchError.__init__(error, self.message, hint=self.hint)
+        return error
+
+
+class Call(msgspec.Struct, frozen=True, tag=True):
+    """Parent to child: do this; a `Reply` with the same number follows."""
+
+    number: int
+    name: str
+    args: list[Any]
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    number: int
+    requests: list[Request]
+
+
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    number: int
+    value: Any = None
+    failure: Failure | None = None
+
+
+class Outputs(msgspec.Struct, frozen=True, tag=True):
+    """Child to parent: what came of a step, and what was logged up to now."""
+
+    outputs: list[TokenOut]
+    events: list[AnyEvent]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_to_child = msgspec.msgpack.Decoder(Call | Submit)
+_to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
+
+
+# -- parent -----------------------------------------------------------------------------------------------------
+
+
+class ProcessClient:
+    """A `Client` whose engine is a child process."""
+
+    def __init__(self, args: ServerArgs) -> None:
+        self.log = EventLog(args.event_log_size)
+        self._streams: dict[str, Stream] = {}
+        self._replies: dict[int, Future[Any]] = {}
+        self._number = 0
+        self._dead = ""
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="workbench-")
+        self._context = zmq.Context()
+        self._down, self._up = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
+        addresses = [_bind(socket, self._folder.name, name) for socket, name in ((self._down, "down"), (self._up, "up"))]
+        self._child = subprocess.Popen([sys.executable, "-m", "workbench.engine.process", *addresses], stdin=subprocess.PIPE)
+        self._down.send(_encode(args.to_dict()))
+        self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
+        self._thread.start()
+        try:
+            self.info: dict[str, Any] = self.call("info")
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, requests: Sequence[Request]) -> list[Stream]:
+        with self._lock:
+            taken = next((request.rid for request in requests if request.rid in self._streams), None)
+            if taken is not None:
+                raise InvalidRequest("rid", taken, "an id that is not in use")
+            streams = [Stream(request.rid) for request in requests]
+            self._streams |= {stream.rid: stream for stream in streams}
+        try:
+            self._send(lambda number: Submit(number, list(requests))).result()
+        except BaseException:
+            with self._lock:
+                for request in requests:
+                    self._streams.pop(request.rid, None)
+            raise
+        return streams
+
+    def abort(self, rid: str, message: str = "aborted by the caller") -> None:
+        with contextlib.suppress(EngineDead):
+            self._send(lambda number: Call(number, "abort", [rid, message]))
+
+    def call(self, name: str, *args: Any) -> Any:
+        return self._send(lambda number: Call(number, name, list(args))).result()
+
+    def close(self) -> None:
+        """The child exits when its standard input closes; it is killed if that takes longer than 10 s."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(OSError):
+            self._child.stdin.close()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._thread.join()
+        for socket in (self._down, self._up):
+            socket.close(0)
+        self._context.term()
+        self._folder.cleanup()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def _send(self, make: Callable[[int], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._dead:
+                raise EngineDead(self._dead, hint="load it again")
+            self._number += 1
+            self._replies[self._number] = future
+            self._down.send(_encode(make(self._number)))
+        return future
+
+    def _pump(self) -> None:
+        """Reads until the child is gone."""
+        while True:
+            if self._up.poll(200):
+                self._receive(_to_parent.decode(self._up.recv()))
+            elif self._child.poll() is not None:
+                break
+        self._bury(f"the engine's process ended with exit code {self._child.poll()}")
+
+    def _receive(self, message: Reply | Outputs) -> None:
+        if isinstance(message, Outputs):
+            for event in message.events:
+                self.log.add(event)
+            for out in message.outputs:
+                stream = self._streams.get(out.rid) if out.finish is None else self._streams.pop(out.rid, None)
+                if stream is not None:
+                    stream.put(out)
+            return
+        future = self._replies.pop(message.number)
+        if message.failure is not None:
+            future.set_exception(message.failure.to_error())
+        else:
+            future.set_result(message.value)
+
+    def _bury(self, reason: str) -> None:
+        with self._lock:
+            self._dead = reason
+            streams, self._streams = self._streams, {}
+            replies, self._replies = self._replies, {}
+        for stream in streams.values():
+            stream.put(EngineDead(reason, hint="load it again"))
+        for future in replies.values():
+            future.set_exception(EngineDead(reason, hint="load it again"))
+
+
+def open_process(args: ServerArgs) -> Any:
+    """Like `workbench.launch.open_engine`, with the model in a child. Its `log` follows the child's with each step."""
+    from workbench.launch import Opened, find_tokenizer
+
+    client = ProcessClient(args)
+    try:
+        _, tokenizer = find_tokenizer(args)
+    except BaseException:
+        client.close()
+        raise
+    return Opened(client, tokenizer, client.info)
+
+
+def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:
+    """The address: a socket file in the private folder, or a loopback port where there are no socket files."""
+    if os.name == "posix":
+        address = f"ipc://{folder}/{name}"
+        socket.bind(address)
+        return address
+    return f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+
+
+# -- child ------------------------------------------------------------------------------------------------------
+
+
+class Child:
+    """One socket, one engine. Outputs are written from the engine's thread, replies from this one; a lock keeps them apart."""
+
+    def __init__(self, down: str, up: str) -> None:
+        context = zmq.Context.instance()
+        self._down, self._up = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        self._down.connect(down)
+        self._up.connect(up)
+        self._lock = threading.Lock()
+        self._opened: Any = None
+        self._num_sent = 0
+
+    def serve(self) -> None:
+        failure: Failure | None = None
+        args = ServerArgs(**msgspec.msgpack.decode(self._down.recv()))
+        try:
+            from workbench.launch import open_engine
+
+            self._opened = open_engine(args)
+        except BaseException as error:
+            failure = Failure.of(error)
+        while True:
+            message = _to_child.decode(self._down.recv())
+            try:
+                reply = Reply(message.number, failure=failure) if failure else Reply(message.number, self._answer(message))
+            except Exception as error:
+                reply = Reply(message.number, failure=Failure.of(error))
+            self._send(reply)
+
+    def _answer(self, message: Call | Submit) -> Any:
+        client = self._opened.client
+        if isinstance(message, Submit):
+            for stream in client.submit(message.requests):
+                stream.notify = lambda stream=stream: self._forward(stream)
+                self._forward(stream)
+            return None
+        if message.name == "info":
+            return self._opened.info
+        if message.name == "abort":
+            return client.abort(*message.args)
+        value = client.call(message.name, *message.args)
+        self._send(Outputs([], self._new_events()))
+        return value
+
+    def _forward(self, stream: Stream) -> None:
+        """Runs where the output was put: on the engine's thread, as a rule."""
+        outputs: list[TokenOut] = []
+        try:
+            outputs += stream.take()
+        except WorkbenchError as error:
+            outputs.append(TokenOut(rid=stream.rid, finish=FinishReason("abort", message=error.message)))
+        if outputs:
+            self._send(Outputs(outputs, self._new_events()))
+
+    def _new_events(self) -> list[Event]:
+        with self._lock:
+            first, events = self._opened.client.log.read(self._num_sent)
+            self._num_sent = first + len(events)
+            return events
+
+    def _send(self, message: Reply | Outputs) -> None:
+        with self._lock:
+            self._up.send(_encode(message))
+
+
+def main() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    Child(*sys.argv[1:]).serve()
+
+
+def _end_with_parent() -> None:
+    """Standard input closes when the parent lets go of it, or ends."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
