@@ -58,7 +58,7 @@ lint: setup  ## ruff, strict typing of the lower layers, layer order
 	$(BIN)/lint-imports
 
 bench-peers: setup  ## us beside transformers and, where installed, vLLM, OpenVINO GenAI and llama.cpp
-	$(BIN)/python -m workbench.bench.peers
+	$(BIN)/python -m workbench.bench.peers $(ARGS)
 
 docs: setup $(VENV)/.docs  ## build the documentation into docs/_build/html
 	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html

@@ -114,7 +114,7 @@ def kernel() -> Iterator[Kernel]:
 @pytest.mark.parametrize("where", ["", "--process"])
 def test_interrupting_a_cell_aborts_the_request_and_the_engine_goes_on(kernel, smollm2, where):
     kernel.run(f"%load_ext workbench\n%wb load '{smollm2}' {where}")
-    cell = kernel.start("%%wb_gen --max-tokens 2000 --temperature 0 --regex '(a b )*'\nAgain and again:")
+    cell = kernel.start("%%wb_gen --max-tokens 2000 --temperature 0 --regex '[a-z ]{3000,}'\nAgain and again:")
     kernel.wait_for_output(cell)
     time.sleep(0.2)  # into the stream: the first token has been shown
     kernel.manager.interrupt_kernel()

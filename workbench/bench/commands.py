@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.errors import WorkbenchError
+from workbench.errors import NotSupported, WorkbenchError
 
 BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
@@ -27,7 +27,13 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return int(args.run_benchmark(args))
+    """Runs the benchmark that was chosen; NotSupported names a package that is missing."""
+    try:
+        return int(args.run_benchmark(args))
+    except ImportError as error:
+        if error.name is None or error.name.startswith("workbench"):
+            raise
+        raise NotSupported(f"this benchmark needs {error.name}", hint="pip install 'radix-workbench[engine]'") from error
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:

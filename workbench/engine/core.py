@@ -230,6 +230,9 @@ class EngineCore:
         if finish is None:
             return out
         held = seq.text.finish() if seq.text is not None else ""
+        matched = seq.text.matched if seq.text is not None else None
+        if matched is not None and finish.type == "length":  # the held back text completed a stop string
+            finish = FinishReason("stop", matched=matched)
         self._finish(seq, finish)
         return msgspec.structs.replace(out, text=text + held, finish=finish)
 

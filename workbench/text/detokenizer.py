@@ -24,7 +24,10 @@ MAX_HELD = 64
 
 
 class TextStream:
-    """The text of one request as its tokens come, up to the first stop string."""
+    """The text of one request as its tokens come, up to the first stop string. End and stop tokens are not pushed.
+
+    `spaces_between_special_tokens` changes nothing: fast tokenizers put no spaces there.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int], params: SamplingParams) -> None:
         self._text = Detokenizer(tokenizer, prompt_ids, skip_special_tokens=params.skip_special_tokens)

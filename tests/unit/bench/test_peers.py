@@ -113,3 +113,9 @@ def test_benchmark_modules_take_every_option_of_the_engine(module):
 def test_a_mistake_shows_two_lines_and_no_traceback(capsys):
     assert commands.run("offline", ["--page-size", "0"]) == 2
     assert capsys.readouterr().err.strip() == "InvalidRequest: page_size is 0, it must be at least 1"
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert commands.run("one_batch", []) == 2
+    assert capsys.readouterr().err.startswith("NotSupported: this benchmark needs torch")
