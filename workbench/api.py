@@ -58,7 +58,7 @@ class Engine:
     def __init__(self, model_path: str = DEFAULT_MODEL, *, process: bool = False, **server_args: Any) -> None:
         self.server_args = ServerArgs.make(model_path=model_path, **server_args)
         if process:
-            from workbench.engine.process import open_process as open_engine
+            from workbench.child import open_process as open_engine
         else:
             from workbench.launch import open_engine
         opened = open_engine(self.server_args)
@@ -94,7 +94,9 @@ class Engine:
         streams = self._submit(batch)
         return self._chunks(batch, streams) if stream else self._results(batch, streams)
 
-    async def async_generate(self, prompt: Any = None, sampling_params: Any = None, *, stream: bool = False, **options: Any) -> Any:
+    async def async_generate(
+        self, prompt: Any = None, sampling_params: Any = None, *, stream: bool = False, **options: Any
+    ) -> Any:
         """`generate`, awaited. With `stream=True` the awaited value is an async iterator of results."""
         input_ids = options.pop("input_ids", None)
         batch = self._batch(prompt, sampling_params, input_ids, options)
@@ -109,7 +111,12 @@ class Engine:
         return self.generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), stream=stream, **options)
 
     async def async_chat(
-        self, messages: Sequence[Mapping[str, Any]], sampling_params: Any = None, *, tools: Sequence[Any] | None = None, **options: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling_params: Any = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        **options: Any,
     ) -> Any:
         return await self.async_generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), **options)
 

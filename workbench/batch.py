@@ -59,7 +59,10 @@ def make_batch(
             raise UnknownParameter(name, OPTIONS, where="generate")
     is_one, items = _items(prompt, input_ids)
     many_params = isinstance(sampling_params, (list, tuple))
-    params = [SamplingParams.make(p) for p in _spread("sampling_params", sampling_params if many_params else [sampling_params] * len(items), len(items))]
+    params = [
+        SamplingParams.make(p)
+        for p in _spread("sampling_params", sampling_params if many_params else [sampling_params] * len(items), len(items))
+    ]
     values = [_options(options, i, len(items), is_one) for i in range(len(items))]
     requests, with_text = [], []
     for item, param, chosen in zip(items, params, values, strict=True):
@@ -108,7 +111,12 @@ def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[
     chosen = {}
     for name, (kind, default) in OPTIONS.items():
         value = options.get(name)
-        nested = name == "token_ids_logprob" and isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple, type(None)))
+        nested = (
+            name == "token_ids_logprob"
+            and isinstance(value, (list, tuple))
+            and value
+            and isinstance(value[0], (list, tuple, type(None)))
+        )
         if not is_one and isinstance(value, (list, tuple)) and (name != "token_ids_logprob" or nested):
             value = _spread(name, value, count)[i]
         elif name == "rid" and value is not None and count > 1:

@@ -41,11 +41,15 @@ def _arg(default: Any, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerArgs:
-    model_path: str = _arg(DEFAULT_MODEL, "alias, Hugging Face id (org/name, org/name@revision), folder or GGUF file", aliases=("--model",))
+    model_path: str = _arg(
+        DEFAULT_MODEL, "alias, Hugging Face id (org/name, org/name@revision), folder or GGUF file", aliases=("--model",)
+    )
     tokenizer_path: str | None = _arg(None, "tokenizer folder or id; the model's own when not given")
     tokenizer_mode: Literal["auto", "slow"] = _arg("auto", "auto uses the fast tokenizer")
     skip_tokenizer_init: bool = _arg(False, "token ids in, token ids out; no text, no stop strings, no grammars")
-    load_format: Literal["auto", "safetensors", "gguf", "dummy"] = _arg("auto", "dummy makes seeded random weights from config.json")
+    load_format: Literal["auto", "safetensors", "gguf", "dummy"] = _arg(
+        "auto", "dummy makes seeded random weights from config.json"
+    )
     trust_remote_code: bool = _arg(False, "allow code from a model repository in tokenizers and configs")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] = _arg(
         "auto", "weights and activations; auto is bfloat16 where the device multiplies it natively, else float32"
@@ -58,13 +62,18 @@ class ServerArgs:
     json_model_override_args: str = _arg("{}", "JSON object whose keys override the model's config.json")
     download_dir: str | None = _arg(None, "where models are kept in place of WORKBENCH_HOME/models")
     mem_fraction_static: float | None = _arg(
-        None, "fraction of free memory for weights and KV pool (cuda: 0.9); on a CPU the fraction of free memory that the KV pool may grow to (0.25)"
+        None,
+        "fraction of free memory for weights and KV pool (cuda: 0.9); on a CPU what the KV pool may grow to (0.25)",
     )
     max_total_tokens: int | None = _arg(None, "KV pool size in tokens; found from the memory when not given")
     max_running_requests: int | None = _arg(None, "requests in the batch at once; found from the pool when not given")
     max_queued_requests: int | None = _arg(None, "waiting requests above which a new one is refused; no limit when not given")
-    chunked_prefill_size: int | None = _arg(None, "tokens per prefill chunk; -1 never cuts; 1024 on a CPU, 8192 on a GPU when not given")
-    max_prefill_tokens: int = _arg(16384, "new tokens in one prefill step, over all its requests; at least the context length counts")
+    chunked_prefill_size: int | None = _arg(
+        None, "tokens per prefill chunk; -1 never cuts; 1024 on a CPU, 8192 on a GPU when not given"
+    )
+    max_prefill_tokens: int = _arg(
+        16384, "new tokens in one prefill step, over all its requests; at least the context length counts"
+    )
     page_size: int = _arg(1, "tokens per KV page; prefixes are shared in whole pages")
     schedule_policy: str = _arg("lpm", "order of the waiting queue: lpm, fcfs, dfs-weight, lof, random")
     eviction_policy: str = _arg("lru", "which unused leaf leaves the tree first: lru, lfu, fifo")

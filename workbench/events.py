@@ -33,7 +33,9 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     rid: str
     num_prompt: int
     num_cached: int
-    reason: Literal["whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"]
+    reason: Literal[
+        "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
+    ]
     node_id: int
     """Where the match ended; 0 is the root."""
     expected: tuple[int, ...] = ()

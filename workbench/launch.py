@@ -9,7 +9,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,15 @@ from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.worker import LocalClient
-from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import Vocabulary, compile_grammar
 from workbench.model.base import CausalLM
 from workbench.model.hub import resolve
 from workbench.model.load import load_model, read_config
+from workbench.opened import Opened, find_tokenizer
 from workbench.text.detokenizer import TextStream
-from workbench.text.tokenizer import Tokenizer, load_tokenizer
+from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
 
 logger = logging.getLogger("workbench")
@@ -38,26 +38,6 @@ CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
 CPU_CHUNK, CUDA_CHUNK = 1024, 8192
 CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A running engine: how to reach it, how to write for it, and what was settled."""
-
-    client: Any
-    tokenizer: Tokenizer | None
-    info: dict[str, Any]
-
-
-def find_tokenizer(args: ServerArgs) -> tuple[Path, Tokenizer | None]:
-    """The model's folder and its tokenizer (None with `skip_tokenizer_init`). Imports no torch model code."""
-    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
-    if args.skip_tokenizer_init:
-        return folder, None
-    where = folder if args.tokenizer_path is None else resolve(args.tokenizer_path, download_dir=args.download_dir, load_format="dummy").path
-    return folder, load_tokenizer(
-        where, chat_template=args.chat_template, trust_remote_code=args.trust_remote_code, mode=args.tokenizer_mode, model_folder=folder
-    )
 
 
 def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic) -> Opened:
@@ -75,15 +55,19 @@ def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic
     loader.start()  # importing transformers takes as long as reading the weights
     try:
         dtype = pick_dtype(args.dtype, device)
-        model = load_model(folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override, seed=args.random_seed or 0)
+        model = load_model(
+            folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override, seed=args.random_seed or 0
+        )
     finally:
         loader.join()
     if isinstance(loaded[0], BaseException):
         raise loaded[0]
-    tokenizer: Tokenizer | None = loaded[0][1]
+    tokenizer: Tokenizer | None = loaded[0]
     kv = make_kv(args, model, device, dtype)
     config = core_config(args, model, kv, tokenizer, folder, seed)
-    runner = TorchRunner(model, kv, ATTENTION[_backend(args)](kv), Sampler(model.vocab_size, detect_nan=args.enable_nan_detection))
+    runner = TorchRunner(
+        model, kv, ATTENTION[_backend(args)](kv), Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
+    )
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
     core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
     info = describe(args, model, kv, config, device, dtype, seed) | {"load_s": clock() - started}
@@ -119,7 +103,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     features = torch.backends.cpu.get_cpu_capability()
     flags = Path("/proc/cpuinfo")
     names = flags.read_text().lower() if flags.exists() else ""
-    return "AVX512" in features and "avx512_bf16" in names or "amx_bf16" in names or " bf16" in names
+    return ("AVX512" in features and "avx512_bf16" in names) or "amx_bf16" in names or " bf16" in names
 
 
 def _backend(args: ServerArgs) -> str:
@@ -144,7 +128,9 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
     return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
 
 
-def core_config(args: ServerArgs, model: CausalLM, kv: KVStore, tokenizer: Tokenizer | None, folder: Path, seed: int) -> CoreConfig:
+def core_config(
+    args: ServerArgs, model: CausalLM, kv: KVStore, tokenizer: Tokenizer | None, folder: Path, seed: int
+) -> CoreConfig:
     on_cpu = kv.k.device.type == "cpu"
     chunk = args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK)
     eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(folder)
@@ -233,6 +219,3 @@ def questions(core: EngineCore, kv: KVStore, model: CausalLM) -> dict[str, Calla
         return {name: getattr(found, name) for name in found.__slots__}
 
     return {"flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock}
-
-
-__all__ = ["Opened", "WorkbenchError", "find_tokenizer", "open_engine"]

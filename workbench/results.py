@@ -37,7 +37,9 @@ class Collector:
     def is_due(self, interval: int) -> bool:
         """Whether a streamed chunk should go out: every `interval` tokens, after the first, and at the end."""
         count = len(self._output_ids)
-        due = self.finish is not None or (count > self._num_shown and (self._num_shown == 0 or count - self._num_shown >= interval))
+        due = self.finish is not None or (
+            count > self._num_shown and (self._num_shown == 0 or count - self._num_shown >= interval)
+        )
         if due:
             self._num_shown = count
         return due

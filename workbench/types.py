@@ -14,7 +14,8 @@ import msgspec
 
 from workbench.errors import InvalidRequest, UnknownParameter
 
-GRAMMAR_FIELDS = ("json_schema", "regex", "ebnf")
+GrammarKind = Literal["json_schema", "regex", "ebnf"]
+GRAMMAR_FIELDS: tuple[GrammarKind, ...] = ("json_schema", "regex", "ebnf")
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         for name in params:
             if name not in known:
                 raise UnknownParameter(str(name), known, where="sampling_params")
-        values = {name: _DECODERS[name](name, value) for name, value in params.items() if value is not None}
+        values: dict[str, Any] = {name: _DECODERS[name](name, value) for name, value in params.items() if value is not None}
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 class GrammarSpec(msgspec.Struct, frozen=True):
     """What the text must look like: a hashable value, the key of every grammar cache."""
 
-    kind: Literal["json_schema", "regex", "ebnf"]
+    kind: GrammarKind
     text: str
 
 
@@ -256,9 +257,7 @@ def _dict(name: str, value: Any) -> dict[str, Any]:
 
 _DECODERS = {
     **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed"), _int),
-    **dict.fromkeys(
-        ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), _float
-    ),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), _float),
     **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens"), _bool),
     "stop": _strings,
     "stop_token_ids": _ids,

@@ -53,6 +53,8 @@ def differences(got: list[tuple[int, ...]], expected: list[Expected]) -> int:
         assert len(tokens) == len(want.output)
         first = next((i for i, pair in enumerate(zip(tokens, want.output, strict=True)) if pair[0] != pair[1]), None)
         if first is not None:
-            assert want.gaps[first] < TIE, f"token {first} of prompt of {len(want.prompt)}: {tokens[first]} for {want.output[first]}, gap {want.gaps[first]}"
+            assert want.gaps[first] < TIE, (
+                f"token {first} of prompt of {len(want.prompt)}: {tokens[first]} for {want.output[first]}, gap {want.gaps[first]}"
+            )
             ties += 1
     return ties

@@ -21,10 +21,36 @@ from workbench.types import Request, SamplingParams
 
 NUM_NEW = 12
 MODELS = [pytest.param("smollm2-135m", id="smollm2"), pytest.param("gemma3-270m", id="gemma3", marks=pytest.mark.slow)]
-CHATS = ["Name a river.", "What is 17 times 23?", "Write a haiku about autumn.", "Explain recursion to a child.", "Translate 'good morning' to French."]
-CODE = ["def fibonacci(n):\n    ", "SELECT name FROM users WHERE ", "#include <stdio.h>\nint main() {\n", "for i in range(10):\n    print(", "class Stack:\n    def __init__(self):\n"]
-UNICODE = ["Привет, как дела?", "こんにちは、世界。", "naïve café — “quoted” ½", "🦊🐻 went to the 🏔️", "مرحبا بالعالم", "数学の問題:"]
-PLAIN = ["The", "Once upon a time", "1, 2, 3, 4,", "The capital of France is", "A list of colours:\n- red\n-", "Q: Who wrote Hamlet?\nA:"]
+CHATS = [
+    "Name a river.",
+    "What is 17 times 23?",
+    "Write a haiku about autumn.",
+    "Explain recursion to a child.",
+    "Translate 'good morning' to French.",
+]
+CODE = [
+    "def fibonacci(n):\n    ",
+    "SELECT name FROM users WHERE ",
+    "#include <stdio.h>\nint main() {\n",
+    "for i in range(10):\n    print(",
+    "class Stack:\n    def __init__(self):\n",
+]
+UNICODE = [
+    "Привет, как дела?",
+    "こんにちは、世界。",
+    "naïve café — “quoted” ½",
+    "🦊🐻 went to the 🏔️",
+    "مرحبا بالعالم",
+    "数学の問題:",
+]
+PLAIN = [
+    "The",
+    "Once upon a time",
+    "1, 2, 3, 4,",
+    "The capital of France is",
+    "A list of colours:\n- red\n-",
+    "Q: Who wrote Hamlet?\nA:",
+]
 
 
 def prompts_of(tokenizer) -> list[tuple[int, ...]]:
@@ -34,7 +60,14 @@ def prompts_of(tokenizer) -> list[tuple[int, ...]]:
         prompts += [tokenizer.chat_ids([{"role": "user", "content": text}]) for text in CHATS]
     else:
         prompts += [tokenizer.encode(f"Question: {text}\nAnswer:") for text in CHATS]
-    book = tokenizer.encode(" ".join(f"Chapter {i}: the {word} of the {other}." for i in range(90) for word in ("fox", "sea", "old king") for other in ("hill", "north")))
+    book = tokenizer.encode(
+        " ".join(
+            f"Chapter {i}: the {word} of the {other}."
+            for i in range(90)
+            for word in ("fox", "sea", "old king")
+            for other in ("hill", "north")
+        )
+    )
     prompts += [(prompts[0] or book)[:1]] + [book[:length] for length in (33, 64, 100, 257, 511, 700, 1500)]
     rng = random.Random(0)
     return prompts + [tuple(rng.randrange(300, 40000) for _ in range(length)) for length in (2, 17, 48)]
@@ -49,12 +82,18 @@ def family(request):
     tokenizer = load_tokenizer(folder)
     expected = [oracle.greedy(reference, prompt, NUM_NEW) for prompt in prompts_of(tokenizer)]
     assert len(expected) >= 30
-    yield load_model(folder, dtype=torch.float32, device=torch.device("cpu")), tokenizer, expected, reference
+    return load_model(folder, dtype=torch.float32, device=torch.device("cpu")), tokenizer, expected, reference
 
 
 def make_core(model, num_slots=8192, **config) -> EngineCore:
     kv = KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, torch.float32, torch.device("cpu"))
-    values = dict(num_pages=num_slots // config.get("page_size", 1), context_length=2048, vocab_size=model.vocab_size, check=True, chunk=512)
+    values = {
+        "num_pages": num_slots // config.get("page_size", 1),
+        "context_length": 2048,
+        "vocab_size": model.vocab_size,
+        "check": True,
+        "chunk": 512,
+    }
     return EngineCore(CoreConfig(**values | config), TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(model.vocab_size)))
 
 
@@ -117,12 +156,16 @@ def test_retracted_requests_continue_as_transformers_would(family):
 
 
 def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
-    model, tokenizer, expected, reference = family
+    model, _tokenizer, expected, reference = family
     some = [want for want in expected if 2 <= len(want.prompt) <= 300]
     core = make_core(model, chunk=100)
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, want in enumerate(some):
-        core.add(Request(rid=f"{i}", input_ids=want.prompt, params=params, return_logprob=True, logprob_start_len=0, top_logprobs_num=3))
+        core.add(
+            Request(
+                rid=f"{i}", input_ids=want.prompt, params=params, return_logprob=True, logprob_start_len=0, top_logprobs_num=3
+            )
+        )
     prompt: dict[str, list] = {f"{i}": [] for i in range(len(some))}
     output: dict[str, list] = {f"{i}": [] for i in range(len(some))}
     while core.has_work:
@@ -131,9 +174,12 @@ def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
             output[out.rid] += out.logprobs
     for i, want in enumerate(some):
         got = [entry.logprob for entry in prompt[f"{i}"]]
-        torch.testing.assert_close(torch.tensor(got), torch.tensor(oracle.prompt_logprobs(reference, want.prompt)), rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            torch.tensor(got), torch.tensor(oracle.prompt_logprobs(reference, want.prompt)), rtol=0, atol=1e-3
+        )
         for entry, token, logprob in zip(output[f"{i}"], want.output, want.logprobs, strict=True):
             if entry.token_id != token:
                 break  # a tie: counted in the tests above
             assert entry.logprob == pytest.approx(logprob, abs=1e-3)
-            assert entry.top[0] == pytest.approx((entry.logprob, token)) and len(entry.top) == 3
+            assert entry.top[0] == pytest.approx((entry.logprob, token))
+            assert len(entry.top) == 3

@@ -15,14 +15,21 @@ from workbench.model.load import load_model, read_config
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 from workbench.types import Segment
 
-LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
 CONFIGS = {
     "llama": TINY_LLAMA,
     "llama biased, untied": TINY_LLAMA | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
     "llama one kv head": TINY_LLAMA | {"num_key_value_heads": 1, "head_dim": 16},
     "llama linear rope": TINY_LLAMA | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
     "llama 3 rope": TINY_LLAMA | {"rope_scaling": LLAMA3_ROPE},
-    "llama 5 rope": {k: v for k, v in TINY_LLAMA.items() if k != "rope_theta"} | {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+    "llama 5 rope": {k: v for k, v in TINY_LLAMA.items() if k != "rope_theta"}
+    | {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
     "gemma3": TINY_GEMMA3,
 }
 
@@ -91,7 +98,11 @@ def test_a_tree_of_shared_prefixes_decoded_in_one_batch_equals_transformers(pair
     root, left, right = draw(130), draw(70), draw(20)
     trunk, branches = Segment(1, tuple(range(130))), (Segment(2, tuple(range(130, 200))), Segment(3, tuple(range(220, 200, -1))))
     logits_of(runner, planned(90, root, 0, 130, [trunk]))
-    logits_of(runner, planned(91, root + left, 130, 200, [trunk, branches[0]]), planned(92, root + right, 130, 150, [trunk, branches[1]]))
+    logits_of(
+        runner,
+        planned(91, root + left, 130, 200, [trunk, branches[0]]),
+        planned(92, root + right, 130, 150, [trunk, branches[1]]),
+    )
     seqs = []
     for i in range(5):
         side = i % 2
@@ -107,8 +118,9 @@ def test_a_tree_of_shared_prefixes_decoded_in_one_batch_equals_transformers(pair
                 done = step
             size = 4 if done == 0 else 1
             if done < 12:
-                batch.append((tokens, shared + done + size, planned(i, tokens, shared + done, shared + done + size,
-                                                                   [*path, Segment(0, tuple(pages[: done + size]))])))  # fmt: skip
+                segments = [*path, Segment(0, tuple(pages[: done + size]))]
+                end = shared + done + size
+                batch.append((tokens, end, planned(i, tokens, shared + done, end, segments)))
         if not batch:
             break
         got = logits_of(runner, *(seq for _, _, seq in batch))
@@ -137,15 +149,16 @@ def test_an_own_long_run_is_read_in_place_and_equals_the_oracle(tmp_path):
     runners = {name: open_runner(folder, name, 2048) for name in ATTENTION}
     tokens = torch.randint(0, 256, (800,), generator=torch.Generator().manual_seed(6)).tolist()
     node = Segment(7, tuple(range(700)))
-    for start, end, segments in [(0, 700, [node]), (700, 720, [node, Segment(0, tuple(range(900, 920)))]),
-                                 *((n, n + 1, [node, Segment(0, tuple(range(900, 201 + n)))]) for n in range(720, 740))]:  # fmt: skip
+    steps = [(0, 700), (700, 720), *((n, n + 1) for n in range(720, 740))]
+    for start, end in steps:
+        segments = [node] if end == 700 else [node, Segment(0, tuple(range(900, 200 + end)))]
         fast, plain = (logits_of(runner, planned(1, tokens, start, end, segments)) for runner in runners.values())
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_dummy_weights_are_seeded_and_the_override_changes_the_model(tmp_path):
     folder = write_config(tmp_path)
-    how = dict(dtype=torch.float32, device=torch.device("cpu"), dummy=True)
+    how = {"dtype": torch.float32, "device": torch.device("cpu"), "dummy": True}
     one, same, other = (load_model(folder, **how, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.embed_tokens.weight, same.embed_tokens.weight)
     assert not torch.equal(one.embed_tokens.weight, other.embed_tokens.weight)

@@ -65,9 +65,7 @@ def last_slots(span: Span, page_size: int) -> list[int]:
     offset = sum(len(segment.pages) for segment in span.segments[:-1]) * page_size
     if first < offset:
         return slots_of(span.segments, page_size, span.num_tokens)[first:]
-    return [
-        last[(position - offset) // page_size] * page_size + position % page_size for position in range(first, before + 1)
-    ]
+    return [last[(position - offset) // page_size] * page_size + position % page_size for position in range(first, before + 1)]
 
 
 def as_tensor(values: list[int], device: torch.device) -> Tensor:

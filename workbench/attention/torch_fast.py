@@ -77,8 +77,7 @@ class FastAttention:
         parts: list[tuple[Tensor | slice, Partial]] = []
         if plan.tails is not None:
             parts.append((plan.tails.rows, self.workspace.attend(layer, q[plan.tails.rows], plan.tails, scale)))
-        for part in plan.prefills:
-            parts.append((part.rows, _causal(q[part.rows], k[part.rows], v[part.rows], scale)))
+        parts += [(part.rows, _causal(q[part.rows], k[part.rows], v[part.rows], scale)) for part in plan.prefills]
         base = _assemble(q, parts)
         for rows, partial in self._cached(layer, q, plan, scale):
             merge_rows(base, rows, partial)

@@ -36,4 +36,6 @@ class PagePool:
         owners.update(owned)
         wrong = {page: count for page, count in owners.items() if count != 1}
         if wrong or len(owners) != self.num_pages:
-            raise CacheCorrupt(f"{len(owners)} of {self.num_pages} pages accounted for, owned other than once: {dict(list(wrong.items())[:8])}")
+            raise CacheCorrupt(
+                f"{len(owners)} of {self.num_pages} pages accounted for, owned other than once: {dict(list(wrong.items())[:8])}"
+            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
@@ -18,7 +18,9 @@ from workbench.errors import CacheCorrupt
 from workbench.events import CacheFlushed, EventLog
 from workbench.types import Segment
 
-Reason = Literal["whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"]
+Reason = Literal[
+    "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
+]
 MAX_GHOSTS = 4096
 
 
@@ -77,7 +79,13 @@ class Lease:
 
 class PrefixCache:
     def __init__(
-        self, num_pages: int, page_size: int, evict_key: EvictionPolicy, log: EventLog, clock: Callable[[], float], disabled: bool = False
+        self,
+        num_pages: int,
+        page_size: int,
+        evict_key: EvictionPolicy,
+        log: EventLog,
+        clock: Callable[[], float],
+        disabled: bool = False,
     ) -> None:
         self.page_size = page_size
         self.disabled = disabled
@@ -164,7 +172,7 @@ class PrefixCache:
             return Lookup(0, "disabled")
         hit = self.tree.match(token_ids, namespace, limit)
         done, page = hit.num_tokens, self.page_size
-        found = dict(num_cached=done, node_id=hit.node.id)
+        found: dict[str, Any] = {"num_cached": done, "node_id": hit.node.id}
         if done == limit - limit % page:
             if limit < whole and self.tree.match(token_ids, namespace, whole).num_tokens > done:
                 return Lookup(**found, reason="scored")
@@ -172,12 +180,14 @@ class PrefixCache:
         evicted = self._ghosts.get((namespace, hash(token_ids[: done + page])))
         if evicted is not None:
             return Lookup(**found, reason="evicted", evicted_ago=self.clock() - evicted)
-        elsewhere = max((self.tree.match(token_ids, other, limit).num_tokens for other in self.tree.roots if other != namespace), default=0)
+        elsewhere = max(
+            (self.tree.match(token_ids, other, limit).num_tokens for other in self.tree.roots if other != namespace), default=0
+        )
         if elsewhere > done:
             return Lookup(**found, reason="other namespace", elsewhere=elsewhere)
         return self._divergence(hit, token_ids, found)
 
-    def _divergence(self, hit: Match, token_ids: tuple[int, ...], found: dict[str, int]) -> Lookup:
+    def _divergence(self, hit: Match, token_ids: tuple[int, ...], found: dict[str, Any]) -> Lookup:
         rest = hit.node.token_ids[hit.num_in_node :]
         stored = [rest] if rest else [child.token_ids for child in hit.node.children.values()]
         if not stored:
@@ -216,4 +226,6 @@ class PrefixCache:
         pinned = sum(len(node.segment.pages) for node in nodes if node.num_pins)
         total = sum(len(node.segment.pages) for node in nodes)
         if wrong or pinned != self.tree.num_pinned_pages or total != self.tree.num_pages:
-            raise CacheCorrupt(f"node pins (held, counted) differ: {wrong}; pinned pages {self.tree.num_pinned_pages}, counted {pinned}")
+            raise CacheCorrupt(
+                f"node pins (held, counted) differ: {wrong}; pinned pages {self.tree.num_pinned_pages}, counted {pinned}"
+            )

@@ -22,7 +22,9 @@ class Node:
 
     __slots__ = ("children", "created", "id", "last_used", "namespace", "num_hits", "num_pins", "parent", "segment", "token_ids")
 
-    def __init__(self, id: int, parent: Node | None, token_ids: tuple[int, ...], pages: tuple[int, ...], namespace: str, tick: int) -> None:
+    def __init__(
+        self, id: int, parent: Node | None, token_ids: tuple[int, ...], pages: tuple[int, ...], namespace: str, tick: int
+    ) -> None:
         self.id = id
         self.parent = parent
         self.token_ids = token_ids
@@ -128,7 +130,8 @@ class RadixTree:
         if head_len == len(node.token_ids):
             return node
         parent = node.parent
-        assert parent is not None and head_len > 0
+        assert parent is not None
+        assert head_len > 0
         pages = node.segment.pages
         num_head = head_len // self.page_size
         head = Node(self._next_id(), parent, node.token_ids[:head_len], pages[:num_head], node.namespace, node.created)
@@ -146,7 +149,8 @@ class RadixTree:
 
     def insert(self, parent: Node, token_ids: tuple[int, ...], pages: Sequence[int], rid: str) -> Node:
         """Changes: a new leaf below `parent`, which has no child with this first page. Whole pages only."""
-        assert len(token_ids) == len(pages) * self.page_size > 0 and token_ids[: self.page_size] not in parent.children
+        assert len(token_ids) == len(pages) * self.page_size > 0
+        assert token_ids[: self.page_size] not in parent.children
         node = Node(self._next_id(), parent, token_ids, tuple(pages), parent.namespace, self._next_tick())
         parent.children[token_ids[: self.page_size]] = node
         self.nodes[node.id] = node
@@ -200,7 +204,9 @@ class RadixTree:
             num_pages -= len(node.segment.pages)
             if self.log.on:
                 self.log.add(
-                    NodeEvicted(time=self.clock(), node_id=node.id, num_tokens=len(node.token_ids), score=key, needed_by=needed_by)
+                    NodeEvicted(
+                        time=self.clock(), node_id=node.id, num_tokens=len(node.token_ids), score=key, needed_by=needed_by
+                    )
                 )
             yield node, key
             if parent.parent is not None and not parent.children and parent.num_pins == 0:

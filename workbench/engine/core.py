@@ -133,13 +133,15 @@ class EngineCore:
         if num_total > config.context_length:
             raise PromptTooLong(
                 "max_new_tokens", params.max_new_tokens,
-                f"at most {config.context_length - num_prompt} after a prompt of {num_prompt} tokens (context {config.context_length})",
+                f"at most {config.context_length - num_prompt} after a prompt of {num_prompt} (context {config.context_length})",
                 hint="ask for fewer tokens or shorten the prompt",
             )  # fmt: skip
         capacity = config.num_pages * config.page_size
         if num_total > capacity:
-            raise PromptTooLong("request", f"{num_prompt} + {params.max_new_tokens} tokens", f"at most the KV pool's {capacity} tokens",
-                                hint="ask for fewer tokens, or load with a larger max_total_tokens")  # fmt: skip
+            raise PromptTooLong(
+                "request", f"{num_prompt} + {params.max_new_tokens} tokens", f"at most the KV pool's {capacity} tokens",
+                hint="ask for fewer tokens, or load with a larger max_total_tokens",
+            )  # fmt: skip
         if not 0 <= request.top_logprobs_num <= config.vocab_size:
             raise InvalidRequest("top_logprobs_num", request.top_logprobs_num, f"between 0 and {config.vocab_size}")
         if not -1 <= request.logprob_start_len < max(num_prompt, 1):
@@ -152,7 +154,7 @@ class EngineCore:
         limit = self.config.max_queued
         if limit is not None and num_open + num_new > limit + self.config.max_running:
             raise QueueFull(
-                f"{num_open} requests are open, this engine takes {self.config.max_running} running and {limit} waiting (max_queued_requests)",
+                f"{num_open} requests open, the limit: {self.config.max_running} running, {limit} queued (max_queued_requests)",
                 hint="send it again later",
             )
 
@@ -270,7 +272,12 @@ class EngineCore:
         started, planned, executed = times
         now = self.clock()
         members = tuple(
-            StepMember(seq.rid, seq.num_cached, seq.num_new, "decode" if seq.num_new == 1 and seq.sample and seq.sample.position else "prefill")
+            StepMember(
+                seq.rid,
+                seq.num_cached,
+                seq.num_new,
+                "decode" if seq.num_new == 1 and seq.sample and seq.sample.position else "prefill",
+            )
             for seq in plan.seqs
         )
         pool, tree = self.cache.pool, self.cache.tree
@@ -283,6 +290,6 @@ class EngineCore:
 
 
 def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:
-    if ids and not (0 <= min(ids) and max(ids) < vocab_size):
+    if ids and not (min(ids) >= 0 and max(ids) < vocab_size):
         wrong = next(token for token in ids if not 0 <= token < vocab_size)
         raise InvalidRequest(field, wrong, f"between 0 and {vocab_size - 1} (the vocabulary)")

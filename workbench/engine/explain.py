@@ -49,7 +49,9 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     """Reads only. Raises `InvalidRequest` when the log holds nothing of the request (any more)."""
     events = [event for event in log.read()[1] if isinstance(event, KINDS) and event.rid == rid]
     if not events or not isinstance(events[0], RequestArrived):
-        raise InvalidRequest("rid", rid, "a request whose events are in the log", hint="it never existed, was too long ago, or recording is off")
+        raise InvalidRequest(
+            "rid", rid, "a request whose events are in the log", hint="it never existed, was too long ago, or recording is off"
+        )
     arrived = events[0]
     spans = _spans(events, now)
     finished = next((event for event in events if isinstance(event, RequestFinished)), None)
@@ -62,12 +64,15 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     total = (finished.time if finished else now) - arrived.time
     parts = [
         f"{_ms(took['wait'])} waiting{_for_whom(waits)}",
-        f"{_ms(took['prefill'])} computing {arrived.num_prompt - cached} of {arrived.num_prompt} prompt tokens ({cached} reused{_why(matched)})",
+        f"{_ms(took['prefill'])} computing {arrived.num_prompt - cached} of {arrived.num_prompt} prompt tokens"
+        f" ({cached} reused{_why(matched)})",
         f"{_ms(took['decode'])} for {num_output} output tokens",
     ]
     if retracted:
         lost = sum(event.num_lost for event in retracted)
-        parts.append(f"retracted {len(retracted)} time{'s' * (len(retracted) > 1)}, {lost} tokens given up for {retracted[-1].needed_by}")
+        parts.append(
+            f"retracted {len(retracted)} time{'s' * (len(retracted) > 1)}, {lost} tokens given up for {retracted[-1].needed_by}"
+        )
     state = f"took {_ms(total)}" if finished else f"has run for {_ms(total)}"
     ending = f"; ended by {finished.reason}{' (' + finished.detail + ')' if finished.detail else ''}" if finished else ""
     facts = {

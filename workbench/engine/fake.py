@@ -75,7 +75,9 @@ class FakeRunner:
         for position in range(seq.num_tokens):
             token, written_for = self.slots.get(slots[position], (-1, -1))
             if written_for != position:
-                raise CacheCorrupt(f"{seq.rid}: slot {slots[position]} holds position {written_for}, position {position} was expected")
+                raise CacheCorrupt(
+                    f"{seq.rid}: slot {slots[position]} holds position {written_for}, position {position} was expected"
+                )
             tokens.append(token)
         return tuple(tokens)
 

@@ -98,7 +98,7 @@ class ProcessClient:
         self._context = zmq.Context()
         self._down, self._up = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
         addresses = [_bind(socket, self._folder.name, name) for socket, name in ((self._down, "down"), (self._up, "up"))]
-        self._child = subprocess.Popen([sys.executable, "-m", "workbench.engine.process", *addresses], stdin=subprocess.PIPE)
+        self._child = subprocess.Popen([sys.executable, "-m", "workbench.child", *addresses], stdin=subprocess.PIPE)
         self._down.send(_encode(args.to_dict()))
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
@@ -196,19 +196,6 @@ class ProcessClient:
             future.set_exception(EngineDead(reason, hint="load it again"))
 
 
-def open_process(args: ServerArgs) -> Any:
-    """Like `workbench.launch.open_engine`, with the model in a child. Its `log` follows the child's with each step."""
-    from workbench.launch import Opened, find_tokenizer
-
-    client = ProcessClient(args)
-    try:
-        _, tokenizer = find_tokenizer(args)
-    except BaseException:
-        client.close()
-        raise
-    return Opened(client, tokenizer, client.info)
-
-
 def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:
     """The address: a socket file in the private folder, or a loopback port where there are no socket files."""
     if os.name == "posix":
@@ -224,7 +211,8 @@ def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:
 class Child:
     """One socket, one engine. Outputs are written from the engine's thread, replies from this one; a lock keeps them apart."""
 
-    def __init__(self, down: str, up: str) -> None:
+    def __init__(self, open_engine: Callable[[ServerArgs], Any], down: str, up: str) -> None:
+        self._open = open_engine
         context = zmq.Context.instance()
         self._down, self._up = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         self._down.connect(down)
@@ -237,9 +225,7 @@ class Child:
         failure: Failure | None = None
         args = ServerArgs(**msgspec.msgpack.decode(self._down.recv()))
         try:
-            from workbench.launch import open_engine
-
-            self._opened = open_engine(args)
+            self._opened = self._open(args)
         except BaseException as error:
             failure = Failure.of(error)
         while True:
@@ -286,16 +272,13 @@ class Child:
             self._up.send(_encode(message))
 
 
-def main() -> None:
+def serve(open_engine: Callable[[ServerArgs], Any], down: str, up: str) -> None:
+    """The child's whole life: opens the engine it is told to and answers until its standard input closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    Child(*sys.argv[1:]).serve()
+    Child(open_engine, down, up).serve()
 
 
 def _end_with_parent() -> None:
     """Standard input closes when the parent lets go of it, or ends."""
     sys.stdin.read()
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -68,7 +68,9 @@ class TorchRunner:
         return tuple(scores)
 
 
-def _attend(backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None) -> Tensor:
+def _attend(
+    backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None
+) -> Tensor:
     return backend.attend(layer, q, k, v, plan, **how)  # type: ignore[arg-type]
 
 
@@ -83,7 +85,8 @@ def _starts(plan: StepPlan) -> list[int]:
 def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTensors:
     """The plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order."""
     spans = tuple(
-        Span(seq.seq_id, start, seq.num_new, seq.num_tokens, seq.segments) for seq, start in zip(plan.seqs, _starts(plan), strict=True)
+        Span(seq.seq_id, start, seq.num_new, seq.num_tokens, seq.segments)
+        for seq, start in zip(plan.seqs, _starts(plan), strict=True)
     )
     slots = [slot for span in spans for slot in last_slots(span, plan.page_size)]
     kv.num_touched = max(kv.num_touched, max(slots) + 1)

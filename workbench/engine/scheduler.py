@@ -143,7 +143,9 @@ class Scheduler:
         seq.lease = self.cache.lease(seq.token_ids, request.namespace, seq.reuse_limit, seq.rid)
         seq.num_computed = seq.lease.num_shared
         if not self.cache.grow(seq.lease, seq.num_tokens):
-            raise CacheCorrupt(f"{seq.rid} was admitted with {self.cache.num_available_pages} pages left for {seq.num_pending} tokens")
+            raise CacheCorrupt(
+                f"{seq.rid} was admitted with {self.cache.num_available_pages} pages left for {seq.num_pending} tokens"
+            )
         if self.log.on:
             self.log.add(
                 RequestScheduled(time=self.clock(), rid=seq.rid, num_cached=seq.num_computed, num_pending=seq.num_pending,

@@ -51,7 +51,13 @@ def quick_switching() -> Iterator[None]:
 class Worker:
     """Runs a core on a thread. `deliver` gets the outputs of each step, `died` the reason if the loop breaks."""
 
-    def __init__(self, core: EngineCore, deliver: Callable[[list[TokenOut]], None], died: Callable[[str], None], questions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        core: EngineCore,
+        deliver: Callable[[list[TokenOut]], None],
+        died: Callable[[str], None],
+        questions: dict[str, Callable[..., Any]],
+    ) -> None:
         self.core = core
         self._deliver = deliver
         self._died = died

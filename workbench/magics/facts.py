@@ -10,7 +10,7 @@ from workbench.events import RequestFinished
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
 
-WORKER = "workbench.engine.process"
+WORKER = "workbench.child"
 """The module a child process runs: how its workers are found among all processes."""
 
 

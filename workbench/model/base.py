@@ -26,6 +26,7 @@ class CausalLM(nn.Module):
 
     fused: ClassVar[tuple[Fused, ...]] = ()
     ties_by_default: ClassVar[bool] = False
+    embed_tokens: nn.Embedding
     lm_head: Linear
     num_bytes: int = 0
     """Memory of the weights, tied ones counted once."""

@@ -58,7 +58,6 @@ class Block(nn.Module):
     def __init__(self, config: dict[str, Any], layer: int, kind: str) -> None:
         super().__init__()
         hidden, eps = config["hidden_size"], config["rms_norm_eps"]
-        self.kind = kind
         self.input_layernorm = RMSNorm(hidden, eps, offset=1.0)
         self.self_attn = Attention(config, layer, kind)
         self.post_attention_layernorm = RMSNorm(hidden, eps, offset=1.0)
@@ -82,8 +81,8 @@ class Gemma3ForCausalLM(CausalLM):
         super().__init__(config)
         config = self.config
         self.embed_tokens = nn.Embedding(self.vocab_size, config["hidden_size"])
-        kinds = layer_types(config)
-        self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(kinds))
+        self.kinds = layer_types(config)
+        self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(self.kinds))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"], offset=1.0)
         self.lm_head = Linear(config["hidden_size"], self.vocab_size)
         self.softcap = config.get("final_logit_softcapping")
@@ -94,7 +93,7 @@ class Gemma3ForCausalLM(CausalLM):
         nested = {kind: value for kind, value in rope.items() if isinstance(value, dict)}
         local = nested.get("sliding_attention") or {"rope_theta": config.get("rope_local_base_freq", 10000.0)}
         full = nested.get("full_attention") or {"rope_theta": 1_000_000.0} | rope_parameters(config)
-        how = {"dtype": dtype, "device": device}
+        how: dict[str, Any] = {"dtype": dtype, "device": device}
         self.rotary = {
             "sliding_attention": Rotary(self.head_dim, local, self.max_positions, **how),
             "full_attention": Rotary(self.head_dim, full, self.max_positions, **how),
@@ -105,8 +104,8 @@ class Gemma3ForCausalLM(CausalLM):
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         x = self.embed_tokens(token_ids) * self.embed_scale
         turns = {kind: rotary.at(ctx.positions) for kind, rotary in self.rotary.items()}
-        for layer in self.layers:
-            x = layer(x, turns[layer.kind], ctx)
+        for layer, kind in zip(self.layers, self.kinds, strict=True):
+            x = layer(x, turns[kind], ctx)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -58,7 +58,9 @@ class RMSNorm(nn.Module):
 class Rotary:
     """Rotary position embedding in the half-split layout; cos and sin tables grow to the longest position seen."""
 
-    def __init__(self, head_dim: int, config: dict[str, Any], max_positions: int, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, head_dim: int, config: dict[str, Any], max_positions: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
         inv_freq, scale = _frequencies(head_dim, config, max_positions)
         self._inv_freq, self._scale = inv_freq, scale
         self._dtype, self._device = dtype, device

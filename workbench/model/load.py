@@ -32,7 +32,13 @@ def read_config(folder: Path, override: dict[str, Any] | None = None) -> dict[st
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype, device: torch.device, dummy: bool = False, override: dict[str, Any] | None = None, seed: int = 0
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    dummy: bool = False,
+    override: dict[str, Any] | None = None,
+    seed: int = 0,
 ) -> CausalLM:
     """The model, ready for inference. Raises `ModelUnsupported`, `ModelNotFound` or `ModelCorrupt` with the file's name."""
     config = read_config(folder, override)
@@ -45,10 +51,12 @@ def load_model(
         tensors = _checkpoint(model, folder)
     _fill(model, tensors, dtype, device)
     if model.ties_embeddings:
-        model.lm_head.weight = model.get_submodule("embed_tokens").weight
+        model.lm_head.weight = model.embed_tokens.weight
     missing = [name for name, value in model.named_parameters() if value.is_meta]
     if missing:
-        raise ModelCorrupt(f"{folder} lacks {len(missing)} tensors, the first is {missing[0]}", hint="the checkpoint is incomplete")
+        raise ModelCorrupt(
+            f"{folder} lacks {len(missing)} tensors, the first is {missing[0]}", hint="the checkpoint is incomplete"
+        )
     model.build_tables(dtype, device)
     model.prepare()
     return model.eval()
@@ -59,7 +67,10 @@ def _fill(model: CausalLM, tensors: Iterator[tuple[str, Tensor]], dtype: torch.d
     shapes = {name: value.shape for name, value in model.named_parameters()}
     for name, tensor in tensors:
         if tensor.shape != shapes[name]:
-            raise ModelCorrupt(f"{name} is {list(tensor.shape)}, config.json wants {list(shapes[name])}", hint="weights and config do not belong together")
+            raise ModelCorrupt(
+                f"{name} is {list(tensor.shape)}, config.json wants {list(shapes[name])}",
+                hint="weights and config do not belong together",
+            )
         parent, _, leaf = name.rpartition(".")
         value = tensor.to(device=device, dtype=dtype)
         setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
@@ -120,4 +131,11 @@ def _stored_names(model: CausalLM, name: str) -> list[str]:
 
 def _find(name: str, where: dict[str, Any]) -> str | None:
     """Checkpoints put everything but the head below `model.`; multimodal ones further down."""
-    return next((full for prefix in ("model.", "", "language_model.model.", "model.language_model.", "language_model.") if (full := prefix + name) in where), None)
+    return next(
+        (
+            full
+            for prefix in ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
+            if (full := prefix + name) in where
+        ),
+        None,
+    )

@@ -1,4 +1,4 @@
-"""Tiny configs for tests and lessons: real architectures with a byte-sized vocabulary, weights seeded by `load_format="dummy"`."""
+"""Tiny configs for tests and lessons: real architectures, a byte-sized vocabulary, weights from `load_format="dummy"`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _SIZES: dict[str, Any] = {
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True, "bos_token_id": None, "eos_token_id": 0,
 }  # fmt: skip
-TINY_LLAMA: dict[str, Any] = _SIZES | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "rope_theta": 10000.0}
+TINY_LLAMA: dict[str, Any] = _SIZES | {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "rope_theta": 10000.0,
+}
 TINY_GEMMA3: dict[str, Any] = _SIZES | {
     "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "num_hidden_layers": 3, "sliding_window": 16,
     "layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "query_pre_attn_scalar": 8,

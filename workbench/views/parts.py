@@ -33,7 +33,7 @@ border:1px solid var(--wb-line);border-radius:4px;overflow-wrap:anywhere}
 font-family:var(--jp-code-font-family,ui-monospace,monospace);max-height:24em;overflow:auto}
 .wb .wb-out{border-left-color:#3b82f6}
 .wb .wb-tok>:nth-child(even){background-color:rgba(128,128,128,.16)}
-.wb u,.wb .wb-reused{background-image:repeating-linear-gradient(135deg,rgba(22,163,74,.45) 0 2px,rgba(22,163,74,.12) 2px 6px)}
+.wb u,.wb .wb-reused{background-image:repeating-linear-gradient(135deg,rgba(22,163,74,.28) 0 2px,rgba(22,163,74,.12) 2px 7px)}
 .wb u{text-decoration:underline;text-decoration-color:#16a34a;text-decoration-thickness:2px;text-underline-offset:3px}
 .wb table{border-collapse:collapse;margin:.4em 0!important;color:inherit;font-size:inherit;border:0}
 .wb tr{background:none!important}

@@ -15,12 +15,17 @@ VOCAB = 256
 
 def make_core(**config):
     clock = VirtualClock()
-    values = dict(num_pages=512, context_length=400, vocab_size=VOCAB, check=True)
+    values = {"num_pages": 512, "context_length": 400, "vocab_size": VOCAB, "check": True}
     return EngineCore(CoreConfig(**values | config), FakeRunner(VOCAB, clock=clock), clock=clock)
 
 
 def request(rid, prompt, max_new_tokens=8, params=None, **fields):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams.make({"max_new_tokens": max_new_tokens, **(params or {})}), **fields)
+    return Request(
+        rid=rid,
+        input_ids=tuple(prompt),
+        params=SamplingParams.make({"max_new_tokens": max_new_tokens, **(params or {})}),
+        **fields,
+    )
 
 
 def plain_loop(prompt, num_new):
@@ -35,7 +40,8 @@ def run(core, limit=10_000):
     for _ in range(limit):
         if not core.has_work:
             core.cache.check()
-            assert not core.cache.leases and core.cache.tree.num_pinned_pages == 0
+            assert not core.cache.leases
+            assert core.cache.tree.num_pinned_pages == 0
             return outputs, finished
         for out in core.step():
             outputs.setdefault(out.rid, []).extend(out.token_ids)
@@ -81,14 +87,16 @@ def test_a_retraction_names_its_cost_and_raises_the_ratio():
         core.add(request(f"r{i}", [i] * 10, 60))
     run(core)
     first = events(core, RequestRetracted)[0]
-    assert first.num_lost > 0 and first.new_ratio > first.old_ratio and first.needed_by != first.rid
+    assert first.num_lost > 0
+    assert first.new_ratio > first.old_ratio
+    assert first.needed_by != first.rid
 
 
 def test_requests_with_a_common_prefix_compute_it_once():
     core = make_core()
     shared = list(range(100))
     for i in range(8):
-        core.add(request(f"r{i}", shared + [200 + i], 1))
+        core.add(request(f"r{i}", [*shared, 200 + i], 1))
     run(core)
     assert core.runner.num_computed == 100 + 8
     matched = {event.rid: event.num_cached for event in events(core, PrefixMatched)}
@@ -157,9 +165,12 @@ def test_abort_returns_every_page_within_one_step():
     core.add(request("a", range(30), 100))
     core.add(request("b", range(60, 90), 5))
     core.step()
-    assert core.abort("a") and not core.abort("a") and not core.abort("never")
+    assert core.abort("a")
+    assert not core.abort("a")
+    assert not core.abort("never")
     outputs, finished = run(core)
-    assert finished["a"].finish.type == "abort" and outputs["b"] == plain_loop(range(60, 90), 5)[1:]
+    assert finished["a"].finish.type == "abort"
+    assert outputs["b"] == plain_loop(range(60, 90), 5)[1:]
     assert core.cache.pool.num_free + core.cache.tree.num_pages == core.cache.pool.num_pages
 
 
@@ -184,7 +195,8 @@ def test_one_prefill_at_a_time_and_the_batch_limit_are_kept_and_named():
         core.add(request(f"r{i}", [i] * 20, 4))
     run(core)
     for event in events(core, StepExecuted):
-        assert sum(member.kind == "prefill" for member in event.members) <= 1 and len(event.members) <= 2
+        assert sum(member.kind == "prefill" for member in event.members) <= 1
+        assert len(event.members) <= 2
     assert {"one prefill at a time", "batch full"} <= {event.reason for event in events(core, RequestWaiting)}
 
 
@@ -232,9 +244,11 @@ def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
     core.add(request("id", prompt, 20, {"ignore_eos": True, "stop_token_ids": [expected[3]]}))
     core.add(request("least", prompt, 20, {"min_new_tokens": first + 1}))
     outputs, finished = run(core)
-    assert outputs["eos"] == expected[: first + 1] and finished["eos"].finish.matched == stop
+    assert outputs["eos"] == expected[: first + 1]
+    assert finished["eos"].finish.matched == stop
     assert outputs["ignored"] == expected
-    assert outputs["id"][-1] == expected[3] and finished["id"].finish.type == "stop"
+    assert outputs["id"][-1] == expected[3]
+    assert finished["id"].finish.type == "stop"
     assert stop not in outputs["least"][: first + 1]
 
 
@@ -274,7 +288,7 @@ def test_the_queue_limit_refuses_the_next_request():
     core = make_core(max_queued=1, max_running=1)
     core.add(request("a", [1]))
     core.add(request("b", [2]))
-    with pytest.raises(QueueFull, match="2 requests are open"):
+    with pytest.raises(QueueFull, match="2 requests open"):
         core.add(request("c", [3]))
 
 
@@ -299,4 +313,5 @@ def test_flush_empties_what_nobody_uses():
     core = make_core()
     core.add(request("a", range(20), 4))
     run(core)
-    assert core.flush_cache() == 23 and core.cache.tree.num_pages == 0
+    assert core.flush_cache() == 23
+    assert core.cache.tree.num_pages == 0

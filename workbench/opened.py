@@ -1,0 +1,37 @@
+"""A running engine as the public API sees it, wherever it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.client import Client
+from workbench.config import ServerArgs
+from workbench.model.hub import resolve
+from workbench.text.tokenizer import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How to reach it, how to write for it, and what was settled."""
+
+    client: Client
+    tokenizer: Tokenizer | None
+    info: dict[str, Any]
+
+
+def find_tokenizer(args: ServerArgs) -> Tokenizer | None:
+    """The model's tokenizer, or the one that `tokenizer_path` names; None with `skip_tokenizer_init`."""
+    if args.skip_tokenizer_init:
+        return None
+    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
+    where = folder
+    if args.tokenizer_path is not None:
+        where = resolve(args.tokenizer_path, download_dir=args.download_dir, load_format="dummy").path
+    return load_tokenizer(
+        where,
+        chat_template=args.chat_template,
+        trust_remote_code=args.trust_remote_code,
+        mode=args.tokenizer_mode,
+        model_folder=folder,
+    )
