@@ -7,6 +7,7 @@ from itertools import count, takewhile
 from typing import Any
 
 from workbench.config import ServerArgs
+from workbench.errors import EngineDead
 from workbench.events import EventLog, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.types import SamplingParams
 
@@ -106,6 +107,8 @@ class FakeEngine:
         }  # fmt: skip
 
     def get_server_info(self) -> dict[str, Any]:
+        if not self.alive:
+            raise EngineDead("the engine was shut down")
         return {"device": "cpu", "dtype": "float32", "num_running": 0, "num_waiting": 0}
 
     def shutdown(self) -> None:

@@ -129,10 +129,12 @@ def test_interrupting_a_cell_aborts_the_request_and_the_engine_goes_on(kernel, s
 
 
 @pytest.mark.model
-def test_leaving_the_kernel_ends_its_child_process(kernel, smollm2):
+def test_a_child_process_is_listed_and_ends_with_the_kernel(kernel, smollm2):
     import psutil
 
     kernel.run(f"%load_ext workbench\n%wb load '{smollm2}' --process\nimport os")
+    kernel.run("found = %wb ps")
+    assert kernel.value("[row.engines for row in found.rows if row.what == 'worker of this kernel']") == "[('default',)]"
     pid = int(kernel.value("os.getpid()"))
     children = psutil.Process(pid).children(recursive=True)
     assert children

@@ -94,6 +94,12 @@ def test_load_into_a_child_process_is_another_engine(shell, loaded):
     assert "in a child process" in repr(shell.run("%wb load --process"))
 
 
+def test_loading_replaces_an_engine_that_has_ended(shell, loaded):
+    loaded.shutdown()
+    assert "is ready" in repr(shell.run("%wb load"))
+    assert session.engine() is not loaded
+
+
 def test_a_mistake_in_the_options_leaves_the_running_engine_alone(shell, loaded):
     for line in (
         "%wb load --page-size 0",

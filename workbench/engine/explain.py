@@ -98,7 +98,8 @@ def _spans(events: list[Event], now: float) -> list[Span]:
     for event in events[1:]:
         match event:
             case RequestWaiting():
-                note = event.reason + (f", behind {event.blocked_by}" if event.blocked_by else "")
+                if not note.startswith("retracted"):
+                    note = event.reason + (f", behind {event.blocked_by}" if event.blocked_by else "")
                 continue
             case RequestScheduled():
                 new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"

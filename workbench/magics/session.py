@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.errors import InvalidRequest, WorkbenchError
+from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
@@ -86,8 +86,15 @@ class Session:
         return engine
 
     def is_loaded(self, args: ServerArgs, *, name: str, process: bool) -> bool:
+        """Whether the engine of this name was opened so, and still answers."""
         running = self._running.get(name)
-        return running is not None and (running.args, running.process) == (args, process)
+        if running is None or (running.args, running.process) != (args, process):
+            return False
+        try:
+            running.engine.get_server_info()
+        except EngineDead:
+            return False
+        return True
 
     def engine(self, name: str | None = None) -> Any:
         """The engine called `name`; without a name the default one, or the only one."""
