@@ -85,9 +85,7 @@ class Workspace:
         mask = None
         if min(lengths) < longest:
             beyond = torch.arange(longest, device=device) >= as_tensor(lengths, device)[:, None]
-            mask = torch.zeros(beyond.shape, device=device).masked_fill_(beyond, float("-inf"))[
-                :, None, None
-            ]
+            mask = torch.zeros(beyond.shape, device=device).masked_fill_(beyond, float("-inf"))[:, None, None]
         ordered = starts == list(range(num_rows))
         return Tails(
             slice(None) if ordered else as_tensor(starts, device),

@@ -98,7 +98,9 @@ class ProcessClient:
         self._context = zmq.Context()
         self._down, self._up = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
         addresses = [_bind(socket, self._folder.name, name) for socket, name in ((self._down, "down"), (self._up, "up"))]
-        self._child = subprocess.Popen([sys.executable, "-m", "workbench.child", *addresses], stdin=subprocess.PIPE, start_new_session=True)
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "workbench.child", *addresses], stdin=subprocess.PIPE, start_new_session=True
+        )
         self._down.send(_encode(args.to_dict()))
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
