@@ -21,7 +21,7 @@ from workbench.engine.core import UNCUT, CoreConfig, EngineCore
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
-from workbench.engine.worker import LocalClient
+from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import Vocabulary, compile_grammar
@@ -44,10 +44,23 @@ def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic
     """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend."""
     logging.getLogger("workbench").setLevel(args.log_level.upper())
     started = clock()
+    thread = EngineThread()
+    try:
+        opened = thread.call(lambda: _build(args, clock, thread))
+    except BaseException:
+        thread.join()
+        raise
+    opened.info["load_s"] = clock() - started
+    if args.show_time_cost:
+        logger.warning("loaded %s in %.2f s", args.model_path, opened.info["load_s"])
+    return opened
+
+
+def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread) -> Opened:
+    """Runs on the engine's thread, as all that touches torch does."""
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
-    override = json.loads(args.json_model_override_args)
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
     loaded: list[Any] = []
@@ -55,9 +68,9 @@ def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic
     loader.start()  # importing transformers takes as long as reading the weights
     try:
         dtype = pick_dtype(args.dtype, device)
-        model = load_model(
-            folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override, seed=args.random_seed or 0
-        )
+        override = json.loads(args.json_model_override_args)
+        dummy = args.load_format == "dummy"
+        model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         loader.join()
     if isinstance(loaded[0], BaseException):
@@ -65,16 +78,12 @@ def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic
     tokenizer: Tokenizer | None = loaded[0]
     kv = make_kv(args, model, device, dtype)
     config = core_config(args, model, kv, tokenizer, folder, seed)
-    runner = TorchRunner(
-        model, kv, ATTENTION[_backend(args)](kv), Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
-    )
+    sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
+    runner = TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
     core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
-    info = describe(args, model, kv, config, device, dtype, seed) | {"load_s": clock() - started}
-    if args.show_time_cost:
-        logger.warning("loaded %s in %.2f s", args.model_path, info["load_s"])
-    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model))
-    return Opened(client, tokenizer, info)
+    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model), thread)
+    return Opened(client, tokenizer, describe(args, model, kv, config, device, dtype, seed))
 
 
 def _attempt(make: Callable[..., Any], *args: Any) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from workbench.attention.kv import KVStore
-from workbench.attention.merge import Partial, attend_with_lse, fold, merge_rows, unfold
+from workbench.attention.merge import Partial, attend, attend_causal, merge_rows
 from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.step import StepTensors, as_tensor
 from workbench.attention.torch_ref import ReferenceAttention, RefPlan
@@ -76,8 +76,10 @@ class FastAttention:
             return self._read_reference(layer, q, plan, scale=scale, window=window, softcap=softcap)
         parts: list[tuple[Tensor | slice, Partial]] = []
         if plan.tails is not None:
-            parts.append((plan.tails.rows, self.workspace.attend(layer, q[plan.tails.rows], plan.tails, scale)))
-        parts += [(part.rows, _causal(q[part.rows], k[part.rows], v[part.rows], scale)) for part in plan.prefills]
+            with_lse = bool(plan.runs or plan.prefills)
+            part = self.workspace.attend(layer, q[plan.tails.rows], plan.tails, scale, with_lse=with_lse)
+            parts.append((plan.tails.rows, part))
+        parts += [(part.rows, attend_causal(q[part.rows], k[part.rows], v[part.rows], scale=scale)) for part in plan.prefills]
         base = _assemble(q, parts)
         for rows, partial in self._cached(layer, q, plan, scale):
             merge_rows(base, rows, partial)
@@ -87,29 +89,15 @@ class FastAttention:
         """The cached parts: runs for everybody below them, then what is left of each prefill."""
         keys, values = self.kv.k[layer], self.kv.v[layer]
         for run, rows in plan.runs:
-            yield rows, _shared(q[rows], keys[run.start : run.end], values[run.start : run.end], scale)
+            yield rows, attend(q[rows], keys[run.start : run.end], values[run.start : run.end], scale=scale)
         for part in plan.prefills:
             if part.rest is not None:
-                yield part.rows, _shared(q[part.rows], keys[part.rest], values[part.rest], scale)
+                yield part.rows, attend(q[part.rows], keys[part.rest], values[part.rest], scale=scale)
 
     def _read_reference(self, layer: int, q: Tensor, plan: FastPlan, **how: float | int | None) -> Tensor:
         if plan.reference is None:
             plan.reference = self._reference.prepare(plan.step)
         return self._reference.read(layer, q, plan.reference, **how)  # type: ignore[arg-type]
-
-
-def _shared(q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Partial:
-    """Rows q [n, Hq, D] over keys, values [S, Hkv, D], all of them visible to every row."""
-    out = attend_with_lse(fold(q, keys.shape[1]), keys.transpose(0, 1)[None], values.transpose(0, 1)[None], scale=scale)
-    return unfold(out, q.shape[0])
-
-
-def _causal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Partial:
-    """The new tokens of one sequence among themselves."""
-    group = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)  # [n, Hq, D]
-    part = attend_with_lse(*(x.transpose(0, 1)[None] for x in (q, k, v)), scale=scale, causal=True)
-    return Partial(part.out[0].transpose(0, 1), part.lse[0].transpose(0, 1))
 
 
 def _assemble(q: Tensor, parts: list[tuple[Tensor | slice, Partial]]) -> Partial:
@@ -119,5 +107,7 @@ def _assemble(q: Tensor, parts: list[tuple[Tensor | slice, Partial]]) -> Partial
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
     for rows, part in parts:
-        out[rows], lse[rows] = part.out, part.lse
+        out[rows] = part.out
+        if part.lse.numel():
+            lse[rows] = part.lse
     return Partial(out, lse)

@@ -16,6 +16,8 @@ from workbench.attention.merge import Partial
 from workbench.attention.runs import Rest
 from workbench.attention.step import Span, as_tensor
 
+LENGTH_STEP = 64
+
 
 @dataclass(slots=True)
 class Row:
@@ -28,10 +30,8 @@ class Tails:
     """The tails of one step: `rows` of the flat batch in workspace order."""
 
     rows: Tensor | slice
-    lanes: Tensor  # [B], 0 .. B - 1
-    last: Tensor  # [B], where each lane's new token goes
-    length: int
-    mask: Tensor | None  # [B, 1, 1, length] float32, additive
+    last: Tensor  # [B * Hkv], where each lane's new token goes, as a row of the flat workspace
+    mask: Tensor  # [B, 1, 1, S], additive: lanes are padded to one length
 
 
 class Workspace:
@@ -62,37 +62,33 @@ class Workspace:
 
     def write(self, layer: int, tails: Tails, k: Tensor, v: Tensor) -> None:
         """Changes: the new tokens k, v [T, Hkv, D] go to the end of their lanes."""
-        self.k[layer][tails.lanes, :, tails.last] = k[tails.rows].to(self.k.dtype)
-        self.v[layer][tails.lanes, :, tails.last] = v[tails.rows].to(self.v.dtype)
+        dim = k.shape[-1]
+        self.k[layer].view(-1, dim).index_copy_(0, tails.last, k[tails.rows].reshape(-1, dim).to(self.k.dtype))
+        self.v[layer].view(-1, dim).index_copy_(0, tails.last, v[tails.rows].reshape(-1, dim).to(self.v.dtype))
 
-    def attend(self, layer: int, q: Tensor, tails: Tails, scale: float) -> Partial:
-        """q [B, Hq, D] over each lane's tail -> out [B, Hq, D], lse [B, Hq]."""
+    def attend(self, layer: int, q: Tensor, tails: Tails, scale: float, *, with_lse: bool) -> Partial:
+        """q [B, Hq, D] over each lane's tail -> out [B, Hq, D], lse [B, Hq] (empty unless it is needed for a merge)."""
         num_lanes, num_heads, dim = q.shape
-        k = self.k[layer, :num_lanes, :, : tails.length]  # [B, Hkv, S, D]
-        v = self.v[layer, :num_lanes, :, : tails.length]
-        # With G query rows a plain matrix product is several times faster here than the flash kernel.
-        scores = torch.matmul(q.view(num_lanes, k.shape[1], -1, dim) * scale, k.transpose(-1, -2)).float()  # [B, Hkv, G, S]
-        if tails.mask is not None:
-            scores += tails.mask
-        lse = scores.logsumexp(-1)
-        out = torch.matmul((scores - lse.unsqueeze(-1)).exp_().to(v.dtype), v)
-        return Partial(out.reshape(num_lanes, num_heads, dim), lse.reshape(num_lanes, num_heads))
+        k, v = self.k[layer, :num_lanes], self.v[layer, :num_lanes]  # [B, Hkv, S, D], contiguous
+        # With G query rows a plain matrix product is several times faster on a CPU than the flash kernel.
+        scores = torch.matmul(q.reshape(num_lanes, k.shape[1], -1, dim) * scale, k.transpose(-1, -2)).add_(tails.mask)
+        lse = scores.float().logsumexp(-1).reshape(num_lanes, num_heads) if with_lse else q.new_empty(0)
+        out = torch.matmul(scores.softmax(-1), v)  # [B, Hkv, G, D]
+        return Partial(out.reshape(num_lanes, num_heads, dim), lse)
 
     def _tails(self, starts: list[int], num_rows: int) -> Tails:
         device = self.kv.k.device
         lengths = [self.rows[seq_id].num_tokens for seq_id in self.lanes]
-        longest = max(lengths)
-        mask = None
-        if min(lengths) < longest:
-            beyond = torch.arange(longest, device=device) >= as_tensor(lengths, device)[:, None]
-            mask = torch.zeros(beyond.shape, device=device).masked_fill_(beyond, float("-inf"))[:, None, None]
+        heads, capacity = self.k.shape[2], self.k.shape[3]
+        lengths_of = as_tensor(lengths, device)[:, None]
+        beyond = torch.arange(capacity, device=device) >= lengths_of
+        mask = torch.zeros(beyond.shape, dtype=self.kv.k.dtype, device=device).masked_fill_(beyond, float("-inf"))
+        lanes = torch.arange(len(starts), device=device)[:, None] * heads + torch.arange(heads, device=device)  # [B, Hkv]
         ordered = starts == list(range(num_rows))
         return Tails(
             slice(None) if ordered else as_tensor(starts, device),
-            torch.arange(len(starts), device=device),
-            as_tensor(lengths, device) - 1,
-            longest,
-            mask,
+            (lanes * capacity + lengths_of - 1).flatten(),
+            mask[:, None, None],
         )
 
     def _drop(self, keep: object) -> None:
@@ -108,20 +104,22 @@ class Workspace:
             self.lanes.pop()
 
     def _reserve(self, num_lanes: int, num_tokens: int) -> None:
+        """Changes: room for so many lanes and tokens. The length is kept tight, so that the lanes in use lie side by
+        side, and in steps, so that the shapes of the products (and what is compiled for them) repeat."""
         lanes, tokens = self._capacity
-        if num_lanes <= lanes and num_tokens <= tokens:
+        new_tokens = -(-num_tokens // LENGTH_STEP) * LENGTH_STEP
+        if num_lanes <= lanes and new_tokens == tokens:
             return
         new_lanes = max(lanes, 1 << (num_lanes - 1).bit_length())
-        new_tokens = max(tokens, 1 << max(num_tokens + 63, 127).bit_length())
         old_k, old_v = self.k, self.v
         layers, _, heads, dim = self.kv.k.shape
         # Zeros, not empty: what lies beyond a lane's end is masked, and a masked NaN would still be NaN.
         self.k = self.kv.k.new_zeros((layers, new_lanes, heads, new_tokens, dim))
         self.v = self.kv.v.new_zeros((layers, new_lanes, heads, new_tokens, dim))
-        for lane, seq_id in enumerate(self.lanes):
-            used = self.rows[seq_id].num_tokens
-            self.k[:, lane, :, :used] = old_k[:, lane, :, :used]
-            self.v[:, lane, :, :used] = old_v[:, lane, :, :used]
+        if self.lanes:
+            used, kept = len(self.lanes), min(tokens, new_tokens)
+            self.k[:, :used, :, :kept] = old_k[:, :used, :, :kept]
+            self.v[:, :used, :, :kept] = old_v[:, :used, :, :kept]
         self._capacity = (new_lanes, new_tokens)
 
     def _fill(self, lane: int, slots: list[int]) -> None:

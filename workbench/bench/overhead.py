@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from workbench.bench.report import machine, markdown_table
@@ -67,15 +68,18 @@ def recording(server_args: ServerArgs, rounds: int) -> str:
 
 
 def busy_cell(server_args: ServerArgs, rounds: int) -> str:
-    """Decoding while the main thread sleeps, and while it runs pure Python as a cell would."""
+    """Decoding while the main thread waits, and while it runs pure Python as a cell would; engine in a thread and in a child."""
     import workbench
 
-    with workbench.Engine(**server_args.to_dict()) as engine:
-        seconds = taking_turns([lambda seed: decode(engine, seed), lambda seed: beside(spin, engine, seed)], rounds)
-    names = ("sleeps", "computes in pure Python")
-    figures = [DECODE.figure(statistics.median(values)) for values in seconds]
-    rows = [[name, f"{figure:,.0f}", f"{figure / figures[0]:.2f}×"] for name, figure in zip(names, figures, strict=True)]
-    return markdown_table(["the cell", "tok/s, 8 streams", "of alone"], rows)
+    options = server_args.to_dict()
+    kinds: dict[str, Callable[[int], float]] = {}
+    with workbench.Engine(**options) as thread, workbench.Engine(**options, process=True) as child:
+        for name, engine in {"thread": thread, "process": child}.items():
+            kinds[f"in a {name}, the cell waits"] = partial(decode, engine)
+            kinds[f"in a {name}, the cell computes"] = partial(beside, spin, engine)
+        figures = [DECODE.figure(statistics.median(values)) for values in taking_turns(list(kinds.values()), rounds)]
+    rows = [[name, f"{figure:,.0f}", f"{figure / figures[0]:.2f}×"] for name, figure in zip(kinds, figures, strict=True)]
+    return markdown_table(["engine", "tok/s, 8 streams", "of the first"], rows)
 
 
 ROWS: dict[str, Callable[[ServerArgs, int], str]] = {"import": import_time, "recording": recording, "busy": busy_cell}

@@ -1,0 +1,148 @@
+"""Whatever order requests, aborts, flushes and steps come in, every output equals a plain loop and every page returns."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.types import Request, SamplingParams
+
+VOCAB = 32
+CONTEXT = 48
+MAX_STEPS = 5000
+TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
+"""Most prompts begin with a part of this, so that nodes are shared, split and computed by two at once."""
+
+
+def plain_loop(prompt: tuple[int, ...], num_new: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(num_new):
+        tokens.append(next_token(tuple(tokens), VOCAB))
+    return tokens[len(prompt) :]
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> tuple[int, ...]:
+    shared = draw(st.integers(0, 24))
+    own = draw(st.lists(st.integers(0, 2), min_size=0 if shared else 1, max_size=12))
+    return (*TRUNK[:shared], *own)
+
+
+configs = st.fixed_dictionaries(
+    {
+        "page_size": st.sampled_from([1, 2, 4]),
+        "num_tokens": st.sampled_from([CONTEXT, 64, 96, 400]),
+        "chunk": st.sampled_from([1, 3, 8, UNCUT]),
+        "max_running": st.sampled_from([1, 3, 64]),
+        "mixed": st.booleans(),
+        "prefill_only_one": st.booleans(),
+        "disable_radix_cache": st.sampled_from([False, False, False, True]),
+        "schedule_policy": st.sampled_from(["lpm", "fcfs", "dfs-weight", "lof", "random"]),
+        "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
+        "conservativeness": st.sampled_from([0.05, 0.3, 1.0]),
+    }
+)
+
+
+class EngineAgainstPlainLoop(RuleBasedStateMachine):
+    @initialize(config=configs)
+    def open(self, config: dict) -> None:
+        values = {name: value for name, value in config.items() if name != "num_tokens"}
+        clock = VirtualClock()
+        self.core = EngineCore(
+            CoreConfig(
+                num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True,
+                **values,
+            ),
+            FakeRunner(VOCAB, clock=clock),
+            clock=clock,
+        )  # fmt: skip
+        self.requests: dict[str, Request] = {}
+        self.outputs: dict[str, list[int]] = {}
+        self.scored: dict[str, list[int]] = {}
+        self.finished: dict[str, str] = {}
+        self.aborted: set[str] = set()
+
+    @rule(
+        prompt=prompts(),
+        max_new=st.integers(0, 12),
+        namespace=st.sampled_from(["", "", "other"]),
+        priority=st.sampled_from([0, 0, 1]),
+        score=st.booleans(),
+        start=st.integers(0, 40),
+    )
+    def submit(self, prompt: tuple[int, ...], max_new: int, namespace: str, priority: int, score: bool, start: int) -> None:
+        rid = f"r{len(self.requests)}"
+        request = Request(
+            rid=rid, input_ids=prompt, params=SamplingParams(max_new_tokens=max_new), namespace=namespace, priority=priority,
+            return_logprob=score, logprob_start_len=min(start, len(prompt) - 1) if score else -1,
+        )  # fmt: skip
+        self.core.add(request)
+        self.requests[rid], self.outputs[rid], self.scored[rid] = request, [], []
+
+    @rule(count=st.integers(1, 6))
+    def step(self, count: int) -> None:
+        for _ in range(count):
+            self._step()
+
+    def _step(self) -> None:
+        for out in self.core.step():
+            assert out.rid not in self.finished, "nothing may follow the last output"
+            self.outputs[out.rid] += out.token_ids
+            self.scored[out.rid] += [entry.token_id for entry in out.prompt_logprobs]
+            if out.finish is not None:
+                self.finished[out.rid] = out.finish.type
+
+    @rule(which=st.integers(0, 30))
+    def abort(self, which: int) -> None:
+        open_rids = [rid for rid in self.requests if rid not in self.finished and rid not in self.aborted]
+        if open_rids:
+            rid = open_rids[which % len(open_rids)]
+            assert self.core.abort(rid)
+            self.aborted.add(rid)
+
+    @rule()
+    def flush(self) -> None:
+        self.core.flush_cache()
+        assert self.core.cache.tree.num_evictable_pages == 0
+
+    @invariant()
+    def the_account_balances(self) -> None:
+        if hasattr(self, "core"):
+            self.core.cache.check()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "core"):
+            return
+        for _ in range(MAX_STEPS):
+            if not self.core.has_work:
+                break
+            self._step()
+        assert not self.core.has_work, "the engine does not come to an end"
+        self._check_outputs()
+        cache = self.core.cache
+        cache.check()
+        assert not cache.leases
+        assert cache.tree.num_pinned_pages == 0
+        self.core.flush_cache()
+        assert cache.pool.num_free == cache.pool.num_pages
+
+    def _check_outputs(self) -> None:
+        assert set(self.finished) == set(self.requests)
+        for rid, request in self.requests.items():
+            expected = plain_loop(request.input_ids, request.params.max_new_tokens)
+            if rid in self.aborted:
+                assert self.finished[rid] == "abort"
+                assert self.outputs[rid] == expected[: len(self.outputs[rid])]
+                continue
+            assert self.finished[rid] == "length"
+            assert self.outputs[rid] == expected
+            start = max(request.logprob_start_len, 1)
+            assert self.scored[rid] == (list(request.input_ids[start:]) if request.return_logprob else [])
+
+
+TestEngineAgainstPlainLoop = EngineAgainstPlainLoop.TestCase
+TestEngineAgainstPlainLoop.settings = settings(max_examples=60, stateful_step_count=40)
