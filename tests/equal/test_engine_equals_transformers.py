@@ -19,6 +19,7 @@ from workbench.model.load import load_model
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams
 
+pytestmark = pytest.mark.timeout(1200)  # the oracle takes its time on a busy machine
 NUM_NEW = 8
 MODELS = [pytest.param("smollm2-135m", id="smollm2"), pytest.param("gemma3-270m", id="gemma3", marks=pytest.mark.slow)]
 CHATS = [

@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench.client import Stream
 from workbench.engine.core import EngineCore
-from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.errors import EngineDead, InvalidRequest
 from workbench.types import Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -109,6 +109,9 @@ class Worker:
         self._questions = questions
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
+        self._asked: set[Future[Any]] = set()
+        self._ended = ""
+        self._lock = threading.Lock()
         self._thread = thread
         thread.end_with(self._run)
 
@@ -123,13 +126,16 @@ class Worker:
         future: Future[Any] = Future()
 
         def answer() -> None:
+            self._asked.discard(future)
             try:
                 future.set_result(self._questions[name](*args))
             except Exception as error:
                 future.set_exception(error)
 
-        if not self._thread.is_alive:
-            raise EngineDead("the engine has ended", hint="load it again")
+        with self._lock:
+            if self._ended:
+                raise EngineDead(self._ended, hint="load it again")
+            self._asked.add(future)
         self.send(answer)
         return future
 
@@ -148,10 +154,18 @@ class Worker:
                             self._deliver(outputs)
                         while not self._inbox.empty():
                             self._take(self._inbox.get())
-            self._died("the engine was shut down")
+            self._end("the engine was shut down")
         except BaseException as error:
             logger.exception("the engine's loop broke")
-            self._died(f"the engine's loop broke: {type(error).__name__}: {error}")
+            self._end(f"the engine's loop broke: {type(error).__name__}: {error}")
+
+    def _end(self, reason: str) -> None:
+        """Nobody may wait for this thread any more: neither streams nor questions."""
+        with self._lock:
+            self._ended = reason
+        for future in self._asked:
+            future.set_exception(EngineDead(reason, hint="load it again"))
+        self._died(reason)
 
     def _take(self, action: Callable[[], None] | None) -> None:
         if action is None:
@@ -210,7 +224,7 @@ class LocalClient:
         for request, matcher, processor in prepared:
             try:
                 self._core.add(request, matcher=matcher, processor=processor)
-            except WorkbenchError as error:
+            except Exception as error:  # its own fault: the others go on
                 self._streams.pop(request.rid).put(error)
 
     def _deliver(self, outputs: list[TokenOut]) -> None:

@@ -11,7 +11,7 @@ from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.types import Request, SamplingParams
 
 VOCAB = 32
-CONTEXT = 48
+CONTEXT = 56
 MAX_STEPS = 5000
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
 """Most prompts begin with a part of this, so that nodes are shared, split and computed by two at once."""
@@ -31,10 +31,19 @@ def prompts(draw: st.DrawFn) -> tuple[int, ...]:
     return (*TRUNK[:shared], *own)
 
 
+asked = st.fixed_dictionaries(
+    {
+        "prompt": prompts(),
+        "max_new": st.integers(0, 20),
+        "namespace": st.sampled_from(["", "", "other"]),
+        "priority": st.sampled_from([0, 0, 1]),
+        "start": st.none() | st.integers(-1, 40),
+    }
+)
 configs = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
-        "num_tokens": st.sampled_from([CONTEXT, 64, 96, 400]),
+        "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
         "chunk": st.sampled_from([1, 3, 8, UNCUT]),
         "max_running": st.sampled_from([1, 3, 64]),
         "mixed": st.booleans(),
@@ -42,7 +51,7 @@ configs = st.fixed_dictionaries(
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "schedule_policy": st.sampled_from(["lpm", "fcfs", "dfs-weight", "lof", "random"]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
-        "conservativeness": st.sampled_from([0.05, 0.3, 1.0]),
+        "conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
     }
 )
 
@@ -66,24 +75,19 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
         self.finished: dict[str, str] = {}
         self.aborted: set[str] = set()
 
-    @rule(
-        prompt=prompts(),
-        max_new=st.integers(0, 12),
-        namespace=st.sampled_from(["", "", "other"]),
-        priority=st.sampled_from([0, 0, 1]),
-        score=st.booleans(),
-        start=st.integers(0, 40),
-    )
-    def submit(self, prompt: tuple[int, ...], max_new: int, namespace: str, priority: int, score: bool, start: int) -> None:
-        rid = f"r{len(self.requests)}"
-        request = Request(
-            rid=rid, input_ids=prompt, params=SamplingParams(max_new_tokens=max_new), namespace=namespace, priority=priority,
-            return_logprob=score, logprob_start_len=min(start, len(prompt) - 1) if score else -1,
-        )  # fmt: skip
-        self.core.add(request)
-        self.requests[rid], self.outputs[rid], self.scored[rid] = request, [], []
+    @rule(burst=st.lists(asked, min_size=1, max_size=8))
+    def submit(self, burst: list[dict]) -> None:
+        for asked in burst:
+            rid, prompt, start = f"r{len(self.requests)}", asked["prompt"], asked["start"]
+            request = Request(
+                rid=rid, input_ids=prompt, params=SamplingParams(max_new_tokens=asked["max_new"]), namespace=asked["namespace"],
+                priority=asked["priority"], return_logprob=start is not None,
+                logprob_start_len=-1 if start is None else min(start, len(prompt) - 1),
+            )  # fmt: skip
+            self.core.add(request)
+            self.requests[rid], self.outputs[rid], self.scored[rid] = request, [], []
 
-    @rule(count=st.integers(1, 6))
+    @rule(count=st.integers(1, 4))
     def step(self, count: int) -> None:
         for _ in range(count):
             self._step()
@@ -104,8 +108,10 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
             assert self.core.abort(rid)
             self.aborted.add(rid)
 
-    @rule()
-    def flush(self) -> None:
+    @rule(often=st.integers(0, 3))
+    def flush(self, often: int) -> None:
+        if often:  # a tree that is always empty shares nothing
+            return
         self.core.flush_cache()
         assert self.core.cache.tree.num_evictable_pages == 0
 
@@ -140,8 +146,8 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
                 continue
             assert self.finished[rid] == "length"
             assert self.outputs[rid] == expected
-            start = max(request.logprob_start_len, 1)
-            assert self.scored[rid] == (list(request.input_ids[start:]) if request.return_logprob else [])
+            start = request.logprob_start_len
+            assert self.scored[rid] == ([] if start < 0 else list(request.input_ids[max(start, 1) :]))
 
 
 TestEngineAgainstPlainLoop = EngineAgainstPlainLoop.TestCase
