@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import psutil
 
 from workbench.batch import Batch, make_batch
-from workbench.client import Stream, read, read_async
+from workbench.client import Client, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
@@ -92,7 +93,7 @@ class Engine:
         """
         batch = self._batch(prompt, sampling_params, input_ids, options)
         streams = self._submit(batch)
-        return self._chunks(batch, streams) if stream else self._results(batch, streams)
+        return self._watched(self._chunks(batch, streams), streams) if stream else self._results(batch, streams)
 
     async def async_generate(
         self, prompt: Any = None, sampling_params: Any = None, *, stream: bool = False, **options: Any
@@ -101,7 +102,9 @@ class Engine:
         input_ids = options.pop("input_ids", None)
         batch = self._batch(prompt, sampling_params, input_ids, options)
         streams = self._submit(batch)
-        return self._async_chunks(batch, streams) if stream else await self._async_results(batch, streams)
+        if stream:
+            return self._watched(self._async_chunks(batch, streams), streams)
+        return await self._async_results(batch, streams)
 
     def chat(
         self, messages: Sequence[Mapping[str, Any]], sampling_params: Any = None, *, tools: Sequence[Any] | None = None,
@@ -183,7 +186,7 @@ class Engine:
 
     def _limit_prompt(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """With `allow_auto_truncate`, the last tokens of an over-long prompt that leave room for the output."""
-        room = self._info["context_length"] - params.max_new_tokens
+        room = min(self._info["context_length"], self._info["max_total_num_tokens"]) - params.max_new_tokens
         return ids[-room:] if self.server_args.allow_auto_truncate and 0 < room < len(ids) else ids
 
     def _submit(self, batch: Batch) -> list[Stream]:
@@ -238,9 +241,21 @@ class Engine:
     def _aborting(self, streams: list[Stream]) -> ExitStack:
         """Leaving the block with unread streams (an interrupt, an error, a closed generator) aborts their requests."""
         stack = ExitStack()
-        client = self._client
-        stack.callback(lambda: [client.abort(stream.rid) for stream in streams if not stream.is_finished])
+        stack.callback(_abort_unread, weakref.ref(self._client), streams)
         return stack
+
+    def _watched(self, chunks: Any, streams: list[Stream]) -> Any:
+        """A generator that is dropped before its first step runs none of its own code, so its end is watched from outside."""
+        weakref.finalize(chunks, _abort_unread, weakref.ref(self._client), streams).atexit = False
+        return chunks
+
+
+def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
+    """Weak, so that a stream somebody keeps does not keep the model of an engine that was shut down."""
+    if (alive := client()) is not None:
+        for stream in streams:
+            if not stream.is_finished:
+                alive.abort(stream.rid)
 
 
 class _Closed:

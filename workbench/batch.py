@@ -17,7 +17,7 @@ OPTIONS: dict[str, tuple[type | tuple[type, ...], Any]] = {
     "return_logprob": (bool, False),
     "logprob_start_len": (int, -1),
     "top_logprobs_num": (int, 0),
-    "token_ids_logprob": (Sequence, ()),
+    "token_ids_logprob": ((list, tuple), ()),
     "return_text_in_logprobs": (bool, False),
     "rid": (str, ""),
     "priority": (int, 0),
@@ -66,7 +66,7 @@ def make_batch(
     values = [_options(options, i, len(items), is_one) for i in range(len(items))]
     requests, with_text = [], []
     for item, param, chosen in zip(items, params, values, strict=True):
-        ids = encode(item) if isinstance(item, str) else _token_ids(item)
+        ids = encode(item) if isinstance(item, str) else _token_ids("input_ids", item)
         rid = chosen["rid"] or uuid.uuid4().hex[:12]
         seed = seeds.getrandbits(63) if param.seed is None else param.seed
         for j in range(param.n):
@@ -75,7 +75,7 @@ def make_batch(
                     rid=rid if param.n == 1 else f"{rid}-{j}", input_ids=limit(ids, param), params=param,
                     seed=(seed + j * SAMPLE_SEED_STEP) % (1 << 63), return_logprob=chosen["return_logprob"],
                     logprob_start_len=chosen["logprob_start_len"], top_logprobs_num=chosen["top_logprobs_num"],
-                    token_ids_logprob=tuple(chosen["token_ids_logprob"]), namespace=chosen["namespace"],
+                    token_ids_logprob=_token_ids("token_ids_logprob", chosen["token_ids_logprob"]), namespace=chosen["namespace"],
                     priority=chosen["priority"], timeout_s=chosen["timeout_s"],
                     custom_logit_processor=chosen["custom_logit_processor"],
                 )
@@ -92,17 +92,23 @@ def _items(prompt: Any, input_ids: Any) -> tuple[bool, list[Any]]:
         if not isinstance(prompt, (list, tuple)) or not all(isinstance(item, str) for item in prompt):
             raise InvalidRequest("prompt", prompt, "a string or a list of strings")
         return False, list(prompt)
-    if not isinstance(input_ids, (list, tuple)) and not hasattr(input_ids, "tolist"):
-        raise InvalidRequest("input_ids", input_ids, "a list of token ids, or a list of such lists")
-    ids = input_ids.tolist() if hasattr(input_ids, "tolist") else input_ids
+    ids = _listed(input_ids)
+    if not isinstance(ids, (list, tuple)):
+        raise InvalidRequest("input_ids", ids, "a list of token ids, or a list of such lists")
+    ids = [_listed(item) for item in ids]
     nested = bool(ids) and all(isinstance(item, (list, tuple)) for item in ids)
-    return not nested, list(ids) if nested else [ids]
+    return not nested, ids if nested else [ids]
 
 
-def _token_ids(ids: Any) -> tuple[int, ...]:
-    wrong = next((token for token in ids if isinstance(token, bool) or not hasattr(token, "__index__")), None)
-    if wrong is not None:
-        raise InvalidRequest("input_ids", wrong, "integers")
+def _listed(value: Any) -> Any:
+    """Tensors and arrays as the lists or numbers they hold."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _token_ids(field: str, ids: Any) -> tuple[int, ...]:
+    for token in ids:
+        if isinstance(token, bool) or not hasattr(token, "__index__"):
+            raise InvalidRequest(field, token, "integers")
     return tuple(int(token) for token in ids)
 
 
@@ -123,7 +129,7 @@ def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[
             raise InvalidRequest("rid", value, f"a list of {count} ids, one per prompt")
         if value is None:
             value = default
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        elif not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__.lower()
             raise InvalidRequest(name, value, f"of type {wanted}")
         chosen[name] = value

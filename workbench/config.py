@@ -45,7 +45,7 @@ class ServerArgs:
         DEFAULT_MODEL, "alias, Hugging Face id (org/name, org/name@revision), folder or GGUF file", aliases=("--model",)
     )
     tokenizer_path: str | None = _arg(None, "tokenizer folder or id; the model's own when not given")
-    tokenizer_mode: Literal["auto", "slow"] = _arg("auto", "auto uses the fast tokenizer")
+    tokenizer_mode: Literal["auto"] = _arg("auto", "the fast tokenizer; there is no other")
     skip_tokenizer_init: bool = _arg(False, "token ids in, token ids out; no text, no stop strings, no grammars")
     load_format: Literal["auto", "safetensors", "gguf", "dummy"] = _arg(
         "auto", "dummy makes seeded random weights from config.json"
@@ -91,10 +91,10 @@ class ServerArgs:
     enable_nan_detection: bool = _arg(False, "end requests whose logits contain NaN with an error")
     num_threads: int | None = _arg(None, "CPU threads for the forward pass; torch's own choice when not given")
     event_log_size: int = _arg(200_000, "events kept for views and explanations; 0 records nothing")
-    decode_log_interval: int = _arg(40, "decode steps between two progress lines on the log")
+    decode_log_interval: int = _arg(40, "steps between two progress lines on the log (level info)")
     log_level: Literal["debug", "info", "warning", "error"] = _arg("warning", "verbosity of the `workbench` logger")
     log_requests: bool = _arg(False, "log the inputs and outputs of every request")
-    show_time_cost: bool = _arg(False, "log the time of loading and of every step")
+    show_time_cost: bool = _arg(False, "log how long loading took")
 
     @classmethod
     def make(cls, **values: Any) -> ServerArgs:

@@ -82,7 +82,7 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread) -
     runner = TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
     core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
-    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model), thread)
+    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model), thread, args.decode_log_interval)
     return Opened(client, tokenizer, describe(args, model, kv, config, device, dtype, seed))
 
 
@@ -123,6 +123,10 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
     """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
     per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * kv_dtype.itemsize
+    if kv_dtype != dtype:
+        raise NotSupported(
+            f"kv_cache_dtype {args.kv_cache_dtype} beside dtype {dtype} is not available yet", hint="leave it at auto"
+        )
     if args.max_total_tokens is not None:
         num_slots = args.max_total_tokens
     elif device.type == "cuda":

@@ -48,11 +48,14 @@ class Explanation:
 def explain(log: EventLog, rid: str, now: float) -> Explanation:
     """Reads only. Raises `InvalidRequest` when the log holds nothing of the request (any more)."""
     events = [event for event in log.read()[1] if isinstance(event, KINDS) and event.rid == rid]
-    if not events or not isinstance(events[0], RequestArrived):
+    arrivals = [i for i, event in enumerate(events) if isinstance(event, RequestArrived)]
+    if not arrivals:
         raise InvalidRequest(
             "rid", rid, "a request whose events are in the log", hint="it never existed, was too long ago, or recording is off"
         )
+    events = events[arrivals[-1] :]  # an id may be used again once its request has ended
     arrived = events[0]
+    assert isinstance(arrived, RequestArrived)
     spans = _spans(events, now)
     finished = next((event for event in events if isinstance(event, RequestFinished)), None)
     matched = next((event for event in events if isinstance(event, PrefixMatched)), None)

@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench.client import Stream
 from workbench.engine.core import EngineCore
+from workbench.engine.progress import Progress
 from workbench.errors import EngineDead, InvalidRequest
 from workbench.types import Request, TokenOut
 
@@ -81,10 +82,6 @@ class EngineThread:
     def join(self) -> None:
         self._actions.put(None)
         self._thread.join()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         while (action := self._actions.get()) is not None:
@@ -183,6 +180,7 @@ class LocalClient:
         prepare: Prepare,
         questions: dict[str, Callable[..., Any]],
         thread: EngineThread | None = None,
+        log_interval: int = 40,
     ) -> None:
         self.log = core.log
         self._core = core
@@ -190,6 +188,7 @@ class LocalClient:
         self._streams: dict[str, Stream] = {}
         self._dead = ""
         self._lock = threading.Lock()
+        self._progress = Progress(core, log_interval)
         self._worker = Worker(core, self._deliver, self._bury, questions, thread or EngineThread())
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
@@ -228,6 +227,7 @@ class LocalClient:
                 self._streams.pop(request.rid).put(error)
 
     def _deliver(self, outputs: list[TokenOut]) -> None:
+        self._progress.note(outputs)
         for out in outputs:
             stream = self._streams[out.rid] if out.finish is None else self._streams.pop(out.rid)
             stream.put(out)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from workbench.engine.core import CoreConfig, EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.engine.progress import Progress
 from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
 from workbench.types import Request, SamplingParams
@@ -315,3 +318,22 @@ def test_flush_empties_what_nobody_uses():
     run(core)
     assert core.flush_cache() == 23
     assert core.cache.tree.num_pages == 0
+
+
+def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
+    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    progress = Progress(core, interval=10)
+    for i in range(4):
+        core.add(request(f"r{i}", [i] * 10, 60))
+    with caplog.at_level("INFO", logger="workbench.engine"):
+        while core.has_work:
+            progress.note(core.step())
+    lines = [record.getMessage() for record in caplog.records]
+    decode = (
+        r"Decode batch\. #running-req: \d+, #token: \d+, token usage: [01]\.\d\d, "
+        r"gen throughput \(token/s\): [\d.]+, #queue-req: \d+"
+    )
+    retracted = r"decode out of memory happened, #retracted_reqs: \d+, #new_token_ratio: [\d.]+ -> [\d.]+"
+    assert any(re.fullmatch(decode, line) for line in lines)
+    assert any(re.fullmatch(retracted, line) for line in lines)
+    assert all(re.fullmatch(f"{decode}|{retracted}", line) for line in lines)
