@@ -26,7 +26,7 @@ from workbench.client import Stream
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.events import AnyEvent, Event, EventLog
-from workbench.types import FinishReason, Request, TokenOut
+from workbench.types import Request, TokenOut
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -74,8 +74,11 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
 
     outputs: list[TokenOut]
     events: list[AnyEvent]
+    failures: list[tuple[str, Failure]] = []
+    """Requests that end with an error, by id."""
 
 
+SEND_WAIT_MS = 100
 _encode = msgspec.msgpack.Encoder().encode
 _to_child = msgspec.msgpack.Decoder(Call | Submit)
 _to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
@@ -93,18 +96,20 @@ class ProcessClient:
         self._replies: dict[int, Future[Any]] = {}
         self._number = 0
         self._dead = ""
+        self._is_closing = False
         self._lock = threading.Lock()
         self._folder = tempfile.TemporaryDirectory(prefix="workbench-")
         self._context = zmq.Context()
         self._down, self._up = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
+        self._down.sndtimeo = SEND_WAIT_MS
         addresses = [_bind(socket, self._folder.name, name) for socket, name in ((self._down, "down"), (self._up, "up"))]
         self._child = subprocess.Popen(
             [sys.executable, "-m", "workbench.child", *addresses], stdin=subprocess.PIPE, start_new_session=True
         )
-        self._down.send(_encode(args.to_dict()))
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
         try:
+            self._put(_encode(args.to_dict()))
             self.info: dict[str, Any] = self.call("info")
         except BaseException:
             self.close()
@@ -119,10 +124,13 @@ class ProcessClient:
             self._streams |= {stream.rid: stream for stream in streams}
         try:
             self._send(lambda number: Submit(number, list(requests))).result()
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 for request in requests:
                     self._streams.pop(request.rid, None)
+            if not isinstance(error, WorkbenchError):  # an interrupt: the child may have taken them
+                for request in requests:
+                    self.abort(request.rid)
             raise
         return streams
 
@@ -135,6 +143,7 @@ class ProcessClient:
 
     def close(self) -> None:
         """The child exits when its standard input closes; it is killed if that takes longer than 10 s."""
+        self._is_closing = True
         assert self._child.stdin is not None
         with contextlib.suppress(OSError):
             self._child.stdin.close()
@@ -159,18 +168,39 @@ class ProcessClient:
             if self._dead:
                 raise EngineDead(self._dead, hint="load it again")
             self._number += 1
-            self._replies[self._number] = future
-            self._down.send(_encode(make(self._number)))
+            try:
+                message = _encode(make(self._number))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InvalidRequest("request", str(error), "made of values that msgpack can carry") from None
+            self._replies[self._number] = future  # before the message: its answer may be quick
+            try:
+                self._put(message)
+            except EngineDead:
+                self._replies.pop(self._number, None)
+                raise
         return future
+
+    def _put(self, message: bytes) -> None:
+        """Waits while the child is there to read; a plain send would wait for a dead one as well."""
+        while self._child.poll() is None:
+            with contextlib.suppress(zmq.Again):
+                self._down.send(message)
+                return
+        raise EngineDead(self._ending(), hint="load it again")
+
+    def _ending(self) -> str:
+        return "the engine was shut down" if self._is_closing else f"the engine's process ended, exit code {self._child.poll()}"
 
     def _pump(self) -> None:
         """Reads until the child is gone."""
-        while True:
-            if self._up.poll(200):
-                self._receive(_to_parent.decode(self._up.recv()))
-            elif self._child.poll() is not None:
-                break
-        self._bury(f"the engine's process ended with exit code {self._child.poll()}")
+        try:
+            while True:
+                if self._up.poll(200):
+                    self._receive(_to_parent.decode(self._up.recv()))
+                elif self._child.poll() is not None:
+                    break
+        finally:
+            self._bury(self._ending())
 
     def _receive(self, message: Reply | Outputs) -> None:
         if isinstance(message, Outputs):
@@ -180,6 +210,10 @@ class ProcessClient:
                 stream = self._streams.get(out.rid) if out.finish is None else self._streams.pop(out.rid, None)
                 if stream is not None:
                     stream.put(out)
+            for rid, failure in message.failures:
+                stream = self._streams.pop(rid, None)
+                if stream is not None:
+                    stream.put(failure.to_error())
             return
         future = self._replies.pop(message.number)
         if message.failure is not None:
@@ -250,24 +284,27 @@ class Child:
         if message.name == "abort":
             return client.abort(*message.args)
         value = client.call(message.name, *message.args)
-        self._send(Outputs([], self._new_events()))
+        with self._lock:
+            self._up.send(_encode(Outputs([], self._new_events())))
         return value
 
     def _forward(self, stream: Stream) -> None:
-        """Runs where the output was put: on the engine's thread, as a rule."""
+        """Runs where the output was put, on the engine's thread as a rule. Under the lock, or two outputs could swap places."""
         outputs: list[TokenOut] = []
-        try:
-            outputs += stream.take()
-        except WorkbenchError as error:
-            outputs.append(TokenOut(rid=stream.rid, finish=FinishReason("abort", message=error.message)))
-        if outputs:
-            self._send(Outputs(outputs, self._new_events()))
+        failures: list[tuple[str, Failure]] = []
+        with self._lock:
+            try:
+                outputs += stream.take()
+            except Exception as error:
+                failures.append((stream.rid, Failure.of(error)))
+            if outputs or failures:
+                self._up.send(_encode(Outputs(outputs, self._new_events(), failures)))
 
     def _new_events(self) -> list[Event]:
-        with self._lock:
-            first, events = self._opened.client.log.read(self._num_sent)
-            self._num_sent = first + len(events)
-            return events
+        """Called under the lock, so that events are sent in their order."""
+        first, events = self._opened.client.log.read(self._num_sent)
+        self._num_sent = first + len(events)
+        return events
 
     def _send(self, message: Reply | Outputs) -> None:
         with self._lock:

@@ -1,0 +1,278 @@
+"""The engine in a child process: the same answers, the same errors, and no child that outlives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+import workbench
+from workbench import child as child_module
+from workbench.config import ServerArgs
+from workbench.engine import process as process_module
+from workbench.engine.process import ProcessClient
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong
+from workbench.model.tiny import write_config
+
+GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
+ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}
+ARGS = {
+    "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 2000, "random_seed": 0,
+    "num_threads": 1,
+}  # fmt: skip
+A, B = [3, 1, 4, 1, 5], [9, 2, 6]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_config(tmp_path_factory.mktemp("model"))
+
+
+def open_engine(folder, **args):
+    return workbench.Engine(str(folder), process=True, **ARGS | args)
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    with open_engine(folder) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def local(folder):
+    with workbench.Engine(str(folder), **ARGS) as engine:
+        yield engine
+
+
+def ids_of(result):
+    return [ids_of(item) for item in result] if isinstance(result, list) else result["output_ids"]
+
+
+def wait_until(true, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.01)
+
+
+def is_gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_the_child_answers_like_an_engine_beside_the_caller(engine, local):
+    call = {"input_ids": [A, B, A], "sampling_params": [GREEDY, {"seed": 3, "n": 2}, GREEDY | {"logit_bias": {7: 2.5}}]}
+    assert ids_of(engine.generate(**call)) == ids_of(local.generate(**call))
+    call = {"input_ids": A, "sampling_params": GREEDY, "return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 2}
+    ours, theirs = engine.generate(**call)["meta_info"], local.generate(**call)["meta_info"]
+    for name in ("input_token_logprobs", "output_token_logprobs", "input_top_logprobs", "output_top_logprobs"):
+        assert ours[name] == theirs[name]
+    assert ours["finish_reason"] == theirs["finish_reason"]
+
+
+def test_streams_keep_their_order_under_load(engine, local):
+    prompts = [[i, i + 1, i + 2] for i in range(1, 25)]
+    params = GREEDY | {"max_new_tokens": 40}
+    expected = ids_of(local.generate(input_ids=prompts, sampling_params=params))
+    seen = {i: [] for i in range(len(prompts))}
+    for chunk in engine.generate(input_ids=prompts, sampling_params=params, stream=True):
+        i, ids = chunk["index"], chunk["output_ids"]
+        assert ids[: len(seen[i])] == seen[i], "cumulative"
+        seen[i] = ids
+    assert list(seen.values()) == expected
+
+
+def test_async_calls_and_streams_work(engine, local):
+    async def main():
+        whole = engine.async_generate(input_ids=A, sampling_params=GREEDY)
+        stream = await engine.async_generate(input_ids=A, sampling_params=GREEDY, stream=True)
+        return [chunk["output_ids"] async for chunk in stream], (await whole)["output_ids"]
+
+    expected = ids_of(local.generate(input_ids=A, sampling_params=GREEDY))
+    chunks, whole = asyncio.run(main())
+    assert whole == expected
+    assert chunks == [expected[:i] for i in range(1, 7)]
+
+
+def test_events_arrive_in_order_and_questions_are_answered(engine):
+    engine.generate(input_ids=list(range(1, 40)), sampling_params=GREEDY, rid="told")
+    explanation = engine.explain("told")
+    assert (explanation.facts["prompt_tokens"], explanation.facts["completion_tokens"]) == (39, 6)
+    assert explanation.facts["finish"] == "length"
+    times = [event.time for event in engine.log.read()[1]]
+    assert times == sorted(times)
+    assert engine.cache.explain(list(range(1, 40)))["num_cached"] == 38
+    assert engine.get_server_info()["num_running"] == 0
+    memory = engine.memory()
+    assert memory["tokens_free"] + memory["tokens_tree"] == 2000
+    assert engine.flush_cache() == memory["tokens_tree"]
+
+
+def test_an_abort_and_a_stream_left_early_end_their_requests_in_the_child(engine):
+    chunks = []
+    for chunk in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="cut"):
+        chunks.append(chunk)
+        if len(chunks) == 2:
+            engine.abort("cut")
+    assert chunks[-1]["meta_info"]["finish_reason"]["type"] == "abort"
+    for _ in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="left"):
+        break
+    wait_until(lambda: engine.explain("left").facts["finish"] == "abort")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ({"input_ids": [256]}, InvalidRequest, "input_ids is 256, it must be between 0 and 255"),
+        ({"input_ids": [10**30]}, InvalidRequest, "range|carry"),
+        ({"input_ids": A, "sampling_params": {"max_new_tokens": 600}}, PromptTooLong, "max_new_tokens is 600.*at most 507"),
+        ({"input_ids": A, "sampling_params": {"custom_params": {"f": print}}}, InvalidRequest, "msgpack"),
+        ({"input_ids": [A, B], "rid": ["one", "one"]}, InvalidRequest, "rid is 'one'"),
+        ({"input_ids": A, "custom_logit_processor": "{}"}, NotSupported, "logit processors"),
+    ],
+)
+def test_errors_keep_their_class_and_their_words(engine, local, call, error, words):
+    with pytest.raises(error, match=f"(?s){words}"):
+        engine.generate(**call)
+    assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
+    if "msgpack" not in words and "carry" not in words:
+        with pytest.raises(error) as ours:
+            engine.generate(**call)
+        with pytest.raises(error) as theirs:
+            local.generate(**call)
+        assert str(ours.value) == str(theirs.value)
+
+
+def test_a_failing_load_raises_the_same_error_as_beside_the_caller(tmp_path):
+    messages, before = [], psutil.Process().children()
+    for process in (True, False):
+        with pytest.raises(workbench.WorkbenchError) as caught:
+            workbench.Engine(str(tmp_path / "nothing"), process=process, **ARGS | {"load_format": "auto"})
+        messages.append((type(caught.value), str(caught.value)))
+    assert messages[0] == messages[1]
+    assert messages[0][0].__name__ == "ModelNotFound"
+    assert psutil.Process().children() == before
+
+
+def test_a_child_that_cannot_even_start_is_an_error_and_no_endless_wait(monkeypatch, folder):
+    monkeypatch.setattr(process_module.sys, "executable", "/bin/false" if os.path.exists("/bin/false") else "false")
+    with pytest.raises(EngineDead, match="exit code 1"):
+        ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
+
+
+def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
+    threads = set(threading.enumerate())
+    engine = open_engine(folder)
+    pid, where = engine._client.pid, engine._client._folder.name
+    assert psutil.pid_exists(pid)
+    stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
+    next(stream)
+    engine.shutdown()
+    engine.shutdown()
+    assert not psutil.pid_exists(pid)
+    assert not os.path.exists(where)
+    assert set(threading.enumerate()) <= threads
+    with pytest.raises(EngineDead, match="shut down"):
+        list(stream)
+    with pytest.raises(EngineDead, match="shut down"):
+        engine.generate(input_ids=A)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_child_ends_open_streams_and_later_calls(folder):
+    engine = open_engine(folder)
+    try:
+        streams = [engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True) for _ in range(2)]
+        for stream in streams:
+            next(stream)
+        os.kill(engine._client.pid, signal.SIGKILL)
+        asked_at_once: list[BaseException] = []
+
+        def ask():
+            try:
+                engine.get_server_info()
+            except BaseException as error:
+                asked_at_once.append(error)
+
+        asker = threading.Thread(target=ask, daemon=True)
+        asker.start()
+        for stream in streams:
+            with pytest.raises(EngineDead, match="exit code -9"):
+                list(stream)
+        asker.join(10)
+        assert [type(error) for error in asked_at_once] == [EngineDead], "a call in the moment of death does not hang"
+        with pytest.raises(EngineDead, match="exit code -9"):
+            engine.generate(input_ids=A)
+        with pytest.raises(EngineDead):
+            engine.flush_cache()
+        engine.abort("whoever")
+    finally:
+        engine.shutdown()
+    gc.collect()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_parent_that_is_killed_leaves_no_child(folder):
+    script = (
+        "import sys, workbench\n"
+        f"engine = workbench.Engine(sys.argv[1], process=True, **{ARGS!r})\n"
+        f"stream = engine.generate(input_ids={A}, sampling_params={ENDLESS}, stream=True)\n"
+        "next(stream)\n"
+        "print(engine._client.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        pid = int(parent.stdout.readline())
+        assert not is_gone(pid)
+    finally:
+        parent.kill()
+        parent.communicate()
+    wait_until(lambda: is_gone(pid))
+
+
+def test_several_children_live_at_once(engine, folder):
+    expected = ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))
+    with open_engine(folder, page_size=4) as other:
+        assert other._client.pid != engine._client.pid
+        streams = [e.generate(input_ids=A, sampling_params=GREEDY, stream=True, rid="same") for e in (engine, other)]
+        assert [[chunk["output_ids"] for chunk in chunks][-1] for chunks in streams] == [expected, expected]
+    assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected
+
+
+def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
+    """The child's side alone: what its streams end with is carried as an error, not as a finished request."""
+    sent = []
+
+    class Socket:
+        def send(self, message):
+            sent.append(process_module._to_parent.decode(message))
+
+    served = process_module.Child.__new__(process_module.Child)
+    served._lock, served._up, served._num_sent = threading.Lock(), Socket(), 0
+    served._opened = type("Opened", (), {"client": type("Client", (), {"log": workbench.events.EventLog()})})
+    stream = process_module.Stream("r")
+    stream.put(EngineDead("the engine's loop broke: it did", hint="load it again"))
+    served._forward(stream)
+    [(rid, failure)] = sent[0].failures
+    error = failure.to_error()
+    assert rid == "r"
+    assert isinstance(error, EngineDead)
+    assert str(error) == "the engine's loop broke: it did\nload it again"
+
+
+def test_the_parent_side_imports_no_torch():
+    script = f"import sys, {child_module.__name__}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,623 @@
+"""`Engine` on a tiny model: shapes, streams, seeds, log-probabilities, bad input, interrupts and what shutdown leaves."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import gc
+import math
+import threading
+import weakref
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import workbench
+from workbench.engine.logit_processor import CustomLogitProcessor
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
+from workbench.model.tiny import TINY_LLAMA, write_config
+
+GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
+DRAWN = {"temperature": 1.0, "max_new_tokens": 12, "ignore_eos": True}
+ENDLESS = {"temperature": 0, "max_new_tokens": 450, "ignore_eos": True}
+A, B = [3, 1, 4, 1, 5], [9, 2, 6]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny Llama with seeded weights that transformers reads as well."""
+    import transformers
+
+    folder = write_config(tmp_path_factory.mktemp("model"), TINY_LLAMA)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+def open_engine(folder, **args):
+    values = {"skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 2000, "random_seed": 0, "num_threads": 1}
+    return workbench.Engine(str(folder), **values | args)
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    with open_engine(folder, enable_custom_logit_processor=True) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def log_softmax(folder):
+    """token ids -> log-probabilities [T, V] of the same weights through transformers."""
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def of(ids):
+        return torch.log_softmax(model(torch.tensor([ids])).logits[0], dim=-1)
+
+    return of
+
+
+def greedy(log_softmax, prompt, count):
+    ids = list(prompt)
+    for _ in range(count):
+        ids.append(int(log_softmax(ids)[-1].argmax()))
+    return ids[len(prompt) :]
+
+
+def ids_of(result):
+    return [ids_of(item) for item in result] if isinstance(result, list) else result["output_ids"]
+
+
+def answers(engine, expected):
+    """The engine still serves, and right."""
+    assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected
+
+
+@pytest.fixture(scope="module")
+def expected(log_softmax):
+    return greedy(log_softmax, A, 6)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(request):
+    yield
+    if "engine" in request.fixturenames:
+        load = request.getfixturevalue("engine")._client.call("load")
+        assert load["num_waiting"] == 0
+
+
+# -- shapes -------------------------------------------------------------------------------------------------------
+
+
+def test_one_prompt_gives_a_dict_and_several_a_list_in_order(engine, log_softmax, expected):
+    one = engine.generate(input_ids=A, sampling_params=GREEDY)
+    assert one["output_ids"] == expected
+    assert one["meta_info"].keys() == {"id", "prompt_tokens", "completion_tokens", "cached_tokens", "finish_reason"}
+    assert (one["meta_info"]["prompt_tokens"], one["meta_info"]["completion_tokens"]) == (5, 6)
+    assert one["meta_info"]["finish_reason"] == {"type": "length", "length": 6}
+    assert "text" not in one, "there is no tokenizer"
+    many = engine.generate(input_ids=[A, B], sampling_params=GREEDY)
+    assert ids_of(many) == [expected, greedy(log_softmax, B, 6)]
+    assert ids_of(engine.generate(input_ids=[A], sampling_params=GREEDY)) == [expected], "a list of one stays a list"
+
+
+@pytest.mark.parametrize(
+    ("given", "is_list"),
+    [
+        (tuple(A), False),
+        (torch.tensor(A), False),
+        ([torch.tensor(token) for token in A], False),
+        (torch.tensor([A, A]), True),
+        ([torch.tensor(A), A], True),
+        ((tuple(A), torch.tensor(A)), True),
+    ],
+)
+def test_ids_may_be_lists_tuples_tensors_and_lists_of_tensors(engine, expected, given, is_list):
+    ids = ids_of(engine.generate(input_ids=given, sampling_params=GREEDY))
+    assert ids == ([expected, expected] if is_list else expected)
+
+
+def test_parallel_samples_are_a_list_per_prompt(engine):
+    one = engine.generate(input_ids=A, sampling_params=DRAWN | {"n": 3})
+    assert [len(result["output_ids"]) for result in one] == [12] * 3
+    assert len({tuple(result["output_ids"]) for result in one}) == 3, "samples differ"
+    assert len({result["meta_info"]["id"] for result in one}) == 3
+    mixed = engine.generate(input_ids=[A, B], sampling_params=[DRAWN | {"n": 2}, DRAWN])
+    assert isinstance(mixed[0], list)
+    assert len(mixed[0]) == 2
+    assert isinstance(mixed[1], dict)
+    greedy_samples = engine.generate(input_ids=A, sampling_params=GREEDY | {"n": 2})
+    assert greedy_samples[0]["output_ids"] == greedy_samples[1]["output_ids"]
+
+
+def test_the_same_seed_gives_the_same_ids_whatever_the_batch(engine):
+    seeded = DRAWN | {"seed": 7}
+    alone = ids_of(engine.generate(input_ids=A, sampling_params=seeded))
+    engine.flush_cache()
+    crowd = engine.generate(input_ids=[B, A, A, B, A], sampling_params=[DRAWN, seeded, DRAWN, GREEDY, seeded])
+    assert ids_of(crowd)[1] == ids_of(crowd)[4] == alone
+    assert ids_of(crowd)[2] != alone
+    first, second = (ids_of(engine.generate(input_ids=A, sampling_params=seeded | {"n": 3})) for _ in range(2))
+    assert first == second
+    assert first[0] == alone
+
+
+def test_two_engines_with_one_random_seed_draw_the_same(folder):
+    with open_engine(folder, random_seed=5) as one, open_engine(folder, random_seed=5) as two:
+        assert ids_of(one.generate(input_ids=[A, B], sampling_params=DRAWN)) == ids_of(
+            two.generate(input_ids=[A, B], sampling_params=DRAWN)
+        )
+
+
+def test_parameters_and_options_may_differ_per_prompt(engine, expected):
+    results = engine.generate(
+        input_ids=[A, A],
+        sampling_params=[GREEDY, GREEDY | {"max_new_tokens": 2}],
+        rid=["first", "second"],
+        return_logprob=[False, True],
+        token_ids_logprob=[None, [1, 2]],
+        namespace=["x", "y"],
+    )
+    assert ids_of(results) == [expected, expected[:2]]
+    assert [result["meta_info"]["id"] for result in results] == ["first", "second"]
+    assert "output_token_logprobs" not in results[0]["meta_info"]
+    assert [len(entry) for entry in results[1]["meta_info"]["output_token_ids_logprobs"]] == [2, 2]
+    assert results[1]["meta_info"]["cached_tokens"] == 0, "another namespace"
+
+
+def test_zero_new_tokens_scores_only(engine, log_softmax):
+    result = engine.generate(input_ids=A, sampling_params={"max_new_tokens": 0}, return_logprob=True, logprob_start_len=0)
+    assert result["output_ids"] == []
+    assert result["meta_info"]["finish_reason"] == {"type": "length", "length": 0}
+    assert [entry[1] for entry in result["meta_info"]["input_token_logprobs"]] == A
+    plain = engine.generate(input_ids=A, sampling_params={"max_new_tokens": 0})
+    assert plain["output_ids"] == []
+
+
+def test_a_text_prompt_without_a_tokenizer_is_not_supported(engine):
+    with pytest.raises(NotSupported, match="no tokenizer"):
+        engine.generate("text")
+    with pytest.raises(NotSupported, match="no tokenizer"):
+        engine.chat([{"role": "user", "content": "hi"}])
+    with pytest.raises(NotSupported, match="need the tokenizer"):
+        engine.generate(input_ids=A, sampling_params={"regex": "a"})
+
+
+# -- streams ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_cumulative_and_ends_like_the_whole_result(engine, expected):
+    chunks = list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
+    assert [chunk["output_ids"] for chunk in chunks] == [expected[:i] for i in range(1, 7)]
+    assert [chunk["meta_info"]["finish_reason"] for chunk in chunks[:-1]] == [None] * 5
+    whole = engine.generate(input_ids=A, sampling_params=GREEDY)
+    assert chunks[-1]["meta_info"]["finish_reason"] == whole["meta_info"]["finish_reason"]
+
+
+def test_a_stream_of_several_prompts_says_which(engine, log_softmax, expected):
+    last = {}
+    for chunk in engine.generate(input_ids=[A, B], sampling_params=GREEDY, stream=True):
+        last[chunk["index"]] = chunk["output_ids"]
+    assert last == {0: expected, 1: greedy(log_softmax, B, 6)}
+
+
+def test_the_stream_interval_leaves_chunks_out(folder):
+    with open_engine(folder, stream_interval=4) as engine:
+        chunks = list(engine.generate(input_ids=A, sampling_params=GREEDY | {"max_new_tokens": 10}, stream=True))
+    assert [len(chunk["output_ids"]) for chunk in chunks] == [1, 5, 9, 10]
+
+
+def test_async_calls_work_under_a_running_loop_at_once(engine, expected):
+    async def main():
+        whole = engine.async_generate(input_ids=A, sampling_params=GREEDY)
+        many = engine.async_generate(input_ids=[A, A], sampling_params=GREEDY)
+        stream = await engine.async_generate(input_ids=A, sampling_params=GREEDY, stream=True)
+        chunks = [chunk["output_ids"] async for chunk in stream]
+        sync = engine.generate(input_ids=A, sampling_params=GREEDY)  # needs no nest_asyncio
+        return await asyncio.gather(whole, many), chunks, sync
+
+    (whole, many), chunks, sync = asyncio.run(main())
+    assert whole["output_ids"] == sync["output_ids"] == expected
+    assert ids_of(many) == [expected, expected]
+    assert chunks == [expected[:i] for i in range(1, 7)]
+
+
+def finish_of(engine, rid):
+    """Waits for the end of a request that nobody reads."""
+    for _ in range(2000):
+        if (finish := engine.explain(rid).facts["finish"]) is not None:
+            return finish
+        engine._client.call("now")
+    raise AssertionError(f"{rid} never ended")
+
+
+def test_leaving_a_stream_early_aborts_it(engine, expected):
+    for chunk in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="left"):
+        assert chunk
+        break
+    assert finish_of(engine, "left") == "abort"
+    answers(engine, expected)
+
+
+def test_a_stream_that_is_never_read_is_aborted_when_it_is_dropped(engine, expected):
+    engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="dropped")
+    assert finish_of(engine, "dropped") == "abort"
+    answers(engine, expected)
+
+
+def test_leaving_an_async_stream_or_cancelling_its_task_aborts_it(engine, expected):
+    async def leave():
+        stream = await engine.async_generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="async left")
+        async for _ in stream:
+            break
+        await stream.aclose()
+        task = asyncio.create_task(engine.async_generate(input_ids=A, sampling_params=ENDLESS, rid="cancelled"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(leave())
+    assert finish_of(engine, "async left") == "abort"
+    assert finish_of(engine, "cancelled") == "abort"
+    answers(engine, expected)
+
+
+def test_an_abort_ends_the_call_with_what_there_is(engine):
+    chunks = []
+    for chunk in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="cut"):
+        chunks.append(chunk)
+        if len(chunks) == 2:
+            engine.abort("cut")
+    assert chunks[-1]["meta_info"]["finish_reason"] == {"type": "abort", "message": "aborted by the caller"}
+    assert 2 <= len(chunks[-1]["output_ids"]) < 450
+    engine.abort("never was")
+
+
+def test_an_interrupt_of_the_reading_thread_aborts_and_the_engine_lives(engine, expected):
+    slow = ENDLESS | {"max_new_tokens": 490}
+    timer = threading.Timer(0.03, _thread.interrupt_main)
+    sent = []
+
+    def keep_asking():
+        timer.start()
+        for i in range(200):
+            sent.append(f"interrupted{i}")
+            engine.generate(input_ids=A, sampling_params=slow, rid=sent[-1])
+
+    with pytest.raises(KeyboardInterrupt):
+        keep_asking()
+    timer.join()
+    rid = sent[-1]
+    assert finish_of(engine, rid) == "abort"
+    answers(engine, expected)
+
+
+def test_a_consumer_that_raises_aborts_its_stream(engine, expected):
+    def consume():
+        for _ in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="raised"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    assert finish_of(engine, "raised") == "abort"
+    answers(engine, expected)
+
+
+# -- log-probabilities --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [-1, 0, 1, 3, 4])
+@pytest.mark.parametrize("is_warm", [False, True])
+def test_log_probabilities_equal_transformers(engine, log_softmax, expected, start, is_warm):
+    engine.flush_cache()
+    if is_warm:
+        answers(engine, expected)
+    meta = engine.generate(
+        input_ids=A, sampling_params=GREEDY, return_logprob=True, logprob_start_len=start, top_logprobs_num=3,
+        token_ids_logprob=[7, 200],
+    )["meta_info"]  # fmt: skip
+    whole = log_softmax(A + expected)
+    wanted_input = [] if start < 0 else list(range(start, len(A)))
+    check_positions(meta, "input", whole, A + expected, wanted_input)
+    check_positions(meta, "output", whole, A + expected, list(range(len(A), len(A) + 6)))
+
+
+def check_positions(meta, which, whole, ids, positions):
+    """The token at position p is predicted by row p - 1; nothing predicts the first."""
+    entries = meta[f"{which}_token_logprobs"]
+    tops, chosen = meta[f"{which}_top_logprobs"], meta[f"{which}_token_ids_logprobs"]
+    assert len(entries) == len(tops) == len(chosen) == len(positions)
+    for position, (logprob, token, text), top, some in zip(positions, entries, tops, chosen, strict=True):
+        assert (token, text) == (ids[position], None)
+        if position == 0:
+            assert (logprob, top, some) == (None, None, None)
+            continue
+        row = whole[position - 1]
+        best = row.topk(3)
+        assert logprob == pytest.approx(float(row[token]), abs=1e-4)
+        assert [entry[1] for entry in top] == best.indices.tolist()
+        assert [entry[0] for entry in top] == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert [entry[1] for entry in some] == [7, 200]
+        assert [entry[0] for entry in some] == pytest.approx(row[[7, 200]].tolist(), abs=1e-4)
+
+
+def test_log_probabilities_are_the_models_own_whatever_the_sampling(engine, log_softmax):
+    result = engine.generate(
+        input_ids=A, sampling_params=DRAWN | {"temperature": 3.0, "top_k": 50, "seed": 1}, return_logprob=True
+    )
+    ids = result["output_ids"]
+    rows = log_softmax(A + ids)
+    wanted = [float(rows[len(A) - 1 + i, token]) for i, token in enumerate(ids)]
+    assert [entry[0] for entry in result["meta_info"]["output_token_logprobs"]] == pytest.approx(wanted, abs=1e-4)
+    assert result["meta_info"]["input_token_logprobs"] == []
+
+
+# -- processors ---------------------------------------------------------------------------------------------------
+
+
+class Forced(CustomLogitProcessor):
+    def __call__(self, logits, custom_param_list):
+        for row, params in enumerate(custom_param_list):
+            logits[row] = -math.inf
+            logits[row, params["token_id"]] = 0.0
+        return logits
+
+
+class Broken(CustomLogitProcessor):
+    def __call__(self, logits, custom_param_list):
+        raise RuntimeError("I am broken")
+
+
+Forced.__module__ = Broken.__module__ = "__main__"  # as if defined in a cell: they travel as source
+
+
+def test_a_custom_processor_forces_its_token_for_its_own_request_alone(engine, expected):
+    results = engine.generate(
+        input_ids=[A, A], sampling_params=[GREEDY | {"custom_params": {"token_id": 42}}, GREEDY],
+        custom_logit_processor=[Forced().to_str(), None],
+    )  # fmt: skip
+    assert ids_of(results) == [[42] * 6, expected]
+
+
+def test_a_broken_processor_ends_its_own_request_alone(engine, expected):
+    results = engine.generate(input_ids=[A, A], sampling_params=GREEDY, custom_logit_processor=[Broken().to_str(), None])
+    assert results[0]["meta_info"]["finish_reason"]["type"] == "abort"
+    assert "I am broken" in results[0]["meta_info"]["finish_reason"]["message"]
+    assert results[1]["output_ids"] == expected
+
+
+def test_processors_are_refused_unless_enabled(folder):
+    with open_engine(folder) as engine, pytest.raises(NotSupported, match="logit processors"):
+        engine.generate(input_ids=A, custom_logit_processor=Forced().to_str())
+
+
+# -- bad input ----------------------------------------------------------------------------------------------------
+
+NAN = float("nan")
+BAD = [
+    ({"input_ids": []}, InvalidRequest, "prompt.*at least one token"),
+    ({"input_ids": [[]]}, InvalidRequest, "prompt.*at least one token"),
+    ({"input_ids": torch.tensor([], dtype=torch.long)}, InvalidRequest, "at least one token"),
+    ({"input_ids": [1, 256]}, InvalidRequest, "input_ids is 256.*0 and 255"),
+    ({"input_ids": [-1]}, InvalidRequest, "input_ids is -1.*0 and 255"),
+    ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*0 and 255"),
+    ({"input_ids": [1.5]}, InvalidRequest, "input_ids is 1.5.*integers"),
+    ({"input_ids": [True]}, InvalidRequest, "input_ids is True.*integers"),
+    ({"input_ids": ["a"]}, InvalidRequest, "input_ids is 'a'.*integers"),
+    ({"input_ids": [1, [2]]}, InvalidRequest, "input_ids is .*integers"),
+    ({"input_ids": [[1], 2]}, InvalidRequest, "input_ids is .*integers"),
+    ({"input_ids": 5}, InvalidRequest, "input_ids is 5.*list"),
+    ({"input_ids": torch.tensor(5)}, InvalidRequest, "input_ids.*list"),
+    ({"input_ids": torch.tensor([0.5])}, InvalidRequest, "input_ids is 0.5.*integers"),
+    ({"input_ids": [torch.tensor([A])]}, InvalidRequest, "input_ids.*integers"),
+    ({"prompt": 5}, InvalidRequest, "prompt is 5.*string"),
+    ({"prompt": ["a", 5]}, InvalidRequest, "prompt is .*string"),
+    ({}, InvalidRequest, "neither.*exactly one"),
+    ({"prompt": "a", "input_ids": A}, InvalidRequest, "both.*exactly one"),
+    ({"input_ids": [1] * 513}, PromptTooLong, "prompt.*513 tokens.*at most 512"),
+    ({"input_ids": A, "sampling_params": {"max_new_tokens": 508}}, PromptTooLong, "max_new_tokens is 508.*at most 507"),
+    ({"input_ids": A, "sampling_params": {"max_new_tokens": -1}}, InvalidRequest, "max_new_tokens is -1.*at least 0"),
+    ({"input_ids": A, "sampling_params": {"max_tokens": 5}}, UnknownParameter, "max_tokens.*\n.*max_new_tokens"),
+    ({"input_ids": A, "sampling_params": {"temprature": 5}}, UnknownParameter, "temprature.*\n.*temperature"),
+    ({"input_ids": A, "return_logprobs": True}, UnknownParameter, "return_logprobs.*\n.*return_logprob"),
+    ({"input_ids": A, "sampling_params": {"temperature": NAN}}, InvalidRequest, "temperature is nan.*at least 0"),
+    ({"input_ids": A, "sampling_params": {"temperature": math.inf}}, InvalidRequest, "temperature is inf"),
+    ({"input_ids": A, "sampling_params": {"temperature": "hot"}}, InvalidRequest, "temperature is 'hot'.*number"),
+    ({"input_ids": A, "sampling_params": {"top_p": 0}}, InvalidRequest, "top_p is 0.*above 0"),
+    ({"input_ids": A, "sampling_params": {"top_k": 0}}, InvalidRequest, "top_k is 0.*at least 1"),
+    ({"input_ids": A, "sampling_params": {"min_p": 2}}, InvalidRequest, "min_p is 2.*0 and 1"),
+    ({"input_ids": A, "sampling_params": {"n": 0}}, InvalidRequest, "n is 0.*1 and 1024"),
+    ({"input_ids": A, "sampling_params": {"logit_bias": {256: 1.0}}}, InvalidRequest, "logit_bias is 256.*255"),
+    ({"input_ids": A, "sampling_params": {"stop_token_ids": [256]}}, InvalidRequest, "stop_token_ids is 256.*255"),
+    ({"input_ids": A, "sampling_params": {"min_new_tokens": 9, "max_new_tokens": 3}}, InvalidRequest, "min_new_tokens is 9.*3"),
+    ({"input_ids": A, "sampling_params": {"regex": "a", "ebnf": "b"}}, InvalidRequest, "regex and ebnf.*one constraint"),
+    ({"input_ids": A, "sampling_params": 5}, InvalidRequest, "sampling_params is 5.*dict"),
+    ({"input_ids": A, "sampling_params": [GREEDY, GREEDY]}, InvalidRequest, "sampling_params.*2 values"),
+    ({"input_ids": [A, B], "sampling_params": [GREEDY]}, InvalidRequest, "sampling_params.*1 values.*list of 2"),
+    ({"input_ids": [A, B], "return_logprob": [True]}, InvalidRequest, "return_logprob.*list of 2"),
+    ({"input_ids": [A, B], "rid": "one"}, InvalidRequest, "rid.*list of 2"),
+    ({"input_ids": [A, B], "rid": ["one", "one"]}, InvalidRequest, "rid is 'one'.*not in use"),
+    ({"input_ids": A, "rid": 5}, InvalidRequest, "rid is 5.*str"),
+    ({"input_ids": A, "return_logprob": 1}, InvalidRequest, "return_logprob is 1.*bool"),
+    ({"input_ids": A, "logprob_start_len": 5}, InvalidRequest, "logprob_start_len is 5.*-1 and 4"),
+    ({"input_ids": A, "top_logprobs_num": 257}, InvalidRequest, "top_logprobs_num is 257.*256"),
+    ({"input_ids": A, "top_logprobs_num": -1}, InvalidRequest, "top_logprobs_num is -1"),
+    ({"input_ids": A, "token_ids_logprob": [256]}, InvalidRequest, "token_ids_logprob is 256.*255"),
+    ({"input_ids": A, "token_ids_logprob": "ab"}, InvalidRequest, "token_ids_logprob is 'ab'"),
+    ({"input_ids": A, "token_ids_logprob": ["a"]}, InvalidRequest, "token_ids_logprob is 'a'.*integers"),
+    ({"input_ids": A, "timeout_s": 0}, InvalidRequest, "timeout_s is 0.*above 0"),
+    ({"input_ids": A, "timeout_s": NAN}, InvalidRequest, "timeout_s is nan"),
+    ({"input_ids": A, "timeout_s": True}, InvalidRequest, "timeout_s is True"),
+    ({"input_ids": A, "custom_logit_processor": "nonsense"}, InvalidRequest, "custom_logit_processor is 'nonsense'"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD, ids=range(len(BAD)))
+def test_bad_input_names_field_value_and_limit_in_the_callers_thread(engine, expected, call, error, words):
+    with pytest.raises(error, match=f"(?s){words}") as caught:
+        engine.generate(**call)
+    assert isinstance(caught.value, WorkbenchError)
+    with pytest.raises(error):
+        asyncio.run(engine.async_generate(**call))
+    answers(engine, expected)
+
+
+def test_a_pool_too_small_for_one_request_refuses_it(folder):
+    with open_engine(folder, max_total_tokens=40) as engine:
+        with pytest.raises(PromptTooLong, match=r"5 \+ 60 tokens.*pool's 40 tokens"):
+            engine.generate(input_ids=A, sampling_params={"max_new_tokens": 60})
+        assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
+
+
+@pytest.mark.parametrize("args", [{"context_length": 20}, {"max_total_tokens": 20}], ids=str)
+def test_auto_truncate_keeps_the_last_tokens_that_fit(folder, log_softmax, args):
+    long = [(7 * i) % 250 + 1 for i in range(60)]
+    with open_engine(folder, allow_auto_truncate=True, **args) as engine:
+        result = engine.generate(input_ids=long, sampling_params=GREEDY)
+        assert result["meta_info"]["prompt_tokens"] == 14
+        assert result["output_ids"] == greedy(log_softmax, long[-14:], 6)
+        with pytest.raises(PromptTooLong):
+            engine.generate(input_ids=long, sampling_params=GREEDY | {"max_new_tokens": 20})
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "words"),
+    [
+        ({"max_runing_requests": 3}, UnknownParameter, "max_running_requests"),
+        ({"dtype": "float8"}, InvalidRequest, "dtype is 'float8'"),
+        ({"page_size": 0}, InvalidRequest, "page_size is 0"),
+        ({"schedule_policy": "best"}, InvalidRequest, "schedule_policy is 'best'.*lpm"),
+        ({"eviction_policy": "best"}, InvalidRequest, "eviction_policy is 'best'.*lru"),
+        ({"page_size": 64, "max_total_tokens": 10}, InvalidRequest, "max_total_tokens.*64"),
+    ],
+    ids=str,
+)
+def test_an_engine_that_cannot_be_opened_says_why_and_leaves_no_thread(folder, args, error, words):
+    before = set(threading.enumerate())
+    with pytest.raises(error, match=f"(?s){words}"):
+        open_engine(folder, **args)
+    assert set(threading.enumerate()) <= before
+
+
+# -- questions ----------------------------------------------------------------------------------------------------
+
+
+def test_an_explanation_tells_the_cached_part_and_survives_the_request(engine):
+    engine.flush_cache()
+    prompt = list(range(1, 60))
+    for rid in ("cold", "warm"):
+        engine.generate(input_ids=prompt, sampling_params=GREEDY, rid=rid)
+    cold, warm = engine.explain("cold"), engine.explain("warm")
+    assert (cold.facts["cached_tokens"], warm.facts["cached_tokens"]) == (0, 58)
+    assert (warm.facts["prompt_tokens"], warm.facts["completion_tokens"], warm.facts["finish"]) == (59, 6, "length")
+    assert "58 reused" in str(warm)
+    parts = [warm.facts[name] for name in ("wait_s", "prefill_s", "decode_s")]
+    assert sum(parts) == pytest.approx(warm.facts["total_s"], rel=1e-6)
+    with pytest.raises(InvalidRequest, match="rid is 'nobody'"):
+        engine.explain("nobody")
+
+
+def test_an_id_that_is_used_again_is_explained_by_its_last_request(engine):
+    engine.generate(input_ids=A, sampling_params=GREEDY, rid="again")
+    engine.generate(input_ids=B, sampling_params=GREEDY | {"max_new_tokens": 2}, rid="again")
+    facts = engine.explain("again").facts
+    assert (facts["prompt_tokens"], facts["completion_tokens"]) == (3, 2)
+    assert facts["wait_s"] + facts["prefill_s"] + facts["decode_s"] == pytest.approx(facts["total_s"], rel=1e-6)
+
+
+def test_a_disabled_event_log_serves_and_says_that_it_recorded_nothing(folder, expected):
+    with open_engine(folder, event_log_size=0) as engine:
+        result = engine.generate(input_ids=A, sampling_params=GREEDY, rid="silent")
+        assert result["output_ids"] == expected
+        with pytest.raises(InvalidRequest, match="recording is off"):
+            engine.explain("silent")
+
+
+def test_flushing_drops_what_nobody_uses_and_the_cache_explains_itself(engine):
+    engine.flush_cache()
+    engine.generate(input_ids=A, sampling_params=GREEDY)
+    found = engine.cache.explain([*A, 99, 98])
+    assert (found["prompt_tokens"], found["num_cached"], found["reason"]) == (7, 5, "diverged")
+    assert engine.cache.explain(A, namespace="other")["reason"] == "other namespace"
+    assert engine.flush_cache() == 10, "five of the prompt, and all but the last of the output"
+    assert engine.cache.explain(A)["num_cached"] == 0
+    assert engine.flush_cache() == 0
+    with pytest.raises(InvalidRequest, match="at least one token"):
+        engine.cache.explain([])
+
+
+def test_the_ledger_and_the_server_info_add_up(engine, folder):
+    info, memory = engine.get_server_info(), engine.memory()
+    assert info["model_path"] == str(folder)
+    assert (info["context_length"], info["vocab_size"], info["max_total_num_tokens"]) == (512, 256, 2000)
+    assert (info["device"], info["dtype"], info["num_running"]) == ("cpu", "float32", 0)
+    assert memory["kv_bytes_per_token"] == 2 * 2 * 2 * 8 * 4, "keys and values, layers, heads, head size, bytes"
+    assert memory["tokens_free"] + memory["tokens_tree"] + memory["tokens_running"] == memory["kv_capacity_tokens"] == 2000
+    assert memory["max_concurrency"] == {256: 7, 512: 3}
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def same_threads():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
+    with same_threads():
+        engine = open_engine(folder)
+        runner = weakref.ref(engine._client._core.runner)
+        model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.k)
+        engine.generate(input_ids=[A, B], sampling_params=GREEDY)
+        list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
+        engine.shutdown()
+        engine.shutdown()
+    gc.collect()
+    assert runner() is None
+    assert model() is None
+    assert keys() is None
+
+
+def test_use_after_shutdown_says_so(folder):
+    with open_engine(folder) as engine:
+        engine.generate(input_ids=A, sampling_params=GREEDY, rid="before")
+    for use in (
+        lambda: engine.generate(input_ids=A),
+        lambda: asyncio.run(engine.async_generate(input_ids=A)),
+        lambda: list(engine.generate(input_ids=A, stream=True)),
+        engine.flush_cache,
+        engine.memory,
+        engine.get_server_info,
+        lambda: engine.cache.explain(A),
+    ):
+        with pytest.raises(EngineDead, match="shut down"):
+            use()
+    engine.abort("before")
+    assert engine.explain("before").facts["finish"] == "length", "what happened stays explainable"
+
+
+def test_shutdown_ends_open_streams_with_an_error(folder):
+    engine = open_engine(folder)
+    stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
+    next(stream)
+    engine.shutdown()
+    with pytest.raises(EngineDead, match="shut down"):
+        list(stream)
+
+
+def test_several_engines_live_in_one_process(folder, expected):
+    with open_engine(folder) as one, open_engine(folder, page_size=4) as two:
+        streams = [engine.generate(input_ids=A, sampling_params=GREEDY, stream=True) for engine in (one, two)]
+        assert [[chunk["output_ids"] for chunk in chunks][-1] for chunks in streams] == [expected, expected]
+        one.shutdown()
+        answers(two, expected)
