@@ -140,14 +140,17 @@ def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
 
     from workbench.engine.runner import ATTENTION, TorchRunner
     from workbench.engine.sampler import Sampler
-    from workbench.launch import find_tokenizer, make_kv, pick_device, pick_dtype
+    from workbench.launch import make_kv, pick_device, pick_dtype
+    from workbench.model.hub import resolve
     from workbench.model.load import load_model
+    from workbench.opened import find_tokenizer
 
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
-    folder, tokenizer = find_tokenizer(args)
+    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
+    tokenizer = find_tokenizer(args)
     override = json.loads(args.json_model_override_args)
     model = load_model(folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override)
     kv = make_kv(args, model, device, dtype)
