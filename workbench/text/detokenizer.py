@@ -80,11 +80,9 @@ class Detokenizer:
 
     def push(self, token_id: int) -> str:
         """Text that this token makes certain."""
-        if token_id in self._skipped:
+        if not self._has_text(token_id):
             return ""
         if self._pending:  # a run of bytes is open, or the prompt ended in half a character
-            if self._backend.id_to_token(token_id) is None:
-                return ""
             self._pending.append(token_id)
         self._held.append(token_id)
         if token_id in self._byte_ids:
@@ -101,11 +99,15 @@ class Detokenizer:
         """The rest, with U+FFFD for what stayed incomplete."""
         return self._without_lead(self._rest())
 
+    def _has_text(self, token_id: int) -> bool:
+        """False for what decoding drops first of all, so that a run of bytes goes on behind it."""
+        return token_id not in self._skipped and self._backend.id_to_token(token_id) is not None
+
     def _context(self, ids: Sequence[int]) -> list[int]:
         """The last ids that have a text: enough of them to decode what follows as after the whole prompt."""
         num = NUM_CONTEXT
         while True:
-            tail = [i for i in ids[-num:] if i not in self._skipped]
+            tail = [i for i in ids[-num:] if self._has_text(i)]
             if num >= len(ids) or (self._decode(tail) and tail[0] not in self._byte_ids):
                 return tail
             num *= 2
@@ -122,7 +124,7 @@ class Detokenizer:
         self._lead = self._rest()
 
     def _restart(self) -> str:
-        """The certain part of a long text that ends in U+FFFD or of tokens without text; only the end may change."""
+        """The certain part of a long text that ends in U+FFFD; only the end may change."""
         rest = self._without_lead(self._rest())
         self._begin(self._context(self._last + self._held))
         self._lead = self._lead.removesuffix(BROKEN)

@@ -50,6 +50,13 @@ def test_random_tokens_equal_plain_decode(tokenizer: Tokenizer, data: st.DataObj
     assert stream(tokenizer, prompt[:cut], output, skip) == decode_at_once(tokenizer, prompt[:cut], output, skip)
 
 
+def test_an_unknown_id_does_not_end_a_run_of_bytes(tokenizer: Tokenizer) -> None:
+    """`é`, an id without text, and a stray byte: in a vocabulary with byte tokens the byte breaks the `é` too."""
+    half = tokenizer.backend.encode("é", add_special_tokens=False).ids[:-1]
+    prompt = [*tokenizer.backend.encode("é", add_special_tokens=False).ids, tokenizer.vocab_size + 1]
+    assert stream(tokenizer, prompt, half) == decode_at_once(tokenizer, prompt, half)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_long_broken_text_equals_plain_decode(tokenizer: Tokenizer, seed: int) -> None:
     """Nothing but bytes of broken characters, unknown ids and U+FFFD: text is rarely certain."""
