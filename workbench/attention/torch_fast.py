@@ -18,19 +18,12 @@ import torch
 from torch import Tensor
 
 from workbench.attention.kv import KVStore
-from workbench.attention.merge import Partial, attend, attend_causal, merge_rows
+from workbench.attention.merge import Partial, attend, merge_rows
+from workbench.attention.prefill import Group, attend_among_new, group_prefills
 from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.step import StepTensors, as_tensor
 from workbench.attention.torch_ref import ReferenceAttention, RefPlan
 from workbench.attention.workspace import Tails, Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class PrefillPart:
-    """A sequence with several new tokens: its rows, and slots of cached context that no run covers (or None)."""
-
-    rows: slice
-    rest: Tensor | None
 
 
 @dataclass(slots=True)
@@ -38,7 +31,9 @@ class FastPlan:
     step: StepTensors
     runs: list[tuple[Run, Tensor | slice]]
     """Each run with the rows of the flat batch that attend to it."""
-    prefills: list[PrefillPart]
+    prefills: list[Group]
+    rests: list[tuple[slice, Tensor]]
+    """Rows of a prefill with slots of cached context that no run covers."""
     tails: Tails | None
     longest: int
     """Tokens of the longest context in the step."""
@@ -56,14 +51,16 @@ class FastAttention:
         runs, rests = find_runs(step.spans, step.page_size)
         decoding = [span for span in step.spans if span.num_new == 1]
         tails = self.workspace.place(decoding, rests, step.page_size, len(step.positions)) if decoding else None
-        prefills = []
-        for span in step.spans:
-            if span.num_new > 1:
-                rest = rests[span.seq_id].slots(step.page_size)[: -span.num_new]
-                rows = slice(span.start, span.start + span.num_new)
-                prefills.append(PrefillPart(rows, as_tensor(rest, device) if rest else None))
-        placed = [(run, rows_of(run, step.spans, device)) for run in runs]
-        return FastPlan(step, placed, prefills, tails, max(span.num_tokens for span in step.spans))
+        prefilling = [span for span in step.spans if span.num_new > 1]
+        own = {span: rests[span.seq_id].slots(step.page_size)[: -span.num_new] for span in prefilling}
+        return FastPlan(
+            step,
+            [(run, rows_of(run, step.spans, device)) for run in runs],
+            group_prefills(prefilling, device),
+            [(slice(span.start, span.start + span.num_new), as_tensor(own[span], device)) for span in prefilling if own[span]],
+            tails,
+            max(span.num_tokens for span in step.spans),
+        )
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, plan: FastPlan, *, scale: float,
@@ -74,12 +71,12 @@ class FastAttention:
             self.workspace.write(layer, plan.tails, k, v)
         if softcap is not None or (window is not None and plan.longest > window):
             return self._read_reference(layer, q, plan, scale=scale, window=window, softcap=softcap)
+        with_lse = bool(plan.runs or plan.rests)
         parts: list[tuple[Tensor | slice, Partial]] = []
         if plan.tails is not None:
-            with_lse = bool(plan.runs or plan.prefills)
             part = self.workspace.attend(layer, q[plan.tails.rows], plan.tails, scale, with_lse=with_lse)
             parts.append((plan.tails.rows, part))
-        parts += [(part.rows, attend_causal(q[part.rows], k[part.rows], v[part.rows], scale=scale)) for part in plan.prefills]
+        parts += [(new.rows, attend_among_new(q, k, v, new, scale=scale, with_lse=with_lse)) for new in plan.prefills]
         base = _assemble(q, parts)
         for rows, partial in self._cached(layer, q, plan, scale):
             merge_rows(base, rows, partial)
@@ -90,9 +87,8 @@ class FastAttention:
         keys, values = self.kv.k[layer], self.kv.v[layer]
         for run, rows in plan.runs:
             yield rows, attend(q[rows], keys[run.start : run.end], values[run.start : run.end], scale=scale)
-        for part in plan.prefills:
-            if part.rest is not None:
-                yield part.rows, attend(q[part.rows], keys[part.rest], values[part.rest], scale=scale)
+        for rows, slots in plan.rests:
+            yield rows, attend(q[rows], keys[slots], values[slots], scale=scale)
 
     def _read_reference(self, layer: int, q: Tensor, plan: FastPlan, **how: float | int | None) -> Tensor:
         if plan.reference is None:

@@ -72,10 +72,13 @@ def test_random_steps_over_a_random_tree(seed, page_size, dtype):
         path = rng.choice([[], trunk, *branches])
         shared = sum(len(segment.pages) for segment in path) * page_size
         seqs.append(
-            {"path": path, "shared": shared, "done": shared, "pages": tree.take(-(-120 // page_size), rng.random() < 0.5)}
+            {"path": path, "shared": shared, "done": shared, "pages": tree.take(-(-340 // page_size), rng.random() < 0.5)}
         )
     for _ in range(8):
-        sizes = [rng.choice([0, 1, 1, 1, 5, 70]) if seq["done"] - seq["shared"] < 50 else rng.choice([0, 1]) for seq in seqs]
+        sizes = [
+            rng.choice([0, 1, 1, 1, 5, 7, 70, 70, 80, 140]) if seq["done"] - seq["shared"] < 200 else rng.choice([0, 1])
+            for seq in seqs
+        ]
         spans = spans_of(seqs, sizes, page_size)
         if not spans:
             continue
