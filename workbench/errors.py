@@ -92,6 +92,12 @@ class CacheCorrupt(WorkbenchError):
     """An invariant of the page account is broken: a bug of ours, never the user's fault."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Class and first line of any error: some libraries' messages run over pages."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first[:300]}"
+
+
 def _rebuild(cls: type[WorkbenchError], state: dict[str, Any], args: tuple[Any, ...]) -> WorkbenchError:
     """Copy and unpickle an error whose constructor takes other arguments than its message."""
     error = cls.__new__(cls)

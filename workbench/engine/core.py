@@ -9,15 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
 from workbench.engine.plan import Runner, StepPlan
 from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Outcome, Sequence, TextOut
-from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
+from workbench.errors import InvalidRequest, PromptTooLong, QueueFull, in_one_line
 from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
 from workbench.types import FinishReason, Request, TokenOut
 
@@ -163,8 +161,12 @@ class EngineCore:
         seq = self._by_rid.get(rid)
         if seq is None:
             return False
-        rest = seq.text.finish() if seq.text is not None else ""
-        self._finished.append(self._finish(seq, FinishReason("abort", message=message), text=rest))
+        try:
+            rest = _held_back(seq)
+        except Exception:
+            logger.exception("the text that %s held back is lost", rid)
+            rest = ""
+        self._finished.append(self._finish(seq, _aborted(message), text=rest))
         return True
 
     def flush_cache(self) -> int:
@@ -186,7 +188,7 @@ class EngineCore:
             result = self.runner.execute(plan)
         except Exception as error:
             logger.exception("step %d failed", plan.step)
-            return self._fail(plan, f"the forward pass failed: {type(error).__name__}: {error}")
+            return self._fail(plan, f"the forward pass failed: {in_one_line(error)}")
         executed = self.clock()
         outputs = [self._output(outcome) for outcome in self.scheduler.commit(plan, result)]
         if self.log.on:
@@ -212,31 +214,43 @@ class EngineCore:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
     def _output(self, outcome: Outcome) -> TokenOut:
-        """One sequence's new token as text, with the decision whether it was the last."""
+        """One sequence's new token as text. What fails on the way (its grammar, its detokenizer) ends this request alone."""
         seq, token_id = outcome.seq, outcome.token_id
-        text, finish = "", None
-        if outcome.error:
-            finish = FinishReason("abort", message=outcome.error)
-        elif token_id is not None:
-            text, finish = self._advance(seq, token_id, outcome.num_allowed)
-        if finish is None and seq.num_left == 0 and (token_id is not None or seq.num_pending == 0):
-            finish = FinishReason("length", length=len(seq.output_ids))
-        out = TokenOut(
+        try:
+            text, finish = self._decide(outcome)
+        except Exception as error:
+            logger.exception("request %s ends: its token %s could not be handled", seq.rid, token_id)
+            what = f"output token {len(seq.output_ids) - 1} (id {token_id}) could not be handled"
+            text, finish = "", _aborted(f"{what}: {in_one_line(error)}")
+        if finish is not None:
+            self._finish(seq, finish)
+        return TokenOut(
             rid=seq.rid,
             token_ids=() if token_id is None else (token_id,),
             text=text,
             logprobs=() if outcome.logprob is None else (outcome.logprob,),
             prompt_logprobs=outcome.prompt_logprobs,
             num_cached=seq.num_reused,
+            finish=finish,
         )
+
+    def _decide(self, outcome: Outcome) -> tuple[str, FinishReason | None]:
+        """The text that is certain now, and why this token was the last, if it was."""
+        seq, token_id = outcome.seq, outcome.token_id
+        text, finish = "", None
+        if outcome.error:
+            finish = _aborted(outcome.error)
+        elif token_id is not None:
+            text, finish = self._advance(seq, token_id, outcome.num_allowed)
+        if finish is None and seq.num_left == 0 and (token_id is not None or seq.num_pending == 0):
+            finish = FinishReason("length", length=len(seq.output_ids))
         if finish is None:
-            return out
-        held = seq.text.finish() if seq.text is not None else ""
+            return text, None
+        text += _held_back(seq)
         matched = seq.text.matched if seq.text is not None else None
         if matched is not None and finish.type == "length":  # the held back text completed a stop string
             finish = FinishReason("stop", matched=matched)
-        self._finish(seq, finish)
-        return msgspec.structs.replace(out, text=text + held, finish=finish)
+        return text, finish
 
     def _advance(self, seq: Sequence, token_id: int, num_allowed: int | None) -> tuple[str, FinishReason | None]:
         if self.log.on:
@@ -287,6 +301,15 @@ class EngineCore:
                          pages_free=pool.num_free, pages_tree=tree.num_pages,
                          pages_owned=pool.num_pages - pool.num_free - tree.num_pages)
         )  # fmt: skip
+
+
+def _held_back(seq: Sequence) -> str:
+    return seq.text.finish() if seq.text is not None else ""
+
+
+def _aborted(message: str) -> FinishReason:
+    """Messages may quote what a user wrote; they have to pass through UTF-8."""
+    return FinishReason("abort", message=message.encode("utf-8", "replace").decode())
 
 
 def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:

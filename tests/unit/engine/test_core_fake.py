@@ -312,6 +312,61 @@ def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
     assert run(core)[0]["b"] == plain_loop(range(20), 4)
 
 
+class Fragile:
+    """A text and a grammar in one; fails where it is told to."""
+
+    matched = None
+    is_finished = False
+
+    def __init__(self, breaks_in, after=3):
+        self.breaks_in, self.left = breaks_in, after
+
+    def _called(self, name):
+        if name == self.breaks_in:
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError(f"{name} stumbled on \ud83d\nand more")
+
+    def push(self, token_id):
+        self._called("push")
+        return "x", None
+
+    def accept(self, token_id):
+        self._called("accept")
+
+    def finish(self):
+        self._called("finish")
+        return "!"
+
+
+@pytest.mark.parametrize("breaks_in, after", [("push", 0), ("push", 3), ("accept", 0), ("accept", 3), ("finish", 0)])
+def test_what_fails_while_an_output_is_handled_ends_that_request_alone(breaks_in, after):
+    fragile = Fragile(breaks_in, after)
+    core = make_core(page_size=4)
+    core._text_for = lambda asked: fragile if asked.rid == "bad" else None
+    core.add(request("good", range(20), 8))
+    core.add(request("bad", range(100, 130), 8), matcher=fragile)
+    outputs, finished = run(core)
+    assert outputs["good"] == plain_loop(range(20), 8)
+    assert outputs["bad"] == plain_loop(range(100, 130), 8)[: after + 1 if breaks_in != "finish" else 8]
+    reason = finished["bad"].finish
+    assert reason.type == "abort"
+    said = rf"output token \d \(id \d+\) could not be handled: RuntimeError: {breaks_in} stumbled on \?"
+    assert re.fullmatch(said, reason.message)
+    assert [event.detail for event in events(core, RequestFinished) if event.rid == "bad"] == [reason.message]
+    core.add(request("next", range(100, 130), 8))
+    assert run(core)[0]["next"] == plain_loop(range(100, 130), 8)
+
+
+def test_an_abort_succeeds_when_the_text_it_held_back_is_lost():
+    core = make_core()
+    core._text_for = lambda asked: Fragile("finish", 0)
+    core.add(request("a", range(20), 8))
+    core.step()
+    assert core.abort("a")
+    assert run(core)[1]["a"].finish.message == "aborted by the caller"
+
+
 def test_flush_empties_what_nobody_uses():
     core = make_core()
     core.add(request("a", range(20), 4))
