@@ -72,7 +72,8 @@ def make_batch(
         for j in range(param.n):
             requests.append(
                 Request(
-                    rid=rid if param.n == 1 else f"{rid}-{j}", input_ids=limit(ids, param), params=param,
+                    rid=rid if param.n == 1 else f"{rid}-{j}", group="" if param.n == 1 else rid,
+                    input_ids=limit(ids, param), params=param,
                     seed=(seed + j * SAMPLE_SEED_STEP) % (1 << 63), return_logprob=chosen["return_logprob"],
                     logprob_start_len=chosen["logprob_start_len"], top_logprobs_num=chosen["top_logprobs_num"],
                     token_ids_logprob=_token_ids("token_ids_logprob", chosen["token_ids_logprob"]), namespace=chosen["namespace"],

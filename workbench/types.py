@@ -115,6 +115,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     rid: str
     input_ids: tuple[int, ...]
     params: SamplingParams
+    group: str = ""
+    """The id the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
     seed: int = 0
     """Resolved seed of this sample: the same seed gives the same draws whatever else is in the batch."""
     return_logprob: bool = False

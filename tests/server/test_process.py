@@ -130,6 +130,18 @@ def test_an_abort_and_a_stream_left_early_end_their_requests_in_the_child(engine
     wait_until(lambda: engine.explain("left").facts["finish"] == "abort")
 
 
+@pytest.mark.parametrize("where", ["engine", "local"])
+def test_an_abort_of_several_samples_by_their_one_id_ends_them_all(where, request):
+    engine = request.getfixturevalue(where)
+    stream = engine.generate(input_ids=A, sampling_params=ENDLESS | {"n": 3, "temperature": 1.0}, stream=True, rid="many")
+    reasons = {}
+    for i, chunk in enumerate(stream):
+        if i == 6:
+            engine.abort("many")
+        reasons[chunk["meta_info"]["id"]] = chunk["meta_info"]["finish_reason"]
+    assert {rid: reason["type"] for rid, reason in reasons.items()} == dict.fromkeys(["many-0", "many-1", "many-2"], "abort")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

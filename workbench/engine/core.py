@@ -157,17 +157,16 @@ class EngineCore:
             )
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
-        """Ends a request now: its pages come back before the next step. False if there is none with this id."""
-        seq = self._by_rid.get(rid)
-        if seq is None:
-            return False
-        try:
-            rest = _held_back(seq)
-        except Exception:
-            logger.exception("the text that %s held back is lost", rid)
-            rest = ""
-        self._finished.append(self._finish(seq, _aborted(message), text=rest))
-        return True
+        """Ends a request now, or every sample of a group: pages come back before the next step. False if there is none."""
+        ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
+        for seq in ending:
+            try:
+                rest = _held_back(seq)
+            except Exception:
+                logger.exception("the text that %s held back is lost", seq.rid)
+                rest = ""
+            self._finished.append(self._finish(seq, _aborted(message), text=rest))
+        return bool(ending)
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""

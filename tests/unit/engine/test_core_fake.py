@@ -177,6 +177,19 @@ def test_abort_returns_every_page_within_one_step():
     assert core.cache.pool.num_free + core.cache.tree.num_pages == core.cache.pool.num_pages
 
 
+def test_aborting_a_group_ends_all_its_samples_and_nobody_else():
+    core = make_core(max_running=2)
+    for j in range(3):
+        core.add(request(f"a-{j}", range(30), 100, group="a"))
+    core.add(request("a-3", range(60, 90), 5))
+    core.step()
+    assert core.abort("a")
+    assert not core.abort("a")
+    outputs, finished = run(core)
+    assert [rid for rid, out in finished.items() if out.finish.type == "abort"] == ["a-0", "a-1", "a-2"]
+    assert outputs["a-3"] == plain_loop(range(60, 90), 5)[1:]
+
+
 def test_a_timeout_is_an_abort_that_names_its_limit():
     core = make_core()
     core.add(request("slow", range(30), 300, timeout_s=0.2))
