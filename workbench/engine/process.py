@@ -79,6 +79,8 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
 
 
 SEND_WAIT_MS = 100
+CANNOT_CARRY = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgpack raises for values it has no form for: objects, integers of more than 64 bits, half characters."""
 _encode = msgspec.msgpack.Encoder().encode
 _to_child = msgspec.msgpack.Decoder(Call | Submit)
 _to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
@@ -170,8 +172,8 @@ class ProcessClient:
             self._number += 1
             try:
                 message = _encode(make(self._number))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise InvalidRequest("request", str(error), "made of values that msgpack can carry") from None
+            except CANNOT_CARRY as error:
+                raise InvalidRequest(*_uncarried(make(0)), f"made of values that msgpack can carry ({error})") from None
             self._replies[self._number] = future  # before the message: its answer may be quick
             try:
                 self._put(message)
@@ -230,6 +232,18 @@ class ProcessClient:
             stream.put(EngineDead(reason, hint="load it again"))
         for future in replies.values():
             future.set_exception(EngineDead(reason, hint="load it again"))
+
+
+def _uncarried(message: Call | Submit) -> tuple[str, Any]:
+    """(name, value) of what in a message cannot be sent."""
+    parts = [part for request in message.requests for part in (request.params, request)] if isinstance(message, Submit) else []
+    for part in [*parts, message]:
+        for name in part.__struct_fields__:
+            try:
+                _encode(getattr(part, name))
+            except CANNOT_CARRY:
+                return name, getattr(part, name)
+    return "request", message
 
 
 def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:

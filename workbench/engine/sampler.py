@@ -150,7 +150,7 @@ def _process(logits: Tensor, rows: Sequence[SampleRow], members: list[int]) -> s
 def _add_bias(logits: Tensor, rows: Sequence[SampleRow]) -> None:
     for i, row in enumerate(rows):
         if bias := row.params.logit_bias:
-            logits[i, list(bias)] += torch.tensor(list(bias.values()), device=logits.device)
+            logits[i, list(bias)] += torch.tensor([*map(float, bias.values())], device=logits.device)
 
 
 def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:
