@@ -17,7 +17,8 @@ import torch
 
 from workbench.attention.kv import KVStore
 from workbench.config import ServerArgs
-from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
+from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from workbench.engine.core import CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.engine.limits import CoreConfig
 from workbench.engine.progress import Progress
 from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
