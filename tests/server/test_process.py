@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import msgspec
 import psutil
 import pytest
 
@@ -19,7 +20,7 @@ from workbench import child as child_module
 from workbench.config import ServerArgs
 from workbench.engine import process as process_module
 from workbench.engine.process import ProcessClient
-from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
 from workbench.model.tiny import write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -170,7 +171,32 @@ def test_errors_keep_their_class_and_their_words(engine, local, call, error, wor
             engine.generate(**call)
         with pytest.raises(error) as theirs:
             local.generate(**call)
-        assert str(ours.value) == str(theirs.value)
+        assert vars(ours.value) == vars(theirs.value), "message and hint; field, value and limit of an invalid request"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidRequest("seed", 2**63, "at most 2**63 - 1", hint="choose another"),
+        InvalidRequest("json_schema", {"a": [1, None]}, "a schema"),
+        PromptTooLong("prompt", "5 tokens", "at most 4"),
+        UnknownParameter("temprature", ["temperature", "top_p"], where="sampling_params"),
+        EngineDead("it ended", hint="load it again"),
+    ],
+)
+def test_an_error_that_crossed_is_the_same_in_all_it_says(error):
+    carried = process_module.Failure.of(error)
+    crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(carried), type=process_module.Failure).to_error()
+    assert type(crossed) is type(error)
+    assert str(crossed) == str(error)
+    assert vars(crossed) == vars(error)
+
+
+def test_a_value_that_cannot_cross_is_shown_instead():
+    error = process_module.Failure.of(InvalidRequest("custom_params", {"f": print}, "plain values")).to_error()
+    assert (error.field, error.value, error.limit) == ("custom_params", "{'f': <built-in function print>}", "plain values")
+    for broken in (OSError("no file \ud800"), EngineDead("half \ud800", hint="a character")):
+        msgspec.msgpack.encode(process_module.Failure.of(broken))
 
 
 def test_a_failing_load_raises_the_same_error_as_beside_the_caller(tmp_path):
