@@ -16,7 +16,7 @@ from traitlets import Float, Int
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import UnknownParameter
 from workbench.magics import options
-from workbench.magics.live import live
+from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, Status
@@ -82,12 +82,12 @@ class WorkbenchMagics(Magics):
         wanted = ServerArgs.make(**values)
         if self.session.is_loaded(wanted, name=name, process=process):
             return self.session.loaded(name, f"engine {name!r} is already running")
-        show = live(self.shell, quiet=False)
-        show.show(f"loading {wanted.model_path} ...")
+        progress = loading(self.shell, wanted.model_path)
+        progress("starting", 0, 0)
         try:
-            self.session.load(values.pop("model_path"), name=name, process=process, **values)
+            self.session.load(values.pop("model_path"), name=name, process=process, progress=progress, **values)
         finally:
-            show.close()
+            progress.close()
         return self.session.loaded(name, f"engine {name!r} is ready")
 
     def _status(self, args: argparse.Namespace) -> Status:
