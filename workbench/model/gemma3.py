@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.attention.step import StepContext
+from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters, rotate
+from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters
 
 
 def layer_types(config: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.errors import ModelUnsupported
+from workbench.kernels.ops import rms_norm
 
 PACKED_FOR_ROWS = 32
 
@@ -52,7 +53,7 @@ class RMSNorm(nn.Module):
         self.offset = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Rotary:
@@ -79,13 +80,6 @@ class Rotary:
         if highest > self.cos.shape[0]:
             self._build(1 << (highest - 1).bit_length())
         return self.cos[positions, None], self.sin[positions, None]
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [T, heads, D] turned by its position."""
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return torch.addcmul(x * cos, turned, sin)
 
 
 def _frequencies(head_dim: int, config: dict[str, Any], max_positions: int) -> tuple[Tensor, float]:
