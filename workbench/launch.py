@@ -25,6 +25,7 @@ from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import Vocabulary, compile_grammar
+from workbench.kernels import compiled as kernels
 from workbench.model.base import CausalLM
 from workbench.model.hub import resolve
 from workbench.model.load import load_model, read_config
@@ -66,6 +67,8 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread) -
     loaded: list[Any] = []
     loader = threading.Thread(target=lambda: loaded.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
     loader.start()  # importing transformers takes as long as reading the weights
+    compiling = threading.Thread(target=_attempt, args=(kernels.status,), name="workbench-kernels")
+    compiling.start()
     try:
         dtype = pick_dtype(args.dtype, device)
         override = json.loads(args.json_model_override_args)
@@ -73,6 +76,7 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread) -
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         loader.join()
+        compiling.join()
     if isinstance(loaded[0], BaseException):
         raise loaded[0]
     tokenizer: Tokenizer | None = loaded[0]
@@ -201,6 +205,7 @@ def describe(
         "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "attention_backend": _backend(args),
+        "kernels": kernels.status() if device.type == "cpu" else "torch",
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,

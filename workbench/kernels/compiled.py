@@ -1,4 +1,7 @@
-"""Compiles `cpu.cpp` for this processor once (about 2 s) and keeps the library in the cache folder."""
+"""Compiles `cpu.cpp` for this processor once (about 3 s) and keeps the library in the cache folder.
+
+WORKBENCH_KERNELS=torch leaves it out; without a compiler nothing is lost but speed.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,15 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from workbench.config import home
+from workbench.errors import InvalidRequest
+
 SOURCE = Path(__file__).with_name("cpu.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = (
-    "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp -w "
-    "-fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
-).split()
+FLAGS = [
+    *("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-w"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+]
 LONGEST_COMPILE_S = 120.0
 
 P, N, F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -32,35 +38,50 @@ SIGNATURES: dict[str, list[type]] = {
 }
 
 
-class NotCompiled(Exception):
-    """There is no library for this machine; the message says why."""
+def status() -> str:
+    """ "compiled", or "torch" with the reason. Compiles where that was not done yet."""
+    return "compiled" if library() is not None else f"torch ({_find()[1]})"
+
+
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where there are none."""
+    return _find()[0]
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """The compiled kernels. Raises NotCompiled; WORKBENCH_KERNELS=torch asks for that."""
-    if os.environ.get("WORKBENCH_KERNELS", "auto") == "torch":
-        raise NotCompiled("WORKBENCH_KERNELS=torch")
+def _find() -> tuple[ctypes.CDLL | None, str]:
+    """(the library, why there is none). Settled once per process."""
+    wanted = os.environ.get("WORKBENCH_KERNELS") or "auto"
+    if wanted not in ("auto", "torch"):
+        raise InvalidRequest("WORKBENCH_KERNELS", wanted, "auto or torch")
+    if wanted == "torch":
+        return None, "WORKBENCH_KERNELS=torch"
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
-        raise NotCompiled("no C++ compiler (c++, g++ or clang++) was found")
+        return None, "no C++ compiler: c++, g++ or clang++"
     try:
-        return _load(_built(compiler))
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotCompiled(f"{compiler} could not build it: {_reason(error)}") from error
+        return _load(_built(compiler)), ""
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        return None, f"{compiler} could not build them: {_reason(error)}"
 
 
 def _built(compiler: str) -> Path:
-    home = Path(os.environ.get("WORKBENCH_HOME") or Path.home() / ".cache" / "workbench")
-    path = home / "kernels" / f"cpu-{_fingerprint(compiler)}.so"
+    path = home() / "kernels" / f"cpu-{_fingerprint(compiler)}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_COMPILE_S)
+            try:
+                _compile(compiler, [*FLAGS, "-fopenmp"], made)
+            except subprocess.CalledProcessError:  # Apple's compiler: one thread is still better than none
+                _compile(compiler, FLAGS, made)
             made.replace(path)  # at once, so that two processes never see half a library
     return path
+
+
+def _compile(compiler: str, flags: list[str], made: Path) -> None:
+    command = [compiler, *flags, str(SOURCE), "-o", str(made)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_COMPILE_S)
 
 
 def _fingerprint(compiler: str) -> str:
@@ -83,5 +104,6 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 def _reason(error: Exception) -> str:
-    text = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-    return next((line for line in (text or str(error)).splitlines() if "error" in line.lower()), str(error))
+    if not isinstance(error, subprocess.CalledProcessError):
+        return str(error)
+    return next((line for line in error.stderr.splitlines() if "error" in line.lower()), f"exit status {error.returncode}")

@@ -89,7 +89,7 @@ inline float max(Vec x) {
 
 // e^x for x <= 0, relative error below 1e-6: 2^n times a polynomial of what is left of the exponent.
 inline Vec exp_negative(Vec x) {
-    x = max(x, Vec{} - 87.0f);
+    x = x < -87.0f ? Vec{} - 87.0f : x;  // in this order NaN passes through
     Vec n = x * 1.44269504f;
     Ints whole = __builtin_convertvector(n - 0.5f, Ints);  // x <= 0, so truncation rounds to nearest
     n = __builtin_convertvector(whole, Vec);

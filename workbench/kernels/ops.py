@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench.kernels.compiled import NotCompiled, library
+from workbench.kernels.compiled import library
 
 WIDTH = 32
 """Rows of a compiled operation are whole multiples of this, so that halves of them are whole vectors."""
@@ -23,10 +23,7 @@ def compiled(name: str, x: Tensor, width: int) -> Any:
     """The compiled form of `name` for rows of `width` numbers like those of `x`, or None."""
     if x.device.type != "cpu" or x.dtype not in NAMES or width % WIDTH:
         return None
-    try:
-        return getattr(library(), f"{name}_{NAMES[x.dtype]}")
-    except NotCompiled:
-        return None
+    return getattr(library(), f"{name}_{NAMES[x.dtype]}", None)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
