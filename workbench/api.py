@@ -124,7 +124,10 @@ class Engine:
         return await self.async_generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), **options)
 
     def abort(self, rid: str) -> None:
-        """Ends a request by its id; its pages come back within one step. Ids that are not running are ignored."""
+        """Ends a request by its id, with `n` above 1 all its samples; pages come back within one step.
+
+        Ids that are not running are ignored.
+        """
         self._client.abort(rid)
 
     # -- questions ----------------------------------------------------------------------------------------------

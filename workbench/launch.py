@@ -17,7 +17,8 @@ import torch
 
 from workbench.attention.kv import KVStore
 from workbench.config import ServerArgs
-from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
+from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
@@ -142,7 +143,11 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
     if num_slots < args.page_size:
         raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
                              hint="free memory, or raise mem_fraction_static")  # fmt: skip
-    return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+    try:
+        return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
+        raise InvalidRequest("max_total_tokens", num_slots, f"few enough for the memory, at {per_token:,} bytes each",
+                             hint="ask for less, or leave it out: memory then decides") from error  # fmt: skip
 
 
 def core_config(

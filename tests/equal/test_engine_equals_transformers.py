@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from workbench.attention.kv import KVStore
-from workbench.engine.core import CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
+from workbench.engine.limits import CoreConfig
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted

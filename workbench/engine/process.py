@@ -24,9 +24,14 @@ import zmq
 from workbench import errors
 from workbench.client import Stream
 from workbench.config import ServerArgs
-from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.errors import EngineDead, InvalidRequest, WorkbenchError, shown
 from workbench.events import AnyEvent, Event, EventLog
 from workbench.types import Request, TokenOut
+
+SEND_WAIT_MS = 100
+CANNOT_CARRY = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgpack raises for values it has no form for: objects, integers of more than 64 bits, half characters."""
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -35,18 +40,26 @@ class Failure(msgspec.Struct, frozen=True):
     kind: str
     message: str
     hint: str
+    facts: dict[str, Any] = {}
+    """`field`, `value` and `limit` of an `InvalidRequest`."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        if isinstance(error, WorkbenchError):
-            return cls(type(error).__name__, error.message, error.hint)
-        return cls("WorkbenchError", f"{type(error).__name__}: {error}", "")
+        if not isinstance(error, WorkbenchError):
+            return cls("WorkbenchError", _utf8(f"{type(error).__name__}: {error}"), "")
+        facts = {"field": error.field, "value": error.value, "limit": error.limit} if isinstance(error, InvalidRequest) else {}
+        try:
+            _encode(facts)
+        except CANNOT_CARRY:
+            facts["value"] = shown(facts["value"])
+        return cls(type(error).__name__, _utf8(error.message), _utf8(error.hint), facts)
 
     def to_error(self) -> WorkbenchError:
-        """The same class again, as far as it is one of ours; `field` and `value` stay behind."""
+        """The same class again, as far as it is one of ours; a value that cannot be carried came as its `repr`."""
         found = getattr(errors, self.kind, WorkbenchError)
         error: WorkbenchError = found.__new__(found)
         WorkbenchError.__init__(error, self.message, hint=self.hint)
+        vars(error).update(self.facts)
         return error
 
 
@@ -78,8 +91,6 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
     """Requests that end with an error, by id."""
 
 
-SEND_WAIT_MS = 100
-_encode = msgspec.msgpack.Encoder().encode
 _to_child = msgspec.msgpack.Decoder(Call | Submit)
 _to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
 
@@ -170,8 +181,8 @@ class ProcessClient:
             self._number += 1
             try:
                 message = _encode(make(self._number))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise InvalidRequest("request", str(error), "made of values that msgpack can carry") from None
+            except CANNOT_CARRY as error:
+                raise InvalidRequest(*_uncarried(make(0)), f"made of values that msgpack can carry ({error})") from None
             self._replies[self._number] = future  # before the message: its answer may be quick
             try:
                 self._put(message)
@@ -230,6 +241,22 @@ class ProcessClient:
             stream.put(EngineDead(reason, hint="load it again"))
         for future in replies.values():
             future.set_exception(EngineDead(reason, hint="load it again"))
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _uncarried(message: Call | Submit) -> tuple[str, Any]:
+    """(name, value) of what in a message cannot be sent."""
+    parts = [part for request in message.requests for part in (request.params, request)] if isinstance(message, Submit) else []
+    for part in [*parts, message]:
+        for name in part.__struct_fields__:
+            try:
+                _encode(getattr(part, name))
+            except CANNOT_CARRY:
+                return name, getattr(part, name)
+    return "request", message
 
 
 def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:
