@@ -38,6 +38,17 @@ class Linear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
+class Embedding(nn.Module):
+    """Rows of a table. nn.Embedding would draw random ones first, and to do so imports torch's compiler (2 s)."""
+
+    def __init__(self, num_rows: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_rows, size), requires_grad=False)
+
+    def forward(self, ids: Tensor) -> Tensor:  # [T] -> [T, size]
+        return F.embedding(ids, self.weight)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * (offset + w); Gemma stores w - 1, so its offset is 1. Computed in float32."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workbench.attention.step import StepContext
 from workbench.kernels.ops import rotate, silu_mul
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters
+from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, rope_parameters
 
 
 class Attention(nn.Module):
@@ -67,7 +67,7 @@ class LlamaForCausalLM(CausalLM):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         config = self.config
-        self.embed_tokens = nn.Embedding(self.vocab_size, config["hidden_size"])
+        self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(self.num_layers))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"])
         self.lm_head = Linear(config["hidden_size"], self.vocab_size)
