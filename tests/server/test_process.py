@@ -216,6 +216,32 @@ def test_a_child_that_cannot_even_start_is_an_error_and_no_endless_wait(monkeypa
         ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
 
 
+@pytest.mark.parametrize("process", [False, True])
+def test_progress_is_told_on_the_callers_thread_while_it_loads(folder, process):
+    news, threads = [], set()
+
+    def note(*told):
+        news.append(told)
+        threads.add(threading.current_thread())
+
+    with workbench.Engine(str(folder), process=process, progress=note, **ARGS):
+        assert news == [("importing torch", 0, 0), ("reading the weights", 0, 0)]
+    assert threads == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_progress_that_raises_ends_the_load_and_leaves_nothing(folder, process):
+    def stop(what, done, total):
+        if what == "reading the weights":
+            raise KeyboardInterrupt
+
+    before, children = set(threading.enumerate()), psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt):
+        workbench.Engine(str(folder), process=process, progress=stop, **ARGS)
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    assert psutil.Process().children() == children
+
+
 def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
     threads = set(threading.enumerate())
     engine = open_engine(folder)
@@ -304,7 +330,7 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
 
     class Socket:
         def send(self, message):
-            sent.append(process_module._to_parent.decode(message))
+            sent.append(process_module.to_parent.decode(message))
 
     served = process_module.Child.__new__(process_module.Child)
     served._lock, served._up, served._num_sent = threading.Lock(), Socket(), 0
