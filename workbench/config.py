@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
@@ -36,6 +38,11 @@ LATER = frozenset(
 )
 # Reference names whose effect is how this engine works anyway.
 NO_EFFECT = frozenset({"enable_radix_cache", "disable_cuda_graph", "disable_overlap_schedule"})
+
+
+def home() -> Path:
+    """Where models and compiled kernels are kept: WORKBENCH_HOME, else ~/.cache/workbench."""
+    return Path(os.environ.get("WORKBENCH_HOME") or "~/.cache/workbench").expanduser().absolute()
 
 
 def _arg(default: Any, help: str, **more: Any) -> Any:

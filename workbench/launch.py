@@ -27,6 +27,7 @@ from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import Vocabulary, compile_grammar
+from workbench.kernels import compiled as kernels
 from workbench.model.base import CausalLM
 from workbench.model.folder import Progress
 from workbench.model.hub import resolve
@@ -98,12 +99,15 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     found: list[Any] = []
     finder = threading.Thread(target=lambda: found.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
     finder.start()  # importing transformers takes as long as reading the weights
+    compiling = threading.Thread(target=_attempt, args=(kernels.status,), name="workbench-kernels")
+    compiling.start()
     try:
         override = json.loads(args.json_model_override_args)
         dummy = args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         finder.join()
+        compiling.join()
     if isinstance(found[0], BaseException):
         raise found[0]
     kv = make_kv(args, model, device, dtype)
@@ -228,6 +232,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) ->
         "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "attention_backend": _backend(args),
+        "kernels": kernels.status() if device.type == "cpu" else "torch",
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,
