@@ -72,8 +72,10 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
     core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
+    info = describe(args, loaded, config, seed)
+    # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, preparer(args, tokenizer, config), questions(core, runner), thread, args.decode_log_interval)
-    return Opened(client, tokenizer, describe(args, loaded, config, seed))
+    return Opened(client, tokenizer, info)
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) ->
         "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "attention_backend": _backend(args),
-        "kernels": kernels.status() if device.type == "cpu" else "torch",
+        "kernels": kernels.status() if kv.k.device.type == "cpu" else "torch",
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,
