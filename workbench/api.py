@@ -20,6 +20,7 @@ from workbench.client import Client, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
+from workbench.kernels.openmp import share_cores
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
@@ -69,6 +70,7 @@ class Engine:
         else:
             if progress is not None:
                 progress(IMPORTING, 0, 0)
+            share_cores()
             from workbench.launch import open_engine
         opened = open_engine(self.server_args, progress)
         self._client, self._tokenizer, self._info = opened.client, opened.tokenizer, opened.info

@@ -6,6 +6,7 @@ import sys
 
 from workbench.config import ServerArgs
 from workbench.engine.process import ProcessClient, serve
+from workbench.kernels.openmp import share_cores
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.opened import Opened, find_tokenizer
@@ -24,6 +25,7 @@ def open_process(args: ServerArgs, progress: Progress | None = None) -> Opened:
 
 def _open_here(args: ServerArgs, progress: Progress) -> Opened:
     progress(IMPORTING, 0, 0)
+    share_cores()
     from workbench.launch import open_engine  # torch comes in here, in the child alone
 
     return open_engine(args, progress)

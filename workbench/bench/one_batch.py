@@ -21,6 +21,7 @@ from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
 from workbench.engine.plan import PlannedSeq, SampleRow, Segment, StepPlan
 from workbench.errors import InvalidRequest
+from workbench.kernels.openmp import share_cores
 from workbench.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
     """The model with room for `num_tokens`, and its tokenizer; no engine around them."""
+    share_cores()
     from workbench.launch import load_runner
 
     loaded = load_runner(args)
