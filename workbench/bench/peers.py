@@ -59,6 +59,8 @@ class Peer:
     def start(cls, name: str, settings: dict[str, Any], *, log: Path) -> Peer:
         """Spawn and wait for the first token; `ready_s` counts from the spawn."""
         variable = PEERS[name]
+        if variable and variable not in os.environ:
+            raise PeerFailed(f"{variable} is not set", hint=f"name the python of the environment that has {name} in it")
         python = os.environ[variable] if variable else sys.executable
         env = {**os.environ, "OMP_NUM_THREADS": str(settings["threads"]), "HF_HUB_OFFLINE": "1"}
         began = time.perf_counter()
