@@ -77,6 +77,18 @@ class BackendLacks(NotSupported):
         return _rebuild, (type(self), self.__dict__, self.args)
 
 
+class BackendFailed(WorkbenchError):
+    """The other side could not be reached, or it refused a call or broke it off."""
+
+
+class Aborted(WorkbenchError):
+    """A request or a program was ended before it was done."""
+
+
+class UnknownVariable(WorkbenchError, KeyError):
+    """A program's variable is read that no generation makes."""
+
+
 class QueueFull(WorkbenchError):
     """The waiting queue has reached `max_queued_requests`."""
 

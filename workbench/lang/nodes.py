@@ -14,8 +14,8 @@ from workbench.errors import InvalidRequest
 
 Role = str
 """`system`, `user`, `assistant`, or whatever else a model's chat template takes (`tool`)."""
-Scores = Sequence["OptionTokens"]
-ChoicesMethod = Callable[[Scores], list[float]]
+Score = float | tuple[float, ...]
+ChoicesMethod = Callable[[Sequence["OptionTokens"]], list[Score]]
 """A choices method (`workbench.lang.choices`): the score of each option; the largest is chosen, the first of equals."""
 JoinMode = Literal["gather_variable", "concate_and_append"]
 

@@ -15,8 +15,9 @@ a parameter that is not in `params` is an error, not a default.
 Rules for all methods:
 
 - They are called from many threads at once. Keep what one call needs in local variables.
-- Errors are `WorkbenchError`s with what to do next (`hint`): an unreachable server, a refused key, an unknown model. The
-  interpreter adds the line of the program. Exceptions of a vendor's package are translated, the original as `__cause__`.
+- Errors are `WorkbenchError`s with what to do next (`hint`). `BackendFailed` is for what went wrong on the other side: an
+  unreachable server, a refused key, a stream that broke off; exceptions of a vendor's package are translated to it, the
+  original as `__cause__`. The interpreter adds the line of the program.
 - A vendor's package is imported inside the backend's constructor, never at the top of the module; when it is missing the
   constructor raises `ImportError` with the command that installs the extra.
 - `abort(rid)` must end a call that is under way. Register how with `self.abortable(rid, close)` around the reading:
@@ -41,7 +42,8 @@ from typing import Any, Literal, get_args
 
 from workbench.errors import BackendLacks
 from workbench.events import EventLog
-from workbench.lang.nodes import ChoicesMethod, OptionTokens
+from workbench.lang.choices import token_length_normalized
+from workbench.lang.nodes import ChoicesMethod, OptionTokens, Score
 from workbench.lang.prompt import Prompt
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
 
@@ -128,7 +130,7 @@ class Selection:
     """What was chosen. `scores` and `options` stay empty where a backend has a procedure of its own."""
 
     index: int
-    scores: tuple[float, ...] = ()
+    scores: tuple[Score, ...] = ()
     options: tuple[OptionTokens, ...] = ()
     meta_info: Mapping[str, Any] = field(default_factory=dict)
     """`id`, and over all requests that were needed: `prompt_tokens`, `cached_tokens`, `completion_tokens`, `num_requests`."""
@@ -230,7 +232,7 @@ def needed_features(call: GenerateCall | SelectCall) -> list[Feature]:
     kinds = {type(part).__name__.lower() for part in prompt.media}
     needed += [kind for kind in ("image", "video") if kind in kinds]  # type: ignore[misc]
     if isinstance(call, SelectCall):
-        return [*needed, "select", *(["choices_method"] if not getattr(call.method, "is_default", False) else [])]
+        return [*needed, "select", *(["choices_method"] if call.method is not token_length_normalized else [])]
     needed += [name for name in GRAMMAR_FIELDS if name in call.params]
     wants: dict[Feature, Any] = {
         "dtype": call.dtype, "logprobs": call.logprobs, "n": call.params.get("n", 1) > 1, "tools": prompt.tools

@@ -1,0 +1,373 @@
+"""What a state does with the nodes it is given: one queue per state, and a thread that lives while the queue holds work.
+
+So appending never waits, reading does. A node that fails is the state's end: what was queued behind it fails with the
+same error, and so does every reader.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import Aborted, InvalidRequest
+from workbench.events import PartFinished, PartReached, RequestLinked
+from workbench.lang.backends.base import GenerateCall, Piece, SelectCall
+from workbench.lang.flow import Flow, Slot
+from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
+from workbench.lang.place import Place, placed
+from workbench.lang.prompt import Part, Prompt
+from workbench.lang.run import Answer, Run
+from workbench.lang.words import describe, finish_words, logprob_pairs, option_scores
+
+QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
+"""Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
+
+
+@dataclass
+class Step:
+    """A node on its way through a state's queue, with what hangs on it."""
+
+    node: Node
+    place: Place
+    slots: list[Slot] = field(default_factory=list)
+    """Values that this step, or the scope it ends, will set."""
+    children: list[Executor] = field(default_factory=list)
+    gathered: list[list[Slot]] = field(default_factory=list)
+    """For a join: the children's values of each of `slots`."""
+
+
+class Executor:
+    """One state: the prompt so far, its variables, and the queue."""
+
+    def __init__(self, run: Run, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
+        self.run = run
+        self.branch = branch
+        self.parts: tuple[Part, ...] = ()
+        self.num_inherited = 0
+        """Parts that were there when it began."""
+        self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
+        self.error: BaseException | None = None
+        self.flow = Flow()
+        """Its text as it grows, when the run is streamed."""
+        self._shown = ""
+        self._scopes: list[int] = []
+        """Where the scopes that are open in the prompt began; `_open_scopes` are those the program has opened."""
+        self._open_scopes: list[tuple[str, Slot]] = []
+        self._num_forks = 0
+        self._num_asked = 0
+        self._queue: deque[Step] = deque()
+        self._is_busy = False
+        self._is_held = bool(branch)
+        self._changed = threading.Condition()
+        run.executors.append(self)
+
+    # -- the program's side -------------------------------------------------------------------------------------
+
+    def submit(self, node: Node, place: Place) -> None:
+        """Queues a node. Waits for nothing."""
+        step = Step(node, place)
+        match node:
+            case Gen(name=str(name)) | Select(name=str(name)):
+                step.slots.append(self._new_slot(name))
+            case VarBegin(name):
+                self._open_scopes.append((name, self._new_slot(name)))
+            case VarEnd(name):
+                if not self._open_scopes or self._open_scopes[-1][0] != name:
+                    raise InvalidRequest("the end of a scope", name, "that of the scope opened last")
+                step.slots.append(self._open_scopes.pop()[1])
+        self._enqueue(step)
+
+    def fork(self, num: int, place: Place) -> list[Executor]:
+        """`num` states that go on from here, once this one has come here."""
+        step = Step(Fork(num), place)
+        step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
+        self._num_forks += 1
+        self._enqueue(step)
+        return step.children
+
+    def join(self, children: list[Executor], mode: str, place: Place) -> None:
+        """Takes over what the children made; later reads and text wait for them."""
+        step = Step(Join(mode), place, children=children)  # type: ignore[arg-type]
+        if mode == "gather_variable":
+            names = dict.fromkeys(name for child in children for name in child.slots)
+            for name in names:
+                made = [child.slots[name][-1] for child in children if child.has_made(name, self.slots.get(name, []))]
+                if made:
+                    step.slots.append(self._new_slot(name))
+                    step.gathered.append(made)
+        self._enqueue(step)
+
+    def wait_for_name(self, name: str) -> None:
+        """While the program's function still runs elsewhere, it may yet come to `name`."""
+        with self._changed:
+            self._changed.wait_for(lambda: name in self.slots or self.run.body_done.is_set() or not self.run.is_read_along)
+
+    def end(self, error: BaseException | None) -> None:
+        self.flow.close(error)
+        with self._changed:
+            self._changed.notify_all()
+
+    def has_made(self, name: str, inherited: list[Slot]) -> bool:
+        return len(self.slots.get(name, [])) > 0 and self.slots[name][-1] not in inherited
+
+    def sync(self) -> None:
+        """Until the queue is empty, or the run was aborted."""
+        with self._changed:
+            self._changed.wait_for(lambda: (not self._queue and not self._is_busy and not self._is_held) or self.run.is_aborted)
+
+    def abandon(self, error: BaseException) -> None:
+        """Nothing more is done here: waiting readers get `error`."""
+        with self._changed:
+            if self._queue or self._is_busy or self._is_held:
+                self.error = self.error or error
+            self._changed.notify_all()
+        for slots in list(self.slots.values()):
+            for slot in slots:
+                slot.fail(error)
+        self.flow.close(error)
+
+    def _new_slot(self, name: str) -> Slot:
+        slot = Slot()
+        with self._changed:
+            self.slots.setdefault(name, []).append(slot)
+            self._changed.notify_all()
+        return slot
+
+    def _enqueue(self, step: Step) -> None:
+        with self._changed:
+            if self._is_busy or self._is_held or not isinstance(step.node, QUICK):
+                self._queue.append(step)
+                self._start()
+                return
+            self._is_busy = True
+        self._work(step)  # at once, on this thread
+        self._rest()
+
+    # -- the queue's side ---------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """With the lock held: sees that a thread works the queue."""
+        if not self._is_busy and not self._is_held:
+            self._is_busy = True
+            threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
+
+    def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
+        """The parent has come to the fork: this child begins with its parts, or with its failure."""
+        with self._changed:
+            self.parts, self.num_inherited, self._is_held = parts, len(parts), False
+            self.error = self.error or error
+            if self._queue:
+                self._start()
+            self._changed.notify_all()
+
+    def _drain(self) -> None:
+        while True:
+            with self._changed:
+                if not self._queue:
+                    self._is_busy = False
+                    self._changed.notify_all()
+                    return
+                step = self._queue.popleft()
+            self._work(step)
+
+    def _rest(self) -> None:
+        """After a step on the program's thread: somebody may have queued more meanwhile."""
+        with self._changed:
+            self._is_busy = False
+            if self._queue:
+                self._start()
+            self._changed.notify_all()
+
+    def _work(self, step: Step) -> None:
+        try:
+            if self.error is None and self.run.is_aborted:
+                self.error = Aborted(f"program {self.run.name} was aborted")
+            if self.error is not None:
+                raise self.error
+            self._do(step)
+        except BaseException as error:  # its place is in the reader's thread, wherever it came from
+            self.error = placed(error, self.run.name, step.place)
+            for slot in step.slots:
+                slot.fail(self.error)
+            for child in step.children if isinstance(step.node, Fork) else ():
+                child.release((), self.error)
+            self.flow.close(self.error)
+
+    def _do(self, step: Step) -> None:
+        node, number = step.node, self._reached(step)
+        match node:
+            case Text() | Image() | Video():
+                self._append(node)
+            case RoleBegin():
+                self._begin_role(node)
+            case RoleEnd(role):
+                if Prompt(self.parts).open_role != role:
+                    raise InvalidRequest(f"{role}_end()", role, f"after {role}_begin()")
+                self._append(node)
+            case VarBegin():
+                self._scopes.append(len(self.parts))
+            case VarEnd():
+                text = _text(self.parts[self._scopes.pop() :])
+                step.slots[0].flow.put(text)
+                step.slots[0].set(text, {})
+            case Gen() | Select():
+                self._ask(node, number, step)
+            case Fork(num):
+                if num > 1 and self.parts:
+                    self.run.backend.warm(self.prompt())
+                for child in step.children:
+                    child.release(self.parts, None)
+            case Join():
+                self._join(node, step)
+
+    def _begin_role(self, node: RoleBegin) -> None:
+        if (open_role := Prompt(self.parts).open_role) is not None:
+            raise InvalidRequest(f"role {node.role}", f"inside {open_role}", "begun after the one before it has ended")
+        self._append(node)
+
+    def _reached(self, step: Step) -> int:
+        number, node = self.run.next_part(), step.node
+        name = getattr(node, "name", None) or getattr(node, "role", None) or ""
+        text = node.value if isinstance(node, Text) else ""
+        self.run.record(
+            PartReached, part=number, branch=self.branch, kind=type(node).__name__.lower(), name=name, text=text,
+            detail=describe(node), place=str(step.place),
+        )  # fmt: skip
+        return number
+
+    # -- asking the backend -------------------------------------------------------------------------------------
+
+    def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
+        return Prompt(self.parts, tools)
+
+    def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
+        """A generation or selection: answered by an earlier run if it is replayed, else by the backend."""
+        run, prompt = self.run, self.prompt(node.tools if isinstance(node, Gen) else ())
+        key = (self.branch, self._num_asked)
+        self._num_asked += 1
+        found = run.replay.find(key, node, prompt)
+        if found is not None:
+            value, meta = found
+            self._show(_first(value), step)
+        else:
+            value, meta = (self._generate if isinstance(node, Gen) else self._select)(node, prompt, number, step)  # type: ignore[operator]
+        self._append(Text(_first(value)), is_shown=True)
+        run.answers[key] = Answer(node, prompt, value, meta)
+        for slot in step.slots:
+            slot.set(value, meta)
+        first = meta if isinstance(meta, dict) else meta[0]
+        run.record(
+            PartFinished, part=number, text=_first(value), num_prompt=first.get("prompt_tokens"),
+            num_cached=first.get("cached_tokens"), num_output=first.get("completion_tokens"), finish=finish_words(first),
+            scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
+        )  # fmt: skip
+
+    def _generate(self, node: Gen, prompt: Prompt, number: int, step: Step) -> tuple[Any, Any]:
+        """(text, meta_info), with several samples a list of each. What was written before a failure stays in the prompt."""
+        run = self.run
+        call = GenerateCall(
+            rid=uuid.uuid4().hex[:12], prompt=prompt, params={**run.defaults, **node.params},
+            logprobs={**run.logprobs, **node.logprobs}, dtype=node.dtype, is_streamed=run.is_streamed,
+        )  # fmt: skip
+        run.backend.check(call)
+        n = call.params.get("n", 1)
+        texts: list[str] = [""] * n
+        metas: list[dict[str, Any]] = [{} for _ in range(n)]
+        run.record(RequestLinked, part=number, rid=call.rid)
+        try:
+            with run.opened(call.rid):
+                for piece in run.backend.generate(call):
+                    self._take(piece, texts, metas, step)
+        except BaseException:
+            self._append(Text(texts[0]), is_shown=True)
+            raise
+        return (texts[0], metas[0]) if n == 1 else (texts, metas)
+
+    def _take(self, piece: Piece, texts: list[str], metas: list[dict[str, Any]], step: Step) -> None:
+        if self.run.is_aborted:
+            raise Aborted(f"program {self.run.name} was aborted")
+        texts[piece.index] += piece.text
+        if piece.index == 0:
+            self._show(piece.text, step)
+        if piece.meta_info is not None:
+            metas[piece.index] = _with_computed(piece.meta_info)
+            reason = piece.meta_info.get("finish_reason") or {}
+            if reason.get("type") == "abort":
+                raise Aborted(f"the generation was aborted: {reason.get('message')}")
+
+    def _select(self, node: Select, prompt: Prompt, number: int, step: Step) -> tuple[str, dict[str, Any]]:
+        run = self.run
+        call = SelectCall(
+            rid=uuid.uuid4().hex[:12], prompt=prompt, choices=node.choices, method=node.method, temperature=node.temperature
+        )
+        run.backend.check(call)
+        run.record(RequestLinked, part=number, rid=call.rid)
+        with run.opened(call.rid):
+            chosen = run.backend.select(call)
+        self._show(node.choices[chosen.index], step)
+        return node.choices[chosen.index], {
+            **_with_computed(chosen.meta_info),
+            "choices": list(node.choices),
+            "scores": list(chosen.scores),
+            "choice_token_logprobs": [list(option.logprobs) for option in chosen.options],
+        }
+
+    def _join(self, node: Join, step: Step) -> None:
+        for child in step.children:
+            child.sync()
+            if child.error is not None:
+                raise child.error
+        if node.mode == "concate_and_append":
+            for child in step.children:
+                self.parts += child.parts[child.num_inherited :]
+            self._show_all()
+        for slot, made in zip(step.slots, step.gathered, strict=True):
+            slot.set([one.result() for one in made], [one.meta_info for one in made])
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    def _append(self, part: Part, *, is_shown: bool = False) -> None:
+        if not isinstance(part, Text) or part.value:
+            self.parts += (part,)
+        if not is_shown:
+            self._show_all()
+
+    def _show(self, piece: str, step: Step) -> None:
+        """New text of a generation, to whoever reads along."""
+        for slot in step.slots:
+            slot.flow.put(piece)
+        if self.run.is_streamed:
+            self._shown += piece
+            self.flow.put(piece)
+
+    def _show_all(self) -> None:
+        """Literal text and role marks, as the backend writes them."""
+        if not self.run.is_streamed:
+            return
+        text = self.run.backend.text_of(self.prompt())
+        same = len(self._shown) if text.startswith(self._shown) else _num_common(text, self._shown)
+        self.flow.put(text[same:])
+        self._shown = text
+
+
+def _with_computed(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """With the prompt tokens that were not in the cache, where both numbers are known."""
+    if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
+        return dict(meta)
+    return {**meta, "computed_tokens": meta["prompt_tokens"] - meta["cached_tokens"]}
+
+
+def _first(value: Any) -> str:
+    return value if isinstance(value, str) else value[0]
+
+
+def _text(parts: tuple[Part, ...]) -> str:
+    return "".join(part.value for part in parts if isinstance(part, Text))
+
+
+def _num_common(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
