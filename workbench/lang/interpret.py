@@ -190,7 +190,7 @@ class Executor:
                 raise self.error
             self._do(step)
         except BaseException as error:  # its place is in the reader's thread, wherever it came from
-            self.error = placed(error, self.run.name, step.place)
+            self.error = self.error or placed(error, self.run.name, step.place)
             for slot in step.slots:
                 slot.fail(self.error)
             for child in step.children if isinstance(step.node, Fork) else ():
