@@ -1,4 +1,4 @@
-"""The native HTTP API over any engine object: `/generate` (streamed too), `/get_model_info`, `/get_server_info`, `/flush_cache`."""
+"""The native HTTP API over any engine: `/generate` (streamed too), `/get_model_info`, `/get_server_info`, `/flush_cache`."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ class Executor:
         else:
             value, meta = (self._generate if isinstance(node, Gen) else self._select)(node, prompt, number, step)  # type: ignore[operator]
         self._append(Text(_first(value)), is_shown=True)
-        run.answers[key] = Answer(node, prompt, value, meta)
+        run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
         first = meta if isinstance(meta, dict) else meta[0]

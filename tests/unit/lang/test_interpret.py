@@ -348,7 +348,9 @@ def test_what_a_backend_lacks_is_a_two_line_error_with_backend_feature_and_line(
     with pytest.raises(BackendLacks) as caught:
         run(lambda s: s.__iadd__(expr()), backend)
     assert (caught.value.backend, caught.value.feature) == ("Scripted", feature)
-    assert caught.value._render_traceback_()[0].startswith(f"BackendLacks: Scripted cannot do: {feature} (program <lambda>, line ")
+    assert caught.value._render_traceback_()[0].startswith(
+        f"BackendLacks: Scripted cannot do: {feature} (program <lambda>, line "
+    )
     assert not backend.calls
 
 
@@ -374,6 +376,7 @@ def interrupt_when(ready):
     def watch():
         while not ready():
             time.sleep(0.005)
+        time.sleep(0.05)  # the main thread waits by now
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
