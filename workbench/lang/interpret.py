@@ -183,19 +183,19 @@ class Executor:
             self._changed.notify_all()
 
     def _work(self, step: Step) -> None:
-        try:
-            if self.error is None and self.run.is_aborted:
-                self.error = Aborted(f"program {self.run.name} was aborted")
-            if self.error is not None:
-                raise self.error
-            self._do(step)
-        except BaseException as error:  # its place is in the reader's thread, wherever it came from
-            self.error = self.error or placed(error, self.run.name, step.place)
-            for slot in step.slots:
-                slot.fail(self.error)
-            for child in step.children if isinstance(step.node, Fork) else ():
-                child.release((), self.error)
-            self.flow.close(self.error)
+        if self.error is None and self.run.is_aborted:
+            self.error = Aborted(f"program {self.run.name} was aborted")
+        if self.error is None:
+            try:
+                self._do(step)
+                return
+            except BaseException as error:  # raised in the threads of its readers, wherever it came from
+                self.error = self.error or placed(error, self.run.name, step.place)
+        for slot in step.slots:
+            slot.fail(self.error)
+        for child in step.children if isinstance(step.node, Fork) else ():
+            child.release((), self.error)
+        self.flow.close(self.error)
 
     def _do(self, step: Step) -> None:
         node, number = step.node, self._reached(step)

@@ -66,7 +66,9 @@ def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]])
     tracer = Tracer()
     shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
     with contextlib.suppress(StopTracing, Exception):  # a body that fails on a stand-in has shown its prefix
-        func(ProgramState(tracer), **shared)  # type: ignore[arg-type]
+        state = ProgramState(tracer)  # type: ignore[arg-type]
+        func(state, **shared)
+        state._settle()
     return Prompt(tracer.parts)
 
 
