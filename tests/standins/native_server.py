@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-        self.requests.append((self.path, body))
+        self.requests.append((self.path, dict(body)))
         if self.path == "/flush_cache":
             return self.answer({"flushed": self.engine.flush_cache()})
         stream = body.pop("stream", False)
