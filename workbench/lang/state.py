@@ -118,6 +118,7 @@ class ProgramState:
         return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
+        """`s[name]`, or `default` where nothing makes that name."""
         return self[name] if name in self else default  # noqa: SIM401
 
     def __contains__(self, name: str) -> bool:
