@@ -6,6 +6,9 @@ import asyncio
 import itertools
 import json
 import re
+import signal
+import threading
+import time
 from enum import StrEnum
 
 import jsonschema
@@ -369,6 +372,32 @@ def test_what_cannot_be_said_is_an_error_with_its_line(backend):
     with pytest.raises((InvalidRequest, BackendFailed), match="at most 8191 after a prompt of 1") as caught:
         too_long.run()
     assert "program too_long, line" in str(caught.value)
+
+
+def test_an_interrupt_leaves_nothing_running(engine, backend):
+    @sgl.function
+    def endless(s):
+        s += "On and on"
+        with s.fork(3) as forks:
+            forks += lambda i: f" {i}" + sgl.gen("x", max_tokens=2000, ignore_eos=True)
+        return s["x"]
+
+    def running():
+        return engine.get_server_info()["num_running"]
+
+    def watch():
+        while running() < 3:
+            time.sleep(0.02)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        endless.run()
+    deadline = time.monotonic() + 20
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert running() == 0
+    assert text_qa.run(question="Still there?", temperature=0)["answer"]
 
 
 def test_an_edit_generates_what_follows_it_on_the_cache(backend):

@@ -30,6 +30,8 @@ Result = dict[str, Any]
 class NativeBackend(Backend):
     features = FEATURES - {"image", "video"}
     params = ALL_PARAMS
+    always_streams = False
+    """Also where nobody reads along: only a stream tells a server at once that its reader has gone."""
 
     # -- what a subclass answers --------------------------------------------------------------------------------
 
@@ -66,7 +68,7 @@ class NativeBackend(Backend):
         if call.dtype is not None:
             params["regex"] = DTYPE_REGEX[call.dtype]
         body = {**self._prompt(call.prompt), "sampling_params": params, "rid": call.rid, **call.logprobs}
-        if not call.is_streamed:
+        if not call.is_streamed and (not self.always_streams or call.logprobs):  # each chunk repeats all log-probabilities
             for i, result in enumerate(self.send(body, [call.rid])):
                 yield Piece(result["text"], i, result["meta_info"])
             return

@@ -49,6 +49,7 @@ def test_a_program_sends_native_bodies_and_one_begin_token(server):
         "text": "<system>S</><user>Q</><assistant>A:",  # the server adds the begin token
         "sampling_params": {"max_new_tokens": 5, "temperature": 0.5},
         "rid": body["rid"],
+        "stream": True,
     }
 
 
