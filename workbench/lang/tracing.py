@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from workbench.lang.ask import warm
 from workbench.lang.backends.base import Backend
 from workbench.lang.nodes import Image, Node, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
 from workbench.lang.prompt import Part, Prompt
@@ -75,7 +76,7 @@ def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]])
 def warm_common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]], backend: Backend) -> None:
     """Computes the common prefix once, so that every program of the batch finds it."""
     if len(inputs) > 1 and (prefix := common_prefix(func, inputs)).parts:
-        backend.warm(prefix)
+        warm(backend, prefix)
 
 
 def _shared(values: list[Any]) -> Any:

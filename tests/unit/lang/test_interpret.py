@@ -354,6 +354,15 @@ def test_what_a_backend_lacks_is_a_two_line_error_with_backend_feature_and_line(
     assert not backend.calls
 
 
+def test_what_cannot_be_warmed_is_no_failure_of_its_own(backend):
+    def refuse(prompt):
+        raise BackendFailed("half a conversation")
+
+    backend.warm = refuse
+    program = sgl.function(lambda s, i: [s.__iadd__("a"), s.fork(2), s.__iadd__(f"{i}" + sgl.gen("x"))])
+    assert [state["x"] for state in program.run_batch([{"i": 1}, {"i": 2}], backend=backend)] == ["<2>", "<2>"]
+
+
 def test_nothing_hangs_in_a_thread_pool_when_programs_fail():
     backend = ScriptedBackend(failing)
 
@@ -521,6 +530,12 @@ def test_wrong_inputs_are_errors_before_anything_runs(backend):
         program.run("a", "b", backend=backend)
     with pytest.raises(InvalidRequest, match="first parameter is the state"):
         sgl.function(lambda: None)
+
+    async def coroutine(s):
+        pass
+
+    with pytest.raises(InvalidRequest, match="must be a plain function"):
+        sgl.function(coroutine)
     with pytest.raises(InvalidRequest, match=r"story\.run"):
         program("not a state", subject="x")
     with pytest.raises(UnknownParameter, match="no parameter 'sub'"):

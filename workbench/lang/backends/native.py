@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from workbench.errors import BackendLacks
+from workbench.errors import BackendLacks, NotSupported
 from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.scoring import Scorer
 from workbench.lang.chat import ChatTemplate, render_prompt
@@ -60,6 +60,8 @@ class NativeBackend(Backend):
 
     def text_of(self, prompt: Prompt) -> str:
         if not prompt.has_roles:
+            if prompt.tools:
+                raise NotSupported("tools are told to the model by its chat template", hint="write the program with roles")
             return prompt.plain_text
         return render_prompt(prompt, self.template())
 
