@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import shutil
 import typing
 from pathlib import Path
 
 from workbench.config import LATER, NO_EFFECT, ServerArgs
+from workbench.lang.backends.base import FEATURES
+from workbench.lang.choices import METHODS
+from workbench.lang.default import flush_cache, get_server_info, set_default_backend
+from workbench.lang.program import Program, function, run_batch
+from workbench.lang.state import ForkGroup, ProgramState
+from workbench.lang.verbs import VERBS
 
 
 def configuration_page() -> str:
@@ -25,6 +32,44 @@ def configuration_page() -> str:
             f"Accepted, as the engine always works so: {same}.\n",
         ]
     )
+
+
+def language_page() -> str:
+    """One row per word of the language, per choices method, and per method of a state; from signatures and docstrings."""
+    words = [*VERBS, function, run_batch, set_default_backend, flush_cache, get_server_info]
+    parts = [
+        ("Words", "workbench.", words),
+        ("Choices methods", "workbench.", METHODS),
+        ("A program", "program.", _methods(Program)),
+        ("A state", "s.", _methods(ProgramState)),
+        ("The states of a fork", "forks.", _methods(ForkGroup)),
+    ]
+    lines = ["# The frontend language", "", "`import workbench as sgl` has every word below; a program runs on any backend."]
+    for title, prefix, functions in parts:
+        lines += ["", f"## {title}", "", "| primitive | meaning |", "|---|---|"]
+        lines += [f"| {_code(prefix + _signature(f))} | {_text(_summary(f))} |" for f in functions]
+    lines += ["", "## What a backend may lack", "", "A program that asks for it gets an error that names backend and feature:"]
+    return "\n".join([*lines, ", ".join(map(_code, sorted(FEATURES))) + "."]) + "\n"
+
+
+def _methods(cls: type) -> list[object]:
+    return [
+        member
+        for name, member in vars(cls).items()
+        if not name.startswith("_") and (callable(member) or isinstance(member, property))
+    ]
+
+
+def _signature(member: object) -> str:
+    if isinstance(member, property):
+        return member.fget.__name__
+    found = inspect.signature(member)
+    shown = [p.replace(annotation=p.empty) for name, p in found.parameters.items() if name != "self"]
+    return f"{member.__name__}{found.replace(parameters=shown, return_annotation=found.empty)}"
+
+
+def _summary(member: object) -> str:
+    return " ".join((inspect.getdoc(member) or "").split())
 
 
 def modules_page(package: Path) -> str:
@@ -44,7 +89,11 @@ def write_all(out: Path, root: Path) -> None:
     """Write the generated pages and copy the notebooks into `out`; files that did not change keep their time."""
     out.mkdir(exist_ok=True)
     books = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {"configuration.md": configuration_page(), "modules.md": modules_page(root / "workbench")}
+    pages = {
+        "configuration.md": configuration_page(),
+        "language.md": language_page(),
+        "modules.md": modules_page(root / "workbench"),
+    }
     for name, text in pages.items():
         path = out / name
         if not path.exists() or path.read_text() != text:

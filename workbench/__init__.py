@@ -9,20 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.api import Engine
-    from workbench.config import ServerArgs
-    from workbench.errors import WorkbenchError
-    from workbench.types import SamplingParams
+    from workbench.api import Engine as Engine
+    from workbench.api import Runtime as Runtime
+    from workbench.config import ServerArgs as ServerArgs
+    from workbench.errors import WorkbenchError as WorkbenchError
+    from workbench.types import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "SamplingParams", "ServerArgs", "WorkbenchError", "load_ipython_extension", "unload_ipython_extension"]
 
 _PUBLIC = {
-    "Engine": "workbench.api",
+    **dict.fromkeys(("Engine", "Runtime"), "workbench.api"),
     "SamplingParams": "workbench.types",
     "ServerArgs": "workbench.config",
     "WorkbenchError": "workbench.errors",
-}
+    **dict.fromkeys(("function", "run_batch"), "workbench.lang.program"),
+    **dict.fromkeys(("set_default_backend", "flush_cache", "get_server_info"), "workbench.lang.default"),
+    **dict.fromkeys(
+        ("gen", "gen_int", "gen_string", "select", "image", "video", "system", "user", "assistant", "system_begin", "system_end",
+         "user_begin", "user_end", "assistant_begin", "assistant_end"),
+        "workbench.lang.verbs",
+    ),
+    **dict.fromkeys(
+        ("token_length_normalized", "greedy_token_selection", "unconditional_likelihood_normalized"), "workbench.lang.choices"
+    ),
+    "RuntimeEndpoint": "workbench.lang.backends.endpoint",
+}  # fmt: skip
+"""Public name -> the module that has it."""
+__all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> Any:

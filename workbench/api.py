@@ -21,6 +21,7 @@ from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.kernels.openmp import share_cores
+from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
@@ -80,6 +81,11 @@ class Engine:
         self.cache = Cache(self)
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
+        engine_opened(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
 
     # -- text ---------------------------------------------------------------------------------------------------
 
@@ -269,6 +275,10 @@ def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
         for stream in streams:
             if not stream.is_finished:
                 alive.abort(stream.rid)
+
+
+class Runtime(Engine):
+    """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
 
 
 class _Closed:

@@ -62,6 +62,31 @@ class NotSupported(WorkbenchError):
     """A feature the reference names, or a construct a backend lacks, that is not available here."""
 
 
+class BackendLacks(NotSupported):
+    """A program asks its backend for something that this backend cannot do."""
+
+    def __init__(self, backend: str, feature: str, *, hint: str = "") -> None:
+        hint = hint or f"leave it out, or run on a backend that has {feature}: a loaded engine or RuntimeEndpoint(url)"
+        super().__init__(f"{backend} cannot do: {feature}", hint=hint)
+        self.backend = backend
+        self.feature = feature
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.__dict__, self.args)
+
+
+class BackendFailed(WorkbenchError):
+    """The other side could not be reached, or it refused a call or broke it off."""
+
+
+class Aborted(WorkbenchError):
+    """A request or a program was ended before it was done."""
+
+
+class UnknownVariable(WorkbenchError, KeyError):
+    """A program's variable is read that no generation makes."""
+
+
 class QueueFull(WorkbenchError):
     """The waiting queue has reached `max_queued_requests`."""
 

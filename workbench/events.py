@@ -6,6 +6,7 @@ Views, metrics, explanations, recordings and tests read this log and nothing els
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from itertools import islice
 from typing import Literal
@@ -173,40 +174,97 @@ class CacheFlushed(Event, frozen=True, kw_only=True, tag=True):
     num_tokens: int
 
 
+class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):
+    """A program of the frontend language runs. Its events carry its id; their `time` is that of `time.monotonic`."""
+
+    program: str
+    name: str
+    backend: str
+    model: str = ""
+
+
+class PartReached(Event, frozen=True, kw_only=True, tag=True):
+    """A state of the program has come to this part of its prompt. Parts are numbered from 1 in the order reached."""
+
+    program: str
+    part: int
+    branch: tuple[int, ...]
+    """Which state: () is the root, (part of the fork, index of the child, ...) a child."""
+    kind: str
+    """The node's class in lower case: text, gen, select, rolebegin, fork, ..."""
+    name: str = ""
+    """Of the variable, or the role."""
+    text: str = ""
+    """Literal text."""
+    detail: str = ""
+    """Constraint, choices, number of children, in words."""
+    place: str = ""
+    """The program's line."""
+
+
+class RequestLinked(Event, frozen=True, kw_only=True, tag=True):
+    """The part asked its backend; in an engine's log the request has the same id."""
+
+    program: str
+    part: int
+    rid: str
+
+
+class PartFinished(Event, frozen=True, kw_only=True, tag=True):
+    """A generation or selection has its text. Counts are None where the backend does not report them."""
+
+    program: str
+    part: int
+    text: str
+    num_prompt: int | None = None
+    num_cached: int | None = None
+    num_output: int | None = None
+    finish: str = ""
+    scores: tuple[tuple[str, str], ...] = ()
+    """(option, score) of a selection."""
+    logprobs: tuple[tuple[str, float], ...] = ()
+    """(token text, log-probability), where they were asked for."""
+    replayed: bool = False
+    """The text is from an earlier run (`rerun`), nothing was asked."""
+
+
+class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
+    program: str
+    error: str = ""
+
+
 AnyEvent = (
     RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
     | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
+    | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 
 
 class EventLog:
-    """Bounded and numbered. One thread writes; any thread may read, since a deque append is atomic."""
+    """Bounded and numbered. Any thread may write and read."""
 
     def __init__(self, capacity: int = 200_000) -> None:
         self.on = capacity > 0
         self._events: deque[Event] = deque(maxlen=max(capacity, 1))
         self.num_added = 0
         """Events ever added; the number of the next one."""
+        self._lock = threading.Lock()
 
     def add(self, event: Event) -> None:
-        self._events.append(event)
-        self.num_added += 1
+        with self._lock:
+            self._events.append(event)
+            self.num_added += 1
 
     def read(self, since: int = 0) -> tuple[int, list[Event]]:
         """Reads only: events numbered `since` and later that are still held, and the number of the first one.
 
         A first number above `since` tells a reader that it fell behind and lost the events between.
         """
-        while True:
-            before = self.num_added
-            try:
-                held = len(self._events)
-                first = max(since, before - held)
-                events = list(islice(self._events, held - (before - first), None))
-            except RuntimeError:  # the writer appended while we copied
-                continue
-            if before == self.num_added:
-                return first, events
+        with self._lock:
+            first = max(since, self.num_added - len(self._events))
+            events = list(islice(reversed(self._events), max(self.num_added - first, 0)))  # from the end: no walk over the old
+        events.reverse()
+        return first, events
 
 
 class NullLog(EventLog):

@@ -46,7 +46,7 @@ def test_unloading_takes_everything_away_and_stops_the_engines(shell, loaded):
     assert session.engines == {}
     magics = shell.ip.magics_manager.magics
     assert "wb" not in magics["line"]
-    assert not {"wb_gen", "wb_chat"} & set(magics["cell"])
+    assert not {"wb_gen", "wb_chat", "wb_program"} & set(magics["cell"])
     assert (len(shell.ip.Completer.custom_matchers), len(shell.ip.configurables)) == (names[0] - 1, names[1] - 1)
     unload_ipython_extension(shell.ip)  # twice is once
     shell.run("%load_ext workbench")

@@ -18,6 +18,8 @@ from typing import Any
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.lang.cell import cell_program
+from workbench.lang.state import ProgramState
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
@@ -189,6 +191,13 @@ class Session:
         if result.finish_reason.get("type") != "abort":
             self.conversations[name] = [*messages, {"role": "assistant", "content": result.text}]
         return result
+
+    def program(self, code: str, names: dict[str, Any], *, engine: str | None = None, **sampling: Any) -> ProgramState:
+        """Runs `code` as the body of a program whose state is `s`, among `names`; what it binds stays there.
+
+        `sampling` are defaults of its generations. Raises what went wrong, with the line of the code.
+        """
+        return cell_program(code, names).run(backend=self.engine(engine), **sampling)
 
     # Questions
 

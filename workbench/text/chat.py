@@ -57,3 +57,18 @@ def _checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"messages[{i}]", message, 'a dict with "role" and "content"')
     return [dict(message) for message in messages]
+
+
+def facts(hf: Any) -> dict[str, Any]:
+    """What a client without the tokenizer needs to write conversations for it: `get_server_info()["tokenizer"]`.
+
+    `adds_bos`: plain text gets a begin token; `start_id`: the token before any text, for scores without a prompt.
+    """
+    start = hf.bos_token_id if hf.bos_token_id is not None else hf.eos_token_id
+    first = hf.backend_tokenizer.encode("a", add_special_tokens=True).ids[:1]
+    return {
+        "chat_template": hf.chat_template or None,
+        **{name: token for name, token in hf.special_tokens_map.items() if isinstance(token, str)},
+        "adds_bos": hf.bos_token_id is not None and first == [hf.bos_token_id],
+        "start_id": start,
+    }

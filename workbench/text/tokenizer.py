@@ -69,9 +69,9 @@ class Tokenizer:
         ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(i for i in ids if i is not None)
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Ids with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
-        return self._ids(text, add_special_tokens=True)
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]:
+        """Ids, with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
+        return self._ids(text, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of all `ids` at once. Ids the tokenizer does not know have no text."""

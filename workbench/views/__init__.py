@@ -6,6 +6,7 @@ from workbench.views.completion import Completion, Timings
 from workbench.views.explanation import Span
 from workbench.views.memory import Memory
 from workbench.views.parts import View
+from workbench.views.program import ProgramView
 from workbench.views.status import EngineStatus, Loaded, Loading, Process, Processes, Status
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Memory",
     "Process",
     "Processes",
+    "ProgramView",
     "Span",
     "Status",
     "Timings",

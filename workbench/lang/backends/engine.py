@@ -1,0 +1,68 @@
+"""Programs on an engine of this kernel (`workbench.Engine`, in this process or in its child)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import cached_property
+from typing import Any
+
+from workbench.errors import NotSupported
+from workbench.lang.backends.native import Body, NativeBackend, Result
+from workbench.lang.chat import ChatTemplate, TokenizerTemplate
+from workbench.text.tokenizer import Tokenizer
+
+
+class EngineBackend(NativeBackend):
+    name = "Engine"
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine.log)
+        self._engine = engine
+        self.model = str(engine.server_args.model_path)
+        if engine.tokenizer is None:
+            raise NotSupported("programs need a tokenizer, and this engine has none", hint="load without skip_tokenizer_init")
+        self._tokenizer = Tokenizer(engine.tokenizer)
+
+    @cached_property
+    def _template(self) -> TokenizerTemplate:
+        return TokenizerTemplate(self._tokenizer.hf)
+
+    def template(self) -> ChatTemplate:
+        return self._template
+
+    def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
+        return {"input_ids": list(self._tokenizer.encode(text, add_special_tokens=not is_rendered))}
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        hf = self._tokenizer.hf
+        start = hf.bos_token_id if hf.bos_token_id is not None else hf.eos_token_id
+        return () if start is None else (start,)
+
+    def send(self, body: Body, rids: Sequence[str]) -> list[Result]:
+        n = body["sampling_params"].get("n", 1)
+        with self.abortable(rids[0], lambda: self._abort(rids, n)) if rids else closing(_Nothing()):
+            results = self._engine.generate(**body)
+        return results if isinstance(results, list) else [results]
+
+    def stream(self, body: Body, rid: str) -> Iterator[Result]:
+        n = body["sampling_params"].get("n", 1)
+        with self.abortable(rid, lambda: self._abort([rid], n)), closing(self._engine.generate(**body, stream=True)) as results:
+            yield from results
+
+    def flush_cache(self) -> None:
+        self._engine.flush_cache()
+
+    def get_server_info(self) -> dict[str, Any]:
+        return self._engine.get_server_info()
+
+    def _abort(self, rids: Sequence[str], n: int) -> None:
+        for rid in rids:
+            for sample in [rid, *(f"{rid}-{j}" for j in range(n))]:
+                self._engine.abort(sample)
+
+
+class _Nothing:
+    def close(self) -> None:
+        pass

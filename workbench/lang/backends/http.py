@@ -1,0 +1,100 @@
+"""A JSON conversation with a server: the standard library's client, one connection per call, which another thread may cut."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from workbench.errors import BackendFailed, InvalidRequest
+
+CONNECT_TIMEOUT_S = 10.0
+MAX_MESSAGE = 300
+Watch = Callable[[Callable[[], None]], AbstractContextManager[None]]
+"""Given how to cut the connection, a context inside which somebody may do so."""
+
+
+class Server:
+    """One address. `call` reads a whole answer, `events` one that is streamed as server-sent events."""
+
+    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest("the server's address", base_url, "a URL like http://localhost:30000")
+        self.url = base_url.rstrip("/")
+        self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._is_secure = parts.scheme == "https"
+        self._headers = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
+
+    def call(self, method: str, path: str, body: Any = None, watch: Watch | None = None) -> str:
+        with self._response(method, path, body, watch) as response:
+            return response.read().decode("utf-8", "replace")
+
+    def events(self, path: str, body: Any, watch: Watch | None = None) -> Iterator[dict[str, Any]]:
+        """The JSON objects of `data:` lines until `data: [DONE]`."""
+        with self._response("POST", path, body, watch) as response:
+            for line in response:
+                if not line.startswith(b"data:"):
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    return
+                event = json.loads(data)
+                if "error" in event:
+                    raise BackendFailed(f"{self.url}{path} failed: {_message(data.decode())}")
+                yield event
+        raise BackendFailed(f"{self.url}{path} broke off before its end")
+
+    @contextmanager
+    def _response(self, method: str, path: str, body: Any, watch: Watch | None) -> Iterator[http.client.HTTPResponse]:
+        connection = self._connect()
+        line = connection.sock
+
+        def cut() -> None:
+            with suppress(OSError):  # it has ended by itself
+                line.shutdown(socket.SHUT_RDWR)
+
+        try:
+            with watch(cut) if watch is not None else nullcontext():
+                data = None if body is None else json.dumps(body).encode()
+                connection.request(method, self._path + path, data, self._headers)
+                response = connection.getresponse()
+                if response.status != 200:
+                    message = _message(response.read().decode("utf-8", "replace"))
+                    raise BackendFailed(f"{self.url}{path} answered {response.status}: {message}")
+                yield response
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise BackendFailed(f"{self.url}{path} broke off: {type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._is_secure:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=ssl.create_default_context()
+            )
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise BackendFailed(
+                f"no server answers at {self.url} ({error})",
+                hint="start it (python -m workbench.launch_server), or check the address",
+            ) from error
+        connection.sock.settimeout(None)  # an answer takes as long as it takes; `abort` cuts it
+        return connection
+
+
+def _message(text: str) -> str:
+    """The sentence in an error body, whatever shape the server gave it."""
+    with suppress(ValueError):
+        body = json.loads(text)
+        error = body.get("error", body.get("detail", body.get("message"))) if isinstance(body, dict) else body
+        text = str(error.get("message", error) if isinstance(error, dict) else error)
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

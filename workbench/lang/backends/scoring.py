@@ -1,0 +1,94 @@
+"""How likely each option is after the prompt, token by token, with one computation of the prompt.
+
+The option's tokens are those of the prompt and the option written together, from the first one that any option changes:
+where a tokenizer joins the end of the prompt and the start of an option into one token, that token is scored, for every
+option, and not the broken one ("token healing"). So all scores speak of the same stretch of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.lang.nodes import OptionTokens
+
+if TYPE_CHECKING:
+    from workbench.lang.backends.native import NativeBackend, Result
+
+FIRST_WINDOW = 2
+"""Prompt tokens that are scored with the options, to find where they part; doubled until they do agree on one."""
+
+
+class Scorer:
+    """The requests of one select. `usage` counts them."""
+
+    def __init__(self, backend: NativeBackend, rid: str, text: str, *, is_rendered: bool) -> None:
+        self._backend = backend
+        self._rid = rid
+        self._text = text
+        self._is_rendered = is_rendered
+        self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "num_requests": 0}
+
+    def options(self, choices: Sequence[str]) -> list[OptionTokens]:
+        """Each choice as the model reads it here."""
+        (prompt,) = self._ask([self._text], {}) if self._text else ({"meta_info": {"prompt_tokens": 0}},)
+        num_prompt, window = prompt["meta_info"]["prompt_tokens"], FIRST_WINDOW
+        while True:
+            start = max(num_prompt - window, 0)
+            texts = [self._text, *(self._text + choice for choice in choices)] if start < num_prompt else [
+                self._text + choice for choice in choices]  # fmt: skip
+            results = self._ask(texts, {"return_logprob": True, "logprob_start_len": start})
+            tails = [[(token, logprob) for logprob, token, *_ in r["meta_info"]["input_token_logprobs"]] for r in results]
+            own = tails[0] if start < num_prompt else []
+            num_same = min(_num_common(own, tail) for tail in tails[-len(choices) :])
+            if num_same > 0 or start == 0:
+                return [_option(tail[num_same:]) for tail in _agreed(tails[-len(choices) :])]
+            window *= 2
+
+    def with_unconditional(self, options: list[OptionTokens]) -> list[OptionTokens]:
+        """The same with each token's log-probability when nothing but the option stands there.
+
+        Where the token before any text is not known, the first one has no such probability and counts as 0.
+        """
+        start = self._backend.start_ids
+        bodies = [[*start, *option.token_ids] for option in options]
+        results = self._send({"input_ids": bodies}, {"return_logprob": True, "logprob_start_len": 0}, len(bodies))
+        found = []
+        for option, result in zip(options, results, strict=True):
+            logprobs = [entry[0] or 0.0 for entry in result["meta_info"]["input_token_logprobs"]][len(start) :]
+            found.append(replace(option, unconditional=tuple(logprobs)))
+        return found
+
+    def _ask(self, texts: list[str], more: dict[str, Any]) -> list[Result]:
+        bodies = [self._backend.prompt_body(text, is_rendered=self._is_rendered) for text in texts]
+        (kind,) = bodies[0]
+        return self._send({kind: [body[kind] for body in bodies]}, more, len(bodies))
+
+    def _send(self, prompts: dict[str, Any], more: dict[str, Any], count: int) -> list[Result]:
+        rids = [f"{self._rid}-{self.usage['num_requests'] + i}" for i in range(count)]
+        params = {"max_new_tokens": 0, "temperature": 0}
+        results = self._backend.send({**prompts, "sampling_params": params, "rid": rids, **more}, [self._rid, *rids])
+        self.usage["num_requests"] += count
+        for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
+            self.usage[name] += sum(result["meta_info"].get(name) or 0 for result in results)
+        return results
+
+
+def _agreed(tails: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
+    """One log-probability for one token after the same tokens, whichever request computed it: options that share their
+    first tokens tie there, exactly."""
+    known: dict[tuple[int, ...], float] = {}
+    agreed = []
+    for tail in tails:
+        ids = tuple(token for token, _ in tail)
+        agreed.append([(token, known.setdefault(ids[: i + 1], logprob)) for i, (token, logprob) in enumerate(tail)])
+    return agreed
+
+
+def _option(tail: list[tuple[int, float]]) -> OptionTokens:
+    return OptionTokens(tuple(logprob or 0.0 for _, logprob in tail), (), tuple(token for token, _ in tail))
+
+
+def _num_common(a: list[tuple[int, float]], b: list[tuple[int, float]]) -> int:
+    return next((i for i, ((x, _), (y, _)) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,129 @@
+"""Conversations as the model reads them: its own chat template, around whatever the program wrote.
+
+The text of closed messages is exactly what the template makes of them. An open assistant message is the template with its
+generation prompt, and the text so far behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Protocol
+
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.lang.prompt import Prompt
+from workbench.text import chat
+
+CUT = "\ue000wb\ue000"
+"""Stands at the end of an open message while the template renders it; private use, so no text holds it by accident."""
+
+
+class ChatTemplate(Protocol):
+    bos_token: str
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
+        """The conversation as one text. Raises a `WorkbenchError` for messages that the template refuses."""
+
+
+class TokenizerTemplate:
+    """The template of a transformers tokenizer."""
+
+    def __init__(self, hf: Any) -> None:
+        self._hf = hf
+        self.bos_token: str = hf.bos_token or ""
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
+        if tools and "tools" not in (self._hf.chat_template or ""):
+            raise NotSupported("this model's chat template has no place for tools", hint="describe them in the system message")
+        return chat.render(self._hf, messages, add_generation_prompt=add_generation_prompt, tools=tools)
+
+
+class JinjaTemplate:
+    """A template as text, rendered here: for a model whose tokenizer is on the other side of a connection."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str | None]) -> None:
+        self._source = source
+        self._special = {name: token or "" for name, token in special_tokens.items()}
+        self.bos_token = self._special.get("bos_token", "")
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
+        import jinja2
+
+        if tools and "tools" not in self._source:
+            raise NotSupported("this model's chat template has no place for tools", hint="describe them in the system message")
+        try:
+            text: str = self._template.render(
+                messages=list(messages), add_generation_prompt=add_generation_prompt, tools=tools, documents=None, **self._special
+            )
+        except jinja2.TemplateError as error:
+            raise InvalidRequest("messages", messages, f"a conversation that the chat template takes ({error})") from error
+        return text
+
+    @cached_property
+    def _template(self) -> Any:
+        """As chat templates are written for: a sandbox, trimmed blocks, and the few functions they may call."""
+        import jinja2
+        from jinja2.ext import loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def refuse(message: str) -> None:
+            raise jinja2.TemplateError(message)
+
+        def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **more: Any) -> str:
+            return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **more)
+
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = to_json
+        environment.globals["raise_exception"] = refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        try:
+            return environment.from_string(self._source)
+        except jinja2.TemplateError as error:
+            raise InvalidRequest("chat_template", self._source, f"a Jinja template ({error})") from None
+
+
+def render_prompt(prompt: Prompt, template: ChatTemplate) -> str:
+    """The whole prompt as text. Stretches outside roles stand between the messages as they are."""
+    turns = prompt.turns
+    closed = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role is not None and not turn.is_open]
+    tools = [_wrapped(tool) for tool in prompt.tools] or None
+    text = _rendered(closed, prompt, template, tools)
+    pieces, done, num_messages = [], 0, 0
+    for turn in turns:
+        if turn.role is not None:
+            num_messages += 1
+            continue
+        end = _end_of(closed[:num_messages], text, template, tools)
+        pieces += [text[done:end], turn.text]
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
+def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: ChatTemplate, tools: list[Any] | None) -> str:
+    open_turn = prompt.turns[-1] if prompt.turns and prompt.turns[-1].is_open else None
+    if open_turn is None:
+        return template.render(closed, add_generation_prompt=False, tools=tools)
+    if open_turn.role == "assistant" and closed:
+        return template.render(closed, add_generation_prompt=True, tools=tools) + open_turn.text
+    last = {"role": open_turn.role, "content": open_turn.text + CUT}
+    text, cut, _ = template.render([*closed, last], add_generation_prompt=False, tools=tools).partition(CUT)
+    if not cut:
+        raise InvalidRequest("messages", open_turn.role, "a role that the model's chat template writes")
+    return text
+
+
+def _end_of(messages: list[dict[str, Any]], text: str, template: ChatTemplate, tools: list[Any] | None) -> int:
+    """Where in the rendered conversation these first messages end; without any, behind the begin token."""
+    if not messages:
+        return len(template.bos_token) if text.startswith(template.bos_token) else 0
+    head = template.render(messages, add_generation_prompt=False, tools=tools)
+    if not text.startswith(head):
+        raise NotSupported("this model's chat template has no place for text between these messages", hint="put it into a role")
+    return len(head)
+
+
+def _wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In OpenAI's form, which templates read."""
+    return tool if tool.get("type") == "function" else {"type": "function", "function": dict(tool)}

@@ -1,0 +1,70 @@
+"""The backend that programs use when none is named."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from workbench.errors import NotSupported
+from workbench.lang.backends.base import Backend
+
+_chosen: Backend | None = None
+_engines: list[weakref.ref[Any]] = []
+
+
+class NoBackend(NotSupported):
+    """A program runs and nothing is there to run it."""
+
+
+def set_default_backend(backend: Any) -> None:
+    """The backend of every later `run` that names none: a backend, or an `Engine`. None forgets it again."""
+    global _chosen
+    _chosen = None if backend is None else as_backend(backend)
+
+
+def default_backend() -> Backend:
+    """The one that was set, else the engine that was loaded last and is still open."""
+    if _chosen is not None:
+        return _chosen
+    for reference in reversed(_engines):
+        engine = reference()
+        if engine is not None and engine.is_open:
+            return as_backend(engine)
+    raise NoBackend(
+        "no backend is set and no engine is loaded",
+        hint="load one (workbench.Engine(), %wb load), or set_default_backend(RuntimeEndpoint(url)), or run(backend=...)",
+    )
+
+
+def engine_opened(engine: Any) -> None:
+    """An engine of this process is ready; it is the default as long as it is open and no other was set."""
+    _engines[:] = [reference for reference in _engines if reference() is not None]
+    _engines.append(weakref.ref(engine))
+
+
+def as_backend(value: Any) -> Backend:
+    """A backend as it is, an engine as the backend it makes."""
+    if isinstance(value, Backend):
+        return value
+    if hasattr(value, "tokenizer_manager") and hasattr(value, "generate"):
+        from workbench.lang.backends.engine import EngineBackend
+
+        return EngineBackend(value)
+    raise NotSupported(
+        f"{type(value).__name__} is not a backend",
+        hint="an Engine, RuntimeEndpoint(url), OpenAI(model), or a Backend of your own",
+    )
+
+
+def flush_cache(backend: Any = None) -> None:
+    """Makes the backend (the default one) forget its cached prefixes."""
+    _of(backend).flush_cache()
+
+
+def get_server_info(backend: Any = None) -> dict[str, Any]:
+    """What the backend (the default one) says of itself."""
+    return _of(backend).get_server_info()
+
+
+def _of(backend: Any) -> Backend:
+    return default_backend() if backend is None else as_backend(backend)

@@ -1,0 +1,331 @@
+"""What a state does with the nodes it is given: one queue per state, and a thread that lives while the queue holds work.
+
+So appending never waits, reading does. A node that fails is the state's end: what was queued behind it fails with the
+same error, and so does every reader.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import Aborted, InvalidRequest, WorkbenchError
+from workbench.events import PartFinished, PartReached
+from workbench.lang.ask import ask, warm
+from workbench.lang.flow import Flow, Slot
+from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
+from workbench.lang.place import Place, placed
+from workbench.lang.prompt import Part, Prompt
+from workbench.lang.run import Answer, Run
+from workbench.lang.words import describe, finish_words, logprob_pairs, option_scores
+
+QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
+"""Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
+
+
+@dataclass
+class Step:
+    """A node on its way through a state's queue, with what hangs on it."""
+
+    node: Node
+    place: Place
+    slots: list[Slot] = field(default_factory=list)
+    """Values that this step, or the scope it ends, will set."""
+    children: list[Executor] = field(default_factory=list)
+    gathered: list[list[Slot]] = field(default_factory=list)
+    """For a join: the children's values of each of `slots`."""
+
+
+class Executor:
+    """One state: the prompt so far, its variables, and the queue."""
+
+    def __init__(self, run: Run, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
+        self.run = run
+        self.branch = branch
+        self.parts: tuple[Part, ...] = ()
+        self.num_inherited = 0
+        """Parts that were there when it began."""
+        self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
+        self.error: BaseException | None = None
+        self.flow = Flow()
+        """Its text as it grows, when the run is streamed."""
+        self._shown = ""
+        self._scopes: list[int] = []
+        """Where the scopes that are open in the prompt began; `_open_scopes` are those the program has opened."""
+        self._open_scopes: list[tuple[str, Slot]] = []
+        self._num_forks = 0
+        self._num_asked = 0
+        self._queue: deque[Step] = deque()
+        self._is_busy = False
+        self._is_held = bool(branch)
+        self._changed = threading.Condition()
+        run.executors.append(self)
+
+    # -- the program's side -------------------------------------------------------------------------------------
+
+    def submit(self, node: Node, place: Place) -> None:
+        """Queues a node. Waits for nothing."""
+        step = Step(node, place)
+        match node:
+            case Gen(name=str(name)) | Select(name=str(name)):
+                step.slots.append(self._new_slot(name))
+            case VarBegin(name):
+                self._open_scopes.append((name, self._new_slot(name)))
+            case VarEnd(name):
+                if not self._open_scopes or self._open_scopes[-1][0] != name:
+                    raise InvalidRequest("the end of a scope", name, "that of the scope opened last")
+                step.slots.append(self._open_scopes.pop()[1])
+        self._enqueue(step)
+
+    def fork(self, num: int, place: Place) -> list[Executor]:
+        """`num` states that go on from here, once this one has come here."""
+        step = Step(Fork(num), place)
+        step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
+        self._num_forks += 1
+        self._enqueue(step)
+        return step.children
+
+    def join(self, children: list[Executor], mode: str, place: Place) -> None:
+        """Takes over what the children made; later reads and text wait for them."""
+        step = Step(Join(mode), place, children=children)  # type: ignore[arg-type]
+        if mode == "gather_variable":
+            names = dict.fromkeys(name for child in children for name in child.slots)
+            for name in names:
+                made = [child.slots[name][-1] for child in children if child.has_made(name, self.slots.get(name, []))]
+                if made:
+                    step.slots.append(self._new_slot(name))
+                    step.gathered.append(made)
+        self._enqueue(step)
+
+    def wait_for_name(self, name: str) -> None:
+        """While the program's function still runs elsewhere, it may yet come to `name`."""
+        with self._changed:
+            self._changed.wait_for(lambda: name in self.slots or self.run.body_done.is_set() or not self.run.is_read_along)
+
+    def end(self, error: BaseException | None) -> None:
+        self.flow.close(error)
+        with self._changed:
+            self._changed.notify_all()
+
+    def has_made(self, name: str, inherited: list[Slot]) -> bool:
+        return len(self.slots.get(name, [])) > 0 and self.slots[name][-1] not in inherited
+
+    def sync(self) -> None:
+        """Until the queue is empty, or the run was aborted."""
+        with self._changed:
+            self._changed.wait_for(lambda: (not self._queue and not self._is_busy and not self._is_held) or self.run.is_aborted)
+
+    def abandon(self, error: BaseException) -> None:
+        """Nothing more is done here: waiting readers get `error`."""
+        with self._changed:
+            if self._queue or self._is_busy or self._is_held:
+                self.error = self.error or error
+            self._changed.notify_all()
+        for slots in list(self.slots.values()):
+            for slot in slots:
+                slot.fail(error)
+        self.flow.close(error)
+
+    def _new_slot(self, name: str) -> Slot:
+        slot = Slot()
+        with self._changed:
+            self.slots.setdefault(name, []).append(slot)
+            self._changed.notify_all()
+        return slot
+
+    def _enqueue(self, step: Step) -> None:
+        with self._changed:
+            if self._is_busy or self._is_held or not isinstance(step.node, QUICK):
+                self._queue.append(step)
+                self._start()
+                return
+            self._is_busy = True
+        try:
+            self._work(step)  # at once, on this thread
+        finally:
+            self._rest()
+
+    # -- the queue's side ---------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """With the lock held: sees that a thread works the queue."""
+        if not self._is_busy and not self._is_held:
+            self._is_busy = True
+            threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
+
+    def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
+        """The parent has come to the fork: this child begins with its parts, or with its failure."""
+        with self._changed:
+            self.parts, self.num_inherited, self._is_held = parts, len(parts), False
+            self.error = self.error or error
+            if self._queue:
+                self._start()
+            self._changed.notify_all()
+
+    def _drain(self) -> None:
+        while True:
+            with self._changed:
+                if not self._queue:
+                    self._is_busy = False
+                    self._changed.notify_all()
+                    return
+                step = self._queue.popleft()
+            self._work(step)
+
+    def _rest(self) -> None:
+        """After a step on the program's thread: somebody may have queued more meanwhile."""
+        with self._changed:
+            self._is_busy = False
+            if self._queue:
+                self._start()
+            self._changed.notify_all()
+
+    def _work(self, step: Step) -> None:
+        caught: BaseException | None = None
+        if self.error is None and self.run.is_aborted:
+            self.error = Aborted(f"program {self.run.name} was aborted")
+        if self.error is None:
+            try:
+                self._do(step)
+                return
+            except BaseException as error:  # raised in the threads of its readers, wherever it came from
+                caught = error
+                reason = error if isinstance(error, Exception) else Aborted(f"program {self.run.name} was interrupted")
+                self.error = self.error or placed(reason, self.run.name, step.place)
+        for slot in step.slots:
+            slot.fail(self.error)
+        for child in step.children if isinstance(step.node, Fork) else ():
+            child.release((), self.error)
+        self.flow.close(self.error)
+        if isinstance(caught, KeyboardInterrupt):  # on the program's own thread: its run ends here
+            raise caught
+
+    def _do(self, step: Step) -> None:
+        node, number = step.node, self._reached(step)
+        match node:
+            case Text() | Image() | Video():
+                self._append(node)
+            case RoleBegin():
+                self._begin_role(node)
+            case RoleEnd(role):
+                if Prompt(self.parts).open_role != role:
+                    raise InvalidRequest(f"{role}_end()", role, f"after {role}_begin()")
+                self._append(node)
+            case VarBegin():
+                self._scopes.append(len(self.parts))
+            case VarEnd():
+                text = _text(self.parts[self._scopes.pop() :])
+                step.slots[0].flow.put(text)
+                step.slots[0].set(text, {})
+            case Gen() | Select():
+                self._ask(node, number, step)
+            case Fork(num):
+                if num > 1 and self.parts:
+                    warm(self.run.backend, self.prompt())
+                for child in step.children:
+                    child.release(self.parts, None)
+            case Join():
+                self._join(node, step)
+
+    def _begin_role(self, node: RoleBegin) -> None:
+        if (open_role := Prompt(self.parts).open_role) is not None:
+            raise InvalidRequest(f"role {node.role}", f"inside {open_role}", "begun after the one before it has ended")
+        self._append(node)
+
+    def _reached(self, step: Step) -> int:
+        number, node = self.run.next_part(), step.node
+        name = getattr(node, "name", None) or getattr(node, "role", None) or ""
+        text = node.value if isinstance(node, Text) else ""
+        self.run.record(
+            PartReached, part=number, branch=self.branch, kind=type(node).__name__.lower(), name=name, text=text,
+            detail=describe(node), place=str(step.place),
+        )  # fmt: skip
+        return number
+
+    # -- asking the backend -------------------------------------------------------------------------------------
+
+    def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
+        return Prompt(self.parts, tools)
+
+    def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
+        """A generation or selection: answered by an earlier run if it is replayed, else by the backend."""
+        run, prompt = self.run, self.prompt(node.tools if isinstance(node, Gen) else ())
+        key = (self.branch, self._num_asked)
+        self._num_asked += 1
+        written: list[str] = []
+
+        def write(piece: str) -> None:
+            written.append(piece)
+            self._show(piece, step)
+
+        found = run.replay.find(key, node, prompt)
+        try:
+            if found is not None:
+                write(_first(found[0]))
+            value, meta = found if found is not None else ask(run, node, prompt, number, write)
+        finally:
+            self._append(Text("".join(written)), is_shown=True)  # after a failure, what was written before it
+        run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
+        for slot in step.slots:
+            slot.set(value, meta)
+        first = meta if isinstance(meta, dict) else meta[0]
+        run.record(
+            PartFinished, part=number, text=_first(value), num_prompt=first.get("prompt_tokens"),
+            num_cached=first.get("cached_tokens"), num_output=first.get("completion_tokens"), finish=finish_words(first),
+            scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
+        )  # fmt: skip
+
+    def _join(self, node: Join, step: Step) -> None:
+        for child in step.children:
+            child.sync()
+            if child.error is not None:
+                raise child.error
+        if node.mode == "concate_and_append":
+            for child in step.children:
+                self.parts += child.parts[child.num_inherited :]
+            self._show_all()
+        for slot, made in zip(step.slots, step.gathered, strict=True):
+            slot.set([one.result() for one in made], [one.meta_info for one in made])
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    def _append(self, part: Part, *, is_shown: bool = False) -> None:
+        if not isinstance(part, Text) or part.value:
+            self.parts += (part,)
+        if not is_shown:
+            self._show_all()
+
+    def _show(self, piece: str, step: Step) -> None:
+        """New text of a generation, to whoever reads along."""
+        for slot in step.slots:
+            slot.flow.put(piece)
+        if self.run.is_streamed:
+            self._shown += piece
+            self.flow.put(piece)
+
+    def _show_all(self) -> None:
+        """Literal text and role marks, as the backend writes them."""
+        if not self.run.is_streamed:
+            return
+        try:
+            text = self.run.backend.text_of(self.prompt())
+        except WorkbenchError:  # a template may refuse half a conversation: it is shown once it is whole
+            return
+        same = len(self._shown) if text.startswith(self._shown) else _num_common(text, self._shown)
+        self.flow.put(text[same:])
+        self._shown = text
+
+
+def _first(value: Any) -> str:
+    return value if isinstance(value, str) else value[0]
+
+
+def _text(parts: tuple[Part, ...]) -> str:
+    return "".join(part.value for part in parts if isinstance(part, Text))
+
+
+def _num_common(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,0 +1,70 @@
+"""Pictures and films of a program as bytes, wherever they come from. Standard library only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import InvalidRequest
+
+SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+
+
+@dataclass(frozen=True)
+class Media:
+    """Either `url` (http or https, not fetched here) or `data` with its `media_type`."""
+
+    media_type: str = ""
+    data: bytes = b""
+    url: str = ""
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode()
+
+    @property
+    def as_url(self) -> str:
+        """The address itself, or the bytes as a `data:` URL."""
+        return self.url or f"data:{self.media_type};base64,{self.base64}"
+
+
+def read_media(source: Any, kind: str = "image") -> Media:
+    """`source` of an `Image` or `Video` node. Raises InvalidRequest for what cannot be read."""
+    if isinstance(source, bytes):
+        return Media(_type_of(source, kind), source)
+    if hasattr(source, "save") and hasattr(source, "mode"):  # a PIL image
+        buffer = io.BytesIO()
+        source.save(buffer, format="PNG")
+        return Media("image/png", buffer.getvalue())
+    if not isinstance(source, str | Path):
+        raise InvalidRequest(kind, source, "a path, a URL, base64 text, bytes or a PIL image")
+    text = str(source)
+    if text.startswith(("http://", "https://")):
+        return Media(url=text)
+    if text.startswith("data:"):
+        head, _, body = text[5:].partition(",")
+        if not head.endswith(";base64"):
+            raise InvalidRequest(kind, text, "a data URL in base64 (data:image/png;base64,...)")
+        return Media(head.removesuffix(";base64"), _decoded(body, kind))
+    if len(text) < 4096 and Path(text).expanduser().is_file():
+        data = Path(text).expanduser().read_bytes()
+        return Media(mimetypes.guess_type(text)[0] or _type_of(data, kind), data)
+    data = _decoded(text, kind)
+    return Media(_type_of(data, kind), data)
+
+
+def _decoded(text: str, kind: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(kind, text, "a file that exists, a URL, or base64 text") from None
+
+
+def _type_of(data: bytes, kind: str) -> str:
+    found = next((name for signature, name in SIGNATURES if data.startswith(signature)), None)
+    return found or ("video/mp4" if kind == "video" else "application/octet-stream")

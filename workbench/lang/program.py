@@ -1,0 +1,221 @@
+"""`@function`: a Python function becomes a program that runs on any backend, once, as a stream or as a batch."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.events import ProgramFinished, ProgramStarted
+from workbench.lang.backends.base import Backend
+from workbench.lang.batch import run_all
+from workbench.lang.default import as_backend, default_backend
+from workbench.lang.interpret import Executor
+from workbench.lang.place import placed, raised_at
+from workbench.lang.prompt import Prompt
+from workbench.lang.run import Replay, Run
+from workbench.lang.state import ProgramState
+from workbench.lang.tracing import warm_common_prefix
+from workbench.lang.verbs import LOGPROBS, NATIVE_NAMES, SAMPLING, call_params
+
+RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *NATIVE_NAMES.values()})
+"""What `run` takes beside the program's own inputs: defaults for its generations."""
+
+
+class RoleLeftOpen(UserWarning):
+    """A program ended inside a role."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a program is to run: on what, and with which defaults for its generations."""
+
+    backend: Backend
+    params: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def function(func: Callable[..., Any] | None = None) -> Any:
+    """`@function`: the first parameter of `func` is the state, the others are the program's inputs."""
+    return Program if func is None else Program(func)
+
+
+class Program:
+    """A program, perhaps with some inputs fixed (`bind`)."""
+
+    def __init__(self, func: Callable[..., Any], inputs: Mapping[str, Any] | None = None) -> None:
+        parameters = list(inspect.signature(func).parameters.values())
+        if not parameters or parameters[0].kind not in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
+            raise InvalidRequest(
+                f"program {func.__name__}", str(inspect.signature(func)), "a function whose first parameter is the state"
+            )
+        if inspect.iscoroutinefunction(func):
+            raise InvalidRequest(
+                f"program {func.__name__}", "async", "a plain function", hint="its generations run side by side anyway"
+            )
+        functools.update_wrapper(self, func)
+        self.func = func
+        self.name = func.__name__
+        self.inputs = dict(inputs or {})
+        self._parameters = parameters[1:]
+
+    def run(self, *args: Any, backend: Any = None, stream: bool = False, **inputs: Any) -> ProgramState:
+        """Runs the program and returns its state; with `stream=True` at once, while it still runs.
+
+        Keywords that are not inputs of the program are defaults for its generations (`temperature=0.1`). Raises what went
+        wrong in any part of it, with the program's line.
+        """
+        values, more = self._split(args, inputs)
+        return self._start(values, self._setup(backend, more), is_streamed=stream)
+
+    def run_batch(
+        self, batch: Sequence[Mapping[str, Any]], *, backend: Any = None, num_threads: int | str = "auto",
+        progress_bar: bool = False, warm: bool = True, **defaults: Any,
+    ) -> list[ProgramState]:  # fmt: skip
+        """Runs the program once for each dict of inputs, all at the same time; the states come in the order of the inputs.
+
+        A program that fails leaves the others alone: its state raises when it is read (`state.error()` tells), and a
+        warning counts the failures. `warm`: what all of them begin with is found by running the function with stand-ins
+        for its inputs, up to its first generation, and computed once.
+        """
+        if isinstance(batch, Mapping | str) or not all(isinstance(inputs, Mapping) for inputs in batch):
+            raise InvalidRequest("batch", batch, "a list of dicts, one per program")
+        return run_batch(
+            [self.bind(**inputs) for inputs in batch], backend=backend, num_threads=num_threads, progress_bar=progress_bar,
+            warm=warm, **defaults,
+        )  # fmt: skip
+
+    def bind(self, **inputs: Any) -> Program:
+        """The same program with these inputs fixed."""
+        known = {parameter.name for parameter in self._parameters}
+        for name in inputs:
+            if name not in known and not self._takes_any:
+                raise UnknownParameter(name, known, where=f"program {self.name}")
+        return Program(self.func, {**self.inputs, **inputs})
+
+    def __call__(self, state: Any, *args: Any, **inputs: Any) -> Any:
+        """Inside another program: its parts are appended to that state, its return value comes back."""
+        if not isinstance(state, ProgramState):
+            raise InvalidRequest(
+                f"{self.name}(...)", state, "called with a state, inside a program", hint=f"{self.name}.run(...) runs it"
+            )
+        return self.func(state, *args, **{**self.inputs, **inputs})
+
+    # -- one run ------------------------------------------------------------------------------------------------
+
+    @property
+    def _takes_any(self) -> bool:
+        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._parameters)
+
+    def _split(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(inputs by name, defaults for generations)"""
+        names = [parameter.name for parameter in self._parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(names):
+            raise InvalidRequest(f"inputs of {self.name}", args, f"at most {len(names)}: {', '.join(names)}")
+        values = {**self.inputs, **dict(zip(names, args, strict=False))}
+        more = {}
+        own = {parameter.name for parameter in self._parameters}
+        for name, value in keywords.items():
+            if name in own or (self._takes_any and name not in RUN_PARAMS):
+                values[name] = value
+            elif name in RUN_PARAMS:
+                more[name] = value
+            else:
+                raise UnknownParameter(name, own | RUN_PARAMS - {*NATIVE_NAMES.values()}, where=f"program {self.name}")
+        self._check_complete(values)
+        return values, more
+
+    def _check_complete(self, values: Mapping[str, Any]) -> None:
+        fixed = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+        for parameter in self._parameters:
+            if parameter.default is parameter.empty and parameter.kind in fixed and parameter.name not in values:
+                raise InvalidRequest(
+                    f"input {parameter.name} of {self.name}", None, "given", hint=f"{self.name}.run({parameter.name}=...)"
+                )
+
+    def _setup(self, backend: Any, defaults: Mapping[str, Any]) -> Setup:
+        params, logprobs = call_params(defaults, self.name)
+        return Setup(default_backend() if backend is None else as_backend(backend), params, logprobs)
+
+    def _start(
+        self, inputs: Mapping[str, Any], setup: Setup, *, is_streamed: bool = False, replay: Replay | None = None
+    ) -> ProgramState:
+        run = Run(self.name, setup.backend, setup.params, setup.logprobs, is_streamed=is_streamed, replay=replay)
+        state = ProgramState(Executor(run))
+        state._rerun = lambda again: self._start(inputs, setup, replay=again)
+        if is_streamed:
+            threading.Thread(target=self._execute, args=(run, state, inputs), name=f"workbench-{self.name}", daemon=True).start()
+            return state
+        self._execute(run, state, inputs)
+        if run.failure is not None:
+            raise run.failure
+        return state
+
+    def _execute(self, run: Run, state: ProgramState, inputs: Mapping[str, Any]) -> None:
+        """The function's body, then the end of all it started. A failure is kept in `run.failure`."""
+        run.body_thread = threading.get_ident()
+        run.record(ProgramStarted, name=self.name, backend=run.backend.name, model=run.backend.model)
+        try:
+            state._ret_value = self.func(state, **inputs)
+            state._settle()
+            run.sync()
+            run.failure = run.error
+            if run.failure is None:
+                self._warn_of_open_role(state)
+        except BaseException as error:
+            run.failure = placed(error, self.name, raised_at(error.__traceback__))
+            run.abort(run.failure)
+        finally:
+            run.end(run.failure)
+            run.record(ProgramFinished, error="" if run.failure is None else f"{type(run.failure).__name__}: {run.failure}")
+
+    def _warn_of_open_role(self, state: ProgramState) -> None:
+        role = Prompt(state._executor.parts).open_role
+        if role is not None:
+            warnings.warn(
+                f"program {self.name} ended inside the role {role}: {role}_end() is missing", RoleLeftOpen, stacklevel=2
+            )
+
+
+def run_batch(
+    programs: Sequence[Program], *, backend: Any = None, num_threads: int | str = "auto", progress_bar: bool = False,
+    warm: bool = True, **defaults: Any,
+) -> list[ProgramState]:  # fmt: skip
+    """Runs programs whose inputs are bound, all at the same time: `run_batch([qa.bind(question=q) for q in questions])`.
+
+    Order, failures and `warm` as in `Program.run_batch`.
+    """
+    for program in programs:
+        if not isinstance(program, Program):
+            raise InvalidRequest(
+                "programs", program, "programs with their inputs bound", hint="run_batch([qa.bind(question=...), ...])"
+            )
+        program._check_complete(program.inputs)
+    if not programs:
+        return []
+    unknown = sorted(defaults.keys() - RUN_PARAMS)
+    if unknown:
+        raise UnknownParameter(unknown[0], RUN_PARAMS - {*NATIVE_NAMES.values()}, where="run_batch")
+    setup = programs[0]._setup(backend, defaults)
+    if warm:
+        for func in dict.fromkeys(program.func for program in programs):
+            warm_common_prefix(func, [program.inputs for program in programs if program.func is func], setup.backend)
+    runs, states = [], []
+    for program in programs:
+        run = Run(program.name, setup.backend, setup.params, setup.logprobs)
+        state = ProgramState(Executor(run))
+        state._rerun = functools.partial(_again, program, setup)
+        runs.append(run)
+        states.append(state)
+    bodies = [functools.partial(p._execute, run, state, p.inputs) for p, run, state in zip(programs, runs, states, strict=True)]
+    run_all(runs, bodies, num_threads=num_threads, progress_bar=progress_bar)
+    return states
+
+
+def _again(program: Program, setup: Setup, replay: Replay) -> ProgramState:
+    return program._start(program.inputs, setup, replay=replay)

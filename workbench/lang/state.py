@@ -1,0 +1,306 @@
+"""`ProgramState`: what a program writes to (`s += ...`), and what its caller reads."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InvalidRequest, UnknownVariable
+from workbench.lang import verbs
+from workbench.lang.flow import Slot
+from workbench.lang.nodes import Expr, Gen, JoinMode, RoleBegin, RoleEnd, Select, Seq, VarBegin, VarEnd, flatten
+from workbench.lang.place import caller
+from workbench.lang.run import Answer, Key, Replay
+
+if TYPE_CHECKING:
+    from workbench.lang.interpret import Executor
+    from workbench.views.program import ProgramView
+
+
+@dataclass(frozen=True)
+class Call:
+    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
+
+    name: str | None
+    kind: str
+    rid: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    computed_tokens: int | None
+    """Prompt tokens that were not in the cache."""
+    completion_tokens: int | None
+
+
+class ProgramState:
+    """One line of text that grows. Appending waits for nothing; reading waits for what is read."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._unused: Seq | None = None
+        self._ret_value: Any = None
+        self._rerun: Callable[[Replay], ProgramState] | None = None
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def __iadd__(self, expr: Expr) -> ProgramState:
+        nodes = tuple(flatten(expr))
+        place = caller()
+        if self._unused is not None and any(node is self._unused.nodes[0] for node in nodes):
+            self._unused = None
+        self._settle()
+        for node in nodes:
+            self._executor.submit(node, place)
+        return self
+
+    def system(self, expr: Expr | None = None) -> Any:
+        """`s.system("text")`, with or without `s +=` before it, or `with s.system(): ...`."""
+        return self.role("system", expr)
+
+    def user(self, expr: Expr | None = None) -> Any:
+        """`s.user("text")`, with or without `s +=` before it, or `with s.user(): ...`."""
+        return self.role("user", expr)
+
+    def assistant(self, expr: Expr | None = None) -> Any:
+        """`s.assistant(gen("x"))`, with or without `s +=` before it, or `with s.assistant(): ...`."""
+        return self.role("assistant", expr)
+
+    def role(self, name: str, expr: Expr | None = None) -> Any:
+        """A message of any role the model's template knows, in the same three forms."""
+        if expr is None:
+            return self._within(RoleBegin(name), RoleEnd(name))
+        self._settle()
+        self._unused = verbs.role(name, expr)
+        return self._unused
+
+    def var_scope(self, name: str) -> Any:
+        """`with s.var_scope("name"): ...` binds all text that is appended inside to `s["name"]`."""
+        return self._within(VarBegin(name), VarEnd(name))
+
+    def fork(self, num: int = 1) -> ForkGroup:
+        """`num` states that share everything up to here and go on independently."""
+        if isinstance(num, bool) or not isinstance(num, int) or num < 1:
+            raise InvalidRequest("the number of forks", num, "an integer of at least 1")
+        self._settle()
+        return ForkGroup(self, [ProgramState(child) for child in self._executor.fork(num, caller())])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.set_var(name, value)
+
+    def set_var(self, name: str, value: Any) -> None:
+        """A variable with a value of the program's own."""
+        slot = Slot()
+        self._executor.slots.setdefault(name, []).append(slot)
+        slot.set(value, {})
+
+    @contextmanager
+    def _within(self, begin: Any, end: Any) -> Iterator[ProgramState]:
+        self += begin
+        yield self
+        self += end
+
+    def _settle(self) -> None:
+        """`s.user("...")` that no `s +=` took up is appended all the same, before anything else happens."""
+        unused, self._unused = self._unused, None
+        if unused is not None:
+            self += unused
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        return self._slots(name)[-1].result()
+
+    def get_var(self, name: str) -> Any:
+        """The same as `s[name]`."""
+        return self[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """`s[name]`, or `default` where nothing makes that name."""
+        return self[name] if name in self else default  # noqa: SIM401
+
+    def __contains__(self, name: str) -> bool:
+        self._settle()
+        return name in self._executor.slots
+
+    def history(self, name: str) -> list[Any]:
+        """Every value the name has had, in order; `s[name]` is the last."""
+        return [slot.result() for slot in self._slots(name)]
+
+    def get_meta_info(self, name: str) -> Any:
+        """Of the generation: `id`, `prompt_tokens`, `cached_tokens`, `computed_tokens`, `completion_tokens`, `finish_reason`,
+        log-probabilities where asked for. A selection has `choices`, `scores` and `choice_token_logprobs`."""
+        slot = self._slots(name)[-1]
+        slot.result()
+        return slot.meta_info
+
+    def sync(self) -> None:
+        """Waits until all that was appended is done; raises what went wrong."""
+        self._settle()
+        self._executor.sync()
+        if self._executor.error is not None:
+            raise self._executor.error
+
+    def text(self) -> str:
+        """The whole prompt as the model reads it."""
+        self.sync()
+        return self._executor.run.backend.text_of(self._executor.prompt())
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation: dicts with `role` and `content`."""
+        self.sync()
+        return self._executor.prompt().messages
+
+    def text_iter(self, var_name: str | None = None) -> Iterator[str]:
+        """New text as it comes, of the whole prompt or of one variable; joined, the pieces are the text."""
+        try:
+            yield from self._flow(var_name)
+        except (KeyboardInterrupt, SystemExit):
+            self._executor.run.abort()
+            raise
+
+    async def text_async_iter(self, var_name: str | None = None) -> AsyncIterator[str]:
+        """`text_iter` in an event loop."""
+        flow = await asyncio.to_thread(self._flow, var_name)  # the program may not have come to the name yet
+        if isinstance(flow, list):
+            for piece in flow:
+                yield piece
+            return
+        try:
+            async for piece in flow:
+                yield piece
+        except asyncio.CancelledError:
+            self._executor.run.abort()
+            raise
+
+    @property
+    def ret_value(self) -> Any:
+        """What the program's function returned."""
+        run = self._executor.run
+        if run.is_read_along:
+            run.body_done.wait()
+        return self._ret_value
+
+    def error(self) -> BaseException | None:
+        """What went wrong, if something did; waits for the end."""
+        run = self._executor.run
+        if run.is_read_along:
+            run.body_done.wait()
+        self._executor.sync()
+        return run.failure or run.error
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every generation and selection the run asked for, forks included, with its cached and computed tokens."""
+        answers = sorted(self._executor.run.answers.items(), key=_key)
+        return [_call(answer) for _, answer in answers if not answer.is_replayed]
+
+    # -- afterwards ---------------------------------------------------------------------------------------------
+
+    def show(self) -> ProgramView:
+        """The run as a tree of what was written and by whom: HTML in a notebook, text in a terminal."""
+        from workbench.views.program import ProgramView
+
+        run = self._executor.run
+        return ProgramView.of(run.events, run.backend.log.read()[1])
+
+    def rerun(self, edit: Mapping[str | tuple[str, int], Any]) -> ProgramState:
+        """The same program again, with another text for some of its generations.
+
+        What came before an edit keeps its text and asks nothing; what follows it is generated anew, on what the cache
+        still holds. `edit={"plan": "new text"}`, or `("plan", 2)` for the third of that name.
+        """
+        if self._rerun is None:
+            raise InvalidRequest("rerun", "a fork", "called on the state that run() returned")
+        answers = self._executor.run.answers
+        return self._rerun(Replay(answers, {_find(answers, name): value for name, value in edit.items()}))
+
+    def __repr__(self) -> str:
+        run = self._executor.run
+        return f"<state of {run.name}: {', '.join(self._executor.slots) or 'no variables'}>"
+
+    def _slots(self, name: str) -> list[Slot]:
+        self._settle()
+        executor = self._executor
+        executor.wait_for_name(name)
+        if name in executor.slots:
+            return executor.slots[name]
+        if executor.run.failure is not None:
+            raise executor.run.failure
+        raise _unknown(name, executor.slots)
+
+    def _flow(self, var_name: str | None) -> Any:
+        if var_name is not None:
+            return self._slots(var_name)[-1].flow
+        return self._executor.flow if self._executor.run.is_streamed else [self.text()]
+
+
+class ForkGroup(Sequence[ProgramState]):
+    """The children of a fork. As a context manager it joins them at the end."""
+
+    def __init__(self, parent: ProgramState, states: list[ProgramState]) -> None:
+        self._parent = parent
+        self._states = states
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._states[index]
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __iadd__(self, expr: Any) -> ForkGroup:
+        """The same for every child; a list has one for each; a function is asked with the child's index."""
+        each = [expr(i) for i in range(len(self))] if callable(expr) else expr
+        if not isinstance(each, list):
+            each = [each] * len(self)
+        if len(each) != len(self):
+            raise InvalidRequest("what is appended to a fork", f"{len(each)} parts", f"one, or {len(self)}: one per child")
+        for state, one in zip(self._states, each, strict=True):
+            state += one
+        return self
+
+    def join(self, mode: JoinMode = "gather_variable") -> None:
+        """Back to the parent. Each name the children made becomes a list there; with `concate_and_append` their texts
+        follow the parent's."""
+        if mode not in ("gather_variable", "concate_and_append"):
+            raise InvalidRequest("mode", mode, "'gather_variable' or 'concate_and_append'")
+        for state in (self._parent, *self._states):
+            state._settle()
+        self._parent._executor.join([state._executor for state in self._states], mode, caller())
+
+    def __enter__(self) -> ForkGroup:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.join()
+
+
+def _key(item: tuple[Key, Answer]) -> Key:
+    return item[0]
+
+
+def _call(answer: Answer) -> Call:
+    meta = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
+    counts = [meta.get(f"{kind}_tokens") for kind in ("prompt", "cached", "computed", "completion")]
+    return Call(getattr(answer.node, "name", None), type(answer.node).__name__.lower(), meta.get("id"), *counts)
+
+
+def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
+    """Which generation an edit means."""
+    name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
+    nodes = {key: answer.node for key, answer in sorted(answers.items(), key=_key) if isinstance(answer.node, Gen | Select)}
+    keys = [key for key, node in nodes.items() if node.name == name]
+    if not keys:
+        raise _unknown(name, [node.name for node in nodes.values() if node.name is not None])
+    if not 0 <= index < len(keys):
+        raise InvalidRequest(f"edit of {name!r}", index, f"between 0 and {len(keys) - 1}")
+    return keys[index]
+
+
+def _unknown(name: str, known: Any) -> UnknownVariable:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the program has made: {', '.join(known) or 'nothing yet'}"
+    return UnknownVariable(f"no generation is called {name!r}", hint=hint)

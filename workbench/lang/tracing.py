@@ -1,0 +1,86 @@
+"""What all programs of a batch begin with, found by running the function with stand-ins for its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from workbench.lang.ask import warm
+from workbench.lang.backends.base import Backend
+from workbench.lang.nodes import Image, Node, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
+from workbench.lang.prompt import Part, Prompt
+from workbench.lang.state import ProgramState
+
+MARK = "\x00workbench input\x00"
+"""What a stand-in is as text: the common prefix ends here."""
+
+
+class StopTracing(BaseException):
+    """The prefix ends: a generation, or something that depends on an input."""
+
+
+class StandIn(Node):
+    """An input that differs between the programs. As text it is a mark; any other use ends the trace."""
+
+    def __str__(self) -> str:
+        return MARK
+
+    def __format__(self, spec: str) -> str:
+        return MARK
+
+    def _stop(self, *_: Any, **__: Any) -> NoReturn:
+        raise StopTracing
+
+    __getattr__ = __getitem__ = __iter__ = __len__ = __bool__ = __contains__ = __call__ = _stop
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __mod__ = __mul__ = _stop  # type: ignore[assignment]
+    __hash__ = _stop  # type: ignore[assignment]
+    __repr__ = __str__
+
+
+class Tracer:
+    """In the place of an executor: keeps literal parts, stops at the first thing that is not."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[Part, ...] = ()
+
+    def submit(self, node: Node, place: Any) -> None:
+        match node:
+            case Text(value):
+                text, mark, _ = value.partition(MARK)
+                self.parts += (Text(text),) if text else ()
+                if mark:
+                    raise StopTracing
+            case RoleBegin() | RoleEnd() | Image() | Video():
+                self.parts += (node,)
+            case VarBegin() | VarEnd():
+                pass
+            case _:
+                raise StopTracing
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StopTracing
+
+
+def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]]) -> Prompt:
+    """The literal parts before the first generation or differing input. Inputs that are the same for all stand as they are."""
+    tracer = Tracer()
+    shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
+    with contextlib.suppress(StopTracing, Exception):  # a body that fails on a stand-in has shown its prefix
+        state = ProgramState(tracer)  # type: ignore[arg-type]
+        func(state, **shared)
+        state._settle()
+    return Prompt(tracer.parts)
+
+
+def warm_common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]], backend: Backend) -> None:
+    """Computes the common prefix once, so that every program of the batch finds it."""
+    if len(inputs) > 1 and (prefix := common_prefix(func, inputs)).parts:
+        warm(backend, prefix)
+
+
+def _shared(values: list[Any]) -> Any:
+    try:
+        return values[0] if all(value is values[0] or bool(value == values[0]) for value in values) else StandIn()
+    except Exception:  # values that cannot be compared
+        return StandIn()

@@ -1,0 +1,217 @@
+"""The words of the language. Each checks its arguments, so that a mistake surfaces at its line, and returns nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.lang.choices import token_length_normalized
+from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
+from workbench.types import GRAMMAR_FIELDS, SamplingParams
+
+DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
+NATIVE_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
+SAMPLING = (
+    "max_tokens", "min_tokens", "stop", "stop_token_ids", "temperature", "top_p", "top_k", "min_p", "frequency_penalty",
+    "presence_penalty", "repetition_penalty", "ignore_eos", "skip_special_tokens", "seed", "n", "logit_bias",
+)  # fmt: skip
+LOGPROBS: dict[str, type] = {
+    "return_logprob": bool, "logprob_start_len": int, "top_logprobs_num": int, "return_text_in_logprobs": bool,
+}  # fmt: skip
+"""What `gen` takes beside its sampling parameters; `run` takes both as defaults for the program's generations."""
+CONSTRAINTS = (*GRAMMAR_FIELDS, "grammar")
+
+
+def gen(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    *,
+    stop: str | Sequence[str] | None = None,
+    temperature: float | None = None,
+    regex: str | None = None,
+    json_schema: Any = None,
+    ebnf: str | None = None,
+    grammar: str | None = None,
+    dtype: Any = None,
+    choices: Sequence[str] | None = None,
+    choices_method: ChoicesMethod | None = None,
+    n: int | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **more: Any,
+) -> Node:
+    """The model writes here; read it as `s["name"]`.
+
+    At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf` (also spelled `grammar`),
+    `dtype` (int, float, str, bool) or `choices`. More parameters: `min_tokens`, `top_p`, `top_k`, `min_p`, `stop_token_ids`,
+    `frequency_penalty`, `presence_penalty`, `repetition_penalty`, `ignore_eos`, `skip_special_tokens`, `seed`,
+    `logit_bias`, `return_logprob`, `top_logprobs_num`, `logprob_start_len`, `return_text_in_logprobs`.
+    What is not given is left to `run(...)`, and then to the backend.
+    """
+    constraints = {
+        "regex": regex,
+        "json_schema": json_schema,
+        "ebnf": ebnf,
+        "grammar": grammar,
+        "dtype": dtype,
+        "choices": choices,
+    }
+    given = [key for key, value in constraints.items() if value is not None]
+    if len(given) > 1:
+        raise InvalidRequest(" and ".join(given), "given together", "one constraint per generation", hint="keep one of them")
+    if choices is not None:
+        _refuse_with_choices(more)
+        return select(name, choices, temperature=temperature or 0.0, choices_method=choices_method)
+    if choices_method is not None:
+        raise InvalidRequest("choices_method", choices_method, "given together with choices")
+    given_params = {"max_tokens": max_tokens, "stop": stop, "temperature": temperature, "n": n, **constraints, **more}
+    params, logprobs = call_params({key: value for key, value in given_params.items() if key not in ("dtype", "choices")}, "gen")
+    if dtype is not None and dtype not in DTYPES:
+        raise InvalidRequest("dtype", dtype, "int, float, str or bool")
+    return Gen(_name(name), params, logprobs, None if dtype is None else DTYPES[dtype], tuple(tools or ()))
+
+
+def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Any) -> Node:
+    """`gen` whose text is an integer: `int(s["name"])`."""
+    return gen(name, max_tokens, dtype=int, **more)
+
+
+def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Any) -> Node:
+    """`gen` whose text is a string in double quotes."""
+    return gen(name, max_tokens, dtype=str, **more)
+
+
+def select(
+    name: str | None = None,
+    choices: Sequence[str] | None = None,
+    temperature: float = 0.0,
+    choices_method: ChoicesMethod | None = None,
+) -> Select:
+    """The likeliest of `choices` stands here; read it as `s["name"]`."""
+    if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
+        raise InvalidRequest("choices", choices, "a list of at least one string")
+    for choice in choices:
+        if not isinstance(choice, str) or not choice:
+            raise InvalidRequest("choices", choice, "strings of at least one character")
+    if len(set(choices)) < len(choices):
+        raise InvalidRequest("choices", list(choices), "strings that are all different")
+    if choices_method is not None and not callable(choices_method):
+        raise InvalidRequest("choices_method", choices_method, "one of the choices methods", hint="token_length_normalized, ...")
+    return Select(_name(name), tuple(choices), choices_method or token_length_normalized, temperature)
+
+
+def image(source: Any) -> Image:
+    """A picture: a path, a URL, base64 text, bytes or a PIL image."""
+    return Image(source)
+
+
+def video(source: Any, num_frames: int = 8) -> Video:
+    """`num_frames` frames of a film."""
+    if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
+        raise InvalidRequest("num_frames", num_frames, "an integer of at least 1")
+    return Video(source, num_frames)
+
+
+def role(name: str, expr: Expr) -> Seq:
+    """`expr` as a message of this role."""
+    return Seq((RoleBegin(name), *flatten(expr), RoleEnd(name)))
+
+
+def system(expr: Expr) -> Seq:
+    """`expr` as the system message."""
+    return role("system", expr)
+
+
+def user(expr: Expr) -> Seq:
+    """`expr` as a message of the user."""
+    return role("user", expr)
+
+
+def assistant(expr: Expr) -> Seq:
+    """`expr`, usually with a `gen` in it, as a message of the model."""
+    return role("assistant", expr)
+
+
+def system_begin() -> RoleBegin:
+    """From here on the system message, until `system_end()`."""
+    return RoleBegin("system")
+
+
+def system_end() -> RoleEnd:
+    """The end of what `system_begin()` began."""
+    return RoleEnd("system")
+
+
+def user_begin() -> RoleBegin:
+    """From here on a message of the user, until `user_end()`."""
+    return RoleBegin("user")
+
+
+def user_end() -> RoleEnd:
+    """The end of what `user_begin()` began."""
+    return RoleEnd("user")
+
+
+def assistant_begin() -> RoleBegin:
+    """From here on a message of the model, until `assistant_end()`."""
+    return RoleBegin("assistant")
+
+
+def assistant_end() -> RoleEnd:
+    """The end of what `assistant_begin()` began."""
+    return RoleEnd("assistant")
+
+
+VERBS = (
+    gen, select, gen_int, gen_string, image, video, system, user, assistant, system_begin, system_end, user_begin, user_end,
+    assistant_begin, assistant_end,
+)  # fmt: skip
+
+
+def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(sampling parameters by native names, log-probability options) of what was given; None means not given.
+
+    Raises for unknown names and for values that cannot be; `where` names the verb in the error.
+    """
+    known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS, *NATIVE_NAMES.values()}
+    native: dict[str, Any] = {}
+    logprobs: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UnknownParameter(name, known - {"max_new_tokens", "min_new_tokens"}, where=where)
+        if value is None:
+            continue
+        if name in LOGPROBS:
+            if type(value) is not LOGPROBS[name]:
+                raise InvalidRequest(name, value, f"of type {LOGPROBS[name].__name__}")
+            logprobs[name] = value
+        else:
+            native["ebnf" if name == "grammar" else NATIVE_NAMES.get(name, name)] = value
+    return _checked(native), {"return_logprob": True, **logprobs} if logprobs else {}
+
+
+def _checked(native: dict[str, Any]) -> dict[str, Any]:
+    """The same values as `SamplingParams` holds them. Minimum and maximum may come from different places."""
+    low = native.get("min_new_tokens")
+    alone = {} if low is None or "max_new_tokens" in native or not isinstance(low, int) else {"max_new_tokens": max(low, 0)}
+    params = SamplingParams.make(native | alone)
+    if params.json_schema is not None:
+        try:
+            json.loads(params.json_schema)
+        except ValueError as error:
+            raise InvalidRequest("json_schema", params.json_schema, f"JSON ({error})") from None
+    return {name: getattr(params, name) for name in native}
+
+
+def _refuse_with_choices(more: Mapping[str, Any]) -> None:
+    known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS}
+    for name in more:
+        if name not in known:
+            raise UnknownParameter(name, known, where="gen")
+
+
+def _name(name: Any) -> str | None:
+    if name is not None and (not isinstance(name, str) or not name):
+        raise InvalidRequest("name", name, "text of at least one character, or nothing")
+    return name
