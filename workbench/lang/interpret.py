@@ -20,7 +20,7 @@ from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEn
 from workbench.lang.place import Place, placed
 from workbench.lang.prompt import Part, Prompt
 from workbench.lang.run import Answer, Run
-from workbench.lang.words import describe, finish_words, logprob_pairs, option_scores
+from workbench.lang.words import counts, describe, finish_words, logprob_pairs, option_scores
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
 """Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
@@ -271,10 +271,12 @@ class Executor:
         run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
-        first = meta if isinstance(meta, dict) else meta[0]
+        first, (num_prompt, num_cached, _, num_output) = meta if isinstance(meta, dict) else meta[0], counts(meta)
+        num_requests = first.get("num_requests", 1) if isinstance(meta, dict) else len(meta)
         run.record(
-            PartFinished, part=number, text=_first(value), num_prompt=first.get("prompt_tokens"),
-            num_cached=first.get("cached_tokens"), num_output=first.get("completion_tokens"), finish=finish_words(first),
+            PartFinished, part=number, text=_first(value), num_prompt=num_prompt, num_cached=num_cached, num_output=num_output,
+            num_requests=num_requests, samples=() if isinstance(value, str) else tuple(value[1:]),
+            finish="edited" if key in run.replay.edits else finish_words(first),
             scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
         )  # fmt: skip
 

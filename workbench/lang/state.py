@@ -15,6 +15,7 @@ from workbench.lang.flow import Slot
 from workbench.lang.nodes import Expr, Gen, JoinMode, RoleBegin, RoleEnd, Select, Seq, VarBegin, VarEnd, flatten
 from workbench.lang.place import caller
 from workbench.lang.run import Answer, Key, Replay
+from workbench.lang.words import counts
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
@@ -283,9 +284,9 @@ def _key(item: tuple[Key, Answer]) -> Key:
 
 
 def _call(answer: Answer) -> Call:
-    meta = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
-    counts = [meta.get(f"{kind}_tokens") for kind in ("prompt", "cached", "computed", "completion")]
-    return Call(getattr(answer.node, "name", None), type(answer.node).__name__.lower(), meta.get("id"), *counts)
+    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
+    kind = type(answer.node).__name__.lower()
+    return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
 
 
 def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
