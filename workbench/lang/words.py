@@ -43,7 +43,10 @@ def finish_words(meta: Mapping[str, Any]) -> str:
 
 
 def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """Tokens of the prompt, cached and computed ones of it, and tokens made: of several samples the sums; None where not reported."""
+    """Tokens of the prompt, those of it that were cached and computed, and tokens made; of several samples the sums.
+
+    None where the backend does not report them.
+    """
     samples = [meta] if isinstance(meta, Mapping) else meta
     columns = [[sample.get(f"{kind}_tokens") for sample in samples] for kind in ("prompt", "cached", "computed", "completion")]
     return [None if None in column else sum(column) for column in columns]

@@ -59,7 +59,9 @@ box-decoration-break:clone}
 .wb .wb-gap::before,.wb .wb-tag::before{content:attr(data-name);color:var(--wb-soft);font:italic 10px system-ui,sans-serif;
 padding:0 .3em;vertical-align:super}
 .wb .wb-line{margin:0 0 0 .6em}.wb .wb-line[open]{margin-bottom:.75em}
-.wb .wb-read{display:inline-flex;height:.7em;margin-right:.3em}.wb .wb-read>span{border:1px solid var(--wb-line);box-sizing:border-box}
+.wb .wb-line td:first-child{overflow-wrap:normal}
+.wb .wb-read{display:inline-flex;height:.7em;margin-right:.3em}
+.wb .wb-read>span{border:1px solid var(--wb-line);box-sizing:border-box}
 .wb .wb-branch .wb-read{width:auto!important}
 .wb :is(.wb-bar,.wb-read,.wb-key)>.wb-reused{
 background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}

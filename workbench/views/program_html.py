@@ -99,8 +99,8 @@ def _folded(part: Part) -> Iterator[str]:
         kinds = (("queue", t.queue_s, "wait"), ("prefill", t.prefill_s, "prefill"), ("decode", t.decode_s, "decode"))
         yield bar([Segment(label, seconds, duration(seconds), kind) for label, seconds, kind in kinds])
     if part.scores:
-        rows = [(repr(option), score, "chosen" if option == part.text else "") for option, score in part.scores]
-        yield table(("option", "score", ""), rows, numeric=(1,))
+        options = [(repr(option), score, "chosen" if option == part.text else "") for option, score in part.scores]
+        yield table(("option", "score", ""), options, numeric=(1,))
     if part.samples:
         yield table(("other samples",), [(repr(text),) for text in part.samples])
     if part.logprobs:
