@@ -376,7 +376,7 @@ def test_what_cannot_be_said_is_an_error_with_its_line(backend):
 
     with pytest.raises(BackendLacks, match="cannot do: image") as caught:
         pictured.run()
-    assert 's += sgl.assistant(sgl.gen("x"))' in str(caught.value)
+    assert 's += sgl.user(sgl.image("cat.png")' in str(caught.value)
 
     @sgl.function
     def too_long(s):
