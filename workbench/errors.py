@@ -54,6 +54,14 @@ class UnknownParameter(InvalidRequest):
         self.field, self.value, self.limit = name, None, f"one of {names}"
 
 
+class ProgramMistake(InvalidRequest):
+    """A program puts words together that mean nothing so."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        WorkbenchError.__init__(self, message, hint=hint)
+        self.field, self.value, self.limit = "program", None, hint
+
+
 class PromptTooLong(InvalidRequest):
     """The prompt, or the prompt and what it may generate, exceeds the context or the KV pool."""
 
@@ -66,7 +74,8 @@ class BackendLacks(NotSupported):
     """A program asks its backend for something that this backend cannot do."""
 
     def __init__(self, backend: str, feature: str, *, hint: str = "") -> None:
-        hint = hint or f"leave it out, or run on a backend that has {feature}: a loaded engine or RuntimeEndpoint(url)"
+        where = "OpenAI(model) for one" if feature in ("image", "video") else "a loaded engine or RuntimeEndpoint(url)"
+        hint = hint or f"leave it out, or run on a backend that has {feature}: {where}"
         super().__init__(f"{backend} cannot do: {feature}", hint=hint)
         self.backend = backend
         self.feature = feature

@@ -219,7 +219,11 @@ class PartFinished(Event, frozen=True, kw_only=True, tag=True):
     num_prompt: int | None = None
     num_cached: int | None = None
     num_output: int | None = None
+    num_requests: int = 1
+    """The counts are sums over so many requests: the samples of a generation, the options of a selection."""
     finish: str = ""
+    samples: tuple[str, ...] = ()
+    """The texts of the other samples, where several were asked for."""
     scores: tuple[tuple[str, str], ...] = ()
     """(option, score) of a selection."""
     logprobs: tuple[tuple[str, float], ...] = ()

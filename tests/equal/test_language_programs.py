@@ -163,6 +163,19 @@ def test_typed_generations_are_python_literals(backend):
     assert state["str"].startswith('"')
 
 
+@pytest.mark.parametrize("dtype, longest", [(int, 17), (float, 15)])
+def test_a_number_ends_where_the_model_ends_it_and_not_at_the_limit_of_its_digits(backend, dtype, longest):
+    @sgl.function
+    def age(s):
+        s += "Anna, Age: 23.\nBob, Age: 41.\nLena, Age: " + sgl.gen("age", dtype=dtype, stop="zzz")
+
+    state = age.run(temperature=0)
+    assert dtype(state["age"]) > 0
+    assert len(state["age"]) <= longest
+    assert state.get_meta_info("age")["finish_reason"]["matched"] in (" ", ".", ",", ";", "\n")
+    assert state.text().endswith("Age: " + state["age"])
+
+
 def test_choices_steer_the_program(backend):
     @sgl.function
     def tool_use(s, question):
@@ -363,7 +376,7 @@ def test_what_cannot_be_said_is_an_error_with_its_line(backend):
 
     with pytest.raises(BackendLacks, match="cannot do: image") as caught:
         pictured.run()
-    assert 's += sgl.assistant(sgl.gen("x"))' in str(caught.value)
+    assert 's += sgl.user(sgl.image("cat.png")' in str(caught.value)
 
     @sgl.function
     def too_long(s):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from workbench.errors import InvalidRequest
+from workbench.lang.place import caller, warn_at
 from workbench.lang.run import Run
 
 MAX_THREADS = 64
@@ -45,7 +45,7 @@ def run_all(runs: Sequence[Run], bodies: Sequence[Callable[[], Any]], *, num_thr
     failures = [run.failure for run in runs if run.failure is not None]
     if failures:
         first = str(failures[0]).partition("\n")[0]
-        warnings.warn(f"{len(failures)} of {len(runs)} programs failed; the first: {first}", ProgramFailed, stacklevel=4)
+        warn_at(f"{len(failures)} of {len(runs)} programs failed; the first: {first}", ProgramFailed, caller())
 
 
 class Bar:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import Aborted, InvalidRequest, WorkbenchError
+from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
 from workbench.events import PartFinished, PartReached
 from workbench.lang.ask import ask, warm
 from workbench.lang.flow import Flow, Slot
@@ -20,7 +20,7 @@ from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEn
 from workbench.lang.place import Place, placed
 from workbench.lang.prompt import Part, Prompt
 from workbench.lang.run import Answer, Run
-from workbench.lang.words import describe, finish_words, logprob_pairs, option_scores
+from workbench.lang.words import counts, describe, finish_words, logprob_pairs, option_scores
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
 """Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
@@ -49,6 +49,8 @@ class Executor:
         self.num_inherited = 0
         """Parts that were there when it began."""
         self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
+        self.role_place: Place | None = None
+        """The line that began the last message."""
         self.error: BaseException | None = None
         self.flow = Flow()
         """Its text as it grows, when the run is streamed."""
@@ -206,13 +208,19 @@ class Executor:
     def _do(self, step: Step) -> None:
         node, number = step.node, self._reached(step)
         match node:
-            case Text() | Image() | Video():
+            case Text():
+                self._append(node)
+            case Image() | Video():
+                if (kind := type(node).__name__.lower()) not in self.run.backend.features:
+                    raise BackendLacks(self.run.backend.name, kind)
                 self._append(node)
             case RoleBegin():
-                self._begin_role(node)
+                self._begin_role(node, step.place)
             case RoleEnd(role):
                 if Prompt(self.parts).open_role != role:
-                    raise InvalidRequest(f"{role}_end()", role, f"after {role}_begin()")
+                    raise ProgramMistake(
+                        f"{role}_end() stands where no message of this role is open", hint=f"{role}_begin() opens one"
+                    )
                 self._append(node)
             case VarBegin():
                 self._scopes.append(len(self.parts))
@@ -230,9 +238,12 @@ class Executor:
             case Join():
                 self._join(node, step)
 
-    def _begin_role(self, node: RoleBegin) -> None:
+    def _begin_role(self, node: RoleBegin, place: Place) -> None:
         if (open_role := Prompt(self.parts).open_role) is not None:
-            raise InvalidRequest(f"role {node.role}", f"inside {open_role}", "begun after the one before it has ended")
+            raise ProgramMistake(
+                f"a message of role {node.role} begins inside one of role {open_role}", hint="messages stand one after the other"
+            )
+        self.role_place = place
         self._append(node)
 
     def _reached(self, step: Step) -> int:
@@ -271,10 +282,12 @@ class Executor:
         run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
-        first = meta if isinstance(meta, dict) else meta[0]
+        first, (num_prompt, num_cached, _, num_output) = meta if isinstance(meta, dict) else meta[0], counts(meta)
+        num_requests = first.get("num_requests", 1) if isinstance(meta, dict) else len(meta)
         run.record(
-            PartFinished, part=number, text=_first(value), num_prompt=first.get("prompt_tokens"),
-            num_cached=first.get("cached_tokens"), num_output=first.get("completion_tokens"), finish=finish_words(first),
+            PartFinished, part=number, text=_first(value), num_prompt=num_prompt, num_cached=num_cached, num_output=num_output,
+            num_requests=num_requests, samples=() if isinstance(value, str) else tuple(value[1:]),
+            finish="edited" if key in run.replay.edits else finish_words(first),
             scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
         )  # fmt: skip
 

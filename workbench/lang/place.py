@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -37,6 +38,11 @@ def caller() -> Place:
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
     return Place("<unknown>", 0) if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def warn_at(message: str, category: type[Warning], place: Place) -> None:
+    """A warning that shows the program's line, not one of ours."""
+    warnings.warn_explicit(message, category, place.file, place.line)
 
 
 def raised_at(traceback: TracebackType | None) -> Place | None:

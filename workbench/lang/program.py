@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter, shown
 from workbench.events import ProgramFinished, ProgramStarted
 from workbench.lang.backends.base import Backend
 from workbench.lang.batch import run_all
 from workbench.lang.default import as_backend, default_backend
 from workbench.lang.interpret import Executor
-from workbench.lang.place import placed, raised_at
+from workbench.lang.place import placed, raised_at, warn_at
 from workbench.lang.prompt import Prompt
 from workbench.lang.run import Replay, Run
 from workbench.lang.state import ProgramState
@@ -101,8 +100,9 @@ class Program:
     def __call__(self, state: Any, *args: Any, **inputs: Any) -> Any:
         """Inside another program: its parts are appended to that state, its return value comes back."""
         if not isinstance(state, ProgramState):
-            raise InvalidRequest(
-                f"{self.name}(...)", state, "called with a state, inside a program", hint=f"{self.name}.run(...) runs it"
+            raise ProgramMistake(
+                f"{self.name}(...) was called with {shown(state)}, inside a program its first argument is the state",
+                hint=f"{self.name}.run(...) runs it",
             )
         return self.func(state, *args, **{**self.inputs, **inputs})
 
@@ -116,7 +116,10 @@ class Program:
         """(inputs by name, defaults for generations)"""
         names = [parameter.name for parameter in self._parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
         if len(args) > len(names):
-            raise InvalidRequest(f"inputs of {self.name}", args, f"at most {len(names)}: {', '.join(names)}")
+            raise ProgramMistake(
+                f"{len(args)} inputs are given, program {self.name} takes at most {len(names)}",
+                hint=f"{self.name}.run({', '.join(f'{name}=...' for name in names)})",
+            )
         values = {**self.inputs, **dict(zip(names, args, strict=False))}
         more = {}
         own = {parameter.name for parameter in self._parameters}
@@ -134,8 +137,9 @@ class Program:
         fixed = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
         for parameter in self._parameters:
             if parameter.default is parameter.empty and parameter.kind in fixed and parameter.name not in values:
-                raise InvalidRequest(
-                    f"input {parameter.name} of {self.name}", None, "given", hint=f"{self.name}.run({parameter.name}=...)"
+                raise ProgramMistake(
+                    f"program {self.name} was not given its input {parameter.name}",
+                    hint=f"{self.name}.run({parameter.name}=...), or bind({parameter.name}=...) for a batch",
                 )
 
     def _setup(self, backend: Any, defaults: Mapping[str, Any]) -> Setup:
@@ -175,11 +179,9 @@ class Program:
             run.record(ProgramFinished, error="" if run.failure is None else f"{type(run.failure).__name__}: {run.failure}")
 
     def _warn_of_open_role(self, state: ProgramState) -> None:
-        role = Prompt(state._executor.parts).open_role
-        if role is not None:
-            warnings.warn(
-                f"program {self.name} ended inside the role {role}: {role}_end() is missing", RoleLeftOpen, stacklevel=2
-            )
+        role, place = Prompt(state._executor.parts).open_role, state._executor.role_place
+        if role is not None and place is not None:
+            warn_at(f"program {self.name} ended inside the role {role}: {role}_end() is missing", RoleLeftOpen, place)
 
 
 def run_batch(
@@ -190,6 +192,8 @@ def run_batch(
 
     Order, failures and `warm` as in `Program.run_batch`.
     """
+    if isinstance(programs, Program):
+        raise ProgramMistake("run_batch was given one program", hint=f"run_batch([{programs.name}.bind(...), ...])")
     for program in programs:
         if not isinstance(program, Program):
             raise InvalidRequest(

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InvalidRequest, UnknownVariable
+from workbench.errors import InvalidRequest, ProgramMistake, UnknownVariable
 from workbench.lang import verbs
 from workbench.lang.flow import Slot
 from workbench.lang.nodes import Expr, Gen, JoinMode, RoleBegin, RoleEnd, Select, Seq, VarBegin, VarEnd, flatten
-from workbench.lang.place import caller
+from workbench.lang.place import caller, placed
 from workbench.lang.run import Answer, Key, Replay
+from workbench.lang.words import counts
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
@@ -55,6 +56,9 @@ class ProgramState:
         for node in nodes:
             self._executor.submit(node, place)
         return self
+
+    def __add__(self, expr: Any) -> Any:
+        raise ProgramMistake("s + ... makes no new state", hint="s += ... appends to this one, s.fork(n) makes others")
 
     def system(self, expr: Expr | None = None) -> Any:
         """`s.system("text")`, with or without `s +=` before it, or `with s.system(): ...`."""
@@ -213,8 +217,10 @@ class ProgramState:
         still holds. `edit={"plan": "new text"}`, or `("plan", 2)` for the third of that name.
         """
         if self._rerun is None:
-            raise InvalidRequest("rerun", "a fork", "called on the state that run() returned")
+            raise ProgramMistake("rerun was called on a branch of a fork", hint="call it on the state that run() returned")
         answers = self._executor.run.answers
+        if not isinstance(edit, Mapping) or not all(isinstance(text, str) for text in edit.values()):
+            raise InvalidRequest("edit", edit, "a dict from names to texts", hint='for example edit={"plan": "new text"}')
         return self._rerun(Replay(answers, {_find(answers, name): value for name, value in edit.items()}))
 
     def __repr__(self) -> str:
@@ -229,7 +235,7 @@ class ProgramState:
             return executor.slots[name]
         if executor.run.failure is not None:
             raise executor.run.failure
-        raise _unknown(name, executor.slots)
+        raise placed(_unknown(name, executor.slots), executor.run.name, caller())
 
     def _flow(self, var_name: str | None) -> Any:
         if var_name is not None:
@@ -283,9 +289,9 @@ def _key(item: tuple[Key, Answer]) -> Key:
 
 
 def _call(answer: Answer) -> Call:
-    meta = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
-    counts = [meta.get(f"{kind}_tokens") for kind in ("prompt", "cached", "computed", "completion")]
-    return Call(getattr(answer.node, "name", None), type(answer.node).__name__.lower(), meta.get("id"), *counts)
+    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
+    kind = type(answer.node).__name__.lower()
+    return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
 
 
 def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:

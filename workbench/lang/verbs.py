@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
@@ -59,16 +60,18 @@ def gen(
     }
     given = [key for key, value in constraints.items() if value is not None]
     if len(given) > 1:
-        raise InvalidRequest(" and ".join(given), "given together", "one constraint per generation", hint="keep one of them")
+        raise ProgramMistake(
+            f"{' and '.join(given)} are given together: a generation has one constraint", hint="keep one of them"
+        )
     if choices is not None:
         _refuse_with_choices(more)
         return select(name, choices, temperature=temperature or 0.0, choices_method=choices_method)
     if choices_method is not None:
-        raise InvalidRequest("choices_method", choices_method, "given together with choices")
+        raise ProgramMistake("choices_method is given without choices", hint='gen(choices=["yes", "no"], choices_method=...)')
     given_params = {"max_tokens": max_tokens, "stop": stop, "temperature": temperature, "n": n, **constraints, **more}
     params, logprobs = call_params({key: value for key, value in given_params.items() if key not in ("dtype", "choices")}, "gen")
     if dtype is not None and dtype not in DTYPES:
-        raise InvalidRequest("dtype", dtype, "int, float, str or bool")
+        raise InvalidRequest("dtype", dtype, "int, float, str or bool", hint="other forms: regex=, json_schema= or ebnf=")
     return Gen(_name(name), params, logprobs, None if dtype is None else DTYPES[dtype], tuple(tools or ()))
 
 
@@ -90,12 +93,12 @@ def select(
 ) -> Select:
     """The likeliest of `choices` stands here; read it as `s["name"]`."""
     if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
-        raise InvalidRequest("choices", choices, "a list of at least one string")
+        raise InvalidRequest("choices", choices, "a list of at least one string", hint='for example ["yes", "no"]')
     for choice in choices:
         if not isinstance(choice, str) or not choice:
             raise InvalidRequest("choices", choice, "strings of at least one character")
     if len(set(choices)) < len(choices):
-        raise InvalidRequest("choices", list(choices), "strings that are all different")
+        raise InvalidRequest("choices", list(choices), "strings that are all different", hint="name each option once")
     if choices_method is not None and not callable(choices_method):
         raise InvalidRequest("choices_method", choices_method, "one of the choices methods", hint="token_length_normalized, ...")
     return Select(_name(name), tuple(choices), choices_method or token_length_normalized, temperature)
@@ -103,6 +106,10 @@ def select(
 
 def image(source: Any) -> Image:
     """A picture: a path, a URL, base64 text, bytes or a PIL image."""
+    if not isinstance(source, str | Path | bytes) and not (hasattr(source, "save") and hasattr(source, "mode")):
+        raise InvalidRequest(
+            "image", source, "a path, a URL, base64 text, bytes or a PIL image", hint='for example image("cat.png")'
+        )
     return Image(source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.lang.nodes import Fork, Gen, Image, Join, Node, Select, Video
@@ -40,6 +40,16 @@ def finish_words(meta: Mapping[str, Any]) -> str:
         case "length":
             return "length limit"
     return str(reason.get("type") or "")
+
+
+def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | None]:
+    """Tokens of the prompt, those of it that were cached and computed, and tokens made; of several samples the sums.
+
+    None where the backend does not report them.
+    """
+    samples = [meta] if isinstance(meta, Mapping) else meta
+    columns = [[sample.get(f"{kind}_tokens") for sample in samples] for kind in ("prompt", "cached", "computed", "completion")]
+    return [None if None in column else sum(column) for column in columns]
 
 
 def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

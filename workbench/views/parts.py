@@ -51,7 +51,22 @@ width:1.4em;height:.8em;margin-right:.4em;border:1px solid var(--wb-line);vertic
 .wb .wb-lost{background:repeating-linear-gradient(90deg,rgba(220,38,38,.75) 0 2px,transparent 2px 5px)}
 .wb .wb-free{background:transparent}
 .wb .wb-role{margin:.6em 0 0;font-weight:600}
-.wb .wb-branch{margin:.25em 0 .25em .5em;padding-left:.75em;border-left:2px dashed var(--wb-line)}
+.wb .wb-fork{display:flex;flex-wrap:wrap;gap:.25em .75em}
+.wb .wb-branch{flex:1 1 15em;margin:.25em 0;padding-left:.75em;border-left:2px dashed var(--wb-line)}
+.wb .wb-gap{background:rgba(59,130,246,.16);border-bottom:2px solid #3b82f6;padding:1px 0;-webkit-box-decoration-break:clone;
+box-decoration-break:clone}
+.wb .wb-gap.wb-given{background:none;border-bottom-style:dashed}
+.wb .wb-gap::before,.wb .wb-tag::before{content:attr(data-name);color:var(--wb-soft);font:italic 10px system-ui,sans-serif;
+padding:0 .3em;vertical-align:super}
+.wb .wb-line{margin:0 0 0 .6em}.wb .wb-line[open]{margin-bottom:.75em}
+.wb .wb-line td:first-child{overflow-wrap:normal}
+.wb .wb-read{display:inline-flex;height:.7em;margin-right:.3em}
+.wb .wb-read>span{border:1px solid var(--wb-line);box-sizing:border-box}
+.wb .wb-branch .wb-read{width:auto!important}
+.wb :is(.wb-bar,.wb-read,.wb-key)>.wb-reused{
+background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}
+.wb .wb-prob{display:inline-block;margin:.15em .5em .15em 0;text-align:center;font-size:11px;line-height:1.35;
+font-family:var(--jp-code-font-family,ui-monospace,monospace);white-space:pre}
 .wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}
 """
 

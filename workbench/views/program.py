@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.escape import to_html, visible
+from workbench.escape import visible
 from workbench.events import (
     Event,
     PartFinished,
@@ -21,11 +22,14 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.views.completion import Timings
-from workbench.views.parts import Segment, View, bar, duration, plural, table
+from workbench.views.parts import View, duration, plural
+from workbench.views.program_html import JOINED, program_html
 
 ASKED = ("gen", "select")
-HIDDEN = ("roleend", "varend")
 TEXT_WIDTH = 100
+"""Columns of a terminal that `to_text` fills."""
+MAX_LINES = 3
+"""Of literal text in a terminal; the middle of a longer one is left out."""
 
 
 @dataclass
@@ -46,7 +50,10 @@ class Part:
     num_prompt: int | None = None
     num_cached: int | None = None
     num_output: int | None = None
+    num_requests: int = 1
     finish: str = ""
+    samples: tuple[str, ...] = ()
+    """The other texts, where several were asked for."""
     scores: tuple[tuple[str, str], ...] = ()
     logprobs: tuple[tuple[str, float], ...] = ()
     replayed: bool = False
@@ -55,19 +62,29 @@ class Part:
     """The children of a fork, each with its parts."""
 
     @property
+    def title(self) -> str:
+        return f"{self.kind} {self.name}".strip()
+
+    @property
     def facts(self) -> str:
         """Tokens, reuse and time in one line."""
         if self.replayed:
-            return "given by the rerun, nothing was asked"
+            return f"{'edited' if self.finish == 'edited' else 'kept from the run before'}, nothing was asked"
         if not self.is_done:
             return "not finished"
-        words = [] if not self.num_output else [plural(self.num_output, "token")]
+        words = [plural(len(self.scores), "option")] if self.scores else []
+        words += [plural(self.num_output, "token")] if self.num_output else []
         words += [self.finish] if self.finish else []
         if self.num_prompt is not None:
-            words.append(f"prompt {self.num_prompt:,}")
-        if self.num_cached is not None:
-            words.append(f"{self.num_cached:,} reused")
+            read = plural(self.num_prompt, "prompt token")
+            words.append(read if self.num_cached is None else f"{self.num_cached:,} of {read} reused")
         return ", ".join([*words, *([] if self.seconds is None else [duration(self.seconds)])])
+
+    @property
+    def requests(self) -> str:
+        """The engine's ids, as `explain` takes them."""
+        several = self.kind == "select" or self.num_requests > 1
+        return f"{self.rid}-0 to {self.rid}-{self.num_requests - 1}" if self.rid and several else self.rid
 
     def to_dict(self) -> dict[str, Any]:
         shown = ("kind", "name", "text", "detail", "place", "rid", "seconds", "num_prompt", "num_cached", "num_output", "finish")
@@ -102,8 +119,7 @@ class ProgramView(View):
                     parts[event.part] = part = _part(event)
                     if event.kind == "fork":
                         _open_branches(part, event.branch, branches)
-                    if event.kind not in HIDDEN:
-                        branches[event.branch].append(part)
+                    branches[event.branch].append(part)
                 case RequestLinked(part=number, rid=rid):
                     parts[number].rid = rid
                 case PartFinished():
@@ -124,21 +140,41 @@ class ProgramView(View):
             for branch in part.branches:
                 yield from self.walk(branch)
 
+    @property
+    def asked(self) -> list[Part]:
+        """The generations and selections, in the order of the text."""
+        return [part for part in self.walk() if part.kind in ASKED]
+
+    def totals(self) -> tuple[int, int, int]:
+        """(tokens reused, prompt tokens computed, tokens made) by all calls, as far as they were reported."""
+        reused = sum(part.num_cached or 0 for part in self.asked)
+        return reused, sum(part.num_prompt or 0 for part in self.asked) - reused, sum(p.num_output or 0 for p in self.asked)
+
+    @property
+    def title(self) -> str:
+        return f"Program {self.name} on {self.backend}{f' {self.model}' if self.model else ''}"
+
+    @property
+    def calls(self) -> str:
+        return plural(sum(not part.replayed for part in self.asked), "call")
+
+    @property
+    def lasted(self) -> str:
+        return "running" if self.seconds is None else duration(self.seconds)
+
+    @property
+    def counts(self) -> str:
+        reused, computed, made = self.totals()
+        read = f"{reused:,} of {plural(reused + computed, 'prompt token')} reused"
+        return f"{self.calls}, {plural(made, 'token')} made, {read}, {self.lasted}"
+
     def summary(self) -> str:
-        asked = [part for part in self.walk() if part.kind in ASKED]
-        where = f" on {self.backend}{f' {self.model}' if self.model else ''}"
-        made = sum(part.num_output or 0 for part in asked)
-        prompt = sum(part.num_prompt or 0 for part in asked)
-        reused = sum(part.num_cached or 0 for part in asked)
-        counts = (
-            f"{plural(len(asked), 'call')}, {plural(made, 'token')} made, {reused:,} of {plural(prompt, 'prompt token')} reused"
-        )
-        return f"Program {self.name}{where}: {counts}{', ' + duration(self.seconds) if self.seconds is not None else ', running'}"
+        return f"{self.title}: {self.counts}"
 
     # -- as text ------------------------------------------------------------------------------------------------
 
     def to_text(self) -> str:
-        lines = [self.summary(), *_lines(self.parts, "")]
+        lines = [self.title, self.counts, *_lines(self.parts, "")]
         return "\n".join([*lines, *([f"failed: {visible(self.error)}"] if self.error else [])])
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,9 +186,7 @@ class ProgramView(View):
     # -- as HTML ------------------------------------------------------------------------------------------------
 
     def body(self) -> str:
-        head, _, counts = self.summary().partition(": ")
-        failed = f"<p><b>failed</b> {to_html(self.error)}</p>" if self.error else ""
-        return f'<p><b>{to_html(head)}</b> <span class="wb-soft">{to_html(counts)}</span></p>{_html(self.parts)}{failed}'
+        return program_html(self)
 
 
 def _part(event: PartReached) -> Part:
@@ -171,6 +205,7 @@ def _finish(part: Part, event: PartFinished) -> None:
     if not event.replayed:
         part.num_prompt, part.num_cached, part.num_output = event.num_prompt, event.num_cached, event.num_output
     part.finish, part.scores, part.logprobs = event.finish, event.scores, event.logprobs
+    part.num_requests, part.samples = event.num_requests, event.samples
 
 
 def _add_timings(by_rid: dict[str, Part], events: Iterable[Event]) -> None:
@@ -184,54 +219,35 @@ def _add_timings(by_rid: dict[str, Part], events: Iterable[Event]) -> None:
 
 def _lines(parts: list[Part], indent: str) -> Iterator[str]:
     for part in parts:
-        label = f"{part.kind} {part.name}".strip()
-        if part.kind == "fork":
-            yield f"{indent}fork into {part.detail}"
-            for i, branch in enumerate(part.branches):
-                yield f"{indent}+- {i}"
-                yield from _lines(branch, f"{indent}|  ")
-        elif part.kind == "rolebegin":
-            yield f"{indent}[{visible(part.name)}]"
-        elif part.kind in ASKED:
-            yield f"{indent}{visible(label)}  {visible(repr(part.text))}"
-            more = "; ".join(word for word in (part.facts, part.detail, part.rid and f"request {part.rid}") if word)
-            yield f"{indent}    {visible(more)}"
-        else:
-            text = repr(part.text) if part.kind == "text" else part.detail
-            yield f"{indent}{visible(label)}  {visible(text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 3] + '...')}"
+        match part.kind:
+            case "fork":
+                yield f"{indent}fork into {part.detail}"
+                for i, branch in enumerate(part.branches):
+                    yield f"{indent}+- {i}"
+                    yield from _lines(branch, f"{indent}|  ")
+            case "rolebegin":
+                yield f"{indent}[{visible(part.name)}]"
+            case "join":
+                yield f"{indent}{JOINED.get(part.detail, part.detail)}"
+            case "varbegin":
+                yield f"{indent}scope {visible(part.name)}"
+            case "varend":
+                yield f"{indent}end of scope {visible(part.name)}"
+            case "gen" | "select":
+                yield from _wrapped(f"{part.title}  {part.text!r}", indent, f"{indent}    ")
+                scores = ", ".join(f"{option!r} {score}" for option, score in part.scores)
+                asked = "; ".join(word for word in (part.detail, part.requests and f"request {part.requests}") if word)
+                for more in (part.facts, scores, *map(repr, part.samples), asked):
+                    yield from _wrapped(more, f"{indent}    ", f"{indent}    ")
+            case "text":
+                shown = list(_wrapped(f"text  {part.text!r}", indent, f"{indent}      "))
+                yield from shown if len(shown) <= MAX_LINES else [*shown[:1], f"{indent}      ...", *shown[-1:]]
+            case kind if kind != "roleend":
+                yield from _wrapped(f"{part.title}  {part.detail}", indent, f"{indent}      ")
 
 
-def _html(parts: list[Part]) -> str:
-    return "".join(map(_part_html, parts))
-
-
-def _part_html(part: Part) -> str:
-    match part.kind:
-        case "text":
-            return f'<div class="wb-text">{to_html(part.text)}</div>'
-        case "rolebegin":
-            return f'<p class="wb-role">{to_html(part.name)}</p>'
-        case "fork":
-            head = f'<p class="wb-soft">fork into {to_html(part.detail)}</p>'
-            return head + "".join(
-                f'<div class="wb-branch"><p class="wb-soft">{i}</p>{_html(b)}</div>' for i, b in enumerate(part.branches)
-            )
-        case kind if kind in ASKED:
-            return _asked_html(part)
-    return f'<p class="wb-soft">{to_html(f"{part.kind} {part.name} {part.detail}")}</p>'
-
-
-def _asked_html(part: Part) -> str:
-    summary = f"<b>{part.kind} {to_html(part.name)}</b> {to_html(part.facts)}"
-    rows = [("asked for", part.detail), ("request", part.rid), ("written at", part.place)]
-    inside = [table((), [row for row in rows if row[1]])]
-    if part.timings is not None:
-        t = part.timings
-        kinds = (("queue", t.queue_s, "wait"), ("prefill", t.prefill_s, "prefill"), ("decode", t.decode_s, "decode"))
-        inside.append(bar([Segment(label, seconds, duration(seconds), kind) for label, seconds, kind in kinds]))
-    if part.scores:
-        inside.append(table(("option", "score"), part.scores, numeric=(1,)))
-    if part.logprobs:
-        inside.append(table(("token", "log-probability"), [(repr(t), f"{p:.3f}") for t, p in part.logprobs], numeric=(1,)))
-    text = to_html(part.text) or '<span class="wb-soft">(no text)</span>'
-    return f'<details><summary>{summary}</summary>{"".join(inside)}</details><div class="wb-text wb-out">{text}</div>'
+def _wrapped(text: str, indent: str, further: str) -> list[str]:
+    return textwrap.wrap(
+        visible(text), TEXT_WIDTH, initial_indent=indent, subsequent_indent=further, drop_whitespace=False,
+        break_on_hyphens=False,
+    )  # fmt: skip

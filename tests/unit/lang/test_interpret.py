@@ -12,7 +12,15 @@ import pytest
 from scripted_backend import ScriptedBackend
 
 import workbench as sgl
-from workbench.errors import Aborted, BackendFailed, BackendLacks, InvalidRequest, UnknownParameter, UnknownVariable
+from workbench.errors import (
+    Aborted,
+    BackendFailed,
+    BackendLacks,
+    InvalidRequest,
+    ProgramMistake,
+    UnknownParameter,
+    UnknownVariable,
+)
 from workbench.events import PartFinished, PartReached, ProgramFinished, ProgramStarted, RequestLinked
 from workbench.lang.backends.base import Piece
 from workbench.lang.batch import ProgramFailed
@@ -237,12 +245,59 @@ def test_a_role_method_inside_a_concatenation_stands_where_it_is_written(backend
 
 
 def test_an_open_role_is_a_warning_and_roles_do_not_nest(backend):
-    with pytest.warns(RoleLeftOpen, match="inside the role assistant"):
-        run(lambda s: s.__iadd__(sgl.assistant_begin() + "x"), backend)
-    with pytest.raises(InvalidRequest, match="role user is 'inside system'"):
+    def left_open(s):
+        s += "x"
+        s += sgl.assistant_begin() + "y"
+
+    with pytest.warns(RoleLeftOpen, match="inside the role assistant") as caught:
+        run(left_open, backend)
+    assert (caught[0].filename, caught[0].lineno) == (__file__, left_open.__code__.co_firstlineno + 2)
+    with pytest.raises(InvalidRequest, match="a message of role user begins inside one of role system"):
         run(lambda s: s.__iadd__(sgl.system(sgl.user("x"))), backend)
-    with pytest.raises(InvalidRequest, match=r"must be after user_begin\(\)"):
+    with pytest.raises(InvalidRequest, match=r"user_end\(\) stands where no message"):
         run(lambda s: s.__iadd__(sgl.user_end()), backend)
+
+
+def test_a_picture_for_a_backend_without_pictures_is_refused_at_its_own_line(backend):
+    backend.features = backend.features - {"image"}
+
+    def look(s):
+        s += sgl.user(sgl.image("cat.png") + "What is it?")
+        s += sgl.assistant(sgl.gen("answer"))
+
+    with pytest.raises(BackendLacks, match="cannot do: image") as caught:
+        run(look, backend)
+    assert caught.value.place.line == look.__code__.co_firstlineno + 1
+    assert "RuntimeEndpoint" not in caught.value.hint
+    with pytest.raises(InvalidRequest, match="image is None"):
+        sgl.image(None)
+
+
+def test_a_state_plus_text_names_what_was_meant(backend):
+    with pytest.raises(ProgramMistake, match=r"s \+= \.\.\."):
+        run(lambda s: s + "x", backend)
+
+
+def test_a_name_that_nobody_made_is_reported_with_the_readers_line(backend):
+    state = run(lambda s: s.__iadd__(sgl.gen("x")), backend)
+    with pytest.raises(UnknownVariable) as caught:
+        state["y"]
+    assert 'state["y"]' in caught.value.message
+    assert caught.value.message.count("line ") == 1
+
+
+@pytest.mark.parametrize("edit", ["x", {"x": 5}, {"x": None}])
+def test_an_edit_that_is_no_text_is_refused(backend, edit):
+    state = sgl.function(lambda s: s.__iadd__(sgl.gen("x"))).run(backend=backend)
+    with pytest.raises(InvalidRequest, match="a dict from names to texts"):
+        state.rerun(edit=edit)
+
+
+def test_samples_are_summed_and_all_shown(backend):
+    state = run(lambda s: s.__iadd__("Name:" + sgl.gen("x", n=3)), backend)
+    infos = state.get_meta_info("x")
+    assert state.calls[0].prompt_tokens == sum(info["prompt_tokens"] for info in infos)
+    assert all(repr(text) in str(state.show()) for text in state["x"])
 
 
 def test_an_image_in_a_role_is_a_content_part(backend):
@@ -524,9 +579,9 @@ def test_wrong_inputs_are_errors_before_anything_runs(backend):
     with pytest.raises(UnknownParameter, match="program story has no parameter 'subjct'") as caught:
         program.run(subjct="x", backend=backend)
     assert "did you mean 'subject'?" in str(caught.value)
-    with pytest.raises(InvalidRequest, match="input subject of story"):
+    with pytest.raises(InvalidRequest, match="not given its input subject"):
         program.run(backend=backend)
-    with pytest.raises(InvalidRequest, match="at most 1"):
+    with pytest.raises(InvalidRequest, match="takes at most 1"):
         program.run("a", "b", backend=backend)
     with pytest.raises(InvalidRequest, match="first parameter is the state"):
         sgl.function(lambda: None)
@@ -583,8 +638,13 @@ def test_one_thread_asks_one_at_a_time(backend):
 def test_a_failing_program_does_not_lose_the_others():
     backend = ScriptedBackend(failing)
     program = sgl.function(lambda s, word: s.__iadd__(word + sgl.gen("x")))
-    with pytest.warns(ProgramFailed, match="1 of 3 programs failed; the first: it broke"):
+    with pytest.warns(ProgramFailed, match="1 of 3 programs failed; the first: it broke") as caught:
         states = program.run_batch([{"word": word} for word in ("a", "boom", "b")], backend=backend)
+    with pytest.warns(ProgramFailed) as caught_too:
+        sgl.run_batch([program.bind(word="boom")], backend=backend)
+    assert (caught[0].filename, caught_too[0].filename) == (__file__, __file__)
+    with pytest.raises(ProgramMistake, match="one program"):
+        sgl.run_batch(program.bind(word="a"), backend=backend)
     assert [state.error() is None for state in states] == [True, False, True]
     assert (states[0]["x"], states[2]["x"]) == ("ok", "ok")
     with pytest.raises(BackendFailed, match="it broke"):

@@ -16,12 +16,14 @@ from workbench.lang.choices import best
 from workbench.lang.prompt import Prompt
 
 DTYPE_REGEX: dict[type, str] = {
-    int: r"[-+]?[0-9]{1,18}",
-    float: r"[-+]?[0-9]{1,16}(\.[0-9]{1,16})?",
+    int: r"[-+]?[0-9]{1,18}[ .,;\n]{0,2}",
+    float: r"[-+]?[0-9]{1,16}(\.[0-9]{1,16})?[ ,;\n]{0,2}",
     bool: r"(True|False)",
     str: r'"[^"\\\r\n]*"',
 }
-"""Python literals, so that `ast.literal_eval` reads what was written."""
+"""Python literals, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
+DTYPE_STOP: dict[type, tuple[str, ...]] = {int: (" ", ".", ",", ";", "\n"), float: (" ", ",", ";", "\n")}
+"""How a model ends a number. If digits were all it could write, it would write them to the limit."""
 Body = Mapping[str, Any]
 """Of `/generate`: `text` or `input_ids` (one or a list), `sampling_params`, `rid`, log-probability options."""
 Result = dict[str, Any]
@@ -69,6 +71,7 @@ class NativeBackend(Backend):
         params = dict(call.params)
         if call.dtype is not None:
             params["regex"] = DTYPE_REGEX[call.dtype]
+            params["stop"] = (*params.get("stop", ()), *DTYPE_STOP.get(call.dtype, ()))
         body = {**self._prompt(call.prompt), "sampling_params": params, "rid": call.rid, **call.logprobs}
         if not call.is_streamed and (not self.always_streams or call.logprobs):  # each chunk repeats all log-probabilities
             for i, result in enumerate(self.send(body, [call.rid])):

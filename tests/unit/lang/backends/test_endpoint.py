@@ -185,7 +185,7 @@ with serving(ScriptedEngine(), FACTS) as (url, requests):
     print(state.ret_value, state["pick"], state.messages()[-1])
     print([s["a"] for s in everything.run_batch([{"question": str(i)} for i in range(3)])])
     print("".join(everything.run(question="Q", stream=True).text_iter()) == state.text())
-    print(state.rerun(edit={"a": "!"})["a"], "gen a" in str(state.show()), "<details>" in state.show().to_html())
+    print(state.rerun(edit={"a": "!"})["a"], "gen a" in str(state.show()), "<details" in state.show().to_html())
     sgl.flush_cache()
     print(sgl.get_server_info()["model_path"])
 print(sorted(name for name, module in sys.modules.items() if module is None) != [])
