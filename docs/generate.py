@@ -7,8 +7,23 @@ import dataclasses
 import shutil
 import typing
 from pathlib import Path
+from typing import get_args
 
 from workbench.config import LATER, NO_EFFECT, ServerArgs
+from workbench.lang.backends.anthropic import Anthropic
+from workbench.lang.backends.base import Feature
+from workbench.lang.backends.endpoint import RuntimeEndpoint
+from workbench.lang.backends.engine import EngineBackend
+from workbench.lang.backends.litellm import LiteLLM
+from workbench.lang.backends.openai import OpenAI
+from workbench.lang.backends.vertexai import VertexAI
+
+BACKEND_NOTES = """
+Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
+`select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
+the options' tokens allowed; the other APIs are asked for one of the options. Stop strings that an API does not take are found
+in its stream. A model may take less than its API, and with LiteLLM a provider: what it refuses is an error with its words.
+"""
 
 
 def configuration_page() -> str:
@@ -23,6 +38,28 @@ def configuration_page() -> str:
             *rows,
             f"\n## Known names without effect\n\nRefused, as they are not available yet: {later}.\n",
             f"Accepted, as the engine always works so: {same}.\n",
+        ]
+    )
+
+
+def backends_page() -> str:
+    """Which backend can do what, from `features` and `params` of the classes."""
+    backends = [
+        ("Engine, Runtime", EngineBackend.features, EngineBackend.params),
+        ("RuntimeEndpoint", RuntimeEndpoint.features, RuntimeEndpoint.params),
+        ("OpenAI, chat", OpenAI.features, OpenAI.params),
+        ("OpenAI, text", OpenAI.text_features, OpenAI.params),
+        *((cls.name, cls.features, cls.params) for cls in (Anthropic, VertexAI, LiteLLM)),
+    ]
+    params = sorted(set().union(*(params for _, _, params in backends)))
+    return "\n".join(
+        [
+            "# Backends\n\nWhat a backend has no mark for is refused with an error before anything is sent.\n",
+            f"| feature | {' | '.join(name for name, _, _ in backends)} |\n|---|{'---|' * len(backends)}",
+            *(_marks(feature, [feature in features for _, features, _ in backends]) for feature in get_args(Feature)),
+            f"\n| parameter | {' | '.join(name for name, _, _ in backends)} |\n|---|{'---|' * len(backends)}",
+            *(_marks(param, [param in params for _, _, params in backends]) for param in params),
+            BACKEND_NOTES,
         ]
     )
 
@@ -44,7 +81,11 @@ def write_all(out: Path, root: Path) -> None:
     """Write the generated pages and copy the notebooks into `out`; files that did not change keep their time."""
     out.mkdir(exist_ok=True)
     books = sorted((root / "notebooks").glob("*.ipynb"))
-    pages = {"configuration.md": configuration_page(), "modules.md": modules_page(root / "workbench")}
+    pages = {
+        "backends.md": backends_page(),
+        "configuration.md": configuration_page(),
+        "modules.md": modules_page(root / "workbench"),
+    }
     for name, text in pages.items():
         path = out / name
         if not path.exists() or path.read_text() != text:
@@ -65,6 +106,10 @@ def _type_name(kind: object) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(repr, typing.get_args(kind)))
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _marks(name: str, has: list[bool]) -> str:
+    return f"| {_code(name)} | {' | '.join('✓' if each else '' for each in has)} |"
 
 
 def _code(text: str) -> str:
