@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import shutil
 import typing
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import get_args
 
 from workbench.config import LATER, NO_EFFECT, ServerArgs
 from workbench.lang.backends.anthropic import Anthropic
-from workbench.lang.backends.base import Feature
+from workbench.lang.backends.base import FEATURES, Feature
 from workbench.lang.backends.endpoint import RuntimeEndpoint
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.backends.litellm import LiteLLM
 from workbench.lang.backends.openai import OpenAI
 from workbench.lang.backends.vertexai import VertexAI
+from workbench.lang.choices import METHODS
+from workbench.lang.default import flush_cache, get_server_info, set_default_backend
+from workbench.lang.program import Program, function, run_batch
+from workbench.lang.state import ForkGroup, ProgramState
+from workbench.lang.verbs import VERBS
 
 BACKEND_NOTES = """
 Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
@@ -64,6 +70,44 @@ def backends_page() -> str:
     )
 
 
+def language_page() -> str:
+    """One row per word of the language, per choices method, and per method of a state; from signatures and docstrings."""
+    words = [*VERBS, function, run_batch, set_default_backend, flush_cache, get_server_info]
+    parts = [
+        ("Words", "workbench.", words),
+        ("Choices methods", "workbench.", METHODS),
+        ("A program", "program.", _methods(Program)),
+        ("A state", "s.", _methods(ProgramState)),
+        ("The states of a fork", "forks.", _methods(ForkGroup)),
+    ]
+    lines = ["# The frontend language", "", "`import workbench as sgl` has every word below; a program runs on any backend."]
+    for title, prefix, functions in parts:
+        lines += ["", f"## {title}", "", "| primitive | meaning |", "|---|---|"]
+        lines += [f"| {_code(prefix + _signature(f))} | {_text(_summary(f))} |" for f in functions]
+    lines += ["", "## What a backend may lack", "", "A program that asks for it gets an error that names backend and feature:"]
+    return "\n".join([*lines, ", ".join(map(_code, sorted(FEATURES))) + "."]) + "\n"
+
+
+def _methods(cls: type) -> list[object]:
+    return [
+        member
+        for name, member in vars(cls).items()
+        if not name.startswith("_") and (callable(member) or isinstance(member, property))
+    ]
+
+
+def _signature(member: object) -> str:
+    if isinstance(member, property):
+        return member.fget.__name__
+    found = inspect.signature(member)
+    shown = [p.replace(annotation=p.empty) for name, p in found.parameters.items() if name != "self"]
+    return f"{member.__name__}{found.replace(parameters=shown, return_annotation=found.empty)}"
+
+
+def _summary(member: object) -> str:
+    return " ".join((inspect.getdoc(member) or "").split())
+
+
 def modules_page(package: Path) -> str:
     """Every module with the first line of its docstring, folder by folder."""
     lines = ["# Modules", "", "What may import what is drawn in [](../architecture.md)."]
@@ -84,6 +128,7 @@ def write_all(out: Path, root: Path) -> None:
     pages = {
         "backends.md": backends_page(),
         "configuration.md": configuration_page(),
+        "language.md": language_page(),
         "modules.md": modules_page(root / "workbench"),
     }
     for name, text in pages.items():

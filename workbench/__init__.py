@@ -39,7 +39,7 @@ _PUBLIC = {
     "LiteLLM": "workbench.lang.backends.litellm",
 }  # fmt: skip
 """Public name -> the module that has it."""
-__all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,10 @@ from workbench.client import Client, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
+from workbench.kernels.openmp import share_cores
 from workbench.lang.default import engine_opened
+from workbench.model.folder import Progress
+from workbench.model.progress import IMPORTING
 from workbench.results import Collector
 from workbench.types import Request, SamplingParams
 
@@ -53,17 +56,24 @@ class Cache:
 class Engine:
     """A model, loaded. Keywords are the fields of `ServerArgs`; `process=True` puts it into a child process.
 
+    `progress(what, done, total)` is called while it loads; the total is 0 where nobody knows it.
+
     >>> with workbench.Engine() as engine:
     ...     engine.generate("The capital of France is", {"max_new_tokens": 8, "temperature": 0})["text"]
     """
 
-    def __init__(self, model_path: str = DEFAULT_MODEL, *, process: bool = False, **server_args: Any) -> None:
+    def __init__(
+        self, model_path: str = DEFAULT_MODEL, *, process: bool = False, progress: Progress | None = None, **server_args: Any
+    ) -> None:
         self.server_args = ServerArgs.make(model_path=model_path, **server_args)
         if process:
             from workbench.child import open_process as open_engine
         else:
+            if progress is not None:
+                progress(IMPORTING, 0, 0)
+            share_cores()
             from workbench.launch import open_engine
-        opened = open_engine(self.server_args)
+        opened = open_engine(self.server_args, progress)
         self._client, self._tokenizer, self._info = opened.client, opened.tokenizer, opened.info
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
@@ -130,7 +140,10 @@ class Engine:
         return await self.async_generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), **options)
 
     def abort(self, rid: str) -> None:
-        """Ends a request by its id; its pages come back within one step. Ids that are not running are ignored."""
+        """Ends a request by its id, with `n` above 1 all its samples; pages come back within one step.
+
+        Ids that are not running are ignored.
+        """
         self._client.abort(rid)
 
     # -- questions ----------------------------------------------------------------------------------------------

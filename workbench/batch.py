@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import InvalidRequest, UnknownParameter
-from workbench.types import Request, SamplingParams
+from workbench.types import Request, SamplingParams, as_int
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Sample j of a prompt draws with seed + j times this, so that parallel samples differ and repeat."""
@@ -72,7 +72,8 @@ def make_batch(
         for j in range(param.n):
             requests.append(
                 Request(
-                    rid=rid if param.n == 1 else f"{rid}-{j}", input_ids=limit(ids, param), params=param,
+                    rid=rid if param.n == 1 else f"{rid}-{j}", group="" if param.n == 1 else rid,
+                    input_ids=limit(ids, param), params=param,
                     seed=(seed + j * SAMPLE_SEED_STEP) % (1 << 63), return_logprob=chosen["return_logprob"],
                     logprob_start_len=chosen["logprob_start_len"], top_logprobs_num=chosen["top_logprobs_num"],
                     token_ids_logprob=_token_ids("token_ids_logprob", chosen["token_ids_logprob"]), namespace=chosen["namespace"],
@@ -106,10 +107,7 @@ def _listed(value: Any) -> Any:
 
 
 def _token_ids(field: str, ids: Any) -> tuple[int, ...]:
-    for token in ids:
-        if isinstance(token, bool) or not hasattr(token, "__index__"):
-            raise InvalidRequest(field, token, "integers")
-    return tuple(int(token) for token in ids)
+    return tuple(as_int(field, token) for token in ids)
 
 
 def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[str, Any]:
@@ -132,6 +130,8 @@ def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[
         elif not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__.lower()
             raise InvalidRequest(name, value, f"of type {wanted}")
+        elif kind in (int, (int, float)) and isinstance(value, int):
+            value = as_int(name, value)
         chosen[name] = value
     return chosen
 

@@ -6,12 +6,15 @@ import sys
 
 from workbench.config import ServerArgs
 from workbench.engine.process import ProcessClient, serve
+from workbench.kernels.openmp import share_cores
+from workbench.model.folder import Progress
+from workbench.model.progress import IMPORTING
 from workbench.opened import Opened, find_tokenizer
 
 
-def open_process(args: ServerArgs) -> Opened:
+def open_process(args: ServerArgs, progress: Progress | None = None) -> Opened:
     """Like `workbench.launch.open_engine`, with the model in a child. The parent needs the tokenizer and no torch."""
-    client = ProcessClient(args)
+    client = ProcessClient(args, progress)
     try:
         tokenizer = find_tokenizer(args)
     except BaseException:
@@ -20,7 +23,13 @@ def open_process(args: ServerArgs) -> Opened:
     return Opened(client, tokenizer, client.info)
 
 
-if __name__ == "__main__":
+def _open_here(args: ServerArgs, progress: Progress) -> Opened:
+    progress(IMPORTING, 0, 0)
+    share_cores()
     from workbench.launch import open_engine  # torch comes in here, in the child alone
 
-    serve(open_engine, *sys.argv[1:])
+    return open_engine(args, progress)
+
+
+if __name__ == "__main__":
+    serve(_open_here, *sys.argv[1:])

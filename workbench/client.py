@@ -85,7 +85,7 @@ class Client(Protocol):
         """One stream per request. Raises for the first that can never be served, and then none is queued."""
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> None:
-        """Ends a request soon; its stream ends with finish type "abort". Unknown ids are ignored."""
+        """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
 
     def call(self, name: str, *args: Any) -> Any:
         """One of the engine's questions by name (`flush_cache`, `load`, `lookup`), answered between two steps."""

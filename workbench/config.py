@@ -9,14 +9,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
+from workbench.types import as_float, as_int
 
+MAX_THREADS = 1024
+"""More ends the process: the operating system refuses, and OpenMP does not survive that."""
 DEFAULT_MODEL = "smollm2-135m"
 
 # Reference names that are known and not built yet: refused by name, so that nobody believes they had an effect.
@@ -33,6 +38,11 @@ LATER = frozenset(
 )
 # Reference names whose effect is how this engine works anyway.
 NO_EFFECT = frozenset({"enable_radix_cache", "disable_cuda_graph", "disable_overlap_schedule"})
+
+
+def home() -> Path:
+    """Where models and compiled kernels are kept: WORKBENCH_HOME, else ~/.cache/workbench."""
+    return Path(os.environ.get("WORKBENCH_HOME") or "~/.cache/workbench").expanduser().absolute()
 
 
 def _arg(default: Any, help: str, **more: Any) -> Any:
@@ -112,20 +122,23 @@ class ServerArgs:
         return cls(**clean)
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "max_total_tokens", "max_running_requests", "page_size", "stream_interval", "num_threads"):
+        for name in ("context_length", "max_total_tokens", "max_running_requests", "page_size", "stream_interval", "num_threads",
+                     "decode_log_interval"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)
+        if self.num_threads is not None and self.num_threads > MAX_THREADS:
+            raise InvalidRequest("num_threads", self.num_threads, f"at most {MAX_THREADS}")
         _at_least("max_queued_requests", self.max_queued_requests, 0)
         _at_least("event_log_size", self.event_log_size, 0)
         _at_least("max_prefill_tokens", self.max_prefill_tokens, 1)
         if self.chunked_prefill_size is not None and self.chunked_prefill_size != -1:
             _at_least("chunked_prefill_size", self.chunked_prefill_size, 1)
-        if not self.schedule_conservativeness > 0:
-            raise InvalidRequest("schedule_conservativeness", self.schedule_conservativeness, "above 0")
+        if not 0 < self.schedule_conservativeness < float("inf"):
+            raise InvalidRequest("schedule_conservativeness", self.schedule_conservativeness, "above 0 and finite")
         if self.mem_fraction_static is not None and not 0 < self.mem_fraction_static < 1:
             raise InvalidRequest("mem_fraction_static", self.mem_fraction_static, "between 0 and 1")
         try:
             override = json.loads(self.json_model_override_args)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also an integer of thousands of digits
             raise InvalidRequest("json_model_override_args", self.json_model_override_args, f"a JSON object ({error})") from None
         if not isinstance(override, dict):
             raise InvalidRequest("json_model_override_args", self.json_model_override_args, "a JSON object")
@@ -174,10 +187,15 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         if value in choices:
             return value
         raise InvalidRequest(name, value, f"one of {', '.join(map(repr, choices))}")
-    elif base is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    elif base is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return as_float(name, value)
+    elif base is int and isinstance(value, int) and not isinstance(value, bool):
+        return as_int(name, value)
     elif name == "json_model_override_args" and isinstance(value, Mapping):
-        return json.dumps(dict(value))
+        try:
+            return json.dumps(dict(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(name, value, f"what JSON can hold ({error})") from None
     elif base is str and hasattr(value, "__fspath__"):
         return value.__fspath__()
     elif isinstance(value, base) and (base is bool or not isinstance(value, bool)):

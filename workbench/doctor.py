@@ -10,6 +10,7 @@ import platform
 from typing import Any
 
 import workbench
+from workbench.kernels import compiled as kernels
 from workbench.model.disk import MB, free_bytes
 from workbench.model.hub import models_dir
 from workbench.model.models_cli import list_models
@@ -31,6 +32,7 @@ def report() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "cpu": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
         "device": _device(),
+        "kernels": kernels.status(),
         "memory": _free_memory(),
         "WORKBENCH_HOME": f"{home.parent} ({chosen}), {free_bytes(home) / MB:,.0f} MB free",
         "models": ", ".join(f"{row.name} ({row.state})" for row in list_models()),

@@ -34,9 +34,7 @@ class InvalidRequest(WorkbenchError, ValueError):
     """One field of a request or of the configuration has a value it cannot have."""
 
     def __init__(self, field: str, value: Any, limit: str, *, hint: str = "") -> None:
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        super().__init__(f"{field} is {shown}, it must be {limit}", hint=hint)
+        super().__init__(f"{field} is {shown(value)}, it must be {limit}", hint=hint)
         self.field = field
         self.value = value
         self.limit = limit
@@ -115,6 +113,21 @@ class EngineDead(WorkbenchError):
 
 class CacheCorrupt(WorkbenchError):
     """An invariant of the page account is broken: a bug of ours, never the user's fault."""
+
+
+def shown(value: Any) -> str:
+    """At most 80 characters of its `repr`, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # Python writes no integer of more than 4,300 digits, and somebody's own class may do anything
+        text = f"<an integer of {value.bit_length()} bits>" if isinstance(value, int) else f"<a {type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def in_one_line(error: BaseException) -> str:
+    """Class and first line of any error: some libraries' messages run over pages."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first[:300]}"
 
 
 def _rebuild(cls: type[WorkbenchError], state: dict[str, Any], args: tuple[Any, ...]) -> WorkbenchError:

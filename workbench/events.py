@@ -47,15 +47,39 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """For "other namespace": tokens that would have matched there."""
 
 
+WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress"]
+
+
 class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
-    """Sent when the reason changes, not once per step."""
+    """A reason to wait, told when it is new in this stay in the queue, and ever more rarely when reasons take turns.
+
+    How long each held is in the `RequestWaited` that ends the stay.
+    """
 
     rid: str
-    reason: Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "decode first"]
+    reason: WaitReason
     blocked_by: str = ""
     """The request it waits for, where there is one."""
     num_needed: int = 0
     num_available: int = 0
+
+
+class Waited(msgspec.Struct, frozen=True, array_like=True):
+    """What one reason cost in one stay in the queue."""
+
+    reason: WaitReason
+    seconds: float
+    blocked_by: str
+    """The request that was in the way for the longest stretch; empty where none was."""
+    has_others: bool = False
+    """Others were in the way too, one after the other."""
+
+
+class RequestWaited(Event, frozen=True, kw_only=True, tag=True):
+    """A stay in the queue ended: where its time went, the longest part first."""
+
+    rid: str
+    parts: tuple[Waited, ...]
 
 
 class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
@@ -210,7 +234,7 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
+    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
     | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip

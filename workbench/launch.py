@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import torch
 
 from workbench.attention.kv import KVStore
 from workbench.config import ServerArgs
-from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
+from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
@@ -25,9 +27,12 @@ from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import Vocabulary, compile_grammar
+from workbench.kernels import compiled as kernels
 from workbench.model.base import CausalLM
+from workbench.model.folder import Progress
 from workbench.model.hub import resolve
 from workbench.model.load import load_model, read_config
+from workbench.model.progress import READING, Relay
 from workbench.opened import Opened, find_tokenizer
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
@@ -40,13 +45,16 @@ CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
 
 
-def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic) -> Opened:
-    """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend."""
+def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Callable[[], float] = time.monotonic) -> Opened:
+    """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend.
+
+    `progress` is called on this thread; without it, bars are drawn for what is fetched and converted.
+    """
     logging.getLogger("workbench").setLevel(args.log_level.upper())
     started = clock()
-    thread = EngineThread()
+    thread, relay = EngineThread(), Relay()
     try:
-        opened = thread.call(lambda: _build(args, clock, thread))
+        opened = relay.wait(thread.start(lambda: _build(args, clock, thread, None if progress is None else relay)), progress)
     except BaseException:
         thread.join()
         raise
@@ -56,34 +64,57 @@ def open_engine(args: ServerArgs, *, clock: Callable[[], float] = time.monotonic
     return opened
 
 
-def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread) -> Opened:
+def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None) -> Opened:
     """Runs on the engine's thread, as all that touches torch does."""
+    loaded = load_runner(args, progress)
+    runner, tokenizer = loaded.runner, loaded.tokenizer
+    seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
+    config = core_config(args, loaded, seed)
+    text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
+    core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
+    info = describe(args, loaded, config, seed)
+    # Last: from here on the thread steps, and only `shutdown` ends it.
+    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, runner), thread, args.decode_log_interval)
+    return Opened(client, tokenizer, info)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What computes, and what it computes with; no engine around it yet."""
+
+    runner: TorchRunner
+    tokenizer: Tokenizer | None
+    folder: Path
+    dtype: torch.dtype
+
+
+def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
+    """The model in memory with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
-    seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
-    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
-    loaded: list[Any] = []
-    loader = threading.Thread(target=lambda: loaded.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
-    loader.start()  # importing transformers takes as long as reading the weights
+    dtype = pick_dtype(args.dtype, device)
+    where = {"revision": args.revision, "download_dir": args.download_dir, "load_format": args.load_format}
+    folder = resolve(args.model_path, **where, progress=progress).path
+    if progress is not None:
+        progress(READING, 0, 0)
+    found: list[Any] = []
+    finder = threading.Thread(target=lambda: found.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
+    finder.start()  # importing transformers takes as long as reading the weights
+    compiling = threading.Thread(target=_attempt, args=(kernels.status,), name="workbench-kernels")
+    compiling.start()
     try:
-        dtype = pick_dtype(args.dtype, device)
         override = json.loads(args.json_model_override_args)
         dummy = args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
-        loader.join()
-    if isinstance(loaded[0], BaseException):
-        raise loaded[0]
-    tokenizer: Tokenizer | None = loaded[0]
+        finder.join()
+        compiling.join()
+    if isinstance(found[0], BaseException):
+        raise found[0]
     kv = make_kv(args, model, device, dtype)
-    config = core_config(args, model, kv, tokenizer, folder, seed)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
-    runner = TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler)
-    text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
-    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, kv, model), thread, args.decode_log_interval)
-    return Opened(client, tokenizer, describe(args, model, kv, config, device, dtype, seed))
+    return Loaded(TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler), found[0], folder, dtype)
 
 
 def _attempt(make: Callable[..., Any], *args: Any) -> Any:
@@ -138,15 +169,18 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
     if num_slots < args.page_size:
         raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
                              hint="free memory, or raise mem_fraction_static")  # fmt: skip
-    return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+    try:
+        return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
+        raise InvalidRequest("max_total_tokens", num_slots, f"few enough for the memory, at {per_token:,} bytes each",
+                             hint="ask for less, or leave it out: memory then decides") from error  # fmt: skip
 
 
-def core_config(
-    args: ServerArgs, model: CausalLM, kv: KVStore, tokenizer: Tokenizer | None, folder: Path, seed: int
-) -> CoreConfig:
+def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
+    model, kv, tokenizer = loaded.runner.model, loaded.runner.kv, loaded.tokenizer
     on_cpu = kv.k.device.type == "cpu"
     chunk = args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK)
-    eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(folder)
+    eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(loaded.folder)
     return CoreConfig(
         num_pages=kv.num_slots // args.page_size,
         page_size=args.page_size,
@@ -191,16 +225,16 @@ def preparer(args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig) 
     return prepare
 
 
-def describe(
-    args: ServerArgs, model: CausalLM, kv: KVStore, config: CoreConfig, device: torch.device, dtype: torch.dtype, seed: int
-) -> dict[str, Any]:
+def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) -> dict[str, Any]:
     """What "auto" became; the static part of `get_server_info`."""
+    model, kv = loaded.runner.model, loaded.runner.kv
     return {
-        "device": device.type,
-        "dtype": str(dtype).removeprefix("torch."),
+        "device": kv.k.device.type,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
         "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "attention_backend": _backend(args),
+        "kernels": kernels.status() if kv.k.device.type == "cpu" else "torch",
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,
@@ -213,7 +247,7 @@ def describe(
     }
 
 
-def questions(core: EngineCore, kv: KVStore, model: CausalLM) -> dict[str, Callable[..., Any]]:
+def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., Any]]:
     """What a client may ask between two steps."""
 
     def load() -> dict[str, Any]:
@@ -224,7 +258,7 @@ def questions(core: EngineCore, kv: KVStore, model: CausalLM) -> dict[str, Calla
             "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
             "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
             "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,
-            "kv_touched_tokens": kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
+            "kv_touched_tokens": runner.kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
         }  # fmt: skip
 
     def lookup(token_ids: list[int], namespace: str = "") -> dict[str, Any]:

@@ -6,6 +6,8 @@ A value checks itself when it is made; what depends on the model (vocabulary, co
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +16,9 @@ import msgspec
 
 from workbench.errors import InvalidRequest, UnknownParameter
 
+MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
+"""What a message between processes, a tensor and an event can carry."""
+MAX_FLOAT = sys.float_info.max
 GrammarKind = Literal["json_schema", "regex", "ebnf"]
 GRAMMAR_FIELDS: tuple[GrammarKind, ...] = ("json_schema", "regex", "ebnf")
 
@@ -60,14 +65,14 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**values)
 
     def __post_init__(self) -> None:
-        _between("max_new_tokens", self.max_new_tokens, 0, None)
+        _between("max_new_tokens", self.max_new_tokens, 0)
         _between("min_new_tokens", self.min_new_tokens, 0, self.max_new_tokens, "max_new_tokens")
-        _between("temperature", self.temperature, 0, None)
+        _between("temperature", self.temperature, 0, top=MAX_FLOAT)
         _between("top_p", self.top_p, 0, 1)
         if self.top_p == 0:
             raise InvalidRequest("top_p", self.top_p, "above 0 and at most 1", hint="for greedy decoding use temperature=0")
-        if self.top_k != -1 and self.top_k < 1:
-            raise InvalidRequest("top_k", self.top_k, "-1 (no limit) or at least 1")
+        if self.top_k != -1 and not 1 <= self.top_k <= MAX_INT:
+            raise InvalidRequest("top_k", self.top_k, f"-1 (no limit) or at least 1, at most {MAX_INT}")
         _between("min_p", self.min_p, 0, 1)
         _between("frequency_penalty", self.frequency_penalty, -2, 2)
         _between("presence_penalty", self.presence_penalty, -2, 2)
@@ -75,10 +80,12 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         if self.repetition_penalty == 0:
             raise InvalidRequest("repetition_penalty", 0, "above 0 and at most 2")
         _between("n", self.n, 1, 1024)
+        if self.seed is not None:
+            _between("seed", self.seed, MIN_INT)
         if "" in self.stop:
             raise InvalidRequest("stop", list(self.stop), "strings of at least one character")
         for bias in self.logit_bias.values():
-            if math.isnan(bias):
+            if math.isnan(as_float("logit_bias", bias)):
                 raise InvalidRequest("logit_bias", bias, "a number")
         given = [name for name in GRAMMAR_FIELDS if getattr(self, name) is not None]
         if len(given) > 1:
@@ -115,6 +122,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     rid: str
     input_ids: tuple[int, ...]
     params: SamplingParams
+    group: str = ""
+    """The id the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
     seed: int = 0
     """Resolved seed of this sample: the same seed gives the same draws whatever else is in the batch."""
     return_logprob: bool = False
@@ -185,22 +194,34 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     finish: FinishReason | None = None
 
 
-def _between(name: str, value: float, low: float, high: float | None, high_name: str = "") -> None:
-    limit = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}{f' ({high_name})' if high_name else ''}"
-    if not math.isfinite(value) or value < low or (high is not None and value > high):
-        raise InvalidRequest(name, value, limit)
-
-
-def _int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+def as_int(name: str, value: Any) -> int:
+    """Anything that counts as an integer and fits into 64 bits."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidRequest(name, value, "an integer")
-    return value
+    try:
+        number = operator.index(value)
+    except TypeError:  # tensors have an index when they hold one integer
+        raise InvalidRequest(name, value, "an integer") from None
+    if not MIN_INT <= number <= MAX_INT:
+        raise InvalidRequest(name, value, f"at most {MAX_INT}" if number > 0 else f"at least {MIN_INT}")
+    return number
 
 
-def _float(name: str, value: Any) -> float:
+def as_float(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidRequest(name, value, "a number")
+    if isinstance(value, int) and abs(value) > MAX_FLOAT:
+        raise InvalidRequest(name, value, f"at most {MAX_FLOAT:g}" if value > 0 else f"at least {-MAX_FLOAT:g}")
     return float(value)
+
+
+def _between(name: str, value: float, low: float, high: float | None = None, high_name: str = "", top: float = MAX_INT) -> None:
+    """`top` is what can be represented, and named only where it is exceeded."""
+    if not low <= value <= (top if high is None else high):  # NaN is not either
+        limit = f"at least {low}" if not value > top else f"at most {top}"
+        if high is not None:
+            limit = f"between {low} and {high}{f' ({high_name})' if high_name else ''}"
+        raise InvalidRequest(name, value, limit)
 
 
 def _bool(name: str, value: Any) -> bool:
@@ -219,18 +240,21 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
 def _ids(name: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, (list, tuple, set, frozenset)):
         raise InvalidRequest(name, value, "a list of token ids")
-    return tuple(_int(name, item) for item in value)
+    return tuple(as_int(name, item) for item in value)
 
 
 def _bias(name: str, value: Any) -> dict[int, float]:
     if not isinstance(value, Mapping):
         raise InvalidRequest(name, value, "a dict from token id to a number")
+    return {_token_id(name, token): as_float(name, bias) for token, bias in value.items()}
+
+
+def _token_id(name: str, token: Any) -> int:
+    """The keys of a JSON object are strings."""
     try:
-        return {int(token): _float(name, bias) for token, bias in value.items()}
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InvalidRequest):
-            raise
-        raise InvalidRequest(name, value, "a dict from token id to a number") from None
+        return as_int(name, int(token) if isinstance(token, str) else token)
+    except ValueError:
+        raise InvalidRequest(name, token, f"a dict from token id (an integer, at most {MAX_INT}) to a number") from None
 
 
 def _text(name: str, value: Any) -> str:
@@ -246,7 +270,10 @@ def _schema(name: str, value: Any) -> str:
         value = value.model_json_schema()
     if not isinstance(value, (Mapping, bool)):
         raise InvalidRequest(name, value, "a JSON schema: text, a dict or a Pydantic model")
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidRequest(name, value, f"a schema that JSON can hold ({error})") from None
 
 
 def _dict(name: str, value: Any) -> dict[str, Any]:
@@ -256,8 +283,8 @@ def _dict(name: str, value: Any) -> dict[str, Any]:
 
 
 _DECODERS = {
-    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed"), _int),
-    **dict.fromkeys(("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), _float),
+    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed"), as_int),
+    **dict.fromkeys(("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), as_float),
     **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens"), _bool),
     "stop": _strings,
     "stop_token_ids": _ids,

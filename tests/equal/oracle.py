@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from unittest.mock import patch
 
+import gguf as gguf_library
 import torch
 import transformers
 
@@ -21,21 +26,32 @@ class Expected:
 
 
 def load(gguf: Path):
-    return transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
+    with reading_once():
+        return transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """transformers parses the file twice and makes one table of names 400 times, which is most of the time it takes."""
+    functions = ("GGUFReader", "get_tensor_name_map")
+    with patch.multiple(gguf_library, **{name: lru_cache(getattr(gguf_library, name)) for name in functions}):
+        yield
 
 
 @torch.inference_mode()
-def greedy(model, prompt: tuple[int, ...], num_new: int) -> Expected:
-    output, logprobs, gaps, past = [], [], [], None
-    ids = torch.tensor([prompt])
-    for _ in range(num_new):
-        out = model(ids, past_key_values=past, use_cache=True, logits_to_keep=1)
-        past, logits = out.past_key_values, out.logits[0, -1].double()
-        best = logits.topk(2)
-        output.append(int(best.indices[0]))
-        gaps.append(float(best.values[0] - best.values[1]))
-        logprobs.append(float(logits.log_softmax(-1)[output[-1]]))
-        ids = torch.tensor([[output[-1]]])
+def greedy(model, prompt: tuple[int, ...], num_new: int, guess: Sequence[int] = ()) -> Expected:
+    """The model's own choice at every position. What was guessed right saves a pass each, and a wrong guess changes nothing."""
+    output, logprobs, gaps = [], [], []
+    while len(output) < num_new:
+        tried = [*output, *guess[len(output) : num_new - 1]]
+        num_rows = len(tried) - len(output) + 1  # the rows that follow what is certain, or guessed
+        for logits in model(torch.tensor([[*prompt, *tried]]), logits_to_keep=num_rows).logits[0].double():
+            best = logits.topk(2)
+            output.append(int(best.indices[0]))
+            gaps.append(float(best.values[0] - best.values[1]))
+            logprobs.append(float(logits.log_softmax(-1)[output[-1]]))
+            if len(output) <= len(tried) and tried[len(output) - 1] != output[-1]:
+                break  # the rows below follow a token that the model would not have chosen
     return Expected(tuple(prompt), tuple(output), tuple(logprobs), tuple(gaps))
 
 

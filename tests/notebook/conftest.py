@@ -11,14 +11,14 @@ from IPython.terminal.interactiveshell import TerminalInteractiveShell
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_engine import FakeEngine
+from fake_engine import FakeEngine, open_fake_engine
 
 from workbench.config import ServerArgs
 from workbench.errors import ModelNotFound
 from workbench.magics import session
 
 
-def find_fake_model(args: ServerArgs) -> None:
+def find_fake_model(args: ServerArgs, progress) -> None:
     if args.model_path == "nowhere":
         raise ModelNotFound("nowhere is not a model")
 
@@ -51,7 +51,7 @@ def _ipython(tmp_path_factory) -> InteractiveShell:
 @pytest.fixture
 def shell(_ipython, monkeypatch) -> Shell:
     """The extension loaded, the session empty, engines fake."""
-    monkeypatch.setattr(session, "_open", lambda args, *, process: FakeEngine(process=process, **args.to_dict()))
+    monkeypatch.setattr(session, "_open", open_fake_engine)
     monkeypatch.setattr(session, "_find", find_fake_model)
     _ipython.extension_manager.load_extension("workbench")
     yield Shell(_ipython)

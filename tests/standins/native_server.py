@@ -1,4 +1,4 @@
-"""The native HTTP API over any engine object: `/generate` (streamed too), `/get_model_info`, `/get_server_info`, `/flush_cache`."""
+"""The native HTTP API over any engine: `/generate` (streamed too), `/get_model_info`, `/get_server_info`, `/flush_cache`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-        self.requests.append((self.path, body))
+        self.requests.append((self.path, dict(body)))
         if self.path == "/flush_cache":
             return self.answer({"flushed": self.engine.flush_cache()})
         stream = body.pop("stream", False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import dataclasses
 import gc
 import math
 import threading
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import workbench
+from workbench.config import ServerArgs
 from workbench.engine.logit_processor import CustomLogitProcessor
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
 from workbench.model.tiny import TINY_LLAMA, write_config
@@ -401,22 +403,24 @@ def test_processors_are_refused_unless_enabled(folder):
 # -- bad input ----------------------------------------------------------------------------------------------------
 
 NAN = float("nan")
+HUGE, ENDLESS_DIGITS = 10**400, 10**5000
+"""Python converts the first to no float, and writes the digits of the second nowhere."""
 BAD = [
     ({"input_ids": []}, InvalidRequest, "prompt.*at least one token"),
     ({"input_ids": [[]]}, InvalidRequest, "prompt.*at least one token"),
     ({"input_ids": torch.tensor([], dtype=torch.long)}, InvalidRequest, "at least one token"),
     ({"input_ids": [1, 256]}, InvalidRequest, "input_ids is 256.*0 and 255"),
     ({"input_ids": [-1]}, InvalidRequest, "input_ids is -1.*0 and 255"),
-    ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*0 and 255"),
-    ({"input_ids": [1.5]}, InvalidRequest, "input_ids is 1.5.*integers"),
-    ({"input_ids": [True]}, InvalidRequest, "input_ids is True.*integers"),
-    ({"input_ids": ["a"]}, InvalidRequest, "input_ids is 'a'.*integers"),
-    ({"input_ids": [1, [2]]}, InvalidRequest, "input_ids is .*integers"),
-    ({"input_ids": [[1], 2]}, InvalidRequest, "input_ids is .*integers"),
+    ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*at most 9223372036854775807"),
+    ({"input_ids": [1.5]}, InvalidRequest, "input_ids is 1.5.*integer"),
+    ({"input_ids": [True]}, InvalidRequest, "input_ids is True.*integer"),
+    ({"input_ids": ["a"]}, InvalidRequest, "input_ids is 'a'.*integer"),
+    ({"input_ids": [1, [2]]}, InvalidRequest, "input_ids is .*integer"),
+    ({"input_ids": [[1], 2]}, InvalidRequest, "input_ids is .*integer"),
     ({"input_ids": 5}, InvalidRequest, "input_ids is 5.*list"),
     ({"input_ids": torch.tensor(5)}, InvalidRequest, "input_ids.*list"),
-    ({"input_ids": torch.tensor([0.5])}, InvalidRequest, "input_ids is 0.5.*integers"),
-    ({"input_ids": [torch.tensor([A])]}, InvalidRequest, "input_ids.*integers"),
+    ({"input_ids": torch.tensor([0.5])}, InvalidRequest, "input_ids is 0.5.*integer"),
+    ({"input_ids": [torch.tensor([A])]}, InvalidRequest, "input_ids.*integer"),
     ({"prompt": 5}, InvalidRequest, "prompt is 5.*string"),
     ({"prompt": ["a", 5]}, InvalidRequest, "prompt is .*string"),
     ({}, InvalidRequest, "neither.*exactly one"),
@@ -451,12 +455,94 @@ BAD = [
     ({"input_ids": A, "top_logprobs_num": -1}, InvalidRequest, "top_logprobs_num is -1"),
     ({"input_ids": A, "token_ids_logprob": [256]}, InvalidRequest, "token_ids_logprob is 256.*255"),
     ({"input_ids": A, "token_ids_logprob": "ab"}, InvalidRequest, "token_ids_logprob is 'ab'"),
-    ({"input_ids": A, "token_ids_logprob": ["a"]}, InvalidRequest, "token_ids_logprob is 'a'.*integers"),
+    ({"input_ids": A, "token_ids_logprob": ["a"]}, InvalidRequest, "token_ids_logprob is 'a'.*integer"),
     ({"input_ids": A, "timeout_s": 0}, InvalidRequest, "timeout_s is 0.*above 0"),
     ({"input_ids": A, "timeout_s": NAN}, InvalidRequest, "timeout_s is nan"),
     ({"input_ids": A, "timeout_s": True}, InvalidRequest, "timeout_s is True"),
+    *(
+        ({"input_ids": A, "sampling_params": {name: value}}, InvalidRequest, f"{name} is .*at (most|least)")
+        for name in ("max_new_tokens", "min_new_tokens", "seed", "temperature", "top_p", "min_p", "presence_penalty")
+        for value in (HUGE, -HUGE, ENDLESS_DIGITS)
+    ),
+    ({"input_ids": A, "sampling_params": {"top_k": HUGE}}, InvalidRequest, "top_k is 1000.*at most 9223372036854775807"),
+    ({"input_ids": A, "sampling_params": {"n": HUGE}}, InvalidRequest, "n is 1000.*at most 9223372036854775807"),
+    ({"input_ids": A, "sampling_params": {"n": 2**63 - 1}}, InvalidRequest, "n is 9223372036854775807.*1 and 1024"),
+    (
+        {"input_ids": A, "sampling_params": {"seed": 2**63}},
+        InvalidRequest,
+        "seed is 9223372036854775808.*at most 9223372036854775807",
+    ),
+    ({"input_ids": A, "sampling_params": {"max_new_tokens": math.inf}}, InvalidRequest, "max_new_tokens is inf.*an integer"),
+    ({"input_ids": A, "sampling_params": {"seed": math.inf}}, InvalidRequest, "seed is inf.*an integer"),
+    ({"input_ids": A, "sampling_params": {"stop_token_ids": [1, HUGE]}}, InvalidRequest, "stop_token_ids is 1000.*at most"),
+    ({"input_ids": A, "sampling_params": {"stop_token_ids": [math.inf]}}, InvalidRequest, "stop_token_ids is inf.*an integer"),
+    ({"input_ids": A, "sampling_params": {"logit_bias": {HUGE: 1.0}}}, InvalidRequest, "logit_bias is 1000.*at most"),
+    ({"input_ids": A, "sampling_params": {"logit_bias": {math.inf: 1.0}}}, InvalidRequest, "logit_bias is inf.*an integer"),
+    ({"input_ids": A, "sampling_params": {"logit_bias": {2.7: 1.0}}}, InvalidRequest, "logit_bias is 2.7.*an integer"),
+    ({"input_ids": A, "sampling_params": {"logit_bias": {"9" * 5000: 1.0}}}, InvalidRequest, "logit_bias is '999.*an integer"),
+    (
+        {"input_ids": A, "sampling_params": {"logit_bias": {5: HUGE}}},
+        InvalidRequest,
+        r"logit_bias is 1000.*at most 1.79769e\+308",
+    ),
+    (
+        {"input_ids": A, "sampling_params": {"json_schema": {"enum": [object()]}}},
+        InvalidRequest,
+        "json_schema is .*JSON can hold",
+    ),
+    ({"input_ids": A, "sampling_params": workbench.SamplingParams(max_new_tokens=2**62)}, PromptTooLong, "max_new_tokens"),
+    ({"input_ids": [ENDLESS_DIGITS]}, InvalidRequest, "input_ids is <an integer of 16610 bits>.*at most"),
+    ({"input_ids": A, "token_ids_logprob": [HUGE]}, InvalidRequest, "token_ids_logprob is 1000.*at most"),
+    ({"input_ids": A, "top_logprobs_num": HUGE}, InvalidRequest, "top_logprobs_num is 1000.*at most"),
+    ({"input_ids": A, "logprob_start_len": -HUGE}, InvalidRequest, "logprob_start_len is -1000.*at least"),
+    ({"input_ids": A, "priority": HUGE}, InvalidRequest, "priority is 1000.*at most"),
+    ({"input_ids": A, "timeout_s": HUGE}, InvalidRequest, "timeout_s is 1000.*at most"),
     ({"input_ids": A, "custom_logit_processor": "nonsense"}, InvalidRequest, "custom_logit_processor is 'nonsense'"),
 ]
+
+
+@pytest.mark.parametrize("value", [HUGE, -HUGE, ENDLESS_DIGITS], ids=["huge", "-huge", "endless"])
+@pytest.mark.parametrize(
+    "name", ["max_new_tokens", "min_new_tokens", "seed", "top_k", "n", "temperature", "top_p", "repetition_penalty"]
+)
+def test_parameters_made_without_a_dict_have_the_same_limits(name, value):
+    with pytest.raises(InvalidRequest, match=f"{name} is .*it must be"):
+        workbench.SamplingParams(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", [HUGE, -HUGE, ENDLESS_DIGITS, math.inf, 2**63], ids=["huge", "-huge", "endless", "inf", "2**63"]
+)
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerArgs) if f.type.startswith("int")])
+def test_huge_numbers_for_the_engine_are_refused_by_name(name, value):
+    with pytest.raises(InvalidRequest, match=f"{name} is .*it must be"):
+        ServerArgs.make(**{name: value})
+
+
+@pytest.mark.parametrize("value", [HUGE, -HUGE, NAN, math.inf], ids=["huge", "-huge", "nan", "inf"])
+@pytest.mark.parametrize("name", ["mem_fraction_static", "schedule_conservativeness"])
+def test_numbers_beyond_every_float_are_refused_by_name(name, value):
+    with pytest.raises(InvalidRequest, match=f"{name} is .*it must be"):
+        ServerArgs.make(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", [{"rope_theta": object()}, '{"rope_theta": ' + "9" * 5000 + "}", "[" * 100_000], ids=["object", "digits", "deep"]
+)
+def test_a_config_override_that_json_cannot_hold_is_refused(value):
+    with pytest.raises(InvalidRequest, match=r"json_model_override_args is .*JSON"):
+        ServerArgs.make(json_model_override_args=value)
+
+
+def test_more_threads_than_a_process_survives_are_refused():
+    with pytest.raises(InvalidRequest, match="num_threads is 100000, it must be at most 1024"):
+        ServerArgs.make(num_threads=100_000)
+
+
+@pytest.mark.parametrize("tokens", [10**13, 10**18])
+def test_a_pool_that_no_memory_holds_is_refused_with_its_size(folder, tokens):
+    with pytest.raises(InvalidRequest, match=f"max_total_tokens is {tokens}, .* bytes each"):
+        open_engine(folder, max_total_tokens=tokens)
 
 
 @pytest.mark.parametrize(("call", "error", "words"), BAD, ids=range(len(BAD)))

@@ -48,6 +48,19 @@ def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do(generate):
     assert rows["chat"][names.index("OpenAI, text")] is False
 
 
+def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(generate):
+    import workbench
+    from workbench.lang.state import ProgramState
+
+    rows = dict(re.findall(r"^\| `([\w.]+)[^|]*` \| (.*) \|$", generate.language_page().replace("\\|", "/"), re.MULTILINE))
+    words = {
+        name for name, module in workbench._PUBLIC.items() if module.startswith("workbench.lang") and "backends" not in module
+    }
+    assert words <= {name.removeprefix("workbench.") for name in rows}
+    assert {f"s.{name}" for name in vars(ProgramState) if not name.startswith("_")} <= set(rows)
+    assert all(len(meaning) > 10 for meaning in rows.values())
+
+
 def test_the_module_page_lists_every_module_with_its_summary(generate, tmp_path):
     package = tmp_path / "pkg"
     (package / "sub").mkdir(parents=True)
@@ -67,7 +80,8 @@ def test_generated_pages_replace_stale_ones(generate, tmp_path):
     out.mkdir()
     (out / "99-gone.ipynb").write_text("{}")
     generate.write_all(out, root)
-    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", "backends.md", "configuration.md", "modules.md"]
+    pages = ["backends.md", "configuration.md", "language.md", "modules.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
 
 
 def test_the_architecture_page_names_rooms_that_exist():

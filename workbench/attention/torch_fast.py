@@ -1,106 +1,112 @@
 """The default backend. K/V that several rows of a step share is read once; partial results are merged exactly.
 
-The context of a sequence falls into three parts:
+The context of a sequence falls into two parts:
 - *runs*: stretches of neighbouring slots, long or shared by several sequences of the step. One call per run for all the
   rows below it, on a view of the store; the query heads of one KV head are folded into rows, so it is a real matrix.
-- the *tail* of a decoding sequence: what no run covers, its newest tokens among them. All tails are one batched call on
-  a dense workspace that keeps a copy of them from step to step, so that nothing is gathered per layer.
-- for a sequence with several new tokens, those tokens among themselves (causal), and the rest of its context (gathered).
+- the rest, its newest tokens among them: for a decoding sequence a list of slots, read in place (`tails`); for one with
+  several new tokens causal blocks over the new tokens, or over the gathered rest (`prefill`).
 The partial results of a row are merged by their log-sum-exp, which is exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from workbench.attention.kv import KVStore
-from workbench.attention.merge import Partial, attend, merge_rows
-from workbench.attention.prefill import Group, attend_among_new, group_prefills
+from workbench.attention.merge import How, Partial, attend, merge_rows
+from workbench.attention.prefill import Prefill, attend_prefill, batch_prefills
 from workbench.attention.runs import Run, find_runs, rows_of
-from workbench.attention.step import StepTensors, as_tensor
-from workbench.attention.torch_ref import ReferenceAttention, RefPlan
-from workbench.attention.workspace import Tails, Workspace
+from workbench.attention.step import Span, StepTensors, slots_of
+from workbench.attention.tails import SlotLists, Tails, attend_tails
 
 
-@dataclass(slots=True)
-class FastPlan:
-    step: StepTensors
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who attends to what. Every row is in `tails` or in one of `prefills`, and in the runs above it."""
+
     runs: list[tuple[Run, Tensor | slice]]
     """Each run with the rows of the flat batch that attend to it."""
-    prefills: list[Group]
-    rests: list[tuple[slice, Tensor]]
-    """Rows of a prefill with slots of cached context that no run covers."""
+    prefills: list[Prefill]
     tails: Tails | None
-    longest: int
-    """Tokens of the longest context in the step."""
-    reference: RefPlan | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class FastPlan:
+    step: StepTensors
+    whole: Layout
+    windowed: dict[int, Layout] = field(default_factory=dict)
+    """Layouts of layers that see only so many positions; made when the first of them asks."""
 
 
 class FastAttention:
     def __init__(self, kv: KVStore) -> None:
         self.kv = kv
-        self.workspace = Workspace(kv)
-        self._reference = ReferenceAttention(kv)
+        self._lists = SlotLists()
 
     def prepare(self, step: StepTensors) -> FastPlan:
-        device = step.slots.device
-        runs, rests = find_runs(step.spans, step.page_size)
-        decoding = [span for span in step.spans if span.num_new == 1]
-        tails = self.workspace.place(decoding, rests, step.page_size, len(step.positions)) if decoding else None
-        prefilling = [span for span in step.spans if span.num_new > 1]
-        own = {span: rests[span.seq_id].slots(step.page_size)[: -span.num_new] for span in prefilling}
-        return FastPlan(
-            step,
-            [(run, rows_of(run, step.spans, device)) for run in runs],
-            group_prefills(prefilling, device),
-            [(slice(span.start, span.start + span.num_new), as_tensor(own[span], device)) for span in prefilling if own[span]],
-            tails,
-            max(span.num_tokens for span in step.spans),
-        )
+        device, page_size = step.slots.device, step.page_size
+        runs, rests = find_runs(step.spans, page_size)
+        decoding, prefilling = _split(step.spans)
+        lists = self._lists.of(decoding, rests, page_size)
+        contexts = [rests[span.seq_id].slots(page_size) for span in prefilling]
+        placed = [(run, rows_of(run, step.spans, device)) for run in runs]
+        return FastPlan(step, _layout(step, placed, decoding, lists, prefilling, contexts))
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, plan: FastPlan, *, scale: float,
         window: int | None = None, softcap: float | None = None,
     ) -> Tensor:  # fmt: skip
         self.kv.write(layer, plan.step.slots, k, v)
-        if plan.tails is not None:
-            self.workspace.write(layer, plan.tails, k, v)
-        if softcap is not None or (window is not None and plan.longest > window):
-            return self._read_reference(layer, q, plan, scale=scale, window=window, softcap=softcap)
-        with_lse = bool(plan.runs or plan.rests)
+        layout, how = self._layout_for(plan, window), How(scale, window, softcap)
+        store = self.kv.k[layer], self.kv.v[layer]
         parts: list[tuple[Tensor | slice, Partial]] = []
-        if plan.tails is not None:
-            part = self.workspace.attend(layer, q[plan.tails.rows], plan.tails, scale, with_lse=with_lse)
-            parts.append((plan.tails.rows, part))
-        parts += [(new.rows, attend_among_new(q, k, v, new, scale=scale, with_lse=with_lse)) for new in plan.prefills]
+        if layout.tails is not None:
+            parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, how)))
+        with_lse = bool(layout.runs)
+        parts += [(part.rows, attend_prefill(q, k, v, store, part, how, with_lse=with_lse)) for part in layout.prefills]
         base = _assemble(q, parts)
-        for rows, partial in self._cached(layer, q, plan, scale):
-            merge_rows(base, rows, partial)
-        return base.out.to(q.dtype)
+        for run, rows in layout.runs:
+            keys, values = (x[run.start : run.end] for x in store)
+            merge_rows(base, rows, attend(q[rows], keys, values, how))
+        return base.out
 
-    def _cached(self, layer: int, q: Tensor, plan: FastPlan, scale: float) -> Iterable[tuple[Tensor | slice, Partial]]:
-        """The cached parts: runs for everybody below them, then what is left of each prefill."""
-        keys, values = self.kv.k[layer], self.kv.v[layer]
-        for run, rows in plan.runs:
-            yield rows, attend(q[rows], keys[run.start : run.end], values[run.start : run.end], scale=scale)
-        for rows, slots in plan.rests:
-            yield rows, attend(q[rows], keys[slots], values[slots], scale=scale)
+    def _layout_for(self, plan: FastPlan, window: int | None) -> Layout:
+        """A window cuts runs and lists alike, so such layers get lists of their own: the last slots of each context."""
+        spans = plan.step.spans
+        if window is None or max(span.num_tokens for span in spans) <= window:
+            return plan.whole
+        if window not in plan.windowed:
+            page_size = plan.step.page_size
+            seen = {span: slots_of(span.segments, page_size, span.num_tokens)[1 - window - span.num_new :] for span in spans}
+            decoding, prefilling = _split(spans)
+            lists = [array("q", seen[span][-window:]) for span in decoding]
+            plan.windowed[window] = _layout(plan.step, [], decoding, lists, prefilling, [seen[span] for span in prefilling])
+        return plan.windowed[window]
 
-    def _read_reference(self, layer: int, q: Tensor, plan: FastPlan, **how: float | int | None) -> Tensor:
-        if plan.reference is None:
-            plan.reference = self._reference.prepare(plan.step)
-        return self._reference.read(layer, q, plan.reference, **how)  # type: ignore[arg-type]
+
+def _split(spans: tuple[Span, ...]) -> tuple[list[Span], list[Span]]:
+    """(those with one new token, those with more)"""
+    return [span for span in spans if span.num_new == 1], [span for span in spans if span.num_new > 1]
+
+
+def _layout(
+    step: StepTensors, runs: list[tuple[Run, Tensor | slice]], decoding: list[Span], lists: list[array[int]],
+    prefilling: list[Span], contexts: list[list[int]],
+) -> Layout:  # fmt: skip
+    device = step.slots.device
+    tails = Tails.of(decoding, lists, len(step.positions), device) if decoding else None
+    return Layout(runs, batch_prefills(prefilling, contexts, device), tails)
 
 
 def _assemble(q: Tensor, parts: list[tuple[Tensor | slice, Partial]]) -> Partial:
     """One partial for all rows of the step; every row is in exactly one part."""
     if len(parts) == 1 and isinstance(parts[0][0], slice):
         return parts[0][1]
-    out = torch.empty_like(q)
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
     lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
     for rows, part in parts:
         out[rows] = part.out

@@ -21,6 +21,7 @@ from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
 from workbench.engine.plan import PlannedSeq, SampleRow, Segment, StepPlan
 from workbench.errors import InvalidRequest
+from workbench.kernels.openmp import share_cores
 from workbench.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -136,28 +137,14 @@ def run(args: argparse.Namespace) -> int:
 
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
     """The model with room for `num_tokens`, and its tokenizer; no engine around them."""
-    import torch
+    share_cores()
+    from workbench.launch import load_runner
 
-    from workbench.engine.runner import ATTENTION, TorchRunner
-    from workbench.engine.sampler import Sampler
-    from workbench.launch import make_kv, pick_device, pick_dtype
-    from workbench.model.hub import resolve
-    from workbench.model.load import load_model
-    from workbench.opened import find_tokenizer
-
-    if args.num_threads is not None:
-        torch.set_num_threads(args.num_threads)
-    device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device)
-    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
-    tokenizer = find_tokenizer(args)
-    override = json.loads(args.json_model_override_args)
-    model = load_model(folder, dtype=dtype, device=device, dummy=args.load_format == "dummy", override=override)
-    kv = make_kv(args, model, device, dtype)
-    if kv.num_slots < num_tokens:
-        raise InvalidRequest("max_total_tokens", kv.num_slots, f"at least {num_tokens} for the largest batch asked for")
-    attention = ATTENTION["torch" if args.attention_backend == "auto" else args.attention_backend](kv)
-    return TorchRunner(model, kv, attention, Sampler(model.vocab_size)), tokenizer
+    loaded = load_runner(args)
+    if loaded.runner.kv.num_slots < num_tokens:
+        limit = f"at least {num_tokens} for the largest batch asked for"
+        raise InvalidRequest("max_total_tokens", loaded.runner.kv.num_slots, limit)
+    return loaded.runner, loaded.tokenizer
 
 
 def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:

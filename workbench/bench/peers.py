@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -58,6 +59,8 @@ class Peer:
     def start(cls, name: str, settings: dict[str, Any], *, log: Path) -> Peer:
         """Spawn and wait for the first token; `ready_s` counts from the spawn."""
         variable = PEERS[name]
+        if variable and variable not in os.environ:
+            raise PeerFailed(f"{variable} is not set", hint=f"name the python of the environment that has {name} in it")
         python = os.environ[variable] if variable else sys.executable
         env = {**os.environ, "OMP_NUM_THREADS": str(settings["threads"]), "HF_HUB_OFFLINE": "1"}
         began = time.perf_counter()
@@ -69,6 +72,7 @@ class Peer:
                 stderr=stderr,
                 text=True,
                 env=env,
+                start_new_session=True,
             )
         peer = cls(name, process)
         try:
@@ -81,13 +85,17 @@ class Peer:
         return peer
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One answer. Between two of them the system and its children stand still: some poll while they have nothing to do."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self._signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
         line = self.process.stdout.readline()
+        self._signal(signal.SIGSTOP)
         if not line:
+            self._signal(signal.SIGCONT)
             raise PeerFailed(f"{self.name} ended with status {self.process.wait()}", hint="its messages are in the log folder")
         return json.loads(line)
 
@@ -101,11 +109,16 @@ class Peer:
 
     def stop(self) -> None:
         """A system ends when its stdin closes; one that does not is ended."""
+        self._signal(signal.SIGCONT)
         with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
             self.process.communicate(timeout=30)
         if self.process.poll() is None:
-            self.process.kill()
+            self._signal(signal.SIGKILL)
             self.process.communicate()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 def available() -> list[str]:

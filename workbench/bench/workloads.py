@@ -50,4 +50,5 @@ WORKLOADS = (
 
 
 def random_ids(rng: random.Random, length: int, vocab_size: int) -> list[int]:
-    return [rng.randrange(FIRST_PLAIN_ID, vocab_size) for _ in range(length)]
+    first = min(FIRST_PLAIN_ID, vocab_size // 2)  # a tiny vocabulary has no more
+    return [rng.randrange(first, vocab_size) for _ in range(length)]

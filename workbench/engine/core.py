@@ -6,52 +6,20 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
+from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.plan import Runner, StepPlan
 from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Outcome, Sequence, TextOut
-from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
+from workbench.errors import InvalidRequest, QueueFull, in_one_line
 from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
 from workbench.types import FinishReason, Request, TokenOut
 
-UNCUT = 1 << 40
 logger = logging.getLogger("workbench.engine")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CoreConfig:
-    """All that the core needs to know, settled: no "auto" is left."""
-
-    num_pages: int
-    context_length: int
-    vocab_size: int
-    page_size: int = 1
-    eos_ids: frozenset[int] = frozenset()
-    max_running: int = 256
-    max_queued: int | None = None
-    chunk: int = UNCUT
-    max_prefill_tokens: int = 16384
-    schedule_policy: str = "lpm"
-    eviction_policy: str = "lru"
-    conservativeness: float = 1.0
-    prefill_only_one: bool = False
-    mixed: bool = False
-    disable_radix_cache: bool = False
-    seed: int = 0
-    check: bool = False
-    """Verify every invariant after every step (`WORKBENCH_CHECK=1`)."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("schedule_policy", POLICIES), ("eviction_policy", EVICTION)):
-            if getattr(self, name) not in known:
-                raise InvalidRequest(name, getattr(self, name), f"one of {', '.join(known)}")
 
 
 class EngineCore:
@@ -119,35 +87,7 @@ class EngineCore:
 
     def check_request(self, request: Request) -> None:
         """Reads only: raises if this engine can never serve the request. Safe to call from any thread."""
-        config, params = self.config, request.params
-        num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
-        if num_prompt == 0:
-            raise InvalidRequest("prompt", "", "at least one token")
-        _check_ids("input_ids", request.input_ids, config.vocab_size)
-        _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
-        _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)
-        _check_ids("token_ids_logprob", request.token_ids_logprob, config.vocab_size)
-        if num_prompt > config.context_length:
-            raise PromptTooLong("prompt", f"{num_prompt} tokens", f"at most {config.context_length} tokens (the context)",
-                                hint="shorten it, or load with allow_auto_truncate=True")  # fmt: skip
-        if num_total > config.context_length:
-            raise PromptTooLong(
-                "max_new_tokens", params.max_new_tokens,
-                f"at most {config.context_length - num_prompt} after a prompt of {num_prompt} (context {config.context_length})",
-                hint="ask for fewer tokens or shorten the prompt",
-            )  # fmt: skip
-        capacity = config.num_pages * config.page_size
-        if num_total > capacity:
-            raise PromptTooLong(
-                "request", f"{num_prompt} + {params.max_new_tokens} tokens", f"at most the KV pool's {capacity} tokens",
-                hint="ask for fewer tokens, or load with a larger max_total_tokens",
-            )  # fmt: skip
-        if not 0 <= request.top_logprobs_num <= config.vocab_size:
-            raise InvalidRequest("top_logprobs_num", request.top_logprobs_num, f"between 0 and {config.vocab_size}")
-        if not -1 <= request.logprob_start_len < max(num_prompt, 1):
-            raise InvalidRequest("logprob_start_len", request.logprob_start_len, f"between -1 and {num_prompt - 1}")
-        if request.timeout_s is not None and not request.timeout_s > 0:
-            raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
+        check_request(self.config, request)
 
     def check_queue(self, num_open: int, num_new: int = 1) -> None:
         """Reads only: raises `QueueFull` when `num_new` more requests would not fit beside `num_open` unfinished ones."""
@@ -159,13 +99,16 @@ class EngineCore:
             )
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
-        """Ends a request now: its pages come back before the next step. False if there is none with this id."""
-        seq = self._by_rid.get(rid)
-        if seq is None:
-            return False
-        rest = seq.text.finish() if seq.text is not None else ""
-        self._finished.append(self._finish(seq, FinishReason("abort", message=message), text=rest))
-        return True
+        """Ends a request now, or every sample of a group: pages come back before the next step. False if there is none."""
+        ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
+        for seq in ending:
+            try:
+                rest = _held_back(seq)
+            except Exception:
+                logger.exception("the text that %s held back is lost", seq.rid)
+                rest = ""
+            self._finished.append(self._finish(seq, _aborted(message), text=rest))
+        return bool(ending)
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""
@@ -186,7 +129,7 @@ class EngineCore:
             result = self.runner.execute(plan)
         except Exception as error:
             logger.exception("step %d failed", plan.step)
-            return self._fail(plan, f"the forward pass failed: {type(error).__name__}: {error}")
+            return self._fail(plan, f"the forward pass failed: {in_one_line(error)}")
         executed = self.clock()
         outputs = [self._output(outcome) for outcome in self.scheduler.commit(plan, result)]
         if self.log.on:
@@ -212,31 +155,43 @@ class EngineCore:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
     def _output(self, outcome: Outcome) -> TokenOut:
-        """One sequence's new token as text, with the decision whether it was the last."""
+        """One sequence's new token as text. What fails on the way (its grammar, its detokenizer) ends this request alone."""
         seq, token_id = outcome.seq, outcome.token_id
-        text, finish = "", None
-        if outcome.error:
-            finish = FinishReason("abort", message=outcome.error)
-        elif token_id is not None:
-            text, finish = self._advance(seq, token_id, outcome.num_allowed)
-        if finish is None and seq.num_left == 0 and (token_id is not None or seq.num_pending == 0):
-            finish = FinishReason("length", length=len(seq.output_ids))
-        out = TokenOut(
+        try:
+            text, finish = self._decide(outcome)
+        except Exception as error:
+            logger.exception("request %s ends: its token %s could not be handled", seq.rid, token_id)
+            what = f"output token {len(seq.output_ids) - 1} (id {token_id}) could not be handled"
+            text, finish = "", _aborted(f"{what}: {in_one_line(error)}")
+        if finish is not None:
+            self._finish(seq, finish)
+        return TokenOut(
             rid=seq.rid,
             token_ids=() if token_id is None else (token_id,),
             text=text,
             logprobs=() if outcome.logprob is None else (outcome.logprob,),
             prompt_logprobs=outcome.prompt_logprobs,
             num_cached=seq.num_reused,
+            finish=finish,
         )
+
+    def _decide(self, outcome: Outcome) -> tuple[str, FinishReason | None]:
+        """The text that is certain now, and why this token was the last, if it was."""
+        seq, token_id = outcome.seq, outcome.token_id
+        text, finish = "", None
+        if outcome.error:
+            finish = _aborted(outcome.error)
+        elif token_id is not None:
+            text, finish = self._advance(seq, token_id, outcome.num_allowed)
+        if finish is None and seq.num_left == 0 and (token_id is not None or seq.num_pending == 0):
+            finish = FinishReason("length", length=len(seq.output_ids))
         if finish is None:
-            return out
-        held = seq.text.finish() if seq.text is not None else ""
+            return text, None
+        text += _held_back(seq)
         matched = seq.text.matched if seq.text is not None else None
         if matched is not None and finish.type == "length":  # the held back text completed a stop string
             finish = FinishReason("stop", matched=matched)
-        self._finish(seq, finish)
-        return msgspec.structs.replace(out, text=text + held, finish=finish)
+        return text, finish
 
     def _advance(self, seq: Sequence, token_id: int, num_allowed: int | None) -> tuple[str, FinishReason | None]:
         if self.log.on:
@@ -289,7 +244,10 @@ class EngineCore:
         )  # fmt: skip
 
 
-def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:
-    if ids and not (min(ids) >= 0 and max(ids) < vocab_size):
-        wrong = next(token for token in ids if not 0 <= token < vocab_size)
-        raise InvalidRequest(field, wrong, f"between 0 and {vocab_size - 1} (the vocabulary)")
+def _held_back(seq: Sequence) -> str:
+    return seq.text.finish() if seq.text is not None else ""
+
+
+def _aborted(message: str) -> FinishReason:
+    """Messages may quote what a user wrote; they have to pass through UTF-8."""
+    return FinishReason("abort", message=message.encode("utf-8", "replace").decode())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from msgspec import structs
+
 from workbench.errors import InvalidRequest
 from workbench.events import (
     Event,
@@ -14,13 +16,18 @@ from workbench.events import (
     RequestFinished,
     RequestRetracted,
     RequestScheduled,
+    RequestWaited,
     RequestWaiting,
     TokenSampled,
+    Waited,
 )
 from workbench.views import explanation as view
 from workbench.views.explanation import Span
 
-KINDS = RequestArrived | PrefixMatched | RequestWaiting | RequestScheduled | TokenSampled | RequestRetracted | RequestFinished
+KINDS = (
+    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled | RequestRetracted
+    | RequestFinished
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,11 +69,11 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     retracted = [event for event in events if isinstance(event, RequestRetracted)]
     num_output = sum(isinstance(event, TokenSampled) for event in events)
     cached = matched.num_cached if matched else 0
-    waits = [event for event in events if isinstance(event, RequestWaiting)]
+    waits = _waits(events, now)
     took = {kind: sum(span.duration_s for span in spans if span.kind == kind) for kind in ("wait", "prefill", "decode")}
     total = (finished.time if finished else now) - arrived.time
     parts = [
-        f"{_ms(took['wait'])} waiting{_for_whom(waits)}",
+        f"{_ms(took['wait'])} waiting{_for_what(waits)}",
         f"{_ms(took['prefill'])} computing {arrived.num_prompt - cached} of {arrived.num_prompt} prompt tokens"
         f" ({cached} reused{_why(matched)})",
         f"{_ms(took['decode'])} for {num_output} output tokens",
@@ -81,7 +88,8 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     facts = {
         "total_s": total, "wait_s": took["wait"], "prefill_s": took["prefill"], "decode_s": took["decode"],
         "prompt_tokens": arrived.num_prompt, "cached_tokens": cached, "completion_tokens": num_output,
-        "retractions": len(retracted), "waited_for": sorted({event.blocked_by for event in waits if event.blocked_by}),
+        "retractions": len(retracted), "waited_for": sorted({part.blocked_by for part in waits if part.blocked_by}),
+        "waited": [structs.asdict(part) for part in waits],
         "cache_reason": matched.reason if matched else None, "finish": finished.reason if finished else None,
     }  # fmt: skip
     return Explanation(rid, f"{rid} {state}: {', '.join(parts)}{ending}.", tuple(spans), facts)
@@ -100,9 +108,10 @@ def _spans(events: list[Event], now: float) -> list[Span]:
     labels = {"wait": "queue", "prefill": "prefill", "decode": "decode"}
     for event in events[1:]:
         match event:
-            case RequestWaiting():
+            case RequestWaiting() | RequestWaited() as told:
                 if not note.startswith("retracted"):
-                    note = event.reason + (f", behind {event.blocked_by}" if event.blocked_by else "")
+                    cause = told if isinstance(told, RequestWaiting) else told.parts[0]
+                    note = cause.reason + (f", behind {cause.blocked_by}" if cause.blocked_by else "")
                 continue
             case RequestScheduled():
                 new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"
@@ -125,11 +134,30 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def _for_whom(waits: list[RequestWaiting]) -> str:
-    if not waits:
-        return ""
-    last = waits[-1]
-    return f" for {last.reason}" + (f" (behind {last.blocked_by})" if last.blocked_by else "")
+def _waits(events: list[Event], now: float) -> list[Waited]:
+    """What it waited for in all its stays in the queue, the longest first; of a stay that lasts, what was told so far."""
+    ended = [part for event in events if isinstance(event, RequestWaited) for part in event.parts]
+    last = max((i for i, event in enumerate(events) if isinstance(event, RequestWaited)), default=-1)
+    told = [event for event in events[last + 1 :] if isinstance(event, RequestWaiting)]
+    until = [*(event.time for event in told), now][1:]
+    lasting = [Waited(event.reason, end - event.time, event.blocked_by) for event, end in zip(told, until, strict=True)]
+    by_reason: dict[str, Waited] = {}
+    for part in sorted([*ended, *lasting], key=lambda part: -part.seconds):
+        first = by_reason.setdefault(part.reason, part)
+        if first is not part:
+            others = first.has_others or part.has_others or first.blocked_by != part.blocked_by
+            by_reason[part.reason] = Waited(first.reason, first.seconds + part.seconds, first.blocked_by, others)
+    return sorted(by_reason.values(), key=lambda part: -part.seconds)
+
+
+def _for_what(waits: list[Waited]) -> str:
+    """The sentence's words; what took no time is left out where something did."""
+    shown = [part for part in waits if part.seconds >= 0.0005] or waits[:1]
+    who = [f"{'longest ' * part.has_others}behind {part.blocked_by}" if part.blocked_by else "" for part in shown]
+    if len(shown) < 2:
+        return "".join(f" for {part.reason}{f' ({name})' * bool(name)}" for part, name in zip(shown, who, strict=True))
+    parts = (f"{_ms(part.seconds)} for {part.reason}{f', {name}' * bool(name)}" for part, name in zip(shown, who, strict=True))
+    return f" ({'; '.join(parts)})"
 
 
 def _why(matched: PrefixMatched | None) -> str:

@@ -21,68 +21,28 @@ from typing import Any
 import msgspec
 import zmq
 
-from workbench import errors
 from workbench.client import Stream
 from workbench.config import ServerArgs
+from workbench.engine.messages import (
+    CANNOT_CARRY,
+    Call,
+    Failure,
+    Loading,
+    Outputs,
+    Reply,
+    Submit,
+    encode,
+    to_child,
+    to_parent,
+    uncarried,
+)
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
-from workbench.events import AnyEvent, Event, EventLog
+from workbench.events import Event, EventLog
+from workbench.model.folder import Progress
+from workbench.model.progress import Relay
 from workbench.types import Request, TokenOut
 
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error on its way to the parent."""
-
-    kind: str
-    message: str
-    hint: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        if isinstance(error, WorkbenchError):
-            return cls(type(error).__name__, error.message, error.hint)
-        return cls("WorkbenchError", f"{type(error).__name__}: {error}", "")
-
-    def to_error(self) -> WorkbenchError:
-        """The same class again, as far as it is one of ours; `field` and `value` stay behind."""
-        found = getattr(errors, self.kind, WorkbenchError)
-        error: WorkbenchError = found.__new__(found)
-        WorkbenchError.__init__(error, self.message, hint=self.hint)
-        return error
-
-
-class Call(msgspec.Struct, frozen=True, tag=True):
-    """Parent to child: do this; a `Reply` with the same number follows."""
-
-    number: int
-    name: str
-    args: list[Any]
-
-
-class Submit(msgspec.Struct, frozen=True, tag=True):
-    number: int
-    requests: list[Request]
-
-
-class Reply(msgspec.Struct, frozen=True, tag=True):
-    number: int
-    value: Any = None
-    failure: Failure | None = None
-
-
-class Outputs(msgspec.Struct, frozen=True, tag=True):
-    """Child to parent: what came of a step, and what was logged up to now."""
-
-    outputs: list[TokenOut]
-    events: list[AnyEvent]
-    failures: list[tuple[str, Failure]] = []
-    """Requests that end with an error, by id."""
-
-
 SEND_WAIT_MS = 100
-_encode = msgspec.msgpack.Encoder().encode
-_to_child = msgspec.msgpack.Decoder(Call | Submit)
-_to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
-
 
 # -- parent -----------------------------------------------------------------------------------------------------
 
@@ -90,7 +50,7 @@ _to_parent = msgspec.msgpack.Decoder(Reply | Outputs)
 class ProcessClient:
     """A `Client` whose engine is a child process."""
 
-    def __init__(self, args: ServerArgs) -> None:
+    def __init__(self, args: ServerArgs, progress: Progress | None = None) -> None:
         self.log = EventLog(args.event_log_size)
         self._streams: dict[str, Stream] = {}
         self._replies: dict[int, Future[Any]] = {}
@@ -98,6 +58,7 @@ class ProcessClient:
         self._dead = ""
         self._is_closing = False
         self._lock = threading.Lock()
+        self._loading = Relay()
         self._folder = tempfile.TemporaryDirectory(prefix="workbench-")
         self._context = zmq.Context()
         self._down, self._up = self._context.socket(zmq.PUSH), self._context.socket(zmq.PULL)
@@ -109,8 +70,8 @@ class ProcessClient:
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
         try:
-            self._put(_encode(args.to_dict()))
-            self.info: dict[str, Any] = self.call("info")
+            self._put(encode(args.to_dict()))
+            self.info: dict[str, Any] = self._loading.wait(self._ask("info"), progress)
         except BaseException:
             self.close()
             raise
@@ -139,7 +100,7 @@ class ProcessClient:
             self._send(lambda number: Call(number, "abort", [rid, message]))
 
     def call(self, name: str, *args: Any) -> Any:
-        return self._send(lambda number: Call(number, name, list(args))).result()
+        return self._ask(name, *args).result()
 
     def close(self) -> None:
         """The child exits when its standard input closes; it is killed if that takes longer than 10 s."""
@@ -162,6 +123,9 @@ class ProcessClient:
     def pid(self) -> int:
         return self._child.pid
 
+    def _ask(self, name: str, *args: Any) -> Future[Any]:
+        return self._send(lambda number: Call(number, name, list(args)))
+
     def _send(self, make: Callable[[int], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
@@ -169,9 +133,9 @@ class ProcessClient:
                 raise EngineDead(self._dead, hint="load it again")
             self._number += 1
             try:
-                message = _encode(make(self._number))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise InvalidRequest("request", str(error), "made of values that msgpack can carry") from None
+                message = encode(make(self._number))
+            except CANNOT_CARRY as error:
+                raise InvalidRequest(*uncarried(make(0)), f"made of values that msgpack can carry ({error})") from None
             self._replies[self._number] = future  # before the message: its answer may be quick
             try:
                 self._put(message)
@@ -196,13 +160,16 @@ class ProcessClient:
         try:
             while True:
                 if self._up.poll(200):
-                    self._receive(_to_parent.decode(self._up.recv()))
+                    self._receive(to_parent.decode(self._up.recv()))
                 elif self._child.poll() is not None:
                     break
         finally:
             self._bury(self._ending())
 
-    def _receive(self, message: Reply | Outputs) -> None:
+    def _receive(self, message: Reply | Outputs | Loading) -> None:
+        if isinstance(message, Loading):
+            self._loading(message.what, message.done, message.total)
+            return
         if isinstance(message, Outputs):
             for event in message.events:
                 self.log.add(event)
@@ -247,7 +214,7 @@ def _bind(socket: zmq.Socket[bytes], folder: str, name: str) -> str:
 class Child:
     """One socket, one engine. Outputs are written from the engine's thread, replies from this one; a lock keeps them apart."""
 
-    def __init__(self, open_engine: Callable[[ServerArgs], Any], down: str, up: str) -> None:
+    def __init__(self, open_engine: Callable[[ServerArgs, Progress], Any], down: str, up: str) -> None:
         self._open = open_engine
         context = zmq.Context.instance()
         self._down, self._up = context.socket(zmq.PULL), context.socket(zmq.PUSH)
@@ -261,11 +228,11 @@ class Child:
         failure: Failure | None = None
         args = ServerArgs(**msgspec.msgpack.decode(self._down.recv()))
         try:
-            self._opened = self._open(args)
+            self._opened = self._open(args, lambda what, done, total: self._send(Loading(what, done, total)))
         except BaseException as error:
             failure = Failure.of(error)
         while True:
-            message = _to_child.decode(self._down.recv())
+            message = to_child.decode(self._down.recv())
             try:
                 reply = Reply(message.number, failure=failure) if failure else Reply(message.number, self._answer(message))
             except Exception as error:
@@ -285,7 +252,7 @@ class Child:
             return client.abort(*message.args)
         value = client.call(message.name, *message.args)
         with self._lock:
-            self._up.send(_encode(Outputs([], self._new_events())))
+            self._up.send(encode(Outputs([], self._new_events())))
         return value
 
     def _forward(self, stream: Stream) -> None:
@@ -298,7 +265,7 @@ class Child:
             except Exception as error:
                 failures.append((stream.rid, Failure.of(error)))
             if outputs or failures:
-                self._up.send(_encode(Outputs(outputs, self._new_events(), failures)))
+                self._up.send(encode(Outputs(outputs, self._new_events(), failures)))
 
     def _new_events(self) -> list[Event]:
         """Called under the lock, so that events are sent in their order."""
@@ -306,12 +273,12 @@ class Child:
         self._num_sent = first + len(events)
         return events
 
-    def _send(self, message: Reply | Outputs) -> None:
+    def _send(self, message: Reply | Outputs | Loading) -> None:
         with self._lock:
-            self._up.send(_encode(message))
+            self._up.send(encode(message))
 
 
-def serve(open_engine: Callable[[ServerArgs], Any], down: str, up: str) -> None:
+def serve(open_engine: Callable[[ServerArgs, Progress], Any], down: str, up: str) -> None:
     """The child's whole life: opens the engine it is told to and answers until its standard input closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     Child(open_engine, down, up).serve()

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import Sampled, SampleRow
+from workbench.errors import in_one_line
 from workbench.types import TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
@@ -137,19 +138,19 @@ def _process(logits: Tensor, rows: Sequence[SampleRow], members: list[int]) -> s
     given = logits[members]  # a copy, so that edits in place before an error are lost
     try:
         result = processor(given, [dict(rows[i].params.custom_params or {}) for i in members])
-    except Exception as error:
-        return f"{name} raised {type(error).__name__}: {error}"
-    if not isinstance(result, Tensor) or result.shape != given.shape:
-        shown = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else repr(result)[:80]
-        return f"{name} returned {shown}, it must be a tensor of shape {list(given.shape)}"
-    logits[members] = result.detach().to(logits)
+        if not isinstance(result, Tensor) or result.shape != given.shape:
+            shown = f"a tensor of shape {list(result.shape)}" if isinstance(result, Tensor) else repr(result)[:80]
+            return f"{name} returned {shown}, it must be a tensor of shape {list(given.shape)}"
+        logits[members] = result.detach().to(logits)
+    except (Exception, SystemExit) as error:  # SystemExit: code that calls exit() must not end the engine
+        return f"{name} raised {in_one_line(error)}"
     return ""
 
 
 def _add_bias(logits: Tensor, rows: Sequence[SampleRow]) -> None:
     for i, row in enumerate(rows):
         if bias := row.params.logit_bias:
-            logits[i, list(bias)] += torch.tensor(list(bias.values()), device=logits.device)
+            logits[i, list(bias)] += torch.tensor([*map(float, bias.values())], device=logits.device)
 
 
 def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:

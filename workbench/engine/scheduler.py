@@ -23,8 +23,17 @@ from workbench.cache.radix import common_prefix
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.engine.policy import Candidate, Policy
 from workbench.engine.sequence import Outcome, Sequence
+from workbench.engine.waiting import Wait
 from workbench.errors import CacheCorrupt
-from workbench.events import EventLog, PrefixMatched, RequestRetracted, RequestScheduled, RequestWaiting
+from workbench.events import (
+    EventLog,
+    PrefixMatched,
+    RequestRetracted,
+    RequestScheduled,
+    RequestWaited,
+    RequestWaiting,
+    WaitReason,
+)
 
 MIN_SHARED = 16
 """Tokens worth waiting a step for, when another request is about to compute them."""
@@ -82,9 +91,11 @@ class Scheduler:
         for seq in self.running:
             if not seq.is_decoding and self._has_room(planned):
                 self._take(seq, planned)
-        for candidate in self._ordered():
+        candidates = iter(self._ordered())
+        for candidate in candidates:
             if not self._offer(candidate, planned):
-                break
+                for behind in candidates:
+                    self._refuse(behind.seq, "memory", blocked_by=candidate.seq.rid)
         return planned
 
     def _ordered(self) -> list[Candidate]:
@@ -122,17 +133,27 @@ class Scheduler:
             self._take(seq, planned)
         return True
 
-    def _refuse(self, seq: Sequence, reason: str, *, blocked_by: str = "", needed: int = 0, available: int = 0) -> None:
-        if self.log.on and seq.waits_for != (reason, blocked_by):
-            seq.waits_for = (reason, blocked_by)
+    def _refuse(self, seq: Sequence, reason: WaitReason, *, blocked_by: str = "", needed: int = 0, available: int = 0) -> None:
+        if not self.log.on:
+            return
+        now = self.clock()
+        seq.wait = seq.wait or Wait(now)
+        if seq.wait.turn_to(reason, blocked_by, now):
             self.log.add(
-                RequestWaiting(time=self.clock(), rid=seq.rid, reason=reason, blocked_by=blocked_by,
+                RequestWaiting(time=now, rid=seq.rid, reason=reason, blocked_by=blocked_by,
                                num_needed=needed, num_available=available)
             )  # fmt: skip
+
+    def _end_wait(self, seq: Sequence) -> None:
+        if seq.wait is not None:
+            now = self.clock()
+            self.log.add(RequestWaited(time=now, rid=seq.rid, parts=seq.wait.parts(now)))
+            seq.wait = None
 
     def _admit(self, seq: Sequence) -> None:
         """Changes: leaves the queue with a lease on all that the cache has of it, and pages for the rest."""
         request = seq.request
+        self._end_wait(seq)
         if self.log.on and not seq.was_admitted:
             lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit)
             self.log.add(
@@ -154,7 +175,6 @@ class Scheduler:
         if not seq.was_admitted:
             seq.num_reused = seq.num_computed
         seq.was_admitted = True
-        seq.waits_for = ("", "")
         self.waiting.remove(seq)
         self.running.append(seq)
 
@@ -293,4 +313,5 @@ class Scheduler:
         if seq in self.running:
             self.running.remove(seq)
         elif seq in self.waiting:
+            self._end_wait(seq)
             self.waiting.remove(seq)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from workbench.cache.prefix import Lease
+from workbench.engine.waiting import Wait
 from workbench.types import Request, TokenLogprob
 
 
@@ -35,8 +36,8 @@ class Sequence:
     num_scored: int = 0
     """Prompt positions whose log-probability is known."""
     lease: Lease | None = None
-    waits_for: tuple[str, str] = ("", "")
-    """Reason and blocking request of the last waiting event."""
+    wait: Wait | None = None
+    """Its stay in the queue, once it was refused a place and while events are recorded."""
     was_admitted: bool = False
 
     @property

@@ -61,8 +61,8 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="workbench-engine", daemon=True)
         self._thread.start()
 
-    def call(self, make: Callable[[], Any]) -> Any:
-        """Runs `make` on the thread and waits for what it returns or raises."""
+    def start(self, make: Callable[[], Any]) -> Future[Any]:
+        """Runs `make` on the thread; what it returns or raises."""
         future: Future[Any] = Future()
 
         def act() -> None:
@@ -72,7 +72,7 @@ class EngineThread:
                 future.set_exception(error)
 
         self._actions.put(act)
-        return future.result()
+        return future
 
     def end_with(self, action: Callable[[], None]) -> None:
         """Runs `action` as the last thing the thread does; waits for nothing."""

@@ -35,6 +35,9 @@ def unconditional_likelihood_normalized(options: Sequence[OptionTokens]) -> list
 unconditional_likelihood_normalized.needs_unconditional = True  # type: ignore[attr-defined]
 
 
+METHODS = (token_length_normalized, greedy_token_selection, unconditional_likelihood_normalized)
+
+
 def best(scores: Sequence[Score]) -> int:
     """The index of the largest score, the first of equals."""
     return max(range(len(scores)), key=lambda i: scores[i])

@@ -7,15 +7,14 @@ same error, and so does every reader.
 from __future__ import annotations
 
 import threading
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import Aborted, InvalidRequest
-from workbench.events import PartFinished, PartReached, RequestLinked
-from workbench.lang.backends.base import GenerateCall, Piece, SelectCall
+from workbench.errors import Aborted, InvalidRequest, WorkbenchError
+from workbench.events import PartFinished, PartReached
+from workbench.lang.ask import ask, warm
 from workbench.lang.flow import Flow, Slot
 from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
 from workbench.lang.place import Place, placed
@@ -144,8 +143,10 @@ class Executor:
                 self._start()
                 return
             self._is_busy = True
-        self._work(step)  # at once, on this thread
-        self._rest()
+        try:
+            self._work(step)  # at once, on this thread
+        finally:
+            self._rest()
 
     # -- the queue's side ---------------------------------------------------------------------------------------
 
@@ -183,19 +184,24 @@ class Executor:
             self._changed.notify_all()
 
     def _work(self, step: Step) -> None:
-        try:
-            if self.error is None and self.run.is_aborted:
-                self.error = Aborted(f"program {self.run.name} was aborted")
-            if self.error is not None:
-                raise self.error
-            self._do(step)
-        except BaseException as error:  # its place is in the reader's thread, wherever it came from
-            self.error = self.error or placed(error, self.run.name, step.place)
-            for slot in step.slots:
-                slot.fail(self.error)
-            for child in step.children if isinstance(step.node, Fork) else ():
-                child.release((), self.error)
-            self.flow.close(self.error)
+        caught: BaseException | None = None
+        if self.error is None and self.run.is_aborted:
+            self.error = Aborted(f"program {self.run.name} was aborted")
+        if self.error is None:
+            try:
+                self._do(step)
+                return
+            except BaseException as error:  # raised in the threads of its readers, wherever it came from
+                caught = error
+                reason = error if isinstance(error, Exception) else Aborted(f"program {self.run.name} was interrupted")
+                self.error = self.error or placed(reason, self.run.name, step.place)
+        for slot in step.slots:
+            slot.fail(self.error)
+        for child in step.children if isinstance(step.node, Fork) else ():
+            child.release((), self.error)
+        self.flow.close(self.error)
+        if isinstance(caught, KeyboardInterrupt):  # on the program's own thread: its run ends here
+            raise caught
 
     def _do(self, step: Step) -> None:
         node, number = step.node, self._reached(step)
@@ -218,7 +224,7 @@ class Executor:
                 self._ask(node, number, step)
             case Fork(num):
                 if num > 1 and self.parts:
-                    self.run.backend.warm(self.prompt())
+                    warm(self.run.backend, self.prompt())
                 for child in step.children:
                     child.release(self.parts, None)
             case Join():
@@ -249,14 +255,20 @@ class Executor:
         run, prompt = self.run, self.prompt(node.tools if isinstance(node, Gen) else ())
         key = (self.branch, self._num_asked)
         self._num_asked += 1
+        written: list[str] = []
+
+        def write(piece: str) -> None:
+            written.append(piece)
+            self._show(piece, step)
+
         found = run.replay.find(key, node, prompt)
-        if found is not None:
-            value, meta = found
-            self._show(_first(value), step)
-        else:
-            value, meta = (self._generate if isinstance(node, Gen) else self._select)(node, prompt, number, step)  # type: ignore[operator]
-        self._append(Text(_first(value)), is_shown=True)
-        run.answers[key] = Answer(node, prompt, value, meta)
+        try:
+            if found is not None:
+                write(_first(found[0]))
+            value, meta = found if found is not None else ask(run, node, prompt, number, write)
+        finally:
+            self._append(Text("".join(written)), is_shown=True)  # after a failure, what was written before it
+        run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
         first = meta if isinstance(meta, dict) else meta[0]
@@ -265,56 +277,6 @@ class Executor:
             num_cached=first.get("cached_tokens"), num_output=first.get("completion_tokens"), finish=finish_words(first),
             scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
         )  # fmt: skip
-
-    def _generate(self, node: Gen, prompt: Prompt, number: int, step: Step) -> tuple[Any, Any]:
-        """(text, meta_info), with several samples a list of each. What was written before a failure stays in the prompt."""
-        run = self.run
-        call = GenerateCall(
-            rid=uuid.uuid4().hex[:12], prompt=prompt, params={**run.defaults, **node.params},
-            logprobs={**run.logprobs, **node.logprobs}, dtype=node.dtype, is_streamed=run.is_streamed,
-        )  # fmt: skip
-        run.backend.check(call)
-        n = call.params.get("n", 1)
-        texts: list[str] = [""] * n
-        metas: list[dict[str, Any]] = [{} for _ in range(n)]
-        run.record(RequestLinked, part=number, rid=call.rid)
-        try:
-            with run.opened(call.rid):
-                for piece in run.backend.generate(call):
-                    self._take(piece, texts, metas, step)
-        except BaseException:
-            self._append(Text(texts[0]), is_shown=True)
-            raise
-        return (texts[0], metas[0]) if n == 1 else (texts, metas)
-
-    def _take(self, piece: Piece, texts: list[str], metas: list[dict[str, Any]], step: Step) -> None:
-        if self.run.is_aborted:
-            raise Aborted(f"program {self.run.name} was aborted")
-        texts[piece.index] += piece.text
-        if piece.index == 0:
-            self._show(piece.text, step)
-        if piece.meta_info is not None:
-            metas[piece.index] = _with_computed(piece.meta_info)
-            reason = piece.meta_info.get("finish_reason") or {}
-            if reason.get("type") == "abort":
-                raise Aborted(f"the generation was aborted: {reason.get('message')}")
-
-    def _select(self, node: Select, prompt: Prompt, number: int, step: Step) -> tuple[str, dict[str, Any]]:
-        run = self.run
-        call = SelectCall(
-            rid=uuid.uuid4().hex[:12], prompt=prompt, choices=node.choices, method=node.method, temperature=node.temperature
-        )
-        run.backend.check(call)
-        run.record(RequestLinked, part=number, rid=call.rid)
-        with run.opened(call.rid):
-            chosen = run.backend.select(call)
-        self._show(node.choices[chosen.index], step)
-        return node.choices[chosen.index], {
-            **_with_computed(chosen.meta_info),
-            "choices": list(node.choices),
-            "scores": list(chosen.scores),
-            "choice_token_logprobs": [list(option.logprobs) for option in chosen.options],
-        }
 
     def _join(self, node: Join, step: Step) -> None:
         for child in step.children:
@@ -348,17 +310,13 @@ class Executor:
         """Literal text and role marks, as the backend writes them."""
         if not self.run.is_streamed:
             return
-        text = self.run.backend.text_of(self.prompt())
+        try:
+            text = self.run.backend.text_of(self.prompt())
+        except WorkbenchError:  # a template may refuse half a conversation: it is shown once it is whole
+            return
         same = len(self._shown) if text.startswith(self._shown) else _num_common(text, self._shown)
         self.flow.put(text[same:])
         self._shown = text
-
-
-def _with_computed(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """With the prompt tokens that were not in the cache, where both numbers are known."""
-    if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
-        return dict(meta)
-    return {**meta, "computed_tokens": meta["prompt_tokens"] - meta["cached_tokens"]}
 
 
 def _first(value: Any) -> str:

@@ -54,6 +54,10 @@ class Program:
             raise InvalidRequest(
                 f"program {func.__name__}", str(inspect.signature(func)), "a function whose first parameter is the state"
             )
+        if inspect.iscoroutinefunction(func):
+            raise InvalidRequest(
+                f"program {func.__name__}", "async", "a plain function", hint="its generations run side by side anyway"
+            )
         functools.update_wrapper(self, func)
         self.func = func
         self.name = func.__name__

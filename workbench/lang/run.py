@@ -31,6 +31,8 @@ class Answer:
     prompt: Prompt
     value: Any
     meta_info: Any
+    is_replayed: bool = False
+    """Nothing was asked in this run."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ class ProgramState:
         return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
+        """`s[name]`, or `default` where nothing makes that name."""
         return self[name] if name in self else default  # noqa: SIM401
 
     def __contains__(self, name: str) -> bool:
@@ -192,8 +193,9 @@ class ProgramState:
 
     @property
     def calls(self) -> list[Call]:
-        """Every generation and selection of the run, forks included, with its cached and computed tokens."""
-        return [_call(answer) for _, answer in sorted(self._executor.run.answers.items())]
+        """Every generation and selection the run asked for, forks included, with its cached and computed tokens."""
+        answers = sorted(self._executor.run.answers.items(), key=_key)
+        return [_call(answer) for _, answer in answers if not answer.is_replayed]
 
     # -- afterwards ---------------------------------------------------------------------------------------------
 
@@ -276,6 +278,10 @@ class ForkGroup(Sequence[ProgramState]):
             self.join()
 
 
+def _key(item: tuple[Key, Answer]) -> Key:
+    return item[0]
+
+
 def _call(answer: Answer) -> Call:
     meta = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
     counts = [meta.get(f"{kind}_tokens") for kind in ("prompt", "cached", "computed", "completion")]
@@ -285,7 +291,7 @@ def _call(answer: Answer) -> Call:
 def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
     """Which generation an edit means."""
     name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
-    nodes = {key: answer.node for key, answer in sorted(answers.items()) if isinstance(answer.node, Gen | Select)}
+    nodes = {key: answer.node for key, answer in sorted(answers.items(), key=_key) if isinstance(answer.node, Gen | Select)}
     keys = [key for key, node in nodes.items() if node.name == name]
     if not keys:
         raise _unknown(name, [node.name for node in nodes.values() if node.name is not None])

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from workbench.lang.ask import warm
 from workbench.lang.backends.base import Backend
 from workbench.lang.nodes import Image, Node, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
 from workbench.lang.prompt import Part, Prompt
@@ -66,14 +67,16 @@ def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]])
     tracer = Tracer()
     shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
     with contextlib.suppress(StopTracing, Exception):  # a body that fails on a stand-in has shown its prefix
-        func(ProgramState(tracer), **shared)  # type: ignore[arg-type]
+        state = ProgramState(tracer)  # type: ignore[arg-type]
+        func(state, **shared)
+        state._settle()
     return Prompt(tracer.parts)
 
 
 def warm_common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]], backend: Backend) -> None:
     """Computes the common prefix once, so that every program of the batch finds it."""
     if len(inputs) > 1 and (prefix := common_prefix(func, inputs)).parts:
-        backend.warm(prefix)
+        warm(backend, prefix)
 
 
 def _shared(values: list[Any]) -> Any:

@@ -17,7 +17,7 @@ def describe(node: Node) -> str:
         case Gen(params=params, dtype=dtype):
             words = [f"{name} {params[name]}" for name in GRAMMAR_FIELDS if name in params]
             words += [f"dtype {dtype.__name__}"] if dtype is not None else []
-            words += [f"{name} {value!r}" for name, value in params.items() if name not in GRAMMAR_FIELDS]
+            words += [f"{name} {_value(value)}" for name, value in params.items() if name not in GRAMMAR_FIELDS]
             return _short(", ".join(words))
         case Select(choices=choices, method=method):
             return _short(f"{getattr(method, '__name__', 'own method')} of {', '.join(map(repr, choices))}")
@@ -51,6 +51,10 @@ def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def logprob_pairs(meta: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """(token, log-probability) of the output, where asked for; a token without text is its id."""
     return tuple((str(entry[1]) if entry[2] is None else entry[2], entry[0]) for entry in meta.get("output_token_logprobs", ()))
+
+
+def _value(value: Any) -> str:
+    return " or ".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
 
 
 def _score(score: Any) -> str:

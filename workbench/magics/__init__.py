@@ -12,12 +12,14 @@ __all__ = ["Session", "load_ipython_extension", "session", "unload_ipython_exten
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics and their completion. Twice is the same as once; imports no torch."""
     from workbench.magics.completer import Candidates, matcher
-    from workbench.magics.magics import CHAT, GEN, WB, WorkbenchMagics
+    from workbench.magics.magics import CHAT, GEN, PROGRAM, WB, WorkbenchMagics
 
     if WorkbenchMagics.__name__ in shell.magics_manager.registry:
         return
     shell.register_magics(WorkbenchMagics(shell, session))
-    shell.Completer.custom_matchers.append(matcher(Candidates(session, WB, {"wb_gen": GEN, "wb_chat": CHAT})))
+    shell.Completer.custom_matchers.append(
+        matcher(Candidates(session, WB, {"wb_gen": GEN, "wb_chat": CHAT, "wb_program": PROGRAM}))
+    )
 
 
 def unload_ipython_extension(shell: Any) -> None:
@@ -26,7 +28,7 @@ def unload_ipython_extension(shell: Any) -> None:
     if magics is None:
         return
     shell.configurables.remove(magics)
-    for kind, name in (("line", "wb"), ("cell", "wb_gen"), ("cell", "wb_chat")):
+    for kind, name in (("line", "wb"), ("cell", "wb_gen"), ("cell", "wb_chat"), ("cell", "wb_program")):
         shell.magics_manager.magics[kind].pop(name, None)
     matchers = shell.Completer.custom_matchers
     matchers[:] = [m for m in matchers if getattr(m, "__name__", "") != "workbench_matcher"]

@@ -13,7 +13,7 @@ from workbench.magics.session import Session
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-_CALL = re.compile(r"(?:^\s*%{0,2}|=\s*%)(wb|wb_gen|wb_chat)[ \t]+(.*)$")
+_CALL = re.compile(r"(?:^\s*%{0,2}|=\s*%)(wb|wb_gen|wb_chat|wb_program)[ \t]+(.*)$")
 
 
 class Candidates:

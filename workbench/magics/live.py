@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol
 
 from workbench.escape import to_html, visible
+from workbench.views import Loading
 from workbench.views.parts import card
 
 MIN_INTERVAL_S = 0.05
@@ -40,39 +41,62 @@ class Quiet:
         pass
 
 
+class Place:
+    """One output of a cell, drawn over as often as there is news."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._drawn_at = float("-inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last drawing has been there for long enough."""
+        return time.monotonic() - self._drawn_at >= MIN_INTERVAL_S
+
+    @property
+    def is_empty(self) -> bool:
+        return self._handle is None
+
+    def draw(self, text: str, html: str) -> None:
+        from IPython.display import display
+
+        self._drawn_at = time.monotonic()
+        data = {"text/plain": text, "text/html": html}
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+    def clear(self) -> None:
+        """Takes no room from now on; what was never drawn stays so."""
+        if self._handle is not None:
+            self.draw("", "")
+
+
 class InNotebook:
     """A display that the result replaces."""
 
     echoes = False
 
     def __init__(self) -> None:
-        self._handle: Any = None
+        self._place = Place()
         self._text = ""
-        self._shown_at = float("-inf")
 
     def show(self, text: str) -> None:
         self._text = text
-        if (now := time.monotonic()) - self._shown_at >= MIN_INTERVAL_S:
-            self._shown_at = now
+        if self._place.is_due:
             self._draw("…")
 
     def close(self) -> None:
-        if self._handle is not None:
-            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
+        self._place.clear()
 
     def interrupt(self, note: str) -> None:
-        if self._handle is not None:
+        if not self._place.is_empty:
             self._draw(f" [{note}]")
 
     def _draw(self, tail: str) -> None:
-        from IPython.display import display
-
         html = f'<div class="wb-text wb-out">{to_html(self._text)}<span class="wb-soft">{to_html(tail)}</span></div>'
-        data = {"text/plain": visible(self._text) + tail, "text/html": card(html)}
-        if self._handle is None:
-            self._handle = display(data, raw=True, display_id=True)
-        else:
-            self._handle.update(data, raw=True)
+        self._place.draw(visible(self._text) + tail, card(html))
 
 
 class InTerminal:
@@ -97,8 +121,58 @@ class InTerminal:
             sys.stdout.write(f" [{note}]\n")
 
 
+class LoadShown(Protocol):
+    """What `%wb load` shows until the engine is there. To be called as a `Progress`."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class LoadInNotebook:
+    """A bar that fills, gone at the end."""
+
+    def __init__(self, model: str) -> None:
+        self._place = Place()
+        self._model = model
+        self._what = ""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what or self._place.is_due:
+            self._what = what
+            now = Loading(self._model, what, done, total)
+            self._place.draw(now.to_text(), now.to_html())
+
+    def close(self) -> None:
+        self._place.clear()
+
+
+class LoadInTerminal:
+    """One line that names each piece of work as it begins."""
+
+    def __init__(self, model: str) -> None:
+        self._whats: list[str] = []
+        sys.stdout.write(visible(f"loading {model}"))
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._whats:
+            sys.stdout.write(visible(f"{', ' if self._whats else ': '}{what}"))
+            sys.stdout.flush()
+            self._whats.append(what)
+
+    def close(self) -> None:
+        sys.stdout.write("\n")
+
+
+def loading(shell: Any, model: str) -> LoadShown:
+    return LoadInNotebook(model) if _is_notebook(shell) else LoadInTerminal(model)
+
+
+def _is_notebook(shell: Any) -> bool:
+    return getattr(shell, "kernel", None) is not None
+
+
 def live(shell: Any, *, quiet: bool) -> Live:
     """For this frontend: only a kernel has outputs that can be updated."""
     if quiet:
         return Quiet()
-    return InNotebook() if getattr(shell, "kernel", None) is not None else InTerminal()
+    return InNotebook() if _is_notebook(shell) else InTerminal()

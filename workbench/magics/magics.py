@@ -16,13 +16,14 @@ from traitlets import Float, Int
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import UnknownParameter
 from workbench.magics import options
-from workbench.magics.live import live
+from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
-from workbench.views import Completion, Loaded, Memory, Processes, Status
+from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
+PROGRAM = options.program_parser("%%wb_program", 'Run the cell as a program: its state is s, as in s += gen("answer").')
 CHAT = options.chat_parser("%%wb_chat", "Say the cell's text in a conversation, in the model's own chat template.")
 
 
@@ -71,6 +72,27 @@ class WorkbenchMagics(Magics):
 
     wb_chat.__doc__ = CHAT.format_help()
 
+    @no_var_expand
+    @cell_magic
+    def wb_program(self, line: str, cell: str) -> ProgramView | None:
+        args = PROGRAM.parse(line)
+        self._check_targets(args)
+        given = {name: getattr(args, name) for name in ("max_new_tokens", "temperature", "top_p", "seed")}
+        sampling = self._defaults() | {name: value for name, value in given.items() if value is not None}
+        try:
+            state = self.session.program(cell, self.variables, engine=args.engine, **sampling)
+        except KeyboardInterrupt as interrupt:
+            _shorten(interrupt, "the program is aborted")
+            raise
+        if args.out:
+            self.variables[args.out] = state
+        view = state.show()
+        if args.save:
+            view.save(args.save)
+        return None if args.quiet else view
+
+    wb_program.__doc__ = PROGRAM.format_help()
+
     # Sub-commands of %wb
 
     def _load(self, args: argparse.Namespace) -> Loaded:
@@ -82,12 +104,12 @@ class WorkbenchMagics(Magics):
         wanted = ServerArgs.make(**values)
         if self.session.is_loaded(wanted, name=name, process=process):
             return self.session.loaded(name, f"engine {name!r} is already running")
-        show = live(self.shell, quiet=False)
-        show.show(f"loading {wanted.model_path} ...")
+        progress = loading(self.shell, wanted.model_path)
+        progress("starting", 0, 0)
         try:
-            self.session.load(values.pop("model_path"), name=name, process=process, **values)
+            self.session.load(values.pop("model_path"), name=name, process=process, progress=progress, **values)
         finally:
-            show.close()
+            progress.close()
         return self.session.loaded(name, f"engine {name!r} is ready")
 
     def _status(self, args: argparse.Namespace) -> Status:
@@ -126,8 +148,7 @@ class WorkbenchMagics(Magics):
             result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
         except KeyboardInterrupt as interrupt:
             show.interrupt("interrupted")
-            lines = ["KeyboardInterrupt: the request is aborted", "  the engine is alive and takes the next one"]
-            interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+            _shorten(interrupt, "the request is aborted")
             raise
         except Exception:
             show.interrupt("failed")
@@ -141,13 +162,17 @@ class WorkbenchMagics(Magics):
         return shown if args.give_back or not args.quiet else None
 
     def _sampling(self, args: argparse.Namespace) -> dict[str, Any]:
-        defaults = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
         given = options.sampling(args)
         if "json_schema" in given:
             given["json_schema"] = self._schema(given["json_schema"])
         if "ebnf" in given:
             given["ebnf"] = self.variables.get(given["ebnf"], given["ebnf"])
-        return {**{name: value for name, value in defaults.items() if value is not None}, **given}
+        return self._defaults() | given
+
+    def _defaults(self) -> dict[str, Any]:
+        """What `%config` has set."""
+        values = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _schema(self, text: str) -> Any:
         if text.isidentifier() and text in self.variables:
@@ -176,3 +201,9 @@ class WorkbenchMagics(Magics):
             raise MagicUsage(f"-o {args.out} is not a variable name", hint="for example -o answer")
         if args.save and not Path(args.save).parent.is_dir():
             raise MagicUsage(f"-T {args.save}: there is no folder {Path(args.save).parent}", hint="make it first")
+
+
+def _shorten(interrupt: KeyboardInterrupt, what: str) -> None:
+    """Two lines in the notebook instead of a traceback."""
+    lines = [f"KeyboardInterrupt: {what}", "  the engine is alive and takes the next one"]
+    interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

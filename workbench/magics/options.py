@@ -98,6 +98,21 @@ def chat_parser(prog: str, description: str) -> Parser:
     return parser
 
 
+def program_parser(prog: str, description: str) -> Parser:
+    parser = Parser(prog, description)
+    add = parser.add_argument_group("defaults of the cell's generations").add_argument
+    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
+    add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
+    add("--seed", type=int, metavar="S", help="same seed, same draws")
+    add = parser.add_argument_group("from where and to where").add_argument
+    add("--engine", metavar="NAME", help="which engine, where several run")
+    add("-o", "--out", metavar="VAR", help="also store the state in this variable")
+    add("-q", "--quiet", action="store_true", help="show nothing")
+    add("-T", "--save", metavar="FILE", help="also write the picture to a file: .html a page, .json the data, else the text")
+    return parser
+
+
 def wb_parsers() -> dict[str, Parser]:
     """One parser for each sub-command of `%wb`, in the order in which help lists them."""
     load = Parser("%wb load", "Start an engine. The same call again returns the running one; other options replace it.")
@@ -128,7 +143,8 @@ def wb_parsers() -> dict[str, Parser]:
 def wb_help(parsers: dict[str, Parser]) -> str:
     """The text behind `%wb?` and `%wb help`."""
     top = [f"  %wb {name:<9} {parser.description}" for name, parser in parsers.items()]
-    top += ["  %%wb_gen      Continue the cell's text.", "  %%wb_chat     Say the cell's text in a conversation."]
+    top += ["  %%wb_gen      Continue the cell's text.", "  %%wb_chat     Say the cell's text in a conversation.",
+            "  %%wb_program  Run the cell as a program of the frontend language and show what it did."]  # fmt: skip
     details = [parser.format_help() for parser in parsers.values() if len(parser._actions) > 0]
     return "\n".join(["An engine for language models, in this notebook.", "", *top, "", "", "\n\n".join(details)])
 

@@ -18,10 +18,14 @@ from typing import Any
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.lang.cell import cell_program
+from workbench.lang.state import ProgramState
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
 OnText = Callable[[str], None]
+OnProgress = Callable[[str, int, int], None]
+"""(what is done, so far, in all); 0 in all where nobody knows."""
 
 
 class NoEngine(WorkbenchError):
@@ -39,26 +43,25 @@ class Running:
     """`time.monotonic()` when it was ready."""
 
 
-def open_engine(args: ServerArgs, *, process: bool) -> Any:
+def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None) -> Any:
     """Here, not at the top: this is where torch comes in."""
     from workbench.api import Engine
 
-    return Engine(process=process, **args.to_dict())
+    return Engine(process=process, progress=progress, **args.to_dict())
 
 
-def find_model(args: ServerArgs) -> None:
+def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
     """Raises for a model that cannot be had; fetches it where it is not here yet."""
     from workbench.model.hub import resolve
 
-    resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format)
+    where = {"revision": args.revision, "download_dir": args.download_dir, "load_format": args.load_format}
+    resolve(args.model_path, **where, progress=progress)
 
 
 class Session:
     """One per kernel. Not for use from several threads at once."""
 
-    def __init__(
-        self, open_engine: Callable[..., Any] = open_engine, find_model: Callable[[ServerArgs], None] = find_model
-    ) -> None:
+    def __init__(self, open_engine: Callable[..., Any] = open_engine, find_model: Callable[..., None] = find_model) -> None:
         self._open, self._find = open_engine, find_model
         self._running: dict[str, Running] = {}
         self.conversations: dict[str, list[dict[str, str]]] = {}
@@ -67,7 +70,15 @@ class Session:
 
     # Engines
 
-    def load(self, model: str = DEFAULT_MODEL, *, name: str = "default", process: bool = False, **server_args: Any) -> Any:
+    def load(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        name: str = "default",
+        process: bool = False,
+        progress: OnProgress | None = None,
+        **server_args: Any,
+    ) -> Any:
         """The engine called `name`, opened with these options; one that runs with the same options already is returned.
 
         Raises a `WorkbenchError` for unknown options or models, and then the engine of that name goes on. Otherwise it
@@ -77,9 +88,9 @@ class Session:
         if self.is_loaded(args, name=name, process=process):
             return self._running[name].engine
         if name in self._running:
-            self._find(args)
+            self._find(args, progress)
             self.stop(name)
-        engine = self._open(args, process=process)
+        engine = self._open(args, process=process, progress=progress)
         atexit.unregister(self.close)
         atexit.register(self.close)
         self._running[name] = Running(engine, args, process, time.monotonic())
@@ -180,6 +191,13 @@ class Session:
         if result.finish_reason.get("type") != "abort":
             self.conversations[name] = [*messages, {"role": "assistant", "content": result.text}]
         return result
+
+    def program(self, code: str, names: dict[str, Any], *, engine: str | None = None, **sampling: Any) -> ProgramState:
+        """Runs `code` as the body of a program whose state is `s`, among `names`; what it binds stays there.
+
+        `sampling` are defaults of its generations. Raises what went wrong, with the line of the code.
+        """
+        return cell_program(code, names).run(backend=self.engine(engine), **sampling)
 
     # Questions
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workbench.attention.step import StepContext
 from workbench.errors import ModelCorrupt
-from workbench.model.layers import Linear, RMSNorm
+from workbench.model.layers import Embedding, Linear, RMSNorm
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class CausalLM(nn.Module):
 
     fused: ClassVar[tuple[Fused, ...]] = ()
     ties_by_default: ClassVar[bool] = False
-    embed_tokens: nn.Embedding
+    embed_tokens: Embedding
     lm_head: Linear
     num_bytes: int = 0
     """Memory of the weights, tied ones counted once."""

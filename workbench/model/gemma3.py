@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.attention.step import StepContext
+from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters, rotate
+from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, rope_parameters
 
 
 def layer_types(config: dict[str, Any]) -> list[str]:
@@ -80,7 +81,7 @@ class Gemma3ForCausalLM(CausalLM):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         config = self.config
-        self.embed_tokens = nn.Embedding(self.vocab_size, config["hidden_size"])
+        self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
         self.kinds = layer_types(config)
         self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(self.kinds))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"], offset=1.0)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError
 from workbench.model import hf_hub
 from workbench.model.catalog import CATALOG, CatalogEntry
@@ -33,7 +34,7 @@ def models_dir(download_dir: str | os.PathLike[str] | None = None) -> Path:
     """`download_dir`, else WORKBENCH_HOME/models, else ~/.cache/workbench/models."""
     if download_dir is not None:
         return Path(download_dir).expanduser().absolute()
-    return Path(os.environ.get("WORKBENCH_HOME") or "~/.cache/workbench").expanduser().absolute() / "models"
+    return home() / "models"
 
 
 def resolve(

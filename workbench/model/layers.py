@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.errors import ModelUnsupported
+from workbench.kernels.ops import rms_norm
 
 PACKED_FOR_ROWS = 32
 
@@ -37,6 +38,17 @@ class Linear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
+class Embedding(nn.Module):
+    """Rows of a table. nn.Embedding would draw random ones first, and to do so imports torch's compiler (2 s)."""
+
+    def __init__(self, num_rows: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_rows, size), requires_grad=False)
+
+    def forward(self, ids: Tensor) -> Tensor:  # [T] -> [T, size]
+        return F.embedding(ids, self.weight)
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * (offset + w); Gemma stores w - 1, so its offset is 1. Computed in float32."""
 
@@ -52,7 +64,7 @@ class RMSNorm(nn.Module):
         self.offset = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Rotary:
@@ -79,13 +91,6 @@ class Rotary:
         if highest > self.cos.shape[0]:
             self._build(1 << (highest - 1).bit_length())
         return self.cos[positions, None], self.sin[positions, None]
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [T, heads, D] turned by its position."""
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return torch.addcmul(x * cos, turned, sin)
 
 
 def _frequencies(head_dim: int, config: dict[str, Any], max_positions: int) -> tuple[Tensor, float]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from workbench.attention.step import StepContext
+from workbench.kernels.ops import rotate, silu_mul
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Linear, RMSNorm, Rotary, rope_parameters, rotate
+from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, rope_parameters
 
 
 class Attention(nn.Module):
@@ -40,8 +40,7 @@ class MLP(nn.Module):
         self.down_proj = Linear(inner, hidden, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down_proj(F.silu(gate) * up)
+        return self.down_proj(silu_mul(self.gate_up(x)))
 
 
 class Block(nn.Module):
@@ -68,7 +67,7 @@ class LlamaForCausalLM(CausalLM):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         config = self.config
-        self.embed_tokens = nn.Embedding(self.vocab_size, config["hidden_size"])
+        self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(self.num_layers))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"])
         self.lm_head = Linear(config["hidden_size"], self.vocab_size)

@@ -1,9 +1,34 @@
-"""Progress as a bar per piece of work, where `tqdm` is installed; silent elsewhere."""
+"""Progress as a bar per piece of work, where `tqdm` is installed; silent elsewhere. And its way from thread to thread."""
 
 from __future__ import annotations
 
+import queue
 import warnings
+from concurrent.futures import Future
 from typing import Any
+
+from workbench.model.folder import Progress
+
+IMPORTING, READING = "importing torch", "reading the weights"
+"""Pieces of work that have no bytes to count: reported with a total of 0."""
+
+
+class Relay:
+    """A `Progress` that takes the news to whoever waits for the result: callbacks and displays belong on that thread."""
+
+    def __init__(self) -> None:
+        self._news: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._news.put((what, done, total))
+
+    def wait(self, future: Future[Any], progress: Progress | None) -> Any:
+        """The future's result or error, after all that was reported before it."""
+        future.add_done_callback(lambda _: self._news.put(None))
+        for news in iter(self._news.get, None):
+            if progress is not None:
+                progress(*news)
+        return future.result()
 
 
 class Bars:

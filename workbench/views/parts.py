@@ -50,6 +50,8 @@ width:1.4em;height:.8em;margin-right:.4em;border:1px solid var(--wb-line);vertic
 .wb .wb-decode{background:rgba(59,130,246,.75)}
 .wb .wb-lost{background:repeating-linear-gradient(90deg,rgba(220,38,38,.75) 0 2px,transparent 2px 5px)}
 .wb .wb-free{background:transparent}
+.wb .wb-role{margin:.6em 0 0;font-weight:600}
+.wb .wb-branch{margin:.25em 0 .25em .5em;padding-left:.75em;border-left:2px dashed var(--wb-line)}
 .wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}
 """
 

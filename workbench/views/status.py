@@ -57,6 +57,30 @@ class Status(View):
 
 
 @dataclass(frozen=True, repr=False)
+class Loading(View):
+    """How far a load is, for as long as it takes. A total of 0 means that nobody knows it."""
+
+    model: str
+    what: str
+    done: int = 0
+    total: int = 0
+
+    def to_text(self) -> str:
+        return visible(f"loading {self.model}: {self.what}{self._amount()}")
+
+    def body(self) -> str:
+        share = 100 * min(self.done / self.total, 1) if self.total else 0
+        bar = f'<div class="wb-bar"><span class="wb-decode" style="flex:0 0 {share:.1f}%"></span></div>' if self.total else ""
+        return f"<p>loading <b>{to_html(self.model)}</b>: {to_html(self.what + self._amount())}</p>{bar}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _amount(self) -> str:
+        return f", {size(self.done)} of {size(self.total)}" if self.total else " …"
+
+
+@dataclass(frozen=True, repr=False)
 class Loaded(View):
     """What `%wb load` answers. No time in it: the same load prints the same."""
 

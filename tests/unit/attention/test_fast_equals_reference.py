@@ -12,9 +12,11 @@ from workbench.attention.runs import find_runs
 from workbench.attention.step import Span, StepTensors, last_slots
 from workbench.attention.torch_fast import FastAttention
 from workbench.attention.torch_ref import ReferenceAttention
+from workbench.kernels import ops
+from workbench.kernels.compiled import library, status
 from workbench.types import Segment
 
-HQ, HKV, D, SLOTS = 6, 2, 8, 4096
+HQ, HKV, SLOTS = 6, 2, 4096
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 
@@ -52,10 +54,21 @@ def spans_of(seqs: list[dict], sizes: list[int], page_size: int) -> tuple[Span, 
     return tuple(spans)
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def kernels(request, monkeypatch):
+    """Once with the compiled operations (head size 64), once with what stands in for them elsewhere."""
+    if request.param == "torch":
+        monkeypatch.setattr(ops, "compiled", lambda *_: None)
+    elif library() is None:
+        pytest.skip(status())
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("page_size", [1, 4])
 @pytest.mark.parametrize("seed", range(4))
-def test_random_steps_over_a_random_tree(seed, page_size, dtype):
+def test_random_steps_over_a_random_tree(seed, page_size, dtype, kernels):
+    D = 64 if kernels == "compiled" else 8
     rng = random.Random(seed)
     torch.manual_seed(seed)
     kv_fast, kv_ref = (KVStore(2, SLOTS, HKV, D, dtype, torch.device("cpu")) for _ in range(2))
@@ -88,8 +101,9 @@ def test_random_steps_over_a_random_tree(seed, page_size, dtype):
         plans = fast.prepare(step), reference.prepare(step)
         for layer in range(2):
             q, k, v = (torch.randn(total, heads, D).to(dtype) for heads in (HQ, HKV, HKV))
-            got = fast.attend(layer, q, k, v, plans[0], scale=D**-0.5)
-            want = reference.attend(layer, q, k, v, plans[1], scale=D**-0.5)
+            how = {"scale": D**-0.5, "window": rng.choice([None, 9, 100]), "softcap": rng.choice([None, None, 2.0])}
+            got = fast.attend(layer, q, k, v, plans[0], **how)
+            want = reference.attend(layer, q, k, v, plans[1], **how)
             torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         for seq, size in zip(seqs, sizes, strict=True):
             seq["done"] += size

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from workbench.bench.commands import run
 from workbench.bench.one_batch import StaticBatch, measure
 from workbench.engine.plan import Sampled, StepResult
+from workbench.model.tiny import write_config
 
 
 class RememberingRunner:
@@ -58,3 +61,20 @@ def test_a_measurement_is_one_prefill_and_then_single_tokens():
 def test_short_flags_reach_their_fields_and_zero_is_refused(flag, capsys):
     assert run("one_batch", [flag, "0"]) == 2
     assert "is 0, it must be at least 1" in capsys.readouterr().err
+
+
+TINY = ["--load-format", "dummy", "--skip-tokenizer-init", "--device", "cpu", "--dtype", "float32", "--num-threads", "1"]
+
+
+def test_a_model_is_opened_as_the_engine_opens_it_and_measured(tmp_path, capsys):
+    sizes = ["--batch-size", "1", "2", "--input-len", "8", "--output-len", "3", "--max-total-tokens", "64"]
+    file = tmp_path / "results.jsonl"
+    assert run("one_batch", ["--model-path", str(write_config(tmp_path)), *TINY, *sizes, "--result-filename", str(file)]) == 0
+    assert [json.loads(line)["batch_size"] for line in file.read_text().splitlines()] == [1, 2]
+    assert capsys.readouterr().out.count("tok/s") == 4
+
+
+def test_a_pool_too_small_for_the_batch_is_refused_with_both_numbers(tmp_path, capsys):
+    sizes = ["--batch-size", "8", "--input-len", "8", "--output-len", "3", "--max-total-tokens", "64"]
+    assert run("one_batch", ["--model-path", str(write_config(tmp_path)), *TINY, *sizes]) == 2
+    assert "max_total_tokens is 64, it must be at least 96" in capsys.readouterr().err

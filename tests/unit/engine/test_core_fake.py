@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from workbench.engine.core import CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.engine.limits import CoreConfig
 from workbench.engine.progress import Progress
 from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
@@ -177,6 +178,19 @@ def test_abort_returns_every_page_within_one_step():
     assert core.cache.pool.num_free + core.cache.tree.num_pages == core.cache.pool.num_pages
 
 
+def test_aborting_a_group_ends_all_its_samples_and_nobody_else():
+    core = make_core(max_running=2)
+    for j in range(3):
+        core.add(request(f"a-{j}", range(30), 100, group="a"))
+    core.add(request("a-3", range(60, 90), 5))
+    core.step()
+    assert core.abort("a")
+    assert not core.abort("a")
+    outputs, finished = run(core)
+    assert [rid for rid, out in finished.items() if out.finish.type == "abort"] == ["a-0", "a-1", "a-2"]
+    assert outputs["a-3"] == plain_loop(range(60, 90), 5)[1:]
+
+
 def test_a_timeout_is_an_abort_that_names_its_limit():
     core = make_core()
     core.add(request("slow", range(30), 300, timeout_s=0.2))
@@ -310,6 +324,61 @@ def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
     assert "out of memory" in run(core)[1]["a"].finish.message
     core.add(request("b", range(20), 4))
     assert run(core)[0]["b"] == plain_loop(range(20), 4)
+
+
+class Fragile:
+    """A text and a grammar in one; fails where it is told to."""
+
+    matched = None
+    is_finished = False
+
+    def __init__(self, breaks_in, after=3):
+        self.breaks_in, self.left = breaks_in, after
+
+    def _called(self, name):
+        if name == self.breaks_in:
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError(f"{name} stumbled on \ud83d\nand more")
+
+    def push(self, token_id):
+        self._called("push")
+        return "x", None
+
+    def accept(self, token_id):
+        self._called("accept")
+
+    def finish(self):
+        self._called("finish")
+        return "!"
+
+
+@pytest.mark.parametrize("breaks_in, after", [("push", 0), ("push", 3), ("accept", 0), ("accept", 3), ("finish", 0)])
+def test_what_fails_while_an_output_is_handled_ends_that_request_alone(breaks_in, after):
+    fragile = Fragile(breaks_in, after)
+    core = make_core(page_size=4)
+    core._text_for = lambda asked: fragile if asked.rid == "bad" else None
+    core.add(request("good", range(20), 8))
+    core.add(request("bad", range(100, 130), 8), matcher=fragile)
+    outputs, finished = run(core)
+    assert outputs["good"] == plain_loop(range(20), 8)
+    assert outputs["bad"] == plain_loop(range(100, 130), 8)[: after + 1 if breaks_in != "finish" else 8]
+    reason = finished["bad"].finish
+    assert reason.type == "abort"
+    said = rf"output token \d \(id \d+\) could not be handled: RuntimeError: {breaks_in} stumbled on \?"
+    assert re.fullmatch(said, reason.message)
+    assert [event.detail for event in events(core, RequestFinished) if event.rid == "bad"] == [reason.message]
+    core.add(request("next", range(100, 130), 8))
+    assert run(core)[0]["next"] == plain_loop(range(100, 130), 8)
+
+
+def test_an_abort_succeeds_when_the_text_it_held_back_is_lost():
+    core = make_core()
+    core._text_for = lambda asked: Fragile("finish", 0)
+    core.add(request("a", range(20), 8))
+    core.step()
+    assert core.abort("a")
+    assert run(core)[1]["a"].finish.message == "aborted by the caller"
 
 
 def test_flush_empties_what_nobody_uses():

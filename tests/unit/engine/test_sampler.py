@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -326,11 +327,15 @@ def test_an_exception_ends_only_the_request_whose_parameters_cause_it() -> None:
         (lambda logits, params: logits[:, :5], "shape [1, 5], it must be a tensor of shape [1, 300]"),
         (lambda logits, params: logits.mul_(0).new_zeros(0), "shape [0]"),
         (lambda logits, params: 1 / 0, "ZeroDivisionError"),
+        (lambda logits, params: logits.to("meta"), "NotImplementedError"),
+        (lambda logits, params: logits.to_sparse(), "NotImplementedError"),
+        (lambda logits, params: sys.exit("bye"), "SystemExit: bye"),
     ],
 )
 def test_a_wrong_result_is_an_error_that_says_what_came(processor: Callable[..., Any], message: str) -> None:
     sampled = sample(random_logits(2), row(processor=processor), row())
     assert message in failures(sampled)[0][1]
+    assert "\n" not in failures(sampled)[0][1]
     assert sampled[1].token_id >= 0
 
 

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workbench.engine.core import UNCUT, CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.types import Request, SamplingParams
 
 VOCAB = 32

@@ -12,8 +12,9 @@ import pytest
 
 from workbench.client import read, read_async
 from workbench.engine import worker
-from workbench.engine.core import CoreConfig, EngineCore
+from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, next_token
+from workbench.engine.limits import CoreConfig
 from workbench.engine.worker import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
 from workbench.types import Request, SamplingParams

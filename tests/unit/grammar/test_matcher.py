@@ -102,6 +102,17 @@ def test_a_wrong_grammar_is_an_invalid_request_with_the_parsers_words(text: str,
     assert ".cc:" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "kind, text", [("regex", "a{%s}"), ("json_schema", '{"type": "array", "minItems": %s}'), ("ebnf", "root ::= [a]{%s}")]
+)
+@pytest.mark.parametrize("digits", [25, 5000])
+def test_a_number_that_no_machine_counts_to_is_an_invalid_request(
+    kind: str, text: str, digits: int, vocabulary: Vocabulary
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{kind} is .* it must be"):
+        compile_grammar(GrammarSpec(kind, text % ("9" * digits)), vocabulary)
+
+
 def test_a_constraint_that_nothing_satisfies_is_refused(vocabulary: Vocabulary) -> None:
     with pytest.raises(InvalidRequest, match="some text satisfies"):
         compile_grammar(GrammarSpec("ebnf", "root ::= root"), vocabulary)

@@ -348,8 +348,19 @@ def test_what_a_backend_lacks_is_a_two_line_error_with_backend_feature_and_line(
     with pytest.raises(BackendLacks) as caught:
         run(lambda s: s.__iadd__(expr()), backend)
     assert (caught.value.backend, caught.value.feature) == ("Scripted", feature)
-    assert caught.value._render_traceback_()[0].startswith(f"BackendLacks: Scripted cannot do: {feature} (program <lambda>, line ")
+    assert caught.value._render_traceback_()[0].startswith(
+        f"BackendLacks: Scripted cannot do: {feature} (program <lambda>, line "
+    )
     assert not backend.calls
+
+
+def test_what_cannot_be_warmed_is_no_failure_of_its_own(backend):
+    def refuse(prompt):
+        raise BackendFailed("half a conversation")
+
+    backend.warm = refuse
+    program = sgl.function(lambda s, i: [s.__iadd__("a"), s.fork(2), s.__iadd__(f"{i}" + sgl.gen("x"))])
+    assert [state["x"] for state in program.run_batch([{"i": 1}, {"i": 2}], backend=backend)] == ["<2>", "<2>"]
 
 
 def test_nothing_hangs_in_a_thread_pool_when_programs_fail():
@@ -374,6 +385,7 @@ def interrupt_when(ready):
     def watch():
         while not ready():
             time.sleep(0.005)
+        time.sleep(0.05)  # the main thread waits by now
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -518,6 +530,12 @@ def test_wrong_inputs_are_errors_before_anything_runs(backend):
         program.run("a", "b", backend=backend)
     with pytest.raises(InvalidRequest, match="first parameter is the state"):
         sgl.function(lambda: None)
+
+    async def coroutine(s):
+        pass
+
+    with pytest.raises(InvalidRequest, match="must be a plain function"):
+        sgl.function(coroutine)
     with pytest.raises(InvalidRequest, match=r"story\.run"):
         program("not a state", subject="x")
     with pytest.raises(UnknownParameter, match="no parameter 'sub'"):

@@ -22,6 +22,7 @@ class RuntimeEndpoint(NativeBackend):
     """
 
     name = "RuntimeEndpoint"
+    always_streams = True
 
     def __init__(self, base_url: str, *, api_key: str | None = None, chat_template: str | None = None) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from workbench.errors import BackendLacks
+from workbench.errors import BackendLacks, NotSupported
 from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.scoring import Scorer
 from workbench.lang.chat import ChatTemplate, render_prompt
@@ -30,6 +30,8 @@ Result = dict[str, Any]
 class NativeBackend(Backend):
     features = FEATURES - {"image", "video"}
     params = ALL_PARAMS
+    always_streams = False
+    """Also where nobody reads along: only a stream tells a server at once that its reader has gone."""
 
     # -- what a subclass answers --------------------------------------------------------------------------------
 
@@ -58,6 +60,8 @@ class NativeBackend(Backend):
 
     def text_of(self, prompt: Prompt) -> str:
         if not prompt.has_roles:
+            if prompt.tools:
+                raise NotSupported("tools are told to the model by its chat template", hint="write the program with roles")
             return prompt.plain_text
         return render_prompt(prompt, self.template())
 
@@ -66,7 +70,7 @@ class NativeBackend(Backend):
         if call.dtype is not None:
             params["regex"] = DTYPE_REGEX[call.dtype]
         body = {**self._prompt(call.prompt), "sampling_params": params, "rid": call.rid, **call.logprobs}
-        if not call.is_streamed:
+        if not call.is_streamed and (not self.always_streams or call.logprobs):  # each chunk repeats all log-probabilities
             for i, result in enumerate(self.send(body, [call.rid])):
                 yield Piece(result["text"], i, result["meta_info"])
             return

@@ -58,7 +58,7 @@ class Line:
         line = network.get_extra_info("socket") if network is not None else None
         if line is not None:
             with suppress(OSError):  # it has ended by itself
-                pass
+                line.shutdown(socket.SHUT_RDWR)
 
 
 class VendorBackend(Backend):

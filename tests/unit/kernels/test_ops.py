@@ -1,0 +1,136 @@
+"""Every compiled operation says what plain torch says, on sizes that do and do not fill whole vectors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from workbench.kernels import compiled, ops
+
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
+both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    if compiled.library() is None:
+        pytest.skip(compiled.status())
+    torch.manual_seed(0)
+
+
+def same(got, want):
+    tolerance = TOLERANCE.get(got.dtype, 0)
+    torch.testing.assert_close(got, want.to(got.dtype), rtol=tolerance, atol=tolerance)
+
+
+@both_types
+@pytest.mark.parametrize("shape", [(1, 64), (33, 576), (5, 3, 32)])
+def test_rms_norm(shape, dtype):
+    x, weight = torch.randn(shape).to(dtype), torch.randn(shape[-1]).to(dtype)
+    same(ops.rms_norm(x, weight, 1e-5), F.rms_norm(x.float(), weight.shape, weight.float(), 1e-5))
+
+
+@both_types
+def test_rotate_turns_each_pair_of_a_strided_row(dtype):
+    qkv = torch.randn(19, 4 * 64).to(dtype)
+    x = qkv[:, :128].unflatten(-1, (2, 64))
+    angles = torch.randn(19, 1, 32)
+    cos, sin = (f(angles).repeat(1, 1, 2).to(dtype) for f in (torch.cos, torch.sin))
+    turned = torch.view_as_complex(torch.stack((x[..., :32].float(), x[..., 32:].float()), -1))
+    turned = turned * torch.complex(cos[..., :32].float(), sin[..., :32].float())
+    same(ops.rotate(x, cos, sin), torch.cat((turned.real, turned.imag), -1))
+
+
+@both_types
+def test_silu_mul_also_far_from_zero(dtype):
+    gate_up = (torch.randn(9, 2 * 96) * 30).to(dtype)
+    gate, up = gate_up.float().chunk(2, -1)
+    got, want = ops.silu_mul(gate_up), F.silu(gate) * up
+    torch.testing.assert_close(got.float(), want, rtol=TOLERANCE[dtype], atol=1e-6)
+
+
+@both_types
+@pytest.mark.parametrize(
+    ("width", "visible", "window"), [(5, None, None), (64, None, None), (100, 37, None), (100, 37, 20), (40, 1, 7)]
+)
+def test_softmax_hides_what_a_row_may_not_see(width, visible, window, dtype):
+    scores = (torch.randn(2, 12, width) * 4).to(dtype)
+    plain = scores.float() * 0.5
+    for row in range(12):
+        end = width if visible is None else min(width, visible + row // 3)
+        plain[:, row, end:] = float("-inf")
+        plain[:, row, : max(0, end - (window or width))] = float("-inf")
+    weights, lse = ops.softmax_(scores, scale=0.5, group=3, visible=visible, window=window, with_lse=True)
+    same(weights, plain.softmax(-1))
+    torch.testing.assert_close(lse, plain.logsumexp(-1), rtol=1e-5, atol=1e-5)
+
+
+@both_types
+@pytest.mark.parametrize("dim", ops.HEAD_SIZES)
+@pytest.mark.parametrize(("heads", "kv_heads"), [(9, 3), (4, 1), (2, 2), (10, 2)])
+def test_attend_slots_reads_scattered_slots_in_place(heads, kv_heads, dim, dtype):
+    k, v = (torch.randn(3000, kv_heads, dim).to(dtype) for _ in range(2))
+    lengths = [1, 17, 64, 65, 1300]
+    slots = torch.cat([torch.randperm(3000)[:n] for n in lengths])
+    starts = torch.tensor([0, *lengths]).cumsum(0)
+    q = torch.randn(len(lengths), 3 * heads, dim).to(dtype)[:, heads : 2 * heads]
+    out, lse = ops.attend_slots(q, k, v, slots, starts, scale=dim**-0.5)
+    for row, here in enumerate(slots.split(lengths)):
+        keys, values = (x[here].float().repeat_interleave(heads // kv_heads, 1) for x in (k, v))
+        scores = torch.einsum("hd,shd->hs", q[row].float(), keys) * dim**-0.5
+        same(out[row], torch.einsum("hs,shd->hd", scores.softmax(-1), values))
+        torch.testing.assert_close(lse[row], scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
+
+
+@both_types
+def test_merge_of_two_parts_equals_one_softmax(dtype):
+    scores, values = torch.randn(7, 4, 50) * 5, torch.randn(7, 4, 50, 32)
+    parts = [(scores[..., part], values[..., part, :]) for part in (slice(0, 20), slice(20, 50))]
+    (out, lse), other = ((torch.einsum("ths,thsd->thd", s.softmax(-1), v).to(dtype), s.logsumexp(-1)) for s, v in parts)
+    ops.merge_(out, lse, *other)
+    same(out, torch.einsum("ths,thsd->thd", scores.softmax(-1), values))
+    torch.testing.assert_close(lse, scores.logsumexp(-1))
+
+
+@both_types
+def test_a_nan_stays_a_nan(dtype):
+    x = torch.full((2, 64), float("nan"), dtype=dtype)
+    assert ops.rms_norm(x, torch.ones(64, dtype=dtype), 1e-5).isnan().all()
+    assert ops.silu_mul(x).isnan().all()
+    assert ops.softmax_(x[None].clone(), scale=1.0, with_lse=False)[0].isnan().all()
+
+
+def test_other_sizes_and_types_go_through_torch():
+    x = torch.randn(3, 20)
+    same(ops.rms_norm(x, torch.ones(20), 1e-5), F.rms_norm(x, (20,), None, 1e-5))
+    assert ops.rms_norm(x.half(), torch.ones(20).half(), 1e-5).dtype == torch.float16
+    assert (
+        ops.attend_slots(torch.randn(1, 2, 32), *torch.randn(2, 4, 2, 32), torch.tensor([1]), torch.tensor([0, 1]), scale=1)
+        is None
+    )
+
+
+def status_in_a_fresh_process(tmp_path, **env) -> str:
+    code = "from workbench.kernels import compiled; print(compiled.status())"
+    env = {**os.environ, "WORKBENCH_HOME": str(tmp_path), **env}
+    return subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_without_a_working_compiler_the_reason_is_named(tmp_path):
+    assert status_in_a_fresh_process(tmp_path, CXX=str(shutil.which("false"))).startswith("torch (")
+    assert status_in_a_fresh_process(tmp_path, WORKBENCH_KERNELS="torch") == "torch (WORKBENCH_KERNELS=torch)"
+    assert list((tmp_path / "kernels").glob("*.so")) == []
+
+
+def test_it_is_compiled_once_and_kept(tmp_path):
+    assert status_in_a_fresh_process(tmp_path) == "compiled"
+    (first,) = (tmp_path / "kernels").iterdir()
+    made = first.stat().st_mtime_ns
+    assert status_in_a_fresh_process(tmp_path, PATH=os.environ["PATH"]) == "compiled"
+    assert first.stat().st_mtime_ns == made

@@ -1,0 +1,80 @@
+"""What a core is told once, and which requests it can serve at all: each refusal names the field, the value and the limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.cache.eviction import EVICTION
+from workbench.engine.policy import POLICIES
+from workbench.errors import InvalidRequest, PromptTooLong
+from workbench.types import Request
+
+UNCUT = 1 << 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """All that the core needs to know, settled: no "auto" is left."""
+
+    num_pages: int
+    context_length: int
+    vocab_size: int
+    page_size: int = 1
+    eos_ids: frozenset[int] = frozenset()
+    max_running: int = 256
+    max_queued: int | None = None
+    chunk: int = UNCUT
+    max_prefill_tokens: int = 16384
+    schedule_policy: str = "lpm"
+    eviction_policy: str = "lru"
+    conservativeness: float = 1.0
+    prefill_only_one: bool = False
+    mixed: bool = False
+    disable_radix_cache: bool = False
+    seed: int = 0
+    check: bool = False
+    """Verify every invariant after every step (`WORKBENCH_CHECK=1`)."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("schedule_policy", POLICIES), ("eviction_policy", EVICTION)):
+            if getattr(self, name) not in known:
+                raise InvalidRequest(name, getattr(self, name), f"one of {', '.join(known)}")
+
+
+def check_request(config: CoreConfig, request: Request) -> None:
+    """Reads only: raises if an engine of this configuration can never serve the request."""
+    params = request.params
+    num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
+    if num_prompt == 0:
+        raise InvalidRequest("prompt", "", "at least one token")
+    _check_ids("input_ids", request.input_ids, config.vocab_size)
+    _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
+    _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)
+    _check_ids("token_ids_logprob", request.token_ids_logprob, config.vocab_size)
+    if num_prompt > config.context_length:
+        raise PromptTooLong("prompt", f"{num_prompt} tokens", f"at most {config.context_length} tokens (the context)",
+                            hint="shorten it, or load with allow_auto_truncate=True")  # fmt: skip
+    if num_total > config.context_length:
+        raise PromptTooLong(
+            "max_new_tokens", params.max_new_tokens,
+            f"at most {config.context_length - num_prompt} after a prompt of {num_prompt} (context {config.context_length})",
+            hint="ask for fewer tokens or shorten the prompt",
+        )  # fmt: skip
+    capacity = config.num_pages * config.page_size
+    if num_total > capacity:
+        raise PromptTooLong(
+            "request", f"{num_prompt} + {params.max_new_tokens} tokens", f"at most the KV pool's {capacity} tokens",
+            hint="ask for fewer tokens, or load with a larger max_total_tokens",
+        )  # fmt: skip
+    if not 0 <= request.top_logprobs_num <= config.vocab_size:
+        raise InvalidRequest("top_logprobs_num", request.top_logprobs_num, f"between 0 and {config.vocab_size}")
+    if not -1 <= request.logprob_start_len < max(num_prompt, 1):
+        raise InvalidRequest("logprob_start_len", request.logprob_start_len, f"between -1 and {num_prompt - 1}")
+    if request.timeout_s is not None and not request.timeout_s > 0:
+        raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
+
+
+def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:
+    if ids and not (min(ids) >= 0 and max(ids) < vocab_size):
+        wrong = next(token for token in ids if not 0 <= token < vocab_size)
+        raise InvalidRequest(field, wrong, f"between 0 and {vocab_size - 1} (the vocabulary)")

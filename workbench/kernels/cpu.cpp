@@ -1,0 +1,426 @@
+// What torch has no single fast operation for on a CPU. Plain C interface, called through ctypes by kernels/cpu.py.
+//
+// T is float or bf16; sums are float. Rows are split over the OpenMP threads that torch uses too. Vectors of 16 floats
+// are GCC vector extensions, so the compiler maps them to what the processor has.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int W = 16;
+typedef float Vec __attribute__((vector_size(4 * W)));
+typedef uint32_t Bits __attribute__((vector_size(4 * W)));
+typedef int32_t Ints __attribute__((vector_size(4 * W)));
+typedef uint16_t Halves __attribute__((vector_size(2 * W)));
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline Vec load(const float* p) {
+    Vec x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+}
+
+inline Vec load(const bf16* p) {
+#ifdef __AVX512F__  // GCC 12 takes twice as many instructions for the general form
+    return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+#endif
+    Halves h;
+    std::memcpy(&h, p, sizeof h);
+    return (Vec)(__builtin_convertvector(h, Bits) << 16);
+}
+
+inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
+
+inline void store(bf16* p, Vec x) {  // to nearest even; NaN stays NaN
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i*)p, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+    return;
+#endif
+    Bits b = (Bits)x;
+    Bits rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
+    Bits is_nan = (Bits)(x != x);
+    Halves h = __builtin_convertvector((rounded & ~is_nan) | (is_nan & 0x7fc0), Halves);
+    std::memcpy(p, &h, sizeof h);
+}
+
+inline float get(float x) { return x; }
+
+inline float get(bf16 x) {
+    uint32_t b = uint32_t(x.bits) << 16;
+    float f;
+    std::memcpy(&f, &b, 4);
+    return f;
+}
+
+template <class T>
+inline void put(T* p, float x) {
+    Vec v = Vec{} + x;
+    T out[W];
+    store(out, v);
+    *p = out[0];
+}
+
+inline float sum(Vec x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    float total = 0;
+    for (int i = 0; i < W; i++) total += x[i];
+    return total;
+#endif
+}
+
+inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+
+inline float max(Vec x) {
+    float most = x[0];
+    for (int i = 1; i < W; i++) most = std::max(most, x[i]);
+    return most;
+}
+
+// e^x for x <= 0, relative error below 1e-6: 2^n times a polynomial of what is left of the exponent.
+inline Vec exp_negative(Vec x) {
+    x = x < -87.0f ? Vec{} - 87.0f : x;  // in this order NaN passes through
+    Vec n = x * 1.44269504f;
+    Ints whole = __builtin_convertvector(n - 0.5f, Ints);  // x <= 0, so truncation rounds to nearest
+    n = __builtin_convertvector(whole, Vec);
+    Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * (Vec)((whole + 127) << 23);
+}
+
+template <class T>
+void rms_norm(const T* x, const T* weight, T* out, int64_t rows, int64_t n, int64_t stride, float eps) {
+#pragma omp parallel for if (rows > 16)
+    for (int64_t row = 0; row < rows; row++) {
+        const T* from = x + row * stride;
+        T* to = out + row * n;
+        Vec squares = {};
+        for (int64_t i = 0; i < n; i += W) squares += load(from + i) * load(from + i);
+        float scale = 1.0f / std::sqrt(sum(squares) / n + eps);
+        for (int64_t i = 0; i < n; i += W) store(to + i, load(from + i) * scale * load(weight + i));
+    }
+}
+
+template <class T>
+void rotate(const T* x, const T* cos, const T* sin, T* out, int64_t rows, int64_t heads, int64_t dim, int64_t stride) {
+    int64_t half = dim / 2;
+#pragma omp parallel for if (rows > 16)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t head = 0; head < heads; head++) {
+            const T* from = x + row * stride + head * dim;
+            T* to = out + (row * heads + head) * dim;
+            const T *c = cos + row * dim, *s = sin + row * dim;
+            for (int64_t i = 0; i < half; i += W) {
+                Vec a = load(from + i), b = load(from + half + i);
+                store(to + i, a * load(c + i) - b * load(s + i));
+                store(to + half + i, b * load(c + half + i) + a * load(s + half + i));
+            }
+        }
+}
+
+template <class T>
+void silu_mul(const T* gate_up, T* out, int64_t rows, int64_t n) {
+#pragma omp parallel for if (rows > 8)
+    for (int64_t row = 0; row < rows; row++) {
+        const T *gate = gate_up + row * 2 * n, *up = gate + n;
+        for (int64_t i = 0; i < n; i += W) {
+            Vec g = load(gate + i);
+            Vec small = exp_negative(g > 0 ? -g : g);  // e^-|g|
+            store(out + row * n + i, g * (g > 0 ? Vec{} + 1.0f : small) / (1.0f + small) * load(up + i));
+        }
+    }
+}
+
+// In place: scores [rows, width] become softmax weights of scale * score. Row r sees columns [visible - window, visible)
+// where visible = first + (r % period) / group; the other weights are zero. lse gets the log-sum-exp of each row.
+template <class T>
+void softmax(T* scores, float* lse, int64_t rows, int64_t period, int64_t width, int64_t first, int64_t group,
+             int64_t window, float scale) {
+#pragma omp parallel
+    {
+        std::vector<float> buffer(width + W);
+        float* row_of = buffer.data();
+#pragma omp for
+        for (int64_t row = 0; row < rows; row++) {
+            T* p = scores + row * width;
+            int64_t end = std::min(width, first + (row % period) / group);
+            int64_t start = std::max<int64_t>(0, end - window);
+            int64_t whole = start + (end - start) / W * W;
+            Vec most = Vec{} - INFINITY;
+            for (int64_t i = start; i < whole; i += W) {
+                Vec x = load(p + i) * scale;
+                most = max(most, x);
+                store(row_of + i, x);
+            }
+            float peak = max(most);
+            for (int64_t i = whole; i < end; i++) peak = std::max(peak, row_of[i] = get(p[i]) * scale);
+            for (int64_t i = end; i < whole + W; i++) row_of[i] = -INFINITY;
+            Vec totals = {};
+            for (int64_t i = start; i < whole; i += W) {
+                Vec e = exp_negative(load(row_of + i) - peak);
+                totals += e;
+                store(row_of + i, e);
+            }
+            float total = sum(totals);
+            if (whole < end) {
+                store(row_of + whole, exp_negative(load(row_of + whole) - peak));
+                for (int64_t i = whole; i < end; i++) total += row_of[i];
+            }
+            float part = 1.0f / total;
+            for (int64_t i = start; i < whole; i += W) store(p + i, load(row_of + i) * part);
+            for (int64_t i = whole; i < end; i++) put(p + i, row_of[i] * part);
+            std::memset((void*)p, 0, start * sizeof(T));
+            std::memset((void*)(p + end), 0, (width - end) * sizeof(T));
+            if (lse) lse[row] = peak + std::log(total);
+        }
+    }
+}
+
+// Sixteen sums whose total is the dot product.
+template <int D, class T>
+inline Vec dot(const T* a, const T* b) {
+    Vec total = {};
+#pragma GCC unroll 4
+    for (int i = 0; i < D; i += W) total += load(a + i) * load(b + i);
+    return total;
+}
+
+#ifdef __AVX512BF16__
+template <int D>
+inline Vec dot(const bf16* a, const bf16* b) {
+    __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 4
+    for (int i = 0; i < D; i += 2 * W)
+        total = _mm512_dpbf16_ps(total, (__m512bh)_mm512_loadu_si512(a + i), (__m512bh)_mm512_loadu_si512(b + i));
+    return (Vec)total;
+}
+#endif
+
+// Groups of H lanes of a and b, alternating: the lower groups of each, plus the upper ones. Four rounds of it turn 16
+// vectors into the vector of their sums, at a third of the cost of 16 sums.
+#define LANE(H, UP, L) ((L) / (2 * H) * (2 * H) + (L) % H + ((L) % (2 * H) >= H ? W : 0) + UP)
+#define LANES(H, UP)                                                                                                     \
+    LANE(H, UP, 0), LANE(H, UP, 1), LANE(H, UP, 2), LANE(H, UP, 3), LANE(H, UP, 4), LANE(H, UP, 5), LANE(H, UP, 6),      \
+        LANE(H, UP, 7), LANE(H, UP, 8), LANE(H, UP, 9), LANE(H, UP, 10), LANE(H, UP, 11), LANE(H, UP, 12),               \
+        LANE(H, UP, 13), LANE(H, UP, 14), LANE(H, UP, 15)
+#define ADD_GROUPS(H, x, i)                                                                                              \
+    __builtin_shufflevector(x[i], x[i + H], LANES(H, 0)) + __builtin_shufflevector(x[i], x[i + H], LANES(H, H))
+
+inline Vec sums(Vec* x) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) x[i] = ADD_GROUPS(8, x, i);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) x[i] = ADD_GROUPS(4, x, i);
+    x[0] = ADD_GROUPS(2, x, 0);
+    x[1] = ADD_GROUPS(2, x, 1);
+    return ADD_GROUPS(1, x, 0);
+}
+
+// Scores of one query head with the keys of 16 slots.
+template <int D, class T>
+inline Vec scores_of(const T* q, const T* const* keys) {
+    Vec x[W];
+#pragma GCC unroll 16
+    for (int j = 0; j < W; j++) x[j] = dot<D>(q, keys[j]);
+    return sums(x);
+}
+
+constexpr int BLOCK = 64;   // slots whose scores are held at once
+constexpr int PIECE = 512;  // slots of one sequence that one thread reads
+
+struct Shape {
+    int64_t heads, kv_heads;
+    float scale;
+};
+
+// acc[g] += sum over j of p[g][j] * rows[j], for G query heads of one KV head, 64 numbers at a time.
+template <int G, int D, class T>
+inline void add_values(const T* const* rows, int count, const float (*p)[BLOCK], float* acc) {
+    for (int at = 0; at < D; at += 4 * W) {
+        Vec total[G][4];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; g++)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) total[g][i] = load(acc + g * D + at + i * W);
+        for (int j = 0; j < count; j++) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                Vec x = load(rows[j] + at + i * W);
+#pragma GCC unroll 4
+                for (int g = 0; g < G; g++) total[g][i] += x * p[g][j];
+            }
+        }
+#pragma GCC unroll 4
+        for (int g = 0; g < G; g++)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) store(acc + g * D + at + i * W, total[g][i]);
+    }
+}
+
+// `count` scores of one head become e^(score - peak), where peak and total include all earlier blocks: `acc` follows.
+inline void weigh(float* p, int count, float* peak, float* total, float* acc, int64_t dim) {
+    for (int j = count; j % W; j++) p[j] = -INFINITY;
+    Vec most = Vec{} + *peak;
+    for (int j = 0; j < count; j += W) most = max(most, load(p + j));
+    float higher = max(most), keep = std::exp(*peak - higher);
+    Vec weights = {};
+    for (int j = 0; j < count; j += W) {
+        Vec e = exp_negative(load(p + j) - higher);
+        store(p + j, e);
+        weights += e;
+    }
+    *peak = higher;
+    *total = *total * keep + sum(weights);
+    if (keep != 1.0f)
+        for (int64_t i = 0; i < dim; i += W) store(acc + i, load(acc + i) * keep);
+}
+
+// G query heads of one KV head over one block of slots.
+template <int G, int D, class T>
+inline void attend_block(const T* q, const T* const* keys, const T* const* values, int count, float scale, float* out,
+                         float* peak, float* total) {
+    float p[G][BLOCK];
+    for (int j = 0; j < count; j += W)
+        for (int g = 0; g < G; g++) store(p[g] + j, scale * scores_of<D>(q + g * D, keys + j));
+    for (int g = 0; g < G; g++) weigh(p[g], count, peak + g, total + g, out + g * D, D);
+    add_values<G, D>(values, count, p, out);
+}
+
+// One query row over `count` slots: out [Hq, D] not yet divided by total [Hq]; peak [Hq] was taken off the scores.
+template <int D, class T>
+void attend_piece(const T* q, const T* k, const T* v, const int64_t* slots, int64_t count, Shape s, float* out, float* peak,
+                  float* total) {
+    int64_t group = s.heads / s.kv_heads, slot_size = s.kv_heads * D;
+    std::fill(out, out + s.heads * D, 0.0f);
+    std::fill(peak, peak + s.heads, -INFINITY);
+    std::fill(total, total + s.heads, 0.0f);
+    const T *keys[BLOCK], *values[BLOCK];
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        int n = std::min<int64_t>(BLOCK, count - at);
+        for (int64_t kv_head = 0; kv_head < s.kv_heads; kv_head++) {
+            for (int j = 0; j < BLOCK; j++) {
+                int64_t slot = slots[at + std::min(j, n - 1)], next = slots[std::min(at + j + BLOCK, count - 1)];
+                keys[j] = k + slot * slot_size + kv_head * D;
+                values[j] = v + slot * slot_size + kv_head * D;
+                for (size_t line = 0; line < D * sizeof(T); line += 64) {
+                    __builtin_prefetch((const char*)(k + next * slot_size + kv_head * D) + line);
+                    __builtin_prefetch((const char*)(v + next * slot_size + kv_head * D) + line);
+                }
+            }
+            for (int64_t first = 0; first < group; first += 4) {
+                int64_t head = kv_head * group + first;
+                auto block = group - first >= 4   ? attend_block<4, D, T>
+                             : group - first == 3 ? attend_block<3, D, T>
+                             : group - first == 2 ? attend_block<2, D, T>
+                                                  : attend_block<1, D, T>;
+                block(q + head * D, keys, values, n, s.scale, out + head * D, peak + head, total + head);
+            }
+        }
+    }
+}
+
+struct Piece {
+    int64_t row, start, end;
+};
+
+// Row b of q [B, Hq, D] (rows `stride` apart) over the K/V of slots[starts[b]] to slots[starts[b + 1] - 1], at least one.
+template <int D, class T>
+void attend_slots(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts, T* out,
+                  float* lse, int64_t rows, Shape s) {
+    std::vector<Piece> pieces;
+    std::vector<int64_t> first_piece;
+    for (int64_t row = 0; row < rows; row++) {
+        first_piece.push_back(pieces.size());
+        for (int64_t at = starts[row]; at < starts[row + 1]; at += PIECE)
+            pieces.push_back({row, at, std::min(at + PIECE, starts[row + 1])});
+    }
+    first_piece.push_back(pieces.size());
+    int64_t size = s.heads * D, record = size + 2 * s.heads;
+    std::vector<float> partial(pieces.size() * record);
+#pragma omp parallel if (starts[rows] - starts[0] > 256)
+    {
+#pragma omp for schedule(dynamic)
+        for (size_t i = 0; i < pieces.size(); i++) {
+            Piece piece = pieces[i];
+            float* sums = partial.data() + i * record;
+            attend_piece<D>(q + piece.row * stride, k, v, slots + piece.start, piece.end - piece.start, s, sums, sums + size,
+                            sums + size + s.heads);
+        }
+#pragma omp for
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t head = 0; head < s.heads; head++) {
+                float peak = -INFINITY, total = 0, sums[D] = {};
+                for (int64_t i = first_piece[row]; i < first_piece[row + 1]; i++)
+                    peak = std::max(peak, partial[i * record + size + head]);
+                for (int64_t i = first_piece[row]; i < first_piece[row + 1]; i++) {
+                    const float* part = partial.data() + i * record;
+                    float weight = std::exp(part[size + head] - peak);
+                    total += weight * part[size + s.heads + head];
+                    for (int d = 0; d < D; d += W) store(sums + d, load(sums + d) + weight * load(part + head * D + d));
+                }
+                for (int d = 0; d < D; d += W) store(out + row * size + head * D + d, load(sums + d) / total);
+                lse[row * s.heads + head] = peak + std::log(total);
+            }
+    }
+}
+
+// In place: out [n, D] and lse [n] become what one softmax over both parts would have given.
+template <class T>
+void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n, int64_t dim) {
+#pragma omp parallel for if (n > 256)
+    for (int64_t i = 0; i < n; i++) {
+        float peak = std::max(lse[i], other_lse[i]);
+        float a = std::exp(lse[i] - peak), b = std::exp(other_lse[i] - peak), total = a + b;
+        a /= total;
+        b /= total;
+        for (int64_t d = 0; d < dim; d += W)
+            store(out + i * dim + d, load(out + i * dim + d) * a + load(other + i * dim + d) * b);
+        lse[i] = peak + std::log(total);
+    }
+}
+
+}  // namespace
+
+#define EXPORT(T, NAME)                                                                                                  \
+    extern "C" void rms_norm_##NAME(const T* x, const T* weight, T* out, int64_t rows, int64_t n, int64_t stride,        \
+                                    float eps) {                                                                         \
+        rms_norm(x, weight, out, rows, n, stride, eps);                                                                  \
+    }                                                                                                                    \
+    extern "C" void rotate_##NAME(const T* x, const T* cos, const T* sin, T* out, int64_t rows, int64_t heads,           \
+                                  int64_t dim, int64_t stride) {                                                         \
+        rotate(x, cos, sin, out, rows, heads, dim, stride);                                                              \
+    }                                                                                                                    \
+    extern "C" void silu_mul_##NAME(const T* gate_up, T* out, int64_t rows, int64_t n) {                                 \
+        silu_mul(gate_up, out, rows, n);                                                                                 \
+    }                                                                                                                    \
+    extern "C" void softmax_##NAME(T* scores, float* lse, int64_t rows, int64_t period, int64_t width, int64_t first,    \
+                                   int64_t group, int64_t window, float scale) {                                         \
+        softmax(scores, lse, rows, period, width, first, group, window, scale);                                          \
+    }                                                                                                                    \
+    extern "C" void attend_slots_##NAME(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots,        \
+                                        const int64_t* starts, T* out, float* lse, int64_t rows, int64_t heads,          \
+                                        int64_t kv_heads, int64_t dim, float scale) {                                    \
+        auto call = dim == 64 ? attend_slots<64, T> : dim == 128 ? attend_slots<128, T> : attend_slots<256, T>;          \
+        call(q, stride, k, v, slots, starts, out, lse, rows, Shape{heads, kv_heads, scale});                             \
+    }                                                                                                                    \
+    extern "C" void merge_##NAME(T* out, float* lse, const T* other, const float* other_lse, int64_t n, int64_t dim) {   \
+        merge(out, lse, other, other_lse, n, dim);                                                                       \
+    }
+
+EXPORT(float, float32)
+EXPORT(bf16, bfloat16)
