@@ -21,6 +21,13 @@ class Matcher(Protocol):
     def accept(self, token_id: int) -> None:
         """Moves past a token. Raises TokenRejected, and stays where it was, if the token may not come here."""
 
+    def accept_bytes(self, data: bytes) -> int:
+        """Moves past as many bytes of `data` (UTF-8) as the grammar allows here, whatever the tokens; how many those were."""
+
+    def forced(self) -> bytes:
+        """The longest text (UTF-8, perhaps ending inside a character) that every continuation starts with, as far as the
+        backend sees it; empty where there is a choice or the text may end. Reads only."""
+
     @property
     def is_complete(self) -> bool:
         """Whether the text so far satisfies the whole grammar; then, and only then, the stop tokens are allowed."""

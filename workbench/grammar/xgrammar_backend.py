@@ -85,6 +85,15 @@ class XGrammarMatcher:
         if not self._matcher.accept_token(token_id):
             raise TokenRejected(f"token {token_id} is not allowed by the grammar here, {self.num_allowed} others are")
 
+    def accept_bytes(self, data: bytes) -> int:
+        return next((i for i in range(len(data)) if not self._matcher.accept_string(data[i : i + 1])), len(data))
+
+    def forced(self) -> bytes:
+        try:
+            return self._matcher.find_jump_forward_string().encode()
+        except UnicodeDecodeError as error:  # it begins or ends inside a character
+            return bytes(error.object)
+
     @property
     def is_complete(self) -> bool:
         return self._matcher.is_terminated() or self._matcher.is_completed()

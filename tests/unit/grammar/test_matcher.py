@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import random
 import re
 import threading
@@ -55,6 +56,34 @@ def test_masks_equal_a_scan_of_the_vocabulary(pattern: str, vocabulary: Vocabula
             if token == END:
                 break
             text += texts[token]
+
+
+@pytest.mark.parametrize("pattern", [*FINITE, r"abba(ab)?", r"(ab){2}b?", r"(abb|abaa)a"])
+def test_forced_text_is_what_all_of_the_language_goes_on_with(pattern: str, vocabulary: Vocabulary) -> None:
+    language = [t for n in range(8) for t in map("".join, itertools.product("ab", repeat=n)) if re.fullmatch(pattern, t)]
+    for text in sorted({whole[:k] for whole in language for k in range(len(whole) + 1)}):
+        matcher = regex(pattern, vocabulary)
+        assert matcher.accept_bytes(text.encode()) == len(text)
+        rests = [whole[len(text) :] for whole in language if whole.startswith(text)]
+        assert matcher.forced().decode() == os.path.commonprefix(rests)
+        assert matcher.is_complete == (text in language)
+
+
+@pytest.mark.parametrize("pattern", FINITE)
+def test_bytes_are_accepted_as_far_as_the_language_goes(pattern: str, vocabulary: Vocabulary) -> None:
+    language = [t for n in range(8) for t in map("".join, itertools.product("ab", repeat=n)) if re.fullmatch(pattern, t)]
+    for text in map("".join, itertools.product("abc", repeat=4)):
+        longest = max(n for n in range(5) if any(whole.startswith(text[:n]) for whole in language))
+        assert regex(pattern, vocabulary).accept_bytes(text.encode()) == longest
+
+
+def test_forced_text_and_accepted_bytes_may_end_inside_a_character(vocabulary: Vocabulary) -> None:
+    matcher = regex("[éè]x", vocabulary)
+    assert matcher.forced() == b"\xc3"
+    assert matcher.accept_bytes("é".encode()[:1]) == 1
+    assert matcher.forced() == b""
+    assert matcher.accept_bytes("é".encode()[1:] + b"y") == 1
+    assert matcher.forced() == b"x"
 
 
 @pytest.mark.parametrize(
