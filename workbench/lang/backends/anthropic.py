@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.lang.backends.base import GenerateCall, Piece
+from workbench.lang.backends.schema import strict_schema
 from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, tool_call, vendor_package
 from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
@@ -54,7 +55,7 @@ class Anthropic(VendorBackend):
         # Not all versions of the package have these as keywords; the API decides by the model.
         extra: dict[str, Any] = {name: call.params[name] for name in SAME_NAMES if name in call.params}
         if "json_schema" in call.params:
-            schema = json.loads(call.params["json_schema"])
+            schema = strict_schema(json.loads(call.params["json_schema"]))
             extra["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         pieces = self._read(call, self.events(call.rid, lambda line: self._open(line, body, extra)))
         has_cut_prefill = call.prompt.open_role is not None and turns[-1].role == "assistant" and turns[-1].text[-1:].isspace()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import BackendFailed
 from workbench.lang.backends.base import GenerateCall, Piece
+from workbench.lang.backends.schema import strict_schema
 from workbench.lang.backends.vendor import VendorBackend, calls_text, functions, tool_call
 from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
@@ -47,7 +47,7 @@ def chat_body(backend: VendorBackend, call: GenerateCall, stop: Sequence[str]) -
     if call.prompt.tools:
         body["tools"] = [{"type": "function", "function": function} for function in functions(call.prompt)]
     if "json_schema" in call.params:
-        schema = json.loads(call.params["json_schema"])
+        schema = strict_schema(json.loads(call.params["json_schema"]))
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     if call.logprobs.get("return_logprob"):
         body |= {"logprobs": True, "top_logprobs": call.logprobs.get("top_logprobs_num", 0)}
@@ -114,7 +114,7 @@ def read_chunks(backend: VendorBackend, call: GenerateCall, chunks: Iterator[Any
                 yield Piece(text, choice.index)
     for i, sample in enumerate(samples):
         if sample.refusal:
-            raise BackendFailed(f"{backend.name} ({backend.model}) refused: {sample.refusal}")
+            raise backend.failed(f"refused: {sample.refusal}")
         if sample.finish is None:
             raise backend.broke_off()
         yield sample.last(i, common, call)

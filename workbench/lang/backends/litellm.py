@@ -57,6 +57,7 @@ class LiteLLM(VendorBackend):
 
     def _open(self, line: Line, body: dict[str, Any]) -> Iterator[Any]:
         options = {"stream": True, "stream_options": {"include_usage": True}, **self._options}
+        options["_skip_mcp_handler"] = True  # else it looks at tools with a package that its own extra `mcp` brings
         stream = self._package.completion(model=self.model, **body, **options)
         inner = getattr(stream, "completion_stream", None)
         line.attach(getattr(inner, "response", None))

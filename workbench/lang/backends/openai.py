@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from workbench.errors import BackendFailed, InvalidRequest
+from workbench.errors import InvalidRequest
 from workbench.lang.backends.base import Feature, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.chat_api import chat_body, read_chunks, sampling
 from workbench.lang.backends.vendor import Line, VendorBackend, vendor_package
@@ -109,7 +109,7 @@ class OpenAI(VendorBackend):
         text = "".join(piece.text for piece in pieces)
         texts = {"" if token == self._encoding.eot_token else self._encoding.decode([token]): token for token in allowed}
         if text not in texts:
-            raise BackendFailed(f"{self.name} ({self.model}) was asked for one of {sorted(texts)} and wrote {text!r}")
+            raise self.failed(f"was asked for one of {sorted(texts)} and wrote {text!r}")
         return texts[text]
 
 

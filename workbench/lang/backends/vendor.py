@@ -39,7 +39,7 @@ def vendor_package(module: str, backend: str, extra: str) -> Any:
 
 
 class Line:
-    """One call's way to the vendor, which `abort` cuts."""
+    """One call's way to the vendor, which `abort` cuts: at once while the answer is read, else when it begins."""
 
     def __init__(self) -> None:
         self.is_cut = False
@@ -63,6 +63,7 @@ class Line:
 
 class VendorBackend(Backend):
     features = frozenset({"completion", "chat", "image", "json_schema", "select", "tools"})
+    writes_ahead = True
     roles: frozenset[str] = frozenset({"system", "user", "assistant"})
     """Roles its messages may have."""
     key_hint: str = ""
@@ -83,6 +84,8 @@ class VendorBackend(Backend):
         if call.prompt.has_roles:
             for turn in call.prompt.turns:
                 self._check_turn(turn)
+            if not self.turns(call.prompt):
+                raise BackendLacks(self.name, "a conversation without a message before gen", hint="begin with user(...)")
         if isinstance(call, GenerateCall) and call.logprobs.get("logprob_start_len", -1) >= 0:
             raise BackendLacks(self.name, "log-probabilities of the prompt (logprob_start_len)")
 
@@ -118,8 +121,8 @@ class VendorBackend(Backend):
             answer, meta = self._answer(GenerateCall(rid=call.rid, prompt=prompt))
         index = find_choice(answer, call.choices)
         if index is None:
-            raise BackendFailed(
-                f"{self.name} was asked for one of {len(call.choices)} choices and answered {answer[:80]!r}",
+            raise self.failed(
+                f"was asked for one of {len(call.choices)} choices and answered {answer[:80]!r}",
                 hint="make the question clearer, or select on a backend that scores: a loaded engine, RuntimeEndpoint(url)",
             )
         return Selection(index, meta_info={**meta, "num_requests": 1})
@@ -140,16 +143,18 @@ class VendorBackend(Backend):
         """What `opened` yields, until `abort(rid)`. Only the vendor's own errors become BackendFailed."""
         line = Line()
         with self.abortable(rid, line.cut), closing(opened(line)) as events:  # type: ignore[type-var]
-            event = None
-            while event is not _END:
+            while True:
                 try:
                     with self.translated():
                         event = next(events, _END)
-                finally:
-                    if line.is_cut:
-                        raise Aborted(f"{self.name}: the call was aborted")
-                if event is not _END:
-                    yield event
+                except BackendFailed:
+                    if not line.is_cut:
+                        raise
+                if line.is_cut:
+                    raise Aborted(f"{self.name}: the call was aborted")
+                if event is _END:
+                    return
+                yield event
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -161,7 +166,7 @@ class VendorBackend(Backend):
         except Exception as error:
             status = next((code for key in ("status_code", "code") if isinstance(code := getattr(error, key, None), int)), None)
             answered = "failed" if status is None else f"answered {status}"
-            raise BackendFailed(f"{self.name} ({self.model}) {answered}: {_sentence(error)}", hint=self._hint(status)) from error
+            raise self.failed(f"{answered}: {_sentence(error)}", hint=self._hint(status)) from error
 
     def _hint(self, status: int | None) -> str:
         if status is None:
@@ -172,8 +177,11 @@ class VendorBackend(Backend):
             return "wait, or run fewer at a time: run_batch(..., num_threads=4)"
         return "the vendor's side has a problem: try again later" if status >= 500 else ""
 
+    def failed(self, what: str, *, hint: str = "") -> BackendFailed:
+        return BackendFailed(f"{self.name} ({self.model}) {what}" if self.model else f"{self.name} {what}", hint=hint)
+
     def broke_off(self) -> BackendFailed:
-        return BackendFailed(f"{self.name} ({self.model}) broke off before the end of its answer", hint="run it again")
+        return self.failed("broke off before the end of its answer", hint="run it again")
 
 
 def functions(prompt: Prompt) -> list[dict[str, Any]]:
@@ -243,10 +251,11 @@ def _stopped(pieces: Iterator[Piece], stops: tuple[str, ...], n: int, meta: Mapp
 
 
 def _sentence(error: Exception) -> str:
-    """The vendor's own words, without the JSON around them."""
+    """The vendor's own words in one line, without the JSON around them."""
     body = getattr(error, "body", None) or getattr(error, "details", None)
     inner = body.get("error", body) if isinstance(body, dict) else None
     text = str(inner["message"]) if isinstance(inner, dict) and inner.get("message") else f"{type(error).__name__}: {error}"
+    text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workbench.errors import BackendFailed, BackendLacks
+from workbench.errors import BackendLacks
 from workbench.lang.backends.base import GenerateCall, Piece, SelectCall
 from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, tool_call, vendor_package
 from workbench.lang.media import read_media
@@ -30,7 +30,8 @@ class VertexAI(VendorBackend):
     """`VertexAI("gemini-2.5-flash")` on a project (`project`, `location`, or GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION),
     else on the Gemini API with a key (`api_key`, or GOOGLE_API_KEY or GEMINI_API_KEY).
 
-    Further keywords go to `google.genai.Client` (`credentials`, ...).
+    `http_options` are those of the package (`timeout` in ms, `retry_options`, `headers`, ...); further keywords go to
+    `google.genai.Client` (`credentials`, ...).
     """
 
     name = "VertexAI"
@@ -40,7 +41,7 @@ class VertexAI(VendorBackend):
 
     def __init__(
         self, model: str, *, project: str | None = None, location: str | None = None, api_key: str | None = None,
-        base_url: str | None = None, **client: Any,
+        base_url: str | None = None, http_options: Mapping[str, Any] | None = None, **client: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         self.model = model
@@ -52,7 +53,9 @@ class VertexAI(VendorBackend):
         else:
             where = {"api_key": api_key or _first_set(KEYS)}
         self._reading = threading.local()
-        http = {"base_url": base_url, "client_args": {"event_hooks": {"response": [self._attach]}}}
+        http = dict(http_options or {})
+        http["base_url"] = base_url or http.get("base_url")
+        http["client_args"] = {**http.get("client_args", {}), "event_hooks": {"response": [self._attach]}}
         with self.translated():
             self._client = genai.Client(http_options=http, **where, **client)
 
@@ -104,7 +107,7 @@ class VertexAI(VendorBackend):
             meta |= _usage(chunk.usage_metadata)
             blocked = getattr(chunk.prompt_feedback, "block_reason", None)
             if blocked:
-                raise BackendFailed(f"{self.name} ({self.model}) refused the prompt: {getattr(blocked, 'name', blocked)}")
+                raise self.failed(f"refused the prompt: {getattr(blocked, 'name', blocked)}")
             for candidate in chunk.candidates or ():
                 finish = candidate.finish_reason or finish
                 parts = (candidate.content.parts if candidate.content else None) or ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,16 +35,17 @@ def litellm(url, **more):
 
 
 def litellm_anthropic(url, **more):
-    return sgl.LiteLLM("anthropic/claude-sonnet-5", **{"base_url": url, "api_key": KEY, "max_retries": 0} | more)
+    return sgl.LiteLLM("anthropic/claude-3-haiku-20240307", **{"base_url": url, "api_key": KEY, "max_retries": 0} | more)
 
 
 MAKERS = {
-    "openai": (OpenAIServer, openai),
-    "anthropic": (AnthropicServer, anthropic),
-    "vertexai": (GeminiServer, vertexai),
-    "litellm": (OpenAIServer, litellm),
-    "litellm on anthropic": (AnthropicServer, litellm_anthropic),
+    "openai": (OpenAIServer, openai, "openai"),
+    "anthropic": (AnthropicServer, anthropic, "anthropic"),
+    "vertexai": (GeminiServer, vertexai, "google-genai"),
+    "litellm": (OpenAIServer, litellm, "litellm"),
+    "litellm on anthropic": (AnthropicServer, litellm_anthropic, "litellm"),
 }
+"""The vendor's stand-in, the backend, and the package it needs."""
 
 
 @dataclass
@@ -76,6 +78,14 @@ def _text(content):
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
+def need_package(name):
+    """Looks for the package without importing it: the backend's own import is what is tested."""
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"the package {name} is not installed")
+
+
 @pytest.fixture(scope="session")
 def open_places():
     """One server and one backend of each kind for all tests: making a vendor's client takes a tenth of a second."""
@@ -84,7 +94,7 @@ def open_places():
 
         def open_place(kind):
             if kind not in places:
-                new_server, make = MAKERS[kind]
+                new_server, make, _ = MAKERS[kind]
                 server = new_server()
                 url = stack.enter_context(serving(server))
                 places[kind] = Place(make, url, server, make(url))
@@ -96,6 +106,7 @@ def open_places():
 @pytest.fixture(params=MAKERS)
 def place(request, open_places):
     """Each backend in turn, its server as new."""
+    need_package(MAKERS[request.param][2])
     found = open_places(request.param)
     found.server.__init__()
     return replace(found)

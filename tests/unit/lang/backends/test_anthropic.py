@@ -55,7 +55,7 @@ def test_a_later_system_message_stays_where_it_is(place):
 
 
 def test_a_schema_and_top_k_are_sent(place):
-    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    schema = {"type": "object", "properties": {}, "additionalProperties": False, "required": []}
     run(place, lambda s: s.__iadd__("a" + sgl.gen("x", json_schema=schema, top_k=5)))
     assert place.body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert place.body["top_k"] == 5

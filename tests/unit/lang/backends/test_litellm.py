@@ -34,6 +34,7 @@ def test_what_a_provider_does_not_take_is_refused(place, params, feature):
     assert place.server.requests == []
 
 
-def test_an_unknown_provider_is_an_error_when_the_backend_is_made():
+@pytest.mark.parametrize("place", ["litellm"], indirect=True)
+def test_an_unknown_provider_is_an_error_when_the_backend_is_made(place):
     with pytest.raises(BackendFailed, match="LLM Provider NOT provided"):
         sgl.LiteLLM("no-such-model-anywhere")

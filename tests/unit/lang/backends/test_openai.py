@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from pydantic import BaseModel
 
 import workbench as sgl
 from workbench.errors import BackendFailed, BackendLacks, InvalidRequest
@@ -23,12 +22,17 @@ def text_model(place, model="gpt-3.5-turbo-instruct", **more):
 
 @pytest.fixture
 def tokens(monkeypatch):
-    """The tokens of OpenAI's text models, which the litellm package brings along."""
-    import litellm.litellm_core_utils.tokenizers as folder
+    """Words as tokens, in OpenAI's own package, which would fetch those of its models."""
     import tiktoken
 
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(Path(next(iter(folder.__path__)))))
-    return tiktoken.get_encoding("cl100k_base")
+    words = ["Anti", "dote", "disestablishmentarianism", " New", " York", " City", " London", "London", "Paris", "calculator"]
+    pieces = [*(bytes([byte]) for byte in range(256)), *(word.encode() for word in words)]
+    encoding = tiktoken.Encoding(
+        "words", pat_str=r"Anti|\s?\w+|\W", mergeable_ranks={piece: i for i, piece in enumerate(pieces)},
+        special_tokens={"<|endoftext|>": len(pieces)},
+    )  # fmt: skip
+    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda model: encoding)
+    return encoding
 
 
 def test_a_text_model_continues_plain_text_and_has_no_roles(place):
