@@ -35,8 +35,9 @@ class Api(ScriptedBackend):
         ends = [(text.find(stop), stop) for stop in call.params.get("stop", ()) if stop in text]
         at, matched = min(ends) if ends else (len(text), None)
         counts = {"prompt_tokens": 10, "completion_tokens": len(words)}
-        kind = {"type": "length", "length": len(words)} if len(words) == call.params.get("max_new_tokens") else None
-        yield Piece(text[:at], meta_info={"id": call.rid, **counts, "finish_reason": kind or {"type": "stop", "matched": matched}})
+        is_cut = len(words) == call.params.get("max_new_tokens")
+        finish = {"type": "length", "length": len(words)} if is_cut else {"type": "stop", "matched": matched}
+        yield Piece(text[:at], meta_info={"id": call.rid, **counts, "finish_reason": finish})
 
 
 def facts(s):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -107,6 +108,7 @@ def open_places():
 def place(request, open_places):
     """Each backend in turn, its server as new."""
     need_package(MAKERS[request.param][2])
+    asyncio.set_event_loop(None)  # where a thread may have one, LiteLLM makes it and leaves it open
     found = open_places(request.param)
     found.server.__init__()
     return replace(found)

@@ -115,6 +115,24 @@ def test_a_schema_is_sent_as_one_that_binds(place):
     assert place.body["response_format"]["json_schema"]["strict"] is True
 
 
+def test_a_pydantic_model_is_sent_in_the_strict_form_that_openai_asks_for(place):
+    class City(BaseModel):
+        name: str
+        size: int = 0
+
+    class Answer(BaseModel):
+        city: City
+        note: str | None = None
+
+    place.server.answer = lambda prompt: '{"city": {"name": "Oslo", "size": 1}, "note": null}'
+    state = run(place.backend, lambda s: s.__iadd__("a" + sgl.gen("x", json_schema=Answer)))
+    assert Answer.model_validate_json(state["x"]).city.name == "Oslo"
+    sent = place.body["response_format"]["json_schema"]["schema"]
+    assert (sent["required"], sent["additionalProperties"]) == (["city", "note"], False)
+    assert (sent["$defs"]["City"]["required"], sent["$defs"]["City"]["additionalProperties"]) == (["name", "size"], False)
+    assert "default" not in str(sent)
+
+
 def test_a_refusal_is_an_error(place):
     place.server.answer, place.server.refusal = (lambda prompt: ""), "I would rather not."
     with pytest.raises(BackendFailed, match="refused: I would rather not"):
@@ -190,3 +208,31 @@ def test_further_keywords_reach_the_vendors_client(place):
     backend = text_model(place, organization="our-org", default_headers={"X-Mine": "1"})
     run(backend, lambda s: s.__iadd__("a" + sgl.gen("x")))
     assert (place.server.headers[-1]["openai-organization"], place.server.headers[-1]["x-mine"]) == ("our-org", "1")
+
+
+# -- several generations in one call ------------------------------------------------------------------------------
+
+
+def facts(s):
+    s += "Name:" + sgl.gen("name", stop="\n") + "\nBirthday:" + sgl.gen("birthday", stop="\n")
+    s += "\nJob:" + sgl.gen("job", stop="\n") + "\nWelcome.\n"
+
+
+def facts_of_a_chat(s):
+    s += sgl.system("You are helpful.") + sgl.user("A person, please.")
+    with s.assistant():
+        facts(s)
+
+
+@pytest.mark.parametrize("body, is_chat_model", [(facts, False), (facts_of_a_chat, True)])
+def test_several_generations_are_one_request(place, body, is_chat_model):
+    story = "Name: Ann\nBirthday: May 1\nJob: cook\nWelcome.\n"
+    place.server.answer = lambda prompt: story.removeprefix(prompt)
+    state = sgl.function(body, num_api_spec_tokens=64).run(backend=text_model(place, is_chat_model=is_chat_model))
+    assert [state[name] for name in ("name", "birthday", "job")] == [" Ann", " May 1", " cook"]
+    ((_, sent),) = place.server.requests
+    assert sent["max_tokens"] == 64
+    assert "stop" not in sent
+    if is_chat_model:
+        assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+    assert state.get_meta_info("name")["completion_tokens"] == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -125,6 +126,9 @@ def test_a_refused_key_is_an_error_that_says_where_the_key_comes_from(place):
     with pytest.raises(BackendFailed, match=r"answered 401.*that key is not known here") as caught:
         run(place, plain())
     assert "api_key=" in caught.value.hint
+    lines = caught.value._render_traceback_()
+    assert len(lines) == 2
+    assert f"line {plain().__code__.co_firstlineno} of test_vendor.py" in lines[0]
     assert caught.value.__cause__.__class__.__module__.split(".")[0] in ("openai", "anthropic", "google", "litellm")
 
 
@@ -186,6 +190,17 @@ def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM shows the co
     threading.Timer(0.1, place.backend.abort, ["r1"]).start()
     with pytest.raises(Aborted):
         next(pieces)
+    assert place.server.gone.wait(10)
+
+
+@pytest.mark.parametrize("place", ["openai", "anthropic", "vertexai", "litellm"], indirect=True)
+def test_an_interrupt_of_a_program_closes_the_stream(place):
+    place.server.num_before_stall = 2
+    timer = threading.Timer(1, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(place, plain())
+    timer.join()
     assert place.server.gone.wait(10)
 
 
@@ -298,6 +313,12 @@ def test_pictures_go_along_as_bytes(place, has_roles):
 def test_what_no_vendor_can_is_refused_before_anything_is_sent(place, params, feature):
     with pytest.raises(BackendLacks, match=f"{place.backend.name} cannot do: {feature}"):
         run(place, plain(**params))
+    assert place.server.requests == []
+
+
+def test_a_generation_with_nothing_before_it_is_refused(place):
+    with pytest.raises(BackendLacks, match="without a message before gen"):
+        run(place, lambda s: s.__iadd__(sgl.assistant(sgl.gen("x"))))
     assert place.server.requests == []
 
 

@@ -36,6 +36,13 @@ def test_a_missing_key_is_an_error_that_says_where_it_comes_from(place, monkeypa
     assert "GOOGLE_API_KEY" in caught.value.hint
 
 
+def test_options_of_the_packages_http_client_are_kept(place):
+    backend = place.make(place.url, http_options={"timeout": 9000, "headers": {"X-Mine": "1"}})
+    run(place, lambda s: s.__iadd__("a" + sgl.gen("x")), backend)
+    assert place.server.headers[-1]["x-mine"] == "1"
+    assert place.server.headers[-1]["x-server-timeout"] == "9"
+
+
 def test_thoughts_are_counted_and_not_part_of_the_text(place):
     place.server.thought = "Hm."
     state = run(place, lambda s: s.__iadd__("a b" + sgl.gen("x")))
