@@ -28,6 +28,7 @@ class Vendor:
         """The stream ends in good order, but without its last event."""
         self.num_before_stall = None
         """Tokens after which nothing more comes, until the client has gone."""
+        self.has_stalled = threading.Event()
         self.is_endless = False
         """The answer goes on, word for word, until the client has gone."""
         self.gone = threading.Event()
@@ -132,6 +133,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             if num_tokens and num_tokens == self.vendor.num_before_stall:
+                self.vendor.has_stalled.set()
                 with suppress(OSError):
                     self.rfile.read(1)  # nothing comes on this line but its end
                 self.vendor.gone.set()

@@ -196,11 +196,12 @@ def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM shows the co
 @pytest.mark.parametrize("place", ["openai", "anthropic", "vertexai", "litellm"], indirect=True)
 def test_an_interrupt_of_a_program_closes_the_stream(place):
     place.server.num_before_stall = 2
-    timer = threading.Timer(1, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    main = threading.main_thread().ident
+    user = threading.Thread(target=lambda: place.server.has_stalled.wait(20) and signal.pthread_kill(main, signal.SIGINT))
+    user.start()
     with pytest.raises(KeyboardInterrupt):
         run(place, plain())
-    timer.join()
+    user.join()
     assert place.server.gone.wait(10)
 
 
