@@ -49,22 +49,25 @@ def configuration_page() -> str:
 
 
 def backends_page() -> str:
-    """Which backend can do what, from `features` and `params` of the classes."""
-    backends = [
-        ("Engine, Runtime", EngineBackend.features, EngineBackend.params),
-        ("RuntimeEndpoint", RuntimeEndpoint.features, RuntimeEndpoint.params),
-        ("OpenAI, chat", OpenAI.features, OpenAI.params),
-        ("OpenAI, text", OpenAI.text_features, OpenAI.params),
-        *((cls.name, cls.features, cls.params) for cls in (Anthropic, VertexAI, LiteLLM)),
+    """Which backend can do what, from what the classes say of themselves."""
+    columns = [
+        ("Engine, Runtime", EngineBackend, EngineBackend.features),
+        ("RuntimeEndpoint", RuntimeEndpoint, RuntimeEndpoint.features),
+        ("OpenAI, chat", OpenAI, OpenAI.features),
+        ("OpenAI, text", OpenAI, OpenAI.text_features),
+        *((cls.name, cls, cls.features) for cls in (Anthropic, VertexAI, LiteLLM)),
     ]
-    params = sorted(set().union(*(params for _, _, params in backends)))
+    head = f"{' | '.join(name for name, _, _ in columns)} |\n|---|{'---|' * len(columns)}"
+    params = sorted(set().union(*(cls.params for _, cls, _ in columns)))
     return "\n".join(
         [
-            "# Backends\n\nWhat a backend has no mark for is refused with an error before anything is sent.\n",
-            f"| feature | {' | '.join(name for name, _, _ in backends)} |\n|---|{'---|' * len(backends)}",
-            *(_marks(feature, [feature in features for _, features, _ in backends]) for feature in get_args(Feature)),
-            f"\n| parameter | {' | '.join(name for name, _, _ in backends)} |\n|---|{'---|' * len(backends)}",
-            *(_marks(param, [param in params for _, _, params in backends]) for param in params),
+            "# Backends\n\nAll of them generate and stream. What a backend has no mark for is refused with an error before",
+            "anything is sent; `num_api_spec_tokens` changes nothing there, as a shared prefix is computed once anyway.\n",
+            f"| feature | {head}",
+            *(_marks(feature, [feature in features for _, _, features in columns]) for feature in get_args(Feature)),
+            _marks("num_api_spec_tokens", [cls.writes_ahead for _, cls, _ in columns]),
+            f"\n| parameter | {head}",
+            *(_marks(param, [param in cls.params for _, cls, _ in columns]) for param in params),
             BACKEND_NOTES,
         ]
     )

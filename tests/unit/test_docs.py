@@ -43,8 +43,10 @@ def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do(generate):
     )
     names = [cell.strip() for cell in features[0]][1:]
     rows = {row[0].strip(" `"): [cell.strip() == "✓" for cell in row[1:]] for row in features[2:] + params[2:]}
-    assert set(get_args(Feature)) | ALL_PARAMS == set(rows)
-    assert {name for name, has in rows.items() if has[names.index("Anthropic")]} == Anthropic.features | Anthropic.params
+    assert set(get_args(Feature)) | ALL_PARAMS | {"num_api_spec_tokens"} == set(rows)
+    able = {name for name, has in rows.items() if has[names.index("Anthropic")]}
+    assert able == Anthropic.features | Anthropic.params | {"num_api_spec_tokens"}
+    assert not rows["num_api_spec_tokens"][names.index("RuntimeEndpoint")]
     assert rows["chat"][names.index("OpenAI, text")] is False
 
 
