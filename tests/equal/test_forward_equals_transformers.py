@@ -55,7 +55,7 @@ def open_runner(folder: Path, backend: str, num_slots: int = 1024) -> TorchRunne
 @torch.inference_mode()
 def logits_of(runner: TorchRunner, *seqs: PlannedSeq, page_size: int = 1) -> torch.Tensor:
     plan = StepPlan(1, seqs, page_size)
-    return runner.model.logits(runner.forward(step_tensors(plan, runner.device, runner.kv)))
+    return runner.model.logits(runner.forward(step_tensors(plan, runner.device, runner.kv))).float()
 
 
 def planned(seq_id: int, tokens: list[int], start: int, end: int, segments: list[Segment]) -> PlannedSeq:

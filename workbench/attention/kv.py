@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workbench.kernels.ops import write_slots
+
 
 class KVStore:
     def __init__(
@@ -28,5 +30,5 @@ class KVStore:
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Changes: k, v [T, Hkv, D] go to `slots` [T] of one layer."""
-        self.k[layer].index_copy_(0, slots, k.to(self.k.dtype))
-        self.v[layer].index_copy_(0, slots, v.to(self.v.dtype))
+        write_slots(self.k[layer], slots, k)
+        write_slots(self.v[layer], slots, v)

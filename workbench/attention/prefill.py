@@ -1,4 +1,7 @@
-"""Sequences with several new tokens: each new token over its own context, sequences of similar length in one call."""
+"""Sequences with several new tokens: each new token over the context up to itself.
+
+The compiled operation reads the contexts where they lie. Without it, sequences of similar length go through torch together.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from workbench.attention.merge import How, Partial, fold, products, unfold
 from workbench.attention.step import Span, as_tensor
+from workbench.kernels.ops import attend_causal
 
 LENGTH_STEP = 32
 """Sequences are padded up to a multiple of this to share a call."""
@@ -16,8 +20,57 @@ ROWS_AT_ONCE = 128
 """Tokens of each sequence in one block, whose scores stay in the processor's cache."""
 
 
+@dataclass(slots=True)
+class Prefills:
+    """The rows of a step that belong to sequences with several new tokens."""
+
+    rows: Tensor | slice
+    spans: list[Span]
+    contexts: list[list[int]]
+    """Slots each span attends to, its own tokens last."""
+    starts: Tensor  # [B + 1]
+    slots: Tensor  # [sum of lengths]
+    bounds: Tensor  # [B, 2], first and end row
+    _batches: list[Batch] | None = None
+
+    @classmethod
+    def of(cls, spans: list[Span], contexts: list[list[int]], num_rows: int, device: torch.device) -> Prefills:
+        bounds = [(span.start, span.start + span.num_new) for span in spans]
+        rows = [row for first, end in bounds for row in range(first, end)]
+        starts = torch.tensor([0, *map(len, contexts)], device=device).cumsum(0)
+        slots = torch.tensor([slot for context in contexts for slot in context], device=device)
+        where = slice(None) if len(rows) == num_rows else as_tensor(rows, device)
+        return cls(where, spans, contexts, starts, slots, torch.tensor(bounds, device=device))
+
+    def batches(self) -> list[Batch]:
+        if self._batches is None:
+            self._batches = _batches(self.spans, self.contexts, self.slots.device)
+        return self._batches
+
+
+def attend_prefills(
+    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], prefills: Prefills, how: How, *, with_lse: bool
+) -> Partial:
+    """q [T, Hq, D], k, v [T, Hkv, D] of the step, `store` the layer's K and V [slots, Hkv, D] -> partial of `prefills.rows`."""
+    if how.softcap is None:
+        done = attend_causal(
+            q, *store, prefills.slots, prefills.starts, prefills.bounds, scale=how.scale, window=how.window
+        )  # fmt: skip
+        if done is not None:
+            out, lse = done
+            return Partial(out[prefills.rows], lse[prefills.rows])
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    lse = torch.empty(q.shape[:2] if with_lse else (0,), dtype=torch.float32, device=q.device)
+    for batch in prefills.batches():
+        part = _attend_batch(q, k, v, store, batch, how, with_lse=with_lse)
+        out[batch.rows] = part.out
+        if with_lse:
+            lse[batch.rows] = part.lse
+    return Partial(out[prefills.rows], lse[prefills.rows] if with_lse else lse)
+
+
 @dataclass(frozen=True, slots=True)
-class Prefill:
+class Batch:
     """A batch [B, n] of new tokens with their context [B, S]; it ends with the new tokens themselves."""
 
     rows: Tensor | slice
@@ -32,35 +85,35 @@ class Prefill:
     """Slots of the context [S] of the one sequence here; None when it is the new tokens alone."""
 
 
-def batch_prefills(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[Prefill]:
-    """`contexts` holds for each span the slots it attends to, beginning with what is cached."""
+def _batches(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[Batch]:
+    """Sequences with a context of their own go alone."""
     alone, buckets = [], dict[int, list[Span]]()
     for span, slots in zip(spans, contexts, strict=True):
         if len(slots) > span.num_new:
             rows = slice(span.start, span.start + span.num_new)
-            alone.append(Prefill(rows, 1, span.num_new, slots=as_tensor(slots, device)))
+            alone.append(Batch(rows, 1, span.num_new, slots=as_tensor(slots, device)))
         else:
             buckets.setdefault(-(-span.num_new // LENGTH_STEP), []).append(span)
     return alone + [_batch(members, device) for members in buckets.values()]
 
 
-def _batch(spans: list[Span], device: torch.device) -> Prefill:
+def _batch(spans: list[Span], device: torch.device) -> Batch:
     length = max(span.num_new for span in spans)
     rows = [row for span in spans for row in range(span.start, span.start + span.num_new)]
     neighbours = rows[-1] - rows[0] == len(rows) - 1
     where = slice(rows[0], rows[-1] + 1) if neighbours else as_tensor(rows, device)
     if len(rows) == len(spans) * length:
-        return Prefill(where, len(spans), length)
+        return Batch(where, len(spans), length)
     # A place beyond a sequence's end repeats its last row; nobody reads the result.
     padded = [span.start + min(i, span.num_new - 1) for span in spans for i in range(length)]
     places = [seq * length + i for seq, span in enumerate(spans) for i in range(span.num_new)]
-    return Prefill(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
+    return Batch(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
 
 
-def attend_prefill(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: Prefill, how: How, *, with_lse: bool
+def _attend_batch(
+    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: Batch, how: How, *, with_lse: bool
 ) -> Partial:
-    """q [T, Hq, D], k, v [T, Hkv, D] of the step, `store` the layer's K and V [slots, Hkv, D] -> partial of `part.rows`."""
+    """The partial of `part.rows`."""
     take = part.rows if part.padded is None else part.padded
     queries = q[take].unflatten(0, (part.num_seqs, part.length))
     if part.slots is None:

@@ -4,7 +4,7 @@ The context of a sequence falls into two parts:
 - *runs*: stretches of neighbouring slots, long or shared by several sequences of the step. One call per run for all the
   rows below it, on a view of the store; the query heads of one KV head are folded into rows, so it is a real matrix.
 - the rest, its newest tokens among them: for a decoding sequence a list of slots, read in place (`tails`); for one with
-  several new tokens causal blocks over the new tokens, or over the gathered rest (`prefill`).
+  several new tokens blocks of rows, each up to itself (`prefill`).
 The partial results of a row are merged by their log-sum-exp, which is exact.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workbench.attention.kv import KVStore
 from workbench.attention.merge import How, Partial, attend, merge_rows
-from workbench.attention.prefill import Prefill, attend_prefill, batch_prefills
+from workbench.attention.prefill import Prefills, attend_prefills
 from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.step import Span, StepTensors, slots_of
 from workbench.attention.tails import SlotLists, Tails, attend_tails
@@ -26,11 +26,11 @@ from workbench.attention.tails import SlotLists, Tails, attend_tails
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Who attends to what. Every row is in `tails` or in one of `prefills`, and in the runs above it."""
+    """Who attends to what. Every row is in `tails` or in `prefills`, and in the runs above it."""
 
     runs: list[tuple[Run, Tensor | slice]]
     """Each run with the rows of the flat batch that attend to it."""
-    prefills: list[Prefill]
+    prefills: Prefills | None
     tails: Tails | None
 
 
@@ -66,8 +66,9 @@ class FastAttention:
         parts: list[tuple[Tensor | slice, Partial]] = []
         if layout.tails is not None:
             parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, how)))
-        with_lse = bool(layout.runs)
-        parts += [(part.rows, attend_prefill(q, k, v, store, part, how, with_lse=with_lse)) for part in layout.prefills]
+        if layout.prefills is not None:
+            with_lse = bool(layout.runs)
+            parts.append((layout.prefills.rows, attend_prefills(q, k, v, store, layout.prefills, how, with_lse=with_lse)))
         base = _assemble(q, parts)
         for run, rows in layout.runs:
             keys, values = (x[run.start : run.end] for x in store)
@@ -97,9 +98,9 @@ def _layout(
     step: StepTensors, runs: list[tuple[Run, Tensor | slice]], decoding: list[Span], lists: list[array[int]],
     prefilling: list[Span], contexts: list[list[int]],
 ) -> Layout:  # fmt: skip
-    device = step.slots.device
-    tails = Tails.of(decoding, lists, len(step.positions), device) if decoding else None
-    return Layout(runs, batch_prefills(prefilling, contexts, device), tails)
+    num_rows, device = len(step.positions), step.slots.device
+    prefills = Prefills.of(prefilling, contexts, num_rows, device) if prefilling else None
+    return Layout(runs, prefills, Tails.of(decoding, lists, num_rows, device) if decoding else None)
 
 
 def _assemble(q: Tensor, parts: list[tuple[Tensor | slice, Partial]]) -> Partial:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.bench import commands, overhead
+from workbench.bench.programs import JOBS, Job
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import WORKLOADS, Workload
 from workbench.config import DEFAULT_MODEL, ServerArgs
@@ -39,6 +40,13 @@ PEERS = {
     "llamacpp": "WORKBENCH_PEER_LLAMACPP",
 }
 BASELINE = "transformers"
+CAN_DO_WORK = ("workbench", "transformers", "vllm")
+"""Systems whose script can do the work of a program."""
+
+
+PROGRAMS = (
+    "Programs: here one program each, whose prefix is computed once; elsewhere independent requests (transformers: one by one)."
+)
 
 
 class PeerFailed(WorkbenchError):
@@ -107,6 +115,15 @@ class Peer:
             raise PeerFailed(f"{self.name} made {lengths} tokens instead of {new_tokens} for each of {len(prompts)} prompts")
         return float(answer["seconds"])
 
+    def do(self, job: Job, seed: int) -> float:
+        """Seconds for the work of a program; every item must be answered in full."""
+        work = job.work(seed)
+        answer = self.ask({"work": work.to_json()})
+        made, wanted = answer.get("num_tokens"), [job.new_tokens] * job.num_items
+        if made != wanted and len(answer.get("choices", ())) != job.num_items:
+            raise PeerFailed(f"{self.name} answered {job.name!r} with {made or answer} instead of {wanted}")
+        return float(answer["seconds"])
+
     def stop(self) -> None:
         """A system ends when its stdin closes; one that does not is ended."""
         self._signal(signal.SIGCONT)
@@ -138,24 +155,33 @@ def measure(peers: Sequence[Peer], workloads: Sequence[Workload], *, vocab_size:
         print(f"round {number} of {rounds} done", file=sys.stderr)
 
 
+def measure_programs(peers: Sequence[Peer], jobs: Sequence[Job], *, rounds: int) -> None:
+    """Fill `seconds` of every peer, which `measure` has warmed up."""
+    for number in range(1, rounds + 1):
+        for job in jobs:
+            for peer in rotated(peers, number):
+                peer.seconds.setdefault(job.name, []).append(peer.do(job, number))
+        print(f"programs: round {number} of {rounds} done", file=sys.stderr)
+
+
 def rotated(items: Sequence[Peer], by: int) -> list[Peer]:
     by %= len(items)
     return [*items[by:], *items[:by]]
 
 
-def table(peers: Sequence[Peer], workloads: Sequence[Workload]) -> str:
+def table(peers: Sequence[Peer], measured: Sequence[Workload | Job]) -> str:
     """One row per system: medians, and in brackets how many times faster than transformers."""
     base = next((peer for peer in peers if peer.name == BASELINE), None)
     rows = []
     for peer in peers:
         cells = [peer.version]
-        for workload in workloads:
-            seconds = statistics.median(peer.seconds[workload.name])
-            figure = workload.figure(seconds)
-            ratio = f" ({statistics.median(base.seconds[workload.name]) / seconds:.2f}×)" if base else ""
-            cells.append((f"{figure:.2f}" if workload.unit == "s" else f"{figure:,.0f}") + ratio)
+        for one in measured:
+            seconds = statistics.median(peer.seconds[one.name])
+            figure = one.figure(seconds)
+            ratio = f" ({statistics.median(base.seconds[one.name]) / seconds:.2f}×)" if base else ""
+            cells.append((f"{figure:.2f}" if one.unit == "s" else f"{figure:,.0f}") + ratio)
         rows.append([*cells, f"{peer.ready_s:.1f}"])
-    return markdown_table(["system", *(f"{w.name}, {w.unit}" for w in workloads), "ready after, s"], rows)
+    return markdown_table(["system", *(f"{one.name}, {one.unit}" for one in measured), "ready after, s"], rows)
 
 
 def add_args(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +189,9 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--systems", nargs="+", choices=list(PEERS), help="which to measure (default: all that are installed)")
     parser.add_argument(
         "--workloads", nargs="+", type=int, choices=range(len(WORKLOADS)), help="numbers of the workloads (default: all)"
+    )
+    parser.add_argument(
+        "--programs", nargs="*", type=int, choices=range(len(JOBS)), help="numbers of the programs (default: all)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds after one that warms up (default: 5)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of each system (default: all)")
@@ -194,6 +223,7 @@ def compare(args: argparse.Namespace) -> str:
     gguf = hub.gguf_path(args.model)
     settings = {"model": args.model, "gguf": str(gguf), "folder": str(folder), "threads": args.threads, "dtype": args.dtype}
     workloads = [WORKLOADS[i] for i in args.workloads] if args.workloads else list(WORKLOADS)
+    jobs = list(JOBS) if args.programs is None else [JOBS[i] for i in args.programs]
     logs = Path(tempfile.mkdtemp(prefix="workbench-peers-"))
     print(f"messages of the systems: {logs}", file=sys.stderr)
     peers: list[Peer] = []
@@ -202,11 +232,16 @@ def compare(args: argparse.Namespace) -> str:
             peers.append(Peer.start(name, settings, log=logs / f"{name}.log"))
             print(f"{peers[-1].version} is ready after {peers[-1].ready_s:.1f} s", file=sys.stderr)
         measure(peers, workloads, vocab_size=vocab_size, rounds=args.rounds)
+        able = [peer for peer in peers if peer.name in CAN_DO_WORK]
+        measure_programs(able, jobs, rounds=args.rounds)
     finally:
         for peer in peers:
             peer.stop()
     about = f"{args.model}, {args.dtype}, {args.threads} threads, medians of {args.rounds} rounds; in brackets: × transformers."
-    return f"{about} {machine()}\n\n{table(peers, workloads)}"
+    tables = [table(peers, workloads)]
+    if jobs and able:
+        tables.append(f"{PROGRAMS}\n\n{table(able, jobs)}")
+    return "\n\n".join([f"{about} {machine()}", *tables])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import Sampled, SampleRow
 from workbench.errors import in_one_line
+from workbench.kernels.ops import argmax
 from workbench.types import TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
@@ -36,11 +37,12 @@ class Sampler:
         self._detect_nan = detect_nan
 
     def sample(self, logits: Tensor, rows: Sequence[SampleRow]) -> tuple[Sampled, ...]:
-        """One token per row of `logits` [R, V] float32, which this overwrites. Never raises for what a row asks."""
+        """One token per row of `logits` [R, V], which this overwrites. Never raises for what a row asks."""
         if all(map(_is_plain, rows)):
-            best, peak = _best(logits)
+            best, peak = argmax(logits)
             if peak.isfinite().all():
                 return tuple(map(Sampled, best.tolist()))
+        logits = logits.float()
         failed: dict[int, Sampled] = {}
         if self._detect_nan:
             for i in logits.amax(-1).isnan().nonzero().flatten().tolist():
@@ -69,11 +71,11 @@ class Sampler:
         return tuple(scores)
 
     def _choose(self, logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> list[int]:
-        best, peak = _best(logits)
+        best, peak = argmax(logits)
         for i in (~peak.isfinite()).nonzero().flatten().tolist():
             if i not in failed and not _repair(logits[i]):
                 failed[i] = Sampled(NOTHING_ALLOWED, error=_why_nothing(rows[i]))
-            best[i : i + 1], peak[i : i + 1] = _best(logits[i : i + 1])
+            best[i : i + 1], peak[i : i + 1] = argmax(logits[i : i + 1])
         tokens: list[int] = best.tolist()
         drawn = [i for i, row in enumerate(rows) if i not in failed and not row.params.is_greedy]
         if drawn:
@@ -90,12 +92,6 @@ def _is_plain(row: SampleRow) -> bool:
         return False
     params = row.params
     return params.is_greedy and not params.logit_bias and not params.has_penalties
-
-
-def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Id (the lowest among equals) and value of each row's maximum; NaN counts as the maximum."""
-    best = logits.argmax(-1)
-    return best, logits.gather(1, best[:, None])[:, 0]
 
 
 def _repair(row: Tensor) -> bool:

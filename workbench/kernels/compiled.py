@@ -34,6 +34,10 @@ SIGNATURES: dict[str, list[type]] = {
     "silu_mul": [P, P, N, N],
     "softmax": [P, P, N, N, N, N, N, N, F],
     "attend_slots": [P, N, P, P, P, P, P, P, N, N, N, N, F],
+    "attend_causal": [P, N, P, P, P, P, P, P, P, N, N, N, N, N, F],
+    "attend_all": [P, N, P, P, P, P, N, N, N, N, N, F],
+    "argmax": [P, P, P, N, N],
+    "write_slots": [P, P, N, P, N, N],
     "merge": [P, P, P, P, N, N],
 }
 

@@ -82,6 +82,9 @@ inline float sum(Vec x) {
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 
 inline float max(Vec x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)x);
+#endif
     float most = x[0];
     for (int i = 1; i < W; i++) most = std::max(most, x[i]);
     return most;
@@ -220,6 +223,18 @@ inline Vec dot(const bf16* a, const bf16* b) {
         LANE(H, UP, 13), LANE(H, UP, 14), LANE(H, UP, 15)
 #define ADD_GROUPS(H, x, i)                                                                                              \
     __builtin_shufflevector(x[i], x[i + H], LANES(H, 0)) + __builtin_shufflevector(x[i], x[i + H], LANES(H, H))
+
+// Row i of x becomes its column i.
+inline void transpose(Bits* x) {
+#define SWAP_GROUPS(H)                                                                                                   \
+    _Pragma("GCC unroll 16") for (int i = 0; i < W; i++) {                                                               \
+        if (i & H) continue;                                                                                             \
+        Bits a = x[i], b = x[i + H];                                                                                     \
+        x[i] = __builtin_shufflevector(a, b, LANES(H, 0));                                                               \
+        x[i + H] = __builtin_shufflevector(a, b, LANES(H, H));                                                           \
+    }
+    SWAP_GROUPS(8) SWAP_GROUPS(4) SWAP_GROUPS(2) SWAP_GROUPS(1)
+}
 
 inline Vec sums(Vec* x) {
 #pragma GCC unroll 8
@@ -379,6 +394,255 @@ void attend_slots(const T* q, int64_t stride, const T* k, const T* v, const int6
     }
 }
 
+// Row i of a step, `row_size` bytes at from + i * stride, goes to slot slots[i] of a store whose slots are that large.
+void write_slots(char* store, const char* from, int64_t stride, const int64_t* slots, int64_t rows, int64_t row_size) {
+    for (int64_t i = 0; i < rows; i++) std::memcpy(store + slots[i] * row_size, from + i * stride, row_size);
+}
+
+// The largest number of each row of x [rows, n] and the first place where it stands; NaN is larger than all numbers.
+template <class T>
+void argmax(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {
+#pragma omp parallel for if (rows * n > 16384)
+    for (int64_t row = 0; row < rows; row++) {
+        const T* from = x + row * n;
+        Vec most[4];
+        Ints is_nan = {};
+        for (int i = 0; i < 4; i++) most[i] = Vec{} - INFINITY;
+        int64_t whole = n / (4 * W) * (4 * W);
+        for (int64_t at = 0; at < whole; at += 4 * W)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                Vec v = load(from + at + i * W);
+                most[i] = max(most[i], v);
+                is_nan |= v != v;
+            }
+        float highest = max(max(max(most[0], most[1]), max(most[2], most[3])));
+        bool found_nan = false;
+        for (int i = 0; i < W; i++) found_nan |= is_nan[i] != 0;
+        for (int64_t i = whole; i < n; i++) {
+            float v = get(from[i]);
+            highest = std::max(highest, v);
+            found_nan |= v != v;
+        }
+        int64_t at = 0;
+        if (found_nan)
+            while (get(from[at]) == get(from[at])) at++;
+        else
+            while (get(from[at]) != highest) at++;
+        best[row] = at;
+        peak[row] = get(from[at]);
+    }
+}
+
+// What one multiply-add takes from each side: a float, or two bf16 where the processor multiplies pairs. Always 4 bytes.
+// `units` are those of 16 or 32 neighbours in a row, `across` those of 16 columns over one or two rows.
+template <class T>
+struct Unit {
+    static constexpr int NUMBERS = 1;
+    static Bits units(const T* x) { return (Bits)load(x); }
+    static Bits across(const T* x, const T*) { return (Bits)load(x); }
+    static void weights(uint32_t* out, Vec p) { std::memcpy(out, &p, sizeof p); }
+    static Vec multiply_add(Vec total, uint32_t a, Bits b) { return total + (Vec)(Bits{} + a) * (Vec)b; }
+};
+
+#ifdef __AVX512BF16__
+template <>
+struct Unit<bf16> {
+    static constexpr int NUMBERS = 2;
+    static Bits units(const bf16* x) { return (Bits)_mm512_loadu_si512(x); }
+    static Bits across(const bf16* x, const bf16* y) { return (Bits)load(x) >> 16 | (Bits)load(y); }
+    static void weights(uint32_t* out, Vec p) { store((bf16*)out, p); }
+    static Vec multiply_add(Vec total, uint32_t a, Bits b) {
+        return (Vec)_mm512_dpbf16_ps((__m512)total, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
+    }
+};
+#endif
+
+#ifdef __AVX512F__
+constexpr int AT_ONCE = 6;  // rows whose 4 vectors of sums fit into the registers
+#else
+constexpr int AT_ONCE = 2;
+#endif
+constexpr int TILE = 48;  // rows one thread takes at a time: it packs each block of keys and values for these
+
+// total[r][0 to 63] += sum over i of a[r * width + i] * b[i * ldb + 0 to 63], in units.
+template <class T>
+inline void multiply(const uint32_t* a, int64_t width, const uint32_t* b, int64_t ldb, int depth, Vec total[AT_ONCE][4]) {
+    Vec sums[AT_ONCE][4];
+#pragma GCC unroll 8
+    for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) sums[r][j] = total[r][j];
+    for (int i = 0; i < depth; i++) {
+        Bits x[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) std::memcpy(&x[j], b + i * ldb + j * W, sizeof x[j]);
+#pragma GCC unroll 8
+        for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) sums[r][j] = Unit<T>::multiply_add(sums[r][j], a[r * width + i], x[j]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) total[r][j] = sums[r][j];
+}
+
+// One block of keys and values of one KV head, as `multiply` wants them; beyond `count` they are zero.
+template <int D, class T>
+struct Packed {
+    static constexpr int N = Unit<T>::NUMBERS;
+    uint32_t keys[D / N][BLOCK];      // unit i of each slot
+    uint32_t values[BLOCK / N][D];  // each number of N neighbouring slots
+
+    void pack(const T* const* k, const T* const* v, int count) {
+        static const T zeros[D] = {};
+        for (int j = 0; j < BLOCK; j += W)
+            for (int i = 0; i < D / N; i += W) {
+                Bits x[W];
+#pragma GCC unroll 16
+                for (int r = 0; r < W; r++) x[r] = Unit<T>::units((j + r < count ? k[j + r] : zeros) + i * N);
+                transpose(x);
+#pragma GCC unroll 16
+                for (int r = 0; r < W; r++) std::memcpy(&keys[i + r][j], &x[r], sizeof x[r]);
+            }
+        for (int j = 0; j < BLOCK; j += N)
+            for (int d = 0; d < D; d += W) {
+                Bits x = Unit<T>::across((j < count ? v[j] : zeros) + d, (j + N - 1 < count ? v[j + N - 1] : zeros) + d);
+                std::memcpy(&values[j / N][d], &x, sizeof x);
+            }
+    }
+};
+
+// The scores of one row with a block become e^(scale * score - peak); peak and total include all earlier blocks, and the
+// sums of values follow.
+template <int D>
+inline void weigh(Vec* x, float scale, float& peak, Vec& total, float* acc) {
+    float highest = scale * max(max(max(x[0], x[1]), max(x[2], x[3])));
+    if (highest > peak) {
+        float keep = std::exp(peak - highest);
+        peak = highest;
+        total *= keep;
+        for (int i = 0; i < D; i += W) store(acc + i, load(acc + i) * keep);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) total += x[j] = exp_negative(x[j] * scale - peak);
+}
+
+// Many query rows over the same slots: token i of `tokens` sees slots [end - window, end) of `slots`, or of the slots
+// [first_slot, ...) where `slots` is null; end is `visible` + i where `causal`, else `visible`.
+struct Dense {
+    int64_t first_token, tokens, first_slot, visible, window;
+    const int64_t* slots;
+    bool causal;
+
+    int64_t end(int64_t token) const { return visible + (causal ? token : 0); }
+    int64_t slot(int64_t i) const { return slots ? slots[i] : first_slot + i; }
+};
+
+// Rows [first, first + count) of one KV head; row r is query head r % group of token r / group.
+template <int D, class T>
+void attend_tile(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, const Dense& d, int64_t kv_head,
+                 int64_t first, int count, Shape s) {
+    constexpr int N = Unit<T>::NUMBERS, UNITS = D / N;
+    int64_t group = s.heads / s.kv_heads, slot_size = s.kv_heads * D;
+    alignas(64) uint32_t queries[TILE][UNITS] = {};
+    alignas(64) float acc[TILE][D] = {};
+    alignas(64) uint32_t weights[AT_ONCE][BLOCK / N];
+    alignas(64) Packed<D, T> packed;
+    const Ints lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    float peak[TILE];
+    Vec total[TILE] = {};
+    std::fill(peak, peak + TILE, -INFINITY);
+    for (int r = 0; r < count; r++) {
+        int64_t token = (first + r) / group, head = kv_head * group + (first + r) % group;
+        for (int i = 0; i < UNITS; i += W) {
+            Bits x = Unit<T>::units(q + (d.first_token + token) * stride + head * D + i * N);
+            std::memcpy(&queries[r][i], &x, sizeof x);
+        }
+    }
+    int64_t first_token = first / group, last_token = (first + count - 1) / group;
+    int64_t begin = std::max<int64_t>(0, d.end(first_token) - d.window), stop = d.end(last_token);
+    const T *keys[BLOCK], *values[BLOCK];
+    for (int64_t at = begin; at < stop; at += BLOCK) {
+        int n = std::min<int64_t>(BLOCK, stop - at);
+        for (int j = 0; j < n; j++) {
+            int64_t place = d.slot(at + j) * slot_size + kv_head * D;
+            keys[j] = k + place;
+            values[j] = v + place;
+        }
+        packed.pack(keys, values, n);
+        for (int row = 0; row < count; row += AT_ONCE) {
+            Vec scores[AT_ONCE][4] = {};
+            multiply<T>(queries[row], UNITS, packed.keys[0], BLOCK, UNITS, scores);
+            for (int r = 0; r < AT_ONCE; r++) {
+                int64_t end = d.end((first + std::min(row + r, count - 1)) / group);
+                int from = std::max<int64_t>(0, end - d.window - at), to = std::min<int64_t>(n, end - at);
+                if (to < BLOCK || from > 0)
+                    for (int j = 0; j < 4; j++) scores[r][j] = lanes + j * W < from | lanes + j * W >= to ? -INFINITY : scores[r][j];
+                if (from < to) weigh<D>(scores[r], s.scale, peak[row + r], total[row + r], acc[row + r]);
+                for (int j = 0; j < 4; j++) Unit<T>::weights(weights[r] + j * W / N, from < to ? scores[r][j] : Vec{});
+            }
+            for (int at_dim = 0; at_dim < D; at_dim += 4 * W) {
+                Vec sums[AT_ONCE][4];
+#pragma GCC unroll 8
+                for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+                    for (int j = 0; j < 4; j++) sums[r][j] = load(acc[row + r] + at_dim + j * W);
+                multiply<T>(weights[0], BLOCK / N, packed.values[0] + at_dim, D, BLOCK / N, sums);
+#pragma GCC unroll 8
+                for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+                    for (int j = 0; j < 4; j++) store(acc[row + r] + at_dim + j * W, sums[r][j]);
+            }
+        }
+    }
+    for (int r = 0; r < count; r++) {
+        int64_t token = d.first_token + (first + r) / group, head = kv_head * group + (first + r) % group;
+        float whole = sum(total[r]);
+        for (int i = 0; i < D; i += W) store(out + (token * s.heads + head) * D + i, load(acc[r] + i) / whole);
+        lse[token * s.heads + head] = peak[r] + std::log(whole);
+    }
+}
+
+// Parts of q [T, Hq, D] (rows `stride` apart) over k, v [slots, Hkv, D]. Part i is tokens [spans[2 * i], spans[2 * i + 1])
+// over slots[starts[i]] to slots[starts[i + 1] - 1], the last of which are the tokens' own.
+template <int D, class T>
+void attend_causal(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts,
+                   const int64_t* spans, T* out, float* lse, int64_t parts, int64_t window, Shape s) {
+    struct Task {
+        Dense dense;
+        int64_t kv_head, first;
+        int count;
+    };
+    std::vector<Task> tasks;
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t first_token = spans[2 * i], tokens = spans[2 * i + 1] - first_token, length = starts[i + 1] - starts[i];
+        Dense dense{first_token, tokens, 0, length - tokens + 1, window, slots + starts[i], true};
+        int64_t rows = tokens * (s.heads / s.kv_heads);
+        for (int64_t first = (rows - 1) / TILE * TILE; first >= 0; first -= TILE)  // what takes longest comes first
+            for (int64_t head = 0; head < s.kv_heads; head++)
+                tasks.push_back({dense, head, first, (int)std::min<int64_t>(TILE, rows - first)});
+    }
+#pragma omp parallel for schedule(dynamic) if (tasks.size() > 1)
+    for (size_t i = 0; i < tasks.size(); i++) {
+        const Task& task = tasks[i];
+        attend_tile<D>(q, stride, k, v, out, lse, task.dense, task.kv_head, task.first, task.count, s);
+    }
+}
+
+// Every row of q [tokens, Hq, D] over all of k, v [length, Hkv, D].
+template <int D, class T>
+void attend_all(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, int64_t tokens, int64_t length, Shape s) {
+    Dense dense{0, tokens, 0, length, length, nullptr, false};
+    int64_t rows = tokens * (s.heads / s.kv_heads), tiles = (rows + TILE - 1) / TILE;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < tiles * s.kv_heads; i++) {
+        int64_t first = i / s.kv_heads * TILE;
+        attend_tile<D>(q, stride, k, v, out, lse, dense, i % s.kv_heads, first, std::min<int64_t>(TILE, rows - first), s);
+    }
+}
+
 // In place: out [n, D] and lse [n] become what one softmax over both parts would have given.
 template <class T>
 void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n, int64_t dim) {
@@ -417,6 +681,26 @@ void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n
                                         int64_t kv_heads, int64_t dim, float scale) {                                    \
         auto call = dim == 64 ? attend_slots<64, T> : dim == 128 ? attend_slots<128, T> : attend_slots<256, T>;          \
         call(q, stride, k, v, slots, starts, out, lse, rows, Shape{heads, kv_heads, scale});                             \
+    }                                                                                                                    \
+    extern "C" void attend_causal_##NAME(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots,       \
+                                         const int64_t* starts, const int64_t* spans, T* out, float* lse,                \
+                                         int64_t parts, int64_t window, int64_t heads, int64_t kv_heads, int64_t dim,    \
+                                         float scale) {                                                                  \
+        auto call = dim == 64 ? attend_causal<64, T> : dim == 128 ? attend_causal<128, T> : attend_causal<256, T>;       \
+        call(q, stride, k, v, slots, starts, spans, out, lse, parts, window, Shape{heads, kv_heads, scale});             \
+    }                                                                                                                    \
+    extern "C" void attend_all_##NAME(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse,            \
+                                      int64_t tokens, int64_t length, int64_t heads, int64_t kv_heads, int64_t dim,      \
+                                      float scale) {                                                                     \
+        auto call = dim == 64 ? attend_all<64, T> : dim == 128 ? attend_all<128, T> : attend_all<256, T>;                \
+        call(q, stride, k, v, out, lse, tokens, length, Shape{heads, kv_heads, scale});                                  \
+    }                                                                                                                    \
+    extern "C" void argmax_##NAME(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {                     \
+        argmax(x, best, peak, rows, n);                                                                                  \
+    }                                                                                                                    \
+    extern "C" void write_slots_##NAME(T* store, const T* from, int64_t stride, const int64_t* slots, int64_t rows,      \
+                                       int64_t row_size) {                                                               \
+        write_slots((char*)store, (const char*)from, stride * sizeof(T), slots, rows, row_size * sizeof(T));             \
     }                                                                                                                    \
     extern "C" void merge_##NAME(T* out, float* lse, const T* other, const float* other_lse, int64_t n, int64_t dim) {   \
         merge(out, lse, other, other_lse, n, dim);                                                                       \

@@ -101,15 +101,79 @@ def attend_slots(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor,
 
     Returns out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form.
     """
-    num_rows, num_heads, dim = q.shape
-    call = compiled("attend_slots", q, dim)
-    if call is None or dim not in HEAD_SIZES or q.stride()[1:] != (dim, 1) or k.dtype != q.dtype:
+    call = _dense("attend_slots", q, k)
+    if call is None:
         return None
-    out = torch.empty((num_rows, num_heads, dim), dtype=q.dtype)
-    lse = torch.empty((num_rows, num_heads), dtype=torch.float32)
+    num_rows, num_heads, dim = q.shape
+    out, lse = _partial(q)
     tensors = [x.data_ptr() for x in (k, v, slots, starts, out, lse)]
     call(q.data_ptr(), q.stride(0), *tensors, num_rows, num_heads, k.shape[1], dim, scale)
     return out, lse
+
+
+def attend_causal(
+    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, spans: Tensor, *, scale: float, window: int | None
+) -> tuple[Tensor, Tensor] | None:
+    """Rows spans[i, 0] to spans[i, 1] - 1 of q [T, Hq, D] over k, v [slots, Hkv, D] at slots[starts[i] : starts[i + 1]].
+
+    The last of these slots are the rows' own tokens: each row sees the slots up to its own, of those the last `window`.
+    Returns out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`; or None where there is no compiled form.
+    """
+    call = _dense("attend_causal", q, k)
+    if call is None:
+        return None
+    _, num_heads, dim = q.shape
+    out, lse = _partial(q)
+    tensors = [x.data_ptr() for x in (k, v, slots, starts, spans, out, lse)]
+    call(q.data_ptr(), q.stride(0), *tensors, len(spans), window or len(slots), num_heads, k.shape[1], dim, scale)
+    return out, lse
+
+
+def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> tuple[Tensor, Tensor] | None:
+    """Every row of q [T, Hq, D] over all of k, v [S, Hkv, D], contiguous.
+
+    Returns out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
+    """
+    call = _dense("attend_all", q, k)
+    if call is None:
+        return None
+    num_rows, num_heads, dim = q.shape
+    out, lse = _partial(q)
+    tensors = [x.data_ptr() for x in (k, v, out, lse)]
+    call(q.data_ptr(), q.stride(0), *tensors, num_rows, len(k), num_heads, k.shape[1], dim, scale)
+    return out, lse
+
+
+def _dense(name: str, q: Tensor, k: Tensor) -> Any:
+    """The compiled form for rows q [T, Hq, D] and a store [slots, Hkv, D], or None."""
+    dim = q.shape[-1]
+    usable = dim in HEAD_SIZES and q.stride()[1:] == (dim, 1) and k.dtype == q.dtype and k.is_contiguous()
+    return compiled(name, q, dim) if usable else None
+
+
+def _partial(q: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty(q.shape, dtype=q.dtype), torch.empty(q.shape[:2], dtype=torch.float32)
+
+
+def write_slots(store: Tensor, slots: Tensor, rows: Tensor) -> None:
+    """Changes: rows [T, Hkv, D] go to `slots` [T] of store [slots, Hkv, D]."""
+    num_rows, num_heads, dim = rows.shape
+    call = compiled("write_slots", store, WIDTH)
+    if call is None or rows.dtype != store.dtype or rows.stride()[1:] != (dim, 1) or not store.is_contiguous():
+        store.index_copy_(0, slots, rows.to(store.dtype))
+        return
+    call(store.data_ptr(), rows.data_ptr(), rows.stride(0), slots.data_ptr(), num_rows, num_heads * dim)
+
+
+def argmax(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Place (the first among equals) and value (float32) of the largest number in each row of x [R, V]; NaN is the largest."""
+    call = compiled("argmax", x, WIDTH)
+    if call is None or not x.is_contiguous():
+        best = x.argmax(-1)
+        return best, x.gather(1, best[:, None])[:, 0].float()
+    best, peak = torch.empty(len(x), dtype=torch.int64), torch.empty(len(x), dtype=torch.float32)
+    call(x.data_ptr(), best.data_ptr(), peak.data_ptr(), *x.shape)
+    return best, peak
 
 
 def merge_(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> None:

@@ -51,8 +51,8 @@ class CausalLM(nn.Module):
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[R, H] -> [R, V] float32"""
-        return self.lm_head(hidden).float()
+        """[R, H] -> [R, V]"""
+        return self.lm_head(hidden)
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         """Changes: what is derived from the config once dtype and device are known."""

@@ -111,4 +111,4 @@ class Gemma3ForCausalLM(CausalLM):
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = super().logits(hidden)
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits.float() / self.softcap)

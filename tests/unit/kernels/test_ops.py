@@ -88,6 +88,71 @@ def test_attend_slots_reads_scattered_slots_in_place(heads, kv_heads, dim, dtype
         torch.testing.assert_close(lse[row], scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
 
 
+def plain_attention(q, k, v, *, hidden=None):
+    """q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq], in float32; `hidden` [n, S] columns weigh nothing."""
+    keys, values = (x.float().repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    scores = torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5
+    if hidden is not None:
+        scores.masked_fill_(hidden[:, None], float("-inf"))
+    return torch.einsum("nhs,shd->nhd", scores.softmax(-1), values), scores.logsumexp(-1)
+
+
+@both_types
+@pytest.mark.parametrize("dim", ops.HEAD_SIZES)
+@pytest.mark.parametrize(("heads", "kv_heads"), [(9, 3), (4, 1), (2, 2), (10, 2)])
+def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype):
+    k, v = (torch.randn(300, kv_heads, dim).to(dtype)[40:] for _ in range(2))
+    for num_rows, length in ((1, 1), (5, 64), (33, 260)):
+        q = torch.randn(num_rows, 2 * heads, dim).to(dtype)[:, heads:]
+        out, lse = ops.attend_all(q, k[:length], v[:length], scale=dim**-0.5)
+        want, want_lse = plain_attention(q, k[:length], v[:length])
+        same(out, want)
+        torch.testing.assert_close(lse, want_lse, rtol=1e-5, atol=1e-5)
+
+
+@both_types
+@pytest.mark.parametrize("window", [None, 1, 7, 100])
+@pytest.mark.parametrize(("dim", "heads", "kv_heads"), [(64, 9, 3), (128, 4, 1), (256, 5, 1)])
+def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, dtype):
+    k, v = (torch.randn(900, kv_heads, dim).to(dtype) for _ in range(2))
+    q = torch.randn(230, heads, dim).to(dtype)
+    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to nobody
+    slots = torch.cat([torch.randperm(900)[:n] for n in lengths])
+    starts = torch.tensor([0, *lengths]).cumsum(0)
+    scale = dim**-0.5
+    out, lse = ops.attend_causal(q, k, v, slots, starts, torch.tensor(spans), scale=scale, window=window)
+    for (first, end), length, here in zip(spans, lengths, slots.split(lengths), strict=True):
+        own = torch.arange(length - (end - first), length)[:, None]
+        column = torch.arange(length)
+        hidden = (column > own) | (column <= own - (window or length))
+        want, want_lse = plain_attention(q[first:end], k[here], v[here], hidden=hidden)
+        same(out[first:end], want)
+        torch.testing.assert_close(lse[first:end], want_lse, rtol=1e-5, atol=1e-5)
+
+
+@both_types
+def test_argmax_is_the_first_of_the_largest_and_nan_is_larger(dtype):
+    x = torch.randn(40, 1000).mul_(3).round_().to(dtype)  # many equals
+    x[3, 999] = x[4, 0] = x[4, 1] = 100
+    x[5, 17] = x[5, 600] = float("nan")
+    x[6] = float("-inf")
+    x[7, 5] = float("inf")
+    for part in (x, x[:, :64].contiguous(), x[:1, :7].contiguous()):
+        best, peak = ops.argmax(part)
+        want = part.float().numpy().argmax(-1)
+        assert best.tolist() == want.tolist()
+        torch.testing.assert_close(peak, part.float()[range(len(part)), want], equal_nan=True)
+
+
+@both_types
+def test_write_slots_changes_these_slots_alone(dtype):
+    store, rows = torch.randn(50, 3, 64).to(dtype), torch.randn(4, 5, 64).to(dtype)[:, 1:4]
+    want, slots = store.clone(), torch.tensor([7, 0, 49, 3])
+    want[slots] = rows
+    ops.write_slots(store, slots, rows)
+    assert torch.equal(store, want)
+
+
 @both_types
 def test_merge_of_two_parts_equals_one_softmax(dtype):
     scores, values = torch.randn(7, 4, 50) * 5, torch.randn(7, 4, 50, 32)

@@ -1,14 +1,17 @@
-"""transformers `generate`, from the GGUF file, bf16. It knows no shared prefix: a static batch of equal lengths."""
+"""transformers `generate`, from the GGUF file, bf16. It knows no shared prefix: a static batch of equal lengths.
+
+Requests of a program come one by one: a call each, a forward pass for each option.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from protocol import Generate, serve
+from protocol import Do, Generate, independent, serve
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
     import torch
     import transformers
 
@@ -25,7 +28,20 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate]:
         out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new_tokens)
         return out[:, ids.shape[1] :].tolist()
 
-    return f"transformers {transformers.__version__}", generate
+    @torch.inference_mode()
+    def mean_logprobs(prompts: list[list[int]], own: list[int]) -> list[float]:
+        means = []
+        for prompt, count in zip(prompts, own, strict=True):
+            logits = model(torch.tensor([prompt]), logits_to_keep=count + 1).logits[0, :-1].float()
+            means.append(logits.log_softmax(-1).gather(1, torch.tensor(prompt[-count:])[:, None]).mean().item())
+        return means
+
+    def one_by_one(prompts: list[list[int]], new_tokens: int) -> list[list[int]]:
+        return [generate([prompt], new_tokens)[0] for prompt in prompts]
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(settings["folder"])
+    do = independent(lambda text: tokenizer(text)["input_ids"], one_by_one, mean_logprobs)
+    return f"transformers {transformers.__version__}", generate, do
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from protocol import Generate, serve
+from protocol import Do, Generate, independent, serve
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{settings['threads'] - 1}")
     import vllm
@@ -28,7 +28,17 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate]:
         results = engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
         return [list(result.outputs[0].token_ids) for result in results]
 
-    return f"vLLM {vllm.__version__}", generate
+    def mean_logprobs(prompts: list[list[int]], own: list[int]) -> list[float]:
+        params = vllm.SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        results = engine.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
+        means = []
+        for prompt, count, result in zip(prompts, own, results, strict=True):
+            tokens = zip(prompt[-count:], result.prompt_logprobs[-count:], strict=True)
+            means.append(sum(logprobs[token].logprob for token, logprobs in tokens) / count)
+        return means
+
+    tokenizer = engine.get_tokenizer()
+    return f"vLLM {vllm.__version__}", generate, independent(lambda text: tokenizer(text)["input_ids"], generate, mean_logprobs)
 
 
 def preload_openmp() -> None:

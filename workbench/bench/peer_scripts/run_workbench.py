@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import Generate, serve
+from protocol import Do, Generate, serve
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
     import workbench
+    from workbench.bench.programs import Work, do
 
     engine = workbench.Engine(model_path=settings["model"], dtype=settings["dtype"], num_threads=settings["threads"])
 
@@ -16,7 +17,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate]:
         params = {"temperature": 0, "max_new_tokens": new_tokens, "ignore_eos": True}
         return [result["output_ids"] for result in engine.generate(input_ids=prompts, sampling_params=params)]
 
-    return f"workbench {workbench.__version__}", generate
+    return f"workbench {workbench.__version__}", generate, lambda work: do(Work(**work), engine)
 
 
 if __name__ == "__main__":
