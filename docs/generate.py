@@ -8,14 +8,28 @@ import inspect
 import shutil
 import typing
 from pathlib import Path
+from typing import get_args
 
 from workbench.config import LATER, NO_EFFECT, ServerArgs
-from workbench.lang.backends.base import FEATURES
+from workbench.lang.backends.anthropic import Anthropic
+from workbench.lang.backends.base import FEATURES, Feature
+from workbench.lang.backends.endpoint import RuntimeEndpoint
+from workbench.lang.backends.engine import EngineBackend
+from workbench.lang.backends.litellm import LiteLLM
+from workbench.lang.backends.openai import OpenAI
+from workbench.lang.backends.vertexai import VertexAI
 from workbench.lang.choices import METHODS
 from workbench.lang.default import flush_cache, get_server_info, set_default_backend
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
+
+BACKEND_NOTES = """
+Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
+`select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
+the options' tokens allowed; the other APIs are asked for one of the options. Stop strings that an API does not take are found
+in its stream. A model may take less than its API, and with LiteLLM a provider: what it refuses is an error with its words.
+"""
 
 
 def configuration_page() -> str:
@@ -30,6 +44,31 @@ def configuration_page() -> str:
             *rows,
             f"\n## Known names without effect\n\nRefused, as they are not available yet: {later}.\n",
             f"Accepted, as the engine always works so: {same}.\n",
+        ]
+    )
+
+
+def backends_page() -> str:
+    """Which backend can do what, from what the classes say of themselves."""
+    columns = [
+        ("Engine, Runtime", EngineBackend, EngineBackend.features),
+        ("RuntimeEndpoint", RuntimeEndpoint, RuntimeEndpoint.features),
+        ("OpenAI, chat", OpenAI, OpenAI.features),
+        ("OpenAI, text", OpenAI, OpenAI.text_features),
+        *((cls.name, cls, cls.features) for cls in (Anthropic, VertexAI, LiteLLM)),
+    ]
+    head = f"{' | '.join(name for name, _, _ in columns)} |\n|---|{'---|' * len(columns)}"
+    params = sorted(set().union(*(cls.params for _, cls, _ in columns)))
+    return "\n".join(
+        [
+            "# Backends\n\nAll of them generate and stream. What a backend has no mark for is refused with an error before",
+            "anything is sent; `num_api_spec_tokens` changes nothing there, as a shared prefix is computed once anyway.\n",
+            f"| feature | {head}",
+            *(_marks(feature, [feature in features for _, _, features in columns]) for feature in get_args(Feature)),
+            _marks("num_api_spec_tokens", [cls.writes_ahead for _, cls, _ in columns]),
+            f"\n| parameter | {head}",
+            *(_marks(param, [param in cls.params for _, cls, _ in columns]) for param in params),
+            BACKEND_NOTES,
         ]
     )
 
@@ -90,6 +129,7 @@ def write_all(out: Path, root: Path) -> None:
     out.mkdir(exist_ok=True)
     books = sorted((root / "notebooks").glob("*.ipynb"))
     pages = {
+        "backends.md": backends_page(),
         "configuration.md": configuration_page(),
         "language.md": language_page(),
         "modules.md": modules_page(root / "workbench"),
@@ -114,6 +154,10 @@ def _type_name(kind: object) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(repr, typing.get_args(kind)))
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _marks(name: str, has: list[bool]) -> str:
+    return f"| {_code(name)} | {' | '.join('✓' if each else '' for each in has)} |"
 
 
 def _code(text: str) -> str:

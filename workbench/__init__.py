@@ -33,6 +33,10 @@ _PUBLIC = {
         ("token_length_normalized", "greedy_token_selection", "unconditional_likelihood_normalized"), "workbench.lang.choices"
     ),
     "RuntimeEndpoint": "workbench.lang.backends.endpoint",
+    "OpenAI": "workbench.lang.backends.openai",
+    "Anthropic": "workbench.lang.backends.anthropic",
+    "VertexAI": "workbench.lang.backends.vertexai",
+    "LiteLLM": "workbench.lang.backends.litellm",
 }  # fmt: skip
 """Public name -> the module that has it."""
 __all__ = [*_PUBLIC, "load_ipython_extension", "unload_ipython_extension"]

@@ -6,11 +6,14 @@ import dataclasses
 import importlib.util
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from workbench.bench.commands import BENCHMARKS
 from workbench.config import ServerArgs
+from workbench.lang.backends.anthropic import Anthropic
+from workbench.lang.backends.base import ALL_PARAMS, Feature
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +34,20 @@ def test_the_configuration_page_has_a_row_for_every_field(generate):
 def test_rows_of_the_configuration_page_have_five_columns(generate):
     rows = [line for line in generate.configuration_page().splitlines() if line.startswith("| `")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do(generate):
+    page = generate.backends_page()
+    features, params = (
+        [line.strip("|").split("|") for line in part.splitlines()] for part in re.findall(r"(?:^\|.*\n)+", page, re.M)
+    )
+    names = [cell.strip() for cell in features[0]][1:]
+    rows = {row[0].strip(" `"): [cell.strip() == "✓" for cell in row[1:]] for row in features[2:] + params[2:]}
+    assert set(get_args(Feature)) | ALL_PARAMS | {"num_api_spec_tokens"} == set(rows)
+    able = {name for name, has in rows.items() if has[names.index("Anthropic")]}
+    assert able == Anthropic.features | Anthropic.params | {"num_api_spec_tokens"}
+    assert not rows["num_api_spec_tokens"][names.index("RuntimeEndpoint")]
+    assert rows["chat"][names.index("OpenAI, text")] is False
 
 
 def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(generate):
@@ -65,7 +82,8 @@ def test_generated_pages_replace_stale_ones(generate, tmp_path):
     out.mkdir()
     (out / "99-gone.ipynb").write_text("{}")
     generate.write_all(out, root)
-    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", "configuration.md", "language.md", "modules.md"]
+    pages = ["backends.md", "configuration.md", "language.md", "modules.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
 
 
 def test_the_architecture_page_names_rooms_that_exist():

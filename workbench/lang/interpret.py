@@ -14,6 +14,7 @@ from typing import Any
 
 from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
 from workbench.events import PartFinished, PartReached
+from workbench.lang.ahead import Ahead
 from workbench.lang.ask import ask, warm
 from workbench.lang.flow import Flow, Slot
 from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
@@ -60,6 +61,7 @@ class Executor:
         self._open_scopes: list[tuple[str, Slot]] = []
         self._num_forks = 0
         self._num_asked = 0
+        self._put = ask if run.num_ahead is None else Ahead(run.num_ahead)
         self._queue: deque[Step] = deque()
         self._is_busy = False
         self._is_held = bool(branch)
@@ -276,7 +278,7 @@ class Executor:
         try:
             if found is not None:
                 write(_first(found[0]))
-            value, meta = found if found is not None else ask(run, node, prompt, number, write)
+            value, meta = found if found is not None else self._put(run, node, prompt, number, write)
         finally:
             self._append(Text("".join(written)), is_shown=True)  # after a failure, what was written before it
         run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)

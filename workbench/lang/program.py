@@ -39,15 +39,22 @@ class Setup:
     logprobs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def function(func: Callable[..., Any] | None = None) -> Any:
-    """`@function`: the first parameter of `func` is the state, the others are the program's inputs."""
-    return Program if func is None else Program(func)
+def function(func: Callable[..., Any] | None = None, *, num_api_spec_tokens: int | None = None) -> Any:
+    """`@function`: the first parameter of `func` is the state, the others are the program's inputs.
+
+    With `num_api_spec_tokens` an API is asked for so many tokens at once, and the generations that follow take from them
+    what they find there, as long as the program's text goes on as the model's did. Other backends take no notice.
+    """
+    make = functools.partial(Program, num_api_spec_tokens=num_api_spec_tokens)
+    return make if func is None else make(func)
 
 
 class Program:
     """A program, perhaps with some inputs fixed (`bind`)."""
 
-    def __init__(self, func: Callable[..., Any], inputs: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, func: Callable[..., Any], inputs: Mapping[str, Any] | None = None, *, num_api_spec_tokens: int | None = None
+    ) -> None:
         parameters = list(inspect.signature(func).parameters.values())
         if not parameters or parameters[0].kind not in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
             raise InvalidRequest(
@@ -57,10 +64,13 @@ class Program:
             raise InvalidRequest(
                 f"program {func.__name__}", "async", "a plain function", hint="its generations run side by side anyway"
             )
+        if num_api_spec_tokens is not None and (type(num_api_spec_tokens) is not int or num_api_spec_tokens < 1):
+            raise InvalidRequest("num_api_spec_tokens", num_api_spec_tokens, "an integer of at least 1")
         functools.update_wrapper(self, func)
         self.func = func
         self.name = func.__name__
         self.inputs = dict(inputs or {})
+        self.num_api_spec_tokens = num_api_spec_tokens
         self._parameters = parameters[1:]
 
     def run(self, *args: Any, backend: Any = None, stream: bool = False, **inputs: Any) -> ProgramState:
@@ -95,7 +105,7 @@ class Program:
         for name in inputs:
             if name not in known and not self._takes_any:
                 raise UnknownParameter(name, known, where=f"program {self.name}")
-        return Program(self.func, {**self.inputs, **inputs})
+        return Program(self.func, {**self.inputs, **inputs}, num_api_spec_tokens=self.num_api_spec_tokens)
 
     def __call__(self, state: Any, *args: Any, **inputs: Any) -> Any:
         """Inside another program: its parts are appended to that state, its return value comes back."""
@@ -146,10 +156,13 @@ class Program:
         params, logprobs = call_params(defaults, self.name)
         return Setup(default_backend() if backend is None else as_backend(backend), params, logprobs)
 
+    def _new_run(self, setup: Setup, **more: Any) -> Run:
+        return Run(self.name, setup.backend, setup.params, setup.logprobs, num_ahead=self.num_api_spec_tokens, **more)
+
     def _start(
         self, inputs: Mapping[str, Any], setup: Setup, *, is_streamed: bool = False, replay: Replay | None = None
     ) -> ProgramState:
-        run = Run(self.name, setup.backend, setup.params, setup.logprobs, is_streamed=is_streamed, replay=replay)
+        run = self._new_run(setup, is_streamed=is_streamed, replay=replay)
         state = ProgramState(Executor(run))
         state._rerun = lambda again: self._start(inputs, setup, replay=again)
         if is_streamed:
@@ -211,7 +224,7 @@ def run_batch(
             warm_common_prefix(func, [program.inputs for program in programs if program.func is func], setup.backend)
     runs, states = [], []
     for program in programs:
-        run = Run(program.name, setup.backend, setup.params, setup.logprobs)
+        run = program._new_run(setup)
         state = ProgramState(Executor(run))
         state._rerun = functools.partial(_again, program, setup)
         runs.append(run)

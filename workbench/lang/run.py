@@ -62,6 +62,7 @@ class Run:
         *,
         is_streamed: bool = False,
         replay: Replay | None = None,
+        num_ahead: int | None = None,
     ) -> None:
         self.id = uuid.uuid4().hex[:8]
         self.name = name
@@ -70,6 +71,8 @@ class Run:
         self.logprobs = logprobs or {}
         self.is_streamed = is_streamed
         self.replay = replay or Replay()
+        self.num_ahead = num_ahead if backend.writes_ahead else None
+        """Tokens that a generation asks for beyond its own need, if it may (`workbench.lang.ahead`)."""
         self.events: list[Event] = []
         self.answers: dict[Key, Answer] = {}
         self.executors: list[Executor] = []

@@ -147,6 +147,8 @@ class Backend:
     """What it can do. May be set per instance, when the server says what it can."""
     params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_p", "stop"})
     """Names of `SamplingParams` that it honours, apart from constraints and `n`, which are features."""
+    writes_ahead: bool = False
+    """A call costs more than its tokens, so that a program may ask for several generations in one (`num_api_spec_tokens`)."""
 
     def __init__(self, log: EventLog | None = None) -> None:
         self.log = log if log is not None else EventLog()

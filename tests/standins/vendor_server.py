@@ -1,0 +1,175 @@
+"""What the stand-ins of vendors' APIs share: a local server that keeps what it was asked and can be told to fail.
+
+A subclass writes one vendor's wire format. A "token" is a word with the space before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Vendor:
+    """`answer(text of the prompt)` is what the model writes. `failures` are answered first, one per request."""
+
+    def __init__(self):
+        self.key = "test-key"
+        self.answer = lambda prompt: f"You said {len(prompt.split())} words."
+        self.requests = []
+        self.headers = []
+        self.failures = []
+        self.num_before_break = None
+        """Tokens after which the connection is cut."""
+        self.ends_early = False
+        """The stream ends in good order, but without its last event."""
+        self.num_before_stall = None
+        """Tokens after which nothing more comes, until the client has gone."""
+        self.has_stalled = threading.Event()
+        self.is_endless = False
+        """The answer goes on, word for word, until the client has gone."""
+        self.gone = threading.Event()
+        self.num_inside = self.most_inside = 0
+        self.barrier = None
+        """Every request waits here for the others."""
+        self.lock = threading.Lock()
+
+    # -- what a subclass writes ---------------------------------------------------------------------------------
+
+    def refuses(self, headers):
+        """Whether the key is wrong."""
+        raise NotImplementedError
+
+    def error(self, status, message):
+        """The body of an error."""
+        raise NotImplementedError
+
+    def invalid(self, body):
+        """What is wrong with a request, if anything is."""
+
+    def events(self, path, body):
+        """(bytes of an event, whether it is a token of the answer), the whole stream."""
+        raise NotImplementedError
+
+    def get(self, path):
+        """The body of a GET, if there is one."""
+
+
+def tokens(text):
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def limited(text, stops, limit):
+    """(tokens, "stop" | "length", the stop string), as a vendor ends an answer: at the first stop string or at the limit."""
+    found = [(text.find(stop), stop) for stop in stops or () if stop in text]
+    matched = None
+    if found:
+        at, matched = min(found)
+        text = text[:at]
+    words = tokens(text)
+    if limit is not None and len(words) > limit:
+        return words[:limit], "length", None
+    return words, "stop", matched
+
+
+def sse(data, event=None):
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    vendor: Vendor
+
+    def do_GET(self):
+        body = self.vendor.get(self.path)
+        self.answer(self.vendor.error(404, "nothing here") if body is None else body, 404 if body is None else 200)
+
+    def do_POST(self):
+        vendor, body = self.vendor, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with vendor.lock:
+            vendor.requests.append((self.path, body))
+            vendor.headers.append({name.lower(): value for name, value in self.headers.items()})
+            failure = vendor.failures.pop(0) if vendor.failures else None
+            vendor.num_inside += 1
+            vendor.most_inside = max(vendor.most_inside, vendor.num_inside)
+        try:
+            if vendor.refuses(self.headers):
+                return self.answer(vendor.error(401, "that key is not known here"), 401)
+            if failure is not None:
+                return self.answer(vendor.error(*failure), failure[0])
+            if (reason := vendor.invalid(body)) is not None:
+                return self.answer(vendor.error(400, reason), 400)
+            if vendor.barrier is not None:
+                vendor.barrier.wait()
+            return self.stream(vendor.events(self.path, body))
+        finally:
+            with vendor.lock:
+                vendor.num_inside -= 1
+
+    def stream(self, events):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        num_tokens, events = 0, list(events)
+        for i, (event, is_token) in enumerate(events):
+            if self.vendor.ends_early and not any(token for _, token in events[i:]):
+                break
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+            num_tokens += is_token
+            while is_token and self.vendor.is_endless:
+                time.sleep(0.01)
+                try:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
+                except OSError:
+                    self.vendor.gone.set()
+                    self.close_connection = True
+                    return
+            if num_tokens and num_tokens == self.vendor.num_before_break:
+                self.close_connection = True
+                return
+            if num_tokens and num_tokens == self.vendor.num_before_stall:
+                self.vendor.has_stalled.set()
+                with suppress(OSError):
+                    self.rfile.read(1)  # nothing comes on this line but its end
+                self.vendor.gone.set()
+                self.close_connection = True
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+    def answer(self, value, status):
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+class Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+@contextmanager
+def serving(vendor):
+    """Yields the server's address; `vendor` holds what it was asked."""
+    server = Quiet(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"vendor": vendor}))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

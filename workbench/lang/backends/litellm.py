@@ -1,0 +1,68 @@
+"""Programs on the models of any provider that LiteLLM knows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from workbench.lang.backends.base import GenerateCall, Piece
+from workbench.lang.backends.chat_api import chat_body, read_chunks
+from workbench.lang.backends.vendor import Line, VendorBackend, vendor_package
+
+PARAMS = {
+    "temperature": "temperature", "top_p": "top_p", "frequency_penalty": "frequency_penalty", "stop": "stop", "seed": "seed",
+    "presence_penalty": "presence_penalty", "logit_bias": "logit_bias", "max_tokens": "max_new_tokens",
+}  # fmt: skip
+MAX_STOPS = 4
+FEATURES = {"response_format": "json_schema", "logprobs": "logprobs", "tools": "tools"}
+"""LiteLLM's names for what a provider may take or not, and ours."""
+
+
+class LiteLLM(VendorBackend):
+    """`LiteLLM("anthropic/claude-sonnet-5")`: provider and model as LiteLLM writes them; keys as it reads them, or `api_key`.
+
+    What the provider takes is LiteLLM's to say: the rest is refused. Further keywords go to every `litellm.completion`
+    (`base_url`, `timeout`, `num_retries`, `api_version`, ...). LiteLLM estimates token counts that a provider does not report.
+    `abort` ends a call at its next piece; at once only where LiteLLM uses OpenAI's package.
+    """
+
+    name = "LiteLLM"
+    features = VendorBackend.features | {"logprobs"}  # its streams lose the ends of several samples
+    params = frozenset(PARAMS.values())
+    key_hint = "set the provider's variable (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...), or LiteLLM(model, api_key=...)"
+
+    def __init__(self, model: str, **options: Any) -> None:
+        super().__init__()
+        self.model = model
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
+        self._package = vendor_package("litellm", "LiteLLM", "litellm")
+        self._package.suppress_debug_info = True  # it prints advice for every error, which is raised anyway
+        self._options = options
+        with self.translated():
+            _, provider, *_ = self._package.get_llm_provider(model, api_base=options.get("base_url"))
+            known = set(self._package.get_supported_openai_params(model=model, custom_llm_provider=provider) or ())
+        self.params = frozenset(ours for theirs, ours in PARAMS.items() if theirs in known)
+        self.features = self.features - {ours for theirs, ours in FEATURES.items() if theirs not in known}
+
+    def takes_stop(self, stop: str, index: int) -> bool:
+        """What all providers take."""
+        return bool(stop.strip()) and index < MAX_STOPS
+
+    def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
+        body = chat_body(self, call, stop)
+        if "max_new_tokens" in call.params:
+            body["max_tokens"] = call.params["max_new_tokens"]
+        return read_chunks(self, call, self.events(call.rid, lambda line: self._open(line, body)))
+
+    def _open(self, line: Line, body: dict[str, Any]) -> Iterator[Any]:
+        options = {"stream": True, "stream_options": {"include_usage": True}, **self._options}
+        options["_skip_mcp_handler"] = True  # else it looks at tools with a package that its own extra `mcp` brings
+        stream = self._package.completion(model=self.model, **body, **options)
+        inner = getattr(stream, "completion_stream", None)
+        line.attach(getattr(inner, "response", None))
+        try:
+            yield from stream
+        finally:  # it keeps its streams: left alone, they stay open
+            for source in (inner, getattr(inner, "response_iterator", None)):
+                getattr(source, "close", lambda: None)()
