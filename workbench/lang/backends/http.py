@@ -85,7 +85,7 @@ class Server:
         except OSError as error:
             raise BackendFailed(
                 f"no server answers at {self.url} ({error})",
-                hint="start it (python -m workbench.launch_server), or check the address",
+                hint="start it, or check the address",
             ) from error
         connection.sock.settimeout(None)  # an answer takes as long as it takes; `abort` cuts it
         return connection
