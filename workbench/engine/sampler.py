@@ -19,7 +19,7 @@ from torch import Tensor
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import Sampled, SampleRow
 from workbench.errors import in_one_line
-from workbench.kernels.ops import argmax
+from workbench.kernels.ops import argmax, mask_rows_
 from workbench.types import TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
@@ -38,12 +38,14 @@ class Sampler:
 
     def sample(self, logits: Tensor, rows: Sequence[SampleRow]) -> tuple[Sampled, ...]:
         """One token per row of `logits` [R, V], which this overwrites. Never raises for what a row asks."""
-        if all(map(_is_plain, rows)):
+        failed: dict[int, Sampled] = {}
+        if all(map(_is_plain, rows)) and not self._detect_nan:
+            _suppress(logits, rows)
+            num_allowed = _mask(logits, rows, failed)
             best, peak = argmax(logits)
             if peak.isfinite().all():
-                return tuple(map(Sampled, best.tolist()))
+                return tuple(Sampled(token, None, num_allowed.get(i)) for i, token in enumerate(best.tolist()))
         logits = logits.float()
-        failed: dict[int, Sampled] = {}
         if self._detect_nan:
             for i in logits.amax(-1).isnan().nonzero().flatten().tolist():
                 failed[i] = Sampled(NAN, error="the model's logits contain NaN")
@@ -87,8 +89,8 @@ class Sampler:
 
 
 def _is_plain(row: SampleRow) -> bool:
-    """Greedy, with nothing that edits the logits or needs more than their maximum."""
-    if row.processor is not None or row.matcher is not None or row.suppress or row.return_logprob:
+    """Greedy, with nothing that edits the logits but what forbids tokens, and no need for more than their maximum."""
+    if row.processor is not None or row.return_logprob:
         return False
     params = row.params
     return params.is_greedy and not params.logit_bias and not params.has_penalties
@@ -186,18 +188,18 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled])
     matched = [i for i, row in enumerate(rows) if row.matcher is not None and i not in failed]
     if not matched:
         return {}
-    vocab_size = logits.shape[1]
-    masks = np.zeros((len(matched), -(-vocab_size // 32)), dtype=np.int32)
+    masks = np.zeros((len(matched), -(-logits.shape[1] // 32)), dtype=np.int32)
     for mask, i in zip(masks, matched, strict=True):
         try:
             rows[i].matcher.fill_mask(mask)
         except Exception as error:
             failed[i] = Sampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {rows[i].position}: {error}")
-    allowed = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little")[:, :vocab_size]
-    forbidden = torch.from_numpy(allowed == 0).to(logits.device)
-    for i, row in zip(matched, forbidden, strict=True):
-        logits[i].masked_fill_(row, -torch.inf)
-    return dict(zip(matched, np.count_nonzero(allowed, axis=1).tolist(), strict=True))
+    constrained = logits if len(matched) == len(rows) else logits[matched]
+    mask_rows_(constrained, masks)
+    if constrained is not logits:
+        logits[matched] = constrained
+    counts = np.bitwise_count(masks).sum(1, dtype=np.int64)
+    return dict(zip(matched, counts.tolist(), strict=True))
 
 
 def _token_logprobs(logits: Tensor, wanted: Sequence[tuple[int, int, tuple[int, ...]]]) -> list[TokenLogprob]:

@@ -36,6 +36,7 @@ SIGNATURES: dict[str, list[type]] = {
     "attend_slots": [P, N, P, P, P, P, P, P, N, N, N, N, F],
     "attend_causal": [P, N, P, P, P, P, P, P, P, N, N, N, N, N, F],
     "attend_all": [P, N, P, P, P, P, N, N, N, N, N, F],
+    "mask_rows": [P, P, N, N, N],
     "argmax": [P, P, P, N, N],
     "write_slots": [P, P, N, P, N, N],
     "merge": [P, P, P, P, N, N],

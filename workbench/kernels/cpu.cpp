@@ -399,6 +399,25 @@ void write_slots(char* store, const char* from, int64_t stride, const int64_t* s
     for (int64_t i = 0; i < rows; i++) std::memcpy(store + slots[i] * row_size, from + i * stride, row_size);
 }
 
+// In place: number i of each row of x [rows, n] becomes -inf where bit i of the row's mask [words] is not set.
+template <class T>
+void mask_rows(T* x, const uint32_t* mask, int64_t rows, int64_t n, int64_t words) {
+    const Bits bit = Bits{} + 1 << Bits{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Vec hidden = Vec{} - INFINITY;
+#pragma omp parallel for if (rows * n > 16384)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t at = 0; at < n; at += W) {
+            uint32_t allowed = mask[row * words + at / 32] >> at % 32 & 0xffff;
+            T* p = x + row * n + at;
+            if (at + W > n)
+                for (int64_t i = 0; i < n - at; i++) put(p + i, allowed >> i & 1 ? get(p[i]) : -INFINITY);
+            else if (!allowed)
+                store(p, hidden);
+            else if (allowed != 0xffff)
+                store(p, ((Bits{} + allowed) & bit) != 0 ? load(p) : hidden);
+        }
+}
+
 // The largest number of each row of x [rows, n] and the first place where it stands; NaN is larger than all numbers.
 template <class T>
 void argmax(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {
@@ -694,6 +713,9 @@ void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n
                                       float scale) {                                                                     \
         auto call = dim == 64 ? attend_all<64, T> : dim == 128 ? attend_all<128, T> : attend_all<256, T>;                \
         call(q, stride, k, v, out, lse, tokens, length, Shape{heads, kv_heads, scale});                                  \
+    }                                                                                                                    \
+    extern "C" void mask_rows_##NAME(T* x, const uint32_t* mask, int64_t rows, int64_t n, int64_t words) {               \
+        mask_rows(x, mask, rows, n, words);                                                                              \
     }                                                                                                                    \
     extern "C" void argmax_##NAME(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {                     \
         argmax(x, best, peak, rows, n);                                                                                  \

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -163,6 +164,16 @@ def write_slots(store: Tensor, slots: Tensor, rows: Tensor) -> None:
         store.index_copy_(0, slots, rows.to(store.dtype))
         return
     call(store.data_ptr(), rows.data_ptr(), rows.stride(0), slots.data_ptr(), num_rows, num_heads * dim)
+
+
+def mask_rows_(x: Tensor, masks: np.ndarray[Any, Any]) -> None:
+    """Changes: x [R, V] becomes -inf where bit i of the row's mask (int32 [R, words], contiguous) is not set."""
+    call = compiled("mask_rows", x, WIDTH)
+    if call is None or not x.is_contiguous():
+        allowed = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little")[:, : x.shape[1]]
+        x.masked_fill_(torch.from_numpy(allowed == 0).to(x.device), -torch.inf)
+        return
+    call(x.data_ptr(), masks.ctypes.data, *x.shape, masks.shape[1])
 
 
 def argmax(x: Tensor) -> tuple[Tensor, Tensor]:

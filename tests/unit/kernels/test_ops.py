@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -128,6 +129,20 @@ def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, dtype)
         want, want_lse = plain_attention(q[first:end], k[here], v[here], hidden=hidden)
         same(out[first:end], want)
         torch.testing.assert_close(lse[first:end], want_lse, rtol=1e-5, atol=1e-5)
+
+
+@both_types
+@pytest.mark.parametrize("width", [7, 64, 1000, 49152])
+def test_mask_rows_hides_what_has_no_bit(width, dtype):
+    x = torch.randn(5, width).to(dtype)
+    x[1, 3] = float("nan")
+    allowed = np.random.default_rng(0).random((5, width)) < np.array([[0], [1], [0.5], [0.001], [0.999]])
+    bits = np.zeros((5, -(-width // 32) * 32), dtype=np.uint8)
+    bits[:, :width] = allowed
+    masks = np.packbits(bits, axis=1, bitorder="little").view(np.int32)
+    want = x.clone().masked_fill_(torch.from_numpy(~allowed), float("-inf"))
+    ops.mask_rows_(x, masks)
+    torch.testing.assert_close(x, want, rtol=0, atol=0, equal_nan=True)
 
 
 @both_types
