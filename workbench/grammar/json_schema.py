@@ -32,7 +32,7 @@ REFUSED = {
 }
 BRANCHES = {"$ref", "enum", "const", "anyOf", "oneOf", "allOf"}
 CONSTRAINTS = BRANCHES | {"type"} | set().union(*KEYWORDS_OF.values())
-# Others are annotations, as the standard has it.
+# Others are annotations, as the standard has it: they are listed as not enforced.
 FORMATS = {
     *("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template"),
     *("uuid", "json-pointer", "relative-json-pointer"),
@@ -40,16 +40,17 @@ FORMATS = {
 LARGEST_EXACT = 2**53
 
 
-def enforceable(text: str) -> str:
-    """The schema as the backend is to read it.
+def enforceable(text: str) -> tuple[str, tuple[str, ...]]:
+    """The schema as the backend is to read it, and what of it is not enforced (an unknown format), by its place.
 
     Raises InvalidRequest for text that is no schema, NotSupported for a keyword that cannot be enforced, with its path.
     """
     try:
         schema = json.loads(text)
         schema = {} if schema is True else schema
-        _Walk(schema).visit(schema, "")
-        return json.dumps(schema)
+        walk = _Walk(schema)
+        walk.visit(schema, "")
+        return json.dumps(schema), tuple(walk.unenforced)
     except json.JSONDecodeError as error:
         raise InvalidRequest(FIELD, text, f"JSON ({error})") from None
     except TypeError as error:  # a list or a text where the standard wants a name or a number
@@ -64,6 +65,7 @@ class _Walk:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.seen: set[int] = set()
+        self.unenforced: list[str] = []
 
     def refused(self, path: str, what: str, hint: str = "") -> NotSupported:
         return NotSupported(f"{FIELD}{path}: {what} cannot be enforced while generating", hint=hint)
@@ -122,8 +124,8 @@ class _Walk:
             schema["type"] = implied[0]
 
     def visit_string(self, schema: dict[str, Any], path: str) -> None:
-        if schema.get("format") not in FORMATS:
-            schema.pop("format", None)
+        if "format" in schema and schema["format"] not in FORMATS:
+            self.unenforced.append(f"{FIELD}{path}: format {json.dumps(schema.pop('format'))}")
         together = {"pattern", "format"} & schema.keys()
         if together and len(together | ({"minLength", "maxLength"} & schema.keys())) > 1:
             listed = " and ".join(map(repr, sorted(together)))

@@ -128,6 +128,11 @@ class _Writer:
         return f"[{''.join(_spell(low) if low == high else f'{_spell(low)}-{_spell(high)}' for low, high in kept)}]"
 
 
+def literal(text: str) -> str:
+    """A regular expression for this very text."""
+    return "".join(map(_spell, map(ord, text)))
+
+
 def _spell(code: int) -> str:
     char = chr(code)
     if char.isascii() and char.isalnum():

@@ -1,0 +1,63 @@
+"""The part of xgrammar that compiles, for this process and for a child without torch."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.grammar.plain import Plain
+from workbench.types import GrammarSpec
+
+# What xgrammar writes before each message: the time and a place in its own source.
+_PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
+
+
+def bare_xgrammar() -> None:
+    """Changes this process, which must be one that only compiles: `xgrammar.compiler` can then be imported without torch and
+    transformers, which the package's own `__init__` imports for other uses (2 to 4 s and 200 MB)."""
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    transformers: Any = types.ModuleType("transformers")
+    transformers.PreTrainedTokenizerBase = transformers.PreTrainedTokenizerFast = object
+    sys.modules["transformers"] = transformers
+    spec = importlib.util.find_spec("xgrammar")
+    assert spec is not None
+    sys.modules["xgrammar"] = importlib.util.module_from_spec(spec)  # its folder, not its `__init__`
+    importlib.import_module("xgrammar.load_binding")
+    importlib.import_module("xgrammar.exception")
+
+
+def compiler(vocabulary: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
+    """Compiles into what `XGrammarBackend.load` reads."""
+    from xgrammar.compiler import GrammarCompiler
+    from xgrammar.tokenizer_info import TokenizerInfo
+
+    info = TokenizerInfo.deserialize_json(vocabulary.decode())
+    inner = GrammarCompiler(info, max_threads=1, cache_enabled=False)
+
+    def run(plain: Plain, spec: GrammarSpec) -> bytes:
+        return compile_plain(inner, plain, spec).serialize_json().encode()
+
+    return run
+
+
+def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
+    """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
+    try:
+        if plain.kind == "regex":
+            return compiler.compile_regex(plain.text)
+        if plain.kind == "ebnf":
+            return compiler.compile_grammar(plain.text)
+        space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
+        # Fixed separators, ", " and ": ", so that the text between values is never a choice.
+        return compiler.compile_json_schema(
+            plain.text, **(space if plain.max_whitespace else {"any_whitespace": False}), strict_mode=True
+        )
+    except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
+        message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
+        raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
