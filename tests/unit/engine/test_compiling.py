@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -160,21 +159,17 @@ def test_an_engine_answers_others_while_it_compiles_and_names_the_limit(smollm2,
     limit = r"^json_schema is .* compiles in 3 s \(grammar_compile_timeout_s\)"
     with open_engine(smollm2, process=process, grammar_compile_timeout_s=3.0) as engine:
         hard = {"json_schema": {"enum": WORDS}, "max_new_tokens": 30}
-        caught = []
-        thread = threading.Thread(
-            target=lambda: caught.append(pytest.raises(InvalidRequest, engine.generate, "x", hard, rid="h"))
-        )
-        thread.start()
+        call = ThreadPoolExecutor().submit(engine.generate, "x", hard, rid="h")
         while "h" not in {getattr(event, "rid", "") for event in engine.log.read()[1]}:
             engine.generate("free", {"max_new_tokens": 2})
             time.sleep(0.01)
         free = engine.generate("The", {"regex": "[ab]{3}", "max_new_tokens": 8})
         assert free["text"].strip("ab") == ""
-        assert not caught, "the other was answered first"
+        assert not call.done(), "the other was answered first"
         assert "compiling" in str(engine.explain("h"))
         assert engine.get_server_info()["num_compiling"] == 1
-        thread.join()
-        assert caught[0].match(limit)
+        with pytest.raises(InvalidRequest, match=limit):
+            call.result()
         with pytest.raises(InvalidRequest, match=limit):
             list(engine.generate("x", hard, stream=True))
         assert engine.generate("x", {"regex": "a", "max_new_tokens": 3})["text"] == "a"

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 
 import numpy as np
@@ -109,15 +108,13 @@ def test_a_limit_ends_a_compilation_and_the_next_works(spec, limits, named, voca
 
 
 def test_a_child_that_is_killed_is_an_error_and_the_next_one_works(compiler) -> None:
-    caught = []
-    thread = threading.Thread(target=lambda: caught.append(pytest.raises(InvalidRequest, compiler.get, SLOW)))
     compiler.get(GrammarSpec("regex", "a" + PADDING))
     (pid,) = compiler.pids
-    thread.start()
+    coming = compiler.start(SLOW)
     wait_until(lambda: psutil.Process(pid).cpu_percent(0.05) > 20)
     os.kill(pid, signal.SIGKILL)
-    thread.join()
-    assert "its compiler survives (it ended with exit code -9)" in str(caught[0].value)
+    with pytest.raises(InvalidRequest, match=r"its compiler survives \(it ended with exit code -9\)"):
+        coming.result()
     assert compiler.get(GrammarSpec("regex", "b" + PADDING)).start().num_allowed > 0
     assert compiler.pids != [pid]
 
@@ -168,9 +165,7 @@ PATHOLOGICAL = {
 def test_a_pathological_constraint_works_or_ends_with_an_error(name: str, vocabulary: Vocabulary) -> None:
     compiler = limited(vocabulary, timeout_s=3, memory_mb=400)
     kind, text = PATHOLOGICAL[name]
-    try:
-        assert compiler.get(GrammarSpec(kind, text)).start().num_allowed > 0
-    except InvalidRequest as error:
-        assert error.field == kind
-    finally:
-        compiler.close()
+    coming = compiler.start(GrammarSpec(kind, text))
+    error = coming.exception()
+    assert error.field == kind if isinstance(error, InvalidRequest) else coming.result().num_allowed > 0
+    compiler.close()
