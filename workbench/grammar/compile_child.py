@@ -58,7 +58,7 @@ def _open(setup: Setup) -> Any:
 
         bare_xgrammar()
         from workbench.grammar.xgrammar_compile import compiler
-    return compiler(setup.vocabulary)
+    return compiler(setup.about)
 
 
 def _limit_memory(num_bytes: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from workbench.config import home
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.matcher import CompiledGrammar, Matcher
 from workbench.grammar.messages import Answer, Setup
@@ -39,8 +40,8 @@ class Backend(Protocol):
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> CompiledGrammar:
         """What the backend's compiler in a child made."""
 
-    def vocabulary(self) -> bytes:
-        """The vocabulary for a child."""
+    def about(self) -> bytes:
+        """What its compiler in a child has to know."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class GrammarCompiler:
                 assert self._vocabulary is not None
                 backend = open_backend(self._vocabulary, self._options)
                 name, most = self._options.backend, self._options.limits.memory_mb << 20
-                pool = CompilePool(lambda: Setup(name, backend.vocabulary(), most), self._options.limits)
+                pool = CompilePool(lambda: Setup(name, backend.about(), most), self._options.limits)
                 weakref.finalize(self, pool.close)
                 self._vocabulary, self._opened = None, (backend, pool)
             return self._opened
@@ -198,7 +199,7 @@ def open_backend(vocabulary: Vocabulary, options: Options) -> Backend:
     if options.backend == "outlines":
         from workbench.grammar.outlines_backend import OutlinesBackend
 
-        return OutlinesBackend(vocabulary, options.whitespace_pattern, options.disk_cache)
+        return OutlinesBackend(vocabulary, options.whitespace_pattern, home() / "outlines" if options.disk_cache else None)
     raise NotSupported(f"there is no grammar backend {options.backend!r}", hint="use xgrammar or outlines")
 
 

@@ -84,7 +84,7 @@ class _Walk:
             return
         self.add_type(schema, path)
         self.visit_string(schema, path)
-        types = _types(schema)
+        types = types_of(schema)
         if "multipleOf" in schema and "number" in types:
             raise self.refused(path, "'multipleOf' of a number", hint="use type integer")
         self.visit_array(schema, path)
@@ -95,7 +95,7 @@ class _Walk:
         others = (CONSTRAINTS & schema.keys()) - {keyword}
         values = schema["enum"] if keyword == "enum" else [schema["const"]] if keyword == "const" else None
         if values is not None and others == {"type"}:
-            if not all(_type_of(value) & _types(schema) for value in _listed(values, path)):
+            if not all(_type_of(value) & types_of(schema) for value in _listed(values, path)):
                 raise self.refused(path, f"{keyword!r} with values of another type")
         elif others:
             listed = ", ".join(map(repr, sorted(others)))
@@ -187,7 +187,7 @@ class _Walk:
         a, b = self.resolved(a), self.resolved(b)
         if not isinstance(a, dict) or not isinstance(b, dict) or depth > 8:
             return False
-        if not _types(a) & _types(b):
+        if not types_of(a) & types_of(b):
             return True
         if (values := _values(a)) is not None and (others := _values(b)) is not None:
             return not values & others
@@ -214,7 +214,7 @@ def _listed(value: Any, path: str) -> list[Any]:
     return value
 
 
-def _types(schema: Mapping[str, Any]) -> set[str]:
+def types_of(schema: Mapping[str, Any]) -> set[str]:
     """The JSON types a schema names; `number` brings `integer` along."""
     named = schema.get("type", ["string", "number", "array", "object", "boolean", "null"])
     if "type" not in schema and (values := schema.get("enum", [schema["const"]] if "const" in schema else None)) is not None:

@@ -10,10 +10,10 @@ from workbench.failure import Failure
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """First message: which backend, its own account of the vocabulary, and how much memory it may take at most."""
+    """First message: which backend, what its compiler has to know, and how much memory it may take at most."""
 
     backend: str
-    vocabulary: bytes
+    about: bytes
     memory_bytes: int
 
 

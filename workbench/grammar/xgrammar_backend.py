@@ -10,7 +10,7 @@ import xgrammar
 
 from workbench.grammar.matcher import TokenRejected
 from workbench.grammar.plain import Plain
-from workbench.grammar.vocabulary import Vocabulary
+from workbench.grammar.vocabulary import Vocabulary, tokenizer_info
 from workbench.grammar.xgrammar_compile import compile_plain
 from workbench.types import GrammarSpec
 
@@ -19,7 +19,7 @@ class XGrammarBackend:
     """Compiles for one vocabulary; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._info = _tokenizer_info(vocabulary)
+        self._info = tokenizer_info(vocabulary)
         self._compiler = xgrammar.GrammarCompiler(self._info, max_threads=2, cache_enabled=False)
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
@@ -32,7 +32,7 @@ class XGrammarBackend:
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> XGrammarCompiled:
         return self._made(xgrammar.CompiledGrammar.deserialize_json(data.decode(), self._info), unenforced)
 
-    def vocabulary(self) -> bytes:
+    def about(self) -> bytes:
         return self._info.serialize_json().encode()
 
     def _made(self, compiled: xgrammar.CompiledGrammar, unenforced: tuple[str, ...]) -> XGrammarCompiled:
@@ -111,18 +111,3 @@ class XGrammarMatcher:
         self.fill_mask(mask)
         ids: list[int] = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._vocab_size]).tolist()
         return ids
-
-
-def _tokenizer_info(vocabulary: Vocabulary) -> xgrammar.TokenizerInfo:
-    """The vocabulary without special tokens: their text is not part of an output, so no grammar may count on it."""
-    hf = vocabulary.hf
-    kind = xgrammar.TokenizerInfo.from_huggingface(hf, vocab_size=vocabulary.size, stop_token_ids=[0])
-    tokens = [""] * vocabulary.size
-    special = {i for i, token in hf.added_tokens_decoder.items() if token.special}
-    for token, i in hf.get_vocab().items():
-        if i < vocabulary.size and i not in special:
-            tokens[i] = token
-    # No stop tokens here: each matcher names its own.
-    return xgrammar.TokenizerInfo(
-        tokens, kind.vocab_type, vocab_size=vocabulary.size, stop_token_ids=[], add_prefix_space=kind.add_prefix_space
-    )

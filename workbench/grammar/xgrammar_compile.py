@@ -32,12 +32,12 @@ def bare_xgrammar() -> None:
     importlib.import_module("xgrammar.exception")
 
 
-def compiler(vocabulary: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
+def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
     """Compiles into what `XGrammarBackend.load` reads."""
     from xgrammar.compiler import GrammarCompiler
     from xgrammar.tokenizer_info import TokenizerInfo
 
-    info = TokenizerInfo.deserialize_json(vocabulary.decode())
+    info = TokenizerInfo.deserialize_json(about.decode())
     inner = GrammarCompiler(info, max_threads=1, cache_enabled=False)
 
     def run(plain: Plain, spec: GrammarSpec) -> bytes:
