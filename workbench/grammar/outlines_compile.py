@@ -22,10 +22,11 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.automaton import DEAD, Automaton
 from workbench.grammar.json_regex import schema_regex
 from workbench.grammar.plain import Plain
+from workbench.grammar.regex import MARK
 from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20
-FORMAT = 1
+FORMAT = 2
 """Part of a cached file's name: raised when an automaton of the same regex would be another."""
 
 
@@ -74,36 +75,38 @@ def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
 
 
 def _build(regex: str, spec: GrammarSpec) -> Automaton:
+    """The library prefers alternatives in their order and then shuts out longer ones: `a|ab` would give no `ab`. So a mark
+    that no regex can match ends the text, and the texts are what may stand before it."""
     from outlines_core import Index, Vocabulary
 
-    end = 256
     try:
-        # With `$` the end of the text decides; without it the first alternative would shut out longer ones: `a|ab` gives no `ab`.
-        # The byte before it keeps the beginning from being an end as well, which the library does not support.
-        index = Index(rf"\x00(?:{regex})$", Vocabulary(end, {bytes([byte]): [byte] for byte in range(256)}))
+        index = Index(f"(?:{regex}){chr(MARK)}", Vocabulary(256, {bytes([byte]): [byte] for byte in range(256)}))
     except Exception as error:  # its own classes differ from version to version
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({error})") from None
     transitions: dict[int, dict[int, int]] = index.get_transitions()
-    finals, start = index.get_final_states(), transitions.pop(index.get_initial_state())[0]
-    states = np.array(sorted({start, *transitions, *finals}))
+    start, marked = index.get_initial_state(), index.get_final_states()
+    states = np.array([start, *sorted({*transitions, *marked} - {start})])
     if len(states) > MAX_STATES:
         raise InvalidRequest(spec.kind, spec.text, f"a constraint of at most {MAX_STATES:,} states, this has {len(states):,}")
+    number = {state: i for i, state in enumerate(states.tolist())}
     table = np.full((len(states), 256), DEAD, dtype=np.int32)
     for state, following in transitions.items():
-        following.pop(end, None)
-        if following:
-            row = np.searchsorted(states, state)
-            table[row, list(following)] = np.searchsorted(states, list(following.values()))
-    return _with_start_first(table, np.isin(states, list(finals)), int(np.searchsorted(states, start)))
+        following.pop(256, None)
+        table[number[state], list(following)] = [number[after] for after in following.values()]
+    return _without_mark(table, np.isin(states, list(marked)))
 
 
-def _with_start_first(table: Any, is_final: Any, start: int) -> Automaton:
-    order = np.arange(len(table))
-    order[[0, start]] = start, 0  # an exchange is its own inverse
-    table = table[order]
-    table = np.where(table == DEAD, DEAD, order[table]).astype(np.int32)
+def _without_mark(table: Any, is_marked: Any) -> Automaton:
+    """`is_marked`: states that only the mark leads to. A text may end where the mark may begin."""
+    steps, states = chr(MARK).encode(), np.arange(len(table))
+    for byte in steps:
+        states = np.where(states == DEAD, DEAD, table[states, byte])
+    is_final = (states != DEAD) & is_marked[states]
+    for _ in steps:  # what only went on towards the mark goes nowhere now
+        goes_on = is_final | (table != DEAD).any(axis=1)
+        table[(table != DEAD) & ~(goes_on & ~is_marked)[table]] = DEAD
     columns, class_of = np.unique(table, axis=1, return_inverse=True)
-    return Automaton(class_of.reshape(-1).astype(np.uint8), np.ascontiguousarray(columns), is_final[order])
+    return Automaton(class_of.reshape(-1).astype(np.uint8), np.ascontiguousarray(columns), is_final)
 
 
 def _keep(path: Path, data: bytes) -> None:

@@ -21,8 +21,10 @@ from workbench.errors import InvalidRequest, NotSupported
 Ranges = tuple[tuple[int, int], ...]
 """Sorted, disjoint, inclusive ranges of code points."""
 
-EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, 0x10FFFF))
-IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
+MARK = 0x10FFFF
+"""The last code point, which no text should hold, is never generated: a backend marks the end of a text with it."""
+EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, MARK - 1))
+IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
 
 REFUSED = {
@@ -129,7 +131,9 @@ class _Writer:
 
 
 def literal(text: str) -> str:
-    """A regular expression for this very text."""
+    """A regular expression for this very text. Raises NotSupported if it holds the last code point."""
+    if chr(MARK) in text:
+        raise NotSupported("U+10FFFF in a constraint cannot be enforced while generating")
     return "".join(map(_spell, map(ord, text)))
 
 
