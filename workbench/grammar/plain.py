@@ -13,7 +13,9 @@ import msgspec
 
 from workbench.errors import InvalidRequest, WorkbenchError
 from workbench.grammar.json_schema import enforceable
+from workbench.grammar.lark import lark_grammar
 from workbench.grammar.regex import literal, plain_regex
+from workbench.grammar.structural_tag import read_structural_tag
 from workbench.types import GrammarSpec
 
 MAX_CHARS = 1 << 20
@@ -27,7 +29,7 @@ COUNTS = re.compile(r"(\)?)\{(\d*),?(\d*)\}|\"(?:min|max)(?:Length|Items|Propert
 class Plain(msgspec.Struct, frozen=True):
     """What a backend compiles. A regex is in the few constructs all dialects share, a schema has enforced keywords only."""
 
-    kind: Literal["regex", "json_schema", "ebnf"]
+    kind: Literal["regex", "json_schema", "ebnf", "lark", "structural_tag"]
     text: str
     max_whitespace: int = 0
     """JSON: white space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
@@ -58,6 +60,11 @@ def _plain(spec: GrammarSpec) -> Plain:
         return Plain("json_schema", schema, spec.max_whitespace, unenforced)
     if spec.kind == "json_object":
         return Plain("json_schema", '{"type": "object", "additionalProperties": true}', spec.max_whitespace)
+    if spec.kind == "structural_tag":
+        tag, unenforced = read_structural_tag(text)
+        return Plain("structural_tag", tag, unenforced=unenforced)
+    if spec.kind == "grammar" and "::=" not in text:
+        return Plain("lark", lark_grammar(text))
     return Plain("ebnf", text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import sys
 import types
@@ -53,6 +54,10 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
             return compiler.compile_regex(plain.text)
         if plain.kind == "ebnf":
             return compiler.compile_grammar(plain.text)
+        if plain.kind == "lark":
+            return compiler.compile_lark(plain.text)
+        if plain.kind == "structural_tag":
+            return compiler.compile_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text))))
         space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
         # Fixed separators, ", " and ": ", so that the text between values is never a choice.
         return compiler.compile_json_schema(
@@ -61,3 +66,17 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
     except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
         message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
+
+
+def _with_fixed_separators(tag: Any) -> Any:
+    """A structural tag whose JSON schemas are grammars: as schemas they would allow any white space."""
+    from xgrammar.grammar import Grammar
+
+    if isinstance(tag, list):
+        return [_with_fixed_separators(part) for part in tag]
+    if not isinstance(tag, dict):
+        return tag
+    if tag.get("type") == "json_schema":
+        grammar = Grammar.from_json_schema(json.dumps(tag["json_schema"]), any_whitespace=False, strict_mode=True)
+        return {"type": "grammar", "grammar": str(grammar)}
+    return {name: _with_fixed_separators(part) for name, part in tag.items()}
