@@ -24,7 +24,7 @@ class XGrammarBackend:
     """Compiles for one vocabulary; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._compiler = xgrammar.GrammarCompiler(_tokenizer_info(vocabulary), max_threads=2, cache_enabled=False)
+        self._compiler = xgrammar.GrammarCompiler(tokenizer_info(vocabulary), max_threads=2, cache_enabled=False)
         # Not the vocabulary itself: the cache that holds this must not keep it alive.
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
@@ -118,7 +118,7 @@ class XGrammarMatcher:
         return ids
 
 
-def _tokenizer_info(vocabulary: Vocabulary) -> xgrammar.TokenizerInfo:
+def tokenizer_info(vocabulary: Vocabulary) -> xgrammar.TokenizerInfo:
     """The vocabulary without special tokens: their text is not part of an output, so no grammar may count on it."""
     hf = vocabulary.hf
     kind = xgrammar.TokenizerInfo.from_huggingface(hf, vocab_size=vocabulary.size, stop_token_ids=[0])
