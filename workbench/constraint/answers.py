@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.constraint.pointing import line_with_carets, marked
 from workbench.escape import to_html, visible
 from workbench.grammar.expected import either, quoted
+from workbench.grammar.lint import Cost, Finding
 from workbench.grammar.place import Place
 from workbench.types import GrammarSpec
-from workbench.views.parts import View, plural, table
+from workbench.views.parts import View, duration, lines, plural, size, table
 
 MAX_SOURCE = 4000
 """Characters of a constraint's source that are shown around its marks."""
@@ -202,6 +204,42 @@ class Allowed(Answer):
         pieces = "".join(f"<span>{to_html(token.text)}</span> " for token in self.tokens[:200])
         more = f'<span class="wb-soft">and {len(self.tokens) - 200:,} more</span>' if len(self.tokens) > 200 else ""
         return f'<p>{to_html(self.sentence)}</p><div class="wb-text wb-tok">{pieces}{more}</div>'
+
+
+@dataclass(frozen=True, repr=False)
+class Lint(Answer):
+    """What may go wrong with a constraint."""
+
+    spec: GrammarSpec
+    findings: tuple[Finding, ...]
+    costs: tuple[Cost, ...]
+    """What compiling takes: the whole first, then its parts, each on its own."""
+
+    @property
+    def sentence(self) -> str:
+        kinds = Counter(finding.kind for finding in self.findings)
+        listed = ", ".join(f"{number} × {kind}" for kind, number in kinds.items())
+        cost = f" It compiles in {duration(self.costs[0].seconds)} to {size(self.costs[0].num_bytes)}." if self.costs else ""
+        return (f"{plural(len(self.findings), 'warning')}: {listed}." if listed else "Nothing to warn of.") + cost
+
+    def to_text(self) -> str:
+        shown = [self.sentence]
+        for finding in self.findings:
+            shown.append(f"\n{finding.kind}{f' at {finding.where}' if finding.where else ''}: {finding.what}")
+            shown += [f"  why  {finding.why}", f"  do   {finding.todo}"]
+        if len(self.costs) > 1:
+            shown += ["", lines(("part", "compiles in", "size"), self._costs(), numeric=(1, 2))]
+        return visible("\n".join(shown))
+
+    def body(self) -> str:
+        rows = [(f.kind, f.where or "the whole", f.what, f.why, f.todo) for f in self.findings]
+        found = table(("warning", "where", "what", "why it matters", "what to do"), rows) if rows else ""
+        costs = table(("part", "compiles in", "size"), self._costs(), numeric=(1, 2)) if len(self.costs) > 1 else ""
+        details = f"<details><summary>What compiling takes, part by part</summary>{costs}</details>" if costs else ""
+        return f"<p>{to_html(self.sentence)}</p>{found}{details}"
+
+    def _costs(self) -> list[tuple[str, str, str]]:
+        return [(cost.where or "the whole", duration(cost.seconds), size(cost.num_bytes)) for cost in self.costs]
 
 
 def _source_text(spec: GrammarSpec, place: Place | None) -> list[str]:

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.constraint.answers import Allowed, Replay, Token, Why
+from workbench.constraint.answers import Allowed, Lint, Replay, Token, Why
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
+from workbench.grammar.lint import lint
 from workbench.grammar.why import allowed_tokens, judge, nearest, token_bytes
 from workbench.opened import find_tokenizer
 from workbench.types import GrammarSpec, SamplingParams, as_int
@@ -94,6 +95,15 @@ class Grammar:
         num_fit = len(data[: verdict.num_fit].decode("utf-8", "ignore"))
         hint = "" if fits else self._respaced(text)
         return Replay(self.spec, text, fits, verdict.is_complete, num_fit, verdict.words, verdict.place, hint)
+
+    def lint(self, *, stop: str | Sequence[str] = (), prompt: str = "") -> Lint:
+        """What may go wrong, before anything is generated: with the constraint, beside these stop strings, after this prompt.
+
+        Raises nothing for a constraint that cannot be enforced: that is a warning as well.
+        """
+        stops = SamplingParams.make({"stop": stop}).stop
+        found = lint(self.spec, self.vocabulary, self.backend, stops, prompt)
+        return Lint(self.spec, found.findings, found.costs)
 
     def _respaced(self, text: str) -> str:
         """For JSON that would fit if it were spaced as it is generated."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -57,7 +58,7 @@ def judge(spec: GrammarSpec, grammar: CompiledGrammar, before: bytes, data: byte
 
 def allowed_tokens(grammar: CompiledGrammar, vocabulary: Vocabulary, before: bytes) -> frozenset[int]:
     """Ids, stop tokens included."""
-    return frozenset(_allowed(_at(grammar, before), vocabulary.size))
+    return frozenset(np.flatnonzero(allowed_mask(_at(grammar, before), vocabulary.size)).tolist())
 
 
 def nearest(vocabulary: Vocabulary, allowed: frozenset[int], data: bytes) -> tuple[int, ...]:
@@ -94,11 +95,11 @@ def _at(grammar: CompiledGrammar, before: bytes) -> Matcher:
     return matcher
 
 
-def _allowed(matcher: Matcher, size: int) -> list[int]:
+def allowed_mask(matcher: Matcher, size: int) -> np.ndarray[Any, Any]:
+    """bool [V]: tokens that may come next, stop tokens included."""
     mask = np.zeros(-(-size // 32), dtype=np.int32)
     matcher.fill_mask(mask)
-    ids: list[int] = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[:size]).tolist()
-    return ids
+    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:size].astype(bool)
 
 
 def _unfinished(data: bytes) -> bytes:
