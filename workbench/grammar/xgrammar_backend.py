@@ -10,6 +10,7 @@ import numpy as np
 import xgrammar
 
 from workbench.errors import InvalidRequest, WorkbenchError
+from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.json_schema import enforceable
 from workbench.grammar.matcher import TokenRejected
 from workbench.grammar.regex import plain_regex
@@ -38,16 +39,17 @@ class XGrammarBackend:
                 compiled = compiler.compile_grammar(spec.text)
             else:
                 # Fixed separators, ", " and ": ", so that the text between values is never a choice.
-                compiled = compiler.compile_json_schema(enforceable(spec.text), any_whitespace=False, strict_mode=True)
+                grammar = json_grammar(enforceable(spec.text), any_whitespace=False, strict_mode=True)
+                compiled = compiler.compile_grammar(grammar)
         except WorkbenchError:
             raise
         except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
             message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
             raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
-        grammar = XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids)
-        if not grammar.start().num_allowed:
+        found = XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids)
+        if not found.start().num_allowed:
             raise InvalidRequest(spec.kind, spec.text, "a constraint that some text satisfies")
-        return grammar
+        return found
 
 
 class XGrammarCompiled:
