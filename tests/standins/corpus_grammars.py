@@ -51,7 +51,7 @@ GRAMMARS = [
     'root ::= "SELECT " cols " FROM " [a-z]{1,5} where?\ncols ::= "*" | [a-z]{1,4} ("," [a-z]{1,4}){0,2}\nwhere ::= " WHERE " [a-z] "=" [0-9]',
     'root ::= move{1,4}\nmove ::= [a-h] [1-8] ("x" | "-") [a-h] [1-8] " "', 'root ::= num ("." num){3}\nnum ::= [1-9] [0-9]? | "0"',
     'root ::= "if " cond ":" stmt\ncond ::= [a-z] (" and " [a-z]){0,2}\nstmt ::= "pass" | "return " [a-z0-9]',
-    'root ::= list\nlist ::= "()" | "(" list{1,2} ")"', 'root ::= "- " [a-z ]{1,9} ("\\n- " [a-z ]{1,9}){0,3}',
+    'root ::= list\nlist ::= "()" | "(" list{1,2} ")"', 'root ::= "- " [a-z ]{1,4} ("\\n- " [a-z ]{1,4}){0,3}',
     'root ::= "#" [0-9a-f]{6} | "rgb(" byte "," byte "," byte ")"\nbyte ::= [0-9]{1,3}', 'root ::= [+-]? [0-9]+ ("e" [+-]? [0-9]{1,2})?',
     'root ::= "A" | "B" root', 'root ::= root "a" | "b"', 'root ::= "x" ("," "x")* ";" ', 'root ::= q{2,4}\nq ::= "?" | "!"',
     'root ::= url\nurl ::= "http" "s"? "://" host path?\nhost ::= [a-z]{1,5} ("." [a-z]{2,3}){1,2}\npath ::= ("/" [a-z0-9]{1,4}){1,3}',

@@ -75,13 +75,13 @@ class Why(Answer):
     @property
     def sentence(self) -> str:
         where = f" at step {self.step}" if self.step is not None else f" after {quoted(self.text[-TAIL:])}" if self.text else ""
-        came = f"; {self.chosen} came" if self.chosen is not None and self.chosen != self.token else ""
+        came = f" What came there is {self.chosen}." if self.chosen is not None and self.chosen != self.token else ""
         if self.allowed:
             others = f"so are {self.num_allowed - 1:,} other tokens" if self.num_allowed > 1 else "no other token is"
             return (
                 f"{self.token} is allowed{where}; {others if self.token.token_id is not None else 'it is no single token'}{came}."
             )
-        return f"{self.token} is not allowed{where}: {self._reason()}{self._in_place()}{self._nearest()}{came}."
+        return f"{self.token} is not allowed{where}: {self._reason()}{self._in_place()}{self._nearest()}.{came}"
 
     def _reason(self) -> str:
         wanted = either(self.expected)
@@ -109,15 +109,14 @@ class Why(Answer):
     def body(self) -> str:
         at = len(self.text) + len(self.fits)
         whole = self.text + self.token.text
-        drawn = (
-            marked(whole, [(len(self.text), len(whole))], "fine") if self.allowed else marked(whole, [(at, len(whole))], "bad")
-        )
+        span, kind = ((len(self.text), len(whole)), "fine") if self.allowed else ((at, len(whole)), "bad")
+        drawn = f'<div class="wb-text">{marked(whole, [span], kind)}</div>'
         rows = [
             ("broken at", "" if self.allowed else f"byte {self.num_fit} of {self.num_bytes}"),
             ("then" if self.allowed else "expected", either(self.expected)),
             ("nearest", ", ".join(f"{token} ({token.token_id})" for token in self.nearest)),
             ("allowed there", plural(self.num_allowed, "token")),
-            ("came", "" if self.chosen is None else str(self.chosen)),
+            ("came there", "" if self.chosen is None else str(self.chosen)),
         ]
         facts = table((), [row for row in rows if row[1]])
         return f"<p>{to_html(self.sentence)}</p>{drawn}{facts}{_source_html(self.spec, self.place)}"
@@ -232,8 +231,11 @@ class Lint(Answer):
         return visible("\n".join(shown))
 
     def body(self) -> str:
-        rows = [(f.kind, f.where or "the whole", f.what, f.why, f.todo) for f in self.findings]
-        found = table(("warning", "where", "what", "why it matters", "what to do"), rows) if rows else ""
+        found = "".join(
+            f"<p><b>{to_html(f.kind)}</b>{f' at <b>{to_html(f.where)}</b>' if f.where else ''}: {to_html(f.what)}<br>"
+            f'<span class="wb-soft">why: {to_html(f.why)}<br>do: {to_html(f.todo)}</span></p>'
+            for f in self.findings
+        )
         costs = table(("part", "compiles in", "size"), self._costs(), numeric=(1, 2)) if len(self.costs) > 1 else ""
         details = f"<details><summary>What compiling takes, part by part</summary>{costs}</details>" if costs else ""
         return f"<p>{to_html(self.sentence)}</p>{found}{details}"
