@@ -162,7 +162,7 @@ class Engine:
         return explain(self.log, rid, self._client.call("now"))
 
     def grammar(self, **constraint: Any) -> Grammar:
-        """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, or `ebnf=`."""
+        """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, `ebnf=`, `choices=`, ..."""
         return Grammar(tokenizer=self._vocabulary, backend=self.server_args.grammar_backend, **constraint)
 
     def why(self, rid: str, token: int | str, step: int | None = None) -> Why:
@@ -177,7 +177,7 @@ class Engine:
         step = len(ids) if step is None else as_int("step", step)
         if not 0 <= step <= len(ids):
             raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
-        return self.grammar(**{request.spec.kind: request.spec.text}).why_at_step(token, ids, step)
+        return self.grammar(spec=request.spec).why_at_step(token, ids, step)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

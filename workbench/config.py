@@ -26,9 +26,9 @@ DEFAULT_MODEL = "smollm2-135m"
 
 # Reference names that are known and not built yet: refused by name, so that nobody believes they had an effect.
 LATER = frozenset(
-    """api_key base_gpu_id chat_template_path constrained_json_whitespace_pattern cpu_offload_gb cuda_graph_bs
+    """api_key base_gpu_id chat_template_path cpu_offload_gb cuda_graph_bs
     cuda_graph_max_bs delete_ckpt_after_loading disable_cuda_graph_padding disable_custom_all_reduce disable_jump_forward
-    disable_mla disable_outlines_disk_cache dist_init_addr dp_size ds_channel_config_path ds_heavy_channel_num
+    disable_mla dist_init_addr dp_size ds_channel_config_path ds_heavy_channel_num
     ds_heavy_channel_type ds_heavy_token_num ds_sparse_decode_threshold enable_cache_report enable_double_sparsity
     enable_dp_attention enable_ep_moe enable_metrics enable_p2p_check enable_torch_compile ep_size file_storage_pth host
     is_embedding load_balance_method lora_backend lora_paths max_loras_per_batch nccl_init_addr nnodes node_rank port
@@ -96,7 +96,16 @@ class ServerArgs:
     random_seed: int | None = _arg(None, "seed for requests that give none; drawn at start when not given")
     attention_backend: Literal["auto", "torch", "reference"] = _arg("auto", "auto is torch; reference is the plain, slow oracle")
     sampling_backend: Literal["auto", "pytorch"] = _arg("auto", "pytorch is the only one")
-    grammar_backend: Literal["xgrammar"] = _arg("xgrammar", "compiles json_schema, regex and ebnf constraints")
+    grammar_backend: Literal["xgrammar", "outlines"] = _arg(
+        "xgrammar", "compiles constraints; outlines knows regex, choices and JSON schemas without recursion"
+    )
+    grammar_compile_workers: int = _arg(2, "child processes that compile constraints; they start when there is work for them")
+    grammar_compile_timeout_s: float = _arg(30.0, "a constraint that takes longer to compile is an error")
+    grammar_compile_memory_mb: int = _arg(2048, "a constraint that takes more memory to compile is an error")
+    constrained_json_whitespace_pattern: str | None = _arg(
+        None, "outlines: a regex for the white space between two parts of a JSON text; fixed separators when not given"
+    )
+    disable_outlines_disk_cache: bool = _arg(False, "outlines: keep no automata under WORKBENCH_HOME")
     enable_custom_logit_processor: bool = _arg(False, "allow requests to bring Python code that runs with the engine's rights")
     enable_nan_detection: bool = _arg(False, "end requests whose logits contain NaN with an error")
     num_threads: int | None = _arg(None, "CPU threads for the forward pass; torch's own choice when not given")
@@ -127,6 +136,15 @@ class ServerArgs:
             _at_least(name, getattr(self, name), 1)
         if self.num_threads is not None and self.num_threads > MAX_THREADS:
             raise InvalidRequest("num_threads", self.num_threads, f"at most {MAX_THREADS}")
+        _at_least("grammar_compile_workers", self.grammar_compile_workers, 1)
+        _at_least("grammar_compile_memory_mb", self.grammar_compile_memory_mb, 128)
+        if not 0 < self.grammar_compile_timeout_s < float("inf"):
+            raise InvalidRequest("grammar_compile_timeout_s", self.grammar_compile_timeout_s, "above 0 seconds and finite")
+        if self.constrained_json_whitespace_pattern is not None and self.grammar_backend != "outlines":
+            raise NotSupported(
+                "constrained_json_whitespace_pattern needs grammar_backend outlines",
+                hint="with xgrammar a request says max_whitespace",
+            )
         _at_least("max_queued_requests", self.max_queued_requests, 0)
         _at_least("event_log_size", self.event_log_size, 0)
         _at_least("max_prefill_tokens", self.max_prefill_tokens, 1)

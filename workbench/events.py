@@ -51,7 +51,7 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """For "other namespace": tokens that would have matched there."""
 
 
-WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress"]
+WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
 
 
 class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):

@@ -26,7 +26,7 @@ from workbench.engine.sampler import Sampler
 from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
-from workbench.grammar import Vocabulary, compile_grammar
+from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.kernels import compiled as kernels
 from workbench.model.base import CausalLM
 from workbench.model.folder import Progress
@@ -74,7 +74,11 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
     core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
     info = describe(args, loaded, config, seed)
     # Last: from here on the thread steps, and only `shutdown` ends it.
-    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, runner), thread, args.decode_log_interval)
+    grammars = (
+        None if tokenizer is None else GrammarCompiler(Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids), options(args))
+    )
+    prepare, at_end = preparer(args, grammars, config), (lambda: None) if grammars is None else grammars.close
+    client = LocalClient(core, prepare, questions(core, runner), thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
 
 
@@ -207,19 +211,26 @@ def _config_eos(folder: Path) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
-def preparer(args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig) -> Callable[[Request], tuple[Any, Any]]:
-    """What is compiled or imported for a request before it is queued, on the caller's thread."""
-    vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+def options(args: ServerArgs) -> Options:
+    """How constraints are compiled."""
+    limits = Limits(args.grammar_compile_workers, args.grammar_compile_timeout_s, args.grammar_compile_memory_mb)
+    return Options(args.grammar_backend, limits, args.constrained_json_whitespace_pattern, not args.disable_outlines_disk_cache)
+
+
+def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig) -> Callable[[Request], tuple[Any, Any]]:
+    """What is compiled or imported for a request before it is queued, on the caller's thread; slow constraints are begun."""
 
     def prepare(request: Request) -> tuple[Any, Any]:
         params, matcher, processor = request.params, None, None
-        if vocabulary is None and (params.grammar is not None or params.stop):
+        constraint = params.constraint
+        if grammars is None and (constraint is not None or params.stop):
             raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
-        if params.grammar is not None and vocabulary is not None:
-            ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
-            matcher = compile_grammar(params.grammar, vocabulary, args.grammar_backend).start(ends)
         if request.custom_logit_processor is not None:
             processor = load_processor(request.custom_logit_processor, args.enable_custom_logit_processor)
+        if constraint is not None and grammars is not None:
+            ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
+            coming = grammars.start(constraint, ends)
+            matcher = coming.result() if coming.done() else coming
         return matcher, processor
 
     return prepare
@@ -254,7 +265,8 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
         page = core.config.page_size
         pool, tree = core.cache.pool, core.cache.tree
         return {
-            "num_running": len(core.scheduler.running), "num_waiting": len(core.scheduler.waiting),
+            "num_running": len(core.scheduler.running), "num_compiling": len(core.scheduler.compiling),
+            "num_waiting": len(core.scheduler.waiting) + len(core.scheduler.compiling),
             "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
             "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
             "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,

@@ -25,6 +25,7 @@ class Collector:
         self._prompt: list[TokenLogprob] = []
         self._num_cached = 0
         self._num_shown = 0
+        self._unenforced: tuple[str, ...] = ()
 
     def add(self, out: TokenOut) -> None:
         self._text.append(out.text)
@@ -33,6 +34,7 @@ class Collector:
         self._prompt += out.prompt_logprobs
         self._num_cached = out.num_cached
         self.finish = out.finish
+        self._unenforced = out.unenforced
 
     def is_due(self, interval: int) -> bool:
         """Whether a streamed chunk should go out: every `interval` tokens, after the first, and at the end."""
@@ -53,6 +55,8 @@ class Collector:
             "cached_tokens": self._num_cached,
             "finish_reason": None if self.finish is None else self.finish.to_dict(),
         }
+        if self._unenforced:
+            meta["unenforced"] = list(self._unenforced)
         if request.return_logprob:
             meta |= self._logprobs()
         text = {"text": "".join(self._text)} if self._has_text else {}

@@ -10,7 +10,7 @@ import operator
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -19,8 +19,10 @@ from workbench.errors import InvalidRequest, UnknownParameter
 MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
 """What a message between processes, a tensor and an event can carry."""
 MAX_FLOAT = sys.float_info.max
-GrammarKind = Literal["json_schema", "regex", "ebnf"]
-GRAMMAR_FIELDS: tuple[GrammarKind, ...] = ("json_schema", "regex", "ebnf")
+GrammarKind = Literal["json_schema", "regex", "ebnf", "json_object", "choices", "grammar", "structural_tag"]
+GRAMMAR_FIELDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
+"""Fields of `SamplingParams` of which a request sets at most one."""
+MAX_WHITESPACE = 1024
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: str | None = None
     regex: str | None = None
     ebnf: str | None = None
+    json_object: bool = False
+    """Any JSON object; any JSON value is `json_schema={}`."""
+    choices: tuple[str, ...] = ()
+    """The whole text is one of these."""
+    grammar: str | None = None
+    """In the style of Lark, or in that of `ebnf` where it contains `::=`."""
+    structural_tag: str | None = None
+    """Free text with constrained regions: JSON, or a dict."""
+    max_whitespace: int = 0
+    """White space characters that a JSON text may have between two of its parts; 0 fixes the separators to ", " and ": "."""
     custom_params: dict[str, Any] | None = None
 
     @classmethod
@@ -87,7 +99,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         for bias in self.logit_bias.values():
             if math.isnan(as_float("logit_bias", bias)):
                 raise InvalidRequest("logit_bias", bias, "a number")
-        given = [name for name in GRAMMAR_FIELDS if getattr(self, name) is not None]
+        _between("max_whitespace", self.max_whitespace, 0, MAX_WHITESPACE)
+        given = [name for name in GRAMMAR_FIELDS if getattr(self, name) not in (None, False, ())]
         if len(given) > 1:
             raise InvalidRequest(" and ".join(given), "both set", "one constraint per request", hint="keep one of them")
 
@@ -100,12 +113,13 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1.0)
 
     @property
-    def grammar(self) -> GrammarSpec | None:
+    def constraint(self) -> GrammarSpec | None:
         """The request's constraint, if it has one."""
         for name in GRAMMAR_FIELDS:
-            text = getattr(self, name)
-            if text is not None:
-                return GrammarSpec(name, text)
+            value = getattr(self, name)
+            if value not in (None, False, ()):
+                text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+                return GrammarSpec(name, text, self.max_whitespace if name in ("json_schema", "json_object") else 0)
         return None
 
 
@@ -114,6 +128,8 @@ class GrammarSpec(msgspec.Struct, frozen=True):
 
     kind: GrammarKind
     text: str
+    """As the user wrote it; `choices` as a JSON list."""
+    max_whitespace: int = 0
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +208,8 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     num_cached: int = 0
     """Prompt tokens whose K/V was reused when the request was first admitted."""
     finish: FinishReason | None = None
+    unenforced: tuple[str, ...] = ()
+    """With the last output: what of the constraint no mask enforced."""
 
 
 def as_int(name: str, value: Any) -> int:
@@ -235,6 +253,12 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
     if items is None or not all(isinstance(item, str) for item in items):
         raise InvalidRequest(name, value, "a string or a list of strings")
     return items
+
+
+def _choices(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not (choices := _strings(name, value)) or "" in choices:
+        raise InvalidRequest(name, value, "a list of strings of at least one character")
+    return tuple(dict.fromkeys(choices))
 
 
 def _ids(name: str, value: Any) -> tuple[int, ...]:
@@ -283,14 +307,17 @@ def _dict(name: str, value: Any) -> dict[str, Any]:
 
 
 _DECODERS = {
-    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed"), as_int),
+    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed", "max_whitespace"), as_int),
     **dict.fromkeys(("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), as_float),
-    **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens"), _bool),
+    **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens", "json_object"), _bool),
     "stop": _strings,
     "stop_token_ids": _ids,
     "logit_bias": _bias,
     "json_schema": _schema,
     "regex": _text,
     "ebnf": _text,
+    "choices": _choices,
+    "grammar": _text,
+    "structural_tag": _schema,
     "custom_params": _dict,
 }

@@ -15,24 +15,26 @@ from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
 from workbench.grammar.lint import lint
 from workbench.grammar.why import allowed_tokens, judge, nearest, token_bytes
 from workbench.opened import find_tokenizer
-from workbench.types import GrammarSpec, SamplingParams, as_int
+from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams, as_int
 
 
 class Grammar:
     """A constraint as one model's tokens see it; `engine.grammar(...)` gives one for a running engine.
 
-    Exactly one of `regex`, `json_schema` (text, dict or Pydantic model) and `ebnf`. `tokenizer` is a transformers fast
+    Exactly one of `regex`, `json_schema` (text, dict or Pydantic model), `ebnf` and the other constraints that `generate`
+    takes, or a `spec` that was made of one. `tokenizer` is a transformers fast
     tokenizer; without one, that of `model` is read, and no weights.
 
     >>> workbench.Grammar(regex=r"[0-9]+ cm").replay("12 mm")
     """
 
     def __init__(
-        self, *, tokenizer: Any = None, model: str = DEFAULT_MODEL, backend: str = "xgrammar", **constraint: Any
+        self, *, tokenizer: Any = None, model: str = DEFAULT_MODEL, backend: str = "xgrammar", spec: GrammarSpec | None = None,
+        **constraint: Any
     ) -> None:
-        spec = SamplingParams.make(constraint).grammar
+        spec = SamplingParams.make(constraint).constraint if spec is None else spec
         if spec is None:
-            raise InvalidRequest("constraint", constraint, "one of regex, json_schema and ebnf")
+            raise InvalidRequest("constraint", constraint, f"one of {', '.join(GRAMMAR_FIELDS)}")
         if isinstance(tokenizer, Vocabulary):
             vocabulary = tokenizer
         elif tokenizer is not None:

@@ -59,14 +59,21 @@ class EngineCore:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._by_rid or self._finished)
+        """Whether `step` would do something now; a request whose constraint is being compiled gives it nothing to do."""
+        return len(self._by_rid) > len(self.scheduler.compiling) or bool(self._finished) or self.idle_s == 0
+
+    @property
+    def idle_s(self) -> float | None:
+        """How long a core without work may be left alone before a request in it times out; None for ever."""
+        return max(min(self._deadlines.values()) - self.clock(), 0.0) if self._deadlines else None
 
     # -- doors --------------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, *, matcher: Any = None, processor: Any = None) -> None:
+    def add(self, request: Request, *, matcher: Any = None, processor: Any = None, is_compiling: bool = False) -> None:
         """Queues a request, or raises an error that names the field, the value and the limit.
 
-        `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor.
+        `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor. With
+        `is_compiling` the request is not admitted before `supply` brings the matcher.
         """
         self.check_request(request)
         if request.rid in self._by_rid:
@@ -78,13 +85,20 @@ class EngineCore:
         self._by_rid[request.rid] = seq
         if request.timeout_s is not None:
             self._deadlines[request.rid] = seq.arrived + request.timeout_s
-        self.scheduler.waiting.append(seq)
         if self.log.on:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.grammar)
+                               grammar=request.params.constraint)
             )  # fmt: skip
+        self.scheduler.enqueue(seq, is_compiling=is_compiling)
+
+    def supply(self, rid: str, matcher: Any) -> None:
+        """The constraint of a request that was added while it was being compiled. Ids that are gone are ignored."""
+        seq = self._by_rid.get(rid)
+        if seq is not None and seq in self.scheduler.compiling:
+            seq.matcher = matcher
+            self.scheduler.compiled(seq)
 
     def check_request(self, request: Request) -> None:
         """Reads only: raises if this engine can never serve the request. Safe to call from any thread."""
@@ -110,6 +124,11 @@ class EngineCore:
                 rest = ""
             self._finished.append(self._finish(seq, _aborted(message), text=rest))
         return bool(ending)
+
+    def fail(self, rid: str, message: str) -> None:
+        """Ends a request whose caller is told why in another way: there is no output of it."""
+        if (seq := self._by_rid.get(rid)) is not None:
+            self._finish(seq, _aborted(message))
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""

@@ -6,43 +6,9 @@ from typing import Any
 
 import msgspec
 
-from workbench import errors
-from workbench.errors import InvalidRequest, WorkbenchError, shown
 from workbench.events import AnyEvent
+from workbench.failure import CANNOT_CARRY, Failure, encode
 from workbench.types import Request, TokenOut
-
-CANNOT_CARRY = (TypeError, ValueError, OverflowError, RecursionError)
-"""What msgpack raises for values it has no form for: objects, integers of more than 64 bits, half characters."""
-encode = msgspec.msgpack.Encoder().encode
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error on its way to the parent."""
-
-    kind: str
-    message: str
-    hint: str
-    facts: dict[str, Any] = {}
-    """`field`, `value` and `limit` of an `InvalidRequest`."""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        if not isinstance(error, WorkbenchError):
-            return cls("WorkbenchError", _utf8(f"{type(error).__name__}: {error}"), "")
-        facts = {"field": error.field, "value": error.value, "limit": error.limit} if isinstance(error, InvalidRequest) else {}
-        try:
-            encode(facts)
-        except CANNOT_CARRY:
-            facts["value"] = shown(facts["value"])
-        return cls(type(error).__name__, _utf8(error.message), _utf8(error.hint), facts)
-
-    def to_error(self) -> WorkbenchError:
-        """The same class again, as far as it is one of ours; a value that cannot be carried came as its `repr`."""
-        found = getattr(errors, self.kind, WorkbenchError)
-        error: WorkbenchError = found.__new__(found)
-        WorkbenchError.__init__(error, self.message, hint=self.hint)
-        vars(error).update(self.facts)
-        return error
 
 
 class Call(msgspec.Struct, frozen=True, tag=True):
@@ -83,10 +49,6 @@ class Loading(msgspec.Struct, frozen=True, tag=True):
 
 to_child = msgspec.msgpack.Decoder(Call | Submit)
 to_parent = msgspec.msgpack.Decoder(Reply | Outputs | Loading)
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def uncarried(message: Call | Submit) -> tuple[str, Any]:

@@ -23,21 +23,10 @@ import zmq
 
 from workbench.client import Stream
 from workbench.config import ServerArgs
-from workbench.engine.messages import (
-    CANNOT_CARRY,
-    Call,
-    Failure,
-    Loading,
-    Outputs,
-    Reply,
-    Submit,
-    encode,
-    to_child,
-    to_parent,
-    uncarried,
-)
+from workbench.engine.messages import Call, Loading, Outputs, Reply, Submit, to_child, to_parent, uncarried
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.events import Event, EventLog
+from workbench.failure import CANNOT_CARRY, Failure, encode
 from workbench.model.folder import Progress
 from workbench.model.progress import Relay
 from workbench.types import Request, TokenOut

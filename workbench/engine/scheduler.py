@@ -10,6 +10,7 @@ Rules, in order:
 4. When decode runs out of pages, the request with the least output goes back to the queue; what it had computed
    stays in the tree for as long as nobody needs the space.
 5. A request whose prompt shares more with a prompt now being computed than with the tree waits for that one.
+6. A request whose constraint is being compiled stands beside the queue, and joins it when the constraint is there.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Scheduler:
     rng: random.Random
     waiting: list[Sequence] = field(default_factory=list)
     running: list[Sequence] = field(default_factory=list)
+    compiling: list[Sequence] = field(default_factory=list)
+    """Requests without the matcher they need."""
     budget_left: int = 0
     num_retractions: int = 0
 
@@ -72,6 +75,19 @@ class Scheduler:
         self._step = 0
         self._known: dict[int, Candidate] = {}
         self._known_of = -1
+
+    def enqueue(self, seq: Sequence, *, is_compiling: bool = False) -> None:
+        """Changes: a new request waits, for its constraint or for a place."""
+        if is_compiling:
+            self.compiling.append(seq)
+            self._refuse(seq, "compiling")
+        else:
+            self.waiting.append(seq)
+
+    def compiled(self, seq: Sequence) -> None:
+        """Changes: its constraint is there, so it waits for a place."""
+        self.compiling.remove(seq)
+        self.waiting.append(seq)
 
     # -- plan ---------------------------------------------------------------------------------------------------
 
@@ -312,6 +328,6 @@ class Scheduler:
         seq.num_computed = 0
         if seq in self.running:
             self.running.remove(seq)
-        elif seq in self.waiting:
+        else:
             self._end_wait(seq)
-            self.waiting.remove(seq)
+            (self.compiling if seq in self.compiling else self.waiting).remove(seq)

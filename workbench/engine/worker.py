@@ -12,19 +12,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from workbench.client import Stream
 from workbench.engine.core import EngineCore
 from workbench.engine.progress import Progress
-from workbench.errors import EngineDead, InvalidRequest
+from workbench.errors import EngineDead, InvalidRequest, in_one_line
 from workbench.types import Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
 SWITCH_INTERVAL_S = 0.0005
+LONGEST_WAIT_S = 3600.0
+"""Operating systems do not wait for any number of seconds at once."""
 Prepare = Callable[[Request], tuple[Any, Any]]
-"""(matcher, processor) of a request; takes its time, on the caller's thread. Raises what the caller should see."""
+"""(matcher, processor) of a request; takes its time, on the caller's thread. Raises what the caller should see.
+
+The matcher may be a `Future` of one: the request is queued and waits for it, its error is the request's. It is cancelled
+when the request ends before.
+"""
 
 _interval_lock = threading.Lock()
 _num_stepping = 0
@@ -143,7 +152,8 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._take(self._inbox.get())
+                with suppress(queue.Empty):  # nothing came, and a request that waits for its constraint is out of time
+                    self._take(self._inbox.get(timeout=self._patience()))
                 with quick_switching():
                     while self.core.has_work and not self._closing:
                         outputs = self.core.step()
@@ -155,6 +165,9 @@ class Worker:
         except BaseException as error:
             logger.exception("the engine's loop broke")
             self._end(f"the engine's loop broke: {type(error).__name__}: {error}")
+
+    def _patience(self) -> float | None:
+        return None if self.core.idle_s is None else min(self.core.idle_s, LONGEST_WAIT_S)
 
     def _end(self, reason: str) -> None:
         """Nobody may wait for this thread any more: neither streams nor questions."""
@@ -181,34 +194,33 @@ class LocalClient:
         questions: dict[str, Callable[..., Any]],
         thread: EngineThread | None = None,
         log_interval: int = 40,
+        at_end: Callable[[], None] = lambda: None,
     ) -> None:
+        """`at_end` is called when the engine has ended, to close what `prepare` uses."""
         self.log = core.log
         self._core = core
         self._prepare = prepare
+        self._at_end = at_end
         self._streams: dict[str, Stream] = {}
+        self._compiling: dict[str, Future[Any]] = {}
+        self._unenforced: dict[str, tuple[str, ...]] = {}
+        """By request; both belong to the engine's thread."""
         self._dead = ""
         self._lock = threading.Lock()
         self._progress = Progress(core, log_interval)
         self._worker = Worker(core, self._deliver, self._bury, questions, thread or EngineThread())
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
-        prepared = []
-        for request in requests:
-            self._core.check_request(request)
-            prepared.append((request, *self._prepare(request)))
-        with self._lock:
-            if self._dead:
-                raise EngineDead(self._dead, hint="load it again")
-            self._core.check_queue(len(self._streams), len(requests))
-            streams = [Stream(request.rid) for request in requests]
-            for i, stream in enumerate(streams):
-                if stream.rid in self._streams:
-                    for added in streams[:i]:
-                        del self._streams[added.rid]
-                    raise InvalidRequest("rid", stream.rid, "an id that is not in use")
-                self._streams[stream.rid] = stream
-            self._worker.send(lambda: self._add(prepared))
-        return streams
+        prepared: list[tuple[Request, Any, Any]] = []
+        try:
+            for request in requests:
+                self._core.check_request(request)
+                prepared.append((request, *self._prepare(request)))
+            return self._send(prepared)
+        except BaseException:
+            for _, matcher, _ in prepared:
+                _let_go(matcher)
+            raise
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> None:
         self._worker.send(lambda: self._core.abort(rid, message) and None)
@@ -218,19 +230,68 @@ class LocalClient:
 
     def close(self) -> None:
         self._worker.close()
+        self._at_end()
+
+    def _send(self, prepared: list[tuple[Request, Any, Any]]) -> list[Stream]:
+        with self._lock:
+            if self._dead:
+                raise EngineDead(self._dead, hint="load it again")
+            self._core.check_queue(len(self._streams), len(prepared))
+            streams = [Stream(request.rid) for request, _, _ in prepared]
+            for i, stream in enumerate(streams):
+                if stream.rid in self._streams:
+                    for added in streams[:i]:
+                        del self._streams[added.rid]
+                    raise InvalidRequest("rid", stream.rid, "an id that is not in use")
+                self._streams[stream.rid] = stream
+            self._worker.send(lambda: self._add(prepared))
+        return streams
 
     def _add(self, prepared: list[tuple[Request, Any, Any]]) -> None:
         for request, matcher, processor in prepared:
+            is_compiling = isinstance(matcher, Future)
             try:
-                self._core.add(request, matcher=matcher, processor=processor)
+                self._core.add(request, matcher=None if is_compiling else matcher, processor=processor, is_compiling=is_compiling)
             except Exception as error:  # its own fault: the others go on
+                _let_go(matcher)
                 self._streams.pop(request.rid).put(error)
+                continue
+            if is_compiling:
+                self._compiling[request.rid] = matcher
+                told = partial(self._tell_compiled, request.rid)
+                matcher.add_done_callback(told)
+            else:
+                self._note_unenforced(request.rid, matcher)
+
+    def _tell_compiled(self, rid: str, future: Future[Any]) -> None:
+        """From the thread that compiled."""
+        self._worker.send(lambda: self._compiled(rid, future))
+
+    def _compiled(self, rid: str, future: Future[Any]) -> None:
+        if self._compiling.get(rid) is not future:  # the request ended before
+            return
+        del self._compiling[rid]
+        error = future.exception()
+        if error is None:
+            self._note_unenforced(rid, future.result())
+            self._core.supply(rid, future.result())
+        else:
+            self._core.fail(rid, in_one_line(error))
+            self._streams.pop(rid).put(error)
+
+    def _note_unenforced(self, rid: str, matcher: Any) -> None:
+        if matcher is not None and matcher.unenforced:
+            self._unenforced[rid] = matcher.unenforced
 
     def _deliver(self, outputs: list[TokenOut]) -> None:
         self._progress.note(outputs)
         for out in outputs:
-            stream = self._streams[out.rid] if out.finish is None else self._streams.pop(out.rid)
-            stream.put(out)
+            if out.finish is None:
+                self._streams[out.rid].put(out)
+                continue
+            _let_go(self._compiling.pop(out.rid, None))
+            unenforced = self._unenforced.pop(out.rid, ())
+            self._streams.pop(out.rid).put(structs.replace(out, unenforced=unenforced) if unenforced else out)
 
     def _bury(self, reason: str) -> None:
         with self._lock:
@@ -238,3 +299,11 @@ class LocalClient:
             streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.put(EngineDead(reason, hint="load it again"))
+        for future in self._compiling.values():
+            _let_go(future)
+
+
+def _let_go(matcher: Any) -> None:
+    """Nobody needs it any more: what still compiles may stop."""
+    if isinstance(matcher, Future):
+        matcher.cancel()

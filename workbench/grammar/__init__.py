@@ -1,7 +1,10 @@
 """Constraints on generated text: what it must look like, that compiled for a vocabulary, one sequence's position in it."""
 
-from workbench.grammar.cache import compile_grammar
+from workbench.grammar.compiler import GrammarCompiler, Options, compile_grammar
 from workbench.grammar.matcher import CompiledGrammar, Matcher, TokenRejected
+from workbench.grammar.pool import Limits
 from workbench.grammar.vocabulary import Vocabulary
 
-__all__ = ["CompiledGrammar", "Matcher", "TokenRejected", "Vocabulary", "compile_grammar"]
+__all__ = [
+    "CompiledGrammar", "GrammarCompiler", "Limits", "Matcher", "Options", "TokenRejected", "Vocabulary", "compile_grammar",
+]  # fmt: skip

@@ -11,28 +11,30 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import xgrammar
-
 _PATTERN_RULE = re.compile(r'^(\w+) ::= Regex\("((?:\\.|[^"\\])*)", json_string=true\)$', re.MULTILINE)
 _RULE = re.compile(r"^(\w+) ::=", re.MULTILINE)
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<name>\b[A-Za-z_]\w*\b)')
 
 
-def json_grammar(schema: str, **options: Any) -> xgrammar.Grammar:
-    """The grammar of an enforceable schema (`json_schema.enforceable`); `options` are those of `from_json_schema`."""
-    grammar = xgrammar.Grammar.from_json_schema(schema, **options)
+def json_grammar(schema: str, **options: Any) -> Any:
+    """An `xgrammar.Grammar` of an enforceable schema (`json_schema.enforceable`); `options` are those of `from_json_schema`."""
+    from xgrammar.grammar import Grammar  # not the package: a child that compiles has no torch
+
+    grammar = Grammar.from_json_schema(schema, **options)
     own = set(_patterns(json.loads(schema)))
     if not own:
         return grammar
     spelled = _PATTERN_RULE.sub(lambda found: _as_rules(found[1], _unescaped(found[2]), found[0], own), str(grammar))
-    return xgrammar.Grammar.from_ebnf(spelled)
+    return Grammar.from_ebnf(spelled)
 
 
 def _as_rules(name: str, pattern: str, rule: str, own: set[str]) -> str:
     """The backend's formats stay as they are: they escape what a JSON string cannot hold; patterns hold nothing of the kind."""
     if pattern not in own:
         return rule
-    text = str(xgrammar.Grammar.from_regex(pattern))
+    from xgrammar.grammar import Grammar
+
+    text = str(Grammar.from_regex(pattern))
     renamed = {old: name if old == "root" else f"{name}_{old}" for old in _RULE.findall(text)}
     return _QUOTED.sub(lambda found: renamed.get(found["name"] or "", found[0]), text).strip()
 

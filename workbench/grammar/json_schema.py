@@ -32,7 +32,7 @@ REFUSED = {
 }
 BRANCHES = {"$ref", "enum", "const", "anyOf", "oneOf", "allOf"}
 CONSTRAINTS = BRANCHES | {"type"} | set().union(*KEYWORDS_OF.values())
-# Others are annotations, as the standard has it.
+# Others are annotations, as the standard has it: they are listed as not enforced.
 FORMATS = {
     *("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template"),
     *("uuid", "json-pointer", "relative-json-pointer"),
@@ -56,16 +56,17 @@ EXACT_FORMATS = {
 }
 
 
-def enforceable(text: str) -> str:
-    """The schema as the backend is to read it.
+def enforceable(text: str) -> tuple[str, tuple[str, ...]]:
+    """The schema as the backend is to read it, and what of it is not enforced (an unknown format), by its place.
 
     Raises InvalidRequest for text that is no schema, NotSupported for a keyword that cannot be enforced, with its path.
     """
     try:
         schema = json.loads(text)
         schema = {} if schema is True else schema
-        _Walk(schema).visit(schema, "")
-        return json.dumps(schema)
+        walk = _Walk(schema)
+        walk.visit(schema, "")
+        return json.dumps(schema), tuple(walk.unenforced)
     except json.JSONDecodeError as error:
         raise InvalidRequest(FIELD, text, f"JSON ({error})") from None
     except TypeError as error:  # a list or a text where the standard wants a name or a number
@@ -80,6 +81,7 @@ class _Walk:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.seen: set[int] = set()
+        self.unenforced: list[str] = []
 
     def refused(self, path: str, what: str, hint: str = "") -> NotSupported:
         return NotSupported(f"{FIELD}{path}: {what} cannot be enforced while generating", hint=hint)
@@ -98,7 +100,7 @@ class _Walk:
             return
         self.add_type(schema, path)
         self.visit_string(schema, path)
-        types = _types(schema)
+        types = types_of(schema)
         if "multipleOf" in schema and "number" in types:
             raise self.refused(path, "'multipleOf' of a number", hint="use type integer")
         self.visit_array(schema, path)
@@ -109,7 +111,7 @@ class _Walk:
         others = (CONSTRAINTS & schema.keys()) - {keyword}
         values = schema["enum"] if keyword == "enum" else [schema["const"]] if keyword == "const" else None
         if values is not None and others == {"type"}:
-            if not all(_type_of(value) & _types(schema) for value in _listed(values, path)):
+            if not all(_type_of(value) & types_of(schema) for value in _listed(values, path)):
                 raise self.refused(path, f"{keyword!r} with values of another type")
         elif others:
             listed = ", ".join(map(repr, sorted(others)))
@@ -138,8 +140,8 @@ class _Walk:
             schema["type"] = implied[0]
 
     def visit_string(self, schema: dict[str, Any], path: str) -> None:
-        if schema.get("format") not in FORMATS:
-            schema.pop("format", None)
+        if "format" in schema and schema["format"] not in FORMATS:
+            self.unenforced.append(f"{FIELD}{path}: format {json.dumps(schema.pop('format'))}")
         together = {"pattern", "format"} & schema.keys()
         if together and len(together | ({"minLength", "maxLength"} & schema.keys())) > 1:
             listed = " and ".join(map(repr, sorted(together)))
@@ -206,7 +208,7 @@ class _Walk:
         a, b = self.resolved(a), self.resolved(b)
         if not isinstance(a, dict) or not isinstance(b, dict) or depth > 8:
             return False
-        if not _types(a) & _types(b):
+        if not types_of(a) & types_of(b):
             return True
         if (values := _values(a)) is not None and (others := _values(b)) is not None:
             return not values & others
@@ -239,7 +241,7 @@ def _listed(value: Any, path: str) -> list[Any]:
     return value
 
 
-def _types(schema: Mapping[str, Any]) -> set[str]:
+def types_of(schema: Mapping[str, Any]) -> set[str]:
     """The JSON types a schema names; `number` brings `integer` along."""
     named = schema.get("type", ["string", "number", "array", "object", "boolean", "null"])
     if "type" not in schema and (values := schema.get("enum", [schema["const"]] if "const" in schema else None)) is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
-from workbench.grammar.cache import GrammarCache
+from workbench.grammar.compiler import GrammarCompiler, Options
 from workbench.grammar.json_schema import FORMATS, enforceable
 from workbench.grammar.place import written_path
 from workbench.grammar.syntax import Leaf, Node, Ref, Repeat, Syntax, parts, read
@@ -29,7 +29,7 @@ ENDLESS_FORMATS = FORMATS - {"date", "time", "date-time", "ipv4", "ipv6", "uuid"
 @dataclass(frozen=True)
 class Finding:
     kind: str
-    """One of `unsupported`, `endless whitespace`, `runaway`, `stop`, `order`, `cost`."""
+    """One of `unsupported`, `unenforced`, `endless whitespace`, `runaway`, `stop`, `order`, `cost`."""
     where: str
     """A path in the JSON, or the part of the source; empty for the whole."""
     what: str
@@ -57,11 +57,20 @@ def lint(spec: GrammarSpec, vocabulary: Vocabulary, backend: str, stop: Sequence
     found = [*_static(spec, prompt)]
     if any(finding.kind == "unsupported" for finding in found):
         return Findings(tuple(found), ())
-    cache = GrammarCache(vocabulary, backend)
+    cache = GrammarCompiler(vocabulary, Options(backend))
     try:
-        whole = _cost(cache, spec, "")
+        return _compiled(cache, spec, vocabulary, found, stop)
     except WorkbenchError as error:
         return Findings((*found, _unsupported("", error)), ())
+    finally:
+        cache.close()
+
+
+def _compiled(
+    cache: GrammarCompiler, spec: GrammarSpec, vocabulary: Vocabulary, found: list[Finding], stop: Sequence[str]
+) -> Findings:
+    """With what only compiling shows."""
+    whole = _cost(cache, spec, "")
     costs = [whole, *_part_costs(cache, spec)]
     if stop:
         grammar = cache.get(spec)
@@ -134,7 +143,12 @@ def _target(root: Any, pointer: str) -> Any:
 def _unenforceable(root: Any) -> Iterator[Finding]:
     """The first refusal of the whole, and then those of each part on its own."""
     try:
-        enforceable(json.dumps(root))
+        for what in enforceable(json.dumps(root))[1]:
+            path, _, keyword = what.removeprefix("json_schema").partition(": ")
+            why = "the text is not checked for it: `meta_info` lists it as unenforced"
+            yield Finding(
+                "unenforced", path or ".", f"{keyword} is an annotation", why, "check it afterwards, or write a pattern"
+            )
         return
     except WorkbenchError as error:
         yield _unsupported(_path_of(error), error)
@@ -247,13 +261,13 @@ def _reached(syntax: Syntax, node: Node) -> set[str]:
 # -- what compiling shows ---------------------------------------------------------------------------------------
 
 
-def _cost(cache: GrammarCache, spec: GrammarSpec, where: str) -> Cost:
+def _cost(cache: GrammarCompiler, spec: GrammarSpec, where: str) -> Cost:
     started = time.perf_counter()
     grammar = cache.get(spec)
     return Cost(where, time.perf_counter() - started, grammar.num_bytes)
 
 
-def _part_costs(cache: GrammarCache, spec: GrammarSpec) -> Iterator[Cost]:
+def _part_costs(cache: GrammarCompiler, spec: GrammarSpec) -> Iterator[Cost]:
     if spec.kind != "json_schema":
         return
     root = json.loads(spec.text)

@@ -15,6 +15,10 @@ class TokenRejected(WorkbenchError):
 class Matcher(Protocol):
     """Where one sequence stands in its grammar. Used by one thread at a time."""
 
+    @property
+    def unenforced(self) -> tuple[str, ...]:
+        """What the constraint asks for and no mask enforces, in words: `name: 'format' "password"`."""
+
     def fill_mask(self, mask: Any) -> None:
         """Writes bit i of `mask` (int32 [ceil(V / 32)], numpy) for each token i that may come next. Reads only."""
 
@@ -49,6 +53,9 @@ class CompiledGrammar(Protocol):
 
     @property
     def num_bytes(self) -> int: ...
+
+    @property
+    def unenforced(self) -> tuple[str, ...]: ...
 
     def start(self, stop_token_ids: Iterable[int] | None = None) -> Matcher:
         """A matcher at the beginning. `stop_token_ids` (the vocabulary's own when None) are allowed where the text may

@@ -21,8 +21,10 @@ from workbench.errors import InvalidRequest, NotSupported
 Ranges = tuple[tuple[int, int], ...]
 """Sorted, disjoint, inclusive ranges of code points."""
 
-EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, 0x10FFFF))
-IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF))
+MARK = 0x10FFFF
+"""The last code point, which no text should hold, is never generated: a backend marks the end of a text with it."""
+EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, MARK - 1))
+IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
 
 REFUSED = {
@@ -126,6 +128,13 @@ class _Writer:
         if len(kept) == 1 and kept[0][0] == kept[0][1]:
             return _spell(kept[0][0])
         return f"[{''.join(_spell(low) if low == high else f'{_spell(low)}-{_spell(high)}' for low, high in kept)}]"
+
+
+def literal(text: str) -> str:
+    """A regular expression for this very text. Raises NotSupported if it holds the last code point."""
+    if chr(MARK) in text:
+        raise NotSupported("U+10FFFF in a constraint cannot be enforced while generating")
+    return "".join(map(_spell, map(ord, text)))
 
 
 def _spell(code: int) -> str:

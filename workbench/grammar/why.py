@@ -14,6 +14,7 @@ from workbench.grammar.expected import Expected, expected
 from workbench.grammar.matcher import CompiledGrammar, Matcher
 from workbench.grammar.place import Place, find_place, json_words
 from workbench.grammar.vocabulary import Vocabulary
+from workbench.grammar.vocabulary import token_bytes as vocabulary_bytes
 from workbench.types import GrammarSpec
 
 NUM_NEAREST = 5
@@ -79,9 +80,7 @@ def token_bytes(vocabulary: Vocabulary) -> list[bytes]:
     """What each token adds to a text; nothing for special tokens and unused ids."""
     found = _SPELLED.get(vocabulary)
     if found is None:
-        from workbench.grammar.xgrammar_backend import tokenizer_info
-
-        found = _SPELLED[vocabulary] = list(tokenizer_info(vocabulary).decoded_vocab)
+        found = _SPELLED[vocabulary] = vocabulary_bytes(vocabulary)
     return found
 
 

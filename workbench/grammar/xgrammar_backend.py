@@ -2,60 +2,50 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import xgrammar
 
-from workbench.errors import InvalidRequest, WorkbenchError
-from workbench.grammar.json_grammar import json_grammar
-from workbench.grammar.json_schema import enforceable
 from workbench.grammar.matcher import TokenRejected
-from workbench.grammar.regex import plain_regex
-from workbench.grammar.vocabulary import Vocabulary
+from workbench.grammar.plain import Plain
+from workbench.grammar.vocabulary import Vocabulary, tokenizer_info
+from workbench.grammar.xgrammar_compile import compile_plain
 from workbench.types import GrammarSpec
-
-# What xgrammar writes before each message: the time and a place in its own source.
-_PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
 
 
 class XGrammarBackend:
     """Compiles for one vocabulary; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._compiler = xgrammar.GrammarCompiler(tokenizer_info(vocabulary), max_threads=2, cache_enabled=False)
-        # Not the vocabulary itself: the cache that holds this must not keep it alive.
+        self._info = tokenizer_info(vocabulary)
+        self._compiler = xgrammar.GrammarCompiler(self._info, max_threads=2, cache_enabled=False)
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
-    def compile(self, spec: GrammarSpec) -> XGrammarCompiled:
-        """Raises InvalidRequest with the parser's message, or NotSupported for what cannot be enforced."""
-        compiler = self._compiler
-        try:
-            if spec.kind == "regex":
-                compiled = compiler.compile_regex(plain_regex(spec.text))
-            elif spec.kind == "ebnf":
-                compiled = compiler.compile_grammar(spec.text)
-            else:
-                # Fixed separators, ", " and ": ", so that the text between values is never a choice.
-                grammar = json_grammar(enforceable(spec.text), any_whitespace=False, strict_mode=True)
-                compiled = compiler.compile_grammar(grammar)
-        except WorkbenchError:
-            raise
-        except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
-            message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
-            raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
-        found = XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids)
-        if not found.start().num_allowed:
-            raise InvalidRequest(spec.kind, spec.text, "a constraint that some text satisfies")
-        return found
+    def check(self, plain: Plain, spec: GrammarSpec) -> bool:
+        return True
+
+    def compile(self, plain: Plain, spec: GrammarSpec) -> XGrammarCompiled:
+        return self._made(compile_plain(self._compiler, plain, spec), plain.unenforced)
+
+    def load(self, data: bytes, unenforced: tuple[str, ...]) -> XGrammarCompiled:
+        return self._made(xgrammar.CompiledGrammar.deserialize_json(data.decode(), self._info), unenforced)
+
+    def about(self) -> bytes:
+        return self._info.serialize_json().encode()
+
+    def _made(self, compiled: xgrammar.CompiledGrammar, unenforced: tuple[str, ...]) -> XGrammarCompiled:
+        return XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids, unenforced)
 
 
 class XGrammarCompiled:
-    def __init__(self, compiled: xgrammar.CompiledGrammar, vocab_size: int, eos_token_ids: frozenset[int]) -> None:
+    def __init__(
+        self, compiled: xgrammar.CompiledGrammar, vocab_size: int, eos_token_ids: frozenset[int], unenforced: tuple[str, ...] = ()
+    ) -> None:
         self._compiled = compiled
         self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
+        self.unenforced = unenforced
 
     @property
     def num_bytes(self) -> int:
@@ -66,11 +56,14 @@ class XGrammarCompiled:
         wanted = self._eos_token_ids if stop_token_ids is None else stop_token_ids
         stop = frozenset(i for i in wanted if i < self._vocab_size)
         matcher = xgrammar.GrammarMatcher(self._compiled, override_stop_tokens=sorted(stop) or None)
-        return XGrammarMatcher(matcher, self._vocab_size, stop)
+        return XGrammarMatcher(matcher, self._vocab_size, stop, self.unenforced)
 
 
 class XGrammarMatcher:
-    def __init__(self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int]) -> None:
+    def __init__(
+        self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int], unenforced: tuple[str, ...]
+    ) -> None:
+        self.unenforced = unenforced
         self._matcher = matcher
         self._vocab_size = vocab_size
         self._stop_token_ids = stop_token_ids
@@ -111,25 +104,10 @@ class XGrammarMatcher:
         return len(self._allowed())
 
     def fork(self) -> XGrammarMatcher:
-        return XGrammarMatcher(self._matcher.fork(), self._vocab_size, self._stop_token_ids)
+        return XGrammarMatcher(self._matcher.fork(), self._vocab_size, self._stop_token_ids, self.unenforced)
 
     def _allowed(self) -> list[int]:
         mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
         self.fill_mask(mask)
         ids: list[int] = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._vocab_size]).tolist()
         return ids
-
-
-def tokenizer_info(vocabulary: Vocabulary) -> xgrammar.TokenizerInfo:
-    """The vocabulary without special tokens: their text is not part of an output, so no grammar may count on it."""
-    hf = vocabulary.hf
-    kind = xgrammar.TokenizerInfo.from_huggingface(hf, vocab_size=vocabulary.size, stop_token_ids=[0])
-    tokens = [""] * vocabulary.size
-    special = {i for i, token in hf.added_tokens_decoder.items() if token.special}
-    for token, i in hf.get_vocab().items():
-        if i < vocabulary.size and i not in special:
-            tokens[i] = token
-    # No stop tokens here: each matcher names its own.
-    return xgrammar.TokenizerInfo(
-        tokens, kind.vocab_type, vocab_size=vocabulary.size, stop_token_ids=[], add_prefix_space=kind.add_prefix_space
-    )

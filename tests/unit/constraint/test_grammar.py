@@ -107,6 +107,19 @@ def test_a_constraint_is_given_as_to_generate():
         grammar(regex="(?=a)").why("a")
 
 
+def test_every_kind_of_constraint_can_be_asked():
+    chosen = grammar(choices=["left", "right"])
+    assert chosen.replay("right").is_complete
+    assert chosen.why("up").expected == ('"left"', '"right"')
+    any_json = grammar(json_object=True)
+    assert any_json.replay('{"a": [1, {"b": null}]}').is_complete
+    assert any_json.why("]", '{"a": [1, {"b": ').place.path == ".a[1].b"
+    assert grammar(grammar='root ::= x\nx ::= "ab"').why("b").place.rules == ("root", "x")
+    assert grammar(grammar='start: "a" "b"').replay("ab").is_complete
+    spaced = grammar(json_schema=WAND, max_whitespace=2)
+    assert spaced.replay('{"wood":"oak",  "length": 3}').is_complete
+
+
 def test_allowed_lists_the_tokens_that_may_come():
     allowed = grammar(regex="(12|13)x").allowed("1")
     assert {token.text for token in allowed.tokens} == {"2", "3"}

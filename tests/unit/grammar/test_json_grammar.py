@@ -22,7 +22,7 @@ TEXTS = ["".join(chars) for length in range(5) for chars in itertools.product("a
 
 
 def accepted(schema: object, texts: list[str]) -> set[str]:
-    grammar = json_grammar(enforceable(json.dumps(schema)), any_whitespace=False, strict_mode=True)
+    grammar = json_grammar(enforceable(json.dumps(schema))[0], any_whitespace=False, strict_mode=True)
     compiled = COMPILER.compile_grammar(grammar)
     found = set()
     for text in texts:

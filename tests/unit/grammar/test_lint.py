@@ -83,6 +83,12 @@ def test_every_keyword_that_cannot_be_enforced_is_listed(vocabulary: Vocabulary)
         assert found(vocabulary, kind, text) == [("unsupported", "")]
 
 
+def test_what_no_mask_enforces_is_listed(vocabulary: Vocabulary) -> None:
+    schema = {"type": "object", "properties": {"mood": {"type": "string", "format": "smile", "maxLength": 3}}}
+    (told,) = lint(GrammarSpec("json_schema", json.dumps(schema)), vocabulary, "xgrammar").findings
+    assert (told.kind, told.where, told.what) == ("unenforced", ".mood", 'format "smile" is an annotation')
+
+
 def test_a_stop_string_is_warned_of_only_where_it_cuts_an_unfinished_text(vocabulary: Vocabulary) -> None:
     def stops(kind: str, text: Any, stop: str) -> list[Finding]:
         spec = GrammarSpec(kind, text if isinstance(text, str) else json.dumps(text))

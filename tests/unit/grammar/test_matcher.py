@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar import Matcher, TokenRejected, Vocabulary, compile_grammar
-from workbench.grammar.cache import GrammarCache
+from workbench.grammar import GrammarCompiler, Matcher, Options, TokenRejected, Vocabulary, compile_grammar
 from workbench.types import GrammarSpec
 
 END, START = 0, 1
@@ -210,7 +209,7 @@ def test_a_character_of_several_tokens_is_followed_byte_by_byte(vocabulary: Voca
 
 
 def test_equal_constraints_are_compiled_once_also_by_several_threads(vocabulary: Vocabulary) -> None:
-    cache = GrammarCache(vocabulary, "xgrammar")
+    cache = GrammarCompiler(vocabulary)
     compiled, spec = [], GrammarSpec("regex", "(a|b){1,50}c")
     threads = [threading.Thread(target=lambda: compiled.append(cache.get(spec))) for _ in range(8)]
     for thread in threads:
@@ -222,8 +221,8 @@ def test_equal_constraints_are_compiled_once_also_by_several_threads(vocabulary:
 
 
 def test_the_least_recently_used_leaves_when_bytes_run_out(vocabulary: Vocabulary) -> None:
-    one = GrammarCache(vocabulary, "xgrammar").get(GrammarSpec("regex", "a{1,3}0")).num_bytes
-    cache = GrammarCache(vocabulary, "xgrammar", max_bytes=3 * one)
+    one = GrammarCompiler(vocabulary).get(GrammarSpec("regex", "a{1,3}0")).num_bytes
+    cache = GrammarCompiler(vocabulary, max_bytes=3 * one)
     specs = [GrammarSpec("regex", f"a{{1,3}}{i}") for i in range(4)]
     first, second, third = map(cache.get, specs[:3])
     assert cache.get(specs[0]) is first
@@ -235,7 +234,7 @@ def test_the_least_recently_used_leaves_when_bytes_run_out(vocabulary: Vocabular
 
 
 def test_a_failure_is_not_kept_and_reaches_every_caller(vocabulary: Vocabulary) -> None:
-    cache = GrammarCache(vocabulary, "xgrammar")
+    cache = GrammarCompiler(vocabulary)
     for _ in range(2):
         with pytest.raises(NotSupported, match="lookahead"):
             cache.get(GrammarSpec("regex", "(?=a)"))
@@ -243,8 +242,8 @@ def test_a_failure_is_not_kept_and_reaches_every_caller(vocabulary: Vocabulary) 
 
 
 def test_an_unknown_backend_is_named(vocabulary: Vocabulary) -> None:
-    with pytest.raises(NotSupported, match="'outlines'"):
-        GrammarCache(vocabulary, "outlines")
+    with pytest.raises(NotSupported, match="'llguidance'"):
+        GrammarCompiler(vocabulary, Options("llguidance")).get(GrammarSpec("regex", "a"))
 
 
 def test_the_cache_goes_with_its_vocabulary(vocabulary: Vocabulary) -> None:

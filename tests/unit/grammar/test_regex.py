@@ -8,7 +8,10 @@ import pytest
 import xgrammar
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.automaton import Automaton
+from workbench.grammar.outlines_compile import compile_regex
 from workbench.grammar.regex import IN_JSON_STRINGS, plain_regex
+from workbench.types import GrammarSpec
 
 COMPILER = xgrammar.GrammarCompiler(
     xgrammar.TokenizerInfo([chr(i) for i in range(128)], xgrammar.VocabType.RAW, stop_token_ids=[]),
@@ -90,3 +93,11 @@ def test_what_cannot_be_enforced_is_refused_by_name(pattern: str, named: str) ->
 def test_what_is_no_regular_expression_is_an_invalid_request(pattern: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^regex is"):
         plain_regex(pattern)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_other_backend_reads_the_plain_form_the_same_way(pattern: str) -> None:
+    automaton = Automaton.from_bytes(compile_regex(plain_regex(pattern), GrammarSpec("regex", pattern), None))
+    for text in TEXTS:
+        state, length = automaton.after(0, text.encode())
+        assert (length == len(text.encode()) and bool(automaton.is_final[state])) == accepts(plain_regex(pattern), text), text

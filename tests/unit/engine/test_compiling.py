@@ -1,0 +1,187 @@
+"""A request waits for its constraint while the others go on: with futures in place of compilers, then with real ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+import workbench
+from workbench.client import read
+from workbench.engine.core import EngineCore
+from workbench.engine.explain import explain
+from workbench.engine.fake import FakeRunner, VirtualClock
+from workbench.engine.limits import CoreConfig
+from workbench.engine.worker import LocalClient
+from workbench.errors import EngineDead, InvalidRequest
+from workbench.events import RequestScheduled, RequestWaited, RequestWaiting
+from workbench.types import Request, SamplingParams
+
+CONFIG = CoreConfig(num_pages=4096, context_length=2000, vocab_size=256)
+
+
+class Anything:
+    """A matcher that allows all."""
+
+    unenforced = ("json_schema: format 'x'",)
+
+    def accept(self, token_id):
+        pass
+
+
+def request(rid, num_new=4, **fields):
+    return Request(rid=rid, input_ids=(1, 2, 3), params=SamplingParams(max_new_tokens=num_new), **fields)
+
+
+@pytest.fixture
+def slow():
+    """A client whose requests with an id of `slow...` wait for a future."""
+    futures = {}
+
+    def prepare(request):
+        if not request.rid.startswith("slow"):
+            return None, None
+        return futures.setdefault(request.rid, Future()), None
+
+    core = EngineCore(CONFIG, FakeRunner(256))
+    client = LocalClient(core, prepare, {"now": core.clock, "waits": lambda: len(core.scheduler.compiling)})
+    client.futures = futures
+    yield client
+    client.close()
+
+
+def outputs(client, rid, **fields):
+    return [out for _, out in read(client.submit([request(rid, **fields)]))]
+
+
+def events(client, kind, rid):
+    return [event for event in client.log.read()[1] if isinstance(event, kind) and event.rid == rid]
+
+
+def test_others_go_on_while_a_request_waits_for_its_constraint(slow):
+    (stream,) = slow.submit([request("slow")])
+    assert sum(len(out.token_ids) for out in outputs(slow, "quick")) == 4
+    assert [event.reason for event in events(slow, RequestWaiting, "slow")] == ["compiling"]
+    told = explain(slow.log, "slow", slow.call("now"))
+    assert "waiting for compiling" in told.sentence
+    assert told.facts["waited"][0]["seconds"] > 0, "how long so far"
+    slow.futures["slow"].set_result(Anything())
+    ended = [out for _, out in read([stream])]
+    assert sum(len(out.token_ids) for out in ended) == 4
+    assert ended[-1].unenforced == Anything.unenforced
+    assert not ended[0].unenforced
+    (waited,) = events(slow, RequestWaited, "slow")
+    assert [part.reason for part in waited.parts] == ["compiling"]
+    assert events(slow, RequestScheduled, "slow")
+
+
+def test_an_error_of_the_compiler_is_raised_where_the_stream_is_read(slow):
+    (stream,) = slow.submit([request("slow")])
+    slow.futures["slow"].set_exception(InvalidRequest("regex", "x", "one that compiles"))
+    with pytest.raises(InvalidRequest, match="one that compiles"):
+        list(read([stream]))
+    assert outputs(slow, "quick"), "the engine goes on"
+    assert slow.call("waits") == 0
+
+
+def test_an_abort_ends_the_wait_and_the_compilation(slow):
+    (stream,) = slow.submit([request("slow")])
+    slow.abort("slow")
+    (last,) = [out for _, out in read([stream])]
+    assert last.finish.type == "abort"
+    assert slow.futures["slow"].cancelled()
+    assert slow.call("waits") == 0
+    (again,) = slow.submit([request("slow again")])
+    slow.futures["slow again"].set_result(Anything())
+    assert [out for _, out in read([again])][-1].finish.type == "length"
+
+
+def test_time_runs_out_while_compiling_though_nothing_else_happens(slow):
+    (last,) = outputs(slow, "slow", timeout_s=0.2)
+    assert last.finish.type == "abort"
+    assert "timed out after 0.2 s" in last.finish.message
+    assert slow.futures["slow"].cancelled()
+
+
+def test_shutting_down_ends_who_waits_for_a_constraint(slow):
+    (stream,) = slow.submit([request("slow")])
+    slow.call("now")
+    slow.close()
+    with pytest.raises(EngineDead):
+        list(read([stream]))
+    assert slow.futures["slow"].cancelled()
+
+
+def test_a_refused_batch_lets_go_of_what_was_begun(slow):
+    with pytest.raises(InvalidRequest, match="in use"):
+        slow.submit([request("slow"), request("slow")])
+    assert slow.futures["slow"].cancelled()
+
+
+def test_a_core_with_nothing_but_compiling_requests_has_no_work_until_one_times_out():
+    clock = VirtualClock()
+    core = EngineCore(CONFIG, FakeRunner(256), clock=clock)
+    core.add(request("a", timeout_s=5.0), is_compiling=True)
+    core.add(request("b"), is_compiling=True)
+    assert (core.has_work, core.idle_s) == (False, 5.0)
+    clock.now = 5.0
+    assert core.has_work
+    (out,) = core.step()
+    assert out.rid == "a"
+    assert (core.has_work, core.idle_s) == (False, None)
+    core.supply("b", Anything())
+    core.supply("a", Anything())
+    assert core.has_work
+    while core.has_work:
+        core.step()
+
+
+# ---- real compilers beside a real model ------------------------------------------------------------------------
+
+WORDS = [f"{i:020d}" for i in range(20_000)]
+"""As an enumeration they take xgrammar minutes."""
+SMALL = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
+ARGS = {
+    "load_format": "dummy", "json_model_override_args": SMALL, "max_total_tokens": 2000, "random_seed": 0, "num_threads": 1,
+    "dtype": "float32", "grammar_compile_workers": 1,
+}  # fmt: skip
+
+
+def open_engine(folder, **args):
+    return workbench.Engine(folder, **ARGS | args)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("process", [False, True])
+def test_an_engine_answers_others_while_it_compiles_and_names_the_limit(smollm2, process):
+    limit = r"^json_schema is .* compiles in 3 s \(grammar_compile_timeout_s\)"
+    with open_engine(smollm2, process=process, grammar_compile_timeout_s=3.0) as engine:
+        hard = {"json_schema": {"enum": WORDS}, "max_new_tokens": 30}
+        call = ThreadPoolExecutor().submit(engine.generate, "x", hard, rid="h")
+        while "h" not in {getattr(event, "rid", "") for event in engine.log.read()[1]}:
+            engine.generate("free", {"max_new_tokens": 2})
+            time.sleep(0.01)
+        free = engine.generate("The", {"regex": "[ab]{3}", "max_new_tokens": 8})
+        assert free["text"].strip("ab") == ""
+        assert not call.done(), "the other was answered first"
+        assert "compiling" in str(engine.explain("h"))
+        assert engine.get_server_info()["num_compiling"] == 1
+        with pytest.raises(InvalidRequest, match=limit):
+            call.result()
+        with pytest.raises(InvalidRequest, match=limit):
+            list(engine.generate("x", hard, stream=True))
+        assert engine.generate("x", {"regex": "a", "max_new_tokens": 3})["text"] == "a"
+        last = engine.generate("x", hard, timeout_s=0.5)
+        assert last["meta_info"]["finish_reason"]["type"] == "abort"
+
+
+@pytest.mark.model
+def test_what_is_not_enforced_is_listed_in_the_result(smollm2):
+    schema = {"type": "object", "properties": {"a": {"type": "string", "format": "password", "maxLength": 2}}, "required": ["a"]}
+    with open_engine(smollm2) as engine:
+        result = engine.generate("x", {"json_schema": schema, "max_new_tokens": 60, "seed": 1})
+        assert result["meta_info"]["unenforced"] == ['json_schema.a: format "password"']
+        assert set(json.loads(result["text"])) == {"a"}
+        assert "unenforced" not in engine.generate("x", {"regex": "a", "max_new_tokens": 3})["meta_info"]

@@ -1,0 +1,48 @@
+"""An error of ours on its way between processes: msgpack, never pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from workbench import errors
+from workbench.errors import InvalidRequest, WorkbenchError, shown
+
+CANNOT_CARRY = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgpack raises for values it has no form for: objects, integers of more than 64 bits, half characters."""
+encode = msgspec.msgpack.Encoder().encode
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error on its way to the parent."""
+
+    kind: str
+    message: str
+    hint: str
+    facts: dict[str, Any] = {}
+    """`field`, `value` and `limit` of an `InvalidRequest`."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        if not isinstance(error, WorkbenchError):
+            return cls("WorkbenchError", as_utf8(f"{type(error).__name__}: {error}"), "")
+        facts = {"field": error.field, "value": error.value, "limit": error.limit} if isinstance(error, InvalidRequest) else {}
+        try:
+            encode(facts)
+        except CANNOT_CARRY:
+            facts["value"] = shown(facts["value"])
+        return cls(type(error).__name__, as_utf8(error.message), as_utf8(error.hint), facts)
+
+    def to_error(self) -> WorkbenchError:
+        """The same class again, as far as it is one of ours; a value that cannot be carried came as its `repr`."""
+        found = getattr(errors, self.kind, WorkbenchError)
+        error: WorkbenchError = found.__new__(found)
+        WorkbenchError.__init__(error, self.message, hint=self.hint)
+        vars(error).update(self.facts)
+        return error
+
+
+def as_utf8(text: str) -> str:
+    """Half characters become question marks."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,219 @@
+"""The one door to every backend: a constraint in, its compiled form now or soon, and kept for the next who asks."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from workbench.config import home
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.matcher import CompiledGrammar, Matcher
+from workbench.grammar.messages import Answer, Setup
+from workbench.grammar.plain import QUICK_CHARS, Plain, is_quick, plain
+from workbench.grammar.pool import CompilePool, Limits
+from workbench.grammar.vocabulary import Vocabulary
+from workbench.types import GrammarSpec
+
+T = TypeVar("T")
+CACHE_BYTES = 256 << 20
+"""Compiled grammars of one vocabulary above this lose the least recently used."""
+
+
+class Backend(Protocol):
+    """What turns a plain constraint into a compiled one, for one vocabulary. Safe to use from several threads."""
+
+    def check(self, plain: Plain, spec: GrammarSpec) -> bool:
+        """Whether it compiles in a fraction of a second, where the text gives no reason to doubt it. Quick itself.
+
+        Raises NotSupported for what this backend cannot do, with the name of one that can.
+        """
+
+    def compile(self, plain: Plain, spec: GrammarSpec) -> CompiledGrammar:
+        """On the caller's thread."""
+
+    def load(self, data: bytes, unenforced: tuple[str, ...]) -> CompiledGrammar:
+        """What the backend's compiler in a child made."""
+
+    def about(self) -> bytes:
+        """What its compiler in a child has to know."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an engine compiles."""
+
+    backend: str = "xgrammar"
+    limits: Limits = field(default_factory=Limits)
+    whitespace_pattern: str | None = None
+    """outlines: a regex for the white space between two parts of a JSON text."""
+    disk_cache: bool = True
+    """outlines: keep automata under WORKBENCH_HOME."""
+
+
+@dataclass
+class _Entry:
+    future: Future[CompiledGrammar] = field(default_factory=Future)
+    num_waiting: int = 0
+    job: Future[Answer] | None = None
+
+
+class GrammarCompiler:
+    """Safe to use from several threads; two that ask for one specification at once compile it once.
+
+    Plainly small constraints are compiled on the caller's thread, all others in a child process with limits.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, options: Options | None = None, max_bytes: int = CACHE_BYTES) -> None:
+        self._vocabulary: Vocabulary | None = vocabulary
+        self._options = options or Options()
+        self._max_bytes = max_bytes
+        self._lock = threading.RLock()
+        self._entries: OrderedDict[GrammarSpec, _Entry] = OrderedDict()
+        self._opened: tuple[Backend, CompilePool] | None = None
+
+    def get(self, spec: GrammarSpec) -> CompiledGrammar:
+        """Waits for it. Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
+        return self._later(spec, lambda compiled: compiled).result()
+
+    def start(self, spec: GrammarSpec, stop_token_ids: Iterable[int] | None = None) -> Future[Matcher]:
+        """A matcher at the beginning of the constraint; done already where it was small, known or refused.
+
+        Cancel it when nobody needs it any more: a compilation that nobody waits for is stopped.
+        """
+        return self._later(spec, lambda compiled: compiled.start(stop_token_ids))
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(entry.future.result().num_bytes for entry in self._entries.values() if entry.future.done())
+
+    @property
+    def pids(self) -> list[int]:
+        """Children that compile, or wait for work."""
+        return [] if self._opened is None else self._opened[1].pids
+
+    def close(self) -> None:
+        """Ends the children; who still waits gets EngineDead."""
+        with self._lock:
+            opened = self._opened
+        if opened is not None:
+            opened[1].close()
+
+    def _later(self, spec: GrammarSpec, finish: Callable[[CompiledGrammar], T]) -> Future[T]:
+        with self._lock:
+            entry = self._entries.get(spec)
+            is_new = entry is None
+            if entry is None:
+                entry = self._entries[spec] = _Entry()
+            self._entries.move_to_end(spec)
+            entry.num_waiting += 1
+        mine: Future[T] = Future()
+
+        def settle(compiled: Future[CompiledGrammar]) -> None:
+            if mine.set_running_or_notify_cancel():
+                try:
+                    mine.set_result(finish(compiled.result()))
+                except BaseException as error:
+                    mine.set_exception(error)
+
+        if is_new:
+            self._begin(spec, entry)
+        entry.future.add_done_callback(settle)
+        mine.add_done_callback(lambda _: self._leave(spec, entry))
+        return mine
+
+    def _leave(self, spec: GrammarSpec, entry: _Entry) -> None:
+        """One who waited is gone; the last one takes an unfinished compilation along."""
+        with self._lock:
+            entry.num_waiting -= 1
+            if entry.num_waiting or entry.future.done() or entry.job is None or self._opened is None:
+                return
+            if self._entries.get(spec) is entry:
+                del self._entries[spec]
+            pool = self._opened[1]
+        pool.give_up(entry.job)
+
+    def _begin(self, spec: GrammarSpec, entry: _Entry) -> None:
+        try:
+            backend, pool = self._open()
+            if len(spec.text) <= QUICK_CHARS:
+                read = plain(spec)
+                if backend.check(read, spec) and is_quick(spec):
+                    self._end(spec, entry, lambda: backend.compile(read, spec))
+                    return
+            entry.job = pool.submit(spec)
+        except BaseException as error:
+            self._fail(spec, entry, error)
+            return
+
+        def load(job: Future[Answer]) -> None:
+            self._end(spec, entry, lambda: backend.load(job.result().data, job.result().unenforced))
+
+        entry.job.add_done_callback(load)
+
+    def _end(self, spec: GrammarSpec, entry: _Entry, make: Callable[[], CompiledGrammar]) -> None:
+        try:
+            compiled = make()
+            if not compiled.start().num_allowed:
+                raise InvalidRequest(spec.kind, spec.text, "a constraint that some text satisfies")
+        except BaseException as error:  # whoever waits for it must not wait for ever
+            self._fail(spec, entry, error)
+            return
+        entry.future.set_result(compiled)
+        with self._lock:
+            while self.num_bytes > self._max_bytes and len(self._entries) > 1:
+                oldest = next(iter(self._entries))
+                if not self._entries[oldest].future.done():
+                    break
+                del self._entries[oldest]
+
+    def _fail(self, spec: GrammarSpec, entry: _Entry, error: BaseException) -> None:
+        with self._lock:
+            if self._entries.get(spec) is entry:
+                del self._entries[spec]
+        entry.future.set_exception(error)
+
+    def _open(self) -> tuple[Backend, CompilePool]:
+        """The backend, opened by the first who needs it. The vocabulary is let go then: who holds it must not depend on us."""
+        with self._lock:
+            if self._opened is None:
+                assert self._vocabulary is not None
+                backend = open_backend(self._vocabulary, self._options)
+                name, most = self._options.backend, self._options.limits.memory_mb << 20
+                pool = CompilePool(lambda: Setup(name, backend.about(), most), self._options.limits)
+                weakref.finalize(self, pool.close)
+                self._vocabulary, self._opened = None, (backend, pool)
+            return self._opened
+
+
+def open_backend(vocabulary: Vocabulary, options: Options) -> Backend:
+    if options.backend == "xgrammar":
+        from workbench.grammar.xgrammar_backend import XGrammarBackend
+
+        return XGrammarBackend(vocabulary)
+    if options.backend == "outlines":
+        from workbench.grammar.outlines_backend import OutlinesBackend
+
+        return OutlinesBackend(vocabulary, options.whitespace_pattern, home() / "outlines" if options.disk_cache else None)
+    raise NotSupported(f"there is no grammar backend {options.backend!r}", hint="use xgrammar or outlines")
+
+
+def compile_grammar(spec: GrammarSpec, vocabulary: Vocabulary, backend: str = "xgrammar") -> CompiledGrammar:
+    """The constraint ready for this vocabulary, with the default limits; kept for as long as the vocabulary is.
+
+    Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced.
+    """
+    with _LOCK:
+        compilers = _COMPILERS.setdefault(vocabulary, {})
+        if backend not in compilers:
+            compilers[backend] = GrammarCompiler(vocabulary, Options(backend))
+    return compilers[backend].get(spec)
+
+
+_LOCK = threading.Lock()
+_COMPILERS: WeakKeyDictionary[Vocabulary, dict[str, GrammarCompiler]] = WeakKeyDictionary()

@@ -1,0 +1,92 @@
+"""From what a user wrote to what a compiler reads: every kind of constraint as one of the few that backends know.
+
+Here it is decided what can be enforced at all. It is plain Python and quick for ordinary texts, so a refusal reaches the
+caller before anything is queued.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from workbench.errors import InvalidRequest, WorkbenchError
+from workbench.grammar.json_schema import enforceable
+from workbench.grammar.lark import lark_grammar
+from workbench.grammar.regex import literal, plain_regex
+from workbench.grammar.structural_tag import read_structural_tag
+from workbench.types import GrammarSpec
+
+MAX_CHARS = 1 << 20
+"""Longer constraints are refused: nobody writes them, and reading one takes seconds."""
+QUICK_CHARS = 4096
+"""Texts up to this length are read on the caller's thread."""
+QUICK_COUNT, QUICK_NESTED, QUICK_OPTIONAL, QUICK_DEPTH = 256, 64, 24, 64
+COUNTS = re.compile(r"(\)?)\{(\d*),?(\d*)\}|\"(?:min|max)(?:Length|Items|Properties)\"\s*:\s*(\d+)")
+
+
+class Plain(msgspec.Struct, frozen=True):
+    """What a backend compiles. A regex is in the few constructs all dialects share, a schema has enforced keywords only."""
+
+    kind: Literal["regex", "json_schema", "ebnf", "lark", "structural_tag"]
+    text: str
+    max_whitespace: int = 0
+    """JSON: white space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
+    unenforced: tuple[str, ...] = ()
+    """What the text asks for and nobody enforces, as paths with their values."""
+
+
+def plain(spec: GrammarSpec) -> Plain:
+    """Raises InvalidRequest for what is no such constraint, NotSupported for what no backend can enforce."""
+    if len(spec.text) > MAX_CHARS:
+        raise InvalidRequest(spec.kind, f"{len(spec.text):,} characters", f"at most {MAX_CHARS:,} characters")
+    try:
+        return _plain(spec)
+    except WorkbenchError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits
+        raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be read ({error})") from None
+
+
+def _plain(spec: GrammarSpec) -> Plain:
+    text = spec.text
+    if spec.kind == "regex":
+        return Plain("regex", plain_regex(text))
+    if spec.kind == "choices":
+        return Plain("regex", "|".join(map(literal, msgspec.json.decode(text, type=list[str]))))
+    if spec.kind == "json_schema":
+        schema, unenforced = enforceable(text)
+        return Plain("json_schema", schema, spec.max_whitespace, unenforced)
+    if spec.kind == "json_object":
+        return Plain("json_schema", '{"type": "object", "additionalProperties": true}', spec.max_whitespace)
+    if spec.kind == "structural_tag":
+        tag, unenforced = read_structural_tag(text)
+        return Plain("structural_tag", tag, unenforced=unenforced)
+    if spec.kind == "grammar" and "::=" not in text:
+        return Plain("lark", lark_grammar(text))
+    return Plain("ebnf", text)
+
+
+def is_quick(spec: GrammarSpec) -> bool:
+    """Whether it surely compiles in a fraction of a second: a short text, nested not deeply, that counts to nothing large.
+
+    What makes compilers slow shows in the text (measured with xgrammar and 49,152 tokens): large counts (`[a-z]{1,1000}`
+    takes 0.5 s, `.{1,1000}` 2.5 s, without the count a millisecond), many optional parts in a row (64 times ` ?` 12 s),
+    both inside counts, and long lists.
+    """
+    if len(spec.text) > QUICK_CHARS:
+        return False
+    total, nested, depth = 0, 1, 0
+    for group, low, high, of_json in COUNTS.findall(spec.text):
+        if len(low) + len(high) + len(of_json) > 6:
+            return False
+        count = int(high or low or of_json or 1)
+        total += count
+        nested *= max(count, 1) if group else 1
+    for char in spec.text:
+        depth += (char in "([{") - (char in ")]}")
+        if depth > QUICK_DEPTH:
+            return False
+    num_optional = sum(map(spec.text.count, "?*+")) * nested if spec.kind != "choices" else 0
+    return total <= QUICK_COUNT and nested <= QUICK_NESTED and num_optional <= QUICK_OPTIONAL
