@@ -129,7 +129,7 @@ def _string(draw: random.Random) -> Schema:
 
 def _integer(draw: random.Random) -> Schema:
     low = draw.randrange(-200, 200)
-    return {**I, **bounds(low, low + draw.randrange(300), draw.random() < 0.3)} if draw.random() < 0.7 else I
+    return {**I, **bounds(low, low + draw.randrange(2, 300), draw.random() < 0.3)} if draw.random() < 0.7 else I
 
 
 def _number(draw: random.Random) -> Schema:
