@@ -29,8 +29,13 @@ class Grammar:
     """
 
     def __init__(
-        self, *, tokenizer: Any = None, model: str = DEFAULT_MODEL, backend: str = "xgrammar", spec: GrammarSpec | None = None,
-        **constraint: Any
+        self,
+        *,
+        tokenizer: Any = None,
+        model: str = DEFAULT_MODEL,
+        backend: str = "xgrammar",
+        spec: GrammarSpec | None = None,
+        **constraint: Any,
     ) -> None:
         spec = SamplingParams.make(constraint).constraint if spec is None else spec
         if spec is None:
