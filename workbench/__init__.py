@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench.api import Engine as Engine
     from workbench.api import Runtime as Runtime
     from workbench.config import ServerArgs as ServerArgs
+    from workbench.constraint.grammar import Grammar as Grammar
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.types import SamplingParams as SamplingParams
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     **dict.fromkeys(("Engine", "Runtime"), "workbench.api"),
+    "Grammar": "workbench.constraint.grammar",
     "SamplingParams": "workbench.types",
     "ServerArgs": "workbench.config",
     "WorkbenchError": "workbench.errors",

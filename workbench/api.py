@@ -11,6 +11,7 @@ import random
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 import psutil
@@ -18,14 +19,18 @@ import psutil
 from workbench.batch import Batch, make_batch
 from workbench.client import Client, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
+from workbench.constraint.answers import Why
+from workbench.constraint.grammar import Grammar
+from workbench.constraint.request import constrained
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
+from workbench.grammar import Vocabulary
 from workbench.kernels.openmp import share_cores
 from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
-from workbench.types import Request, SamplingParams
+from workbench.types import Request, SamplingParams, as_int
 
 logger = logging.getLogger("workbench")
 FIT_LENGTHS = (256, 1024, 4096, 16384)
@@ -155,6 +160,30 @@ class Engine:
     def explain(self, rid: str) -> Explanation:
         """Where the time of this request went, in one sentence; its parts in `spans`."""
         return explain(self.log, rid, self._client.call("now"))
+
+    def grammar(self, **constraint: Any) -> Grammar:
+        """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, `ebnf=`, `choices=`, ..."""
+        return Grammar(tokenizer=self._vocabulary, backend=self.server_args.grammar_backend, **constraint)
+
+    def why(self, rid: str, token: int | str, step: int | None = None) -> Why:
+        """Whether the request's constraint allowed `token` (an id or a text) as its output token number `step`, and why not.
+
+        Steps count from 0; without one, the place after all that the request has produced is meant.
+        """
+        request = constrained(self.log, rid)
+        ids = request.output_ids
+        if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
+            step = len(ids) - 1
+        step = len(ids) if step is None else as_int("step", step)
+        if not 0 <= step <= len(ids):
+            raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
+        return self.grammar(spec=request.spec).why_at_step(token, ids, step)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        if self._tokenizer is None:
+            raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
+        return Vocabulary(self._tokenizer.hf, self._info["vocab_size"], self._tokenizer.eos_token_ids)
 
     def get_server_info(self) -> dict[str, Any]:
         """Arguments, what "auto" became, and how busy the engine is."""

@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from workbench.types import GrammarSpec
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation)."""
@@ -26,6 +28,8 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     max_new_tokens: int
     namespace: str = ""
     priority: int = 0
+    grammar: GrammarSpec | None = None
+    """What its output must look like."""
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):

@@ -98,6 +98,9 @@ class FakeEngine:
     def explain(self, rid: str) -> Explanation:
         return Explanation(rid)
 
+    def why(self, rid: str, token: int | str, step: int | None = None) -> str:
+        return f"{token!r} at step {step} of {rid}"
+
     def memory(self) -> dict[str, Any]:
         return {
             "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096,

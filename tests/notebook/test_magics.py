@@ -310,6 +310,23 @@ def test_explain_asks_about_the_last_request_or_the_named_one(shell, loaded):
     assert first.rid in str(shell.run(f"%wb explain {first.rid}"))
 
 
+def test_why_asks_about_a_token_of_the_last_request_or_the_named_one(shell, loaded):
+    with pytest.raises(NoEngine, match="nothing was generated"):
+        shell.run("%wb why x")
+    first = shell.run("%%wb_gen\none")
+    second = shell.run("%%wb_gen\ntwo")
+    assert shell.run("%wb why x") == f"'x' at step None of {second.rid}"
+    assert shell.run(f"%wb why {first.rid} ' the' --step 3") == f"' the' at step 3 of {first.rid}"
+    assert shell.run(r"%wb why '\n' --step 0") == f"'\\n' at step 0 of {second.rid}"
+    assert shell.run("%wb why 12") == f"'12' at step None of {second.rid}"
+    assert shell.run("%wb why 12 --id") == f"12 at step None of {second.rid}"
+    assert shell.complete("%wb why ") == [second.rid]
+    assert set(shell.complete("%wb why x --")) == {"--step", "--id", "--engine"}
+    for wrong in ("", "--id x", "a b c", "x --step y"):
+        with pytest.raises(MagicUsage, match="%wb why"):
+            shell.run(f"%wb why {wrong}")
+
+
 def test_memory_status_and_ps_describe_the_engine(shell, loaded):
     assert "4,096 tokens" in repr(shell.run("%wb memory"))
     shell.run("%%wb_gen -q\ntwice")
@@ -394,7 +411,19 @@ def test_hostile_text_is_harmless_while_it_streams(shell, loaded, capsys, monkey
 def test_help_is_complete(shell, capsys):
     shell.run("%wb help")
     text = capsys.readouterr().out
-    for words in ("load", "--max-total-tokens", "status", "explain", "memory", "stop", "ps", "models", "%%wb_gen", "%%wb_chat"):
+    for words in (
+        "load",
+        "--max-total-tokens",
+        "status",
+        "explain",
+        "why",
+        "memory",
+        "stop",
+        "ps",
+        "models",
+        "%%wb_gen",
+        "%%wb_chat",
+    ):
         assert words in text
     assert shell.ip.find_magic("wb").__doc__.strip() == text.strip()
     shell.run("%wb help explain")
@@ -409,7 +438,7 @@ def test_question_mark_shows_the_options(shell):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("%wb ", {"load", "status", "explain", "memory", "stop", "ps", "models", "help"}),
+        ("%wb ", {"load", "status", "explain", "why", "memory", "stop", "ps", "models", "help"}),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),
         ("x = %wb st", {"status", "stop"}),

@@ -88,7 +88,8 @@ class EngineCore:
         if self.log.on:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
-                               max_new_tokens=request.params.max_new_tokens, priority=request.priority)
+                               max_new_tokens=request.params.max_new_tokens, priority=request.priority,
+                               grammar=request.params.constraint)
             )  # fmt: skip
         self.scheduler.enqueue(seq, is_compiling=is_compiling)
 

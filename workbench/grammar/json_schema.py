@@ -38,6 +38,22 @@ FORMATS = {
     *("uuid", "json-pointer", "relative-json-pointer"),
 }
 LARGEST_EXACT = 2**53
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+_DATE = (
+    r"(?:(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])-"
+    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"|(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29)"
+)
+_BYTE, _POINTER = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", "(?:/(?:[^~/]|~[01])*)*"
+# The backend's own are too wide: a 31st of February, bytes that begin with 0, quotes inside pointers.
+EXACT_FORMATS = {
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": f"{_DATE}T{_TIME}",
+    "ipv4": rf"(?:{_BYTE}\.){{3}}{_BYTE}",
+    "json-pointer": _POINTER,
+    "relative-json-pointer": rf"(?:0|[1-9]\d*)(?:#|{_POINTER})",
+}
 
 
 def enforceable(text: str) -> tuple[str, tuple[str, ...]]:
@@ -130,6 +146,11 @@ class _Walk:
         if together and len(together | ({"minLength", "maxLength"} & schema.keys())) > 1:
             listed = " and ".join(map(repr, sorted(together)))
             raise self.refused(path, f"{listed} beside a length or each other", hint="write the length into the pattern")
+        if schema.get("format") in EXACT_FORMATS:
+            schema["pattern"] = EXACT_FORMATS[schema.pop("format")]
+        if {"minLength", "maxLength"} & schema.keys():  # the backend would let control characters into such a string
+            low, high = schema.pop("minLength", 0), schema.pop("maxLength", "")
+            schema["pattern"] = f"(?s:.){{{_count(low, path)},{high and _count(high, path)}}}"
         if "pattern" in schema:
             schema["pattern"] = _pattern(schema["pattern"], f"{path}.pattern")
 
@@ -206,6 +227,12 @@ def _pattern(pattern: Any, path: str) -> str:
     if not isinstance(pattern, str):
         raise InvalidRequest(f"{FIELD}{path}", pattern, "a string")
     return plain_regex(pattern, field=f"{FIELD}{path}", allowed=IN_JSON_STRINGS)
+
+
+def _count(value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 0:
+        raise InvalidRequest(f"{FIELD}{path}", value, "a length: an integer, at least 0")
+    return int(value)
 
 
 def _listed(value: Any, path: str) -> list[Any]:

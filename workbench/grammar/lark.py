@@ -40,7 +40,7 @@ REFUSED = (
 
 def lark_grammar(text: str) -> str:
     """The same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
-    lines = []
+    lines: list[str] = []
     for number, line in _lines(text):
         bare = PART.sub(lambda part: part[0] if part["word"] or part["open"] or part["close"] else "_", line)
         for pattern, named in REFUSED:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import InvalidRequest
+from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.plain import Plain
 from workbench.types import GrammarSpec
 
@@ -60,9 +61,8 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
             return compiler.compile_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text))))
         space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
         # Fixed separators, ", " and ": ", so that the text between values is never a choice.
-        return compiler.compile_json_schema(
-            plain.text, **(space if plain.max_whitespace else {"any_whitespace": False}), strict_mode=True
-        )
+        space = space if plain.max_whitespace else {"any_whitespace": False}
+        return compiler.compile_grammar(json_grammar(plain.text, **space, strict_mode=True))
     except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
         message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
@@ -70,13 +70,11 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
 
 def _with_fixed_separators(tag: Any) -> Any:
     """A structural tag whose JSON schemas are grammars: as schemas they would allow any white space."""
-    from xgrammar.grammar import Grammar
-
     if isinstance(tag, list):
         return [_with_fixed_separators(part) for part in tag]
     if not isinstance(tag, dict):
         return tag
     if tag.get("type") == "json_schema":
-        grammar = Grammar.from_json_schema(json.dumps(tag["json_schema"]), any_whitespace=False, strict_mode=True)
+        grammar = json_grammar(json.dumps(tag["json_schema"]), any_whitespace=False, strict_mode=True)
         return {"type": "grammar", "grammar": str(grammar)}
     return {name: _with_fixed_separators(part) for name, part in tag.items()}

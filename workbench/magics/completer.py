@@ -63,7 +63,7 @@ class Candidates:
                 return self._subs
             case "%wb models":
                 return [*(parser._actions[0].choices or ()), *model_names()]
-            case "%wb explain" if self._session.last is not None:
+            case "%wb explain" | "%wb why" if self._session.last is not None:
                 return [self._session.last.rid]
         return ()
 

@@ -118,6 +118,12 @@ class WorkbenchMagics(Magics):
     def _explain(self, args: argparse.Namespace) -> object:
         return self.session.explain(args.rid, engine=args.engine)
 
+    def _why(self, args: argparse.Namespace) -> object:
+        if args.id and not args.token.isdecimal():
+            raise MagicUsage(f"%wb why --id {args.token} is no number", hint="without --id it is the token's text")
+        token = int(args.token) if args.id else options.unescape(args.token)
+        return self.session.why(token, args.rid, step=args.step, engine=args.engine)
+
     def _memory(self, args: argparse.Namespace) -> Memory:
         return self.session.memory(args.engine)
 

@@ -73,7 +73,7 @@ def gen_parser(prog: str, description: str) -> Parser:
     add("--min-p", type=float, metavar="P", help="drop tokens less likely than P times the likeliest")
     add("--seed", type=int, metavar="S", help="same seed, same draws")
     ends = r"end before this text; may be repeated; \n, \t and \\ are understood"
-    add("--stop", action="append", metavar="TEXT", type=_unescape, help=ends)
+    add("--stop", action="append", metavar="TEXT", type=unescape, help=ends)
     add = parser.add_argument_group("what the text must look like (one of them)").add_argument
     add("--regex", metavar="R", help="a regular expression for the whole output; backslashes as they are")
     add("--json-schema", metavar="S", help="JSON text, or a variable: a dict, a string or a Pydantic model")
@@ -124,6 +124,12 @@ def wb_parsers() -> dict[str, Parser]:
     explain = Parser("%wb explain", "Where the time of a request went.")
     explain.add_argument("rid", nargs="?", metavar="RID", help="its id (completion.rid); without it the last one")
     _engine(explain)
+    why = Parser("%wb why", "Whether the constraint of a request allowed a token, and why not.")
+    why.add_argument("rid", nargs="?", metavar="RID", help="its id (completion.rid); without it the last one")
+    why.add_argument("token", metavar="TOKEN", help="the token's text, in quotes where it holds spaces or quotes")
+    why.add_argument("--step", type=int, metavar="N", help="at output token number N, from 0 (default: after the last)")
+    why.add_argument("--id", action="store_true", help="TOKEN is the token's number in the vocabulary")
+    _engine(why)
     memory = Parser("%wb memory", "What holds memory, and how many requests fit.")
     _engine(memory)
     stop = Parser("%wb stop", "Stop an engine and give its memory back.")
@@ -136,7 +142,7 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, memory, stop, ps, models, help)
+    every = (load, status, explain, why, memory, stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
 
 
@@ -159,5 +165,5 @@ def _engine(parser: Parser) -> None:
     parser.add_argument("--engine", metavar="NAME", help="which engine, where several run")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     return re.sub(r"\\([nt\\])", lambda match: ESCAPES[match[1]], text)

@@ -214,12 +214,18 @@ class Session:
 
     def explain(self, rid: str | None = None, *, engine: str | None = None) -> Any:
         """Where the time of a request went; of the last one when `rid` is not given."""
-        target = self.engine(engine)
-        if rid is None:
-            if self.last is None:
-                raise NoEngine("nothing was generated yet", hint="%%wb_gen or %%wb_chat first, or give a request id")
-            rid = self.last.rid
-        return target.explain(rid)
+        return self.engine(engine).explain(self._rid(rid))
+
+    def why(self, token: int | str, rid: str | None = None, *, step: int | None = None, engine: str | None = None) -> Any:
+        """Whether the constraint of a request, the last one when `rid` is not given, allowed `token` at `step`."""
+        return self.engine(engine).why(self._rid(rid), token, step)
+
+    def _rid(self, rid: str | None) -> str:
+        if rid is not None:
+            return rid
+        if self.last is None:
+            raise NoEngine("nothing was generated yet", hint="%%wb_gen or %%wb_chat first, or give a request id")
+        return self.last.rid
 
     def memory(self, name: str | None = None) -> Memory:
         name = self.resolve(name)

@@ -50,6 +50,9 @@ width:1.4em;height:.8em;margin-right:.4em;border:1px solid var(--wb-line);vertic
 .wb .wb-decode{background:rgba(59,130,246,.75)}
 .wb .wb-lost{background:repeating-linear-gradient(90deg,rgba(220,38,38,.75) 0 2px,transparent 2px 5px)}
 .wb .wb-free{background:transparent}
+.wb .wb-bad{background:rgba(220,38,38,.3);text-decoration:underline wavy #dc2626;text-underline-offset:3px}
+.wb .wb-here{outline:1px solid #3b82f6;background:rgba(59,130,246,.2);border-radius:2px}
+.wb .wb-fine{background:rgba(22,163,74,.15)}
 .wb .wb-role{margin:.6em 0 0;font-weight:600}
 .wb .wb-fork{display:flex;flex-wrap:wrap;gap:.25em .75em}
 .wb .wb-branch{flex:1 1 15em;margin:.25em 0;padding-left:.75em;border-left:2px dashed var(--wb-line)}
@@ -90,10 +93,10 @@ class View:
     def save(self, path: str | Path) -> None:
         """Write a file of the kind its name ends in: `.html` a page, `.json` the data, anything else the text."""
         path = Path(path)
-        kinds = {".html": lambda: document(self.to_html(), type(self).__name__), ".json": self._to_json}
+        kinds = {".html": lambda: document(self.to_html(), type(self).__name__), ".json": self.to_json}
         path.write_text(kinds.get(path.suffix.lower(), self.__str__)(), encoding="utf-8", errors="replace")
 
-    def _to_json(self) -> str:
+    def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(_encodable(self.to_dict())), indent=2).decode()
 
     def __repr__(self) -> str:

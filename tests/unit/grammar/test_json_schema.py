@@ -12,6 +12,7 @@ import pytest
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar import Matcher, Vocabulary, compile_grammar
+from workbench.grammar.json_schema import enforceable
 from workbench.types import GrammarSpec
 
 S, I, N, A, O = ({"type": kind} for kind in ("string", "integer", "number", "array", "object"))  # noqa: E741
@@ -157,3 +158,40 @@ def test_separators_are_fixed(vocabulary: Vocabulary) -> None:
     }
     compiled = compile_grammar(GrammarSpec("json_schema", json.dumps(schema)), vocabulary)
     assert {generate(compiled.start(), vocabulary, random.Random(i)) for i in range(20)} == {'{"a": 1, "b": [2, 2]}'}
+
+
+@pytest.mark.parametrize("schema", [{**S, "maxLength": 4}, {**S, "minLength": 1}, {**S, "minLength": 0, "maxLength": 9}])
+def test_strings_of_a_given_length_hold_nothing_that_json_would_escape(schema: dict[str, Any], vocabulary: Vocabulary) -> None:
+    compiled = compile_grammar(GrammarSpec("json_schema", json.dumps(schema)), vocabulary)
+    for char in [*map(chr, range(0x20)), "\\"]:
+        assert compiled.start().accept_bytes(f'"{char}'.encode()) == 1, repr(char)
+    for char in ("é", "\x7f", "/", "\U0001f600"):
+        assert compiled.start().accept_bytes(f'"{char}'.encode()) == 1 + len(char.encode())
+
+
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        (
+            "date",
+            "2024-02-29 2000-02-29 0001-01-31 2023-11-30",
+            "2023-02-29 1900-02-29 2020-02-30 2020-04-31 0000-01-01",
+        ),
+        ("time", "23:59:59Z 00:00:00.5+01:30", "24:00:00Z 12:60:00Z 12:00:60Z 12:00:00 12:00:001Z"),
+        ("date-time", "2024-02-29T12:00:00Z", "2023-02-29T12:00:00Z 2024-01-01 2024-01-01T12:00Z"),
+        ("ipv4", "0.0.0.0 255.249.199.99", "256.1.1.1 1.1.1 01.1.1.1 1.1.1.034"),
+        ("json-pointer", "/a~0b/~1 /", "/a~2 a"),
+        ("relative-json-pointer", "0# 12/a 1", "01 #"),
+    ],
+)
+def test_formats_are_exact(name: str, good: str, bad: str, vocabulary: Vocabulary) -> None:
+    compiled = compile_grammar(GrammarSpec("json_schema", json.dumps({**S, "format": name})), vocabulary)
+    for text in (*good.split(), *bad.split()):
+        matcher, data = compiled.start(), f'"{text}"'.encode()
+        assert (matcher.accept_bytes(data) == len(data) and matcher.is_complete) == (text in good.split()), text
+
+
+@pytest.mark.parametrize("low, high", [(-1, 3), (0, 2.5), (True, 3), ("1", 3)])
+def test_a_length_that_is_none_is_refused(low: Any, high: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"json_schema is .* a length"):
+        enforceable(json.dumps({**S, "minLength": low, "maxLength": high}))

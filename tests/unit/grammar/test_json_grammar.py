@@ -1,0 +1,73 @@
+"""A pattern inside JSON accepts exactly what it accepts alone, whatever surrounds its repetitions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+
+import pytest
+import xgrammar
+
+from workbench.grammar.json_grammar import json_grammar
+from workbench.grammar.json_schema import enforceable
+
+COMPILER = xgrammar.GrammarCompiler(
+    xgrammar.TokenizerInfo([chr(i) for i in range(128)], xgrammar.VocabType.RAW, stop_token_ids=[]),
+    max_threads=1,
+    cache_enabled=False,
+)
+TEXTS = ["".join(chars) for length in range(5) for chars in itertools.product("abc", repeat=length)]
+
+
+def accepted(schema: object, texts: list[str]) -> set[str]:
+    grammar = json_grammar(enforceable(json.dumps(schema))[0], any_whitespace=False, strict_mode=True)
+    compiled = COMPILER.compile_grammar(grammar)
+    found = set()
+    for text in texts:
+        matcher = xgrammar.GrammarMatcher(compiled)
+        if matcher.accept_string(text) and matcher.is_completed():
+            found.add(text)
+    return found
+
+
+def drawn(draw: random.Random, depth: int) -> str:
+    kind = draw.random()
+    if depth == 0 or kind < 0.25:
+        return draw.choice(["a", "b", "c", "[ab]", "[^a]"])
+    if kind < 0.5:
+        return drawn(draw, depth - 1) + drawn(draw, depth - 1)
+    if kind < 0.65:
+        return f"(?:{drawn(draw, depth - 1)}|{drawn(draw, depth - 1)})"
+    return f"(?:{drawn(draw, depth - 1)})" + draw.choice(["*", "+", "?", "{1,2}", "{0,2}", "{2}", "{2,}"])
+
+
+BROKEN = ["a(?:b(?:c){1,2})?", "(?:a(?:a){1,2})?", "(?:ac(?:c){2,}){0,1}", "(?:c|[ab])(?:(?:a|a)|(?:a){0,2})"]
+"""What the backend's own automaton for patterns in JSON gets wrong."""
+
+
+@pytest.mark.parametrize("pattern", [*BROKEN, *(drawn(random.Random(seed), 3) for seed in range(60))])
+def test_a_pattern_in_json_is_the_pattern(pattern: str) -> None:
+    texts = {f'"{text}"': text for text in TEXTS}
+    fits = accepted({"type": "string", "pattern": pattern}, [*texts])
+    assert {texts[text] for text in fits} == {text for text in TEXTS if re.fullmatch(pattern, text)}
+
+
+def test_several_patterns_and_those_of_names_keep_apart() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"x": {"type": "string", "pattern": "^a(b(c){1,2})?$"}, "y": {"type": "string", "pattern": "^(a|b)+$"}},
+        "required": ["x", "y"],
+    }
+    texts = [f'{{"x": "{x}", "y": "{y}"}}' for x in ("a", "ab", "abc", "ac", "abcc") for y in ("a", "ba", "c", "")]
+    assert accepted(schema, texts) == {t for t in texts if re.fullmatch(r'\{"x": "a(bc{1,2})?", "y": "[ab]+"\}', t)}
+    names = {"type": "object", "patternProperties": {"^x(y(z){1,2})?$": {"type": "null"}}, "additionalProperties": False}
+    assert accepted(names, ['{"x": null}', '{"xyz": null}', '{"xz": null}', "{}"]) == {'{"x": null}', '{"xyz": null}', "{}"}
+
+
+@pytest.mark.parametrize("char", [*"?*+.()[]{}|^$/-_=#@!%&;:,<>~` '", "é", "漢", "\U0001f600", "\x7f"])
+def test_every_character_survives_being_spelled_as_a_rule(char: str) -> None:
+    for pattern in (re.escape(char), f"[{re.escape(char)}]", f"(?:{re.escape(char)})?x"):
+        assert f'"{char}x"' in accepted({"type": "string", "pattern": pattern + "?x?"}, [f'"{char}x"'])
+    assert accepted({"type": "string", "pattern": re.escape(char)}, [f'"{char}"', '"a"', f'"{char}{char}"']) == {f'"{char}"'}

@@ -1,0 +1,285 @@
+"""The text of a regular expression or an EBNF grammar as a tree whose parts know where they stand in it.
+
+Only for telling places: which part of the constraint a text has come to. What the constraint means is up to the backends.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Span = tuple[int, int]
+MAX_COUNT = 100_000
+
+
+class NotKnown(Exception):
+    """The source uses something that this module does not read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """One character."""
+
+    span: Span
+    accepts: Callable[[str], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Seq:
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Alt:
+    options: tuple[Node, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    item: Node
+    low: int
+    high: int | None
+    """None: without end."""
+    span: Span
+
+
+@dataclass(frozen=True, eq=False)
+class Ref:
+    """A rule by its name."""
+
+    name: str
+    span: Span
+
+
+Node = Leaf | Seq | Alt | Repeat | Ref
+
+
+@dataclass(frozen=True)
+class Syntax:
+    source: str
+    root: Node
+    rules: Mapping[str, Node]
+
+
+def read_regex(source: str) -> Syntax:
+    """Raises NotKnown where it cannot."""
+    flags = re.compile(source).flags & ~re.UNICODE
+    if flags & re.VERBOSE:
+        raise NotKnown("a verbose pattern")
+    reader = _RegexReader(source)
+    root = reader.alternatives(flags)
+    if reader.at < len(source):
+        raise NotKnown(source[reader.at :])
+    return Syntax(source, root, {})
+
+
+def read_ebnf(source: str) -> Syntax:
+    """GGML BNF. Raises NotKnown where it cannot."""
+    rules = _EbnfReader(source).rules()
+    if "root" not in rules:
+        raise NotKnown("no rule root")
+    return Syntax(source, Ref("root", (0, 0)), rules)
+
+
+class _Reader:
+    """What both notations share: alternatives of sequences of parts with counts behind them."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.at = source, 0
+
+    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.match(self.source, self.at)
+        if found is not None:
+            self.at = found.end()
+        return found
+
+    def skip(self) -> None:
+        """What stands between two parts and means nothing."""
+
+    def atom(self, flags: int) -> Node | None:
+        raise NotImplementedError
+
+    def alternatives(self, flags: int = 0) -> Node:
+        options = [self.sequence(flags)]
+        while self.take(_BAR):
+            options.append(self.sequence(flags))
+        return options[0] if len(options) == 1 else Alt(tuple(options))
+
+    def sequence(self, flags: int) -> Node:
+        items: list[Node] = []
+        while True:
+            self.skip()
+            start = self.at
+            atom = self.atom(flags)
+            if atom is None:
+                return items[0] if len(items) == 1 else Seq(tuple(items))
+            while count := self.take(_COUNT):
+                atom = Repeat(atom, *_count(count), (start, self.at))
+            items.append(atom)
+
+
+class _RegexReader(_Reader):
+    def sequence(self, flags: int) -> Node:
+        """Plain characters side by side are one part: each of their leaves has the span of all."""
+        found = super().sequence(flags)
+        if not isinstance(found, Seq):
+            return found
+        items: list[Node] = []
+        for plain, group in itertools.groupby(found.items, self._is_plain):
+            leaves = list(group)
+            if plain:
+                first, last = leaves[0], leaves[-1]
+                assert isinstance(first, Leaf)
+                assert isinstance(last, Leaf)
+                span = first.span[0], last.span[1]
+                leaves = [Leaf(span, leaf.accepts) for leaf in leaves if isinstance(leaf, Leaf)]
+            items += leaves
+        return Seq(tuple(items))
+
+    def _is_plain(self, node: Node) -> bool:
+        return isinstance(node, Leaf) and not _SET.match(self.source, node.span[0])
+
+    def atom(self, flags: int) -> Node | None:
+        start = self.at
+        if self.source[start : start + 1] in ("", "|", ")"):
+            return None
+        if self.take(_ANCHOR) or self.take(_COMMENT) or self.take(_GLOBAL_FLAGS):
+            return Seq(())
+        if opened := self.take(_GROUP):
+            if opened[1] is None and self.source.startswith("?", self.at):
+                raise NotKnown(self.source[start:])
+            added = sum(int(getattr(re, letter.upper())) for letter in set(opened[2] or "") - {"u"})
+            removed = sum(int(getattr(re, letter.upper())) for letter in set(opened[3] or ""))
+            inner = self.alternatives((flags | added) & ~removed)
+            if not self.take(_CLOSE):
+                raise NotKnown(self.source[start:])
+            return inner
+        if not self.take(_CHARACTER):
+            raise NotKnown(self.source[start:])
+        return Leaf((start, self.at), _one_of(self.source[start : self.at], flags))
+
+
+class _EbnfReader(_Reader):
+    def rules(self) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        self.skip()
+        while self.at < len(self.source):
+            head = self.take(_RULE)
+            if head is None:
+                raise NotKnown(self.source[self.at :])
+            found[head[1]] = self.alternatives()
+            self.skip()
+        for node in found.values():
+            for name in _names(node):
+                if name not in found:
+                    raise NotKnown(name)
+        return found
+
+    def skip(self) -> None:
+        self.take(_BLANK)
+
+    def atom(self, flags: int) -> Node | None:
+        start = self.at
+        if literal := self.take(_LITERAL):
+            chars = _unescape(literal[1])
+            return Seq(tuple(Leaf((start, self.at), char.__eq__) for char in chars))
+        if members := self.take(_CLASS):
+            return Leaf((start, self.at), _members(members[1], members[2]))
+        if self.source.startswith("(", start) and not self.source.startswith("(=", start):
+            self.at += 1
+            inner = self.alternatives()
+            self.skip()
+            if not self.take(_CLOSE):
+                raise NotKnown(self.source[start:])
+            return inner
+        if not _RULE.match(self.source, start) and (name := self.take(_NAME)):
+            return Ref(name[0], (start, self.at))
+        return None
+
+
+_BAR, _CLOSE = re.compile(r"\|"), re.compile(r"\)")
+_COUNT = re.compile(r"(?:([*+?])|\{(?!\})(\d*)(,?)(\d*)\})\??")
+_ANCHOR = re.compile(r"\^|\$|\\[AZ]")
+_COMMENT = re.compile(r"\(\?#[^)]*\)")
+_GLOBAL_FLAGS = re.compile(r"\(\?[aimsux]+\)")
+_GROUP = re.compile(r"\((\?(?::|P<\w+>|([aimsux]*)(?:-([imsx]+))?:))?")
+_ESCAPE = r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^}]*\}|[0-7]{1,3}|.)"
+_CHARACTER = re.compile(rf"\[\^?\]?(?:\\.|[^\]\\])*\]|{_ESCAPE}|[^\\()\[|]", re.DOTALL)
+_SET = re.compile(r"\[|\.|\\[dDwWsS]")
+_BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_RULE = re.compile(r"([A-Za-z_][\w.-]*)\s*::=")
+_LITERAL = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+_CLASS = re.compile(r"\[(\^?)((?:\\.|[^\]\\])*)\]", re.DOTALL)
+_ONE = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
+
+
+def _count(found: re.Match[str]) -> tuple[int, int | None]:
+    sign, low, comma, high = found.groups()
+    if sign:
+        return {"*": (0, None), "+": (1, None), "?": (0, 1)}[sign]
+    most = int(high) if high else None if comma else int(low)
+    if max(int(low or 0), most or 0) > MAX_COUNT:
+        raise NotKnown(found[0])
+    return int(low or 0), most
+
+
+def _one_of(source: str, flags: int) -> Callable[[str], bool]:
+    compiled = re.compile(source, flags)
+    return lambda char: compiled.fullmatch(char) is not None
+
+
+def _members(negated: str, source: str) -> Callable[[str], bool]:
+    """A class of GGML BNF: characters and ranges of them."""
+    parts = _ONE.findall(source)
+    ranges: list[tuple[str, str]] = []
+    while parts:
+        low = _char(parts.pop(0))
+        if len(parts) >= 2 and parts[0] == "-":
+            ranges.append((low, _char(parts[1])))
+            del parts[:2]
+        else:
+            ranges.append((low, low))
+    return lambda char: any(low <= char <= high for low, high in ranges) != bool(negated)
+
+
+def _unescape(source: str) -> str:
+    return "".join(map(_char, _ONE.findall(source)))
+
+
+def _char(spelled: str) -> str:
+    if spelled[0] != "\\" or len(spelled) == 1:
+        return spelled
+    return chr(int(spelled[2:], 16)) if len(spelled) > 2 else _LETTERS.get(spelled[1], spelled[1])
+
+
+def _names(node: Node) -> list[str]:
+    return [part.name for part in parts(node) if isinstance(part, Ref)]
+
+
+def parts(node: Node) -> list[Node]:
+    """The node and all below it, in the order of the source."""
+    below: tuple[Node, ...] = ()
+    match node:
+        case Seq(items):
+            below = items
+        case Alt(options):
+            below = options
+        case Repeat(item=item):
+            below = (item,)
+    return [node, *(part for child in below for part in parts(child))]
+
+
+@functools.lru_cache(maxsize=64)
+def read(kind: str, source: str) -> Syntax | None:
+    """The tree of a constraint's source; None for kinds and constructs that have none here."""
+    readers: dict[str, Any] = {"regex": read_regex, "ebnf": read_ebnf}
+    try:
+        return readers[kind](source) if kind in readers else None
+    except (NotKnown, RecursionError, re.error, OverflowError):
+        return None
