@@ -40,7 +40,7 @@ REFUSED = (
 
 def lark_grammar(text: str) -> str:
     """The same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
-    lines = []
+    lines: list[str] = []
     for number, line in _lines(text):
         bare = PART.sub(lambda part: part[0] if part["word"] or part["open"] or part["close"] else "_", line)
         for pattern, named in REFUSED:
@@ -50,7 +50,7 @@ def lark_grammar(text: str) -> str:
             lines += _imported(bare, number)
             continue
         line = PRIORITY.sub(r"\1", line)
-        lines.append(PART.sub(lambda part, number=number: _plain_part(part, number), line))  # type: ignore[misc]
+        lines.append("".join(_plain_part(part, number) for part in PART.finditer(line)))
     return "\n".join(lines) + "\n"
 
 
