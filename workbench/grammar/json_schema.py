@@ -7,12 +7,14 @@ whole string, keywords of one type imply that type), which allows less than the 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.json_merge import CannotMerge, merged
 from workbench.grammar.regex import IN_JSON_STRINGS, plain_regex
 
 FIELD = "json_schema"
@@ -107,6 +109,9 @@ class _Walk:
         self.visit_object(schema, path)
 
     def visit_branches(self, schema: dict[str, Any], path: str, branches: set[str]) -> None:
+        if "allOf" in schema and (len(_listed(schema["allOf"], path)) > 1 or (CONSTRAINTS & schema.keys()) - {"allOf"}):
+            self.merge(schema, path)
+            return
         keyword = min(branches)
         others = (CONSTRAINTS & schema.keys()) - {keyword}
         values = schema["enum"] if keyword == "enum" else [schema["const"]] if keyword == "const" else None
@@ -124,13 +129,33 @@ class _Walk:
         else:
             for i, branch in enumerate(_listed(schema[keyword], path)):
                 self.visit(branch, f"{path}.{keyword}[{i}]")
-            if keyword == "allOf" and len(schema[keyword]) > 1:
-                raise self.refused(path, "'allOf' of several schemas", hint="write them as one")
             if keyword == "oneOf":
                 if not all(self.apart(a, b) for a, b in combinations(schema["oneOf"], 2)):
                     hint = "use anyOf, or a property that tells them apart"
                     raise self.refused(path, "'oneOf' of schemas that may hold together", hint)
                 schema["anyOf"] = schema.pop("oneOf")
+
+    def merge(self, schema: dict[str, Any], path: str) -> None:
+        """`allOf`, and what stands beside it, as one schema; then that is visited."""
+        parts = [{name: value for name, value in schema.items() if name != "allOf"}]
+        for i, part in enumerate(schema["allOf"]):
+            found = {} if part is True else part
+            for _ in range(8):  # a reference to a reference
+                if isinstance(found, dict) and "$ref" in found:
+                    beside = {name: value for name, value in found.items() if name != "$ref"}
+                    target = self.target(found["$ref"], path)
+                    found = {**target, **beside} if isinstance(target, dict) and not CONSTRAINTS & beside.keys() else None
+            if not isinstance(found, dict) or "$ref" in found:
+                raise self.refused(path, f"'allOf' with the schema number {i}", hint="write them as one")
+            parts.append(copy.deepcopy(found))
+        try:
+            whole = merged(parts)
+        except CannotMerge as error:
+            raise self.refused(path, f"'allOf' of several schemas ({error})", hint="write them as one") from None
+        schema.clear()
+        schema.update(whole)
+        self.seen.discard(id(schema))
+        self.visit(schema, path)
 
     def add_type(self, schema: dict[str, Any], path: str) -> None:
         implied = [name for name, keywords in KEYWORDS_OF.items() if keywords & schema.keys()]

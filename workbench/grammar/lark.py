@@ -50,7 +50,7 @@ def lark_grammar(text: str) -> str:
             lines += _imported(bare, number)
             continue
         line = PRIORITY.sub(r"\1", line)
-        lines.append(PART.sub(lambda part, number=number: _plain_part(part, number), line))  # type: ignore[misc]
+        lines.append("".join(_plain_part(part, number) for part in PART.finditer(line)))
     return "\n".join(lines) + "\n"
 
 

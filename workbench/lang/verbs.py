@@ -16,13 +16,13 @@ DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": flo
 NATIVE_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 SAMPLING = (
     "max_tokens", "min_tokens", "stop", "stop_token_ids", "temperature", "top_p", "top_k", "min_p", "frequency_penalty",
-    "presence_penalty", "repetition_penalty", "ignore_eos", "skip_special_tokens", "seed", "n", "logit_bias",
+    "presence_penalty", "repetition_penalty", "ignore_eos", "skip_special_tokens", "seed", "n", "logit_bias", "max_whitespace",
 )  # fmt: skip
 LOGPROBS: dict[str, type] = {
     "return_logprob": bool, "logprob_start_len": int, "top_logprobs_num": int, "return_text_in_logprobs": bool,
 }  # fmt: skip
 """What `gen` takes beside its sampling parameters; `run` takes both as defaults for the program's generations."""
-CONSTRAINTS = (*GRAMMAR_FIELDS, "grammar")
+CONSTRAINTS = tuple(name for name in GRAMMAR_FIELDS if name != "choices")
 
 
 def gen(
@@ -35,6 +35,8 @@ def gen(
     json_schema: Any = None,
     ebnf: str | None = None,
     grammar: str | None = None,
+    json_object: bool | None = None,
+    structural_tag: Any = None,
     dtype: Any = None,
     choices: Sequence[str] | None = None,
     choices_method: ChoicesMethod | None = None,
@@ -44,10 +46,12 @@ def gen(
 ) -> Node:
     """The model writes here; read it as `s["name"]`.
 
-    At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf` (also spelled `grammar`),
-    `dtype` (int, float, str, bool) or `choices`. More parameters: `min_tokens`, `top_p`, `top_k`, `min_p`, `stop_token_ids`,
+    At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf`, `grammar`
+    (in the style of Lark, or of `ebnf` where it contains `::=`), `json_object=True`, `structural_tag` (free text with
+    constrained regions), `dtype` (int, float, str, bool) or `choices`.
+    More parameters: `min_tokens`, `top_p`, `top_k`, `min_p`, `stop_token_ids`,
     `frequency_penalty`, `presence_penalty`, `repetition_penalty`, `ignore_eos`, `skip_special_tokens`, `seed`,
-    `logit_bias`, `return_logprob`, `top_logprobs_num`, `logprob_start_len`, `return_text_in_logprobs`.
+    `logit_bias`, `max_whitespace`, `return_logprob`, `top_logprobs_num`, `logprob_start_len`, `return_text_in_logprobs`.
     What is not given is left to `run(...)`, and then to the backend.
     """
     constraints = {
@@ -55,6 +59,8 @@ def gen(
         "json_schema": json_schema,
         "ebnf": ebnf,
         "grammar": grammar,
+        "json_object": json_object or None,
+        "structural_tag": structural_tag,
         "dtype": dtype,
         "choices": choices,
     }
@@ -194,7 +200,8 @@ def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
                 raise InvalidRequest(name, value, f"of type {LOGPROBS[name].__name__}")
             logprobs[name] = value
         else:
-            native["ebnf" if name == "grammar" else NATIVE_NAMES.get(name, name)] = value
+            is_ebnf = name == "grammar" and "::=" in str(value)
+            native["ebnf" if is_ebnf else NATIVE_NAMES.get(name, name)] = value
     return _checked(native), {"return_logprob": True, **logprobs} if logprobs else {}
 
 

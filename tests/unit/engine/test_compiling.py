@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from workbench.engine.explain import explain
 from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.worker import LocalClient
-from workbench.errors import EngineDead, InvalidRequest
+from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import RequestScheduled, RequestWaited, RequestWaiting
 from workbench.types import Request, SamplingParams
 
@@ -185,3 +186,22 @@ def test_what_is_not_enforced_is_listed_in_the_result(smollm2):
         assert result["meta_info"]["unenforced"] == ['json_schema.a: format "password"']
         assert set(json.loads(result["text"])) == {"a"}
         assert "unenforced" not in engine.generate("x", {"regex": "a", "max_new_tokens": 3})["meta_info"]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("backend", ["xgrammar", "outlines"])
+def test_both_backends_constrain_an_engine(smollm2, backend):
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", "yy"]}, "b": {"type": "boolean"}}, "required": ["a", "b"]}
+    with open_engine(smollm2, grammar_backend=backend, disable_outlines_disk_cache=True) as engine:
+        params = [{"choices": ["red", "green"]}, {"regex": r"\d{3}-[a-c]{2}"}, {"json_schema": schema}, {}]
+        results = engine.generate(["The"] * 4, [{"max_new_tokens": 40, "temperature": 1.0, "seed": 3, **p} for p in params])
+        choice, number, record, free = (result["text"] for result in results)
+        assert choice in ("red", "green")
+        assert re.fullmatch(r"\d{3}-[a-c]{2}", number)
+        assert json.loads(record)["a"] in ("x", "yy")
+        assert free
+        if backend == "outlines":
+            with pytest.raises(NotSupported, match="ebnf"):
+                engine.generate("x", {"ebnf": 'root ::= "a"'})
+    with pytest.raises(NotSupported, match="needs grammar_backend outlines"):
+        open_engine(smollm2, constrained_json_whitespace_pattern=" ?")

@@ -58,6 +58,14 @@ ENFORCED: dict[str, Any] = {
     "oneOf types": {"oneOf": [I, S]}, "oneOf values": {"oneOf": [{"enum": [1, 2]}, {"const": 3}]},
     "oneOf kinds": PETS,
     "allOf one": {"allOf": [{**I, "minimum": 3}], "description": "d"},
+    "allOf numbers": {"allOf": [{**N, "minimum": 3}, {**I, "maximum": 5}]},
+    "allOf beside": {**O, "properties": {"a": I}, "required": ["a"],
+                     "allOf": [{"properties": {"b": {"const": 1}}, "required": ["b"]}]},
+    "allOf same name": {"allOf": [{**O, "properties": {"a": {**I, "minimum": 2}}, "required": ["a"]},
+                                  {**O, "properties": {"a": {**I, "maximum": 4}}}]},
+    "allOf references": {"$defs": {"x": {**I, "minimum": 2}, "y": {"$ref": "#/$defs/z"}, "z": {**I, "maximum": 3}},
+                         "allOf": [{"$ref": "#/$defs/x", "title": "t"}, {"$ref": "#/$defs/y"}]},
+    "allOf with true": {"allOf": [True, {**S, "maxLength": 2}]},
     "ref": {"$defs": {"x": I}, "$ref": "#/$defs/x", "description": "d"},
     "recursive": {"$defs": {"n": NODE}, "$ref": "#/$defs/n"},
     "definitions": {"definitions": {"x": I}, "$ref": "#/definitions/x"},
@@ -91,6 +99,7 @@ def test_what_comes_out_satisfies_the_schema(name: str, vocabulary: Vocabulary) 
     schema = ENFORCED[name]
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker(["uuid"]))
     compiled = compile_grammar(GrammarSpec("json_schema", json.dumps(schema)), vocabulary)
+    assert bool(compiled.unenforced) == (name == "unknown format")
     draw = random.Random(name)
     texts = [text for _ in range(40) if (text := generate(compiled.start(), vocabulary, draw)) is not None]
     assert len(texts) >= 10, "too few ended"
@@ -112,7 +121,20 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "siblings of anyOf": ({**I, "anyOf": [{"minimum": 50}, {"maximum": 5}]}, "'anyOf' beside 'type'"),
     "siblings of a reference": ({"$defs": {"x": I}, "$ref": "#/$defs/x", "minimum": 5}, "beside 'minimum'"),
     "two of a kind": ({"anyOf": [I], "oneOf": [I]}, "'anyOf' beside 'oneOf'"),
-    "several allOf": ({"allOf": [{**I, "minimum": 3}, {**I, "maximum": 5}]}, "'allOf' of several"),
+    "several allOf": (
+        {"allOf": [{**S, "pattern": "^a"}, {**S, "pattern": "b$"}]},
+        "'allOf' of several schemas .'pattern' given twice",
+    ),
+    "allOf of closed objects": (
+        {"allOf": [{**O, "properties": {"a": I}, "additionalProperties": False}, {**O, "properties": {"b": I}}]},
+        "'additionalProperties' of one beside",
+    ),
+    "allOf of two closed objects": (
+        {"allOf": [{**O, "properties": {name: I}, "additionalProperties": False} for name in "ab"]},
+        "'additionalProperties' of one beside",
+    ),
+    "allOf of a tuple and a list": ({"allOf": [{**A, "prefixItems": [S]}, {**A, "items": S}]}, "'items' of one beside"),
+    "allOf of types": ({"allOf": [I, S]}, "'type' given twice"),
     "overlap": ({"oneOf": [{**I, "minimum": 0}, {**I, "maximum": 5}]}, "'oneOf' of schemas that may hold together"),
     "overlap of numbers": ({"oneOf": [I, N]}, "may hold together"),
     "overlap of values": ({"oneOf": [{"enum": [1, 2]}, {"const": 2}]}, "may hold together"),

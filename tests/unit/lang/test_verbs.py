@@ -52,6 +52,8 @@ def test_a_schema_may_be_a_dict_or_text_and_a_grammar_has_two_names():
     assert sgl.gen(json_schema=SCHEMA).params["json_schema"].replace(" ", "").startswith('{"type":"object"')
     assert sgl.gen(json_schema='{"type": "object"}').params == {"json_schema": '{"type": "object"}'}
     assert sgl.gen(grammar="root ::= x").params == sgl.gen(ebnf="root ::= x").params == {"ebnf": "root ::= x"}
+    assert sgl.gen(grammar='start: "a"').params == {"grammar": 'start: "a"'}
+    assert sgl.gen(json_object=True, max_whitespace=2).params == {"json_object": True, "max_whitespace": 2}
 
 
 def test_typed_generations_carry_their_type():
@@ -68,6 +70,7 @@ def test_typed_generations_carry_their_type():
         ({"dtype": int, "regex": "a"}, "regex and dtype are given together"),
         ({"choices": ["a"], "dtype": int}, "dtype and choices are given together"),
         ({"ebnf": "a", "grammar": "a"}, "ebnf and grammar are given together"),
+        ({"json_object": True, "dtype": int}, "json_object and dtype are given together"),
         ({"choices": []}, "choices is [], it must be a list of at least one string"),
         ({"choices": "abc"}, "choices is 'abc', it must be a list"),
         ({"choices": ["a", ""]}, "at least one character"),

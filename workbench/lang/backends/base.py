@@ -57,6 +57,10 @@ Feature = Literal[
     "regex",
     "json_schema",
     "ebnf",
+    "grammar",  # in the style of Lark
+    "json_object",  # any JSON object
+    "structural_tag",
+    "choices",  # a list of texts as a constraint
     "dtype",  # gen(dtype=...), gen_int, gen_string
     "select",
     "choices_method",  # a method other than the default is honoured
