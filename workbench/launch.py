@@ -19,6 +19,7 @@ import torch
 from workbench.attention.kv import KVStore
 from workbench.config import ServerArgs
 from workbench.engine.core import EngineCore
+from workbench.engine.jump import JumpForward
 from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
@@ -71,10 +72,14 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
+    jump = None if tokenizer is None else JumpForward(tokenizer, config.vocab_size)
+    core = EngineCore(
+        config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
+        jump=jump, disable_jump_forward=args.disable_jump_forward,
+    )  # fmt: skip
     info = describe(args, loaded, config, seed)
     # Last: from here on the thread steps, and only `shutdown` ends it.
-    client = LocalClient(core, preparer(args, tokenizer, config), questions(core, runner), thread, args.decode_log_interval)
+    client = LocalClient(core, preparer(args, tokenizer, config, jump), questions(core, runner), thread, args.decode_log_interval)
     return Opened(client, tokenizer, info)
 
 
@@ -207,7 +212,9 @@ def _config_eos(folder: Path) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
-def preparer(args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig) -> Callable[[Request], tuple[Any, Any]]:
+def preparer(
+    args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig, jump: JumpForward | None = None
+) -> Callable[[Request], tuple[Any, Any]]:
     """What is compiled or imported for a request before it is queued, on the caller's thread."""
     vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
 
@@ -217,6 +224,8 @@ def preparer(args: ServerArgs, tokenizer: Tokenizer | None, config: CoreConfig) 
             raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
         if params.grammar is not None and vocabulary is not None:
             ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
+            if jump is not None:
+                jump.prepare()
             matcher = compile_grammar(params.grammar, vocabulary, args.grammar_backend).start(ends)
         if request.custom_logit_processor is not None:
             processor = load_processor(request.custom_logit_processor, args.enable_custom_logit_processor)

@@ -24,6 +24,7 @@ class Collector:
         self._output: list[TokenLogprob] = []
         self._prompt: list[TokenLogprob] = []
         self._num_cached = 0
+        self._num_forced = 0
         self._num_shown = 0
 
     def add(self, out: TokenOut) -> None:
@@ -32,6 +33,7 @@ class Collector:
         self._output += out.logprobs
         self._prompt += out.prompt_logprobs
         self._num_cached = out.num_cached
+        self._num_forced += sum(out.forced)
         self.finish = out.finish
 
     def is_due(self, interval: int) -> bool:
@@ -53,6 +55,8 @@ class Collector:
             "cached_tokens": self._num_cached,
             "finish_reason": None if self.finish is None else self.finish.to_dict(),
         }
+        if request.params.grammar is not None:
+            meta["forced_tokens"] = self._num_forced
         if request.return_logprob:
             meta |= self._logprobs()
         text = {"text": "".join(self._text)} if self._has_text else {}
