@@ -27,7 +27,7 @@ DEFAULT_MODEL = "smollm2-135m"
 # Reference names that are known and not built yet: refused by name, so that nobody believes they had an effect.
 LATER = frozenset(
     """api_key base_gpu_id chat_template_path cpu_offload_gb cuda_graph_bs
-    cuda_graph_max_bs delete_ckpt_after_loading disable_cuda_graph_padding disable_custom_all_reduce disable_jump_forward
+    cuda_graph_max_bs delete_ckpt_after_loading disable_cuda_graph_padding disable_custom_all_reduce
     disable_mla dist_init_addr dp_size ds_channel_config_path ds_heavy_channel_num
     ds_heavy_channel_type ds_heavy_token_num ds_sparse_decode_threshold enable_cache_report enable_double_sparsity
     enable_dp_attention enable_ep_moe enable_metrics enable_p2p_check enable_torch_compile ep_size file_storage_pth host
@@ -106,6 +106,7 @@ class ServerArgs:
         None, "outlines: a regex for the white space between two parts of a JSON text; fixed separators when not given"
     )
     disable_outlines_disk_cache: bool = _arg(False, "outlines: keep no automata under WORKBENCH_HOME")
+    disable_jump_forward: bool = _arg(False, "decode token by token where a constraint leaves one continuation")
     enable_custom_logit_processor: bool = _arg(False, "allow requests to bring Python code that runs with the engine's rights")
     enable_nan_detection: bool = _arg(False, "end requests whose logits contain NaN with an error")
     num_threads: int | None = _arg(None, "CPU threads for the forward pass; torch's own choice when not given")

@@ -124,7 +124,9 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     position: int
     """0 for the first output token."""
     num_allowed: int | None = None
-    """Tokens the grammar allowed here; None without a grammar."""
+    """Tokens the grammar allowed here; None without a grammar, and for a forced token."""
+    forced: bool = False
+    """The grammar left no other text, so it was not drawn."""
 
 
 class NodeAdded(Event, frozen=True, kw_only=True, tag=True):

@@ -19,6 +19,7 @@ import torch
 from workbench.attention.kv import KVStore
 from workbench.config import ServerArgs
 from workbench.engine.core import EngineCore
+from workbench.engine.jump import JumpForward
 from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
@@ -71,13 +72,17 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    core = EngineCore(config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for)
+    jump = None if tokenizer is None else JumpForward(tokenizer, config.vocab_size)
+    core = EngineCore(
+        config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
+        jump=jump, disable_jump_forward=args.disable_jump_forward,
+    )  # fmt: skip
     info = describe(args, loaded, config, seed)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     grammars = (
         None if tokenizer is None else GrammarCompiler(Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids), options(args))
     )
-    prepare, at_end = preparer(args, grammars, config), (lambda: None) if grammars is None else grammars.close
+    prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     client = LocalClient(core, prepare, questions(core, runner), thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
 
@@ -217,7 +222,9 @@ def options(args: ServerArgs) -> Options:
     return Options(args.grammar_backend, limits, args.constrained_json_whitespace_pattern, not args.disable_outlines_disk_cache)
 
 
-def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig) -> Callable[[Request], tuple[Any, Any]]:
+def preparer(
+    args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig, jump: JumpForward | None = None
+) -> Callable[[Request], tuple[Any, Any]]:
     """What is compiled or imported for a request before it is queued, on the caller's thread; slow constraints are begun."""
 
     def prepare(request: Request) -> tuple[Any, Any]:
@@ -230,6 +237,8 @@ def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreCon
         if constraint is not None and grammars is not None:
             ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
             coming = grammars.start(constraint, ends)
+            if jump is not None:
+                jump.prepare()
             matcher = coming.result() if coming.done() else coming
         return matcher, processor
 

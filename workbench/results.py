@@ -24,6 +24,7 @@ class Collector:
         self._output: list[TokenLogprob] = []
         self._prompt: list[TokenLogprob] = []
         self._num_cached = 0
+        self._num_forced = 0
         self._num_shown = 0
         self._unenforced: tuple[str, ...] = ()
 
@@ -33,6 +34,7 @@ class Collector:
         self._output += out.logprobs
         self._prompt += out.prompt_logprobs
         self._num_cached = out.num_cached
+        self._num_forced += sum(out.forced)
         self.finish = out.finish
         self._unenforced = out.unenforced
 
@@ -57,6 +59,8 @@ class Collector:
         }
         if self._unenforced:
             meta["unenforced"] = list(self._unenforced)
+        if request.params.constraint is not None:
+            meta["forced_tokens"] = self._num_forced
         if request.return_logprob:
             meta |= self._logprobs()
         text = {"text": "".join(self._text)} if self._has_text else {}

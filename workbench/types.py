@@ -185,12 +185,15 @@ class FinishReason(msgspec.Struct, frozen=True):
     matched: int | str | None = None
     length: int | None = None
     message: str | None = None
+    constraint: Literal["incomplete"] | None = None
+    """Of "length": the text does not satisfy its constraint yet; `message` then says where it stopped."""
 
     def to_dict(self) -> dict[str, Any]:
         if self.type == "stop":
             return {"type": "stop", "matched": self.matched}
         if self.type == "length":
-            return {"type": "length", "length": self.length}
+            cut = {} if self.constraint is None else {"constraint": self.constraint, "message": self.message}
+            return {"type": "length", "length": self.length, **cut}
         return {"type": "abort", "message": self.message}
 
 
@@ -203,6 +206,8 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     """Text that is now certain: no half character, no possible start of a stop string."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One per entry of `token_ids`, when asked for."""
+    forced: tuple[bool, ...] = ()
+    """One per entry of `token_ids`: whether the grammar left no other text there. Empty where none was forced."""
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     """Prompt positions scored in this step, in order."""
     num_cached: int = 0

@@ -115,7 +115,7 @@ def _spans(events: list[Event], now: float) -> list[Span]:
                 continue
             case RequestScheduled():
                 new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"
-            case TokenSampled() if kind == "prefill":
+            case TokenSampled(forced=False) if kind == "prefill":
                 new, new_note = "decode", ""
             case RequestRetracted():
                 new, new_note = "wait", f"retracted: {event.needed_by} needed the space"

@@ -7,6 +7,9 @@ model on a virtual clock. It drives property tests, simulations and lessons.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from workbench.engine.plan import PlannedSeq, Sampled, StepPlan, StepResult
 from workbench.errors import CacheCorrupt
@@ -58,12 +61,14 @@ class FakeRunner:
             if seq.score_ids:
                 scored[seq.seq_id] = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
             if seq.sample is not None:
-                banned = set(seq.sample.suppress)
+                allowed = allowed_by(seq.sample.matcher, self.vocab_size)
+                allowed[list(seq.sample.suppress)] = False
                 token = next_token(prefix, self.vocab_size)
-                while token in banned:
+                while not allowed[token]:
                     token = (token + 1) % self.vocab_size
                 logprob = TokenLogprob(token, -1.0) if seq.sample.return_logprob else None
-                sampled.append(Sampled(token, logprob))
+                num_allowed = int(allowed.sum()) if seq.sample.matcher is not None else None
+                sampled.append(Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0))
         self.num_computed += plan.num_new
         if self.clock is not None:
             base_s, per_token_s, per_context_s = self.cost
@@ -80,6 +85,15 @@ class FakeRunner:
                 )
             tokens.append(token)
         return tuple(tokens)
+
+
+def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
+    """One flag per token: what the grammar takes next, everything without one."""
+    if matcher is None:
+        return np.ones(vocab_size, dtype=bool)
+    mask = np.zeros(-(-vocab_size // 32), dtype=np.int32)
+    matcher.fill_mask(mask)
+    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
 
 
 def slots_of(seq: PlannedSeq, page_size: int) -> list[int]:

@@ -6,10 +6,14 @@ Nothing here is changed after it was made, so a plan can be logged, drawn, and p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from workbench.types import SamplingParams, Segment, TokenLogprob
+
+NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
+"""What stands for the token of a row that has none; its `error` says more, and the other rows have their tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,10 @@ class PlannedSeq:
     """None for a prefill chunk that is not the last, and for a request that only scores."""
     score_from: int = 0
     score_ids: tuple[int, ...] = ()
-    """Prompt log-probabilities wanted: the logits at new token number `score_from + i` are scored on `score_ids[i]`."""
+    """Log-probabilities wanted of given tokens: the logits at new token number `score_from + i` are scored on `score_ids[i]`."""
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
-    """For the scored prompt positions."""
+    """For the scored positions."""
 
     @property
     def num_new(self) -> int:
@@ -89,12 +93,15 @@ class Sampled:
     logprob: TokenLogprob | None = None
     num_allowed: int | None = None
     error: str = ""
+    logprob_of: Callable[[int], float] | None = None
+    """Log-probability of any token at this position, where they were asked for under a grammar: a jump may write the
+    drawn token as another."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """Aligned with the plan: `sampled` has one entry per sequence with a `sample` row, in plan order;
-    `scored` maps a seq_id to its prompt log-probabilities (for sequences with `score_ids`)."""
+    `scored` maps a seq_id to the log-probabilities of given tokens (for sequences with `score_ids`)."""
 
     sampled: tuple[Sampled, ...]
     scored: dict[int, tuple[TokenLogprob, ...]]

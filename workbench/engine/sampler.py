@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 
 from workbench.engine.draw import draw, leaders, uniform
-from workbench.engine.plan import Sampled, SampleRow
+from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
 from workbench.errors import in_one_line
 from workbench.kernels.ops import argmax, mask_rows_
 from workbench.types import TokenLogprob
 
-NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
-"""What stands for the token of a row that has none; its `error` says more, and the other rows have their tokens."""
 SCORED_AT_ONCE = 64
 """Rows whose log-probabilities are in memory together."""
 
@@ -59,7 +57,11 @@ class Sampler:
         tokens = self._choose(logits, rows, failed)
         wanted = [(tokens[i], rows[i].top_logprobs_num, rows[i].token_ids_logprob) for i in scored]
         by_row = dict(zip(scored, _token_logprobs(original, wanted), strict=True)) if scored else {}
-        return tuple(failed.get(i) or Sampled(tokens[i], by_row.get(i), num_allowed.get(i)) for i in range(len(rows)))
+        logprob_of = {i: functools.partial(_logprob_of, original[k]) for k, i in enumerate(scored) if rows[i].matcher is not None}
+        return tuple(
+            failed.get(i) or Sampled(tokens[i], by_row.get(i), num_allowed.get(i), logprob_of=logprob_of.get(i))
+            for i in range(len(rows))
+        )
 
     def score(
         self, logits: Tensor, ids: Sequence[int], top_logprobs_num: int = 0, token_ids_logprob: tuple[int, ...] = ()
@@ -200,6 +202,10 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled])
         logits[matched] = constrained
     counts = np.bitwise_count(masks).sum(1, dtype=np.int64)
     return dict(zip(matched, counts.tolist(), strict=True))
+
+
+def _logprob_of(logits: Tensor, token_id: int) -> float:
+    return float(torch.log_softmax(logits.float(), -1)[token_id])
 
 
 def _token_logprobs(logits: Tensor, wanted: Sequence[tuple[int, int, tuple[int, ...]]]) -> list[TokenLogprob]:

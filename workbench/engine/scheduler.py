@@ -2,7 +2,8 @@
 
 Rules, in order:
 1. A step is a prefill step when some sequence has more than its next token pending, else a decode step.
-   With `enable_mixed_chunk` decode tokens ride along in prefill steps.
+   With `enable_mixed_chunk` decode tokens ride along in prefill steps. A short stretch that a grammar forced rides
+   along in decode steps, so that jumping holds up nobody.
 2. Sequences in the middle of their prompt go on first, then waiting requests in policy order, until the token
    budget, the batch or the memory is used up. Each refusal has a reason, and the reason is an event.
 3. Memory is promised, not only used: every admitted request counts with `new_token_ratio` of the output it may
@@ -101,7 +102,7 @@ class Scheduler:
         return StepPlan(self._step, (*decode, *prefill), self.cache.page_size)
 
     def _plan_prefill(self) -> list[PlannedSeq]:
-        num_riding = sum(seq.is_decoding for seq in self.running) if self.config.mixed else 0
+        num_riding = sum(seq.num_pending for seq in self.running if seq.is_decoding) if self.config.mixed else 0
         self.budget_left = max(min(self.config.chunk, self.config.max_prefill_tokens) - num_riding, 1)
         planned: list[PlannedSeq] = []
         for seq in self.running:
@@ -215,7 +216,7 @@ class Scheduler:
         return best
 
     def _plan_decode(self) -> list[PlannedSeq]:
-        """One token for every decoding sequence, retracting until that fits."""
+        """What is pending of every decoding sequence, retracting until that fits."""
         self.ratio = max(self.ratio - self._ratio_step, self._ratio_min)
         while True:
             decoding = [seq for seq in self.running if seq.is_decoding]
@@ -226,7 +227,7 @@ class Scheduler:
         for seq in decoding:
             assert seq.lease is not None
             self.cache.grow(seq.lease, seq.num_tokens)
-        return [self._planned(seq, 1) for seq in decoding]
+        return [self._planned(seq, seq.num_pending) for seq in decoding]
 
     def _retract(self, decoding: list[Sequence]) -> None:
         """Changes: the request with the least output (the longest of equals) goes back to the queue, its K/V to the tree."""
@@ -253,10 +254,12 @@ class Scheduler:
         assert seq.lease is not None
         request, is_last = seq.request, num_new == seq.num_pending
         score_from, score_ids = seq.score_span(num_new)
-        new_ids = (seq.output_ids[-1],) if seq.is_decoding else seq.token_ids[seq.num_computed : seq.num_computed + num_new]
+        ids, start = (seq.output_ids, seq.num_computed - seq.num_prompt) if seq.is_decoding else (seq.token_ids, seq.num_computed)
+        has_ended = seq.num_left <= 0 or (seq.held is not None and seq.held.finish is not None)
         return PlannedSeq(
-            seq_id=seq.seq_id, rid=seq.rid, token_ids=new_ids, num_cached=seq.num_computed, segments=seq.lease.segments(),
-            sample=self._sample_row(seq) if is_last and seq.num_left > 0 else None,
+            seq_id=seq.seq_id, rid=seq.rid, token_ids=tuple(ids[start : start + num_new]), num_cached=seq.num_computed,
+            segments=seq.lease.segments(),
+            sample=self._sample_row(seq) if is_last and not has_ended else None,
             score_from=score_from, score_ids=score_ids,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
         )  # fmt: skip
@@ -305,8 +308,8 @@ class Scheduler:
             was_decoding = seq.is_decoding
             seq.num_computed += planned.num_new
             scored = result.scored.get(planned.seq_id, ())
-            if scored:
-                seq.num_scored = min(seq.num_computed, seq.num_prompt - 1) + 1
+            num_of_prompt = max(0, min(seq.num_prompt - seq.to_score.start, len(scored)))
+            seq.to_score = seq.to_score[len(scored) :]
             draw = next(sampled) if planned.sample is not None else None
             if not was_decoding:
                 assert seq.lease is not None
@@ -316,7 +319,7 @@ class Scheduler:
                 seq.output_ids.append(token_id)
             if draw is not None or scored or seq.num_left == 0:
                 drawn = draw or Sampled(-1)
-                outcomes.append(Outcome(seq, token_id, drawn.logprob, scored, drawn.num_allowed, drawn.error))
+                outcomes.append(Outcome(seq, token_id, scored[:num_of_prompt], drawn, scored[num_of_prompt:]))
         return outcomes
 
     def vacate(self, seq: Sequence) -> None:

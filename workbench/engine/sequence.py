@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from workbench.cache.prefix import Lease
+from workbench.engine.plan import Sampled
 from workbench.engine.waiting import Wait
-from workbench.types import Request, TokenLogprob
+from workbench.types import Request, TokenLogprob, TokenOut
+
+RIDE = 64
+"""New tokens up to which a sequence goes along in a decode step: a forced stretch must not hold up the others."""
 
 
 class TextOut(Protocol):
@@ -33,12 +37,19 @@ class Sequence:
     num_computed: int = 0
     num_reused: int = 0
     """Prompt tokens found in the cache at the first admission: `meta_info["cached_tokens"]`."""
-    num_scored: int = 0
-    """Prompt positions whose log-probability is known."""
+    to_score: range = range(0)
+    """Positions whose log-probability is wanted and not known: of the prompt, then of forced tokens."""
+    held: TokenOut | None = None
+    """Output that waits for the log-probabilities of its forced tokens."""
     lease: Lease | None = None
     wait: Wait | None = None
     """Its stay in the queue, once it was refused a place and while events are recorded."""
     was_admitted: bool = False
+
+    def __post_init__(self) -> None:
+        start = self.request.logprob_start_len
+        if self.request.return_logprob and start >= 0:
+            self.to_score = range(max(start, 1), self.num_prompt)
 
     @property
     def rid(self) -> str:
@@ -63,7 +74,8 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        return bool(self.output_ids) and self.num_pending == 1
+        """Whether all that is pending is a little output: the token drawn last, and what the grammar forced after it."""
+        return bool(self.output_ids) and self.num_computed >= self.num_prompt and 0 < self.num_pending <= RIDE
 
     @property
     def num_left(self) -> int:
@@ -71,23 +83,31 @@ class Sequence:
         return self.request.params.max_new_tokens - len(self.output_ids)
 
     @property
-    def first_scored(self) -> int:
-        """First prompt position that still wants a log-probability; the prompt length when none does."""
-        start = self.request.logprob_start_len
-        return self.num_prompt if not self.request.return_logprob or start < 0 else max(start, self.num_scored)
-
-    @property
     def reuse_limit(self) -> int:
         """Tokens that may come from the cache: at least the last is computed, and the one before each scored position."""
-        return min(self.num_tokens - 1, max(self.first_scored - 1, 0) if self.first_scored < self.num_prompt else self.num_tokens)
+        return min(self.num_tokens, self.to_score.start if self.to_score else self.num_tokens) - 1
 
     def score_span(self, num_new: int) -> tuple[int, tuple[int, ...]]:
-        """(row among this step's new tokens, prompt ids): logits at row + i predict ids[i]."""
-        first = max(self.first_scored, self.num_computed + 1)
-        last = min(self.num_computed + num_new, self.num_prompt - 1)
-        if not self.request.return_logprob or first > last:
+        """(row among this step's new tokens, ids): logits at row + i predict ids[i]."""
+        first = self.to_score.start
+        stop = min(self.num_computed + num_new + 1, self.to_score.stop)
+        if first >= stop:
             return 0, ()
-        return first - 1 - self.num_computed, self.request.input_ids[first : last + 1]
+        return first - 1 - self.num_computed, self.token_ids[first:stop]
+
+    def cut(self, num_output: int) -> None:
+        """Changes: the output after so many tokens is dropped. Its K/V, if any, is not looked at again."""
+        del self.output_ids[num_output:]
+        self.num_computed = min(self.num_computed, self.num_tokens)
+        self.to_score = range(self.to_score.start, min(self.to_score.stop, self.num_tokens))
+
+    def force(self, token_ids: tuple[int, ...], num_replaced: int) -> None:
+        """Changes: the last `num_replaced` output tokens become `token_ids`; those that no logits were drawn for are scored."""
+        del self.output_ids[len(self.output_ids) - num_replaced :]
+        first = self.num_tokens + num_replaced
+        self.output_ids += token_ids
+        if self.request.return_logprob and first < self.num_tokens:
+            self.to_score = range(self.to_score.start if self.to_score else first, self.num_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,11 @@ class Outcome:
 
     seq: Sequence
     token_id: int | None
-    logprob: TokenLogprob | None
     prompt_logprobs: tuple[TokenLogprob, ...]
-    num_allowed: int | None = None
-    error: str = ""
+    drawn: Sampled
+    forced_logprobs: tuple[TokenLogprob, ...] = ()
+    """Of forced tokens, which wait for them."""
+
+    @property
+    def error(self) -> str:
+        return self.drawn.error

@@ -19,7 +19,7 @@ MAX_OPEN = 160
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds on the engine's clock. Prefill ends with the first token."""
+    """Seconds on the engine's clock. Prefill ends with the first token that was not forced."""
 
     queue_s: float
     prefill_s: float
@@ -39,7 +39,7 @@ class Timings:
                     arrived = t
                 case RequestScheduled(rid=r, time=t, resumed=False) if r == rid:
                     scheduled = t
-                case TokenSampled(rid=r, time=t, position=0) if r == rid:
+                case TokenSampled(rid=r, time=t, forced=False) if r == rid and first is None:
                     first = t
                 case RequestFinished(rid=r, time=end) if r == rid and arrived is not None:
                     start = end if scheduled is None else scheduled

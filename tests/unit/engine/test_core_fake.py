@@ -331,6 +331,7 @@ class Fragile:
 
     matched = None
     is_finished = False
+    is_complete = True
 
     def __init__(self, breaks_in, after=3):
         self.breaks_in, self.left = breaks_in, after
@@ -344,6 +345,9 @@ class Fragile:
     def push(self, token_id):
         self._called("push")
         return "x", None
+
+    def fill_mask(self, mask):
+        mask[:] = -1
 
     def accept(self, token_id):
         self._called("accept")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.engine.plan import Sampled, SampleRow
-from workbench.engine.sampler import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampler
+from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
+from workbench.engine.sampler import Sampler
 from workbench.types import SamplingParams, TokenLogprob
 
 V = 300

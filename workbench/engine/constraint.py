@@ -1,0 +1,85 @@
+"""Where a constrained output stands, in words: for a request that ends before its constraint is satisfied."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.types import FinishReason, GrammarSpec
+
+SHOWN = 40
+"""Characters of the text that a message quotes, from its end."""
+PROBED = string.ascii_letters + string.digits + string.punctuation + " \n"
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What became of one step's tokens of one sequence."""
+
+    token_ids: tuple[int, ...] = ()
+    num_own: int = 0
+    """Those of them, from the first, that begin with text the model chose; the others were forced."""
+    text: str = ""
+    finish: FinishReason | None = field(default=None)
+
+    @property
+    def forced(self) -> tuple[bool, ...]:
+        num_forced = len(self.token_ids) - self.num_own
+        return (False,) * self.num_own + (True,) * num_forced if num_forced else ()
+
+
+def cut_short(spec: GrammarSpec, matcher: Any, text: str) -> str:
+    """Where a text that reached its length stopped inside its constraint."""
+    began = open_string(text) if spec.kind == "json_schema" else None
+    if began is not None and len(text) - began > SHOWN:
+        return (
+            f"cut inside a string of {len(text) - began} characters that ends in {text[-SHOWN:]!r}: "
+            "give it a maxLength in the schema, or raise max_new_tokens"
+        )
+    return f"{state(matcher, text)}; raise max_new_tokens"
+
+
+def state(matcher: Any, text: str) -> str:
+    """The end of the text so far, and what the grammar takes next."""
+    quoted = f"the text so far ends in {text[-SHOWN:]!r}" if text else "there is no text yet"
+    return f"{quoted}, next may come {expected(matcher)}"
+
+
+def expected(matcher: Any) -> str:
+    """What may come next, as forced text or as characters (of ASCII; others as bytes). Reads only."""
+    if forced := matcher.forced():
+        return repr(forced.decode("utf-8", "replace"))
+    chars = [char for char in PROBED if _takes(matcher, char.encode())]
+    if len(chars) == len(PROBED):
+        return "any character"
+    if chars:
+        return "one of " + "".join(chars)[:SHOWN].replace("\n", "\\n")
+    heads = [byte for byte in range(0x80, 0x100) if _takes(matcher, bytes([byte]))]
+    return f"a byte of {', '.join(f'0x{byte:02X}' for byte in heads[:8])}" if heads else "nothing but the end"
+
+
+def _takes(matcher: Any, data: bytes) -> bool:
+    return bool(matcher.fork().accept_bytes(data))
+
+
+def open_string(text: str) -> int | None:
+    """Where the JSON string begins that `text` ends inside of, if it does."""
+    began: int | None = None
+    escaped = False
+    for at, char in enumerate(text):
+        if began is None:
+            began = at + 1 if char == '"' else None
+        elif escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            began = None
+    return began
+
+
+def context(before: Sequence[int], output_ids: Sequence[int], num_drawn: int, size: int) -> tuple[int, ...]:
+    """The last `size` tokens of prompt and output, less the `num_drawn` last of them."""
+    return (*before[-size:], *output_ids[-size - num_drawn : len(output_ids) - num_drawn])[-size:]
