@@ -21,6 +21,8 @@ from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSO
 from workbench.errors import in_one_line
 from workbench.types import TokenLogprob
 
+FEW_WORDS = 256
+"""Words of a mask with some token allowed, up to which these tokens are gathered."""
 SCORED_AT_ONCE = 64
 """Rows whose log-probabilities are in memory together."""
 
@@ -199,11 +201,24 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled])
             rows[i].matcher.fill_mask(mask)
         except Exception as error:
             failed[i] = Sampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {rows[i].position}: {error}")
-    allowed = np.unpackbits(masks.view(np.uint8), axis=1, bitorder="little")[:, :vocab_size]
-    forbidden = torch.from_numpy(allowed == 0).to(logits.device)
-    for i, row in zip(matched, forbidden, strict=True):
-        logits[i].masked_fill_(row, -torch.inf)
-    return dict(zip(matched, np.count_nonzero(allowed, axis=1).tolist(), strict=True))
+    counts = {i: _keep(logits[i], mask) for i, mask in zip(matched, masks, strict=True)}
+    return {i: count for i, count in counts.items() if i not in failed}
+
+
+def _keep(row: Tensor, mask: np.ndarray) -> int:
+    """Sets what `mask` leaves out of `row` [V] to -inf; how many stay. Few are gathered, without a look at the others."""
+    words = np.flatnonzero(mask)
+    if len(words) <= FEW_WORDS:
+        bits = np.unpackbits(mask[words].view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+        which, offset = bits.nonzero()
+        ids = torch.from_numpy(words[which] * 32 + offset).to(row.device)
+        kept = row[ids]
+        row.fill_(-torch.inf)
+        row[ids] = kept
+        return len(ids)
+    allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")[: len(row)]
+    row.masked_fill_(torch.from_numpy(allowed == 0).to(row.device), -torch.inf)
+    return int(np.count_nonzero(allowed))
 
 
 def _logprob_of(logits: Tensor, token_id: int) -> float:
