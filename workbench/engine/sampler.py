@@ -22,7 +22,7 @@ from workbench.errors import in_one_line
 from workbench.types import TokenLogprob
 
 FEW_WORDS = 256
-"""Words of a mask with some token allowed, up to which these tokens are gathered."""
+"""Words of a mask with some token allowed (or some forbidden), up to which these tokens are looked at one by one."""
 SCORED_AT_ONCE = 64
 """Rows whose log-probabilities are in memory together."""
 
@@ -206,19 +206,30 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled])
 
 
 def _keep(row: Tensor, mask: np.ndarray) -> int:
-    """Sets what `mask` leaves out of `row` [V] to -inf; how many stay. Few are gathered, without a look at the others."""
+    """Sets what `mask` leaves out of `row` [V] to -inf; how many stay. Few are gathered, few others are struck out."""
     words = np.flatnonzero(mask)
     if len(words) <= FEW_WORDS:
-        bits = np.unpackbits(mask[words].view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
-        which, offset = bits.nonzero()
-        ids = torch.from_numpy(words[which] * 32 + offset).to(row.device)
+        ids = _ids(mask, words).to(row.device)
         kept = row[ids]
         row.fill_(-torch.inf)
         row[ids] = kept
         return len(ids)
+    words = np.flatnonzero(mask != -1)
+    if len(words) <= FEW_WORDS:
+        ids = _ids(~mask, words)
+        ids = ids[ids < len(row)].to(row.device)
+        row[ids] = -torch.inf
+        return len(row) - len(ids)
     allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")[: len(row)]
     row.masked_fill_(torch.from_numpy(allowed == 0).to(row.device), -torch.inf)
     return int(np.count_nonzero(allowed))
+
+
+def _ids(mask: np.ndarray, words: np.ndarray) -> Tensor:
+    """Ids whose bit is set in these words of `mask`."""
+    bits = np.unpackbits(mask[words].view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+    which, offset = bits.nonzero()
+    return torch.from_numpy(words[which] * 32 + offset)
 
 
 def _logprob_of(logits: Tensor, token_id: int) -> float:
