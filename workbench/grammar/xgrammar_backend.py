@@ -97,7 +97,13 @@ class XGrammarMatcher:
     def is_finished(self) -> bool:
         if self._matcher.is_terminated():
             return True
-        return self._matcher.is_completed() and not any(i not in self._stop_token_ids for i in self._allowed())
+        if not self._matcher.is_completed():
+            return False
+        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+        self.fill_mask(mask)
+        for i in self._stop_token_ids:
+            mask.view(np.uint32)[i // 32] &= ~np.uint32(1 << i % 32)
+        return not mask.any()
 
     @property
     def num_allowed(self) -> int:
