@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _PATTERN_RULE = re.compile(r'^(\w+) ::= Regex\("((?:\\.|[^"\\])*)", json_string=true\)$', re.MULTILINE)
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.")
 _RULE = re.compile(r"^(\w+) ::=", re.MULTILINE)
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<name>\b[A-Za-z_]\w*\b)')
 
@@ -24,8 +25,13 @@ def json_grammar(schema: str, **options: Any) -> Any:
     own = set(_patterns(json.loads(schema)))
     if not own:
         return grammar
-    spelled = _PATTERN_RULE.sub(lambda found: _as_rules(found[1], _unescaped(found[2]), found[0], own), str(grammar))
+    spelled = _PATTERN_RULE.sub(lambda found: _as_rules(found[1], _unescaped(found[2]), found[0], own), as_ebnf(grammar))
     return Grammar.from_ebnf(spelled)
+
+
+def as_ebnf(grammar: Any) -> str:
+    r"""An `xgrammar.Grammar` as its reader takes it: the printer writes `ße` as `\xdfe`, which is read as one character."""
+    return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], str(grammar))
 
 
 def _as_rules(name: str, pattern: str, rule: str, own: set[str]) -> str:
@@ -34,7 +40,7 @@ def _as_rules(name: str, pattern: str, rule: str, own: set[str]) -> str:
         return rule
     from xgrammar.grammar import Grammar
 
-    text = str(Grammar.from_regex(pattern))
+    text = as_ebnf(Grammar.from_regex(pattern))
     renamed = {old: name if old == "root" else f"{name}_{old}" for old in _RULE.findall(text)}
     return _QUOTED.sub(lambda found: renamed.get(found["name"] or "", found[0]), text).strip()
 

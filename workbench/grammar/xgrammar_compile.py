@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.grammar.json_grammar import json_grammar
+from workbench.grammar.json_grammar import as_ebnf, json_grammar
 from workbench.grammar.plain import Plain
 from workbench.types import GrammarSpec
 
@@ -76,5 +76,5 @@ def _with_fixed_separators(tag: Any) -> Any:
         return tag
     if tag.get("type") == "json_schema":
         grammar = json_grammar(json.dumps(tag["json_schema"]), any_whitespace=False, strict_mode=True)
-        return {"type": "grammar", "grammar": str(grammar)}
+        return {"type": "grammar", "grammar": as_ebnf(grammar)}
     return {name: _with_fixed_separators(part) for name, part in tag.items()}

@@ -28,8 +28,16 @@ class Anything:
 
     unenforced = ("json_schema: format 'x'",)
 
+    is_complete = True
+
     def accept(self, token_id):
         pass
+
+    def fill_mask(self, mask):
+        mask[:] = -1
+
+    def forced(self):
+        return b""
 
 
 def request(rid, num_new=4, **fields):

@@ -75,7 +75,7 @@ def add(core, vocabulary, rid, prompt, params, **fields):
     made = SamplingParams.make({"max_new_tokens": 200, "temperature": 0, **params})
     request = Request(rid=rid, input_ids=tuple(prompt), params=made, **fields)
     ends = frozenset(made.stop_token_ids) | (frozenset() if made.ignore_eos else frozenset({0}))
-    matcher = compile_grammar(made.grammar, vocabulary).start(ends) if made.grammar else None
+    matcher = compile_grammar(made.constraint, vocabulary).start(ends) if made.constraint else None
     core.add(request, matcher=matcher)
     return request
 
@@ -142,7 +142,7 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
 
 def test_a_forced_end_that_could_merge_with_what_follows_stays_open(tokenizer, vocabulary):
     """` tru` is forced, and both `true` and `truthy` may be one token: which one is the model's choice."""
-    matcher = compile_grammar(SamplingParams(regex=" (true|truthy)").grammar, vocabulary).start()
+    matcher = compile_grammar(SamplingParams(regex=" (true|truthy)").constraint, vocabulary).start()
     jump = JumpForward(tokenizer, VOCAB).jump(matcher.fork(), (40,), None, {0}, 100)
     spelled = "" if jump is None else tokenizer.decode(jump.token_ids)
     longer = [piece for piece in tokenizer.pieces if piece.startswith(b" tru") and len(piece) > 4]
@@ -194,7 +194,7 @@ def test_without_end_tokens_a_forced_end_finishes_the_request(tokenizer, vocabul
 
 def test_a_long_string_that_is_cut_is_told_in_words(vocabulary):
     schema = {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}, "additionalProperties": False}
-    spec = SamplingParams.make({"json_schema": schema}).grammar
+    spec = SamplingParams.make({"json_schema": schema}).constraint
     text = '{"a": "' + "on and on " * 10
     matcher = compile_grammar(spec, vocabulary).start()
     assert matcher.accept_bytes(text.encode()) == len(text)

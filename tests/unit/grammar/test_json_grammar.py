@@ -71,3 +71,15 @@ def test_every_character_survives_being_spelled_as_a_rule(char: str) -> None:
     for pattern in (re.escape(char), f"[{re.escape(char)}]", f"(?:{re.escape(char)})?x"):
         assert f'"{char}x"' in accepted({"type": "string", "pattern": pattern + "?x?"}, [f'"{char}x"'])
     assert accepted({"type": "string", "pattern": re.escape(char)}, [f'"{char}"', '"a"', f'"{char}{char}"']) == {f'"{char}"'}
+
+
+@pytest.mark.parametrize("value", ["Größe", "ße", "éa1", "\u00a0f 漢字a", 'ü"\\xdfe'])
+def test_text_beyond_ascii_is_read_back_whatever_follows_it(value: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"x": {"enum": [value]}, "é1": {"type": "string", "pattern": "^(a|ße)$"}},
+        "required": ["x", "é1"],
+        "additionalProperties": False,
+    }
+    texts = [f'{{"x": {json.dumps(value, ensure_ascii=False)}, "é1": "{rest}"}}' for rest in ("a", "ße", "ß", "\u0dfe")]
+    assert accepted(schema, texts) == set(texts[:2])
