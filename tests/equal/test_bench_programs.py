@@ -36,8 +36,8 @@ def test_the_prefix_of_a_program_is_computed_once(engine, job):
 
     steps = [event for event in engine.log.read(before)[1] if isinstance(event, StepExecuted)]
     computed = sum(member.num_new for step in steps for member in step.members if member.kind == "prefill")
-    # The first word of all items may be one token, and the last token of a prompt is computed to go on from it.
-    assert prefix + own - len(work.items) <= computed <= prefix + own + options + len(work.items)
+    # Items may begin alike ("\n1", "\n10"), and the last token of a prompt is computed to go on from it.
+    assert prefix + own - 3 * len(work.items) <= computed <= prefix + own + options + len(work.items)
     if work.options:
         assert len(done["choices"]) == len(work.items)
     else:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.bench import commands, overhead
-from workbench.bench.programs import JOBS, Job
+from workbench.bench.programs import JOBS, RECORDS, Job, Records
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import WORKLOADS, Workload
 from workbench.config import DEFAULT_MODEL, ServerArgs
@@ -34,19 +34,19 @@ from workbench.model import hub
 SCRIPTS = Path(__file__).parent / "peer_scripts"
 PEERS = {
     "workbench": None,
+    "stepwise": None,
     "transformers": None,
     "vllm": "WORKBENCH_PEER_VLLM",
     "openvino": "WORKBENCH_PEER_OPENVINO",
     "llamacpp": "WORKBENCH_PEER_LLAMACPP",
 }
 BASELINE = "transformers"
-CAN_DO_WORK = ("workbench", "transformers", "vllm")
-"""Systems whose script can do the work of a program."""
-
-
-PROGRAMS = (
-    "Programs: here one program each, whose prefix is computed once; elsewhere independent requests (transformers: one by one)."
-)
+FOR_TOKENS = ("workbench", "transformers", "vllm", "openvino", "llamacpp")
+FOR_PROGRAMS = ("workbench", "transformers", "vllm")
+FOR_RECORDS = ("workbench", "stepwise", "vllm", "llamacpp")
+"""Systems whose script can do the work."""
+PROGRAMS = "Programs here, independent requests elsewhere (transformers: one by one).\n\n"
+RECORDS_SAY = "Records of seven fields, at most 160 tokens each, all valid (llama.cpp: one by one).\n\n"
 
 
 class PeerFailed(WorkbenchError):
@@ -115,13 +115,15 @@ class Peer:
             raise PeerFailed(f"{self.name} made {lengths} tokens instead of {new_tokens} for each of {len(prompts)} prompts")
         return float(answer["seconds"])
 
-    def do(self, job: Job, seed: int) -> float:
+    def do(self, job: Job | Records, seed: int) -> float:
         """Seconds for the work of a program; every item must be answered in full."""
-        work = job.work(seed)
-        answer = self.ask({"work": work.to_json()})
-        made, wanted = answer.get("num_tokens"), [job.new_tokens] * job.num_items
-        if made != wanted and len(answer.get("choices", ())) != job.num_items:
-            raise PeerFailed(f"{self.name} answered {job.name!r} with {made or answer} instead of {wanted}")
+        answer = self.ask({"work": job.work(seed).to_json()})
+        if isinstance(job, Records):
+            whole = [text for text in answer["texts"] if _is_json(text)]
+        else:
+            whole = answer.get("choices") or [count for count in answer["num_tokens"] if count == job.new_tokens]
+        if len(whole) != job.num_items:
+            raise PeerFailed(f"{self.name} answered {len(whole)} of {job.num_items} in full: {job.name}, {answer}")
         return float(answer["seconds"])
 
     def stop(self) -> None:
@@ -155,12 +157,21 @@ def measure(peers: Sequence[Peer], workloads: Sequence[Workload], *, vocab_size:
         print(f"round {number} of {rounds} done", file=sys.stderr)
 
 
-def measure_programs(peers: Sequence[Peer], jobs: Sequence[Job], *, rounds: int) -> None:
-    """Fill `seconds` of every peer, which `measure` has warmed up."""
-    for number in range(1, rounds + 1):
+def _is_json(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        json.loads(text)
+        return True
+    return False
+
+
+def measure_programs(peers: Sequence[Peer], jobs: Sequence[Job | Records], *, rounds: int) -> None:
+    """Fill `seconds` of every peer. `measure` has warmed them up, but for records, whose round 0 compiles the schema."""
+    for number in range(rounds + 1):
         for job in jobs:
-            for peer in rotated(peers, number):
-                peer.seconds.setdefault(job.name, []).append(peer.do(job, number))
+            for peer in rotated(peers, number) if number or isinstance(job, Records) else ():
+                seconds = peer.do(job, number)
+                if number:
+                    peer.seconds.setdefault(job.name, []).append(seconds)
         print(f"programs: round {number} of {rounds} done", file=sys.stderr)
 
 
@@ -169,7 +180,7 @@ def rotated(items: Sequence[Peer], by: int) -> list[Peer]:
     return [*items[by:], *items[:by]]
 
 
-def table(peers: Sequence[Peer], measured: Sequence[Workload | Job]) -> str:
+def table(peers: Sequence[Peer], measured: Sequence[Workload | Job | Records]) -> str:
     """One row per system: medians, and in brackets how many times faster than transformers."""
     base = next((peer for peer in peers if peer.name == BASELINE), None)
     rows = []
@@ -227,20 +238,29 @@ def compare(args: argparse.Namespace) -> str:
     logs = Path(tempfile.mkdtemp(prefix="workbench-peers-"))
     print(f"messages of the systems: {logs}", file=sys.stderr)
     peers: list[Peer] = []
+    tables: list[str] = []
     try:
         for name in args.systems or available():
             peers.append(Peer.start(name, settings, log=logs / f"{name}.log"))
             print(f"{peers[-1].version} is ready after {peers[-1].ready_s:.1f} s", file=sys.stderr)
-        measure(peers, workloads, vocab_size=vocab_size, rounds=args.rounds)
-        able = [peer for peer in peers if peer.name in CAN_DO_WORK]
-        measure_programs(able, jobs, rounds=args.rounds)
+        parts = [
+            ("", workloads, FOR_TOKENS),
+            (PROGRAMS, jobs, FOR_PROGRAMS),
+            (RECORDS_SAY, [] if args.programs == [] else RECORDS, FOR_RECORDS),
+        ]
+        for says, measured, names in parts:
+            able = [peer for peer in peers if peer.name in names]
+            if not able or not measured:
+                continue
+            if measured is workloads:
+                measure(able, workloads, vocab_size=vocab_size, rounds=args.rounds)
+            else:
+                measure_programs(able, measured, rounds=args.rounds)
+            tables.append(says + table(able, measured))
     finally:
         for peer in peers:
             peer.stop()
     about = f"{args.model}, {args.dtype}, {args.threads} threads, medians of {args.rounds} rounds; in brackets: × transformers."
-    tables = [table(peers, workloads)]
-    if jobs and able:
-        tables.append(f"{PROGRAMS}\n\n{table(able, jobs)}")
     return "\n\n".join([f"{about} {machine()}", *tables])
 
 

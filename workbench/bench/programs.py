@@ -10,6 +10,7 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from workbench.bench.structured import CHARACTER, NAMES, PROMPT
 from workbench.lang.program import function
 from workbench.lang.state import ProgramState
 from workbench.lang.verbs import gen, select
@@ -26,13 +27,15 @@ OPTIONS = (" science", " music", " sport", " history of art")
 @dataclass(frozen=True, slots=True)
 class Work:
     """`kind` fork: one state forked into one branch per item. batch: one program run over the items. select: the same,
-    with a choice among `options` instead of `new_tokens` greedy tokens."""
+    with a choice among `options` instead of `new_tokens` greedy tokens. records: a JSON text of `schema` for each item, sent
+    at once, of at most `new_tokens`."""
 
     kind: str
     prefix: str
     items: tuple[str, ...]
     new_tokens: int = 0
     options: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +64,26 @@ class Job:
         return Work(self.kind, _sentence(rng, self.prefix_words), items, self.new_tokens, options)
 
 
+@dataclass(frozen=True, slots=True)
+class Records:
+    """One record of the character schema for each of the first `num_items` names."""
+
+    name: str
+    num_items: int
+    new_tokens: int = 160
+    unit: ClassVar[str] = "s"
+
+    def figure(self, seconds: float) -> float:
+        """The reported number for work that took `seconds`."""
+        return seconds
+
+    def work(self, seed: int) -> Work:
+        """The same in every round."""
+        items = tuple(PROMPT.format(name=name) for name in NAMES[: self.num_items])
+        return Work("records", "", items, self.new_tokens, schema=CHARACTER)
+
+
+RECORDS = (Records("8 records of a JSON schema", 8), Records("1 record", 1))
 JOBS = (
     Job("fork of 8 from 500 tokens → 32", "fork", num_items=8, prefix_words=500, item_words=8, new_tokens=32),
     Job("64 few-shot questions → 16", "batch", num_items=64, prefix_words=400, item_words=16, new_tokens=16),
@@ -70,7 +93,10 @@ JOBS = (
 
 def do(work: Work, backend: Any) -> dict[str, Any]:
     """Runs the work as a program: `{"num_tokens": [per item]}` or `{"choices": [index per item]}`, and the tokens of all
-    prompts that were found in the cache and that were computed."""
+    prompts that were found in the cache and that were computed. For records `{"texts": [per item]}`; `backend` is an engine."""
+    if work.kind == "records":
+        params = {"json_schema": work.schema, "temperature": 0, "max_new_tokens": work.new_tokens}
+        return {"texts": [result["text"] for result in backend.generate(list(work.items), params)]}
     states = _fork(work, backend) if work.kind == "fork" else _batch(work, backend)
     metas = [state.get_meta_info("answer") for state in states]
     totals = {f"{kind}_tokens": sum(meta[f"{kind}_tokens"] for meta in metas) for kind in ("prompt", "cached")}

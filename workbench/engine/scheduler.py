@@ -174,7 +174,8 @@ class Scheduler:
         if self.log.on and not seq.was_admitted:
             lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit)
             self.log.add(
-                PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt, num_cached=lookup.num_cached,
+                PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
+                              num_cached=min(lookup.num_cached, seq.num_prompt),
                               reason=lookup.reason, node_id=lookup.node_id, expected=lookup.expected,
                               evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere)
             )  # fmt: skip
@@ -190,7 +191,7 @@ class Scheduler:
                                  resumed=seq.was_admitted)
             )  # fmt: skip
         if not seq.was_admitted:
-            seq.num_reused = seq.num_computed
+            seq.num_reused = min(seq.num_computed, seq.num_prompt)  # and not what its constraint forced behind it
         seq.was_admitted = True
         self.waiting.remove(seq)
         self.running.append(seq)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from workbench.events import RequestFinished
-from workbench.views import Completion, EngineStatus, Process, Processes, Timings
+from workbench.views import Completion, EngineStatus, Process, Processes, Timings, forced_places
 from workbench.views.completion import MAX_MARKED
 
 WORKER = "workbench.child"
@@ -23,6 +23,7 @@ def completion(
     matched = meta["finish_reason"].get("matched") if meta["finish_reason"] else None
     drawable = len(ids) == meta["prompt_tokens"] <= MAX_MARKED and len(output_ids) <= MAX_MARKED
     decode = _decoder(engine.tokenizer)
+    events = engine.log.read(since)[1]
     return Completion(
         text=result["text"],
         prompt=prompt,
@@ -36,7 +37,8 @@ def completion(
         prompt_pieces=token_pieces(decode, ids) if drawable else (),
         output_pieces=token_pieces(decode, output_ids) if drawable else (),
         stop_text=decode([matched]) if isinstance(matched, int) else "",
-        timings=Timings.of(engine.log.read(since)[1], meta["id"]),
+        forced=forced_places(events, meta["id"]),
+        timings=Timings.of(events, meta["id"]),
         meta_info=meta,
     )
 

@@ -13,6 +13,7 @@ from workbench.views.parts import Segment, View, bar, duration, plural
 
 MAX_MARKED = 3000
 """Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""
+FORCED_SAYS = "<i>Dotted</i>: forced, the constraint allowed no other text there, and no step was spent on it."
 MAX_OPEN = 160
 """Prompt tokens up to which the prompt is shown unfolded."""
 
@@ -65,6 +66,8 @@ class Completion(View):
     prompt_pieces: tuple[str, ...] = ()
     """The text of each prompt token, in order; a token that completes no character has ""."""
     output_pieces: tuple[str, ...] = ()
+    forced: frozenset[int] = frozenset()
+    """Places of output tokens that the constraint left no choice about."""
     stop_text: str = ""
     """The token that ended the output, in words, when one did."""
     timings: Timings | None = None
@@ -85,14 +88,22 @@ class Completion(View):
             case "stop":
                 return f"the model ended it with {visible(self.stop_text)}" if self.stop_text else "the model ended it"
             case "length":
-                return f"reached its limit of {plural(reason['length'], 'token')}"
+                limit = f"reached its limit of {plural(reason['length'], 'token')}"
+                cut = f" inside its constraint: {visible(str(reason['message']))}" if reason.get("message") else ""
+                return limit + cut
             case "abort":
                 return f"aborted: {visible(str(reason.get('message') or 'no reason given'))}"
         return "unfinished"
 
+    @property
+    def made(self) -> str:
+        """How many tokens, and how many of them the model had no choice about."""
+        forced = f" ({len(self.forced):,} forced)" if self.forced else ""
+        return plural(len(self.output_ids), "token") + forced
+
     def summary(self) -> str:
         """One line without any time in it, so that the same run prints the same."""
-        made = f"{plural(len(self.output_ids), 'token')}, {self.finish}"
+        made = f"{self.made}, {self.finish}"
         return f"{self.kind.capitalize()}: {made}; prompt {plural(self.prompt_tokens, 'token')}, {self.cached_tokens:,} reused"
 
     def to_text(self) -> str:
@@ -116,8 +127,9 @@ class Completion(View):
         blocks = [
             f"<p><b>{self.kind.capitalize()}</b>{model}</p>",
             said,
-            f'<p class="wb-soft">{source}: {plural(len(self.output_ids), "token")}, {to_html(self.finish)}</p>',
+            f'<p class="wb-soft">{source}: {self.made}, {to_html(self.finish)}</p>',
             f'<div class="wb-text wb-out wb-tok">{answer}</div>',
+            f'<p class="wb-soft">{FORCED_SAYS}</p>' if self.forced else "",
             self._prompt(),
             self._times(),
         ]
@@ -130,7 +142,7 @@ class Completion(View):
             starts = accumulate(map(len, self.output_pieces), initial=0)
             num_kept = sum(start < len(self.text) for start in islice(starts, num_kept))
         kept, cut = self.output_pieces[:num_kept], self.output_pieces[num_kept:]
-        return _tokens(kept, 0) + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
+        return _tokens(kept, 0, self.forced) + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
 
     def _prompt(self) -> str:
         """The prompt as the model read it, the part that was in the cache underlined and hatched."""
@@ -160,7 +172,12 @@ class Completion(View):
         )
 
 
-def _tokens(pieces: Sequence[str], num_reused: int) -> str:
-    """One element per token: `<u>` for a reused one, `<span>` for the rest."""
-    tags = ("u" if i < num_reused else "span" for i in range(len(pieces)))
+def _tokens(pieces: Sequence[str], num_reused: int, forced: frozenset[int] = frozenset()) -> str:
+    """One element per token: `<u>` for a reused one, `<i>` for a forced one, `<span>` for the rest."""
+    tags = ("u" if i < num_reused else "i" if i in forced else "span" for i in range(len(pieces)))
     return "".join(f"<{tag}>{to_html(piece)}</{tag}>" for tag, piece in zip(tags, pieces, strict=True) if piece)
+
+
+def forced_places(events: Iterable[Event], rid: str) -> frozenset[int]:
+    """Folded from the event log: where the request's tokens were forced by its constraint."""
+    return frozenset(e.position for e in events if isinstance(e, TokenSampled) and e.rid == rid and e.forced)

@@ -35,6 +35,7 @@ font-family:var(--jp-code-font-family,ui-monospace,monospace);max-height:24em;ov
 .wb .wb-tok>:nth-child(even){background-color:rgba(128,128,128,.16)}
 .wb u,.wb .wb-reused{background-image:repeating-linear-gradient(135deg,rgba(22,163,74,.28) 0 2px,rgba(22,163,74,.12) 2px 7px)}
 .wb u{text-decoration:underline;text-decoration-color:#16a34a;text-decoration-thickness:2px;text-underline-offset:3px}
+.wb i{font-style:inherit;color:var(--wb-soft);border-bottom:2px dotted var(--wb-soft)}
 .wb table{border-collapse:collapse;margin:.4em 0!important;color:inherit;font-size:inherit;border:0}
 .wb tr{background:none!important}
 .wb th,.wb td{padding:.15em .9em .15em 0!important;border:0;border-bottom:1px solid var(--wb-line);text-align:left!important;

@@ -81,9 +81,9 @@ def test_all_peers_do_all_workloads_on_the_same_prompts_in_a_rotating_order():
 def test_only_named_environments_are_measured(monkeypatch):
     for variable in filter(None, peers.PEERS.values()):
         monkeypatch.delenv(variable, raising=False)
-    assert peers.available() == ["workbench", "transformers"]
+    assert peers.available() == ["workbench", "stepwise", "transformers"]
     monkeypatch.setenv("WORKBENCH_PEER_OPENVINO", "/somewhere/python")
-    assert peers.available() == ["workbench", "transformers", "openvino"]
+    assert peers.available() == ["workbench", "stepwise", "transformers", "openvino"]
 
 
 def test_every_peer_has_a_script_that_imports_nothing_of_ours_but_our_own():

@@ -293,3 +293,12 @@ def plain_loop(prompt, num_new):
     for _ in range(num_new):
         tokens.append(next_token(tuple(tokens), VOCAB))
     return tokens[len(prompt) :]
+
+
+def test_forced_text_that_is_cached_does_not_count_as_prompt(tokenizer, vocabulary):
+    core = make_core(tokenizer)
+    prompt = tokenizer.encode("Name of the wizard:")
+    for rid in ("first", "again"):
+        add(core, vocabulary, rid, prompt, GRAMMARS[0])
+        cached = [out.num_cached for _ in range(300) if core.has_work for out in core.step()]
+        assert cached[-1] == (0 if rid == "first" else len(prompt))

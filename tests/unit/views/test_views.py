@@ -9,7 +9,19 @@ from html.parser import HTMLParser
 import pytest
 
 from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
-from workbench.views import Completion, EngineStatus, Loaded, Memory, Process, Processes, Span, Status, Timings, explanation
+from workbench.views import (
+    Completion,
+    EngineStatus,
+    Loaded,
+    Memory,
+    Process,
+    Processes,
+    Span,
+    Status,
+    Timings,
+    explanation,
+    forced_places,
+)
 from workbench.views.parts import Segment, bar, document, duration, lines, size, table
 
 LEDGER = {
@@ -245,3 +257,21 @@ def test_sizes_are_written_for_people(num_bytes, words):
 def test_text_tables_stand_in_columns_and_html_tables_escape():
     assert lines(("a", "b"), [("x", "1"), ("long", "1000")], numeric=(1,)) == "a        b\nx        1\nlong  1000"
     assert "&lt;b&gt;" in table(("h",), [("<b>",)])
+
+
+def test_forced_tokens_are_counted_and_marked_and_a_cut_inside_a_constraint_says_where():
+    events = [
+        TokenSampled(time=1.0, rid="a", token_id=5, position=0, num_allowed=3),
+        TokenSampled(time=1.0, rid="a", token_id=6, position=1, forced=True),
+        TokenSampled(time=1.0, rid="b", token_id=6, position=0, forced=True),
+    ]
+    assert forced_places(events, "a") == {1}
+    shown = completion(forced=forced_places(events, "a"))
+    assert shown.summary().startswith("Completion: 2 tokens (1 forced), ")
+    assert "<i>.</i>" in shown.body()
+    assert "<span>Paris</span>" in shown.body()
+    assert "<i>" not in completion().body()
+    reason = {"type": "length", "length": 2, "constraint": "incomplete", "message": "next may come <x>"}
+    cut = completion(finish_reason=reason)
+    assert cut.finish == "reached its limit of 2 tokens inside its constraint: next may come <x>"
+    assert "<x>" not in cut.body()

@@ -2,7 +2,8 @@
 
 First line in: the settings, `{"gguf": path, "folder": path, "threads": n}`. First line out: `{"ready": version}`, after which
 each `{"prompts": [[id, ...], ...], "new_tokens": n}` is answered by `{"seconds": s, "output_ids": [[id, ...], ...]}`, and by
-systems that can do it each `{"work": ...}` (`workbench.bench.programs.Work`) by `{"seconds": s}` and `num_tokens` or `choices`.
+systems that can do it each `{"work": ...}` (`workbench.bench.programs.Work`) by `{"seconds": s}` and `num_tokens`, `choices` or
+`texts`.
 Standard library only: the scripts of this folder run in other environments, where workbench is not installed.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 Generate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, new tokens) -> output ids; greedy, end tokens ignored, exactly that many tokens."""
 Do = Callable[[dict[str, Any]], dict[str, Any]]
-"""Work -> `{"num_tokens": [per item]}` or `{"choices": [index per item]}`."""
+"""Work -> `{"num_tokens": [per item]}`, `{"choices": [index per item]}` or `{"texts": [per item]}`."""
 
 
 def independent(encode: Callable[[str], list[int]], generate: Generate, mean_logprobs: Callable[..., list[float]]) -> Do:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import Any
 
-from protocol import Generate, serve
+from protocol import Do, Generate, serve
 
 
-def load(settings: dict[str, Any]) -> tuple[str, Generate]:
+def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
     import llama_cpp
 
     threads = settings["threads"]
@@ -17,7 +18,12 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate]:
     def generate(prompts: list[list[int]], new_tokens: int) -> list[list[int]]:
         return [list(islice(model.generate(prompt, temp=0.0, top_k=1), new_tokens)) for prompt in prompts]
 
-    return f"llama-cpp-python {llama_cpp.__version__}", generate
+    def records(work: dict[str, Any]) -> dict[str, Any]:
+        grammar = llama_cpp.LlamaGrammar.from_json_schema(json.dumps(work["schema"]), verbose=False)
+        how = {"max_tokens": work["new_tokens"], "temperature": 0.0, "grammar": grammar}
+        return {"texts": [model.create_completion(item, **how)["choices"][0]["text"] for item in work["items"]]}
+
+    return f"llama-cpp-python {llama_cpp.__version__}", generate, records
 
 
 if __name__ == "__main__":

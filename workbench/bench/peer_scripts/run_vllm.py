@@ -37,8 +37,14 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
             means.append(sum(logprobs[token].logprob for token, logprobs in tokens) / count)
         return means
 
+    def records(work: dict[str, Any]) -> dict[str, Any]:
+        form = vllm.sampling_params.StructuredOutputsParams(json=work["schema"])
+        params = vllm.SamplingParams(temperature=0, max_tokens=work["new_tokens"], structured_outputs=form)
+        return {"texts": [result.outputs[0].text for result in engine.generate(work["items"], params, use_tqdm=False)]}
+
     tokenizer = engine.get_tokenizer()
-    return f"vLLM {vllm.__version__}", generate, independent(lambda text: tokenizer(text)["input_ids"], generate, mean_logprobs)
+    do = independent(lambda text: tokenizer(text)["input_ids"], generate, mean_logprobs)
+    return f"vLLM {vllm.__version__}", generate, lambda work: records(work) if work["schema"] else do(work)
 
 
 def preload_openmp() -> None:

@@ -11,7 +11,8 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
     import workbench
     from workbench.bench.programs import Work, do
 
-    engine = workbench.Engine(model_path=settings["model"], dtype=settings["dtype"], num_threads=settings["threads"])
+    args = {"model_path": settings["model"], "dtype": settings["dtype"], "num_threads": settings["threads"]}
+    engine = workbench.Engine(**args, disable_jump_forward=settings.get("disable_jump_forward", False))
 
     def generate(prompts: list[list[int]], new_tokens: int) -> list[list[int]]:
         params = {"temperature": 0, "max_new_tokens": new_tokens, "ignore_eos": True}
