@@ -76,6 +76,7 @@ class GrammarCompiler:
         self._lock = threading.RLock()
         self._entries: OrderedDict[GrammarSpec, _Entry] = OrderedDict()
         self._opened: tuple[Backend, CompilePool] | None = None
+        self._has_children = False
 
     def get(self, spec: GrammarSpec) -> CompiledGrammar:
         """Waits for it. Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
@@ -146,6 +147,9 @@ class GrammarCompiler:
                 if backend.check(read, spec) and is_quick(spec):
                     self._end(spec, entry, lambda: backend.compile(read, spec))
                     return
+            if not self._has_children:
+                self._has_children = True
+                weakref.finalize(self, pool.close)
             entry.job = pool.submit(spec)
         except BaseException as error:
             self._fail(spec, entry, error)
@@ -186,7 +190,6 @@ class GrammarCompiler:
                 backend = open_backend(self._vocabulary, self._options)
                 name, most = self._options.backend, self._options.limits.memory_mb << 20
                 pool = CompilePool(lambda: Setup(name, backend.about(), most), self._options.limits)
-                weakref.finalize(self, pool.close)
                 self._vocabulary, self._opened = None, (backend, pool)
             return self._opened
 

@@ -10,6 +10,7 @@ letter of any script comes out of `[^\\w]`. Either way the text is accepted by `
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from re import _constants as op  # type: ignore[attr-defined]
@@ -36,6 +37,10 @@ REFUSED = {
     op.ATOMIC_GROUP: "atomic groups",
 }
 SHORT_COUNTS = {(0, op.MAXREPEAT): "*", (1, op.MAXREPEAT): "+", (0, 1): "?"}
+MAX_DEPTH = 100
+"""Of groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
+NO_GROUPS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+"""Escapes and character classes, whose parentheses open nothing."""
 START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
 
 
@@ -44,11 +49,18 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
 
     Raises InvalidRequest for what is not a regular expression, NotSupported for what cannot be enforced.
     """
+    if _depth(pattern) > MAX_DEPTH:
+        raise InvalidRequest(field, pattern, f"a regular expression with at most {MAX_DEPTH} groups inside each other")
     try:
         tree = parser.parse(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise InvalidRequest(field, pattern, f"a regular expression ({error})") from None
     return _Writer(field, tree.state.flags, allowed).sequence(tree, start=True, end=True)
+
+
+def _depth(pattern: str) -> int:
+    steps = ((char == "(") - (char == ")") for char in NO_GROUPS.sub("", pattern))
+    return max(itertools.accumulate(steps), default=0)
 
 
 class _Writer:

@@ -95,6 +95,14 @@ def test_what_is_no_regular_expression_is_an_invalid_request(pattern: str) -> No
         plain_regex(pattern)
 
 
+def test_groups_may_be_many_but_not_deep() -> None:
+    assert accepts(plain_regex("(a)" * 500), "a" * 500)
+    assert accepts(plain_regex("(" * 100 + "a" + ")" * 100), "a")
+    assert accepts(plain_regex("[((]{3}" + r"\(" * 200), "(" * 203)
+    with pytest.raises(InvalidRequest, match="at most 100 groups inside each other"):
+        plain_regex("(" * 101 + "a" + ")" * 101)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_the_other_backend_reads_the_plain_form_the_same_way(pattern: str) -> None:
     automaton = Automaton.from_bytes(compile_regex(plain_regex(pattern), GrammarSpec("regex", pattern), None))
