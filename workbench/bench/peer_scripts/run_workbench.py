@@ -6,7 +6,6 @@ from typing import Any
 
 from protocol import Do, Generate, serve
 
-
 POOL_TOKENS = 16_384
 """A store that the warm-up fills. Left to itself ours grows for gigabytes, and first use of memory is not what is measured
 here; vLLM fills its own with zeros before it answers."""
