@@ -32,7 +32,7 @@ def styles(name: str) -> str:
     return "\n".join([CSS, (HERE / "common.css").read_text("utf-8"), *([own.read_text("utf-8")] if own.exists() else [])])
 
 
-def _as_json(value: Any, widget: Any) -> str:
+def as_json(value: Any, widget: Any) -> str:
     """As one string: ipywidgets would walk through every list of it, in Python."""
     return msgspec.json.encode(value).decode()
 
@@ -40,7 +40,7 @@ def _as_json(value: Any, widget: Any) -> str:
 class ViewWidget(anywidget.AnyWidget):
     """Subclasses set `_esm = module(name)` and `_css = styles(name)`, and may add commands in `answer`."""
 
-    state = traitlets.Dict().tag(sync=True, to_json=_as_json)
+    state = traitlets.Dict().tag(sync=True, to_json=as_json)
     """What is drawn. In JavaScript a JSON text: `stateOf(model)`."""
     selected = traitlets.Dict().tag(sync=True)
     """{"kind": "request" | "node" | "step" | "token" | "page" | "part", "id": ...}, or {}. The one trait JavaScript writes."""

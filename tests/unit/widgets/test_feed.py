@@ -48,7 +48,7 @@ def wait_until(true, seconds: float = 10) -> None:
 
 
 def drawn(widget) -> int:
-    return len(widget.state["rows"])
+    return len(widget.rows)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_states_come_at_most_twenty_times_a_second_and_not_without_news(engine):
 def test_a_view_that_fell_behind_the_log_starts_afresh_from_a_snapshot():
     engine = Engine(capacity=10)
     engine.grow(50)
-    assert len(open_view(engine.source, "tree", live=False).rows) == 50
+    assert len(open_view(engine.source, "tree", live=False).lines) == 50
 
 
 def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_picture(engine):
@@ -105,7 +105,7 @@ def test_a_view_on_a_wrapped_log_of_a_dead_engine_draws_what_the_log_still_has()
     engine = Engine(capacity=10)
     engine.grow(50)
     engine.ended = "gone"
-    assert len(open_view(engine.source, "tree", live=False).rows) == 10
+    assert len(open_view(engine.source, "tree", live=False).lines) == 10
 
 
 def test_closing_the_last_view_ends_the_thread(engine):
