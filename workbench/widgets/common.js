@@ -98,6 +98,7 @@ export function duration(seconds) {
 }
 
 const BUSY_MS = 1500;
+const SETTLE_MS = 1000;
 let lastAsked = 0;
 
 /** Sends {do: ..., ...} to Python; a promise of its reply. `onSlow` is called when the kernel is busy with something else. */
@@ -145,7 +146,11 @@ export function mount(model, root, make, parts = []) {
     get selected() {
       return selected;
     },
-    select: (next) => shared.select(engine, same(next, selected) ? {} : next),
+    select(next) {
+      shared.select(engine, same(next, selected) ? {} : next);
+      model.set("selected", selected); // Python tells the other views' models
+      model.save_changes();
+    },
     ask: (message) =>
       ask(model, message, () => say("the kernel is busy with a cell and has no subshells\nthis is done when the cell ends; until then: interrupt the cell")).then(
         (reply) => {
@@ -166,16 +171,15 @@ export function mount(model, root, make, parts = []) {
     draw();
   };
   const onNote = () => say(model.get("note"));
+  let chosenAt = -Infinity;
   const onSelected = () => {
     const next = model.get("selected") ?? {};
-    if (!same(next, selected)) shared.select(engine, next);
+    // What Python says of a click is late news: a second click may have followed.
+    if (!same(next, selected) && performance.now() - chosenAt > SETTLE_MS) shared.select(engine, next);
   };
   const off = shared.onSelect(engine, (next) => {
+    chosenAt = performance.now();
     selected = next;
-    if (!same(model.get("selected"), next)) {
-      model.set("selected", next);
-      model.save_changes();
-    }
     draw();
   });
   const changes = ["state", ...parts].map((name) => `change:${name}`);
