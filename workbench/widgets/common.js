@@ -129,7 +129,12 @@ export function mount(model, root, make, parts = []) {
   root.classList.add("wb", "wb-live");
   const note = el("p", { class: "wb-note", role: "status" });
   const inner = el("div", { class: "wb-view" });
-  root.append(note, inner);
+  const still = el("style");
+  root.append(still, note, inner);
+  const hideStill = () => {
+    const key = model.get("still_key");
+    still.textContent = key ? `.${key},.jp-OutputArea-child:has(.${key}){display:none}` : "";
+  };
   let selected = model.get("selected") ?? {};
   let state = stateOf(model, parts);
   let draws = 0;
@@ -185,15 +190,18 @@ export function mount(model, root, make, parts = []) {
   const changes = ["state", ...parts].map((name) => `change:${name}`);
   for (const change of changes) model.on(change, onState);
   model.on("change:note", onNote);
+  model.on("change:still_key", hideStill);
   model.on("change:selected", onSelected);
   ask(model, { do: "shown" });
   onNote();
+  hideStill();
   draw();
   return () => {
     draw.cancel();
     off();
     for (const change of changes) model.off(change, onState);
     model.off("change:note", onNote);
+    model.off("change:still_key", hideStill);
     model.off("change:selected", onSelected);
     made.remove?.();
     model.send({ do: "hidden" });
