@@ -18,9 +18,16 @@ export function el(tag, attrs = {}, ...children) {
 
 const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}") : (value ?? {}));
 
-/** The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own. */
-export function stateOf(model, parts = []) {
-  return { ...parsed(model.get("state")), ...Object.fromEntries(parts.map((name) => [name, parsed(model.get(name))])) };
+/**
+ * The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own.
+ * What did not change since the last call with the same `memo` is the same object again.
+ */
+export function stateOf(model, parts = [], memo = {}) {
+  for (const name of ["state", ...parts]) {
+    const raw = model.get(name);
+    if (!memo[name] || memo[name].raw !== raw) memo[name] = { raw, value: parsed(raw) };
+  }
+  return { ...memo.state.value, ...Object.fromEntries(parts.map((name) => [name, memo[name].value])) };
 }
 
 /** Calls `fn` at most once per animation frame, with the last arguments; `.cancel()` drops what is pending. */
@@ -136,7 +143,8 @@ export function mount(model, root, make, parts = []) {
     still.textContent = key ? `.${key},.jp-OutputArea-child:has(.${key}){display:none}` : "";
   };
   let selected = model.get("selected") ?? {};
-  let state = stateOf(model, parts);
+  const memo = {};
+  let state = stateOf(model, parts, memo);
   let draws = 0;
   const say = (text) => {
     note.textContent = text ?? "";
@@ -172,7 +180,7 @@ export function mount(model, root, make, parts = []) {
     root.dataset.draws = String(++draws);
   });
   const onState = () => {
-    state = stateOf(model, parts);
+    state = stateOf(model, parts, memo);
     draw();
   };
   const onNote = () => say(model.get("note"));
