@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from workbench.batch import Batch, make_batch
-from workbench.client import Client, Stream, read, read_async
+from workbench.client import Client, DetailSwitch, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.constraint.answers import Why
 from workbench.constraint.grammar import Grammar
@@ -84,6 +84,7 @@ class Engine:
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
         self.cache = Cache(self)
+        self.detail = DetailSwitch(lambda on: self._client.call("token_detail", on))
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
         engine_opened(self)
@@ -178,6 +179,18 @@ class Engine:
         if not 0 <= step <= len(ids):
             raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
         return self.grammar(spec=request.spec).why_at_step(token, ids, step)
+
+    def token_detail(self, on: bool = True) -> ExitStack:
+        """Has each drawn token recorded with what the model thought of it: its probability and rank, the entropy, the
+        likeliest alternatives before and after the mask, and the probability that the mask removed (`TokenSampled.detail`).
+
+        It takes passes over the logits, about 0.1 ms for each request of a step, told as `cost_s`. Stays so until it is
+        switched off, or to the end of the block in `with engine.token_detail():`. Views that show it switch it on themselves.
+        """
+        back = ExitStack()
+        back.callback(self.detail.set, "caller", self.detail.is_held("caller"))
+        self.detail.set("caller", on)
+        return back
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

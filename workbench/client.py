@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
+from workbench.errors import EngineDead
 from workbench.events import EventLog
 from workbench.types import Request, TokenOut
 
@@ -78,6 +80,37 @@ async def read_async(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Toke
         await ready.wait()
 
 
+class DetailSwitch:
+    """Token detail of one engine: on while anybody needs it, and known by `who`. Any thread may use it."""
+
+    def __init__(self, send: Callable[[bool], object]) -> None:
+        """`send` tells the engine."""
+        self._send = send
+        self._holders: set[object] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._holders)
+
+    def is_held(self, who: object) -> bool:
+        return who in self._holders
+
+    def set(self, who: object, on: bool) -> None:
+        """Raises `EngineDead` where it is wanted and there is no engine any more."""
+        with self._lock:
+            was_on = self.is_on
+            (self._holders.add if on else self._holders.discard)(who)
+            if self.is_on == was_on:
+                return
+            try:
+                self._send(self.is_on)
+            except EngineDead:
+                self._holders.discard(who)
+                if on:
+                    raise
+
+
 class Client(Protocol):
     log: EventLog
 
@@ -88,7 +121,7 @@ class Client(Protocol):
         """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
 
     def call(self, name: str, *args: Any) -> Any:
-        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`), answered between two steps."""
+        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`, `token_detail`), answered between two steps."""
 
     def close(self) -> None:
         """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""
