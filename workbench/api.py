@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -83,11 +84,16 @@ class Engine:
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
-        self.cache = Cache(self)
-        self.detail = DetailSwitch(lambda on: self._client.call("token_detail", on))
+        self.detail = DetailSwitch(self._client)
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
+        self._dropped = weakref.finalize(self, _close_later, self._client)
+        self._dropped.atexit = False  # at exit its thread or process ends anyway
         engine_opened(self)
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self)
 
     @property
     def is_open(self) -> bool:
@@ -216,9 +222,13 @@ class Engine:
         }  # fmt: skip
 
     def shutdown(self) -> None:
-        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice."""
+        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice.
+
+        An engine that nothing refers to any more ends too, a moment later.
+        """
         if self._is_open:
             self._is_open = False
+            self._dropped.detach()
             client, self._client = self._client, _Closed(self.log)
             client.close()
 
@@ -317,6 +327,11 @@ def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
         for stream in streams:
             if not stream.is_finished:
                 alive.abort(stream.rid)
+
+
+def _close_later(client: Client) -> None:
+    """The last reference may go on any thread, the engine's own included, and closing waits for that one."""
+    threading.Thread(target=client.close, name="workbench-close", daemon=True).start()
 
 
 class Runtime(Engine):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -80,12 +81,28 @@ async def read_async(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Toke
         await ready.wait()
 
 
-class DetailSwitch:
-    """Token detail of one engine: on while anybody needs it, and known by `who`. Any thread may use it."""
+class Client(Protocol):
+    log: EventLog
 
-    def __init__(self, send: Callable[[bool], object]) -> None:
-        """`send` tells the engine."""
-        self._send = send
+    def submit(self, requests: Sequence[Request]) -> list[Stream]:
+        """One stream per request. Raises for the first that can never be served, and then none is queued."""
+
+    def abort(self, rid: str, message: str = "aborted by the caller") -> None:
+        """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
+
+    def call(self, name: str, *args: Any) -> Any:
+        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`, `token_detail`), answered between two steps."""
+
+    def close(self) -> None:
+        """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""
+
+
+class DetailSwitch:
+    """Token detail of one engine: on while anybody needs it, each known by `who`. Any thread may use it."""
+
+    def __init__(self, client: Client) -> None:
+        """Weak: a view somebody keeps does not keep the model of an engine that was shut down."""
+        self._client = weakref.ref(client)
         self._holders: set[object] = set()
         self._lock = threading.Lock()
 
@@ -101,27 +118,16 @@ class DetailSwitch:
         with self._lock:
             was_on = self.is_on
             (self._holders.add if on else self._holders.discard)(who)
-            if self.is_on == was_on:
-                return
-            try:
-                self._send(self.is_on)
-            except EngineDead:
-                self._holders.discard(who)
-                if on:
-                    raise
+            if self.is_on != was_on:
+                self._send(who, on)
 
-
-class Client(Protocol):
-    log: EventLog
-
-    def submit(self, requests: Sequence[Request]) -> list[Stream]:
-        """One stream per request. Raises for the first that can never be served, and then none is queued."""
-
-    def abort(self, rid: str, message: str = "aborted by the caller") -> None:
-        """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
-
-    def call(self, name: str, *args: Any) -> Any:
-        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`, `token_detail`), answered between two steps."""
-
-    def close(self) -> None:
-        """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""
+    def _send(self, who: object, on: bool) -> None:
+        client = self._client()
+        try:
+            if client is None:
+                raise EngineDead("the engine was shut down", hint="load it again")
+            client.call("token_detail", on)
+        except EngineDead:
+            self._holders.discard(who)
+            if on:
+                raise
