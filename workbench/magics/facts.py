@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from workbench.events import RequestFinished
-from workbench.views import Completion, EngineStatus, Process, Processes, Timings, forced_places
+from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
+from workbench.views.sampled import output_tokens
 
 WORKER = "workbench.child"
 """The module a child process runs: how its workers are found among all processes."""
@@ -24,6 +25,13 @@ def completion(
     drawable = len(ids) == meta["prompt_tokens"] <= MAX_MARKED and len(output_ids) <= MAX_MARKED
     decode = _decoder(engine.tokenizer)
     events = engine.log.read(since)[1]
+    tokens = output_tokens(events, meta["id"])
+    told = [token for token in tokens if token.detail is not None]
+    is_whole = [token.token_id for token in tokens] == list(output_ids)
+
+    def name(token_id: int) -> str:
+        return decode([token_id])
+
     return Completion(
         text=result["text"],
         prompt=prompt,
@@ -37,7 +45,9 @@ def completion(
         prompt_pieces=token_pieces(decode, ids) if drawable else (),
         output_pieces=token_pieces(decode, output_ids) if drawable else (),
         stop_text=decode([matched]) if isinstance(matched, int) else "",
-        forced=forced_places(events, meta["id"]),
+        kinds=tuple(token.kind for token in tokens) if is_whole else (),
+        notes=tuple(token.words(name) for token in tokens) if is_whole and told and drawable else (),
+        detail_s=sum(token.detail.cost_s for token in told) if told else None,
         timings=Timings.of(events, meta["id"]),
         meta_info=meta,
     )

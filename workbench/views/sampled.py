@@ -1,0 +1,113 @@
+"""Output tokens as the event log tells of them, and how each came about: free, constrained, forced or overruled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from workbench.escape import to_html
+from workbench.events import Event, TokenDetail, TokenSampled
+from workbench.views.parts import duration
+
+Kind = Literal["free", "constrained", "forced", "overruled"]
+SAYS: dict[Kind, str] = {
+    "free": "no constraint",
+    "constrained": "chosen among what the constraint allows",
+    "forced": "the constraint left no other text, and no step was spent on it",
+    "overruled": "the constraint forbade the model's first choice",
+}
+TAGS: dict[Kind, tuple[str, str]] = {
+    "free": ("span", ""), "constrained": ("span", "wb-con"), "forced": ("i", ""), "overruled": ("b", "wb-over"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OutputToken:
+    position: int
+    token_id: int
+    num_allowed: int | None = None
+    """By the constraint; None without one, and where it is forced."""
+    forced: bool = False
+    latency_s: float | None = None
+    """Since the token before it; None for the first that is known."""
+    detail: TokenDetail | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Without token detail nobody knows what was overruled."""
+        if self.forced:
+            return "forced"
+        if self.detail is not None and self.detail.overruled:
+            return "overruled"
+        return "free" if self.num_allowed is None else "constrained"
+
+    def words(self, name: Callable[[int], str]) -> str:
+        """What is known of it, in one line; `name` gives the text of a token."""
+        facts = [] if self.forced or self.num_allowed is None else [f"{self.num_allowed:,} allowed"]
+        if self.forced:
+            facts.append("forced")
+        if (detail := self.detail) is not None:
+            facts += [f"{percent(detail.probability)}, rank {detail.rank:,}", f"entropy {detail.entropy:.2f} nats"]
+            if detail.drawn != self.token_id:
+                facts.append(f"drawn as {quote(name(detail.drawn))}")
+            if detail.after:
+                facts.append(f"{percent(detail.removed)} removed by the mask")
+            if detail.overruled:
+                first, share = detail.before[0]
+                facts.append(f"the model wanted {quote(name(first))} ({percent(share)})")
+        if self.latency_s is not None:
+            facts.append(duration(self.latency_s))
+        return "; ".join(facts)
+
+
+def follow(tokens: list[OutputToken], event: TokenSampled, last_s: float | None) -> None:
+    """Changes: the event's token stands at its position, and none behind it. `last_s` is the time of the token before."""
+    del tokens[event.position :]
+    latency_s = None if last_s is None else event.time - last_s
+    tokens.append(OutputToken(event.position, event.token_id, event.num_allowed, event.forced, latency_s, event.detail))
+
+
+def output_tokens(events: Iterable[Event], rid: str) -> list[OutputToken]:
+    """Folded from the event log: the tokens that the request produced, in order."""
+    tokens: list[OutputToken] = []
+    last_s: float | None = None
+    for event in events:
+        if isinstance(event, TokenSampled) and event.rid == rid:
+            follow(tokens, event, last_s)
+            last_s = event.time
+    return tokens
+
+
+def marked_token(text: str, kind: Kind, note: str = "", more: str = "") -> str:
+    """One token as HTML, its kind as a mark that needs no hue; `more` are attributes that were escaped."""
+    tag, name = TAGS[kind]
+    title = f' title="{to_html(note)}"' if note else ""
+    named = f' class="{name}"' if name else ""
+    return f"<{tag}{named}{title}{more}>{to_html(text)}</{tag}>"
+
+
+def legend(kinds: Iterable[Kind]) -> str:
+    """What the marks mean, of the kinds that occur; nothing where all is free."""
+    found = list(kinds)
+    counts = {kind: found.count(kind) for kind in SAYS}
+    if counts["free"] == len(found):
+        return ""
+    keys = [f"<span>{marked_token(kind, kind)}: {SAYS[kind]} ({num:,})</span>" for kind, num in counts.items() if num]
+    return f'<p class="wb-soft wb-kinds">{"".join(keys)}</p>'
+
+
+def percent(share: float) -> str:
+    """Never 100 % or 0 % of what is not."""
+    if math.isnan(share):
+        return "unknown"
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{share:.1%}".replace("%", " %").replace(".0 ", " ")
+
+
+def quote(text: str) -> str:
+    return repr(text) if "\n" in text or not text.strip() else f'"{text}"'
