@@ -9,7 +9,7 @@ from typing import Any, Literal
 from workbench.events import RequestFinished
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
-from workbench.views.sampled import output_tokens
+from workbench.views.sampled import output_tokens, token_pieces
 
 WORKER = "workbench.child"
 """The module a child process runs: how its workers are found among all processes."""
@@ -60,27 +60,6 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
     if isinstance(prompt, str):
         return list(tokenizer.encode(prompt))
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-
-
-def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tuple[str, ...]:
-    """The text each token adds, in order. A token that completes no character adds "", the next that does adds it all.
-
-    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise.
-    """
-    pieces: list[str] = []
-    before: list[int] = []
-    pending: list[int] = []
-    for token in ids:
-        pending.append(token)
-        text = decode(before + pending)[len(decode(before)) :]
-        if text.endswith("\ufffd") and len(pending) < 4:
-            pieces.append("")
-            continue
-        pieces.append(text)
-        before, pending = pending, []
-    if pending:
-        pieces[-1] = decode(before + pending)[len(decode(before)) :]
-    return tuple(pieces)
 
 
 def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +60,43 @@ class OutputToken:
         if self.latency_s is not None:
             facts.append(duration(self.latency_s))
         return "; ".join(facts)
+
+
+class Pieces:
+    """The text each token adds, in order. A token that completes no character adds "", the next that does adds it all.
+
+    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self.texts: list[str] = []
+        self._decode = decode
+        self._before: list[int] = []
+        self._pending: list[int] = []
+
+    def add(self, token_id: int) -> None:
+        self._pending.append(token_id)
+        text = self._pending_text()
+        if text.endswith("\ufffd") and len(self._pending) < 4:
+            self.texts.append("")
+            return
+        self.texts.append(text)
+        self._before, self._pending = self._pending, []
+
+    def all(self) -> list[str]:
+        """With what an unfinished character at the end looks like."""
+        return [*self.texts[:-1], self._pending_text()] if self._pending else list(self.texts)
+
+    def _pending_text(self) -> str:
+        return self._decode(self._before + self._pending)[len(self._decode(self._before)) :]
+
+
+def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tuple[str, ...]:
+    """The text each of these tokens adds."""
+    pieces = Pieces(decode)
+    for token_id in ids:
+        pieces.add(token_id)
+    return tuple(pieces.all())
 
 
 def follow(tokens: list[OutputToken], event: TokenSampled, last_s: float | None) -> None:
