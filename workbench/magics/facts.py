@@ -9,7 +9,7 @@ from typing import Any, Literal
 from workbench.events import RequestFinished
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
-from workbench.views.sampled import output_tokens, token_pieces
+from workbench.views.sampled import output_of, token_pieces
 
 WORKER = "workbench.child"
 """The module a child process runs: how its workers are found among all processes."""
@@ -25,9 +25,8 @@ def completion(
     drawable = len(ids) == meta["prompt_tokens"] <= MAX_MARKED and len(output_ids) <= MAX_MARKED
     decode = _decoder(engine.tokenizer)
     events = engine.log.read(since)[1]
-    tokens = output_tokens(events, meta["id"])
-    told = [token for token in tokens if token.detail is not None]
-    is_whole = [token.token_id for token in tokens] == list(output_ids)
+    output = output_of(events, meta["id"])
+    is_whole = output.ids == list(output_ids)
 
     def name(token_id: int) -> str:
         return decode([token_id])
@@ -45,9 +44,9 @@ def completion(
         prompt_pieces=token_pieces(decode, ids) if drawable else (),
         output_pieces=token_pieces(decode, output_ids) if drawable else (),
         stop_text=decode([matched]) if isinstance(matched, int) else "",
-        kinds=tuple(token.kind for token in tokens) if is_whole else (),
-        notes=tuple(token.words(name) for token in tokens) if is_whole and told and drawable else (),
-        detail_s=sum(token.detail.cost_s for token in told) if told else None,
+        kinds=tuple(token.kind for token in output.tokens) if is_whole else (),
+        notes=tuple(token.words(name) for token in output.tokens) if is_whole and output.detail_s and drawable else (),
+        detail_s=output.detail_s,
         timings=Timings.of(events, meta["id"]),
         meta_info=meta,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from workbench.escape import to_html
 from workbench.events import Event, TokenDetail, TokenSampled
+from workbench.types import GrammarSpec
 from workbench.views.parts import duration
 
 Kind = Literal["free", "constrained", "forced", "overruled"]
@@ -27,8 +28,9 @@ TAGS: dict[Kind, tuple[str, str]] = {
 class OutputToken:
     position: int
     token_id: int
+    is_constrained: bool = False
     num_allowed: int | None = None
-    """By the constraint; None without one, and where it is forced."""
+    """By the constraint; None without one, where the token is forced, and where nobody knows any more."""
     forced: bool = False
     latency_s: float | None = None
     """Since the token before it; None for the first that is known."""
@@ -41,7 +43,7 @@ class OutputToken:
             return "forced"
         if self.detail is not None and self.detail.overruled:
             return "overruled"
-        return "free" if self.num_allowed is None else "constrained"
+        return "constrained" if self.is_constrained else "free"
 
     def words(self, name: Callable[[int], str]) -> str:
         """What is known of it, in one line; `name` gives the text of a token."""
@@ -99,22 +101,46 @@ def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tupl
     return tuple(pieces.all())
 
 
-def follow(tokens: list[OutputToken], event: TokenSampled, last_s: float | None) -> None:
-    """Changes: the event's token stands at its position, and none behind it. `last_s` is the time of the token before."""
-    del tokens[event.position :]
-    latency_s = None if last_s is None else event.time - last_s
-    tokens.append(OutputToken(event.position, event.token_id, event.num_allowed, event.forced, latency_s, event.detail))
+@dataclass(slots=True, eq=False)
+class Output:
+    """What one request has produced so far."""
 
-
-def output_tokens(events: Iterable[Event], rid: str) -> list[OutputToken]:
-    """Folded from the event log: the tokens that the request produced, in order."""
-    tokens: list[OutputToken] = []
+    rid: str
+    grammar: GrammarSpec | None = None
+    tokens: list[OutputToken] = field(default_factory=list)
     last_s: float | None = None
+    """When the last token came."""
+    finish: str = ""
+    """Why it ended, once it has."""
+
+    def add(self, event: TokenSampled) -> None:
+        """The event's token stands at its position, and none behind it."""
+        del self.tokens[event.position :]
+        latency_s = None if self.last_s is None else event.time - self.last_s
+        is_constrained = self.grammar is not None or event.num_allowed is not None
+        self.tokens.append(
+            OutputToken(event.position, event.token_id, is_constrained, event.num_allowed, event.forced, latency_s, event.detail)
+        )
+        self.last_s = event.time
+
+    @property
+    def ids(self) -> list[int]:
+        return [token.token_id for token in self.tokens]
+
+    @property
+    def detail_s(self) -> float | None:
+        """What token detail cost; None where it was off all the time."""
+        costs = [token.detail.cost_s for token in self.tokens if token.detail is not None]
+        return sum(costs) if costs else None
+
+
+def output_of(events: Iterable[Event], rid: str) -> Output:
+    """Folded from the event log: what the request produced."""
+    output = Output(rid)
     for event in events:
         if isinstance(event, TokenSampled) and event.rid == rid:
-            follow(tokens, event, last_s)
-            last_s = event.time
-    return tokens
+            output.add(event)
+    return output
 
 
 def marked_token(text: str, kind: Kind, note: str = "", more: str = "") -> str:

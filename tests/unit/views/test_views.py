@@ -22,7 +22,7 @@ from workbench.views import (
     explanation,
 )
 from workbench.views.parts import Segment, bar, document, duration, lines, size, table
-from workbench.views.sampled import output_tokens
+from workbench.views.sampled import output_of
 
 LEDGER = {
     "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
@@ -274,12 +274,12 @@ def test_each_token_shows_how_it_came_about_and_overruled_ones_what_the_model_wa
         TokenSampled(time=1.5, rid="a", token_id=7, position=2, num_allowed=30, detail=wanted),
         TokenSampled(time=1.0, rid="b", token_id=6, position=0, forced=True),
     ]
-    tokens = output_tokens(events, "a")
+    tokens = output_of(events, "a").tokens
     assert [token.kind for token in tokens] == ["constrained", "forced", "overruled"]
     assert tokens[2].words("<{}>".format) == (
         '30 allowed; 12.5 %, rank 3; entropy 1.50 nats; 80 % removed by the mask; the model wanted "<9>" (50 %); 500 ms'
     )
-    assert [token.kind for token in output_tokens(events, "b")] == ["forced"]
+    assert [token.kind for token in output_of(events, "b").tokens] == ["forced"]
     shown = completion(
         output_ids=(5, 6, 7), output_pieces=("Par", "is", "."), kinds=tuple(token.kind for token in tokens),
         notes=tuple(token.words("<{}>".format) for token in tokens), detail_s=0.002,
