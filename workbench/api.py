@@ -248,7 +248,7 @@ class Engine:
             num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
             grammar=None if self._tokenizer is None else self._grammar_of,
         )  # fmt: skip
-        return Source(log, facts, client)
+        return Source(log, facts, client, self.detail)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

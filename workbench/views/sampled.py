@@ -143,12 +143,13 @@ def output_of(events: Iterable[Event], rid: str) -> Output:
     return output
 
 
-def marked_token(text: str, kind: Kind, note: str = "", more: str = "") -> str:
-    """One token as HTML, its kind as a mark that needs no hue; `more` are attributes that were escaped."""
+def marked_token(text: str, kind: Kind, note: str = "", extra: str = "") -> str:
+    """One token as HTML, its kind as a mark that needs no hue; `extra` is a class more."""
     tag, name = TAGS[kind]
+    names = " ".join(filter(None, (name, extra)))
     title = f' title="{to_html(note)}"' if note else ""
-    named = f' class="{name}"' if name else ""
-    return f"<{tag}{named}{title}{more}>{to_html(text)}</{tag}>"
+    named = f' class="{names}"' if names else ""
+    return f"<{tag}{named}{title}>{to_html(text)}</{tag}>"
 
 
 def legend(kinds: Iterable[Kind]) -> str:
@@ -173,4 +174,7 @@ def percent(share: float) -> str:
 
 
 def quote(text: str) -> str:
-    return repr(text) if "\n" in text or not text.strip() else f'"{text}"'
+    """In the quotes that it does not hold itself; white space as it is written in Python."""
+    if not text.strip() or "\n" in text:
+        return repr(text)
+    return f'"{text}"' if '"' not in text else f"'{text}'" if "'" not in text else f"`{text}`"
