@@ -227,7 +227,7 @@ def _mask(
     if constrained is not logits:
         logits[matched] = constrained
     used.update(zip(matched, masks, strict=True))
-    counts = np.bitwise_count(masks).sum(1, dtype=np.int64)
+    counts = np.bitwise_count(masks.view(np.uint32)).sum(1, dtype=np.int64)
     return dict(zip(matched, counts.tolist(), strict=True))
 
 

@@ -1,7 +1,7 @@
 // The tokens of one request: as a strip coloured by a measure, or as columns whose height is how many tokens might have come.
 
 const KINDS = ["free", "constrained", "forced", "overruled"];
-const SAYS = ["no constraint", "chosen among what the constraint allows", "forced", "the model's first choice was forbidden"];
+const SAYS = ["no constraint", "chosen among what the constraint allows", "the constraint left no other text", "the model's first choice was forbidden"];
 const TAGS = [["span", ""], ["span", "wb-con"], ["i", ""], ["b", "wb-over"]];
 const BARS = ["wb-decode", "wb-decode", "wb-free", "wb-prefill"];
 const COLUMN_EM = 3;

@@ -95,6 +95,7 @@ def test_detail_equals_a_plain_softmax_and_a_scan_of_the_mask(vocab_size: int, w
         assert one.detail is not None
         assert one.detail.drawn == one.token_id
         check(one.detail, plain(given, one.token_id, ids))
+        assert one.num_allowed == (None if ids is None else len(ids))  # in every bit of a word
 
 
 @pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=0.8), SamplingParams(top_k=5)])
