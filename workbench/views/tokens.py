@@ -82,6 +82,7 @@ class TokensFold(Fold):
     def _finished(self, event: RequestFinished) -> None:
         if (output := self.outputs.get(event.rid)) is not None:
             output.finish = event.reason
+            del output.tokens[event.num_output :]  # an abort takes back what nobody has seen
 
     # -- questions ----------------------------------------------------------------------------------------------
 

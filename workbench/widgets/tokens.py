@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,9 +15,10 @@ class OneRequest(ViewWidget):
     """A view of one request at a time: the one asked for, the one that is selected, or the newest."""
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
+        self._who = uuid.uuid4().hex
         super().__init__(reader, **traits)
         self._rid: str | None = reader.fold.rid  # type: ignore[attr-defined]
-        reader.source.need_detail(self.model_id, True)
+        reader.source.need_detail(self._who, True)
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         if asked.get("do") != "show":
@@ -35,11 +37,11 @@ class OneRequest(ViewWidget):
             super().refresh()
 
     def close(self) -> None:
-        self.reader.source.need_detail(self.model_id, False)
+        self.reader.source.need_detail(self._who, False)
         super().close()
 
     def _set_shown(self, is_shown: bool) -> None:
-        self.reader.source.need_detail(self.model_id, is_shown)
+        self.reader.source.need_detail(self._who, is_shown)
         super()._set_shown(is_shown)
 
 
