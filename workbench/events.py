@@ -118,6 +118,30 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_owned: int
 
 
+class TokenDetail(msgspec.Struct, frozen=True, array_like=True):
+    """What the model thought of one drawn token, from a pass over its logits as they came: before temperature, bias,
+    penalties and mask. Probabilities sum to 1 over the vocabulary."""
+
+    drawn: int
+    """The token that was drawn; jump-forward may have written another in its place."""
+    probability: float
+    """Of the drawn token."""
+    rank: int
+    """1 for the likeliest; equals share a rank."""
+    entropy: float
+    """Of the whole distribution, in nats: 0 is certainty."""
+    before: tuple[tuple[int, float], ...]
+    """The likeliest tokens and their probabilities, the model's first choice first."""
+    after: tuple[tuple[int, float], ...] = ()
+    """The same of those that the constraint allows, whose probabilities sum to 1; empty without a constraint."""
+    removed: float = 0.0
+    """Probability of all tokens that the constraint forbids."""
+    overruled: bool = False
+    """The constraint forbids the model's first choice."""
+    cost_s: float = 0.0
+    """What finding this out added to the step, shared among its tokens."""
+
+
 class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     rid: str
     token_id: int
@@ -127,6 +151,8 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     """Tokens the grammar allowed here; None without a grammar, and for a forced token."""
     forced: bool = False
     """The grammar left no other text, so it was not drawn."""
+    detail: TokenDetail | None = None
+    """Only while token detail is on; None for a forced token."""
 
 
 class NodeAdded(Event, frozen=True, kw_only=True, tag=True):

@@ -287,6 +287,10 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
         found = core.cache.explain(tuple(token_ids), namespace)
         return {name: getattr(found, name) for name in found.__slots__}
 
+    def token_detail(on: bool) -> None:
+        core.scheduler.detail = on
+
     return {
         "flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock, "snapshot": lambda: snapshot(core),
+        "token_detail": token_detail,
     }  # fmt: skip

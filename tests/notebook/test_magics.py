@@ -164,6 +164,14 @@ def test_gen_continues_the_cell_as_it_stands(shell, loaded, capsys):
     assert FakeEngine.answer in repr(shell.ip.user_ns["answer"])
 
 
+def test_detail_is_switched_on_for_the_one_cell_that_asks(shell, loaded):
+    shell.run("%%wb_gen\nx")
+    assert loaded.num_detailed == 0
+    shell.run("%%wb_gen --detail\nx")
+    shell.run("%%wb_chat --detail\nx")
+    assert loaded.num_detailed == 2
+
+
 def test_all_sampling_options_reach_the_engine(shell, loaded):
     shell.run(
         r"""%%wb_gen --top-p .5 --top-k 3 --min-p .1 --seed 7 --stop "two words" --stop '\n' --stop # --regex '(a|b) \d+#"'

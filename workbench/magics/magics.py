@@ -164,7 +164,7 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         show = live(self.shell, quiet=args.quiet)
         try:
-            result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
+            result = call(text, engine=args.engine, on_text=show.show, detail=args.detail, **more, **self._sampling(args))
         except KeyboardInterrupt as interrupt:
             show.interrupt("interrupted")
             _shorten(interrupt, "the request is aborted")

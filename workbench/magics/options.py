@@ -79,6 +79,9 @@ def gen_parser(prog: str, description: str) -> Parser:
     add("--regex", metavar="R", help="a regular expression for the whole output; backslashes as they are")
     add("--json-schema", metavar="S", help="JSON text, or a variable: a dict, a string or a Pydantic model")
     add("--ebnf", metavar="G", help="a grammar in EBNF, or a variable that holds one")
+    known = "know what the model thought of each token: shown at the token, and where a constraint overruled the model"
+    add = parser.add_argument_group("what to know").add_argument
+    add("--detail", action="store_true", help=known)
     add = parser.add_argument_group("from where and to where").add_argument
     fill = "put the value of this variable where the cell has {NAME}; may be repeated"
     add("--var", action="append", default=[], metavar="NAME", help=fill)

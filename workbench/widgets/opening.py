@@ -12,7 +12,10 @@ from typing import Any
 
 from workbench.errors import NotSupported, UnknownParameter
 from workbench.views.fold import Facts, Fold
+from workbench.views.mask import MaskFold
+from workbench.views.measures import MEASURES
 from workbench.views.together import Pictures
+from workbench.views.tokens import TokensFold
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
@@ -32,10 +35,19 @@ class ViewKind:
     in_dashboard: bool = True
 
 
+RID: Mapping[str, Any] = {"nargs": "?", "metavar": "RID", "help": "a request's id; without it the newest is followed"}
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind(
+            "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
+            {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},
+        ),
+        ViewKind(
+            "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
+            {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
+        ),
     )
 }  # fmt: skip
 
