@@ -22,6 +22,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     time: float
 
 
+class EngineOpened(Event, frozen=True, kw_only=True, tag=True):
+    """The first event of an engine's log: the limits that the others are read against."""
+
+    num_pages: int
+    page_size: int
+    """Tokens of a KV page."""
+    budget: int
+    """Prefill tokens that a step may take at most."""
+    max_running: int
+
+
 class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     rid: str
     num_prompt: int
@@ -116,6 +127,24 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_free: int
     pages_tree: int
     pages_owned: int
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    rid: str
+    pages: tuple[int, ...]
+
+
+class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Pages that left the pool for running requests in one plan, all of them. `NodeAdded` tells when the tree gets them."""
+
+    taken: tuple[Taken, ...]
+
+
+class PagesReturned(Event, frozen=True, kw_only=True, tag=True):
+    """A request's own pages went back to the pool: another had stored the same, or it left the batch."""
+
+    rid: str
+    pages: tuple[int, ...]
 
 
 class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
@@ -244,8 +273,9 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
-    | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
+    EngineOpened | RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
+    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished
+    | CacheFlushed
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 

@@ -99,6 +99,7 @@ class Scheduler:
         prefill = self._plan_prefill()
         if not prefill and not self.config.mixed:
             decode = self._plan_decode()
+        self.cache.tell_taken()
         return StepPlan(self._step, (*decode, *prefill), self.cache.page_size)
 
     def _plan_prefill(self) -> list[PlannedSeq]:

@@ -1,0 +1,81 @@
+"""Throughput and memory: the sums are those of the run, and the recompute tax counts every token that was computed twice."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
+
+from workbench.events import PrefixMatched, StepExecuted, TokenSampled
+from workbench.views.throughput import NUM_POINTS, Throughput
+
+
+def folded(events, window_s: float = 60.0) -> Throughput:
+    throughput = Throughput(window_s)
+    for event in events:
+        throughput.apply(event)
+    return throughput
+
+
+def computed_again(events) -> int:
+    """By a set of all (request, position) that were ever computed."""
+    seen, again = set(), 0
+    for event in events:
+        if isinstance(event, StepExecuted):
+            for member in event.members:
+                places = {(member.rid, i) for i in range(member.num_cached, member.num_cached + member.num_new)}
+                again += len(places & seen)
+                seen |= places
+    return again
+
+
+@settings(max_examples=100)
+@given(CONFIGS, OPERATIONS)
+def test_after_any_run_the_sums_are_those_of_the_engine(config, operations):
+    core = make_core(config)
+    perform(core, operations)
+    events = core.log.read()[1]
+    throughput = folded(events)
+    totals = throughput.totals
+    assert totals.computed == core.runner.num_computed
+    assert totals.output == sum(isinstance(event, TokenSampled) for event in events)
+    assert totals.num_retractions == core.scheduler.num_retractions
+    assert totals.recomputed == computed_again(events)
+    matched = [event for event in events if isinstance(event, PrefixMatched)]
+    assert (totals.prompt, totals.cached) == (sum(e.num_prompt for e in matched), sum(e.num_cached for e in matched))
+    series = throughput.series()
+    if series["t"]:
+        assert sum(series["output"]) * throughput.width_s == pytest.approx(totals.output)
+        assert (series["running"][-1], series["waiting"][-1]) == (0, 0)
+    if totals.num_steps:
+        last = [event for event in events if isinstance(event, StepExecuted)][-1]
+        pages = [series[name][-1] for name in ("pages_free", "pages_tree", "pages_owned")]
+        assert pages == [last.pages_free, last.pages_tree, last.pages_owned]
+        assert sum(pages) == core.config.num_pages
+
+
+def test_a_squeezed_run_has_a_tax_and_says_so():
+    core = squeezed()
+    picture = folded(core.log.read()[1], window_s=6.0).picture()
+    assert picture.totals.num_retractions == 2
+    assert picture.totals.recomputed > 0
+    assert f"{picture.totals.recompute_tax:.1%}" in picture.to_text()
+    assert f"{picture.totals.recompute_tax:.1%}" in picture.to_html()
+
+
+def test_the_series_has_no_holes_and_is_bounded_however_long_it_lasts():
+    events = [TokenSampled(time=at, rid="a", token_id=1, position=0) for at in (0.0, 0.1, 10.0, 1000.0, 1000.1)]
+    throughput = folded(events, window_s=24.0)
+    series = throughput.series()
+    assert {len(column) for column in series.values()} == {len(series["t"])}
+    assert len(series["t"]) <= NUM_POINTS
+    steps = [b - a for a, b in zip(series["t"], series["t"][1:], strict=False)]
+    assert steps == pytest.approx([throughput.width_s] * len(steps))
+    assert sum(folded(events[:3], window_s=24.0).series()["output"]) * throughput.width_s == pytest.approx(3)
+
+
+def test_nothing_yet_is_shown_as_such():
+    picture = Throughput().picture()
+    assert "no prompt yet" in picture.to_text()
+    assert "no prompt yet" in picture.to_html()
+    assert "<svg" not in picture.to_html()

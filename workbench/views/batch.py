@@ -1,0 +1,303 @@
+"""What the engine did step by step, and what became of each request: the batch as a fold over the event log."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from workbench.events import (
+    EngineOpened,
+    Event,
+    PrefixMatched,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    RequestScheduled,
+    RequestWaiting,
+    StepExecuted,
+    TokenSampled,
+)
+from workbench.views.batch_picture import BatchPicture
+from workbench.views.explanation import waits_for
+
+Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
+MAX_STEPS = 4000
+MAX_ENDED = 400
+"""Ended requests that are remembered."""
+MAX_STRETCHES = 120
+"""Of one request; the two oldest neighbours become one when there are more."""
+
+
+@dataclass(slots=True)
+class Stretch:
+    """One part of a request's life. Times are those of the log; steps are 0 while it is in none.
+
+    wait: in the queue; compile: its constraint is not there yet; prefill: one chunk of its prompt; decode: steps in a row,
+    each for one token and what a grammar forced; paused: in the batch, while a step was made without it.
+    """
+
+    kind: Kind
+    start: float
+    end: float | None
+    """None while it lasts."""
+    first_step: int = 0
+    last_step: int = 0
+    num_tokens: int = 0
+    """Computed in it."""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Life:
+    """One request, as far as the log has told. `waits_for` is the reason that was told last, in words."""
+
+    rid: str
+    arrived: float
+    num_prompt: int
+    max_new_tokens: int
+    phase: Literal["waiting", "running", "ended"] = "waiting"
+    num_cached: int = 0
+    cache_reason: str = ""
+    num_output: int = 0
+    num_lost: int = 0
+    """Tokens whose K/V it gave up in retractions."""
+    num_retractions: int = 0
+    waits_for: str = ""
+    blocked_by: str = ""
+    ended: float | None = None
+    finish: str = ""
+    stretches: list[Stretch] = field(default_factory=list)
+    in_step: int = -1
+    """Number of steps made so far when it was last in one."""
+
+    def seconds(self, now: float) -> dict[str, float]:
+        """By kind of stretch, in the order of the kinds."""
+        sums = dict.fromkeys(("wait", "compile", "prefill", "decode", "paused"), 0.0)
+        for part in self.stretches:
+            sums[part.kind] += (now if part.end is None else part.end) - part.start
+        return sums
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "in_step"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    rid: str
+    kind: Literal["prefill", "decode"]
+    num_cached: int
+    num_new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forward pass. Seconds; `waiting` and `retracted` are as of its plan."""
+
+    number: int
+    start: float
+    end: float
+    plan_s: float
+    execute_s: float
+    commit_s: float
+    members: tuple[Member, ...]
+    num_reused: int
+    """Tokens that requests admitted in it took from the cache."""
+    budget_left: int
+    num_waiting: int
+    admitted: tuple[str, ...] = ()
+    retracted: tuple[str, ...] = ()
+
+    @property
+    def num_prefill(self) -> int:
+        return sum(member.num_new for member in self.members if member.kind == "prefill")
+
+    @property
+    def num_decode(self) -> int:
+        return sum(member.num_new for member in self.members if member.kind == "decode")
+
+
+class Batch:
+    """`apply` every event of a log in order. `step(812)`, `request("r3")` and `waiting` are what the picture is made of."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        """Time of the latest event."""
+        self.budget = 0
+        """Prefill tokens a step may take; 0 while unknown."""
+        self.num_steps = 0
+        self._steps: OrderedDict[int, Step] = OrderedDict()
+        self._lives: OrderedDict[str, Life] = OrderedDict()
+        self._ended: deque[Life] = deque()
+        self._admitted: list[tuple[str, int]] = []
+        self._retracted: list[str] = []
+
+    # -- folding ------------------------------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        match event:
+            case StepExecuted():
+                self._executed(event)
+            case TokenSampled():
+                if (life := self._lives.get(event.rid)) is not None:
+                    life.num_output = event.position + 1
+            case RequestArrived():
+                self._arrived(event)
+            case EngineOpened():
+                self.budget = event.budget
+            case PrefixMatched() | RequestWaiting() | RequestScheduled() | RequestRetracted() | RequestFinished():
+                if (life := self._lives.get(event.rid)) is not None:
+                    self._changed(life, event)
+            case _:
+                return
+        self.now = max(self.now, event.time)
+
+    def _arrived(self, event: RequestArrived) -> None:
+        self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
+        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens)
+        life.stretches.append(Stretch("wait", event.time, None))
+        self._lives[event.rid] = life
+
+    def _changed(self, life: Life, event: Event) -> None:
+        match event:
+            case PrefixMatched():
+                life.num_cached, life.cache_reason = event.num_cached, event.reason
+            case RequestWaiting():
+                self._waits(life, event)
+            case RequestScheduled():
+                life.phase, life.waits_for, life.blocked_by, life.in_step = "running", "", "", self.num_steps - 1
+                _close(life, event.time)
+                self._admitted.append((life.rid, event.num_cached))
+            case RequestRetracted():
+                self._pause(life, event.time)
+                life.phase, life.num_lost = "waiting", life.num_lost + event.num_lost
+                life.num_retractions += 1
+                note = f"retracted: {event.needed_by} needed the space, {event.num_lost} tokens given up"
+                _open(life, Stretch("wait", event.time, None, note=note))
+                self._retracted.append(life.rid)
+            case RequestFinished():
+                life.ended, life.num_output, life.waits_for = event.time, event.num_output, ""
+                life.finish = event.reason + (f": {event.detail}" if event.detail else "")
+                if life.phase == "running":
+                    self._pause(life, event.time)
+                _close(life, event.time)
+                life.phase = "ended"
+                self._forget(life)
+
+    def _forget(self, ended: Life) -> None:
+        self._ended.append(ended)
+        while len(self._ended) > MAX_ENDED:
+            old = self._ended.popleft()
+            if self._lives.get(old.rid) is old:
+                del self._lives[old.rid]
+
+    def _waits(self, life: Life, event: RequestWaiting) -> None:
+        life.waits_for = waits_for(event.reason, event.blocked_by, event.num_needed, event.num_available)
+        life.blocked_by = event.blocked_by
+        kind: Kind = "compile" if event.reason == "compiling" else "wait"
+        current = life.stretches[-1]
+        if current.kind == kind or current.end is not None:
+            current.note = current.note or life.waits_for
+        elif current.start == event.time:
+            current.kind, current.note = kind, life.waits_for
+        else:
+            _close(life, event.time)
+            _open(life, Stretch(kind, event.time, None, note=life.waits_for))
+
+    def _executed(self, event: StepExecuted) -> None:
+        start = event.time - event.plan_s - event.execute_s - event.commit_s
+        members = tuple(Member(m.rid, m.kind, m.num_cached, m.num_new) for m in event.members)
+        step = Step(
+            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, members,
+            sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
+            tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
+        )  # fmt: skip
+        self._steps[event.step] = step
+        if len(self._steps) > MAX_STEPS:
+            self._steps.popitem(last=False)
+        for member in members:
+            if (life := self._lives.get(member.rid)) is not None:
+                self._worked(life, member, step)
+        self.num_steps += 1
+        self._admitted, self._retracted = [], []
+
+    def _worked(self, life: Life, member: Member, step: Step) -> None:
+        """A member of the step may have ended in it: its stretch then ends where its life does."""
+        end = step.end if life.ended is None else min(step.end, life.ended)
+        if life.stretches[-1].kind == "paused":  # until its end, which was in this step
+            del life.stretches[-1]
+        goes_on = life.in_step == self.num_steps - 1
+        self._pause(life, step.start)
+        current = life.stretches[-1]
+        if goes_on and current.kind == member.kind == "decode":
+            current.end, current.last_step, current.num_tokens = end, step.number, current.num_tokens + member.num_new
+        elif life.phase != "waiting":
+            start = max(step.start, current.end if current.end is not None else current.start)
+            _open(life, Stretch(member.kind, start, max(end, start), step.number, step.number, member.num_new))
+        life.in_step = self.num_steps
+
+    def _pause(self, life: Life, until: float) -> None:
+        """Steps were made without it, though it was in the batch."""
+        last = life.stretches[-1].end
+        if life.in_step < self.num_steps - 1 and last is not None and last < until:
+            _open(life, Stretch("paused", last, until))
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def step(self, number: int) -> Step | None:
+        """The step of this number; None when it is unknown or forgotten."""
+        return self._steps.get(number)
+
+    def request(self, rid: str) -> Life | None:
+        return self._lives.get(rid)
+
+    @property
+    def steps(self) -> list[Step]:
+        return list(self._steps.values())
+
+    @property
+    def requests(self) -> list[Life]:
+        """In order of arrival."""
+        return list(self._lives.values())
+
+    @property
+    def waiting(self) -> list[Life]:
+        return [life for life in self._lives.values() if life.phase == "waiting"]
+
+    @property
+    def running(self) -> list[Life]:
+        return [life for life in self._lives.values() if life.phase == "running"]
+
+    def together(self, rid: str, other: str) -> list[int]:
+        """Numbers of the steps that both were in."""
+        return [step.number for step in self._steps.values() if {rid, other} <= {member.rid for member in step.members}]
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def picture(self, *, steps: int = 200, upto: int | None = None) -> BatchPicture:
+        """The last `steps` steps, or those that end with number `upto`."""
+        numbers = [number for number in self._steps if upto is None or number <= upto]
+        shown = [self._steps[number] for number in numbers[-steps:]]
+        return BatchPicture.of(
+            shown, self.requests, self.now if upto is None else shown[-1].end if shown else self.now, self.budget
+        )
+
+    def state(self, *, steps: int = 160) -> dict[str, Any]:
+        """What the live view draws: the last steps and the requests in them, as in `picture`."""
+        shown = list(islice(reversed(self._steps.values()), steps))[::-1]
+        return BatchPicture.of(shown, self.requests, self.now, self.budget).to_dict()
+
+
+def _close(life: Life, time: float) -> None:
+    if life.stretches and life.stretches[-1].end is None:
+        life.stretches[-1].end = time
+
+
+def _open(life: Life, stretch: Stretch) -> None:
+    life.stretches.append(stretch)
+    if len(life.stretches) > MAX_STRETCHES:
+        first, second = life.stretches[:2]
+        second.start, second.num_tokens = first.start, first.num_tokens + second.num_tokens
+        second.first_step = first.first_step or second.first_step
+        del life.stretches[0]
