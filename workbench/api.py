@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,11 @@ from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
 from workbench.types import Request, SamplingParams, as_int
+from workbench.views.fold import Facts, text_of
+from workbench.views.tree import TreeFold
+from workbench.views.tree_picture import NodeFacts
+from workbench.widgets import Source, open_view
+from workbench.widgets.feed import Reader
 
 logger = logging.getLogger("workbench")
 FIT_LENGTHS = (256, 1024, 4096, 16384)
@@ -56,6 +62,12 @@ class Cache:
             raise InvalidRequest("prompt", prompt, "at least one token")
         found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
         return {"prompt_tokens": len(ids), **found}
+
+    def node(self, node_id: int) -> NodeFacts:
+        """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
+        reader = Reader(self._engine._source, TreeFold)
+        reader.read()
+        return reader.fold.node(node_id)
 
 
 class Engine:
@@ -83,10 +95,15 @@ class Engine:
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
-        self.cache = Cache(self)
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
+        self._dropped = weakref.finalize(self, _close_later, self._client)
+        self._dropped.atexit = False  # at exit its thread or process ends anyway
         engine_opened(self)
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self)
 
     @property
     def is_open(self) -> bool:
@@ -179,6 +196,28 @@ class Engine:
             raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
         return self.grammar(spec=request.spec).why_at_step(token, ids, step)
 
+    def view(self, name: str, *, live: bool | None = None, **options: Any) -> Any:
+        """A picture of the engine that moves: "tree" and what else `workbench.widgets.VIEWS` lists, each with its own options.
+
+        In a kernel with anywidget a live widget, elsewhere (or with `live=False`) a still picture of the present moment.
+        """
+        return open_view(self._source, name, live=live, **options)
+
+    @cached_property
+    def _source(self) -> Source:
+        """It holds no engine: one that nothing but views refer to ends."""
+        alive, log = weakref.ref(self), self.log
+
+        def client() -> Client:
+            return _Closed(log) if (engine := alive()) is None else engine._client
+
+        page_size = self.server_args.page_size
+        facts = Facts(
+            decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
+            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
+        )  # fmt: skip
+        return Source(log, facts, client)
+
     @cached_property
     def _vocabulary(self) -> Vocabulary:
         if self._tokenizer is None:
@@ -203,9 +242,13 @@ class Engine:
         }  # fmt: skip
 
     def shutdown(self) -> None:
-        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice."""
+        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice.
+
+        An engine that nothing refers to any more ends too, a moment later.
+        """
         if self._is_open:
             self._is_open = False
+            self._dropped.detach()
             client, self._client = self._client, _Closed(self.log)
             client.close()
 
@@ -306,6 +349,11 @@ def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
                 alive.abort(stream.rid)
 
 
+def _close_later(client: Client) -> None:
+    """The last reference may go on any thread, the engine's own included, and closing waits for that one."""
+    threading.Thread(target=client.close, name="workbench-close", daemon=True).start()
+
+
 class Runtime(Engine):
     """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
 
@@ -313,16 +361,21 @@ class Runtime(Engine):
 class _Closed:
     """What an engine that was shut down answers."""
 
+    ended = "the engine was shut down"
+
     def __init__(self, log: Any) -> None:
         self.log = log
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
-        raise EngineDead("the engine was shut down", hint="load it again")
+        raise EngineDead(self.ended, hint="load it again")
 
-    def abort(self, rid: str) -> None:
+    def abort(self, rid: str, message: str = "") -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def call(self, name: str, *args: Any) -> Any:
         if name == "now":
             return self.log.read()[1][-1].time if self.log.num_added else 0.0
-        raise EngineDead("the engine was shut down", hint="load it again")
+        raise EngineDead(self.ended, hint="load it again")

@@ -12,6 +12,7 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.events import EventLog
 from workbench.types import Request, SamplingParams
+from workbench.views.fold import Facts
 
 VOCAB, CONTEXT = 32, 56
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
@@ -71,6 +72,10 @@ def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], 
     while core.has_work:
         core.step()
         after_each()
+
+
+def facts(core: EngineCore) -> Facts:
+    return Facts(num_pages=core.config.num_pages, page_size=core.config.page_size)
 
 
 class Reader:

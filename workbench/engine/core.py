@@ -20,7 +20,7 @@ from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Outcome, Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import EngineOpened, EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
+from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
 from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -64,11 +64,6 @@ class EngineCore:
         self._finished: list[TokenOut] = []
         self._deadlines: dict[str, float] = {}
         self._next_id = 1
-        if self.log.on:
-            self.log.add(
-                EngineOpened(time=clock(), num_pages=config.num_pages, page_size=config.page_size,
-                             budget=min(scheduler.chunk, scheduler.max_prefill_tokens), max_running=config.max_running)
-            )  # fmt: skip
 
     @property
     def has_work(self) -> bool:

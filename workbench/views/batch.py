@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
+from workbench.errors import InvalidRequest
 from workbench.events import (
-    EngineOpened,
     Event,
     PrefixMatched,
     RequestArrived,
@@ -16,14 +17,18 @@ from workbench.events import (
     RequestRetracted,
     RequestScheduled,
     RequestWaiting,
+    SnapshotTaken,
     StepExecuted,
     TokenSampled,
 )
 from workbench.views.batch_picture import BatchPicture
+from workbench.views.batch_words import about_step, says
 from workbench.views.explanation import waits_for
+from workbench.views.fold import Facts, Fold, Handlers
 
 Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
 MAX_STEPS = 4000
+MAX_SHOWN = 500
 MAX_ENDED = 400
 """Ended requests that are remembered."""
 MAX_STRETCHES = 120
@@ -79,6 +84,9 @@ class Life:
             sums[part.kind] += (now if part.end is None else part.end) - part.start
         return sums
 
+    def copy(self) -> Life:
+        return replace(self, stretches=[replace(part) for part in self.stretches])
+
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "in_step"}
 
@@ -118,14 +126,16 @@ class Step:
         return sum(member.num_new for member in self.members if member.kind == "decode")
 
 
-class Batch:
-    """`apply` every event of a log in order. `step(812)`, `request("r3")` and `waiting` are what the picture is made of."""
+class BatchFold(Fold):
+    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows."""
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Facts | None = None, steps: int = 160) -> None:
+        super().__init__(facts)
+        if not 0 < steps <= MAX_SHOWN:
+            raise InvalidRequest("steps", steps, f"a number from 1 to {MAX_SHOWN}")
+        self.num_shown = steps
         self.now = 0.0
         """Time of the latest event."""
-        self.budget = 0
-        """Prefill tokens a step may take; 0 while unknown."""
         self.num_steps = 0
         self._steps: OrderedDict[int, Step] = OrderedDict()
         self._lives: OrderedDict[str, Life] = OrderedDict()
@@ -135,22 +145,26 @@ class Batch:
 
     # -- folding ------------------------------------------------------------------------------------------------
 
-    def apply(self, event: Event) -> None:
-        match event:
-            case StepExecuted():
-                self._executed(event)
-            case TokenSampled():
-                if (life := self._lives.get(event.rid)) is not None:
-                    life.num_output = event.position + 1
-            case RequestArrived():
-                self._arrived(event)
-            case EngineOpened():
-                self.budget = event.budget
-            case PrefixMatched() | RequestWaiting() | RequestScheduled() | RequestRetracted() | RequestFinished():
-                if (life := self._lives.get(event.rid)) is not None:
-                    self._changed(life, event)
-            case _:
-                return
+    def handlers(self) -> Handlers:
+        concerns = self._concerns
+        return {
+            StepExecuted: self._executed, TokenSampled: self._sampled, RequestArrived: self._arrived,
+            SnapshotTaken: self._snapshot, PrefixMatched: concerns, RequestWaiting: concerns, RequestScheduled: concerns,
+            RequestRetracted: concerns, RequestFinished: concerns,
+        }  # fmt: skip
+
+    def _sampled(self, event: TokenSampled) -> None:
+        if (life := self._lives.get(event.rid)) is not None:
+            life.num_output = event.position + 1
+        self.now = max(self.now, event.time)
+
+    def _snapshot(self, event: SnapshotTaken) -> None:
+        """In one, all that runs is said to be scheduled; in a log, nothing is between two steps."""
+        self._admitted.clear()
+
+    def _concerns(self, event: Any) -> None:
+        if (life := self._lives.get(event.rid)) is not None:
+            self._changed(life, event)
         self.now = max(self.now, event.time)
 
     def _arrived(self, event: RequestArrived) -> None:
@@ -158,6 +172,7 @@ class Batch:
         life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens)
         life.stretches.append(Stretch("wait", event.time, None))
         self._lives[event.rid] = life
+        self.now = max(self.now, event.time)
 
     def _changed(self, life: Life, event: Event) -> None:
         match event:
@@ -220,6 +235,7 @@ class Batch:
             if (life := self._lives.get(member.rid)) is not None:
                 self._worked(life, member, step)
         self.num_steps += 1
+        self.now = max(self.now, event.time)
         self._admitted, self._retracted = [], []
 
     def _worked(self, life: Life, member: Member, step: Step) -> None:
@@ -275,18 +291,28 @@ class Batch:
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
-    def picture(self, *, steps: int = 200, upto: int | None = None) -> BatchPicture:
-        """The last `steps` steps, or those that end with number `upto`."""
-        numbers = [number for number in self._steps if upto is None or number <= upto]
-        shown = [self._steps[number] for number in numbers[-steps:]]
-        return BatchPicture.of(
-            shown, self.requests, self.now if upto is None else shown[-1].end if shown else self.now, self.budget
-        )
+    def picture(self) -> BatchPicture:
+        return BatchPicture.of(self._last_steps(), [life.copy() for life in self.requests], self.now)
 
-    def state(self, *, steps: int = 160) -> dict[str, Any]:
-        """What the live view draws: the last steps and the requests in them, as in `picture`."""
-        shown = list(islice(reversed(self._steps.values()), steps))[::-1]
-        return BatchPicture.of(shown, self.requests, self.now, self.budget).to_dict()
+    def upto(self, number: int) -> BatchPicture:
+        """The steps that end with this one."""
+        shown = [step for step in self._steps.values() if step.number <= number][-self.num_shown :]
+        return BatchPicture.of(shown, [life.copy() for life in self.requests], shown[-1].end if shown else self.now)
+
+    def state(self) -> dict[str, Any]:
+        return BatchPicture.of(self._last_steps(), self.requests, self.now).to_dict()
+
+    def _last_steps(self) -> list[Step]:
+        return list(islice(reversed(self._steps.values()), self.num_shown))[::-1]
+
+    def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """{"kind": "step" or "request", "id": ...}: one sentence, and its parts."""
+        kind, name = asked.get("kind"), asked.get("id")
+        if kind == "step" and isinstance(name, int) and (step := self.step(name)) is not None:
+            return {"says": about_step(step), "step": asdict(step)}
+        if kind == "request" and (life := self.request(str(name))) is not None:
+            return {"says": says(life, self.now), "request": life.to_dict()}
+        raise InvalidRequest(str(kind), name, "a step or a request that is remembered")
 
 
 def _close(life: Life, time: float) -> None:

@@ -70,10 +70,9 @@ class BatchPicture(View):
     """Requests that there was no room for."""
     axis: Axis
     now: float
-    budget: int
 
     @classmethod
-    def of(cls, steps: Sequence[Step], lives: Sequence[Life], now: float, budget: int) -> BatchPicture:
+    def of(cls, steps: Sequence[Step], lives: Sequence[Life], now: float) -> BatchPicture:
         """`lives` in order of arrival. The axis begins with the steps, or with the first wait where no step was left out."""
         first = steps[0].number if steps else 0
         is_cut = any(0 < part.first_step < first for life in lives for part in life.stretches)
@@ -91,7 +90,7 @@ class BatchPicture(View):
         busy = [(life.arrived, now if life.ended is None else life.ended) for life in inside]
         busy += [(step.start, step.end) for step in steps]
         in_order = tuple(life for life in inside if id(life) in kept)
-        return cls(tuple(steps), in_order, len(inside) - len(lanes), Axis(busy, start, max(now, start)), now, budget)
+        return cls(tuple(steps), in_order, len(inside) - len(lanes), Axis(busy, start, max(now, start)), now)
 
     def drawn(self, life: Life) -> list[Stretch]:
         """Those that overlap the axis."""
@@ -133,7 +132,7 @@ class BatchPicture(View):
         """Places in microseconds on the axis; `steps` and stretches as columns, which are short to send."""
         steps = self.steps
         return {
-            "title": self.title, "length": _us(self.axis.length), "budget": self.budget, "more": self.num_more,
+            "title": self.title, "length": _us(self.axis.length), "more": self.num_more,
             "breaks": [[_us(place), round(left_out, 3)] for place, left_out in self.axis.breaks],
             "steps": {
                 "number": [step.number for step in steps],

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from workbench.escape import visible
 from workbench.events import (
-    EngineOpened,
-    Event,
     NodeAdded,
     NodeEvicted,
     NodeSplit,
@@ -18,6 +16,7 @@ from workbench.events import (
     PagesTaken,
     RequestFinished,
 )
+from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.kv_html import kv_html
 from workbench.views.parts import View, lines, plural
 
@@ -91,12 +90,13 @@ class KVPicture(View):
         return sorted(sums.items(), key=lambda item: (item[0][0], -item[1]))
 
 
-class KVMap:
-    """`apply` every event of a log in order; each page is then in exactly one place."""
+class KVFold(Fold):
+    """Each page is in exactly one place: free, in a node of the tree, or a running request's own."""
 
-    def __init__(self) -> None:
-        self.num_pages = 0
-        self.page_size = 1
+    def __init__(self, facts: Facts | None = None) -> None:
+        super().__init__(facts)
+        self.num_pages = self.facts.num_pages
+        self.page_size = self.facts.page_size
         self.high = 0
         """Pages that were ever in use: those from here on have never left the pool."""
         self._owner: dict[int, str | int] = {}
@@ -104,43 +104,47 @@ class KVMap:
         self._nodes: dict[int, _Node] = {}
         self._num_tree = 0
         self._letters: dict[str, str] = {}
-        self._block_len = MIN_BLOCK
+        self._block_len = max(MIN_BLOCK, -(-self.num_pages // MAX_BLOCKS))
         self._blocks: list[list[Run]] = []
         self._dirty: set[int] = set()
 
     # -- folding ------------------------------------------------------------------------------------------------
 
-    def apply(self, event: Event) -> None:
-        match event:
-            case PagesTaken():
-                for taken in event.taken:
-                    self._give(taken.pages, taken.rid)
-                    if taken.rid not in self._letters:
-                        used = set(self._letters.values())
-                        self._letters[taken.rid] = next((letter for letter in ascii_letters if letter not in used), NO_LETTER)
-            case RequestFinished():
-                self._letters.pop(event.rid, None)
-            case PagesReturned():
-                self._free(event.pages)
-            case NodeAdded():
-                self._nodes[event.node_id] = _Node(event.pages, len(event.token_ids) // len(event.pages), event.rid)
-                self._num_tree += len(event.pages)
-                self._give(event.pages, event.node_id)
-            case NodeSplit() if event.node_id in self._nodes:
-                self._split(self._nodes[event.node_id], event)
-            case NodeEvicted() if event.node_id in self._nodes:
-                pages = self._nodes.pop(event.node_id).pages
-                self._num_tree -= len(pages)
-                self._free(pages)
-            case EngineOpened():
-                self.num_pages, self.page_size = event.num_pages, event.page_size
-                self._block_len = max(MIN_BLOCK, -(-event.num_pages // MAX_BLOCKS))
+    def handlers(self) -> Handlers:
+        return {
+            PagesTaken: self._taken, PagesReturned: self._returned, NodeAdded: self._added, NodeSplit: self._split,
+            NodeEvicted: self._evicted, RequestFinished: self._finished,
+        }  # fmt: skip
 
-    def _split(self, node: _Node, event: NodeSplit) -> None:
-        num_head = event.num_head // node.page_size
-        head, node.pages = node.pages[:num_head], node.pages[num_head:]
-        self._nodes[event.head_id] = _Node(head, node.page_size, node.rid)
-        self._give(head, event.head_id)
+    def _taken(self, event: PagesTaken) -> None:
+        for taken in event.taken:
+            self._give(taken.pages, taken.rid)
+            if taken.rid not in self._letters:
+                used = set(self._letters.values())
+                self._letters[taken.rid] = next((letter for letter in ascii_letters if letter not in used), NO_LETTER)
+
+    def _returned(self, event: PagesReturned) -> None:
+        self._free(event.pages)
+
+    def _finished(self, event: RequestFinished) -> None:
+        self._letters.pop(event.rid, None)
+
+    def _added(self, event: NodeAdded) -> None:
+        self._nodes[event.node_id] = _Node(event.pages, len(event.token_ids) // len(event.pages), event.rid)
+        self._num_tree += len(event.pages)
+        self._give(event.pages, event.node_id)
+
+    def _split(self, event: NodeSplit) -> None:
+        if (node := self._nodes.get(event.node_id)) is not None:
+            num_head = event.num_head // node.page_size
+            head, node.pages = node.pages[:num_head], node.pages[num_head:]
+            self._nodes[event.head_id] = _Node(head, node.page_size, node.rid)
+            self._give(head, event.head_id)
+
+    def _evicted(self, event: NodeEvicted) -> None:
+        if (node := self._nodes.pop(event.node_id, None)) is not None:
+            self._num_tree -= len(node.pages)
+            self._free(node.pages)
 
     def _give(self, pages: tuple[int, ...], owner: str | int) -> None:
         for page in pages:

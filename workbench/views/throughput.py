@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from workbench.errors import InvalidRequest
 from workbench.events import (
     Event,
     PrefixMatched,
@@ -16,6 +18,7 @@ from workbench.events import (
     StepExecuted,
     TokenSampled,
 )
+from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.parts import View, duration, lines, plural
 from workbench.views.throughput_svg import throughput_html
 
@@ -109,11 +112,14 @@ class ThroughputPicture(View):
                 "facts": [list(fact) for fact in self.facts()]}  # fmt: skip
 
 
-class Throughput:
-    """`apply` every event of a log in order. Keeps the last `window_s` seconds in at most 240 points, and the totals."""
+class ThroughputFold(Fold):
+    """Keeps the last `window` seconds in at most 240 points, and the totals."""
 
-    def __init__(self, window_s: float = 60.0) -> None:
-        self.width_s = window_s / NUM_POINTS
+    def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
+        super().__init__(facts)
+        if not 0 < window < math.inf:
+            raise InvalidRequest("window", window, "a number of seconds above 0")
+        self.width_s = window / NUM_POINTS
         self.totals = Totals()
         self._points: deque[Point] = deque(maxlen=NUM_POINTS)
         self._waiting: set[str] = set()
@@ -124,15 +130,20 @@ class Throughput:
         self._pages: tuple[int, int, int] | None = None
         """free, tree, owned"""
 
-    def apply(self, event: Event) -> None:
+    def handlers(self) -> Handlers:
+        changed = self._changed
+        return {
+            TokenSampled: self._sampled, StepExecuted: self._executed, RequestArrived: changed, PrefixMatched: changed,
+            RequestScheduled: changed, RequestRetracted: changed, RequestFinished: changed,
+        }  # fmt: skip
+
+    def _sampled(self, event: TokenSampled) -> None:
+        self.totals.output += 1
+        self._at(event.time).output += 1
+
+    def _changed(self, event: Event) -> None:
         totals = self.totals
         match event:
-            case TokenSampled():
-                totals.output += 1
-                self._at(event.time).output += 1
-                return
-            case StepExecuted():
-                self._executed(event)
             case RequestArrived():
                 self._waiting.add(event.rid)
                 self._computed.pop(event.rid, None)
@@ -152,8 +163,6 @@ class Throughput:
                 self._running.discard(event.rid)
                 self._ended.append(event.rid)  # the step it ended in is told after that
                 totals.num_finished += 1
-            case _:
-                return
         self._at(event.time).gauges = self._gauges()
 
     def _executed(self, event: StepExecuted) -> None:
@@ -170,6 +179,7 @@ class Throughput:
         for rid in self._ended:
             self._computed.pop(rid, None)
         self._ended.clear()
+        point.gauges = self._gauges()
 
     def _at(self, time: float) -> Point:
         """The point of this time; times that run back a little (another thread's) count to the last."""

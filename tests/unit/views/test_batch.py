@@ -6,10 +6,12 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_runs import CONFIGS, OPERATIONS, Reader, make_core, perform, squeezed
 
+from workbench.engine.snapshot import snapshot
+from workbench.errors import InvalidRequest
 from workbench.events import (
-    EngineOpened,
     RequestArrived,
     RequestFinished,
     RequestScheduled,
@@ -18,12 +20,12 @@ from workbench.events import (
     StepMember,
     TokenSampled,
 )
-from workbench.views.batch import MAX_ENDED, MAX_STEPS, Batch
+from workbench.views.batch import MAX_ENDED, MAX_STEPS, BatchFold
 from workbench.views.batch_picture import MAX_LANES, Axis
 
 
-def folded(events) -> Batch:
-    batch = Batch()
+def folded(events, **options) -> BatchFold:
+    batch = BatchFold(**options)
     for event in events:
         batch.apply(event)
     return batch
@@ -33,7 +35,7 @@ def folded(events) -> Batch:
 @given(CONFIGS, OPERATIONS)
 def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, operations):
     core = make_core(config)
-    reader = Reader(core, Batch())
+    reader = Reader(core, BatchFold())
 
     def compare() -> None:
         batch, scheduler = reader.read(), core.scheduler
@@ -53,7 +55,7 @@ def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, op
         check_life(life, batch)
 
 
-def check_life(life, batch: Batch) -> None:
+def check_life(life, batch: BatchFold) -> None:
     """The clock is virtual and stands still between steps, so stretches leave no gap."""
     assert life.phase == "ended"
     assert life.stretches[0].start == life.arrived
@@ -93,7 +95,6 @@ def test_who_waits_is_told_with_the_reason_in_words_and_with_numbers():
     open_core = [RequestArrived(time=0.0, rid=rid, num_prompt=4, max_new_tokens=4) for rid in "abcd"]
     batch = folded(
         [
-            EngineOpened(time=0.0, num_pages=64, page_size=1, budget=8, max_running=2),
             *open_core,
             RequestWaiting(time=1.0, rid="a", reason="memory", blocked_by="z", num_needed=12, num_available=4),
             RequestWaiting(time=1.0, rid="b", reason="batch full", num_needed=3, num_available=2),
@@ -152,9 +153,9 @@ def test_memory_and_messages_stay_bounded_under_a_load_without_end():
     assert len(state["steps"]["number"]) <= 200
 
 
-@pytest.mark.parametrize("steps", [1, 7, 1000])
+@pytest.mark.parametrize("steps", [1, 7, 500])
 def test_steps_and_stretches_are_drawn_inside_the_axis_and_in_order(steps):
-    state = folded(squeezed().log.read()[1]).picture(steps=steps).to_dict()
+    state = folded(squeezed().log.read()[1], steps=steps).picture().to_dict()
     assert state["length"] > 0
     for columns in (state["steps"], *state["lanes"]):
         places = list(zip(columns["start"], columns["end"], strict=True))
@@ -177,7 +178,72 @@ def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
 
 
 def test_an_empty_batch_is_shown_as_such():
-    picture = Batch().picture()
+    picture = BatchFold().picture()
     assert "no step yet" in picture.to_text()
     assert "no step yet" in picture.to_html()
-    assert Batch().state()["lanes"] == []
+    assert BatchFold().state()["lanes"] == []
+
+
+def test_a_picture_stays_as_it_was_when_the_fold_goes_on():
+    events = squeezed().log.read()[1]
+    batch = folded(events[:60])
+    picture = batch.picture()
+    before = picture.to_html()
+    for event in events[60:]:
+        batch.apply(event)
+    assert picture.to_html() == before
+    assert batch.picture().to_html() != before
+
+
+def test_the_steps_up_to_one_can_be_shown_again():
+    batch = folded(squeezed().log.read()[1], steps=10)
+    picture = batch.upto(20)
+    assert [step.number for step in picture.steps] == list(range(11, 21))
+    assert picture.now == batch.step(20).end
+
+
+@pytest.mark.parametrize(
+    "asked", [{"kind": "step", "id": 9999}, {"kind": "request", "id": "never"}, {"kind": "page", "id": 1}, {}]
+)
+def test_what_is_not_remembered_is_refused_in_words(asked):
+    with pytest.raises(InvalidRequest, match="a step or a request that is remembered"):
+        folded(squeezed().log.read()[1]).detail(asked)
+
+
+def test_a_click_is_answered_in_one_sentence_and_in_parts():
+    batch = folded(squeezed().log.read()[1])
+    step = batch.detail({"kind": "step", "id": 3})
+    assert step["says"].startswith("step 3: ")
+    assert [member["rid"] for member in step["step"]["members"]] == [member.rid for member in batch.step(3).members]
+    request = batch.detail({"kind": "request", "id": "b"})
+    assert "retracted 1 time, 42 tokens given up" in request["says"]
+
+
+@pytest.mark.parametrize("steps", [0, 501])
+def test_a_number_of_steps_that_cannot_be_shown_is_refused(steps):
+    with pytest.raises(InvalidRequest, match="steps"):
+        BatchFold(steps=steps)
+
+
+@settings(max_examples=60)
+@given(CONFIGS, OPERATIONS, st.integers(0, 30))
+def test_a_fold_from_a_snapshot_knows_who_runs_and_who_waits_and_goes_on(config, operations, when):
+    core = make_core(config)
+    reader, num_calls = None, 0
+
+    def compare() -> None:
+        nonlocal reader, num_calls
+        num_calls += 1
+        if num_calls == when + 1:
+            reader = Reader(core, BatchFold())
+            reader.since, state = snapshot(core)
+            for event in state:
+                reader.fold.apply(event)
+        if reader is not None:
+            batch = reader.read()
+            assert {life.rid for life in batch.running} == {seq.rid for seq in core.scheduler.running}
+            assert {life.rid for life in batch.waiting} == {seq.rid for seq in core.scheduler.waiting}
+            for life in batch.requests:
+                assert all(a.end <= b.start + 1e-9 for a, b in pairwise(life.stretches))
+
+    perform(core, operations, compare)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from hypothesis import given, settings
-from random_runs import CONFIGS, OPERATIONS, Reader, make_core, perform, squeezed
+from hypothesis import strategies as st
+from random_runs import CONFIGS, OPERATIONS, Reader, facts, make_core, perform, squeezed
 
 from workbench.engine.core import EngineCore
+from workbench.engine.snapshot import snapshot
 from workbench.events import (
-    EngineOpened,
+    EventLog,
     NodeAdded,
     NodeEvicted,
     NodeSplit,
@@ -18,7 +20,8 @@ from workbench.events import (
     RequestRetracted,
     Taken,
 )
-from workbench.views.kv import MAX_RUNS, KVMap, Run
+from workbench.views.fold import Facts
+from workbench.views.kv import MAX_RUNS, KVFold, Run
 
 
 def account(core: EngineCore) -> dict[int, str | int]:
@@ -35,7 +38,7 @@ def account(core: EngineCore) -> dict[int, str | int]:
 @given(CONFIGS, OPERATIONS)
 def test_after_every_step_of_any_run_the_map_equals_the_engines_own_account(config, operations):
     core = make_core(config)
-    reader = Reader(core, KVMap())
+    reader = Reader(core, KVFold(facts(core)))
 
     def compare() -> None:
         kv = reader.read()
@@ -56,16 +59,15 @@ def test_after_every_step_of_any_run_the_map_equals_the_engines_own_account(conf
 def test_a_squeezed_run_moves_pages_in_every_way_there_is():
     core = squeezed()
     events = core.log.read()[1]
-    kv = Reader(core, KVMap()).read()
+    kv = Reader(core, KVFold(facts(core))).read()
     assert kv.owners() == account(core)
     for kind in (PagesTaken, PagesReturned, NodeAdded, NodeSplit, NodeEvicted, RequestRetracted):
         assert any(isinstance(event, kind) for event in events), kind
 
 
 def test_pages_can_be_asked_by_owner_and_owners_by_page():
-    kv = KVMap()
+    kv = KVFold(Facts(num_pages=16, page_size=2))
     for event in (
-        EngineOpened(time=0, num_pages=16, page_size=2, budget=8, max_running=2),
         PagesTaken(time=0, taken=(Taken("a", (0, 1, 2)), Taken("b", (3,)))),
         NodeAdded(time=0, node_id=7, parent_id=0, token_ids=(1, 2, 3, 4), pages=(0, 1), namespace="", rid="a"),
     ):
@@ -81,10 +83,9 @@ def test_pages_can_be_asked_by_owner_and_owners_by_page():
     assert "computed by a" in kv.picture().to_html()
 
 
-def scattered(num_pages: int) -> KVMap:
+def scattered(num_pages: int) -> KVFold:
     """Every second page is owned, by requests in turn: the most runs there can be."""
-    kv = KVMap()
-    kv.apply(EngineOpened(time=0, num_pages=num_pages, page_size=1, budget=8, max_running=2))
+    kv = KVFold(Facts(num_pages=num_pages))
     kv.apply(PagesTaken(time=0, taken=tuple(Taken(f"r{page % 60}", (page,)) for page in range(0, num_pages, 2))))
     return kv
 
@@ -112,3 +113,26 @@ def test_the_state_says_what_the_picture_shows():
         name: kv.picture().letters[name] for name in state["names"]
     }
     assert state["letters"].count("*") == 0  # 30 requests, 52 letters
+
+
+@settings(max_examples=100)
+@given(CONFIGS, OPERATIONS, st.integers(5, 60))
+def test_a_reader_that_fell_behind_goes_on_from_a_snapshot_and_is_right_again(config, operations, capacity):
+    core = make_core(config, EventLog(capacity))
+    reader = Reader(core, KVFold(facts(core)))
+    num_restarts = 0
+
+    def now_and_then() -> None:
+        nonlocal num_restarts
+        if core.log.num_added - reader.since > capacity:
+            number, state = snapshot(core)
+            reader.fold, reader.since = KVFold(facts(core)), number
+            for event in state:
+                reader.fold.apply(event)
+            num_restarts += 1
+        if core.log.num_added % 7 == 0:
+            assert reader.read().owners() == account(core)
+
+    perform(core, operations, now_and_then)
+    now_and_then()
+    assert reader.read().owners() == account(core)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
 
+from workbench.errors import InvalidRequest
 from workbench.events import PrefixMatched, StepExecuted, TokenSampled
-from workbench.views.throughput import NUM_POINTS, Throughput
+from workbench.views.throughput import NUM_POINTS, ThroughputFold
 
 
-def folded(events, window_s: float = 60.0) -> Throughput:
-    throughput = Throughput(window_s)
+def folded(events, window_s: float = 60.0) -> ThroughputFold:
+    throughput = ThroughputFold(window=window_s)
     for event in events:
         throughput.apply(event)
     return throughput
@@ -75,7 +76,13 @@ def test_the_series_has_no_holes_and_is_bounded_however_long_it_lasts():
 
 
 def test_nothing_yet_is_shown_as_such():
-    picture = Throughput().picture()
+    picture = ThroughputFold().picture()
     assert "no prompt yet" in picture.to_text()
     assert "no prompt yet" in picture.to_html()
     assert "<svg" not in picture.to_html()
+
+
+@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])
+def test_a_window_that_is_none_is_refused(window):
+    with pytest.raises(InvalidRequest, match="window"):
+        ThroughputFold(window=window)

@@ -1,0 +1,35 @@
+"""What a live view knows of an engine: its log, its constant facts, and the few things one may ask of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from workbench.client import Client
+from workbench.events import EventLog
+from workbench.views.fold import Facts
+
+
+class Source:
+    """One per log. `client` gives the engine's client of the moment, so that a view keeps no engine alive."""
+
+    def __init__(self, log: EventLog, facts: Facts, client: Callable[[], Client]) -> None:
+        self.key = uuid.uuid4().hex
+        """No other source of any kernel has it: selections are linked by it."""
+        self.log = log
+        self.facts = facts
+        self.feed: Any = None
+        """The `Feed` that moves its views, once there is one."""
+        self._client = client
+
+    def call(self, name: str, *args: Any) -> Any:
+        return self._client().call(name, *args)
+
+    def abort(self, rid: str) -> None:
+        self._client().abort(rid)
+
+    @property
+    def ended(self) -> str:
+        """Why the engine answers no more; empty while it lives."""
+        return self._client().ended
