@@ -29,6 +29,7 @@ from workbench.views.fold import Facts, Fold, Handlers
 Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
 MAX_STEPS = 4000
 MAX_SHOWN = 500
+MAX_REASONS = 4
 MAX_ENDED = 400
 """Ended requests that are remembered."""
 MAX_STRETCHES = 120
@@ -212,13 +213,12 @@ class BatchFold(Fold):
         life.blocked_by = event.blocked_by
         kind: Kind = "compile" if event.reason == "compiling" else "wait"
         current = life.stretches[-1]
-        if current.kind == kind or current.end is not None:
-            current.note = current.note or life.waits_for
-        elif current.start == event.time:
-            current.kind, current.note = kind, life.waits_for
-        else:
+        if current.kind != kind and current.end is None and current.start < event.time:
             _close(life, event.time)
             _open(life, Stretch(kind, event.time, None, note=life.waits_for))
+        else:
+            current.kind = kind
+            current.note = _also(current.note, life.waits_for)
 
     def _executed(self, event: StepExecuted) -> None:
         start = event.time - event.plan_s - event.execute_s - event.commit_s
@@ -313,6 +313,13 @@ class BatchFold(Fold):
         if kind == "request" and (life := self.request(str(name))) is not None:
             return {"says": says(life, self.now), "request": life.to_dict()}
         raise InvalidRequest(str(kind), name, "a step or a request that is remembered")
+
+
+def _also(note: str, reason: str) -> str:
+    """The reasons of one stay in the order told, each once, and not too many."""
+    if reason in note or note.count("; then ") >= MAX_REASONS:
+        return note
+    return f"{note}; then {reason}" if note else reason
 
 
 def _close(life: Life, time: float) -> None:

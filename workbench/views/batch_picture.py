@@ -151,7 +151,7 @@ class BatchPicture(View):
         parts = self.drawn(life)
         ends = [self.ends(part) for part in parts]
         return {
-            "rid": life.rid, "phase": life.phase, "says": says(life, self.now), "behind": life.blocked_by,
+            "rid": life.rid, "phase": life.phase, "says": says(life, self.now), "out": life.num_output,
             "kind": [part.kind for part in parts],
             "start": [_us(start) for start, _ in ends],
             "end": [_us(end) for _, end in ends],

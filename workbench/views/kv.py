@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from string import ascii_letters
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from workbench.events import (
     NodeSplit,
     PagesReturned,
     PagesTaken,
+    PathHeld,
+    PathReleased,
     RequestFinished,
 )
 from workbench.views.fold import Facts, Fold, Handlers
@@ -24,6 +27,8 @@ Kind = Literal["free", "tree", "owned"]
 MIN_BLOCK = 64
 """Pages whose runs are found again together when one of them changes hands."""
 MAX_BLOCKS = 1024
+MAX_PATHS = 100
+"""Running requests whose nodes the live view can point out."""
 NO_LETTER = "*"
 """On pages of requests when all letters are in use."""
 MAX_RUNS = 1500
@@ -45,6 +50,7 @@ class _Node:
     pages: tuple[int, ...]
     page_size: int
     rid: str
+    parent: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +66,8 @@ class KVPicture(View):
     """Node -> the request that computed it."""
     letters: dict[str, str] = field(default_factory=dict)
     """Running request -> the letter on its pages."""
+    readers: dict[str, list[str]] = field(default_factory=dict)
+    """Node -> the running requests that read it."""
 
     def to_text(self) -> str:
         owners = [(kind, owner, f"{pages:,}", f"{pages * self.page_size:,}") for (kind, owner), pages in self.by_owner()]
@@ -78,7 +86,7 @@ class KVPicture(View):
 
     @property
     def title(self) -> str:
-        return f"KV pool: {plural(self.num_pages, 'page')} of {plural(self.page_size, 'token')}"
+        return _title(self.num_pages, self.page_size)
 
     def by_owner(self) -> list[tuple[tuple[Kind, str], int]]:
         """((kind, owner), pages), requests before the tree, the largest first; free pages are left out."""
@@ -104,6 +112,8 @@ class KVFold(Fold):
         self._nodes: dict[int, _Node] = {}
         self._num_tree = 0
         self._letters: dict[str, str] = {}
+        self._held: dict[str, int] = {}
+        """Running request -> the node its path in the tree ends at."""
         self._block_len = max(MIN_BLOCK, -(-self.num_pages // MAX_BLOCKS))
         self._blocks: list[list[Run]] = []
         self._dirty: set[int] = set()
@@ -113,7 +123,7 @@ class KVFold(Fold):
     def handlers(self) -> Handlers:
         return {
             PagesTaken: self._taken, PagesReturned: self._returned, NodeAdded: self._added, NodeSplit: self._split,
-            NodeEvicted: self._evicted, RequestFinished: self._finished,
+            NodeEvicted: self._evicted, PathHeld: self._hold, PathReleased: self._release, RequestFinished: self._finished,
         }  # fmt: skip
 
     def _taken(self, event: PagesTaken) -> None:
@@ -129,8 +139,14 @@ class KVFold(Fold):
     def _finished(self, event: RequestFinished) -> None:
         self._letters.pop(event.rid, None)
 
+    def _hold(self, event: PathHeld) -> None:
+        self._held[event.rid] = event.node_id
+
+    def _release(self, event: PathReleased) -> None:
+        self._held.pop(event.rid, None)
+
     def _added(self, event: NodeAdded) -> None:
-        self._nodes[event.node_id] = _Node(event.pages, len(event.token_ids) // len(event.pages), event.rid)
+        self._nodes[event.node_id] = _Node(event.pages, len(event.token_ids) // len(event.pages), event.rid, event.parent_id)
         self._num_tree += len(event.pages)
         self._give(event.pages, event.node_id)
 
@@ -138,7 +154,8 @@ class KVFold(Fold):
         if (node := self._nodes.get(event.node_id)) is not None:
             num_head = event.num_head // node.page_size
             head, node.pages = node.pages[:num_head], node.pages[num_head:]
-            self._nodes[event.head_id] = _Node(head, node.page_size, node.rid)
+            self._nodes[event.head_id] = _Node(head, node.page_size, node.rid, node.parent)
+            node.parent = event.head_id
             self._give(head, event.head_id)
 
     def _evicted(self, event: NodeEvicted) -> None:
@@ -179,6 +196,23 @@ class KVFold(Fold):
             return tuple(sorted(self._nodes[owner].pages)) if owner in self._nodes else ()
         return tuple(sorted(page for page, found in self._owner.items() if found == owner))
 
+    def path(self, rid: str) -> list[int]:
+        """Nodes of the tree that a running request reads, from the root down; nothing of them can be evicted meanwhile."""
+        nodes: list[int] = []
+        node_id = self._held.get(rid, 0)
+        while (node := self._nodes.get(node_id)) is not None:
+            nodes.append(node_id)
+            node_id = node.parent
+        return nodes[::-1]
+
+    def readers(self) -> dict[int, list[str]]:
+        """Node -> the running requests that read it."""
+        found: dict[int, list[str]] = {}
+        for rid in self._held:
+            for node_id in self.path(rid):
+                found.setdefault(node_id, []).append(rid)
+        return found
+
     def runs(self) -> list[Run]:
         """All pages from 0 to `high`, neighbours of one owner together."""
         self._refresh()
@@ -199,18 +233,25 @@ class KVFold(Fold):
     def picture(self) -> KVPicture:
         runs = self._shown()
         makers = {run.owner: self._nodes[int(run.owner)].rid for run in runs if run.kind == "tree" and run.owner}
+        readers = {str(node_id): rids for node_id, rids in self.readers().items()}
         last = runs[-1].start + runs[-1].length if runs else 0
-        return KVPicture(self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, dict(self._letters))
+        return KVPicture(
+            self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, dict(self._letters), readers
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """`runs` in one text, "length kind owner" each (a request's id may hold spaces, so it stands in a list beside)."""
         names: dict[str, int] = {}
+        paths = {rid: self.path(rid) for rid in islice(self._held, MAX_PATHS)}
         words = []
         for run in self._shown():
             at = names.setdefault(run.owner, len(names)) if run.kind == "owned" else run.owner
             words.append(f"{run.length}{run.kind[0]}{at}")
-        return {"num_pages": self.num_pages, "page_size": self.page_size, "counts": self.counts, "runs": " ".join(words),
-                "names": list(names), "letters": [self._letters.get(name, NO_LETTER) for name in names]}  # fmt: skip
+        return {
+            "title": _title(self.num_pages, self.page_size), "num_pages": self.num_pages, "page_size": self.page_size,
+            "counts": self.counts, "runs": " ".join(words), "names": list(names),
+            "letters": [self._letters.get(name, NO_LETTER) for name in names], "paths": paths,
+        }  # fmt: skip
 
     def _shown(self) -> list[Run]:
         """`runs`, or where they are too many to draw, blocks of pages, each of the kind that most of its pages have."""
@@ -218,6 +259,10 @@ class KVFold(Fold):
         if sum(map(len, self._blocks)) <= MAX_RUNS:
             return self.runs()
         return _joined(map(_majority, self._blocks))
+
+
+def _title(num_pages: int, page_size: int) -> str:
+    return f"KV pool: {plural(num_pages, 'page')} of {plural(page_size, 'token')}"
 
 
 def _joined(runs: Iterable[Run]) -> list[Run]:

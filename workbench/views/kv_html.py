@@ -18,6 +18,7 @@ CLASSES = {"free": "wb-free", "tree": "wb-reused", "owned": "wb-decode"}
 NAMES = {"owned": "running requests", "tree": "kept in the tree", "free": "free"}
 KEY_KINDS = {"owned": "decode", "tree": "reused", "free": "free"}
 MAX_OWNERS = 12
+MAX_READERS = 6
 
 
 def kv_html(view: KVPicture) -> str:
@@ -70,19 +71,19 @@ def label(run: Run) -> str:
 
 
 def _owners(view: KVPicture) -> str:
-    rows = [
-        (
-            view.letters.get(owner, "") if kind == "owned" else "",
-            f"node #{owner}" if kind == "tree" else owner,
-            f"{pages:,}",
-            f"{pages * view.page_size:,}",
-            view.makers.get(owner, ""),
-        )
-        if owner
-        else ("", f"{NAMES[kind]}, several", f"{pages:,}", f"{pages * view.page_size:,}", "")
-        for (kind, owner), pages in view.by_owner()
-    ]
+    rows = [_owner(view, kind, owner, pages) for (kind, owner), pages in view.by_owner()]
     more = len(rows) - MAX_OWNERS
     note = f'<p class="wb-soft">and {more:,} more</p>' if more > 0 else ""
-    head = ("mark", "owner", "pages", "tokens", "computed by")
+    head = ("mark", "owner", "pages", "tokens", "computed by", "read by")
     return table(head, rows[:MAX_OWNERS], numeric=(2, 3)) + note if rows else ""
+
+
+def _owner(view: KVPicture, kind: str, owner: str, pages: int) -> tuple[str, ...]:
+    counts = (f"{pages:,}", f"{pages * view.page_size:,}")
+    if not owner:
+        return ("", f"{NAMES[kind]}, several", *counts, "", "")
+    if kind == "owned":
+        return (view.letters.get(owner, ""), owner, *counts, owner, owner)
+    readers = view.readers.get(owner, [])
+    names = ", ".join(readers[:MAX_READERS]) + (f" and {len(readers) - MAX_READERS:,} more" if len(readers) > MAX_READERS else "")
+    return ("", f"node #{owner}", *counts, view.makers.get(owner, ""), names or "nobody now")

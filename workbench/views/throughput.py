@@ -20,6 +20,7 @@ from workbench.events import (
 )
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.parts import View, duration, lines, plural
+from workbench.views.throughput_plotly import figure
 from workbench.views.throughput_svg import throughput_html
 
 NUM_POINTS = 240
@@ -62,6 +63,8 @@ class Point:
     computed: int = 0
     """Of prompts: all but plain decode."""
     gauges: dict[str, float | None] = field(default_factory=dict)
+    last_step: int = 0
+    """Number of the last step by its end; 0 before the first."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,6 +108,10 @@ class ThroughputPicture(View):
 
     def body(self) -> str:
         return throughput_html(self)
+
+    def figure(self) -> Any:
+        """The charts as a plain plotly figure; needs plotly."""
+        return figure(self.series)
 
     def to_dict(self) -> dict[str, Any]:
         rates = {"hit_rate": self.totals.hit_rate, "recompute_tax": self.totals.recompute_tax}
@@ -179,13 +186,14 @@ class ThroughputFold(Fold):
         for rid in self._ended:
             self._computed.pop(rid, None)
         self._ended.clear()
-        point.gauges = self._gauges()
+        point.gauges, point.last_step = self._gauges(), event.step
 
     def _at(self, time: float) -> Point:
         """The point of this time; times that run back a little (another thread's) count to the last."""
         index = int(time / self.width_s)
         if not self._points or index > self._points[-1].index:
-            self._points.append(Point(index, gauges=self._gauges()))
+            last_step = self._points[-1].last_step if self._points else 0
+            self._points.append(Point(index, gauges=self._gauges(), last_step=last_step))
         return self._points[-1]
 
     def _gauges(self) -> dict[str, float | None]:
@@ -213,6 +221,21 @@ class ThroughputFold(Fold):
                 value = gauges[name]
                 columns[name].append(round(value, 4) if isinstance(value, float) else value)
         return columns
+
+    def step_at(self, t: float) -> int | None:
+        """Number of the last step made by this place on the axis of `series`."""
+        before = [point.last_step for point in self._points if self._place(point) <= t + self.width_s / 2]
+        return (before[-1] if before else 0) or None
+
+    def place_of(self, step: int) -> float | None:
+        """Where on the axis of `series` this step was made; None when that is not in the window."""
+        if not self._points or step <= self._points[0].last_step - 1:
+            return None
+        return next((self._place(point) for point in self._points if point.last_step >= step), None)
+
+    def _place(self, point: Point) -> float:
+        first = next(other.index for other in self._points if other.index > self._points[-1].index - NUM_POINTS)
+        return round((point.index + 1 - first) * self.width_s, 4)
 
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())

@@ -9,7 +9,10 @@ from importlib import import_module
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
+from workbench.views.kv import KVFold
+from workbench.views.throughput import ThroughputFold
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
@@ -28,10 +31,15 @@ class ViewKind:
     """Its own options of `%wb <name>`: for each name or flag what argparse's `add_argument` takes."""
 
 
+STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
+WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
+        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
+        ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
     )
 }  # fmt: skip
 

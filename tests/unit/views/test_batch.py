@@ -80,7 +80,8 @@ def test_a_squeezed_run_shows_chunks_holdups_reasons_and_the_retraction():
     assert kinds["a"] == ["wait", "prefill", "prefill", "paused", "decode", "paused", "decode"]
     assert kinds["b"][:4] == ["wait", "prefill", "prefill", "decode"]
     assert batch.request("b").stretches[0].note == "token budget, behind a"
-    assert batch.request("late").stretches[0].note == "batch full: 3 running at most"
+    reasons = "batch full: 3 running at most; then memory, behind long; then token budget, behind long"
+    assert batch.request("late").stretches[0].note == reasons
     retracted = batch.request("b")
     assert (retracted.num_retractions, retracted.num_lost) == (1, 42)
     (wait,) = (part for part in retracted.stretches if part.note.startswith("retracted"))

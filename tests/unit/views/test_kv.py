@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_runs import CONFIGS, OPERATIONS, Reader, facts, make_core, perform, squeezed
 
+from workbench.cache.radix import path_to
 from workbench.engine.core import EngineCore
 from workbench.engine.snapshot import snapshot
 from workbench.events import (
@@ -44,6 +45,8 @@ def test_after_every_step_of_any_run_the_map_equals_the_engines_own_account(conf
         kv = reader.read()
         expected = account(core)
         assert kv.owners() == expected
+        paths = {lease.rid: [node.id for node in path_to(lease.node)] for lease in core.cache.leases}
+        assert {rid: kv.path(rid) for rid in paths} == paths
         pool, tree = core.cache.pool, core.cache.tree
         num_owned = pool.num_pages - pool.num_free - tree.num_pages
         assert kv.counts == {"free": pool.num_free, "tree": tree.num_pages, "owned": num_owned}
