@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from workbench.errors import InvalidRequest
@@ -24,6 +25,7 @@ from workbench.views.throughput_plotly import figure
 from workbench.views.throughput_svg import throughput_html
 
 NUM_POINTS = 240
+RATE_S = 1.0
 GAUGES = ("running", "waiting", "pages_owned", "pages_tree", "pages_free", "hit_rate", "recompute_tax")
 
 
@@ -202,7 +204,7 @@ class ThroughputFold(Fold):
         return dict(zip(GAUGES, values, strict=True))
 
     def series(self) -> dict[str, list[Any]]:
-        """The window as columns; where nothing happened, rates are 0 and the rest stays as it was."""
+        """The window as columns. Rates are means over the last second; where nothing happened, the rest stays as it was."""
         columns: dict[str, list[Any]] = {name: [] for name in ("t", "output", "prefill", *GAUGES)}
         if not self._points:
             return columns
@@ -215,12 +217,21 @@ class ThroughputFold(Fold):
             point = found.get(index) or Point(index, gauges=gauges)
             gauges = point.gauges
             columns["t"].append(round((index + 1 - first) * self.width_s, 4))
-            columns["output"].append(round(point.output / self.width_s, 1))
-            columns["prefill"].append(round(point.computed / self.width_s, 1))
+            columns["output"].append(point.output)
+            columns["prefill"].append(point.computed)
             for name in GAUGES:
                 value = gauges[name]
                 columns[name].append(round(value, 4) if isinstance(value, float) else value)
+        for name in ("output", "prefill"):
+            columns[name] = self._rates(columns[name])
         return columns
+
+    def _rates(self, counts: list[int]) -> list[float]:
+        """Per second, each over the stretches of the last second, or over one that is longer."""
+        width = max(round(RATE_S / self.width_s), 1)
+        sums = [0, *accumulate(counts)]
+        ends = range(1, len(sums))
+        return [round((sums[i] - sums[max(i - width, 0)]) / (min(i, width) * self.width_s), 1) for i in ends]
 
     def step_at(self, t: float) -> int | None:
         """Number of the last step made by this place on the axis of `series`."""

@@ -34,7 +34,7 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     fig.update_layout(
         height=420, margin={"l": 45, "r": 45, "t": 30, "b": 35}, hovermode="x unified", template="none",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": INK, "size": 11},
-        legend={"orientation": "h", "y": -0.1}, uirevision="keep",
+        legend={"orientation": "h", "y": -0.1, "traceorder": "normal"}, autosize=True, uirevision="keep",
     )  # fmt: skip
     fig.update_annotations(font={"size": 12, "color": INK})
     fig.update_xaxes(gridcolor=LINE, zeroline=False, ticksuffix=" s")

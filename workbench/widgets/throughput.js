@@ -3,7 +3,7 @@
 /** A state in, tiles out: what it is, the number that matters, and the rest of the sentence. */
 export function layoutFacts(state) {
   return (state.facts ?? []).map(([name, words]) => {
-    const at = words.search(/[,:]| now/);
+    const at = words.search(/, |: | now/);
     return at < 0 ? { name, first: words, rest: "" } : { name, first: words.slice(0, at), rest: words.slice(at).replace(/^[,:]\s*/, "").trim() };
   });
 }
@@ -13,6 +13,7 @@ async function embed(model, holder, say) {
     const child = await model.widget_manager.get_model(model.get("chart").slice("IPY_MODEL_".length));
     const view = await model.widget_manager.create_view(child);
     holder.replaceChildren(view.el);
+    requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))); // only now it can know how wide it is
     return view;
   } catch (error) {
     say(`the charts cannot be drawn here: ${error.message}\nview.figure() makes a figure of them`);

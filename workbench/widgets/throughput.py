@@ -26,6 +26,7 @@ class ThroughputWidget(ViewWidget):
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
         super().__init__(reader, chart=FigureWidget(figure(reader.fold.state()["series"])), **traits)
+        self.chart._config = {"responsive": True, "displaylogo": False}
         for trace in self.chart.data:
             trace.on_click(self._clicked)
         self.observe(lambda _: self._mark(), names=["selected"])

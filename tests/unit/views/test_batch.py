@@ -85,7 +85,7 @@ def test_a_squeezed_run_shows_chunks_holdups_reasons_and_the_retraction():
     retracted = batch.request("b")
     assert (retracted.num_retractions, retracted.num_lost) == (1, 42)
     (wait,) = (part for part in retracted.stretches if part.note.startswith("retracted"))
-    assert wait.note == "retracted: a needed the space, 42 tokens given up"
+    assert wait.note.startswith("retracted: a needed the space, 42 tokens given up; then memory, behind a: ")
     together = batch.together("a", "b")
     assert together
     assert all({"a", "b"} <= {member.rid for member in batch.step(number).members} for number in together)
