@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
@@ -75,6 +77,12 @@ def test_a_squeezed_run_has_a_tax_and_says_so():
     assert picture.totals.recomputed > 0
     assert f"{picture.totals.recompute_tax:.1%}" in picture.to_text()
     assert f"{picture.totals.recompute_tax:.1%}" in picture.to_html()
+
+
+def test_the_picture_is_still_and_loads_nothing():
+    html = folded(squeezed().log.read()[1], window_s=6.0).picture().to_html()
+    assert html.count("<svg") == html.count("</svg>") == 4
+    assert not re.search(r"<script|http|url\(|NaN|None|inf", html)
 
 
 def test_the_series_has_no_holes_and_is_bounded_however_long_it_lasts():
