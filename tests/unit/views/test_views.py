@@ -93,9 +93,7 @@ def told_of(rid: str) -> list[Fold]:
             RequestWaiting(time=0.1, rid=f"{rid} waits", reason="memory", blocked_by=rid, num_needed=3, num_available=1),
             RequestScheduled(time=1.0, rid=rid, num_cached=0, num_pending=3),
             PagesTaken(time=1.0, taken=(Taken(rid, (0, 1, 2, 3)),)),
-            StepExecuted(
-                time=2.0, step=1, members=(StepMember(rid, 0, 3, "prefill"),), budget_left=0, num_waiting=1, **times, **pool
-            ),
+            StepExecuted(time=2.0, step=1, members=members, budget_left=0, num_waiting=1, **made),
             NodeAdded(time=2.0, node_id=1, parent_id=0, token_ids=(5, 6), pages=(0, 1), namespace="", rid=rid),
             PathHeld(time=2.0, rid=rid, node_id=1, namespace="", num_tokens=2),
             RequestRetracted(time=3.0, rid=rid, num_output=1, num_lost=2, needed_by=rid, old_ratio=0.1, new_ratio=0.2),
