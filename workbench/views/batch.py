@@ -78,6 +78,9 @@ class Life:
     in_step: int = -1
     """Number of steps made so far when it was last in one."""
 
+    def parts(self, kind: Kind) -> list[Stretch]:
+        return [part for part in self.stretches if part.kind == kind]
+
     def seconds(self, now: float) -> dict[str, float]:
         """By kind of stretch, in the order of the kinds."""
         sums = dict.fromkeys(("wait", "compile", "prefill", "decode", "paused"), 0.0)
@@ -117,6 +120,10 @@ class Step:
     num_waiting: int
     admitted: tuple[str, ...] = ()
     retracted: tuple[str, ...] = ()
+
+    @property
+    def rids(self) -> tuple[str, ...]:
+        return tuple(member.rid for member in self.members)
 
     @property
     def num_prefill(self) -> int:
@@ -287,7 +294,7 @@ class BatchFold(Fold):
 
     def together(self, rid: str, other: str) -> list[int]:
         """Numbers of the steps that both were in."""
-        return [step.number for step in self._steps.values() if {rid, other} <= {member.rid for member in step.members}]
+        return [step.number for step in self._steps.values() if {rid, other} <= set(step.rids)]
 
     # -- pictures -----------------------------------------------------------------------------------------------
 

@@ -92,6 +92,18 @@ class BatchPicture(View):
         in_order = tuple(life for life in inside if id(life) in kept)
         return cls(tuple(steps), in_order, len(inside) - len(lanes), Axis(busy, start, max(now, start)), now)
 
+    def step(self, number: int) -> Step | None:
+        """The step of this number, if it is shown."""
+        return next((step for step in self.steps if step.number == number), None)
+
+    def request(self, rid: str) -> Life | None:
+        """The request's life, if it is shown."""
+        return next((life for life in self.lanes if life.rid == rid), None)
+
+    def steps_of(self, rid: str) -> list[Step]:
+        """The steps shown that it was in."""
+        return [step for step in self.steps if rid in step.rids]
+
     def drawn(self, life: Life) -> list[Stretch]:
         """Those that overlap the axis."""
         return [part for part in life.stretches if part.end is None or part.end >= self.axis.start]
