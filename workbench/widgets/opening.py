@@ -11,9 +11,12 @@ from types import ModuleType
 from typing import Any
 
 from workbench.errors import NotSupported, UnknownParameter
+from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
+from workbench.views.kv import KVFold
 from workbench.views.mask import MaskFold
 from workbench.views.measures import MEASURES
+from workbench.views.throughput import ThroughputFold
 from workbench.views.together import Pictures
 from workbench.views.tokens import TokensFold
 from workbench.views.tree import TreeFold
@@ -36,6 +39,8 @@ class ViewKind:
 
 
 RID: Mapping[str, Any] = {"nargs": "?", "metavar": "RID", "help": "a request's id; without it the newest is followed"}
+STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
+WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
 VIEWS = {
     kind.name: kind
     for kind in (
@@ -48,6 +53,9 @@ VIEWS = {
             "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
             {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
         ),
+        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
+        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
+        ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
     )
 }  # fmt: skip
 
