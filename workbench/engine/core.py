@@ -20,7 +20,7 @@ from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Outcome, Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
+from workbench.events import EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
 from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -299,6 +299,12 @@ class EngineCore:
 
     def _begin(self, seq: Sequence) -> None:
         """What a constraint forces before anything was drawn is computed with the prompt."""
+        if self.log.on and (made := getattr(seq.matcher, "made", None)) is not None:
+            spec = seq.request.params.constraint
+            self.log.add(
+                GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,
+                                where=made.where, seconds=made.seconds, num_bytes=made.num_bytes, is_cached=made.is_cached)
+            )  # fmt: skip
         if (forced := self._forced(seq, None)) is not None:
             out = self._send(seq, self._ended(seq, self._append(seq, *forced)))
             if out is not None:

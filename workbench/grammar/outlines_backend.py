@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
-from workbench.grammar.matcher import TokenRejected
+from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary, token_bytes
@@ -102,6 +102,7 @@ class OutlinesCompiled:
 
 class OutlinesMatcher:
     def __init__(self, compiled: OutlinesCompiled, stop_token_ids: frozenset[int], state: int = 0, ended: bool = False) -> None:
+        self.made: Made | None = None
         self.unenforced = compiled.unenforced
         self._compiled, self._stop_token_ids = compiled, stop_token_ids
         self._state, self._ended = state, ended

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xgrammar
 
-from workbench.grammar.matcher import TokenRejected
+from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary, tokenizer_info
 from workbench.grammar.xgrammar_compile import compile_plain
@@ -63,6 +63,7 @@ class XGrammarMatcher:
     def __init__(
         self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int], unenforced: tuple[str, ...]
     ) -> None:
+        self.made: Made | None = None
         self.unenforced = unenforced
         self._matcher = matcher
         self._vocab_size = vocab_size
