@@ -12,7 +12,7 @@ from workbench.grammar.automaton import DEAD, Array, Automaton
 from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
 from workbench.grammar.plain import Plain
-from workbench.grammar.vocabulary import Vocabulary, token_bytes
+from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec
 
 QUICK_CHARS, QUICK_COUNT = 128, 8
@@ -25,7 +25,7 @@ class Tokens:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocab_size = vocabulary.size
-        self.bytes = token_bytes(vocabulary)
+        self.bytes = vocabulary.pieces
         self.ids = np.array([i for i, data in enumerate(self.bytes) if data], dtype=np.int64)
         self._lengths = np.array([len(self.bytes[i]) for i in self.ids])
         self._table = np.zeros((int(self._lengths.max()), len(self.ids)), dtype=np.uint8)
