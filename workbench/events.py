@@ -55,6 +55,21 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """For "other namespace": tokens that would have matched there."""
 
 
+class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):
+    """The constraint of a request was ready, and the request in the queue or about to be."""
+
+    rid: str
+    kind: str
+    """Of the constraint: "regex", "json_schema", ..."""
+    backend: str
+    where: Literal["thread", "child"]
+    """The thread of the caller who asked for it first, or a child process."""
+    seconds: float
+    num_bytes: int
+    is_cached: bool
+    """Compiled for an earlier request, which `seconds` tells of."""
+
+
 WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
 
 
@@ -322,8 +337,8 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | PagesTaken
-    | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
+    RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
+    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
     | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
