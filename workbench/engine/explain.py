@@ -23,6 +23,7 @@ from workbench.events import (
 )
 from workbench.views import explanation as view
 from workbench.views.explanation import Span
+from workbench.views.reuse import why_no_more
 
 KINDS = (
     RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled | RequestRetracted

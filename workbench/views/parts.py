@@ -71,6 +71,16 @@ padding:0 .3em;vertical-align:super}
 background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}
 .wb .wb-prob{display:inline-block;margin:.15em .5em .15em 0;text-align:center;font-size:11px;line-height:1.35;
 font-family:var(--jp-code-font-family,ui-monospace,monospace);white-space:pre}
+.wb .wb-said{border-bottom:2px solid var(--wb-soft);-webkit-box-decoration-break:clone;box-decoration-break:clone}
+.wb .wb-said[data-name]::before{content:attr(data-name);color:var(--wb-soft);font:italic 10px system-ui,sans-serif;padding:0 .3em;
+vertical-align:super}
+.wb .wb-by-system{background:rgba(147,51,234,.16);border-bottom:3px double #9333ea}
+.wb .wb-by-user{background:rgba(217,119,6,.16);border-bottom-color:#d97706}
+.wb .wb-by-assistant{background:rgba(59,130,246,.16);border-bottom:2px dashed #3b82f6}
+.wb .wb-by-tool{background:rgba(13,148,136,.16);border-bottom:2px dotted #0d9488}
+.wb .wb-own{color:var(--wb-soft)}
+.wb .wb-break{color:#dc2626;font:bold 11px system-ui,sans-serif;border:1px solid #dc2626;border-radius:3px;padding:0 .3em;
+margin:0 .2em}
 .wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}
 """
 

@@ -15,17 +15,6 @@ MAX_DRAWN = 3000
 AROUND = 8
 """Tokens shown on either side of the place where two turns part."""
 ROLES = ("system", "user", "assistant", "tool")
-CSS = """
-.wb .wb-said{border-bottom:2px solid var(--wb-soft);-webkit-box-decoration-break:clone;box-decoration-break:clone}
-.wb .wb-said::before{content:attr(data-name);color:var(--wb-soft);font:italic 10px system-ui,sans-serif;padding:0 .3em;
-vertical-align:super}
-.wb .wb-by-system{background:rgba(147,51,234,.16);border-bottom:3px double #9333ea}
-.wb .wb-by-user{background:rgba(217,119,6,.16);border-bottom-color:#d97706}
-.wb .wb-by-assistant{background:rgba(59,130,246,.16);border-bottom:2px dashed #3b82f6}
-.wb .wb-by-tool{background:rgba(13,148,136,.16);border-bottom:2px dotted #0d9488}
-.wb .wb-own{color:var(--wb-soft)}
-.wb .wb-break{color:#dc2626;font:bold 11px system-ui,sans-serif;border:1px solid #dc2626;border-radius:3px;padding:0 .3em;margin:0 .2em}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +95,14 @@ class TemplateView(View):
         return sum(1 for _ in takewhile(lambda pair: pair[0].id == pair[1].id, pairs))
 
     @property
+    def break_at(self) -> int | None:
+        """The first token of this turn that the turn before had otherwise; None where one continues the other."""
+        same = self.num_same
+        if same is None or self.before is None or same in (len(self.before.tokens), len(self.turn.tokens)):
+            return None
+        return same
+
+    @property
     def num_cached(self) -> int:
         return int(self.reuse.get("num_cached", 0))
 
@@ -136,15 +133,14 @@ class TemplateView(View):
         was, is_now = visible(repr(old[same].text)), visible(repr(new[same].text))
         return (
             f"Both turns begin with the same {plural(same, 'token')}, then the prefix breaks in {self.turn.place(same)}: "
-            f"{was} before, {is_now} now. The {plural(len(new) - same, 'token')} from there on must be computed."
+            f"{was} before, {is_now} now. From there on it shares nothing with the turn before ({plural(len(new) - same, 'token')})."
         )
 
     def missing_says(self) -> str:
         names = [f"{i} ({self.turn.roles[i]})" for i in self.turn.missing]
         return f"Not in the text as it was written: message {', '.join(names)}." if names else ""
 
-    @property
-    def _sentences(self) -> list[str]:
+    def sentences(self) -> list[str]:
         return [says for says in (self.summary() + ".", self.break_says(), self.cache_says(), self.missing_says()) if says]
 
     # -- as text, data, HTML ------------------------------------------------------------------------------------
@@ -159,7 +155,7 @@ class TemplateView(View):
             for message, group in _by_message(self.turn.tokens)
         ]
         return "\n".join(
-            [*map(visible, self._sentences), *([lines(("by", "tokens", "text"), rows, numeric=(1,))] if rows else [])]
+            [*map(visible, self.sentences()), *([lines(("by", "tokens", "text"), rows, numeric=(1,))] if rows else [])]
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,8 +168,10 @@ class TemplateView(View):
         return known | compared | ({"cache": dict(self.reuse)} if self.reuse else {})
 
     def body(self) -> str:
-        head = "".join(f"<p>{to_html(says)}</p>" for says in self._sentences)
-        return f'<style>{CSS}</style>{head}<div class="wb-text wb-tok">{self._drawn()}</div>{self._key()}{self._around()}'
+        head = "".join(f"<p>{to_html(says)}</p>" for says in self.sentences())
+        rows = self.around()
+        both = table(("turn", "same", "then"), rows) if rows else ""
+        return f'{head}<div class="wb-text">{self._drawn()}</div>{self._key()}{both}'
 
     def _key(self) -> str:
         names = [*dict.fromkeys(role for role in self.turn.roles)]
@@ -184,13 +182,13 @@ class TemplateView(View):
 
     def _drawn(self) -> str:
         html, last = "", -1
-        for start, end in self._windows():
+        for start, end in self.windows():
             left_out = f'<p class="wb-soft">… {plural(start - last - 1, "token")} …</p>' if start > last + 1 else ""
             html += left_out + self._stretch(start, end)
             last = end - 1
         return html
 
-    def _windows(self) -> list[tuple[int, int]]:
+    def windows(self) -> list[tuple[int, int]]:
         """Which tokens are drawn."""
         size, middle = len(self.turn.tokens), self.num_same or self.num_cached
         if size <= MAX_DRAWN:
@@ -201,25 +199,23 @@ class TemplateView(View):
 
     def _stretch(self, start: int, end: int) -> str:
         html, at = "", start
-        mark = self.num_same if self.before is not None and self.num_same not in (0, len(self.before.tokens)) else None
         for message, group in _by_message(self.turn.tokens[start:end]):
             role = None if message is None else self.turn.roles[message]
-            tokens = "".join(_token(t, at + i, self.num_cached, mark) for i, t in enumerate(group))
+            tokens = "".join(_token(t, at + i, self.num_cached, self.break_at) for i, t in enumerate(group))
             at += len(group)
             kind, name = (_kind(role), f' data-name="{to_html(role)}"') if role is not None else ("wb-own", "")
-            html += f'<span class="{kind}"{name}>{tokens}</span>'
+            html += f'<span class="wb-tok {kind}"{name}>{tokens}</span>'
         return html
 
-    def _around(self) -> str:
-        """Both turns around the place where they part, one above the other."""
-        if self.before is None or self.num_same is None or self.num_same == len(self.before.tokens):
-            return ""
-        at = self.num_same
-        rows = [
-            (name, _joined(turn.tokens[max(0, at - AROUND) : at]), _joined(turn.tokens[at : at + AROUND]))
-            for name, turn in (("before", self.before), ("now", self.turn))
+    def around(self) -> list[tuple[str, str, str]]:
+        """Both turns around the place where they part: (which, the same, what follows)."""
+        at = self.break_at
+        if at is None or self.before is None:
+            return []
+        turns = (("before", self.before), ("now", self.turn))
+        return [
+            (name, _joined(turn.tokens[max(0, at - AROUND) : at]), _joined(turn.tokens[at : at + AROUND])) for name, turn in turns
         ]
-        return table(("turn", "same", "then"), rows)
 
 
 def _by_message(tokens: Sequence[PromptToken]) -> list[tuple[int | None, list[PromptToken]]]:
