@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import uuid
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,11 @@ from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
 from workbench.types import Request, SamplingParams, as_int
+from workbench.views.fold import Facts, no_text
+from workbench.views.tree import TreeFold
+from workbench.views.tree_picture import NodeFacts
+from workbench.widgets import Source, open_view
+from workbench.widgets.feed import Reader
 
 logger = logging.getLogger("workbench")
 FIT_LENGTHS = (256, 1024, 4096, 16384)
@@ -56,6 +62,12 @@ class Cache:
             raise InvalidRequest("prompt", prompt, "at least one token")
         found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
         return {"prompt_tokens": len(ids), **found}
+
+    def node(self, node_id: int) -> NodeFacts:
+        """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
+        reader = Reader(self._engine._source, TreeFold)
+        reader.read()
+        return reader.fold.node(node_id)
 
 
 class Engine:
@@ -178,6 +190,30 @@ class Engine:
         if not 0 <= step <= len(ids):
             raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
         return self.grammar(spec=request.spec).why_at_step(token, ids, step)
+
+    def view(self, name: str, *, live: bool | None = None, **options: Any) -> Any:
+        """A picture of the engine that moves: "tree" and what else `workbench.widgets.VIEWS` lists, each with its own options.
+
+        In a kernel with anywidget a live widget, elsewhere (or with `live=False`) a still picture of the present moment.
+        """
+        return open_view(self._source, name, live=live, **options)
+
+    @cached_property
+    def _source(self) -> Source:
+        page_size = self.server_args.page_size
+        facts = Facts(
+            decode=self._text, model=str(self.server_args.model_path), page_size=page_size,
+            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
+        )  # fmt: skip
+        return Source(
+            key=uuid.uuid4().hex, log=self.log, facts=facts, call=lambda name, *args: self._client.call(name, *args),
+            abort=self.abort, ended=lambda: self._client.ended,
+        )  # fmt: skip
+
+    def _text(self, token_ids: Sequence[int]) -> str:
+        if self.tokenizer is None:
+            return no_text(token_ids)
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -313,11 +349,13 @@ class Runtime(Engine):
 class _Closed:
     """What an engine that was shut down answers."""
 
+    ended = "the engine was shut down"
+
     def __init__(self, log: Any) -> None:
         self.log = log
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
-        raise EngineDead("the engine was shut down", hint="load it again")
+        raise EngineDead(self.ended, hint="load it again")
 
     def abort(self, rid: str) -> None:
         pass
@@ -325,4 +363,4 @@ class _Closed:
     def call(self, name: str, *args: Any) -> Any:
         if name == "now":
             return self.log.read()[1][-1].time if self.log.num_added else 0.0
-        raise EngineDead("the engine was shut down", hint="load it again")
+        raise EngineDead(self.ended, hint="load it again")

@@ -88,7 +88,11 @@ class Client(Protocol):
         """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
 
     def call(self, name: str, *args: Any) -> Any:
-        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`), answered between two steps."""
+        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`, `snapshot`), answered between two steps."""
+
+    @property
+    def ended(self) -> str:
+        """Why the engine answers no more; empty while it lives."""
 
     def close(self) -> None:
         """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""

@@ -136,6 +136,11 @@ class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
     pages: tuple[int, ...]
     namespace: str
     rid: str
+    num_hits: int = 0
+    """This and what follows is more than the defaults only in a snapshot."""
+    used_at: float | None = None
+    used_by: tuple[str, ...] = ()
+    """The last requests that found it here, the newest last."""
 
 
 class NodeSplit(Event, frozen=True, kw_only=True, tag=True):
@@ -153,6 +158,24 @@ class NodeEvicted(Event, frozen=True, kw_only=True, tag=True):
     """The policy's key: the smallest left first."""
     needed_by: str
     """The request that got the space; empty for a flush."""
+
+
+class PathHeld(Event, frozen=True, kw_only=True, tag=True):
+    """From here on a request's lock on the tree ends at this node: nothing down to it can be evicted. 0 is the root."""
+
+    rid: str
+    node_id: int
+    namespace: str
+    num_tokens: int
+    """From the root to the end of the node."""
+    is_hit: bool = False
+    """It was found there at admission, which counts as a use of every node on the path."""
+
+
+class PathReleased(Event, frozen=True, kw_only=True, tag=True):
+    """The request's lock is gone."""
+
+    rid: str
 
 
 class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
@@ -178,6 +201,13 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag=True):
 
 class CacheFlushed(Event, frozen=True, kw_only=True, tag=True):
     num_tokens: int
+
+
+class SnapshotTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Somebody asked for the engine's present state as events (`engine/snapshot.py`); it holds all that stands before this."""
+
+    number: int
+    """Of this event in the engine's own log."""
 
 
 class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):
@@ -245,7 +275,7 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 AnyEvent = (
     RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
-    | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
+    | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 
@@ -264,6 +294,12 @@ class EventLog:
         with self._lock:
             self._events.append(event)
             self.num_added += 1
+
+    def skip(self, num_events: int) -> None:
+        """So many events happened that nobody can read any more: readers find out that they fell behind."""
+        with self._lock:
+            self._events.clear()
+            self.num_added += num_events
 
     def read(self, since: int = 0) -> tuple[int, list[Event]]:
         """Reads only: events numbered `since` and later that are still held, and the number of the first one.

@@ -15,7 +15,7 @@ from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import CacheFlushed, EventLog
+from workbench.events import CacheFlushed, EventLog, PathHeld, PathReleased
 from workbench.types import Segment
 
 Reason = Literal[
@@ -67,8 +67,11 @@ class Lease:
             self.is_open = False
             self.cache.pool.give(self.private)
             self.private = []
-            self.cache.tree.unpin(self.node)
+            now = self.cache.clock()
+            self.cache.tree.unpin(self.node, now)
             self.cache.leases.discard(self)
+            if self.cache.log.on:
+                self.cache.log.add(PathReleased(time=now, rid=self.rid))
 
     def __enter__(self) -> Lease:
         return self
@@ -111,10 +114,12 @@ class PrefixCache:
             limit = 0
         hit = self.tree.match(token_ids, namespace, limit)
         node = self.tree.fork_at(hit) if hit.num_tokens else self.tree.root(namespace)
-        self.tree.touch(node)
+        now = self.clock()
+        self.tree.touch(node, rid, now)
         self.tree.pin(node)
         lease = Lease(self, rid, node, hit.num_tokens)
         self.leases.add(lease)
+        self._log_held(lease, now, is_hit=True)
         return lease
 
     def grow(self, lease: Lease, num_tokens: int) -> bool:
@@ -148,10 +153,12 @@ class PrefixCache:
         )
         if num_new:
             node = self.tree.insert(node, token_ids[hit.num_tokens : end], new, lease.rid)
+        now = self.clock()
         self.tree.pin(node)
-        self.tree.unpin(lease.node)
+        self.tree.unpin(lease.node, now)
         self.pool.give(same)
         lease.node, lease.num_shared, lease.private = node, end, rest
+        self._log_held(lease, now)
 
     def flush(self) -> int:
         """Changes: drops all that no request uses; the number of tokens dropped."""
@@ -196,6 +203,13 @@ class PrefixCache:
         nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
         same = common_prefix(nearest, prompt)
         return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + 8])
+
+    def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
+        if self.log.on:
+            self.log.add(
+                PathHeld(time=now, rid=lease.rid, node_id=lease.node.id, namespace=lease.node.namespace,
+                         num_tokens=lease.num_shared, is_hit=is_hit)
+            )  # fmt: skip
 
     def _evict(self, num_pages: int, needed_by: str) -> int:
         """Changes: frees at least `num_pages` pages if it can, remembers what left; the number of pages freed."""

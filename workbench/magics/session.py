@@ -220,6 +220,10 @@ class Session:
         """Whether the constraint of a request, the last one when `rid` is not given, allowed `token` at `step`."""
         return self.engine(engine).why(self._rid(rid), token, step)
 
+    def view(self, name: str, *, engine: str | None = None, live: bool | None = None, **options: Any) -> Any:
+        """A live picture of an engine: "tree", ... A still one with `live=False` and where no kernel shows widgets."""
+        return self.engine(engine).view(name, live=live, **options)
+
     def _rid(self, rid: str | None) -> str:
         if rid is not None:
             return rid
