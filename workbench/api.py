@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-import uuid
+import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
 from workbench.types import Request, SamplingParams, as_int
-from workbench.views.fold import Facts, no_text
+from workbench.views.fold import Facts, text_of
 from workbench.views.tree import TreeFold
 from workbench.views.tree_picture import NodeFacts
 from workbench.widgets import Source, open_view
@@ -95,10 +95,15 @@ class Engine:
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
-        self.cache = Cache(self)
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
+        self._dropped = weakref.finalize(self, _close_later, self._client)
+        self._dropped.atexit = False  # at exit its thread or process ends anyway
         engine_opened(self)
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self)
 
     @property
     def is_open(self) -> bool:
@@ -200,20 +205,18 @@ class Engine:
 
     @cached_property
     def _source(self) -> Source:
+        """It holds no engine: one that nothing but views refer to ends."""
+        alive, log = weakref.ref(self), self.log
+
+        def client() -> Client:
+            return _Closed(log) if (engine := alive()) is None else engine._client
+
         page_size = self.server_args.page_size
         facts = Facts(
-            decode=self._text, model=str(self.server_args.model_path), page_size=page_size,
+            decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
             num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
         )  # fmt: skip
-        return Source(
-            key=uuid.uuid4().hex, log=self.log, facts=facts, call=lambda name, *args: self._client.call(name, *args),
-            abort=self.abort, ended=lambda: self._client.ended,
-        )  # fmt: skip
-
-    def _text(self, token_ids: Sequence[int]) -> str:
-        if self.tokenizer is None:
-            return no_text(token_ids)
-        return self.tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return Source(log, facts, client)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -239,9 +242,13 @@ class Engine:
         }  # fmt: skip
 
     def shutdown(self) -> None:
-        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice."""
+        """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice.
+
+        An engine that nothing refers to any more ends too, a moment later.
+        """
         if self._is_open:
             self._is_open = False
+            self._dropped.detach()
             client, self._client = self._client, _Closed(self.log)
             client.close()
 
@@ -342,6 +349,11 @@ def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
                 alive.abort(stream.rid)
 
 
+def _close_later(client: Client) -> None:
+    """The last reference may go on any thread, the engine's own included, and closing waits for that one."""
+    threading.Thread(target=client.close, name="workbench-close", daemon=True).start()
+
+
 class Runtime(Engine):
     """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
 
@@ -357,7 +369,10 @@ class _Closed:
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
         raise EngineDead(self.ended, hint="load it again")
 
-    def abort(self, rid: str) -> None:
+    def abort(self, rid: str, message: str = "") -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def call(self, name: str, *args: Any) -> Any:

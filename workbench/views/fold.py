@@ -18,6 +18,13 @@ def no_text(token_ids: Sequence[int]) -> str:
     return " ".join(map(str, token_ids))
 
 
+def text_of(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """The text of token ids in a Hugging Face tokenizer, special tokens included."""
+    if tokenizer is None:
+        return no_text
+    return lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
 @dataclass(frozen=True)
 class Facts:
     """What of an engine never changes and events do not repeat."""

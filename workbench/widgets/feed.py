@@ -114,7 +114,7 @@ class Feed:
         seen = -1
         while True:
             with self._lock:
-                ended = self.source.ended()
+                ended = self.source.ended
                 if not self.views or ended:
                     self._thread = None
                     break
@@ -133,7 +133,7 @@ class Feed:
         try:
             view.reader.read()
             view.refresh()
-            view.say(_ending(self.source.ended()) or _off(self.source.log) or view.reader.fold.note)
+            view.say(_ending(self.source.ended) or _off(self.source.log) or view.reader.fold.note)
         except EngineDead as error:
             view.say(_ending(str(error)))
         except Exception as error:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from workbench.client import Client
 from workbench.events import EventLog
 from workbench.views.fold import Facts
 
 
-@dataclass(eq=False)
 class Source:
-    """One per log. The callables are those of a `Client`, so that a view holds no engine."""
+    """One per log. `client` gives the engine's client of the moment, so that a view keeps no engine alive."""
 
-    key: str
-    """No other source of any kernel has it: selections are linked by it."""
-    log: EventLog
-    facts: Facts
-    call: Callable[..., Any]
-    abort: Callable[[str], None]
-    ended: Callable[[], str]
-    """Why the engine answers no more; empty while it lives."""
-    feed: Any = None
-    """The `Feed` that moves its views, once there is one."""
+    def __init__(self, log: EventLog, facts: Facts, client: Callable[[], Client]) -> None:
+        self.key = uuid.uuid4().hex
+        """No other source of any kernel has it: selections are linked by it."""
+        self.log = log
+        self.facts = facts
+        self.feed: Any = None
+        """The `Feed` that moves its views, once there is one."""
+        self._client = client
+
+    def call(self, name: str, *args: Any) -> Any:
+        return self._client().call(name, *args)
+
+    def abort(self, rid: str) -> None:
+        self._client().abort(rid)
+
+    @property
+    def ended(self) -> str:
+        """Why the engine answers no more; empty while it lives."""
+        return self._client().ended

@@ -20,10 +20,11 @@ class Engine:
     """Just enough of one: a log, an end, a tree of one node per call of `grow`."""
 
     def __init__(self, capacity: int = 1000) -> None:
-        self.log, self.ending, self.aborted, self.num_nodes = EventLog(capacity), "", [], 0
-        self.source = Source(
-            key="k", log=self.log, facts=Facts(), call=self.call, abort=self.aborted.append, ended=lambda: self.ending
-        )
+        self.log, self.ended, self.aborted, self.num_nodes = EventLog(capacity), "", [], 0
+        self.source = Source(self.log, Facts(), lambda: self)
+
+    def abort(self, rid: str) -> None:
+        self.aborted.append(rid)
 
     def node(self, number: int) -> NodeAdded:
         return NodeAdded(time=0.0, node_id=number, parent_id=0, token_ids=(number,), pages=(number,), namespace="", rid="r")
@@ -34,8 +35,8 @@ class Engine:
             self.log.add(self.node(self.num_nodes))
 
     def call(self, name: str, *args: Any) -> Any:
-        if self.ending:
-            raise EngineDead(self.ending, hint="load it again")
+        if self.ended:
+            raise EngineDead(self.ended, hint="load it again")
         return {"snapshot": (self.log.num_added, [self.node(i + 1) for i in range(self.num_nodes)]), "flush_cache": 7}[name]
 
 
@@ -54,7 +55,7 @@ def drawn(widget) -> int:
 def engine():
     made = Engine()
     yield made
-    made.ending = made.ending or "over"
+    made.ended = made.ended or "over"
     wait_until(lambda: not [t for t in threading.enumerate() if t.name == "workbench-views"])
 
 
@@ -90,7 +91,7 @@ def test_a_view_that_fell_behind_the_log_starts_afresh_from_a_snapshot():
 def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_picture(engine):
     widget = open_view(engine.source, "tree", live=True)
     engine.grow(2)
-    engine.ending = "the engine's process ended, exit code -9"
+    engine.ended = "the engine's process ended, exit code -9"
     wait_until(lambda: widget.note)
     assert widget.note.splitlines() == [
         "the engine's process ended, exit code -9",
@@ -103,7 +104,7 @@ def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_pictu
 def test_a_view_on_a_wrapped_log_of_a_dead_engine_draws_what_the_log_still_has():
     engine = Engine(capacity=10)
     engine.grow(50)
-    engine.ending = "gone"
+    engine.ended = "gone"
     assert len(open_view(engine.source, "tree", live=False).rows) == 10
 
 
