@@ -31,7 +31,8 @@ BROWSER_ARGS = (
 )  # fmt: skip
 SERVER_ARGS = (
     "--allow-root", "--no-browser", "--ServerApp.ip=" + HOST, "--ServerApp.port_retries=0",
-    "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly",
+    "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.extension_manager=readonly",
     "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
 )  # fmt: skip
 START_S, CELL_S = 90, 120
@@ -135,6 +136,12 @@ class Notebook:
     def output(self, index: int) -> Locator:
         return self.cell(index).locator(".jp-Cell-outputArea")
 
+    def view(self, index: int) -> Locator:
+        """The live view that a cell returned, once it has drawn itself."""
+        view = self.output(index).locator(".wb-live[data-draws]")
+        view.first.wait_for(timeout=CELL_S * 1000)
+        return view
+
     def start(self, index: int) -> None:
         """Begins to run a cell, and does not wait for it."""
         self.page.evaluate(START, index)
@@ -157,10 +164,11 @@ class Notebook:
 
     def while_running(self, index: int, condition: str, arg: Any = None, *, timeout_s: float = CELL_S) -> None:
         """Waits until the JavaScript function `condition(arg)` is true; fails when the cell ends before."""
-        outcome = self.page.wait_for_function(
-            f"([index, arg]) => ({condition})(arg) ? (window.wbRunning[index] ? 'seen' : 'late') : !window.wbRunning[index] && 'late'",
-            arg=[index, arg], timeout=timeout_s * 1000,
-        )  # fmt: skip
+        watch = f"""([index, arg]) => {{
+          const runs = window.wbRunning[index];
+          return ({condition})(arg) ? (runs ? "seen" : "late") : !runs && "late";
+        }}"""
+        outcome = self.page.wait_for_function(watch, arg=[index, arg], timeout=timeout_s * 1000)
         assert outcome.json_value() == "seen", f"cell {index} had ended"
 
     # -- what is seen --------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class TemplateView(View):
         was, is_now = visible(repr(old[same].text)), visible(repr(new[same].text))
         return (
             f"Both turns begin with the same {plural(same, 'token')}, then the prefix breaks in {self.turn.place(same)}: "
-            f"{was} before, {is_now} now. From there on it shares nothing with the turn before ({plural(len(new) - same, 'token')})."
+            f"{was} before, {is_now} now. The {plural(len(new) - same, 'token')} from there on share nothing with it."
         )
 
     def missing_says(self) -> str:

@@ -34,9 +34,9 @@ class TemplateFold(Fold):
     """`turn` is what is shown, `before` the turn to compare it with."""
 
     def __init__(self, facts: Facts | None, turn: Turn, before: Turn | None = None, namespace: str = "") -> None:
+        self.tree = TreeFold(facts)
         super().__init__(facts)
         self.turn, self.before, self.namespace = turn, before, namespace
-        self.tree = TreeFold(facts)
         self._ids = tuple(token.id for token in turn.tokens)
         self._lost: tuple[int, float] | None = None
         """Where the newest part of this prompt that left the tree began, and when it left."""
@@ -59,7 +59,8 @@ class TemplateFold(Fold):
         page, limit = self.facts.page_size, len(self._ids) - 1
         limit -= limit % page
         row, path = self.tree.roots.get(self.namespace), []
-        at, rest = 0, ()
+        at = 0
+        rest: tuple[int, ...] = ()
         while row is not None and at < limit:
             below = _child(row, self._ids, at, page)
             if below is None:

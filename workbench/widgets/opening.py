@@ -10,9 +10,11 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.views.fold import Facts, Fold
+from workbench.views.program_fold import ProgramFold
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
+from workbench.widgets.turns import template_fold
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,28 @@ class ViewKind:
     help: str
     arguments: Mapping[str, Mapping[str, Any]] | None = None
     """Its own options of `%wb <name>`: for each name or flag what argparse's `add_argument` takes."""
+    variables: tuple[str, ...] = ()
+    """Those of its options that the magic takes as names of the notebook's variables."""
 
 
+TEMPLATE_ARGUMENTS = {
+    "messages": {"nargs": "?", "metavar": "VAR", "help": "a variable that holds messages; without it the conversation so far"},
+    "--conversation": {"metavar": "NAME", "help": "which conversation, where several go on (default: default)"},
+    "--against": {"metavar": "VAR", "help": "messages to compare with; without it the same conversation one turn before"},
+}
+PROGRAM_ARGUMENTS = {"program": {"nargs": "?", "metavar": "ID", "help": "which run; without it the newest"}}
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind(
+            "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",
+            TEMPLATE_ARGUMENTS, variables=("messages", "against"),
+        ),
+        ViewKind(
+            "program", ProgramFold, "ProgramWidget", "The program that runs: its text with its gaps, and their requests.",
+            PROGRAM_ARGUMENTS,
+        ),
     )
 }  # fmt: skip
 
