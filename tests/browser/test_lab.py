@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from lab import HOST, Notebook
+
+from workbench.bench.lab import HOST, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

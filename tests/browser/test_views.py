@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
-from lab import HOST, Notebook
+
+from workbench.bench.lab import HOST, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 
@@ -30,8 +29,8 @@ def test_the_tree_grows_while_a_cell_is_blocked(notebook: Notebook) -> None:
     notebook.while_running(2, "() => document.querySelectorAll('[data-node]').length >= 4")
     notebook.wait(2)
     changes = notebook.changes()
-    print("changes", len(changes), changes[-1]-changes[0])
-    print({k: (len(v), v[-1]-v[0]) for k,v in notebook.sent.items()})
+    print("changes", len(changes), changes[-1] - changes[0])
+    print({k: (len(v), v[-1] - v[0]) for k, v in notebook.sent.items()})
     view.locator("[data-node]").nth(1).click()
     assert "'kind': 'node'" in notebook.run(3)
     assert notebook.console == []

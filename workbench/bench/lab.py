@@ -20,7 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, WebSocket
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Request, WebSocket
+
+from workbench.errors import NotSupported
 
 HOST = "127.0.0.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -46,6 +48,14 @@ def find_chromium() -> str | None:
     if named and not shutil.which(named):
         raise FileNotFoundError(f"WORKBENCH_CHROMIUM={named} is not a program")
     return named or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def launch(driver: Playwright) -> Browser:
+    """The Chromium of this machine, without a window. Raises NotSupported where there is none."""
+    path = find_chromium()
+    if path is None:
+        raise NotSupported("there is no Chromium on PATH", hint="install one, or name it in WORKBENCH_CHROMIUM")
+    return driver.chromium.launch(executable_path=path, args=list(BROWSER_ARGS))
 
 
 class Server:
