@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from workbench.events import Event, NodeAdded, NodeEvicted, NodeSplit
+from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.reuse import why_no_more
 from workbench.views.template import TemplateView, Turn
@@ -38,21 +38,24 @@ class TemplateFold(Fold):
         super().__init__(facts)
         self.turn, self.before, self.namespace = turn, before, namespace
         self._ids = tuple(token.id for token in turn.tokens)
-        self._lost: tuple[int, float] | None = None
-        """Where the newest part of this prompt that left the tree began, and when it left."""
+        self._lost: dict[int, float] = {}
+        """Where parts of this prompt that left the tree began, and when each left."""
 
     def handlers(self) -> Handlers:
-        return {NodeAdded: self.tree.apply, NodeSplit: self.tree.apply, NodeEvicted: self._evicted}
+        return {NodeAdded: self.tree.apply, NodeSplit: self.tree.apply, NodeEvicted: self._evicted, CacheFlushed: self._flushed}
 
     def _evicted(self, event: Event) -> None:
         assert isinstance(event, NodeEvicted)
         row = self.tree.rows.get(event.node_id)
-        if row is not None and row.namespace == self.namespace:
+        if row is not None and row.namespace == self.namespace and event.needed_by:  # a flush is no eviction
             before = [token for step in row.path()[:-1] for token in step.token_ids]
-            held = (*before, *row.token_ids)[: len(self._ids) - 1]
-            if len(held) > len(before) and held[: len(before) + 1] == self._ids[: len(before) + 1]:
-                self._lost = (len(before), event.time)
+            held = (*before, *row.token_ids[: self.facts.page_size])
+            if held == self._ids[: len(held)]:
+                self._lost[len(before)] = event.time
         self.tree.apply(event)
+
+    def _flushed(self, event: Event) -> None:
+        self._lost.clear()
 
     def stored(self) -> Stored:
         """What would be reused of this prompt now. The last token of a prompt is always computed."""
@@ -80,8 +83,8 @@ class TemplateFold(Fold):
     def _reason(self, row: Row | None, rest: tuple[int, ...], at: int, limit: int) -> tuple[str, str]:
         if at >= limit:
             return "whole prompt", ""
-        if self._lost is not None and self._lost[0] == at:
-            return "evicted", why_no_more("evicted", at, max(0.0, self.tree.now - self._lost[1]))
+        if at in self._lost:
+            return "evicted", why_no_more("evicted", at, max(0.0, self.tree.now - self._lost[at]))
         stored = [rest] if rest else [child.token_ids for child in row.children.values()] if row is not None else []
         if not stored:
             return "nothing stored", why_no_more("nothing stored", at)
