@@ -72,6 +72,9 @@ class Server:
         own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
         own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
         env = os.environ | own | {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_TOKEN": self.token}
+        quiet = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+        quiet.parent.mkdir(parents=True)
+        quiet.write_text('{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}')
         env.pop("WORKBENCH_CHECK", None)  # a check after every step is not what a user watches
         self.log = folder / "server.log"
         command = [sys.executable, "-m", "jupyterlab", *SERVER_ARGS, f"--port={port}", f"--ServerApp.root_dir={self.root}"]
@@ -194,7 +197,7 @@ class Notebook:
     def theme(self, name: str) -> None:
         """`Light` or `Dark`."""
         self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`})", name)
-        self.page.wait_for_function("light => document.body.dataset.jpThemeLight === light", arg=str(name == "Light").lower())
+        self.page.wait_for_function(HAS_THEME, arg=str(name == "Light").lower())
 
     # -- what is logged ------------------------------------------------------------------------------------------
 
@@ -231,6 +234,7 @@ IS_READY = """count => {
   window.wbRunning ??= {};
   return context?.isReady && context.session?.kernel?.status === "idle" && panel.content.widgets.length === count;
 }"""
+HAS_THEME = "light => document.body.dataset.jpThemeLight === light && !document.getElementById('jupyterlab-splash')"
 START = """index => {
   const { content } = jupyterapp.shell.currentWidget;
   content.activeCellIndex = index;
