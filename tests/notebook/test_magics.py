@@ -15,7 +15,7 @@ from workbench.magics import load_ipython_extension, session, unload_ipython_ext
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import NoEngine, Session
 from workbench.views import Loading
-from workbench.widgets import VIEWS
+from workbench.widgets import HELP
 
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u200bb"
 
@@ -439,7 +439,7 @@ def test_question_mark_shows_the_options(shell):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("%wb ", {"load", "status", "explain", "why", "memory", *VIEWS, "stop", "ps", "models", "help"}),
+        ("%wb ", {"load", "status", "explain", "why", "memory", *HELP, "stop", "ps", "models", "help"}),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),
         ("x = %wb st", {"status", "stop"}),

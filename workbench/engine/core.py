@@ -268,7 +268,21 @@ class EngineCore:
         if seq.matcher is None:
             return self._append(seq, (token_id,), 1)
         seq.matcher.accept(token_id)
-        return self._append(seq, *(self._forced(seq, token_id) or ((token_id,), 1)), num_allowed)
+        tail = self._append(seq, *(self._forced(seq, token_id) or ((token_id,), 1)), num_allowed)
+        return tail if tail.finish is not None else self._with_end(seq, tail)
+
+    def _with_end(self, seq: Sequence, tail: Tail) -> Tail:
+        """Where nothing but a stop token may follow, and nobody wants to know its probability, it is not drawn."""
+        params = seq.request.params
+        may_end = seq.num_left > 0 and len(seq.output_ids) >= params.min_new_tokens and not params.ignore_eos
+        if self._jump is None or self.disable_jump_forward or not may_end or seq.request.return_logprob or seq.processor:
+            return tail
+        token_id = self._jump.end(seq.matcher)
+        if token_id is None or (token_id not in params.stop_token_ids and token_id not in self.config.eos_ids):
+            return tail
+        seq.output_ids.append(token_id)
+        self._log_token(seq, len(seq.output_ids) - 1, None, forced=True)
+        return Tail((*tail.token_ids, token_id), tail.num_own, tail.text, FinishReason("stop", matched=token_id))
 
     def _forced(self, seq: Sequence, drawn: int | None) -> tuple[tuple[int, ...], int] | None:
         """Changes: forced text behind `drawn`, the last token, is put into the output; what stands there now, as in `Jump`."""

@@ -6,7 +6,8 @@ The rules, in order:
 2. Drawn token and forced text are encoded behind the tokens before them; the result must spell the same bytes.
 3. The end stays open: where a token that the grammar allows reaches over the end of the forced text, the forced tokens
    stop before it begins, and the model chooses. So no boundary is made that the tokenizer would not have made.
-4. Half characters, and ids that would stop the request, are never forced.
+4. Half characters, and ids that would stop the request, are never forced by text. Where nothing may follow but one such id, the
+   request ends with it and no step is made to draw it.
 Whenever a rule leaves nothing, the model decodes under its mask as ever.
 """
 
@@ -60,6 +61,14 @@ class JumpForward:
         matcher.accept_bytes(forced[: ends[num - 1] - len(own)])
         num_own = sum(end - len(self._pieces[token]) < len(own) for token, end in zip(ids[:num], ends, strict=False))
         return Jump(ids[:num], num_own)
+
+    def end(self, matcher: Any) -> int | None:
+        """The one token that may come next where the text is complete; None where there are others. Reads only."""
+        if not matcher.is_complete or matcher.num_allowed != 1:
+            return None
+        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+        matcher.fill_mask(mask)
+        return int(np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))[0])
 
     def text(self, token_ids: Sequence[int]) -> str:
         """For messages."""

@@ -20,7 +20,7 @@ from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
-from workbench.widgets import VIEWS
+from workbench.widgets import HELP
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
@@ -53,7 +53,7 @@ class WorkbenchMagics(Magics):
         if name not in WB:
             raise MagicUsage(f"%wb has no sub-command {name!r}", hint=UnknownParameter(name, WB, where="%wb").hint)
         args = WB[name].parse("".join(rest))
-        return self._view(name, args) if name in VIEWS else getattr(self, f"_{name}")(args)
+        return self._view(name, args) if name in HELP else getattr(self, f"_{name}")(args)
 
     wb.__doc__ = options.wb_help(WB)
 

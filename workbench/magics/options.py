@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from workbench.config import ServerArgs
 from workbench.errors import WorkbenchError
-from workbench.widgets import VIEWS, ViewKind
+from workbench.widgets import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
@@ -143,15 +143,16 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, why, memory, *map(view_parser, VIEWS.values()), stop, ps, models, help)
+    every = (load, status, explain, why, memory, *map(view_parser, HELP), stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
 
 
-def view_parser(kind: ViewKind) -> Parser:
+def view_parser(name: str) -> Parser:
     """`%wb tree` and the like."""
-    parser = Parser(f"%wb {kind.name}", kind.help)
-    for name, how in (kind.arguments or {}).items():
-        parser.add_argument(name, **how)
+    parser = Parser(f"%wb {name}", HELP[name])
+    own = VIEWS[name].arguments if name in VIEWS else None
+    for argument, how in (own or {}).items():
+        parser.add_argument(argument, **how)
     _engine(parser)
     parser.add_argument("--no-view", action="store_true", help="a still picture instead of a live view")
     parser.add_argument("-o", "--out", metavar="VAR", help="also store the view in this variable")

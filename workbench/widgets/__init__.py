@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.widgets.opening import VIEWS, ViewKind, open_view
+from workbench.widgets.opening import HELP, VIEWS, ViewKind, open_view
 from workbench.widgets.source import Source
 
-__all__ = ["VIEWS", "Source", "ViewKind", "open_view"]
+__all__ = ["HELP", "VIEWS", "Source", "ViewKind", "open_view"]

@@ -32,15 +32,21 @@ def styles(name: str) -> str:
     return "\n".join([CSS, (HERE / "common.css").read_text("utf-8"), *([own.read_text("utf-8")] if own.exists() else [])])
 
 
-def _as_json(value: Any, widget: Any) -> str:
+def as_json(value: Any, widget: Any) -> str:
     """As one string: ipywidgets would walk through every list of it, in Python."""
     return msgspec.json.encode(value).decode()
+
+
+def shown_as(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a notebook stores of a widget: itself, and beside it text and still HTML for pages without a kernel."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+    return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
 
 
 class ViewWidget(anywidget.AnyWidget):
     """Subclasses set `_esm = module(name)` and `_css = styles(name)`, and may add commands in `answer`."""
 
-    state = traitlets.Dict().tag(sync=True, to_json=_as_json)
+    state = traitlets.Dict().tag(sync=True, to_json=as_json)
     """What is drawn. In JavaScript a JSON text: `stateOf(model)`."""
     selected = traitlets.Dict().tag(sync=True)
     """{"kind": "request" | "node" | "step" | "token" | "page" | "part", "id": ...}, or {}. The one trait JavaScript writes."""
@@ -55,6 +61,7 @@ class ViewWidget(anywidget.AnyWidget):
         self._drawn: tuple[Fold, int] | None = None
         super().__init__(engine=reader.source.key, **traits)
         self.on_msg(self._receive)
+        self.observe(self._follow, names="selected")
 
     # -- Python's side ------------------------------------------------------------------------------------------
 
@@ -86,11 +93,7 @@ class ViewWidget(anywidget.AnyWidget):
         return self.picture().to_text()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it text and still HTML for pages without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        picture = self.picture()
-        return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
+        return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())
 
     # -- the feed's side ----------------------------------------------------------------------------------------
 
@@ -127,6 +130,12 @@ class ViewWidget(anywidget.AnyWidget):
                 self._set_shown(word == "shown")
                 return {}
         raise InvalidRequest("do", asked.get("do"), "abort, flush, detail, shown or hidden")
+
+    def _follow(self, change: Mapping[str, Any]) -> None:
+        """The other views of the engine select the same. In the page they have done so before: this is for Python."""
+        for view in list(Feed.of(self.reader.source).views):
+            if isinstance(view, ViewWidget):
+                view.selected = change["new"]
 
     def _set_shown(self, is_shown: bool) -> None:
         """A view that no page draws any more costs nothing; when one does again it catches up."""

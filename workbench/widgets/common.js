@@ -16,10 +16,11 @@ export function el(tag, attrs = {}, ...children) {
   return node;
 }
 
-/** The state a view's fold made. It travels as one JSON text. */
-export function stateOf(model) {
-  const state = model.get("state");
-  return typeof state === "string" ? JSON.parse(state || "{}") : (state ?? {});
+const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}") : (value ?? {}));
+
+/** The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own. */
+export function stateOf(model, parts = []) {
+  return { ...parsed(model.get("state")), ...Object.fromEntries(parts.map((name) => [name, parsed(model.get(name))])) };
 }
 
 /** Calls `fn` at most once per animation frame, with the last arguments; `.cancel()` drops what is pending. */
@@ -97,6 +98,7 @@ export function duration(seconds) {
 }
 
 const BUSY_MS = 1500;
+const SETTLE_MS = 1000;
 let lastAsked = 0;
 
 /** Sends {do: ..., ...} to Python; a promise of its reply. `onSlow` is called when the kernel is busy with something else. */
@@ -119,16 +121,17 @@ export function ask(model, message, onSlow = () => {}) {
  * What every `render` does. `make(view)` builds the view's elements under `view.root` and returns
  * `{ draw(state, selected), remove?() }`; `draw` is called once per frame at most, when the state or the selection changed.
  * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
+ * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
  * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
  */
-export function mount(model, root, make) {
+export function mount(model, root, make, parts = []) {
   const engine = model.get("engine");
   root.classList.add("wb", "wb-live");
   const note = el("p", { class: "wb-note", role: "status" });
   const inner = el("div", { class: "wb-view" });
   root.append(note, inner);
   let selected = model.get("selected") ?? {};
-  let state = stateOf(model);
+  let state = stateOf(model, parts);
   let draws = 0;
   const say = (text) => {
     note.textContent = text ?? "";
@@ -139,10 +142,15 @@ export function mount(model, root, make) {
     root: inner,
     engine,
     say,
+    redraw: () => draw(),
     get selected() {
       return selected;
     },
-    select: (next) => shared.select(engine, same(next, selected) ? {} : next),
+    select(next) {
+      shared.select(engine, same(next, selected) ? {} : next);
+      model.set("selected", selected); // Python tells the other views' models
+      model.save_changes();
+    },
     ask: (message) =>
       ask(model, message, () => say("the kernel is busy with a cell and has no subshells\nthis is done when the cell ends; until then: interrupt the cell")).then(
         (reply) => {
@@ -159,23 +167,23 @@ export function mount(model, root, make) {
     root.dataset.draws = String(++draws);
   });
   const onState = () => {
-    state = stateOf(model);
+    state = stateOf(model, parts);
     draw();
   };
   const onNote = () => say(model.get("note"));
+  let chosenAt = -Infinity;
   const onSelected = () => {
     const next = model.get("selected") ?? {};
-    if (!same(next, selected)) shared.select(engine, next);
+    // What Python says of a click is late news: a second click may have followed.
+    if (!same(next, selected) && performance.now() - chosenAt > SETTLE_MS) shared.select(engine, next);
   };
   const off = shared.onSelect(engine, (next) => {
+    chosenAt = performance.now();
     selected = next;
-    if (!same(model.get("selected"), next)) {
-      model.set("selected", next);
-      model.save_changes();
-    }
     draw();
   });
-  model.on("change:state", onState);
+  const changes = ["state", ...parts].map((name) => `change:${name}`);
+  for (const change of changes) model.on(change, onState);
   model.on("change:note", onNote);
   model.on("change:selected", onSelected);
   ask(model, { do: "shown" });
@@ -184,7 +192,7 @@ export function mount(model, root, make) {
   return () => {
     draw.cancel();
     off();
-    model.off("change:state", onState);
+    for (const change of changes) model.off(change, onState);
     model.off("change:note", onNote);
     model.off("change:selected", onSelected);
     made.remove?.();

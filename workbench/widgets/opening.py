@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import NotSupported, UnknownParameter
 from workbench.views.fold import Facts, Fold
 from workbench.views.program_fold import ProgramFold
+from workbench.views.together import Pictures
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
@@ -30,6 +33,7 @@ class ViewKind:
     """Its own options of `%wb <name>`: for each name or flag what argparse's `add_argument` takes."""
     variables: tuple[str, ...] = ()
     """Those of its options that the magic takes as names of the notebook's variables."""
+    in_dashboard: bool = True
 
 
 TEMPLATE_ARGUMENTS = {
@@ -44,7 +48,7 @@ VIEWS = {
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
         ViewKind(
             "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",
-            TEMPLATE_ARGUMENTS, variables=("messages", "against"),
+            TEMPLATE_ARGUMENTS, variables=("messages", "against"), in_dashboard=False,
         ),
         ViewKind(
             "program", ProgramFold, "ProgramWidget", "The program that runs: its text with its gaps, and their requests.",
@@ -54,31 +58,53 @@ VIEWS = {
 }  # fmt: skip
 
 
+DASHBOARD = "dashboard"
+HELP = {name: kind.help for name, kind in VIEWS.items()} | {DASHBOARD: "All views of an engine side by side, linked."}
+"""One sentence for each name that `open_view` takes."""
+
+
 def open_view(source: Source, name: str, *, live: bool | None = None, **options: Any) -> Any:
     """The live widget; the still picture where `live` is False, or where it is None and no kernel shows widgets.
 
-    Raises `InvalidRequest` for a name that is no view.
+    Raises `InvalidRequest` for a name that is no view, `UnknownParameter` for an option that it does not have.
     """
-    if name not in VIEWS:
-        raise InvalidRequest("view", name, f"one of {', '.join(VIEWS)}")
+    if name not in HELP:
+        raise UnknownParameter(name, HELP, where="engine.view")
+    live = has_widgets() if live is None else live
+    if name == DASHBOARD:
+        names = [kind.name for kind in VIEWS.values() if kind.in_dashboard]
+        return open_dashboard([open_view(source, part, live=live) for part in names], live)
     kind = VIEWS[name]
+    check_options(kind, options)
 
     def make(facts: Facts) -> Fold:
         return kind.fold(facts, **options)
 
-    if live is None:
-        live = has_widgets()
     reader = Reader(source, make)
     if not live:
         reader.read()
         return reader.fold.picture()
-    try:
-        module = import_module(f"workbench.widgets.{name}")
-    except ImportError as error:
-        raise NotSupported(f"live views need {error.name}", hint="pip install 'radix-workbench[notebook]'") from None
-    widget = getattr(module, kind.widget)(reader)
+    widget = getattr(widgets_module(name), kind.widget)(reader)
     Feed.of(source).add(widget)
     return widget
+
+
+def open_dashboard(views: Sequence[Any], live: bool) -> Any:
+    return widgets_module(DASHBOARD).Dashboard(views) if live else Pictures(tuple(views))
+
+
+def check_options(kind: ViewKind, options: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(kind.fold).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise UnknownParameter(name, known, where=f"the view {kind.name!r}")
+
+
+def widgets_module(name: str) -> ModuleType:
+    try:
+        return import_module(f"workbench.widgets.{name}")
+    except ImportError as error:
+        raise NotSupported(f"live views need {error.name}", hint="pip install 'radix-workbench[notebook]'") from None
 
 
 def has_widgets() -> bool:

@@ -83,7 +83,7 @@ def real_tree(core: EngineCore) -> dict[str, Any]:
 
 
 def folded_tree(fold: TreeFold) -> dict[str, Any]:
-    pins = fold.pins()
+    pins = fold.holders()
     nodes = {
         row.id: (row.parent.id, row.namespace, row.token_ids, row.num_hits, row.made_by, row.made_at, row.used_at, row.used_by,
                  len(pins.get(row.id, ())))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import EngineDead, InvalidRequest
+from workbench.errors import EngineDead, UnknownParameter
 from workbench.events import EventLog, NodeAdded
 from workbench.views.fold import Facts
 from workbench.views.parts import View
-from workbench.widgets import Source, open_view
+from workbench.widgets import VIEWS, Source, open_view
 from workbench.widgets.feed import flush_all
 
 
@@ -48,7 +48,7 @@ def wait_until(true, seconds: float = 10) -> None:
 
 
 def drawn(widget) -> int:
-    return len(widget.state["rows"])
+    return len(widget.rows)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_states_come_at_most_twenty_times_a_second_and_not_without_news(engine):
 def test_a_view_that_fell_behind_the_log_starts_afresh_from_a_snapshot():
     engine = Engine(capacity=10)
     engine.grow(50)
-    assert len(open_view(engine.source, "tree", live=False).rows) == 50
+    assert len(open_view(engine.source, "tree", live=False).lines) == 50
 
 
 def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_picture(engine):
@@ -105,7 +105,7 @@ def test_a_view_on_a_wrapped_log_of_a_dead_engine_draws_what_the_log_still_has()
     engine = Engine(capacity=10)
     engine.grow(50)
     engine.ended = "gone"
-    assert len(open_view(engine.source, "tree", live=False).rows) == 10
+    assert len(open_view(engine.source, "tree", live=False).lines) == 10
 
 
 def test_closing_the_last_view_ends_the_thread(engine):
@@ -156,9 +156,37 @@ def test_the_saved_form_has_text_and_static_html_beside_the_widget(engine):
 
 
 def test_a_name_that_is_no_view_is_refused(engine):
-    with pytest.raises(InvalidRequest, match="one of tree"):
+    with pytest.raises(UnknownParameter, match="did you mean"):
         open_view(engine.source, "tee")
 
 
 def test_without_a_kernel_a_view_is_a_still_picture(engine):
     assert isinstance(open_view(engine.source, "tree"), View)
+
+
+def test_an_option_that_the_view_does_not_have_is_refused(engine):
+    with pytest.raises(UnknownParameter, match="the view 'tree' has no parameter 'colour'"):
+        open_view(engine.source, "tree", colour="red")
+
+
+def test_a_selection_in_one_view_is_followed_by_all_of_the_engine_and_by_no_other(engine):
+    first, second = (open_view(engine.source, "tree", live=True) for _ in range(2))
+    other = open_view(Engine().source, "tree", live=True)
+    first.selected = {"kind": "request", "id": "r1"}
+    assert first.selection == second.selection == {"kind": "request", "id": "r1"}
+    second.selected = {}
+    assert (first.selection, other.selection) == (None, None)
+    other.close()
+
+
+def test_the_dashboard_holds_every_view_live_or_still(engine):
+    engine.grow(2)
+    dashboard = open_view(engine.source, "dashboard", live=True)
+    assert set(dashboard.views) == {name for name, kind in VIEWS.items() if kind.in_dashboard}
+    dashboard.views["tree"].selected = {"kind": "node", "id": 1}
+    assert dashboard.selection == {"kind": "node", "id": 1}
+    assert "text/html" in dashboard._repr_mimebundle_()[0]
+    still = open_view(engine.source, "dashboard", live=False)
+    assert "Radix tree: 2 nodes" in still.to_text()
+    dashboard.close()
+    assert not engine.source.feed.views
