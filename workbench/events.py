@@ -16,8 +16,12 @@ import msgspec
 from workbench.types import GrammarSpec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation)."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation).
+
+    `gc=False`, also in what events hold: nothing in them can refer back to them, and a full log is 200,000 events that the
+    collector would walk through.
+    """
 
     time: float
 
@@ -68,7 +72,7 @@ class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
     num_available: int = 0
 
 
-class Waited(msgspec.Struct, frozen=True, array_like=True):
+class Waited(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one reason cost in one stay in the queue."""
 
     reason: WaitReason
@@ -95,7 +99,7 @@ class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
     resumed: bool = False
 
 
-class StepMember(msgspec.Struct, frozen=True, array_like=True):
+class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rid: str
     num_cached: int
     num_new: int
@@ -116,6 +120,24 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_free: int
     pages_tree: int
     pages_owned: int
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    rid: str
+    pages: tuple[int, ...]
+
+
+class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Pages that left the pool for running requests in one plan, all of them. `NodeAdded` tells when the tree gets them."""
+
+    taken: tuple[Taken, ...]
+
+
+class PagesReturned(Event, frozen=True, kw_only=True, tag=True):
+    """A request's own pages went back to the pool: another had stored the same, or it left the batch."""
+
+    rid: str
+    pages: tuple[int, ...]
 
 
 class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
@@ -274,8 +296,9 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
-    | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted | RequestFinished | CacheFlushed | SnapshotTaken
+    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | PagesTaken
+    | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
+    | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 

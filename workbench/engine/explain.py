@@ -112,7 +112,7 @@ def _spans(events: list[Event], now: float) -> list[Span]:
             case RequestWaiting() | RequestWaited() as told:
                 if not note.startswith("retracted"):
                     cause = told if isinstance(told, RequestWaiting) else told.parts[0]
-                    note = cause.reason + (f", behind {cause.blocked_by}" if cause.blocked_by else "")
+                    note = view.behind(cause.reason, cause.blocked_by)
                 continue
             case RequestScheduled():
                 new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"

@@ -232,5 +232,5 @@ def _joined(tokens: Sequence[PromptToken]) -> str:
 
 def _token(token: PromptToken, index: int, num_cached: int, mark: int | None) -> str:
     tag = "u" if index < num_cached else "span"
-    broken = '<b class="wb-break">▼ breaks</b>' if index == mark else ""
+    broken = '<b class="wb-cut">▼ breaks</b>' if index == mark else ""
     return f'{broken}<{tag} title="token {index}, id {token.id}">{to_html(token.text)}</{tag}>'

@@ -11,8 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from workbench.errors import NotSupported, UnknownParameter
+from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
+from workbench.views.kv import KVFold
 from workbench.views.program_fold import ProgramFold
+from workbench.views.throughput import ThroughputFold
 from workbench.views.together import Pictures
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
@@ -42,10 +45,15 @@ TEMPLATE_ARGUMENTS = {
     "--against": {"metavar": "VAR", "help": "messages to compare with; without it the same conversation one turn before"},
 }
 PROGRAM_ARGUMENTS = {"program": {"nargs": "?", "metavar": "ID", "help": "which run; without it the newest"}}
+STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
+WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
+        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
+        ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
         ViewKind(
             "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",
             TEMPLATE_ARGUMENTS, variables=("messages", "against"), in_dashboard=False,

@@ -47,7 +47,7 @@ function render({ model, el: root }) {
         el(
           "span",
           { class: kindOf(role), "data-name": role },
-          own.map((token) => [token[0] === breakAt ? el("b", { class: "wb-break" }, "▼ breaks") : null, tokenNode(view, token, selected)]),
+          own.map((token) => [token[0] === breakAt ? el("b", { class: "wb-cut" }, "▼ breaks") : null, tokenNode(view, token, selected)]),
         ),
       ]);
       const rows = around.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))));
