@@ -20,7 +20,7 @@ from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
-from workbench.widgets import HELP
+from workbench.widgets import HELP, VIEWS
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
@@ -133,12 +133,19 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         values = vars(args)
         out, save, engine, is_still = (values.pop(key) for key in ("out", "save", "engine", "no_view"))
+        named = VIEWS[name].variables if name in VIEWS else ()
+        values |= {key: self._variable(values[key]) for key in named if values[key] is not None}
         view = self.session.view(name, engine=engine, live=False if is_still else None, **values)
         if out:
             self.variables[out] = view
         if save:
             view.save(save)
         return view
+
+    def _variable(self, name: str) -> Any:
+        if name not in self.variables:
+            raise MagicUsage(f"there is no variable {name!r}", hint="run the cell that defines it first")
+        return self.variables[name]
 
     def _stop(self, args: argparse.Namespace) -> None:
         names = list(self.session.engines) if args.all else [self.session.resolve(args.name)]

@@ -84,6 +84,16 @@ padding:0 .3em;vertical-align:super}
 background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}
 .wb .wb-prob{display:inline-block;margin:.15em .5em .15em 0;text-align:center;font-size:11px;line-height:1.35;
 font-family:var(--jp-code-font-family,ui-monospace,monospace);white-space:pre}
+.wb .wb-said{border-bottom:2px solid var(--wb-soft);-webkit-box-decoration-break:clone;box-decoration-break:clone}
+.wb .wb-said[data-name]::before{content:attr(data-name);color:var(--wb-soft);font:italic 10px system-ui,sans-serif;padding:0 .3em;
+vertical-align:super}
+.wb .wb-by-system{background:rgba(147,51,234,.16);border-bottom:3px double #9333ea}
+.wb .wb-by-user{background:rgba(217,119,6,.16);border-bottom-color:#d97706}
+.wb .wb-by-assistant{background:rgba(59,130,246,.16);border-bottom:2px dashed #3b82f6}
+.wb .wb-by-tool{background:rgba(13,148,136,.16);border-bottom:2px dotted #0d9488}
+.wb .wb-own{color:var(--wb-soft)}
+.wb .wb-cut{color:#dc2626;font:bold 11px system-ui,sans-serif;border:1px solid #dc2626;border-radius:3px;padding:0 .3em;
+margin:0 .2em}
 .wb .wb-compile{background:repeating-linear-gradient(0deg,rgba(147,51,234,.8) 0 2px,rgba(147,51,234,.3) 2px 5px)}
 .wb .wb-paused{background:repeating-linear-gradient(90deg,var(--wb-soft) 0 3px,transparent 3px 6px) 0 50%/100% 2px no-repeat}
 .wb .wb-lane,.wb .wb-pages-row{display:flex;align-items:center;gap:.6em;line-height:1.25}
