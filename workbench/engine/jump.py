@@ -6,7 +6,8 @@ The rules, in order:
 2. Drawn token and forced text are encoded behind the tokens before them; the result must spell the same bytes.
 3. The end stays open: where a token that the grammar allows reaches over the end of the forced text, the forced tokens
    stop before it begins, and the model chooses. So no boundary is made that the tokenizer would not have made.
-4. Half characters, and ids that would stop the request, are never forced.
+4. Half characters, and ids that would stop the request, are never forced by text. Where nothing may follow but one such id, the
+   request ends with it and no step is made to draw it.
 Whenever a rule leaves nothing, the model decodes under its mask as ever.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.grammar import Vocabulary
 from workbench.text.tokenizer import Tokenizer
 
 NUM_CONTEXT = 8
@@ -37,11 +39,12 @@ class Jump:
 
 
 class JumpForward:
-    """For one tokenizer and one width of logits; keeps nothing of a request."""
+    """For one tokenizer and its vocabulary; keeps nothing of a request."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
         self._tokenizer = tokenizer
-        self._vocab_size = vocab_size
+        self._vocabulary = vocabulary
+        self._vocab_size = vocabulary.size
 
     def jump(self, matcher: Any, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int) -> Jump | None:
         """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. `before` are all earlier tokens,
@@ -61,6 +64,14 @@ class JumpForward:
         num_own = sum(end - len(self._pieces[token]) < len(own) for token, end in zip(ids[:num], ends, strict=False))
         return Jump(ids[:num], num_own)
 
+    def end(self, matcher: Any) -> int | None:
+        """The one token that may come next where the text is complete; None where there are others. Reads only."""
+        if not matcher.is_complete or matcher.num_allowed != 1:
+            return None
+        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+        matcher.fill_mask(mask)
+        return int(np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))[0])
+
     def text(self, token_ids: Sequence[int]) -> str:
         """For messages."""
         return self._tokenizer.decode(token_ids)
@@ -71,12 +82,12 @@ class JumpForward:
 
     @property
     def _pieces(self) -> Sequence[bytes]:
-        return self._tokenizer.pieces
+        return self._vocabulary.pieces
 
     @cached_property
     def _sorted(self) -> tuple[list[bytes], list[int]]:
         """All pieces in order, with their ids."""
-        pairs = sorted((piece, i) for i, piece in enumerate(self._pieces[: self._vocab_size]) if piece)
+        pairs = sorted((piece, i) for i, piece in enumerate(self._pieces) if piece)
         return [piece for piece, _ in pairs], [i for _, i in pairs]
 
     @cached_property
@@ -93,6 +104,8 @@ class JumpForward:
             context = tuple(before[-num:]) if num else ()
             ids = self._tokenizer.encode(self._tokenizer.decode(context, False) + text, add_special_tokens=False)
             rest = ids[len(context) :]
+            if max(rest, default=0) >= self._vocab_size:  # a token that this model's logits do not reach
+                continue
             if ids[: len(context)] == context and b"".join(self._pieces[i] for i in rest) == data:
                 return rest
         return ()

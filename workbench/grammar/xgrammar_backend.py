@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xgrammar
 
-from workbench.grammar.matcher import TokenRejected
+from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.plain import Plain
-from workbench.grammar.vocabulary import Vocabulary, tokenizer_info
+from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.xgrammar_compile import compile_plain
 from workbench.types import GrammarSpec
 
@@ -19,7 +19,7 @@ class XGrammarBackend:
     """Compiles for one vocabulary; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._info = tokenizer_info(vocabulary)
+        self._info = vocabulary.info
         self._compiler = xgrammar.GrammarCompiler(self._info, max_threads=2, cache_enabled=False)
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
@@ -63,24 +63,34 @@ class XGrammarMatcher:
     def __init__(
         self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int], unenforced: tuple[str, ...]
     ) -> None:
+        self.made: Made | None = None
         self.unenforced = unenforced
         self._matcher = matcher
         self._vocab_size = vocab_size
         self._stop_token_ids = stop_token_ids
+        self._filled: np.ndarray[Any, Any] | None = None
+        """The mask of this place, once asked for: jump-forward asks before the sampler does."""
 
     def fill_mask(self, mask: np.ndarray[Any, Any]) -> None:
-        if self._matcher.is_terminated():
-            mask[:] = 0
-        else:
-            self._matcher.fill_next_token_bitmask(mask[None])
-            if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
-                mask[-1] &= (1 << rest) - 1
+        mask[:] = self._mask()
+
+    def _mask(self) -> np.ndarray[Any, Any]:
+        """Not to be written to."""
+        if self._filled is None:
+            self._filled = mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+            if not self._matcher.is_terminated():
+                self._matcher.fill_next_token_bitmask(mask[None])
+                if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
+                    mask[-1] &= (1 << rest) - 1
+        return self._filled
 
     def accept(self, token_id: int) -> None:
+        self._filled = None
         if not self._matcher.accept_token(token_id):
             raise TokenRejected(f"token {token_id} is not allowed by the grammar here, {self.num_allowed} others are")
 
     def accept_bytes(self, data: bytes) -> int:
+        self._filled = None
         return next((i for i in range(len(data)) if not self._matcher.accept_string(data[i : i + 1])), len(data))
 
     def forced(self) -> bytes:
@@ -99,21 +109,14 @@ class XGrammarMatcher:
             return True
         if not self._matcher.is_completed():
             return False
-        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
-        self.fill_mask(mask)
+        mask = self._mask().copy()
         for i in self._stop_token_ids:
             mask.view(np.uint32)[i // 32] &= ~np.uint32(1 << i % 32)
         return not mask.any()
 
     @property
     def num_allowed(self) -> int:
-        return len(self._allowed())
+        return int(np.bitwise_count(self._mask().view(np.uint32)).sum())
 
     def fork(self) -> XGrammarMatcher:
         return XGrammarMatcher(self._matcher.fork(), self._vocab_size, self._stop_token_ids, self.unenforced)
-
-    def _allowed(self) -> list[int]:
-        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
-        self.fill_mask(mask)
-        ids: list[int] = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._vocab_size]).tolist()
-        return ids

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.grammar.json_grammar import as_ebnf, json_grammar
+from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.plain import Plain
+from workbench.grammar.regex_rules import as_ebnf, regex_rules
 from workbench.types import GrammarSpec
 
 # What xgrammar writes before each message: the time and a place in its own source.
@@ -52,7 +53,7 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
     """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
     try:
         if plain.kind == "regex":
-            return compiler.compile_regex(plain.text)
+            return compiler.compile_grammar(regex_rules(plain.text))
         if plain.kind == "ebnf":
             return compiler.compile_grammar(plain.text)
         if plain.kind == "lark":

@@ -1,0 +1,58 @@
+"""Regular expressions as rules of xgrammar's EBNF: of an automaton where that is small, else as xgrammar writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from workbench.grammar.linear import linear_rules
+from workbench.grammar.regex import MARK
+
+END = chr(MARK)
+"""Stands for the end of a text: no token may hold it."""
+LARGE, BLOCK = 128, 64
+"""Above the first a count is broken into blocks of the second: xgrammar's masks for larger ones let tokens through that it
+then refuses, such as ` ""` inside `"[^"]{0,129}"`."""
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.")
+_RULE = re.compile(r"^(\w+) ::=", re.MULTILINE)
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<name>\b[A-Za-z_]\w*\b)')
+_COUNT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<what>\w+)\{(?P<low>\d+), (?P<high>-?\d+)\}')
+
+
+def regex_rules(pattern: str, name: str = "root", before: str = END) -> str:
+    """EBNF whose rule `name` is the pattern (of `plain_regex`), which `before` always follows."""
+    rules = linear_rules(pattern, name, before)
+    if rules is not None:
+        return rules
+    from xgrammar.grammar import Grammar  # not the package: a child that compiles has no torch
+
+    text = in_blocks(as_ebnf(Grammar.from_regex(pattern)))
+    renamed = {old: name if old == "root" else f"{name}_{old}" for old in _RULE.findall(text)}
+    return _QUOTED.sub(lambda found: renamed.get(found["name"] or "", found[0]), text).strip()
+
+
+def as_ebnf(grammar: Any) -> str:
+    r"""An `xgrammar.Grammar` as its reader takes it: the printer writes `ße` as `\xdfe`, which is read as one character."""
+    return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], str(grammar))
+
+
+def in_blocks(ebnf: str) -> str:
+    """The same grammar, as the printer writes it, without large counts."""
+    return _COUNT.sub(lambda found: found[0] if found["what"] is None else _in_blocks(found), ebnf)
+
+
+def _in_blocks(found: re.Match[str]) -> str:
+    what, low, high = found["what"], int(found["low"]), int(found["high"])
+    if max(low, high) <= LARGE:
+        return found[0]
+    block = f"({what}{{{BLOCK}, {BLOCK}}})"
+    parts = [f"{block}{{{low // BLOCK}, {low // BLOCK}}}", f"{what}{{{low % BLOCK}, {low % BLOCK}}}"]
+    most = high - low
+    if high < 0:
+        parts.append(f"{what}*")
+    elif most <= LARGE:
+        parts.append(f"{what}{{0, {most}}}")
+    else:  # so many that whatever number up to `most` is some blocks and a rest
+        num = (most - BLOCK + 1) // BLOCK
+        parts += [f"{block}{{0, {num}}}", f"{what}{{0, {most - num * BLOCK}}}"]
+    return f"({' '.join(part for part in parts if not part.endswith('{0, 0}'))})"
