@@ -197,10 +197,13 @@ class ViewWidget(anywidget.AnyWidget):
                 view.selected = change["new"]
 
     def _count_page(self, more: int) -> None:
+        self._num_pages = max(self._num_pages + more, 0)
+        self._set_shown(self._num_pages > 0)
+
+    def _set_shown(self, is_shown: bool) -> None:
         """A view that no page draws any more costs nothing; when one does again it catches up."""
-        self._num_pages += more
-        self.is_shown = self._num_pages > 0
-        if more > 0:
+        self.is_shown = is_shown
+        if is_shown:
             Feed.of(self.reader.source).flush()
 
     def _receive(self, _: Any, message: Mapping[str, Any], buffers: Any) -> None:
