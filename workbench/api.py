@@ -34,6 +34,7 @@ from workbench.model.progress import IMPORTING
 from workbench.results import Collector
 from workbench.types import GrammarSpec, Request, SamplingParams, as_int
 from workbench.views.fold import Facts, text_of
+from workbench.views.lookup import CacheAnswer
 from workbench.views.tree import TreeFold
 from workbench.views.tree_picture import NodeFacts
 from workbench.widgets import Source, open_view
@@ -57,19 +58,27 @@ class Cache:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def explain(self, prompt: str | Sequence[int], namespace: str = "") -> dict[str, Any]:
-        """What of this prompt would be reused now, and why no more. Changes nothing."""
+    def explain(self, prompt: str | Sequence[int], namespace: str = "") -> CacheAnswer:
+        """What of this prompt would be reused now, and why no more: a dict that prints as a sentence. Changes nothing."""
         ids = self._engine._encode(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not ids:
             raise InvalidRequest("prompt", prompt, "at least one token")
         found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
-        return {"prompt_tokens": len(ids), **found}
+        return CacheAnswer(found, ids, text_of(self._engine.tokenizer))
 
     def node(self, node_id: int) -> NodeFacts:
         """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
+        return self._tree().node(node_id)
+
+    def search(self, text: str) -> list[int]:
+        """The nodes of the radix tree that hold a text, to be asked about with `node`; capitals or not."""
+        return self._tree().search(text)
+
+    def _tree(self) -> TreeFold:
         reader = Reader(self._engine._source, TreeFold)
         reader.read()
-        return reader.fold.node(node_id)
+        assert isinstance(reader.fold, TreeFold)
+        return reader.fold
 
 
 class Engine:

@@ -16,8 +16,12 @@ import msgspec
 from workbench.types import GrammarSpec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation)."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation).
+
+    `gc=False`, also in what events hold: nothing in them can refer back to them, and a full log is 200,000 events that the
+    collector would walk through.
+    """
 
     time: float
 
@@ -51,6 +55,21 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """For "other namespace": tokens that would have matched there."""
 
 
+class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):
+    """The constraint of a request was ready, and the request in the queue or about to be."""
+
+    rid: str
+    kind: str
+    """Of the constraint: "regex", "json_schema", ..."""
+    backend: str
+    where: Literal["thread", "child"]
+    """The thread of the caller who asked for it first, or a child process."""
+    seconds: float
+    num_bytes: int
+    is_cached: bool
+    """Compiled for an earlier request, which `seconds` tells of."""
+
+
 WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
 
 
@@ -68,7 +87,7 @@ class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
     num_available: int = 0
 
 
-class Waited(msgspec.Struct, frozen=True, array_like=True):
+class Waited(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one reason cost in one stay in the queue."""
 
     reason: WaitReason
@@ -95,7 +114,7 @@ class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
     resumed: bool = False
 
 
-class StepMember(msgspec.Struct, frozen=True, array_like=True):
+class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rid: str
     num_cached: int
     num_new: int
@@ -118,7 +137,7 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_owned: int
 
 
-class TokenDetail(msgspec.Struct, frozen=True, array_like=True):
+class TokenDetail(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the model thought of one drawn token, from a pass over its logits as they came: before temperature, bias,
     penalties and mask. Probabilities sum to 1 over the vocabulary."""
 
@@ -140,6 +159,24 @@ class TokenDetail(msgspec.Struct, frozen=True, array_like=True):
     """The constraint forbids the model's first choice."""
     cost_s: float = 0.0
     """What finding this out added to the step, shared among its tokens."""
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    rid: str
+    pages: tuple[int, ...]
+
+
+class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Pages that left the pool for running requests in one plan, all of them. `NodeAdded` tells when the tree gets them."""
+
+    taken: tuple[Taken, ...]
+
+
+class PagesReturned(Event, frozen=True, kw_only=True, tag=True):
+    """A request's own pages went back to the pool: another had stored the same, or it left the batch."""
+
+    rid: str
+    pages: tuple[int, ...]
 
 
 class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
@@ -300,8 +337,9 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | TokenSampled | NodeAdded
-    | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted | RequestFinished | CacheFlushed | SnapshotTaken
+    RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
+    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
+    | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 

@@ -123,6 +123,16 @@ def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
     assert engine.cache.node(max(first)).token_ids == first[max(first)][0]
 
 
+def test_views_of_the_load_follow_a_child(engine):
+    engine.flush_cache()
+    results = engine.generate(input_ids=[A, [9, 9, 9]], sampling_params=GREEDY, rid=["one", "two"])
+    batch, kv = (engine.view(name, live=False) for name in ("batch", "kv"))
+    assert [batch.request(name).num_output for name in ("one", "two")] == [len(result["output_ids"]) for result in results]
+    assert batch.steps_of("one")
+    memory = engine.memory()
+    assert kv.counts == {"free": memory["tokens_free"], "tree": memory["tokens_tree"], "owned": 0}
+
+
 def test_events_arrive_in_order_and_questions_are_answered(engine):
     engine.generate(input_ids=list(range(1, 40)), sampling_params=GREEDY, rid="told")
     explanation = engine.explain("told")

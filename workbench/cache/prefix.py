@@ -15,7 +15,7 @@ from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import CacheFlushed, EventLog, PathHeld, PathReleased
+from workbench.events import CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
 from workbench.types import Segment
 
 Reason = Literal[
@@ -65,7 +65,7 @@ class Lease:
         """Changes: private pages return to the pool, the path may be evicted. May be called twice."""
         if self.is_open:
             self.is_open = False
-            self.cache.pool.give(self.private)
+            self.cache.take_back(self.rid, self.private)
             self.private = []
             now = self.cache.clock()
             self.cache.tree.unpin(self.node, now)
@@ -97,6 +97,8 @@ class PrefixCache:
         self.pool = PagePool(num_pages)
         self.tree = RadixTree(page_size, evict_key, log, clock)
         self.leases: set[Lease] = set()
+        self._taken: list[Taken] = []
+        """Since the last `tell_taken`."""
         self._ghosts: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     @property
@@ -130,8 +132,23 @@ class PrefixCache:
         if missing > self.num_available_pages:
             return False
         self._evict(missing - self.pool.num_free, lease.rid)
-        lease.private += self.pool.take(missing)
+        pages = self.pool.take(missing)
+        lease.private += pages
+        if self.log.on:
+            self._taken.append(Taken(lease.rid, tuple(pages)))
         return True
+
+    def tell_taken(self) -> None:
+        """One event for all that leases took since the last call; before anything of it is given back."""
+        if self._taken:
+            self.log.add(PagesTaken(time=self.clock(), taken=tuple(self._taken)))
+            self._taken.clear()
+
+    def take_back(self, rid: str, pages: list[int]) -> None:
+        """Changes: pages that `rid` owned are free."""
+        self.pool.give(pages)
+        if pages and self.log.on:
+            self.log.add(PagesReturned(time=self.clock(), rid=rid, pages=tuple(pages)))
 
     def commit(self, lease: Lease, token_ids: tuple[int, ...]) -> None:
         """Changes: the K/V of `token_ids` (all tokens computed so far) becomes shared, in whole pages.
@@ -156,7 +173,7 @@ class PrefixCache:
         now = self.clock()
         self.tree.pin(node)
         self.tree.unpin(lease.node, now)
-        self.pool.give(same)
+        self.take_back(lease.rid, same)
         lease.node, lease.num_shared, lease.private = node, end, rest
         self._log_held(lease, now)
 

@@ -16,7 +16,7 @@ from workbench.constraint.masks import CLASSES, NUM_EXAMPLES, NUM_SHOWN, ClassSh
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
 from workbench.grammar.lint import lint
-from workbench.grammar.why import allowed_tokens, judge, nearest, token_bytes
+from workbench.grammar.why import allowed_tokens, judge, nearest
 from workbench.opened import find_tokenizer
 from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams, as_int
 
@@ -102,7 +102,7 @@ class Grammar:
         before = self._bytes(output_ids, step)
         allowed = np.array(sorted(allowed_tokens(self.compiled, self.vocabulary, before)), dtype=np.int64)
         verdict = judge(self.spec, self.compiled, before, b"")
-        lengths = np.array([len(data) for data in token_bytes(self.vocabulary)])
+        lengths = np.array([len(data) for data in self.vocabulary.pieces])
         allowed = allowed[np.argsort(lengths[allowed], kind="stable")]
         kinds = classes_of(self.vocabulary)
         totals = np.bincount(kinds, minlength=len(CLASSES))
@@ -163,7 +163,7 @@ class Grammar:
         text = text if at is None else text[:at]
         if isinstance(text, str):
             return text.encode("utf-8", "surrogatepass")
-        spelled = token_bytes(self.vocabulary)
+        spelled = self.vocabulary.pieces
         return b"".join(spelled[self._id(token)] for token in text if token not in self.vocabulary.eos_token_ids)
 
     def _token(self, token: int | str) -> tuple[int | None, bytes]:
@@ -175,7 +175,7 @@ class Grammar:
                 return self._ids_by_bytes.get(data), data
             token = added
         token_id = self._id(token)
-        return token_id, token_bytes(self.vocabulary)[token_id]
+        return token_id, self.vocabulary.pieces[token_id]
 
     def _id(self, token: Any) -> int:
         token_id = as_int("token", token)
@@ -185,11 +185,11 @@ class Grammar:
 
     @cached_property
     def _ids_by_bytes(self) -> dict[bytes, int]:
-        return {data: i for i, data in reversed([*enumerate(token_bytes(self.vocabulary))]) if data}
+        return {data: i for i, data in reversed([*enumerate(self.vocabulary.pieces)]) if data}
 
     def _token_of(self, token_id: int) -> Token:
         """With its text: bytes that are no whole characters as `\\xe6`, special tokens by their name."""
-        data = token_bytes(self.vocabulary)[token_id]
+        data = self.vocabulary.pieces[token_id]
         return Token(token_id, _text(data) if data else str(self.vocabulary.hf.convert_ids_to_tokens(token_id) or ""))
 
 

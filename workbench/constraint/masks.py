@@ -13,7 +13,6 @@ from workbench.escape import to_html, visible
 from workbench.grammar import Vocabulary
 from workbench.grammar.expected import either, quoted
 from workbench.grammar.place import Place
-from workbench.grammar.why import token_bytes
 from workbench.types import GrammarSpec
 from workbench.views.parts import lines, plural
 
@@ -99,7 +98,7 @@ def classes_of(vocabulary: Vocabulary) -> np.ndarray[Any, Any]:
     """Index into CLASSES of each token, uint8 [V]."""
     found = _KNOWN.get(vocabulary)
     if found is None:
-        spelled = enumerate(token_bytes(vocabulary))
+        spelled = enumerate(vocabulary.pieces)
         found = np.array([_class_of(data, i in vocabulary.eos_token_ids) for i, data in spelled], dtype=np.uint8)
         _KNOWN[vocabulary] = found
     return found

@@ -18,7 +18,7 @@ from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember
+from workbench.events import EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
 from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -186,6 +186,12 @@ class EngineCore:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
     def _begin(self, seq: Sequence) -> None:
+        if self.log.on and (made := getattr(seq.matcher, "made", None)) is not None:
+            spec = seq.request.params.constraint
+            self.log.add(
+                GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,
+                                where=made.where, seconds=made.seconds, num_bytes=made.num_bytes, is_cached=made.is_cached)
+            )  # fmt: skip
         if (out := self._end(self._output.begin(seq))) is not None:
             self._finished.append(out)
 

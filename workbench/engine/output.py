@@ -103,8 +103,8 @@ class OutputWriter:
         may_end = seq.num_left > 0 and len(seq.output_ids) >= params.min_new_tokens and not params.ignore_eos
         if self._jump is None or not self._is_jumping or not may_end or seq.request.return_logprob or seq.processor:
             return tail
-        token_id = self._jump.end(seq.matcher)
-        if token_id is None or (token_id not in params.stop_token_ids and token_id not in self._eos_ids):
+        token_id, stop_ids = self._jump.end(seq.matcher), self._eos_ids.union(params.stop_token_ids)
+        if token_id is None or token_id not in stop_ids or token_id in params.logit_bias:
             return tail
         seq.output_ids.append(token_id)
         self._log_token(seq, len(seq.output_ids) - 1, None, forced=True)

@@ -14,11 +14,13 @@ from workbench.engine.sequence import Sequence
 from workbench.events import (
     Event,
     NodeAdded,
+    PagesTaken,
     PathHeld,
     RequestArrived,
     RequestScheduled,
     RequestWaiting,
     SnapshotTaken,
+    Taken,
     TokenSampled,
 )
 
@@ -26,9 +28,10 @@ from workbench.events import (
 def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
     """(number in the log of the first event that is not part of it, the state as events). To be called between two steps."""
     log = core.log
+    taken = SnapshotTaken(time=core.clock(), number=log.num_added)
     if log.on:
-        log.add(SnapshotTaken(time=core.clock(), number=log.num_added))
-    return log.num_added, list(_events(core))
+        log.add(taken)
+    return log.num_added, [*_events(core), taken]
 
 
 def _events(core: EngineCore) -> Iterator[Event]:
@@ -41,10 +44,17 @@ def _events(core: EngineCore) -> Iterator[Event]:
     for seq in scheduler.running:
         assert seq.lease is not None
         yield RequestScheduled(
-            time=core.clock(), rid=seq.rid, num_cached=seq.num_computed, num_pending=seq.num_pending, resumed=bool(seq.output_ids)
+            time=seq.admitted_at,
+            rid=seq.rid,
+            num_cached=seq.num_computed,
+            num_pending=seq.num_pending,
+            resumed=bool(seq.output_ids),
         )
         held = {"node_id": seq.lease.node.id, "namespace": seq.lease.node.namespace, "num_tokens": seq.lease.num_shared}
         yield PathHeld(time=core.clock(), rid=seq.rid, **held)
+    taken = tuple(Taken(lease.rid, tuple(lease.private)) for lease in core.cache.leases if lease.private)
+    if taken:
+        yield PagesTaken(time=core.clock(), taken=taken)
     for seq in (*scheduler.compiling, *scheduler.waiting):
         if seq.wait is not None and (present := seq.wait.present) is not None:
             reason, blocked_by, since = present

