@@ -16,8 +16,12 @@ import msgspec
 from workbench.types import GrammarSpec
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation)."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation).
+
+    `gc=False`, also in what events hold: nothing in them can refer back to them, and a full log is 200,000 events that the
+    collector would walk through.
+    """
 
     time: float
 
@@ -83,7 +87,7 @@ class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
     num_available: int = 0
 
 
-class Waited(msgspec.Struct, frozen=True, array_like=True):
+class Waited(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one reason cost in one stay in the queue."""
 
     reason: WaitReason
@@ -110,7 +114,7 @@ class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
     resumed: bool = False
 
 
-class StepMember(msgspec.Struct, frozen=True, array_like=True):
+class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rid: str
     num_cached: int
     num_new: int
@@ -133,6 +137,48 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_owned: int
 
 
+class TokenDetail(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the model thought of one drawn token, from a pass over its logits as they came: before temperature, bias,
+    penalties and mask. Probabilities sum to 1 over the vocabulary."""
+
+    drawn: int
+    """The token that was drawn; jump-forward may have written another in its place."""
+    probability: float
+    """Of the drawn token."""
+    rank: int
+    """1 for the likeliest; equals share a rank."""
+    entropy: float
+    """Of the whole distribution, in nats: 0 is certainty."""
+    before: tuple[tuple[int, float], ...]
+    """The likeliest tokens and their probabilities, the model's first choice first."""
+    after: tuple[tuple[int, float], ...] = ()
+    """The same of those that the constraint allows, whose probabilities sum to 1; empty without a constraint."""
+    removed: float = 0.0
+    """Probability of all tokens that the constraint forbids."""
+    overruled: bool = False
+    """The constraint forbids the model's first choice."""
+    cost_s: float = 0.0
+    """What finding this out added to the step, shared among its tokens."""
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    rid: str
+    pages: tuple[int, ...]
+
+
+class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Pages that left the pool for running requests in one plan, all of them. `NodeAdded` tells when the tree gets them."""
+
+    taken: tuple[Taken, ...]
+
+
+class PagesReturned(Event, frozen=True, kw_only=True, tag=True):
+    """A request's own pages went back to the pool: another had stored the same, or it left the batch."""
+
+    rid: str
+    pages: tuple[int, ...]
+
+
 class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     rid: str
     token_id: int
@@ -142,6 +188,8 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     """Tokens the grammar allowed here; None without a grammar, and for a forced token."""
     forced: bool = False
     """The grammar left no other text, so it was not drawn."""
+    detail: TokenDetail | None = None
+    """Only while token detail is on; None for a forced token."""
 
 
 class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
@@ -151,6 +199,11 @@ class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
     pages: tuple[int, ...]
     namespace: str
     rid: str
+    num_hits: int = 0
+    """This and what follows is more than the defaults only in a snapshot."""
+    used_at: float | None = None
+    used_by: tuple[str, ...] = ()
+    """The last requests that found it here, the newest last."""
 
 
 class NodeSplit(Event, frozen=True, kw_only=True, tag=True):
@@ -168,6 +221,24 @@ class NodeEvicted(Event, frozen=True, kw_only=True, tag=True):
     """The policy's key: the smallest left first."""
     needed_by: str
     """The request that got the space; empty for a flush."""
+
+
+class PathHeld(Event, frozen=True, kw_only=True, tag=True):
+    """From here on a request's lock on the tree ends at this node: nothing down to it can be evicted. 0 is the root."""
+
+    rid: str
+    node_id: int
+    namespace: str
+    num_tokens: int
+    """From the root to the end of the node."""
+    is_hit: bool = False
+    """It was found there at admission, which counts as a use of every node on the path."""
+
+
+class PathReleased(Event, frozen=True, kw_only=True, tag=True):
+    """The request's lock is gone."""
+
+    rid: str
 
 
 class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
@@ -193,6 +264,13 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag=True):
 
 class CacheFlushed(Event, frozen=True, kw_only=True, tag=True):
     num_tokens: int
+
+
+class SnapshotTaken(Event, frozen=True, kw_only=True, tag=True):
+    """Somebody asked for the engine's present state as events (`engine/snapshot.py`); it holds all that stands before this."""
+
+    number: int
+    """Of this event in the engine's own log."""
 
 
 class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):
@@ -260,7 +338,8 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 AnyEvent = (
     RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
-    | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | RequestRetracted | RequestFinished | CacheFlushed
+    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
+    | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 
@@ -279,6 +358,12 @@ class EventLog:
         with self._lock:
             self._events.append(event)
             self.num_added += 1
+
+    def skip(self, num_events: int) -> None:
+        """So many events happened that nobody can read any more: readers find out that they fell behind."""
+        with self._lock:
+            self._events.clear()
+            self.num_added += num_events
 
     def read(self, since: int = 0) -> tuple[int, list[Event]]:
         """Reads only: events numbered `since` and later that are still held, and the number of the first one.

@@ -24,6 +24,7 @@ from workbench.engine.limits import UNCUT, CoreConfig
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
+from workbench.engine.snapshot import snapshot
 from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
@@ -285,4 +286,10 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
         found = core.cache.explain(tuple(token_ids), namespace)
         return {name: getattr(found, name) for name in found.__slots__}
 
-    return {"flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock}
+    def token_detail(on: bool) -> None:
+        core.scheduler.detail = on
+
+    return {
+        "flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock, "snapshot": lambda: snapshot(core),
+        "token_detail": token_detail,
+    }  # fmt: skip

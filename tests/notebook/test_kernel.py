@@ -78,7 +78,8 @@ class Kernel:
         self.manager, self.client = manager, client
 
     def start(self, source: str) -> str:
-        return self.client.execute(source)
+        # By default a kernel drops what it finds queued when a cell fails: the next cell, if it comes early enough.
+        return self.client.execute(source, stop_on_error=False)
 
     def wait_for_output(self, cell: str) -> None:
         while True:

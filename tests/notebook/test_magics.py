@@ -16,6 +16,7 @@ from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, Session
 from workbench.types import GRAMMAR_FIELDS
 from workbench.views import Loading
+from workbench.widgets import HELP
 
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u200bb"
 
@@ -162,6 +163,14 @@ def test_gen_continues_the_cell_as_it_stands(shell, loaded, capsys):
     assert shell.ip.user_ns["answer"] == result
     assert capsys.readouterr().out.count(FakeEngine.answer) == 1, "streamed once, not repeated by the repr"
     assert FakeEngine.answer in repr(shell.ip.user_ns["answer"])
+
+
+def test_detail_is_switched_on_for_the_one_cell_that_asks(shell, loaded):
+    shell.run("%%wb_gen\nx")
+    assert loaded.num_detailed == 0
+    shell.run("%%wb_gen --detail\nx")
+    shell.run("%%wb_chat --detail\nx")
+    assert loaded.num_detailed == 2
 
 
 def test_all_sampling_options_reach_the_engine(shell, loaded):
@@ -462,7 +471,7 @@ def test_question_mark_shows_the_options(shell):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("%wb ", {"load", "status", "explain", "why", "memory", "stop", "ps", "models", "help"}),
+        ("%wb ", {"load", "status", "explain", "why", "memory", *HELP, "stop", "ps", "models", "help"}),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),
         ("x = %wb st", {"status", "stop"}),

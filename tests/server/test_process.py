@@ -21,7 +21,9 @@ from workbench.config import ServerArgs
 from workbench.engine import process as process_module
 from workbench.engine.process import ProcessClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
+from workbench.events import PartReached
 from workbench.model.tiny import write_config
+from workbench.views.tree import TreeFold
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
 ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}
@@ -103,6 +105,32 @@ def test_async_calls_and_streams_work(engine, local):
     chunks, whole = asyncio.run(main())
     assert whole == expected
     assert chunks == [expected[:i] for i in range(1, 7)]
+
+
+def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
+    """Programs write to this log too, so that it counts otherwise than the child's."""
+    engine.log.add(PartReached(time=engine._client.call("now"), program="p", part=1, branch=(), kind="text"))
+    engine.generate(input_ids=A, sampling_params=GREEDY)
+    number, state = engine._client.call("snapshot")
+    engine.generate(input_ids=[7, 7, *A], sampling_params=GREEDY)
+    folds = TreeFold(), TreeFold()
+    for event in engine.log.read()[1]:
+        folds[0].apply(event)
+    for event in (*state, *engine.log.read(number)[1]):
+        folds[1].apply(event)
+    first, second = ({i: (row.token_ids, row.num_hits, row.used_by) for i, row in fold.rows.items()} for fold in folds)
+    assert first == second
+    assert engine.cache.node(max(first)).token_ids == first[max(first)][0]
+
+
+def test_views_of_the_load_follow_a_child(engine):
+    engine.flush_cache()
+    results = engine.generate(input_ids=[A, [9, 9, 9]], sampling_params=GREEDY, rid=["one", "two"])
+    batch, kv = (engine.view(name, live=False) for name in ("batch", "kv"))
+    assert [batch.request(name).num_output for name in ("one", "two")] == [len(result["output_ids"]) for result in results]
+    assert batch.steps_of("one")
+    memory = engine.memory()
+    assert kv.counts == {"free": memory["tokens_free"], "tree": memory["tokens_tree"], "owned": 0}
 
 
 def test_events_arrive_in_order_and_questions_are_answered(engine):

@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import math
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ import workbench
 from workbench.config import ServerArgs
 from workbench.engine.logit_processor import CustomLogitProcessor
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
+from workbench.events import TokenSampled
 from workbench.model.tiny import TINY_LLAMA, write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -283,21 +285,15 @@ def test_an_abort_ends_the_call_with_what_there_is(engine):
 
 
 def test_an_interrupt_of_the_reading_thread_aborts_and_the_engine_lives(engine, expected):
-    slow = ENDLESS | {"max_new_tokens": 490}
-    timer = threading.Timer(0.03, _thread.interrupt_main)
-    sent = []
+    def interrupt_when_it_runs():
+        while not any(isinstance(event, TokenSampled) and event.rid == "interrupted" for event in engine.log.read()[1]):
+            time.sleep(0.001)
+        _thread.interrupt_main()
 
-    def keep_asking():
-        timer.start()
-        for i in range(200):
-            sent.append(f"interrupted{i}")
-            engine.generate(input_ids=A, sampling_params=slow, rid=sent[-1])
-
+    threading.Thread(target=interrupt_when_it_runs, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        keep_asking()
-    timer.join()
-    rid = sent[-1]
-    assert finish_of(engine, rid) == "abort"
+        engine.generate(input_ids=A, sampling_params=ENDLESS | {"max_new_tokens": 490}, rid="interrupted")
+    assert finish_of(engine, "interrupted") == "abort"
     answers(engine, expected)
 
 
@@ -672,6 +668,23 @@ def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
     assert runner() is None
     assert model() is None
     assert keys() is None
+
+
+def test_an_engine_that_nobody_holds_any_more_ends(folder):
+    before = set(threading.enumerate())
+    engine = open_engine(folder)
+    model = weakref.ref(engine._client._core.runner.model)
+    chunks = engine.generate(input_ids=A, sampling_params=GREEDY, stream=True)
+    del engine
+    gc.collect()
+    assert list(chunks)[-1]["meta_info"]["completion_tokens"] == 6, "a stream that is read holds its engine"
+    del chunks
+    deadline = time.monotonic() + 20
+    while set(threading.enumerate()) > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+        gc.collect()
+    assert set(threading.enumerate()) <= before
+    assert model() is None
 
 
 def test_use_after_shutdown_says_so(folder):

@@ -216,6 +216,8 @@ def add_args(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.rounds < 1:
         raise InvalidRequest("rounds", args.rounds, "at least 1")
+    # As at an interrupt: systems that stand still would outlive us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     parts = [compare(args)]
     if not args.peers_only:
         ours = ServerArgs(model_path=args.model, dtype=args.dtype, num_threads=args.threads)

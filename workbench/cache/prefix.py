@@ -15,7 +15,7 @@ from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import CacheFlushed, EventLog
+from workbench.events import CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
 from workbench.types import Segment
 
 Reason = Literal[
@@ -65,10 +65,13 @@ class Lease:
         """Changes: private pages return to the pool, the path may be evicted. May be called twice."""
         if self.is_open:
             self.is_open = False
-            self.cache.pool.give(self.private)
+            self.cache.take_back(self.rid, self.private)
             self.private = []
-            self.cache.tree.unpin(self.node)
+            now = self.cache.clock()
+            self.cache.tree.unpin(self.node, now)
             self.cache.leases.discard(self)
+            if self.cache.log.on:
+                self.cache.log.add(PathReleased(time=now, rid=self.rid))
 
     def __enter__(self) -> Lease:
         return self
@@ -94,6 +97,8 @@ class PrefixCache:
         self.pool = PagePool(num_pages)
         self.tree = RadixTree(page_size, evict_key, log, clock)
         self.leases: set[Lease] = set()
+        self._taken: list[Taken] = []
+        """Since the last `tell_taken`."""
         self._ghosts: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     @property
@@ -111,10 +116,12 @@ class PrefixCache:
             limit = 0
         hit = self.tree.match(token_ids, namespace, limit)
         node = self.tree.fork_at(hit) if hit.num_tokens else self.tree.root(namespace)
-        self.tree.touch(node)
+        now = self.clock()
+        self.tree.touch(node, rid, now)
         self.tree.pin(node)
         lease = Lease(self, rid, node, hit.num_tokens)
         self.leases.add(lease)
+        self._log_held(lease, now, is_hit=True)
         return lease
 
     def grow(self, lease: Lease, num_tokens: int) -> bool:
@@ -125,8 +132,23 @@ class PrefixCache:
         if missing > self.num_available_pages:
             return False
         self._evict(missing - self.pool.num_free, lease.rid)
-        lease.private += self.pool.take(missing)
+        pages = self.pool.take(missing)
+        lease.private += pages
+        if self.log.on:
+            self._taken.append(Taken(lease.rid, tuple(pages)))
         return True
+
+    def tell_taken(self) -> None:
+        """One event for all that leases took since the last call; before anything of it is given back."""
+        if self._taken:
+            self.log.add(PagesTaken(time=self.clock(), taken=tuple(self._taken)))
+            self._taken.clear()
+
+    def take_back(self, rid: str, pages: list[int]) -> None:
+        """Changes: pages that `rid` owned are free."""
+        self.pool.give(pages)
+        if pages and self.log.on:
+            self.log.add(PagesReturned(time=self.clock(), rid=rid, pages=tuple(pages)))
 
     def commit(self, lease: Lease, token_ids: tuple[int, ...]) -> None:
         """Changes: the K/V of `token_ids` (all tokens computed so far) becomes shared, in whole pages.
@@ -148,10 +170,12 @@ class PrefixCache:
         )
         if num_new:
             node = self.tree.insert(node, token_ids[hit.num_tokens : end], new, lease.rid)
+        now = self.clock()
         self.tree.pin(node)
-        self.tree.unpin(lease.node)
-        self.pool.give(same)
+        self.tree.unpin(lease.node, now)
+        self.take_back(lease.rid, same)
         lease.node, lease.num_shared, lease.private = node, end, rest
+        self._log_held(lease, now)
 
     def flush(self) -> int:
         """Changes: drops all that no request uses; the number of tokens dropped."""
@@ -196,6 +220,13 @@ class PrefixCache:
         nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
         same = common_prefix(nearest, prompt)
         return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + 8])
+
+    def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
+        if self.log.on:
+            self.log.add(
+                PathHeld(time=now, rid=lease.rid, node_id=lease.node.id, namespace=lease.node.namespace,
+                         num_tokens=lease.num_shared, is_hit=is_hit)
+            )  # fmt: skip
 
     def _evict(self, num_pages: int, needed_by: str) -> int:
         """Changes: frees at least `num_pages` pages if it can, remembers what left; the number of pages freed."""

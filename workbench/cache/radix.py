@@ -15,12 +15,17 @@ from workbench.events import EventLog, NodeAdded, NodeEvicted, NodeSplit
 from workbench.types import Segment
 
 Tokens = Sequence[int]
+MAX_USERS = 8
+"""Requests that a node remembers as its users."""
 
 
 class Node:
     """One edge of the tree with the pages of its tokens. `num_pins` counts the leases whose path runs through it."""
 
-    __slots__ = ("children", "created", "id", "last_used", "namespace", "num_hits", "num_pins", "parent", "segment", "token_ids")
+    __slots__ = (
+        "children", "created", "id", "last_used", "made_at", "made_by", "namespace", "num_hits", "num_pins", "parent", "segment",
+        "token_ids", "used_at", "used_by",
+    )  # fmt: skip
 
     def __init__(
         self, id: int, parent: Node | None, token_ids: tuple[int, ...], pages: tuple[int, ...], namespace: str, tick: int
@@ -35,6 +40,10 @@ class Node:
         self.num_hits = 0
         self.created = tick
         self.last_used = tick
+        self.made_by = ""
+        self.made_at = self.used_at = 0.0
+        """On the engine's clock, for views; policies go by the ticks, of which no two are equal."""
+        self.used_by: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -135,7 +144,8 @@ class RadixTree:
         pages = node.segment.pages
         num_head = head_len // self.page_size
         head = Node(self._next_id(), parent, node.token_ids[:head_len], pages[:num_head], node.namespace, node.created)
-        head.num_pins, head.num_hits, head.last_used = node.num_pins, node.num_hits, node.last_used
+        for name in ("num_pins", "num_hits", "last_used", "made_by", "made_at", "used_at", "used_by"):
+            setattr(head, name, getattr(node, name))
         parent.children[head.token_ids[: self.page_size]] = head
         node.parent, node.token_ids = head, node.token_ids[head_len:]
         node.segment = Segment(node.id, pages[num_head:])
@@ -156,19 +166,23 @@ class RadixTree:
         self.nodes[node.id] = node
         self.num_pages += len(pages)
         self.version += 1
+        node.made_by, node.made_at = rid, self.clock()
+        node.used_at = node.made_at
         if self.log.on:
             self.log.add(
-                NodeAdded(time=self.clock(), node_id=node.id, parent_id=parent.id, token_ids=token_ids,
+                NodeAdded(time=node.made_at, node_id=node.id, parent_id=parent.id, token_ids=token_ids,
                           pages=node.segment.pages, namespace=node.namespace, rid=rid)
             )  # fmt: skip
         return node
 
-    def touch(self, node: Node) -> None:
+    def touch(self, node: Node, rid: str, now: float) -> None:
         """Changes: counts a use of every node on the path."""
         tick = self._next_tick()
         for step in path_to(node):
             step.last_used = tick
             step.num_hits += 1
+            step.used_at = now
+            step.used_by = (*step.used_by[1 - MAX_USERS :], rid)
 
     def pin(self, node: Node) -> None:
         """Changes: nothing on the path to `node` can be evicted until `unpin`."""
@@ -177,11 +191,12 @@ class RadixTree:
                 self.num_pinned_pages += len(step.segment.pages)
             step.num_pins += 1
 
-    def unpin(self, node: Node) -> None:
+    def unpin(self, node: Node, now: float) -> None:
         tick = self._next_tick()
         for step in path_to(node):
             step.num_pins -= 1
             step.last_used = tick
+            step.used_at = now
             assert step.num_pins >= 0, step.id
             if step.num_pins == 0:
                 self.num_pinned_pages -= len(step.segment.pages)

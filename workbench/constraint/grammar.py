@@ -8,8 +8,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.constraint.answers import Allowed, Lint, Replay, Token, Why
+from workbench.constraint.masks import CLASSES, NUM_EXAMPLES, NUM_SHOWN, ClassShare, MaskAt, classes_of
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
 from workbench.grammar.lint import lint
@@ -93,6 +96,36 @@ class Grammar:
         verdict = judge(self.spec, self.compiled, before, b"")
         tokens = tuple(map(self._token_of, ids))
         return Allowed(self.spec, _text(before), tokens, verdict.is_complete, verdict.words, verdict.place)
+
+    def mask_at(self, output_ids: Sequence[int], step: int) -> MaskAt:
+        """What may come as output token number `step`, by class and by text, and what came."""
+        before = self._bytes(output_ids, step)
+        allowed = np.array(sorted(allowed_tokens(self.compiled, self.vocabulary, before)), dtype=np.int64)
+        verdict = judge(self.spec, self.compiled, before, b"")
+        lengths = np.array([len(data) for data in self.vocabulary.pieces])
+        allowed = allowed[np.argsort(lengths[allowed], kind="stable")]
+        kinds = classes_of(self.vocabulary)
+        totals = np.bincount(kinds, minlength=len(CLASSES))
+        by_class = [allowed[kinds[allowed] == i] for i in range(len(CLASSES))]
+        classes = tuple(
+            ClassShare(name, len(ids), int(total), tuple(map(self._token_of, ids[:NUM_EXAMPLES].tolist())))
+            for name, ids, total in zip(CLASSES, by_class, totals, strict=True)
+            if total
+        )
+        chosen = self._token_of(output_ids[step]) if step < len(output_ids) else None
+        shown = tuple(map(self._token_of, allowed[:NUM_SHOWN].tolist()))
+        return MaskAt(
+            self.spec,
+            _text(before),
+            step,
+            len(allowed),
+            self.vocabulary.size,
+            classes,
+            shown,
+            verdict.words,
+            verdict.place,
+            chosen,
+        )
 
     def replay(self, text: str) -> Replay:
         """How far `text` follows the constraint, and whether it may end where it ends."""

@@ -24,6 +24,7 @@ from workbench.events import (
 )
 from workbench.views import explanation as view
 from workbench.views.explanation import Span
+from workbench.views.reuse import why_no_more
 
 KINDS = (
     RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled
@@ -122,7 +123,7 @@ def _spans(events: list[Event], now: float) -> list[Span]:
             case RequestWaiting() | RequestWaited() as told:
                 cause = told if isinstance(told, RequestWaiting) else told.parts[0]
                 if not note.startswith("retracted") and not (is_compiled and cause.reason == "compiling"):
-                    note = cause.reason + (f", behind {cause.blocked_by}" if cause.blocked_by else "")
+                    note = view.behind(cause.reason, cause.blocked_by)
                 continue
             case RequestScheduled():
                 new, new_note = "prefill", f"{event.num_pending} computed, {event.num_cached} reused"
@@ -184,20 +185,5 @@ def _why(matched: PrefixMatched | None) -> str:
     """Why no more of the prompt was reused, in words."""
     if matched is None:
         return ""
-    match matched.reason:
-        case "diverged":
-            return f", then the stored text goes on otherwise at token {matched.num_cached}"
-        case "evicted":
-            return f", the rest was evicted {matched.evicted_ago:.1f} s ago"
-        case "other namespace":
-            return f", {matched.elsewhere} would match in another namespace"
-        case "nothing stored":
-            return ", nothing more was stored"
-        case "below page size":
-            return ", the rest of the match is less than a page"
-        case "scored":
-            return ", the rest is computed for its log-probabilities"
-        case "disabled":
-            return ", the prefix cache is off"
-        case _:
-            return ""
+    words = why_no_more(matched.reason, matched.num_cached, matched.evicted_ago, matched.elsewhere)
+    return words and f", {words}"

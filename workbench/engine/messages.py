@@ -28,6 +28,8 @@ class Reply(msgspec.Struct, frozen=True, tag=True):
     number: int
     value: Any = None
     failure: Failure | None = None
+    events: list[AnyEvent] | None = None
+    """The second half of the answer to `snapshot`, whose first is the value."""
 
 
 class Outputs(msgspec.Struct, frozen=True, tag=True):
@@ -37,6 +39,8 @@ class Outputs(msgspec.Struct, frozen=True, tag=True):
     events: list[AnyEvent]
     failures: list[tuple[str, Failure]] = []
     """Requests that end with an error, by id."""
+    num_lost: int = 0
+    """Events before these that were dropped before they could be sent."""
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):

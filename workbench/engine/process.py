@@ -25,7 +25,7 @@ from workbench.client import Stream
 from workbench.config import ServerArgs
 from workbench.engine.messages import Call, Loading, Outputs, Reply, Submit, to_child, to_parent, uncarried
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
-from workbench.events import Event, EventLog
+from workbench.events import EventLog, SnapshotTaken
 from workbench.failure import CANNOT_CARRY, Failure, encode
 from workbench.model.folder import Progress
 from workbench.model.progress import Relay
@@ -109,6 +109,10 @@ class ProcessClient:
         self._folder.cleanup()
 
     @property
+    def ended(self) -> str:
+        return self._dead
+
+    @property
     def pid(self) -> int:
         return self._child.pid
 
@@ -160,6 +164,8 @@ class ProcessClient:
             self._loading(message.what, message.done, message.total)
             return
         if isinstance(message, Outputs):
+            if message.num_lost:
+                self.log.skip(message.num_lost)
             for event in message.events:
                 self.log.add(event)
             for out in message.outputs:
@@ -174,8 +180,18 @@ class ProcessClient:
         future = self._replies.pop(message.number)
         if message.failure is not None:
             future.set_exception(message.failure.to_error())
+        elif message.events is not None:
+            future.set_result((self._place_of(message.value), message.events))
         else:
             future.set_result(message.value)
+
+    def _place_of(self, number: int) -> int:
+        """Where this log goes on after a snapshot that the child's log numbered so: programs write to this one too."""
+        first, events = self.log.read()
+        for i, event in enumerate(reversed(events)):
+            if isinstance(event, SnapshotTaken) and event.number == number - 1:
+                return first + len(events) - i
+        return self.log.num_added
 
     def _bury(self, reason: str) -> None:
         with self._lock:
@@ -223,7 +239,7 @@ class Child:
         while True:
             message = to_child.decode(self._down.recv())
             try:
-                reply = Reply(message.number, failure=failure) if failure else Reply(message.number, self._answer(message))
+                reply = Reply(message.number, failure=failure) if failure else _reply(message, self._answer(message))
             except Exception as error:
                 reply = Reply(message.number, failure=Failure.of(error))
             self._send(reply)
@@ -241,7 +257,7 @@ class Child:
             return client.abort(*message.args)
         value = client.call(message.name, *message.args)
         with self._lock:
-            self._up.send(encode(Outputs([], self._new_events())))
+            self._send_events()
         return value
 
     def _forward(self, stream: Stream) -> None:
@@ -254,17 +270,24 @@ class Child:
             except Exception as error:
                 failures.append((stream.rid, Failure.of(error)))
             if outputs or failures:
-                self._up.send(encode(Outputs(outputs, self._new_events(), failures)))
+                self._send_events(outputs, failures)
 
-    def _new_events(self) -> list[Event]:
+    def _send_events(self, outputs: Sequence[TokenOut] = (), failures: Sequence[tuple[str, Failure]] = ()) -> None:
         """Called under the lock, so that events are sent in their order."""
         first, events = self._opened.client.log.read(self._num_sent)
-        self._num_sent = first + len(events)
-        return events
+        num_lost, self._num_sent = first - self._num_sent, first + len(events)
+        self._up.send(encode(Outputs(list(outputs), events, list(failures), num_lost)))
 
     def _send(self, message: Reply | Outputs | Loading) -> None:
         with self._lock:
             self._up.send(encode(message))
+
+
+def _reply(message: Call | Submit, value: Any) -> Reply:
+    if isinstance(message, Call) and message.name == "snapshot":
+        number, events = value
+        return Reply(message.number, number, events=events)
+    return Reply(message.number, value)
 
 
 def serve(open_engine: Callable[[ServerArgs, Progress], Any], down: str, up: str) -> None:

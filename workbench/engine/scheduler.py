@@ -68,6 +68,8 @@ class Scheduler:
     """Requests without the matcher they need."""
     budget_left: int = 0
     num_retractions: int = 0
+    detail: bool = False
+    """Whether steps are planned with token detail."""
 
     def __post_init__(self) -> None:
         self.ratio = min(1.0, RATIO_START * self.config.conservativeness)
@@ -99,7 +101,8 @@ class Scheduler:
         prefill = self._plan_prefill()
         if not prefill and not self.config.mixed:
             decode = self._plan_decode()
-        return StepPlan(self._step, (*decode, *prefill), self.cache.page_size)
+        self.cache.tell_taken()
+        return StepPlan(self._step, (*decode, *prefill), self.cache.page_size, self.detail)
 
     def _plan_prefill(self) -> list[PlannedSeq]:
         num_riding = sum(seq.num_pending for seq in self.running if seq.is_decoding) if self.config.mixed else 0
@@ -185,9 +188,10 @@ class Scheduler:
             raise CacheCorrupt(
                 f"{seq.rid} was admitted with {self.cache.num_available_pages} pages left for {seq.num_pending} tokens"
             )
+        seq.admitted_at = self.clock()
         if self.log.on:
             self.log.add(
-                RequestScheduled(time=self.clock(), rid=seq.rid, num_cached=seq.num_computed, num_pending=seq.num_pending,
+                RequestScheduled(time=seq.admitted_at, rid=seq.rid, num_cached=seq.num_computed, num_pending=seq.num_pending,
                                  resumed=seq.was_admitted)
             )  # fmt: skip
         if not seq.was_admitted:

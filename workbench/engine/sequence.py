@@ -45,6 +45,8 @@ class Sequence:
     wait: Wait | None = None
     """Its stay in the queue, once it was refused a place and while events are recorded."""
     was_admitted: bool = False
+    admitted_at: float = 0.0
+    """When it last left the queue."""
 
     def __post_init__(self) -> None:
         start = self.request.logprob_start_len

@@ -42,6 +42,11 @@ class Wait:
         self._told_at = now
         return True
 
+    @property
+    def present(self) -> tuple[WaitReason, str, float] | None:
+        """(reason, who is in the way, since when) of what it waits for."""
+        return None if self._key is None else (*self._key, self._since)
+
     def parts(self, now: float) -> tuple[Waited, ...]:
         """Changes: ends the stay. The longest part first."""
         self._close(now)

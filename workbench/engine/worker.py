@@ -232,6 +232,10 @@ class LocalClient:
         self._worker.close()
         self._at_end()
 
+    @property
+    def ended(self) -> str:
+        return self._dead
+
     def _send(self, prepared: list[tuple[Request, Any, Any]]) -> list[Stream]:
         with self._lock:
             if self._dead:

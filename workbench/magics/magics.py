@@ -20,6 +20,7 @@ from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
+from workbench.widgets import HELP, VIEWS
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
@@ -51,7 +52,8 @@ class WorkbenchMagics(Magics):
         name, *rest = line.strip().split(maxsplit=1) or ["help"]
         if name not in WB:
             raise MagicUsage(f"%wb has no sub-command {name!r}", hint=UnknownParameter(name, WB, where="%wb").hint)
-        return getattr(self, f"_{name}")(WB[name].parse("".join(rest)))
+        args = WB[name].parse("".join(rest))
+        return self._view(name, args) if name in HELP else getattr(self, f"_{name}")(args)
 
     wb.__doc__ = options.wb_help(WB)
 
@@ -127,6 +129,24 @@ class WorkbenchMagics(Magics):
     def _memory(self, args: argparse.Namespace) -> Memory:
         return self.session.memory(args.engine)
 
+    def _view(self, name: str, args: argparse.Namespace) -> object:
+        self._check_targets(args)
+        values = vars(args)
+        out, save, engine, is_still = (values.pop(key) for key in ("out", "save", "engine", "no_view"))
+        named = VIEWS[name].variables if name in VIEWS else ()
+        values |= {key: self._variable(values[key]) for key in named if values[key] is not None}
+        view = self.session.view(name, engine=engine, live=False if is_still else None, **values)
+        if out:
+            self.variables[out] = view
+        if save:
+            view.save(save)
+        return view
+
+    def _variable(self, name: str) -> Any:
+        if name not in self.variables:
+            raise MagicUsage(f"there is no variable {name!r}", hint="run the cell that defines it first")
+        return self.variables[name]
+
     def _stop(self, args: argparse.Namespace) -> None:
         names = list(self.session.engines) if args.all else [self.session.resolve(args.name)]
         for name in names:
@@ -151,7 +171,7 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         show = live(self.shell, quiet=args.quiet)
         try:
-            result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
+            result = call(text, engine=args.engine, on_text=show.show, detail=args.detail, **more, **self._sampling(args))
         except KeyboardInterrupt as interrupt:
             show.interrupt("interrupted")
             _shorten(interrupt, "the request is aborted")

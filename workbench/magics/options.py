@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from workbench.config import ServerArgs
 from workbench.errors import WorkbenchError
 from workbench.types import GRAMMAR_FIELDS
+from workbench.widgets import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
@@ -84,6 +85,9 @@ def gen_parser(prog: str, description: str) -> Parser:
     add("--choice", action="append", dest="choices", metavar="TEXT", type=unescape, help="one of these texts; may be repeated")
     add("--structural-tag", metavar="S", help="free text with constrained regions: JSON text, or a variable with a dict or text")
     add("--max-whitespace", type=int, metavar="N", help="JSON: up to N white space characters between two parts (default: fixed)")
+    known = "know what the model thought of each token: shown at the token, and where a constraint overruled the model"
+    add = parser.add_argument_group("what to know").add_argument
+    add("--detail", action="store_true", help=known)
     add = parser.add_argument_group("from where and to where").add_argument
     fill = "put the value of this variable where the cell has {NAME}; may be repeated"
     add("--var", action="append", default=[], metavar="NAME", help=fill)
@@ -148,8 +152,23 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, why, memory, stop, ps, models, help)
+    every = (load, status, explain, why, memory, *map(view_parser, HELP), stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
+
+
+def view_parser(name: str) -> Parser:
+    """`%wb tree` and the like."""
+    parser = Parser(f"%wb {name}", HELP[name])
+    own = VIEWS[name].arguments if name in VIEWS else None
+    for argument, how in (own or {}).items():
+        parser.add_argument(argument, **how)
+    _engine(parser)
+    parser.add_argument("--no-view", action="store_true", help="a still picture instead of a live view")
+    parser.add_argument("-o", "--out", metavar="VAR", help="also store the view in this variable")
+    parser.add_argument(
+        "-T", "--save", metavar="FILE", help="also write the picture to a file: .html a page, .json the data, else text"
+    )
+    return parser
 
 
 def wb_help(parsers: dict[str, Parser]) -> str:

@@ -73,6 +73,11 @@ class Tokenizer:
         """Ids, with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)
 
+    def places(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of a text that holds its special tokens already, and for each the character of the text where it ends."""
+        encoding = self._encoding(text, add_special_tokens=False)
+        return tuple(encoding.ids), tuple(end for _, end in encoding.offsets)
+
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of all `ids` at once. Ids the tokenizer does not know have no text."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
@@ -104,17 +109,20 @@ class Tokenizer:
         return list(self._ids("a", add_special_tokens=False))
 
     def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+        return tuple(self._encoding(text, add_special_tokens=add_special_tokens).ids)
+
+    def _encoding(self, text: str, *, add_special_tokens: bool) -> Any:
         # Users hold the same object, and a call of theirs may leave truncation or padding switched on.
         while True:
             if not self._is_plain:
                 self.backend.no_truncation()
                 self.backend.no_padding()
             try:
-                ids = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+                encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
             except (TypeError, UnicodeEncodeError):
                 raise InvalidRequest("prompt", text, "text that UTF-8 can write (no lone surrogates)") from None
             if self._is_plain:
-                return tuple(ids)
+                return encoding
 
     @property
     def _is_plain(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from workbench.escape import to_html as escape
 from workbench.escape import visible
-from workbench.views.parts import card, duration, lines
+from workbench.views.parts import card, duration, lines, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,21 @@ class Span:
     duration_s: float
     kind: str
     note: str = ""
+
+
+def behind(reason: str, blocked_by: str) -> str:
+    """A reason to wait, in words."""
+    return reason + (f", behind {blocked_by}" if blocked_by else "")
+
+
+def waits_for(reason: str, blocked_by: str, num_needed: int, num_available: int) -> str:
+    """The same with the numbers that decided, where there are some."""
+    match reason:
+        case "memory" if num_needed:
+            return f"{behind(reason, blocked_by)}: {plural(num_needed, 'page')} needed, {num_available:,} to be had"
+        case "batch full":
+            return f"{behind(reason, blocked_by)}: {num_available:,} running at most"
+    return behind(reason, blocked_by)
 
 
 def to_text(sentence: str, spans: Sequence[Span]) -> str:

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { aboutStep, layoutBatch, partInWords, stepInWords } from "./view.mjs";
+
+const STATE = {
+  title: "Batch",
+  length: 1000000,
+  more: 0,
+  breaks: [[500000, 12.5]],
+  steps: {
+    number: [7, 8, 9], start: [0, 250000, 500000], end: [250000, 500000, 1000000], prefill: [0, 100, 25], decode: [2, 0, 1],
+    reused: [0, 16, 0], left: [128, 28, 103], waiting: [0, 2, 1],
+  },
+  lanes: [
+    {
+      rid: "a", phase: "running", says: "a: ...", out: 9, kind: ["decode", "paused", "decode"], start: [0, 250000, 500000],
+      end: [250000, 500000, 1000000], first: [7, 0, 9], last: [7, 0, 9], tokens: [1, 0, 1], note: ["", "", ""],
+    },
+    {
+      rid: "<b>", phase: "running", says: "b: ...", out: 0, kind: ["wait", "prefill", "prefill"], start: [0, 250000, 500000],
+      end: [250000, 500000, 1000000], first: [0, 8, 9], last: [0, 8, 9], tokens: [0, 100, 25],
+      note: ["retracted: a needed the space", "", ""],
+    },
+    { rid: "c", phase: "waiting", says: "c: ...", out: 0, kind: ["wait"], start: [100000], end: [1000000], first: [0], last: [0], tokens: [0],
+      note: ["token budget, behind <b>"] },
+  ],
+};
+
+test("places are percents of the axis and heights shares of the highest bar", () => {
+  const made = layoutBatch(STATE);
+  assert.deepEqual(made.prefill.marks.map(({ step, left, width, height }) => [step, left, width, height]), [[8, 25, 25, 100], [9, 50, 50, 25]]);
+  assert.equal(made.prefill.most, 100);
+  assert.deepEqual(made.decode.marks.map((mark) => mark.step), [7, 9]);
+  assert.deepEqual(made.breaks, [{ left: 50, seconds: 12.5 }]);
+  assert.deepEqual(made.lanes[0].parts.map((part) => [part.kind, part.left, part.width]), [["decode", 0, 25], ["paused", 25, 25], ["decode", 50, 50]]);
+  assert.deepEqual(made.lanes.flatMap((lane) => lane.parts.filter((part) => part.isRetracted)).length, 1);
+});
+
+test("the key names what is drawn and nothing else", () => {
+  assert.deepEqual(layoutBatch(STATE).kinds, ["wait", "prefill", "decode", "paused"]);
+  assert.deepEqual(layoutBatch({ ...STATE, lanes: [] }).kinds, []);
+});
+
+test("a step says who was in it, who was held up, and what each that waited waited for", () => {
+  const step = aboutStep(STATE, 8);
+  assert.deepEqual(step.members, [{ rid: "<b>", kind: "prefill", tokens: 100 }]);
+  assert.deepEqual(step.outside, [{ rid: "a", kind: "paused", note: "" }, { rid: "c", kind: "wait", note: "token budget, behind <b>" }]);
+  const words = stepInWords(step);
+  assert.equal(words[0], "step 8: 250 ms, 100 prefill and 0 decode tokens, 16 reused, budget left 28, 2 waiting");
+  assert.equal(words[1], "in it: <b> (100 of its prompt)");
+  assert.equal(words[2], "not in it: a (held up), c (token budget, behind <b>)");
+  assert.equal(aboutStep(STATE, 1), null);
+});
+
+test("a stretch is told in words", () => {
+  const [waited, chunk] = layoutBatch(STATE).lanes[1].parts;
+  assert.equal(partInWords(waited), "queue 250 ms, retracted: a needed the space");
+  assert.equal(partInWords(chunk), "prefill 250 ms, step 8, 100 tokens");
+});
+
+test("an empty state draws nothing and does not fail", () => {
+  const made = layoutBatch({});
+  assert.deepEqual([made.lanes, made.prefill.marks, made.breaks], [[], [], []]);
+  assert.equal(aboutStep({}, 1), null);
+});

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { boxAt, count, duration, kindOf, layoutMap, layoutTree, same, stateOf, tieOf, visibleLines } from "./view.mjs";
+
+const row = (id, parent, tokens, more = {}) => {
+  const { hits = 0, maker = "r0", users = [], hidden = 0 } = more;
+  return [id, parent, tokens, hits, 0, `text ${id}`, maker, users, hidden, hidden * 10, ""];
+};
+const ROWS = [row(3, 0, 30, { hits: 2, users: ["r1"] }), row(1, 3, 20), row(4, 1, 10), row(5, 3, 20), row(9, 0, 10)];
+
+test("a state travels as one JSON text, large parts beside it", () => {
+  assert.deepEqual(stateOf({ get: () => '{"rows":[[1]]}' }), { rows: [[1]] });
+  assert.deepEqual(stateOf({ get: () => "" }), {});
+  const traits = { state: '{"now":2}', rows: "[[1]]" };
+  assert.deepEqual(stateOf({ get: (name) => traits[name] }, ["rows"]), { now: 2, rows: [[1]] });
+});
+
+test("numbers are written for people, as in Python", () => {
+  assert.equal(count(1234567), "1,234,567");
+  assert.deepEqual([0.0042, 0.25, 7.5, 75, 7260].map(duration), ["4.2 ms", "250 ms", "7.50 s", "1 min 15 s", "2 h 1 min"]);
+});
+
+test("a selection is the same by kind and id, and nothing is the same as nothing", () => {
+  assert.ok(same({ kind: "node", id: 7 }, { kind: "node", id: "7" }));
+  assert.ok(same({}, null));
+  assert.ok(!same({ kind: "node", id: 7 }, { kind: "step", id: 7 }));
+});
+
+test("children stand one step to the right of their parent, where its text ends", () => {
+  const { lines } = layoutTree(ROWS);
+  assert.deepEqual(lines.map((line) => line.depth), [0, 1, 2, 1, 0]);
+  assert.deepEqual(lines.map((line) => line.start), [0, 30, 50, 30, 0]);
+});
+
+test("a running request holds its whole path and stands at its end with what is not stored yet", () => {
+  const { nodes } = layoutTree(ROWS, [["r7", 4, 60, 72], ["r8", 3, 30, 30]]);
+  assert.deepEqual(nodes.get(3).holders, ["r7", "r8"]);
+  assert.deepEqual(nodes.get(1).holders, ["r7"]);
+  assert.deepEqual(nodes.get(4).ends, [{ rid: "r7", own: 12 }]);
+  assert.deepEqual(nodes.get(5).holders, []);
+  assert.deepEqual([3, 5, 9].map((id) => kindOf(nodes.get(id))), ["decode", "wait", "wait"]);
+});
+
+test("what is not drawn has a line of its own under its parent", () => {
+  const { lines } = layoutTree([row(1, 0, 5, { hidden: 40 }), row(2, 0, 5)]);
+  assert.deepEqual(lines.map((line) => line.id), [1, "more-1", 2]);
+  assert.equal(lines[1].tokens, 400);
+});
+
+test("in the map siblings share their parent's height and nothing overlaps", () => {
+  const boxes = new Map(layoutMap(layoutTree(ROWS).lines, 600, 90).map((box) => [box.id, box]));
+  assert.deepEqual([3, 9].map((id) => boxes.get(id).height), [60, 30]);
+  assert.deepEqual([1, 5].map((id) => [boxes.get(id).x, boxes.get(id).y, boxes.get(id).height]), [[300, 0, 30], [300, 30, 30]]);
+  const all = [...boxes.values()];
+  for (const a of all) {
+    assert.ok(a.x + a.width <= 600 + 1e-9 && a.y + a.height <= 90 + 1e-9);
+    for (const b of all) {
+      const apart = a.x + a.width <= b.x + 1e-9 || b.x + b.width <= a.x + 1e-9 || a.y + a.height <= b.y + 1e-9 || b.y + b.height <= a.y + 1e-9;
+      assert.ok(a === b || apart, `${a.id} and ${b.id}`);
+    }
+  }
+  assert.equal(boxAt(all, 310, 45).id, 5);
+  assert.equal(boxAt(all, 599, 80), null);
+});
+
+test("an empty tree has an empty map", () => {
+  assert.deepEqual(layoutMap(layoutTree([]).lines, 600, 90), []);
+});
+
+test("of fifty thousand lines only the window is drawn", () => {
+  assert.deepEqual(visibleLines(50_000, 0, 420), [0, 25]);
+  const [first, last] = visibleLines(50_000, 100_000, 420);
+  assert.ok(first <= 4000 && last >= 4017 && last - first < 40);
+});
+
+test("a selected request marks what it holds, made and found", () => {
+  const { nodes } = layoutTree(ROWS, [["r7", 1, 50, 50]]);
+  assert.equal(tieOf(nodes.get(1), { kind: "request", id: "r7" }), "holds");
+  assert.equal(tieOf(nodes.get(3), { kind: "request", id: "r1" }), "found");
+  assert.equal(tieOf(nodes.get(9), { kind: "request", id: "r0" }), "made");
+  assert.equal(tieOf(nodes.get(9), { kind: "node", id: 9 }), "");
+});

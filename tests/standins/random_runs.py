@@ -1,0 +1,113 @@
+"""Random runs of the real `EngineCore` on the fake runner, for tests that fold its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from workbench.engine.core import EngineCore
+from workbench.engine.fake import FakeRunner, VirtualClock
+from workbench.engine.limits import UNCUT, CoreConfig
+from workbench.events import EventLog
+from workbench.types import Request, SamplingParams
+from workbench.views.fold import Facts
+
+VOCAB, CONTEXT = 32, 56
+TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
+"""Most prompts begin with a part of this, so that nodes are shared and split."""
+
+CONFIGS = st.fixed_dictionaries(
+    {
+        "page_size": st.sampled_from([1, 2, 4]),
+        "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
+        "chunk": st.sampled_from([3, 8, UNCUT]),
+        "max_running": st.sampled_from([2, 64]),
+        "mixed": st.booleans(),
+        "disable_radix_cache": st.sampled_from([False, False, False, True]),
+        "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
+        "conservativeness": st.sampled_from([0.02, 1.0]),
+    }
+)
+ADDS = st.tuples(
+    st.just("add"), st.integers(0, 24), st.lists(st.integers(0, 2), min_size=1, max_size=10), st.integers(0, 20),
+    st.sampled_from(["", "", "other"]),
+)  # fmt: skip
+"""(shared tokens, own tokens, output tokens, namespace)."""
+OPERATIONS = st.lists(
+    ADDS | st.tuples(st.just("step"), st.integers(1, 6)) | st.tuples(st.just("abort"), st.integers(0, 9)) | st.just(("flush",)),
+    min_size=3,
+    max_size=40,
+)
+
+
+def make_core(config: dict, log: EventLog | None = None) -> EngineCore:
+    values = {name: value for name, value in config.items() if name != "num_tokens"}
+    clock = VirtualClock()
+    core_config = CoreConfig(
+        num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True, **values
+    )
+    return EngineCore(core_config, FakeRunner(VOCAB, clock=clock), log=log, clock=clock)
+
+
+def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], None] = lambda: None) -> None:
+    """Runs the operations in order, and then the engine to its end. `after_each` runs between two steps."""
+    rids: list[str] = []
+    for operation in operations:
+        match operation:
+            case ("add", shared, own, max_new, namespace):
+                rids.append(f"r{len(rids)}")
+                params = SamplingParams(max_new_tokens=min(max_new, CONTEXT - shared - len(own)), ignore_eos=True)
+                core.add(Request(rid=rids[-1], input_ids=(*TRUNK[:shared], *own), params=params, namespace=namespace))
+            case ("step", count):
+                for _ in range(count):
+                    core.step()
+                    after_each()
+            case ("abort", which) if rids:
+                core.abort(rids[which % len(rids)])
+            case ("flush",):
+                core.flush_cache()
+        after_each()
+    while core.has_work:
+        core.step()
+        after_each()
+
+
+def facts(core: EngineCore) -> Facts:
+    return Facts(num_pages=core.config.num_pages, page_size=core.config.page_size)
+
+
+class Reader:
+    """Folds what is new in a core's log."""
+
+    def __init__(self, core: EngineCore, fold: Any) -> None:
+        self.core, self.fold, self.since = core, fold, 0
+
+    def read(self) -> Any:
+        first, events = self.core.log.read(self.since)
+        assert first == self.since
+        for event in events:
+            self.fold.apply(event)
+        self.since += len(events)
+        return self.fold
+
+
+def squeezed() -> EngineCore:
+    """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
+    config = {"page_size": 1, "num_tokens": 72, "chunk": 8, "max_running": 3, "conservativeness": 0.02}
+    core = make_core(config)
+
+    def add(rid: str, shared: int, max_new: int) -> None:
+        params = SamplingParams(max_new_tokens=max_new, ignore_eos=True)
+        core.add(Request(rid=rid, input_ids=(*TRUNK[:shared], 1), params=params))
+
+    add("a", 12, 40)
+    add("b", 12, 40)
+    for _ in range(5):
+        core.step()
+    add("long", 40, 12)
+    add("late", 4, 8)
+    while core.has_work:
+        core.step()
+    return core

@@ -1,0 +1,250 @@
+"""The batch timeline: after any run it agrees with the engine, and every moment of a request's life is accounted for."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_runs import CONFIGS, OPERATIONS, Reader, make_core, perform, squeezed
+
+from workbench.engine.snapshot import snapshot
+from workbench.errors import InvalidRequest
+from workbench.events import (
+    RequestArrived,
+    RequestFinished,
+    RequestScheduled,
+    RequestWaiting,
+    StepExecuted,
+    StepMember,
+    TokenSampled,
+)
+from workbench.views.batch import MAX_ENDED, MAX_STEPS, BatchFold
+from workbench.views.batch_picture import MAX_LANES, Axis
+
+
+def folded(events, **options) -> BatchFold:
+    batch = BatchFold(**options)
+    for event in events:
+        batch.apply(event)
+    return batch
+
+
+@settings(max_examples=100)
+@given(CONFIGS, OPERATIONS)
+def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, operations):
+    core = make_core(config)
+    reader = Reader(core, BatchFold())
+
+    def compare() -> None:
+        batch, scheduler = reader.read(), core.scheduler
+        assert {life.rid for life in batch.running} == {seq.rid for seq in scheduler.running}
+        assert {life.rid for life in batch.waiting} == {seq.rid for seq in scheduler.waiting}
+        for seq in (*scheduler.running, *scheduler.waiting):
+            life = batch.request(seq.rid)
+            assert (life.num_prompt, life.num_output) == (seq.num_prompt, len(seq.output_ids))
+            assert life.num_cached == seq.num_reused
+
+    perform(core, operations, compare)
+    batch = reader.read()
+    assert sum(step.num_prefill + step.num_decode for step in batch.steps) == core.runner.num_computed
+    scheduled = [event for event in core.log.read()[1] if isinstance(event, RequestScheduled)]
+    assert sum(step.num_reused for step in batch.steps) == sum(event.num_cached for event in scheduled)
+    for life in batch.requests:
+        check_life(life, batch)
+
+
+def check_life(life, batch: BatchFold) -> None:
+    """The clock is virtual and stands still between steps, so stretches leave no gap."""
+    assert life.phase == "ended"
+    assert life.stretches[0].start == life.arrived
+    assert all(a.end == pytest.approx(b.start) for a, b in pairwise(life.stretches))
+    assert sum(life.seconds(batch.now).values()) == pytest.approx(life.ended - life.arrived)
+    own = [(step, member) for step in batch.steps for member in step.members if member.rid == life.rid]
+    inside = [part for part in life.stretches if part.kind in ("prefill", "decode")]
+    assert sum(part.num_tokens for part in inside) == sum(member.num_new for _, member in own)
+    for step, member in own:
+        (part,) = (part for part in inside if part.first_step <= step.number <= part.last_step)
+        assert part.kind == member.kind
+        assert part.start - 1e-9 <= step.start
+        assert step.end <= part.end + 1e-9
+    for part in life.stretches:
+        if part.kind == "paused":
+            assert not [step for step, _ in own if part.start < (step.start + step.end) / 2 < part.end]
+
+
+def test_a_squeezed_run_shows_chunks_holdups_reasons_and_the_retraction():
+    batch = folded(squeezed().log.read()[1])
+    kinds = {rid: [part.kind for part in batch.request(rid).stretches] for rid in ("a", "b", "long", "late")}
+    assert kinds["a"] == ["wait", "prefill", "prefill", "paused", "decode", "paused", "decode"]
+    assert kinds["b"][:4] == ["wait", "prefill", "prefill", "decode"]
+    assert batch.request("b").stretches[0].note == "token budget, behind a"
+    reasons = "batch full: 3 running at most; then memory, behind long; then token budget, behind long"
+    assert batch.request("late").stretches[0].note == reasons
+    retracted = batch.request("b")
+    assert (retracted.num_retractions, retracted.num_lost) == (1, 42)
+    (wait,) = (part for part in retracted.stretches if part.note.startswith("retracted"))
+    assert wait.note.startswith("retracted: a needed the space, 42 tokens given up; then memory, behind a: ")
+    together = batch.together("a", "b")
+    assert together
+    assert all({"a", "b"} <= {member.rid for member in batch.step(number).members} for number in together)
+    assert [step.retracted for step in batch.steps if step.retracted] == [("long",), ("b",)]
+
+
+def test_who_waits_is_told_with_the_reason_in_words_and_with_numbers():
+    open_core = [RequestArrived(time=0.0, rid=rid, num_prompt=4, max_new_tokens=4) for rid in "abcd"]
+    batch = folded(
+        [
+            *open_core,
+            RequestWaiting(time=1.0, rid="a", reason="memory", blocked_by="z", num_needed=12, num_available=4),
+            RequestWaiting(time=1.0, rid="b", reason="batch full", num_needed=3, num_available=2),
+            RequestWaiting(time=1.0, rid="c", reason="compiling"),
+            StepExecuted(time=3.0, step=1, members=(), plan_s=0, execute_s=1, commit_s=0, budget_left=8, num_waiting=4,
+                         pages_free=64, pages_tree=0, pages_owned=0),
+        ]
+    )  # fmt: skip
+    assert batch.picture().waiting == [
+        ("a", "3.00 s", "memory, behind z: 12 pages needed, 4 to be had"),
+        ("b", "3.00 s", "batch full: 2 running at most"),
+        ("c", "2.00 s", "compiling"),
+        ("d", "3.00 s", "the next step"),
+    ]
+    assert [part.kind for part in batch.request("c").stretches] == ["wait", "compile"]
+    for words in ("12 pages needed, 4 to be had", "2 running at most"):
+        assert words in batch.picture().to_html()
+        assert words in batch.picture().to_text()
+
+
+def test_an_id_that_is_used_again_is_a_new_request():
+    ended = {"reason": "stop", "detail": "", "num_prompt": 4, "num_cached": 0, "num_output": 1}
+    batch = folded(
+        [
+            RequestArrived(time=0.0, rid="a", num_prompt=4, max_new_tokens=4),
+            RequestFinished(time=1.0, rid="a", **ended),
+            RequestArrived(time=2.0, rid="a", num_prompt=9, max_new_tokens=4),
+            TokenSampled(time=3.0, rid="never", token_id=1, position=0),
+        ]
+    )
+    assert [(life.rid, life.num_prompt, life.phase) for life in batch.requests] == [("a", 9, "waiting")]
+
+
+def busy_events(num_steps: int, num_members: int):
+    """A load without end: requests of one step each, so every step brings new ones."""
+    for number in range(1, num_steps + 1):
+        rids = [f"r{number}-{i}" for i in range(num_members)]
+        for rid in rids:
+            yield RequestArrived(time=number, rid=rid, num_prompt=4, max_new_tokens=4)
+            yield RequestScheduled(time=number, rid=rid, num_cached=0, num_pending=4)
+            yield RequestFinished(
+                time=number + 0.5, rid=rid, reason="length", detail="", num_prompt=4, num_cached=0, num_output=1
+            )
+        members = tuple(StepMember(rid, 0, 4, "prefill") for rid in rids)
+        yield StepExecuted(time=number + 0.5, step=number, members=members, plan_s=0, execute_s=0.5, commit_s=0, budget_left=0,
+                           num_waiting=0, pages_free=1, pages_tree=0, pages_owned=0)  # fmt: skip
+
+
+def test_memory_and_messages_stay_bounded_under_a_load_without_end():
+    batch = folded(busy_events(MAX_STEPS + 500, 2))
+    assert len(batch.steps) == MAX_STEPS
+    assert len(batch.requests) == MAX_ENDED
+    state = batch.state()
+    assert len(state["lanes"]) == MAX_LANES
+    assert state["more"] > 0
+    assert len(state["steps"]["number"]) <= 200
+
+
+@pytest.mark.parametrize("steps", [1, 7, 500])
+def test_steps_and_stretches_are_drawn_inside_the_axis_and_in_order(steps):
+    state = folded(squeezed().log.read()[1], steps=steps).picture().to_dict()
+    assert state["length"] > 0
+    for columns in (state["steps"], *state["lanes"]):
+        places = list(zip(columns["start"], columns["end"], strict=True))
+        assert all(0 <= start <= end <= state["length"] for start, end in places)
+        assert places == sorted(places)
+    assert len(state["steps"]["number"]) == min(steps, 68)
+
+
+def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
+    axis = Axis([(0.0, 1.0), (101.0, 102.0)], 0.0, 102.0)
+    assert axis.length == pytest.approx(2.0, rel=0.05)
+    assert axis.at(0.5) == 0.5
+    assert axis.at(101.5) == pytest.approx(axis.length - 0.5)
+    ((place, left_out),) = axis.breaks
+    assert place == pytest.approx(axis.at(101.0))
+    assert left_out == pytest.approx(100, rel=0.01)
+    assert axis.at(1.0) <= axis.at(50.0) <= axis.at(101.0)
+    overlapping = Axis([(0.0, 5.0), (1.0, 2.0), (4.0, 6.0)], 0.0, 6.0)
+    assert (overlapping.breaks, overlapping.length) == ([], 6.0)
+
+
+def test_an_empty_batch_is_shown_as_such():
+    picture = BatchFold().picture()
+    assert "no step yet" in picture.to_text()
+    assert "no step yet" in picture.to_html()
+    assert BatchFold().state()["lanes"] == []
+
+
+def test_a_picture_stays_as_it_was_when_the_fold_goes_on():
+    events = squeezed().log.read()[1]
+    batch = folded(events[:60])
+    picture = batch.picture()
+    before = picture.to_html()
+    for event in events[60:]:
+        batch.apply(event)
+    assert picture.to_html() == before
+    assert batch.picture().to_html() != before
+
+
+def test_the_steps_up_to_one_can_be_shown_again():
+    batch = folded(squeezed().log.read()[1], steps=10)
+    picture = batch.upto(20)
+    assert [step.number for step in picture.steps] == list(range(11, 21))
+    assert picture.now == batch.step(20).end
+
+
+@pytest.mark.parametrize(
+    "asked", [{"kind": "step", "id": 9999}, {"kind": "request", "id": "never"}, {"kind": "page", "id": 1}, {}]
+)
+def test_what_is_not_remembered_is_refused_in_words(asked):
+    with pytest.raises(InvalidRequest, match="a step or a request that is remembered"):
+        folded(squeezed().log.read()[1]).detail(asked)
+
+
+def test_a_click_is_answered_in_one_sentence_and_in_parts():
+    batch = folded(squeezed().log.read()[1])
+    step = batch.detail({"kind": "step", "id": 3})
+    assert step["says"].startswith("step 3: ")
+    assert [member["rid"] for member in step["step"]["members"]] == [member.rid for member in batch.step(3).members]
+    request = batch.detail({"kind": "request", "id": "b"})
+    assert "retracted 1 time, 42 tokens given up" in request["says"]
+
+
+@pytest.mark.parametrize("steps", [0, 501])
+def test_a_number_of_steps_that_cannot_be_shown_is_refused(steps):
+    with pytest.raises(InvalidRequest, match="steps"):
+        BatchFold(steps=steps)
+
+
+@settings(max_examples=60)
+@given(CONFIGS, OPERATIONS, st.integers(0, 30))
+def test_a_fold_from_a_snapshot_knows_who_runs_and_who_waits_and_goes_on(config, operations, when):
+    core = make_core(config)
+    reader, num_calls = None, 0
+
+    def compare() -> None:
+        nonlocal reader, num_calls
+        num_calls += 1
+        if num_calls == when + 1:
+            reader = Reader(core, BatchFold())
+            reader.since, state = snapshot(core)
+            for event in state:
+                reader.fold.apply(event)
+        if reader is not None:
+            batch = reader.read()
+            assert {life.rid for life in batch.running} == {seq.rid for seq in core.scheduler.running}
+            assert {life.rid for life in batch.waiting} == {seq.rid for seq in core.scheduler.waiting}
+            for life in batch.requests:
+                assert all(a.end <= b.start + 1e-9 for a, b in pairwise(life.stretches))
+
+    perform(core, operations, compare)

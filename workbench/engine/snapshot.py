@@ -1,0 +1,82 @@
+"""The engine's present state as events: what brings an empty view to where a reader of the whole log would be.
+
+For readers that come late or fell behind the bounded log. Past requests are gone; the tree, the queue and the batch are there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from workbench.cache.radix import Node
+from workbench.engine.core import EngineCore
+from workbench.engine.sequence import Sequence
+from workbench.events import (
+    Event,
+    NodeAdded,
+    PagesTaken,
+    PathHeld,
+    RequestArrived,
+    RequestScheduled,
+    RequestWaiting,
+    SnapshotTaken,
+    Taken,
+    TokenSampled,
+)
+
+
+def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
+    """(number in the log of the first event that is not part of it, the state as events). To be called between two steps."""
+    log = core.log
+    taken = SnapshotTaken(time=core.clock(), number=log.num_added)
+    if log.on:
+        log.add(taken)
+    return log.num_added, [*_events(core), taken]
+
+
+def _events(core: EngineCore) -> Iterator[Event]:
+    yield from _tree(core)
+    scheduler = core.scheduler
+    for seq in (*scheduler.running, *scheduler.compiling, *scheduler.waiting):
+        yield _arrived(seq)
+        for position, token_id in enumerate(seq.output_ids):  # what else was known of them is gone
+            yield TokenSampled(time=seq.arrived, rid=seq.rid, token_id=token_id, position=position)
+    for seq in scheduler.running:
+        assert seq.lease is not None
+        yield RequestScheduled(
+            time=seq.admitted_at,
+            rid=seq.rid,
+            num_cached=seq.num_computed,
+            num_pending=seq.num_pending,
+            resumed=bool(seq.output_ids),
+        )
+        held = {"node_id": seq.lease.node.id, "namespace": seq.lease.node.namespace, "num_tokens": seq.lease.num_shared}
+        yield PathHeld(time=core.clock(), rid=seq.rid, **held)
+    taken = tuple(Taken(lease.rid, tuple(lease.private)) for lease in core.cache.leases if lease.private)
+    if taken:
+        yield PagesTaken(time=core.clock(), taken=taken)
+    for seq in (*scheduler.compiling, *scheduler.waiting):
+        if seq.wait is not None and (present := seq.wait.present) is not None:
+            reason, blocked_by, since = present
+            yield RequestWaiting(time=since, rid=seq.rid, reason=reason, blocked_by=blocked_by)
+
+
+def _tree(core: EngineCore) -> Iterator[Event]:
+    """Parents before children."""
+    queue: deque[Node] = deque(child for root in core.cache.tree.roots.values() for child in root.children.values())
+    while queue:
+        node = queue.popleft()
+        assert node.parent is not None
+        yield NodeAdded(
+            time=node.made_at, node_id=node.id, parent_id=node.parent.id, token_ids=node.token_ids, pages=node.segment.pages,
+            namespace=node.namespace, rid=node.made_by, num_hits=node.num_hits, used_at=node.used_at, used_by=node.used_by,
+        )  # fmt: skip
+        queue.extend(node.children.values())
+
+
+def _arrived(seq: Sequence) -> RequestArrived:
+    request = seq.request
+    return RequestArrived(
+        time=seq.arrived, rid=seq.rid, num_prompt=seq.num_prompt, max_new_tokens=request.params.max_new_tokens,
+        namespace=request.namespace, priority=request.priority, grammar=request.params.constraint,
+    )  # fmt: skip

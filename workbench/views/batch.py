@@ -1,0 +1,343 @@
+"""What the engine did step by step, and what became of each request: the batch as a fold over the event log."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any, Literal
+
+from workbench.errors import InvalidRequest
+from workbench.events import (
+    Event,
+    PrefixMatched,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    RequestScheduled,
+    RequestWaiting,
+    SnapshotTaken,
+    StepExecuted,
+    TokenSampled,
+)
+from workbench.views.batch_picture import BatchPicture
+from workbench.views.batch_words import about_step, says
+from workbench.views.explanation import waits_for
+from workbench.views.fold import Facts, Fold, Handlers
+
+Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
+MAX_STEPS = 4000
+MAX_SHOWN = 500
+MAX_REASONS = 4
+MAX_ENDED = 400
+"""Ended requests that are remembered."""
+MAX_STRETCHES = 120
+"""Of one request; the two oldest neighbours become one when there are more."""
+
+
+@dataclass(slots=True)
+class Stretch:
+    """One part of a request's life. Times are those of the log; steps are 0 while it is in none.
+
+    wait: in the queue; compile: its constraint is not there yet; prefill: one chunk of its prompt; decode: steps in a row,
+    each for one token and what a grammar forced; paused: in the batch, while a step was made without it.
+    """
+
+    kind: Kind
+    start: float
+    end: float | None
+    """None while it lasts."""
+    first_step: int = 0
+    last_step: int = 0
+    num_tokens: int = 0
+    """Computed in it."""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Life:
+    """One request, as far as the log has told. `waits_for` is the reason that was told last, in words."""
+
+    rid: str
+    arrived: float
+    num_prompt: int
+    max_new_tokens: int
+    phase: Literal["waiting", "running", "ended"] = "waiting"
+    num_cached: int = 0
+    cache_reason: str = ""
+    num_output: int = 0
+    num_lost: int = 0
+    """Tokens whose K/V it gave up in retractions."""
+    num_retractions: int = 0
+    waits_for: str = ""
+    blocked_by: str = ""
+    ended: float | None = None
+    finish: str = ""
+    stretches: list[Stretch] = field(default_factory=list)
+    in_step: int = -1
+    """Number of steps made so far when it was last in one."""
+
+    def parts(self, kind: Kind) -> list[Stretch]:
+        return [part for part in self.stretches if part.kind == kind]
+
+    def seconds(self, now: float) -> dict[str, float]:
+        """By kind of stretch, in the order of the kinds."""
+        sums = dict.fromkeys(("wait", "compile", "prefill", "decode", "paused"), 0.0)
+        for part in self.stretches:
+            sums[part.kind] += (now if part.end is None else part.end) - part.start
+        return sums
+
+    def copy(self) -> Life:
+        return replace(self, stretches=[replace(part) for part in self.stretches])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "in_step"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    rid: str
+    kind: Literal["prefill", "decode"]
+    num_cached: int
+    num_new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forward pass. Seconds; `waiting` and `retracted` are as of its plan."""
+
+    number: int
+    start: float
+    end: float
+    plan_s: float
+    execute_s: float
+    commit_s: float
+    members: tuple[Member, ...]
+    num_reused: int
+    """Tokens that requests admitted in it took from the cache."""
+    budget_left: int
+    num_waiting: int
+    admitted: tuple[str, ...] = ()
+    retracted: tuple[str, ...] = ()
+
+    @property
+    def rids(self) -> tuple[str, ...]:
+        return tuple(member.rid for member in self.members)
+
+    @property
+    def num_prefill(self) -> int:
+        return sum(member.num_new for member in self.members if member.kind == "prefill")
+
+    @property
+    def num_decode(self) -> int:
+        return sum(member.num_new for member in self.members if member.kind == "decode")
+
+
+class BatchFold(Fold):
+    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows."""
+
+    def __init__(self, facts: Facts | None = None, steps: int = 160) -> None:
+        super().__init__(facts)
+        if not 0 < steps <= MAX_SHOWN:
+            raise InvalidRequest("steps", steps, f"a number from 1 to {MAX_SHOWN}")
+        self.num_shown = steps
+        self.now = 0.0
+        """Time of the latest event."""
+        self.num_steps = 0
+        self._steps: OrderedDict[int, Step] = OrderedDict()
+        self._lives: OrderedDict[str, Life] = OrderedDict()
+        self._ended: deque[Life] = deque()
+        self._admitted: list[tuple[str, int]] = []
+        self._retracted: list[str] = []
+
+    # -- folding ------------------------------------------------------------------------------------------------
+
+    def handlers(self) -> Handlers:
+        concerns = self._concerns
+        return {
+            StepExecuted: self._executed, TokenSampled: self._sampled, RequestArrived: self._arrived,
+            SnapshotTaken: self._snapshot, PrefixMatched: concerns, RequestWaiting: concerns, RequestScheduled: concerns,
+            RequestRetracted: concerns, RequestFinished: concerns,
+        }  # fmt: skip
+
+    def _sampled(self, event: TokenSampled) -> None:
+        if (life := self._lives.get(event.rid)) is not None:
+            life.num_output = event.position + 1
+        self.now = max(self.now, event.time)
+
+    def _snapshot(self, event: SnapshotTaken) -> None:
+        """In one, all that runs is said to be scheduled; in a log, nothing is between two steps."""
+        self._admitted.clear()
+
+    def _concerns(self, event: Any) -> None:
+        if (life := self._lives.get(event.rid)) is not None:
+            self._changed(life, event)
+        self.now = max(self.now, event.time)
+
+    def _arrived(self, event: RequestArrived) -> None:
+        self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
+        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens)
+        life.stretches.append(Stretch("wait", event.time, None))
+        self._lives[event.rid] = life
+        self.now = max(self.now, event.time)
+
+    def _changed(self, life: Life, event: Event) -> None:
+        match event:
+            case PrefixMatched():
+                life.num_cached, life.cache_reason = event.num_cached, event.reason
+            case RequestWaiting():
+                self._waits(life, event)
+            case RequestScheduled():
+                life.phase, life.waits_for, life.blocked_by, life.in_step = "running", "", "", self.num_steps - 1
+                _close(life, event.time)
+                self._admitted.append((life.rid, event.num_cached))
+            case RequestRetracted():
+                self._pause(life, event.time)
+                life.phase, life.num_lost = "waiting", life.num_lost + event.num_lost
+                life.num_retractions += 1
+                note = f"retracted: {event.needed_by} needed the space, {event.num_lost} tokens given up"
+                _open(life, Stretch("wait", event.time, None, note=note))
+                self._retracted.append(life.rid)
+            case RequestFinished():
+                life.ended, life.num_output, life.waits_for = event.time, event.num_output, ""
+                life.finish = event.reason + (f": {event.detail}" if event.detail else "")
+                if life.phase == "running":
+                    self._pause(life, event.time)
+                _close(life, event.time)
+                life.phase = "ended"
+                self._forget(life)
+
+    def _forget(self, ended: Life) -> None:
+        self._ended.append(ended)
+        while len(self._ended) > MAX_ENDED:
+            old = self._ended.popleft()
+            if self._lives.get(old.rid) is old:
+                del self._lives[old.rid]
+
+    def _waits(self, life: Life, event: RequestWaiting) -> None:
+        life.waits_for = waits_for(event.reason, event.blocked_by, event.num_needed, event.num_available)
+        life.blocked_by = event.blocked_by
+        kind: Kind = "compile" if event.reason == "compiling" else "wait"
+        current = life.stretches[-1]
+        if current.kind != kind and current.end is None and current.start < event.time:
+            _close(life, event.time)
+            _open(life, Stretch(kind, event.time, None, note=life.waits_for))
+        else:
+            current.kind = kind
+            current.note = _also(current.note, life.waits_for)
+
+    def _executed(self, event: StepExecuted) -> None:
+        start = event.time - event.plan_s - event.execute_s - event.commit_s
+        members = tuple(Member(m.rid, m.kind, m.num_cached, m.num_new) for m in event.members)
+        step = Step(
+            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, members,
+            sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
+            tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
+        )  # fmt: skip
+        self._steps[event.step] = step
+        if len(self._steps) > MAX_STEPS:
+            self._steps.popitem(last=False)
+        for member in members:
+            if (life := self._lives.get(member.rid)) is not None:
+                self._worked(life, member, step)
+        self.num_steps += 1
+        self.now = max(self.now, event.time)
+        self._admitted, self._retracted = [], []
+
+    def _worked(self, life: Life, member: Member, step: Step) -> None:
+        """A member of the step may have ended in it: its stretch then ends where its life does."""
+        end = step.end if life.ended is None else min(step.end, life.ended)
+        if life.stretches[-1].kind == "paused":  # until its end, which was in this step
+            del life.stretches[-1]
+        goes_on = life.in_step == self.num_steps - 1
+        self._pause(life, step.start)
+        current = life.stretches[-1]
+        if goes_on and current.kind == member.kind == "decode":
+            current.end, current.last_step, current.num_tokens = end, step.number, current.num_tokens + member.num_new
+        elif life.phase != "waiting":
+            start = max(step.start, current.end if current.end is not None else current.start)
+            _open(life, Stretch(member.kind, start, max(end, start), step.number, step.number, member.num_new))
+        life.in_step = self.num_steps
+
+    def _pause(self, life: Life, until: float) -> None:
+        """Steps were made without it, though it was in the batch."""
+        last = life.stretches[-1].end
+        if life.in_step < self.num_steps - 1 and last is not None and last < until:
+            _open(life, Stretch("paused", last, until))
+
+    # -- questions ----------------------------------------------------------------------------------------------
+
+    def step(self, number: int) -> Step | None:
+        """The step of this number; None when it is unknown or forgotten."""
+        return self._steps.get(number)
+
+    def request(self, rid: str) -> Life | None:
+        return self._lives.get(rid)
+
+    @property
+    def steps(self) -> list[Step]:
+        return list(self._steps.values())
+
+    @property
+    def requests(self) -> list[Life]:
+        """In order of arrival."""
+        return list(self._lives.values())
+
+    @property
+    def waiting(self) -> list[Life]:
+        return [life for life in self._lives.values() if life.phase == "waiting"]
+
+    @property
+    def running(self) -> list[Life]:
+        return [life for life in self._lives.values() if life.phase == "running"]
+
+    def together(self, rid: str, other: str) -> list[int]:
+        """Numbers of the steps that both were in."""
+        return [step.number for step in self._steps.values() if {rid, other} <= set(step.rids)]
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def picture(self) -> BatchPicture:
+        return BatchPicture.of(self._last_steps(), [life.copy() for life in self.requests], self.now)
+
+    def upto(self, number: int) -> BatchPicture:
+        """The steps that end with this one."""
+        shown = [step for step in self._steps.values() if step.number <= number][-self.num_shown :]
+        return BatchPicture.of(shown, [life.copy() for life in self.requests], shown[-1].end if shown else self.now)
+
+    def state(self) -> dict[str, Any]:
+        return BatchPicture.of(self._last_steps(), self.requests, self.now).to_dict()
+
+    def _last_steps(self) -> list[Step]:
+        return list(islice(reversed(self._steps.values()), self.num_shown))[::-1]
+
+    def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """{"kind": "step" or "request", "id": ...}: one sentence, and its parts."""
+        kind, name = asked.get("kind"), asked.get("id")
+        if kind == "step" and isinstance(name, int) and (step := self.step(name)) is not None:
+            return {"says": about_step(step), "step": asdict(step)}
+        if kind == "request" and (life := self.request(str(name))) is not None:
+            return {"says": says(life, self.now), "request": life.to_dict()}
+        raise InvalidRequest(str(kind), name, "a step or a request that is remembered")
+
+
+def _also(note: str, reason: str) -> str:
+    """The reasons of one stay in the order told, each once, and not too many."""
+    if reason in note or note.count("; then ") >= MAX_REASONS:
+        return note
+    return f"{note}; then {reason}" if note else reason
+
+
+def _close(life: Life, time: float) -> None:
+    if life.stretches and life.stretches[-1].end is None:
+        life.stretches[-1].end = time
+
+
+def _open(life: Life, stretch: Stretch) -> None:
+    life.stretches.append(stretch)
+    if len(life.stretches) > MAX_STRETCHES:
+        first, second = life.stretches[:2]
+        second.start, second.num_tokens = first.start, first.num_tokens + second.num_tokens
+        second.first_step = first.first_step or second.first_step
+        del life.stretches[0]

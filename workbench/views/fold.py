@@ -1,0 +1,81 @@
+"""What every live view is at its core: a fold over the event log. No clock, no thread, no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.events import Event
+from workbench.types import GrammarSpec
+from workbench.views.parts import View
+
+Handlers = Mapping[type[Event], Callable[[Any], None]]
+
+
+def no_text(token_ids: Sequence[int]) -> str:
+    """For an engine without tokenizer: the numbers."""
+    return " ".join(map(str, token_ids))
+
+
+def text_of(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """The text of token ids in a Hugging Face tokenizer, special tokens included."""
+    if tokenizer is None:
+        return no_text
+    return lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What of an engine never changes and events do not repeat."""
+
+    decode: Callable[[Sequence[int]], str] = no_text
+    """Text of token ids, special tokens included."""
+    model: str = ""
+    page_size: int = 1
+    num_pages: int = 0
+    tokenizer: Any = None
+    """The Hugging Face tokenizer, where there is one."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """`get_server_info()` without what changes."""
+    grammar: Callable[[GrammarSpec], Any] | None = None
+    """A constraint for this model's tokens, to be asked (`workbench.Grammar`); None without a tokenizer."""
+
+
+class Fold:
+    """`apply` takes every event of the log in order and changes only the fold. The same events always give the same state.
+
+    A fold may begin anywhere: what an event says of requests or nodes it never heard of is ignored.
+    """
+
+    note = ""
+    """What the view has to say of itself instead of a picture, in at most two lines: "no request is called r7\\n...".."""
+
+    def __init__(self, facts: Facts | None = None) -> None:
+        self.facts = facts or Facts()
+        self.version = 0
+        """Rises with every event that concerned it: nothing new to draw while it stays."""
+        self._handlers = self.handlers()
+
+    def handlers(self) -> Handlers:
+        """The method for each type of event that concerns this view."""
+        raise NotImplementedError
+
+    def apply(self, event: Event) -> None:
+        handle = self._handlers.get(type(event))
+        if handle is not None:
+            handle(event)
+            self.version += 1
+
+    def picture(self) -> View:
+        """The present state as a static picture."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """What the live view draws: plain JSON, at most some thousand rows whatever the load."""
+        raise NotImplementedError
+
+    def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """More about one thing, when it is clicked: {"do": "detail", "id": ...}. Plain JSON."""
+        raise InvalidRequest("detail", asked, "something this view can tell more about")

@@ -1,0 +1,256 @@
+"""How much the engine does and what it costs, over the last while: rates, queue, cache hits, memory and the recompute tax."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.events import (
+    Event,
+    PrefixMatched,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    RequestScheduled,
+    StepExecuted,
+    TokenSampled,
+)
+from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.parts import View, duration, lines, plural
+from workbench.views.throughput_plotly import figure
+from workbench.views.throughput_svg import throughput_html
+
+NUM_POINTS = 240
+RATE_S = 1.0
+GAUGES = ("running", "waiting", "pages_owned", "pages_tree", "pages_free", "hit_rate", "recompute_tax")
+
+
+@dataclass
+class Totals:
+    """Since the fold began. Tokens, but for the counts of steps, retractions and requests."""
+
+    num_steps: int = 0
+    step_s: float = 0.0
+    """Seconds spent in steps."""
+    prompt: int = 0
+    """In the prompts of admitted requests, of which `cached` came from the cache."""
+    cached: int = 0
+    computed: int = 0
+    output: int = 0
+    num_retractions: int = 0
+    recomputed: int = 0
+    """Computed a second time, since a retraction had given them up and the tree did not keep them."""
+    num_finished: int = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        return self.cached / self.prompt if self.prompt else None
+
+    @property
+    def recompute_tax(self) -> float:
+        """The part of all computed tokens that was computed again."""
+        return self.recomputed / self.computed if self.computed else 0.0
+
+
+@dataclass(slots=True)
+class Point:
+    """One stretch of time: tokens in it, and how things stood at its end."""
+
+    index: int
+    output: int = 0
+    computed: int = 0
+    """Of prompts: all but plain decode."""
+    gauges: dict[str, float | None] = field(default_factory=dict)
+    last_step: int = 0
+    """Number of the last step by its end; 0 before the first."""
+
+
+@dataclass(frozen=True, repr=False)
+class ThroughputPicture(View):
+    """`series` holds columns of equal length: `t` in seconds (ends of the stretches), rates per second, and the gauges."""
+
+    series: dict[str, list[Any]]
+    totals: Totals
+    width_s: float
+    num_pages: int
+
+    @property
+    def title(self) -> str:
+        t = self.series["t"]
+        return f"Throughput and memory, last {duration(t[-1] - t[0] + self.width_s) if t else '0 s'}"
+
+    def facts(self) -> list[tuple[str, str]]:
+        totals, series = self.totals, self.series
+        last = {name: column[-1] if column else None for name, column in series.items()}
+        most = max(series["output"], default=0.0)
+        hits = "no prompt yet" if totals.hit_rate is None else f"{totals.hit_rate:.0%}"
+        pages = " / ".join(f"{last[name] or 0:,.0f}" for name in ("pages_free", "pages_tree", "pages_owned"))
+        return [
+            ("output tokens per second", f"{last['output'] or 0:,.0f} now, {most:,.0f} at most"),
+            (
+                "requests",
+                f"{last['running'] or 0:,.0f} running, {last['waiting'] or 0:,.0f} waiting, {totals.num_finished:,} ended",
+            ),
+            ("prompt tokens from the cache", f"{hits}: {totals.cached:,} of {totals.prompt:,}"),
+            ("KV pages free / tree / running", pages),
+            (
+                "recompute tax",
+                f"{totals.recompute_tax:.1%}: {totals.recomputed:,} of {totals.computed:,} computed tokens, "
+                f"after {plural(totals.num_retractions, 'retraction')}",
+            ),
+            ("steps", f"{totals.num_steps:,} in {duration(totals.step_s)}, {totals.output:,} tokens out"),
+        ]
+
+    def to_text(self) -> str:
+        return self.title + "\n" + lines((), self.facts())
+
+    def body(self) -> str:
+        return throughput_html(self)
+
+    def figure(self) -> Any:
+        """The charts as a plain plotly figure; needs plotly."""
+        return figure(self.series)
+
+    def to_dict(self) -> dict[str, Any]:
+        rates = {"hit_rate": self.totals.hit_rate, "recompute_tax": self.totals.recompute_tax}
+        return {"title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
+                "facts": [list(fact) for fact in self.facts()]}  # fmt: skip
+
+
+class ThroughputFold(Fold):
+    """Keeps the last `window` seconds in at most 240 points, and the totals."""
+
+    def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
+        super().__init__(facts)
+        if not 0 < window < math.inf:
+            raise InvalidRequest("window", window, "a number of seconds above 0")
+        self.width_s = window / NUM_POINTS
+        self.totals = Totals()
+        self._points: deque[Point] = deque(maxlen=NUM_POINTS)
+        self._waiting: set[str] = set()
+        self._running: set[str] = set()
+        self._computed: dict[str, int] = {}
+        """Of retracted requests: how far they had come."""
+        self._ended: list[str] = []
+        self._pages: tuple[int, int, int] | None = None
+        """free, tree, owned"""
+
+    def handlers(self) -> Handlers:
+        changed = self._changed
+        return {
+            TokenSampled: self._sampled, StepExecuted: self._executed, RequestArrived: changed, PrefixMatched: changed,
+            RequestScheduled: changed, RequestRetracted: changed, RequestFinished: changed,
+        }  # fmt: skip
+
+    def _sampled(self, event: TokenSampled) -> None:
+        self.totals.output += 1
+        self._at(event.time).output += 1
+
+    def _changed(self, event: Event) -> None:
+        totals = self.totals
+        match event:
+            case RequestArrived():
+                self._waiting.add(event.rid)
+                self._computed.pop(event.rid, None)
+            case PrefixMatched():
+                totals.prompt += event.num_prompt
+                totals.cached += event.num_cached
+            case RequestScheduled():
+                self._waiting.discard(event.rid)
+                self._running.add(event.rid)
+            case RequestRetracted():
+                self._running.discard(event.rid)
+                self._waiting.add(event.rid)
+                self._computed[event.rid] = max(event.num_lost, self._computed.get(event.rid, 0))
+                totals.num_retractions += 1
+            case RequestFinished():
+                self._waiting.discard(event.rid)
+                self._running.discard(event.rid)
+                self._ended.append(event.rid)  # the step it ended in is told after that
+                totals.num_finished += 1
+        self._at(event.time).gauges = self._gauges()
+
+    def _executed(self, event: StepExecuted) -> None:
+        totals, point = self.totals, self._at(event.time)
+        totals.num_steps += 1
+        totals.step_s += event.plan_s + event.execute_s + event.commit_s
+        self._pages = (event.pages_free, event.pages_tree, event.pages_owned)
+        for member in event.members:
+            totals.computed += member.num_new
+            before = min(self._computed.get(member.rid, 0), member.num_cached + member.num_new)
+            totals.recomputed += max(before - member.num_cached, 0)
+            if member.kind == "prefill":
+                point.computed += member.num_new
+        for rid in self._ended:
+            self._computed.pop(rid, None)
+        self._ended.clear()
+        point.gauges, point.last_step = self._gauges(), event.step
+
+    def _at(self, time: float) -> Point:
+        """The point of this time; times that run back a little (another thread's) count to the last."""
+        index = int(time / self.width_s)
+        if not self._points or index > self._points[-1].index:
+            last_step = self._points[-1].last_step if self._points else 0
+            self._points.append(Point(index, gauges=self._gauges(), last_step=last_step))
+        return self._points[-1]
+
+    def _gauges(self) -> dict[str, float | None]:
+        free, tree, owned = self._pages or (None, None, None)
+        values = (len(self._running), len(self._waiting), owned, tree, free, self.totals.hit_rate, self.totals.recompute_tax)
+        return dict(zip(GAUGES, values, strict=True))
+
+    def series(self) -> dict[str, list[Any]]:
+        """The window as columns. Rates are means over the last second; where nothing happened, the rest stays as it was."""
+        columns: dict[str, list[Any]] = {name: [] for name in ("t", "output", "prefill", *GAUGES)}
+        if not self._points:
+            return columns
+        last = self._points[-1].index
+        points = [point for point in self._points if point.index > last - NUM_POINTS]
+        first = points[0].index
+        found = {point.index: point for point in points}
+        gauges = points[0].gauges
+        for index in range(first, last + 1):
+            point = found.get(index) or Point(index, gauges=gauges)
+            gauges = point.gauges
+            columns["t"].append(round((index + 1 - first) * self.width_s, 4))
+            columns["output"].append(point.output)
+            columns["prefill"].append(point.computed)
+            for name in GAUGES:
+                value = gauges[name]
+                columns[name].append(round(value, 4) if isinstance(value, float) else value)
+        for name in ("output", "prefill"):
+            columns[name] = self._rates(columns[name])
+        return columns
+
+    def _rates(self, counts: list[int]) -> list[float]:
+        """Per second, each over the stretches of the last second, or over one that is longer."""
+        width = max(round(RATE_S / self.width_s), 1)
+        sums = [0, *accumulate(counts)]
+        ends = range(1, len(sums))
+        return [round((sums[i] - sums[max(i - width, 0)]) / (min(i, width) * self.width_s), 1) for i in ends]
+
+    def step_at(self, t: float) -> int | None:
+        """Number of the last step made by this place on the axis of `series`."""
+        before = [point.last_step for point in self._points if self._place(point) <= t + self.width_s / 2]
+        return (before[-1] if before else 0) or None
+
+    def place_of(self, step: int) -> float | None:
+        """Where on the axis of `series` this step was made; None when that is not in the window."""
+        if not self._points or step <= self._points[0].last_step - 1:
+            return None
+        return next((self._place(point) for point in self._points if point.last_step >= step), None)
+
+    def _place(self, point: Point) -> float:
+        first = next(other.index for other in self._points if other.index > self._points[-1].index - NUM_POINTS)
+        return round((point.index + 1 - first) * self.width_s, 4)
+
+    def picture(self) -> ThroughputPicture:
+        num_pages = sum(self._pages or ())
+        return ThroughputPicture(self.series(), Totals(**asdict(self.totals)), self.width_s, num_pages)
+
+    def state(self) -> dict[str, Any]:
+        return self.picture().to_dict()

@@ -1,0 +1,320 @@
+"""The radix tree, folded from the log: which text is stored once, who made it, who found it there, who holds it now."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.events import NodeAdded, NodeEvicted, NodeSplit, PathHeld, PathReleased, RequestScheduled, TokenSampled
+from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
+
+MAX_USERS = 8
+"""As many users of a node are remembered as the engine remembers."""
+MAX_NODES, NUM_DRAWN = 5000, 2000
+"""A tree of more nodes is drawn as its so many largest subtrees; the rest is summed up under their parents."""
+MAX_PICTURE = 200
+"""Nodes in a still picture."""
+MAX_FOUND = 100
+MAX_CHANGES = 64
+"""Last changes that are drawn as movements."""
+HEAD_TOKENS = 24
+"""So many tokens of a node are shown as text without a click."""
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One node; a root has no parent and the id 0."""
+
+    id: int
+    parent: Row | None
+    token_ids: tuple[int, ...] = ()
+    namespace: str = ""
+    made_by: str = ""
+    made_at: float = 0.0
+    used_at: float = 0.0
+    num_hits: int = 0
+    used_by: tuple[str, ...] = ()
+    children: dict[int, Row] = field(default_factory=dict)
+    num_nodes: int = 0
+    """Of the subtree, itself included; and its tokens."""
+    num_tokens: int = 0
+    head: str | None = None
+    """Text of the first tokens, once somebody asked."""
+
+    def path(self) -> list[Row]:
+        """From below the root down to this."""
+        rows: list[Row] = []
+        row = self
+        while row.parent is not None:
+            rows.append(row)
+            row = row.parent
+        return rows[::-1]
+
+
+@dataclass(slots=True)
+class Held:
+    """A running request: where its path in the tree ends, and the tokens it has in all."""
+
+    row: Row
+    num_shared: int
+    num_tokens: int = 0
+
+
+class TreeFold(Fold):
+    def __init__(self, facts: Facts | None = None) -> None:
+        super().__init__(facts)
+        self.roots: dict[str, Row] = {}
+        self.rows: dict[int, Row] = {}
+        self.held: dict[str, Held] = {}
+        self.changes: deque[tuple[int, str, int, str]] = deque(maxlen=MAX_CHANGES)
+        """(number, "added", "split" or "evicted", node, who), to be drawn as movements."""
+        self.num_changes = 0
+        self.num_tokens = 0
+        """Stored, each once."""
+        self.num_referenced = 0
+        """Wanted of what is stored: each node counts for its maker and for every time it was found."""
+        self.num_evicted = 0
+        """Tokens that left so far."""
+        self.now = 0.0
+        """Time of the last event that concerned the tree, on the engine's clock."""
+        self.opened: set[int] = set()
+        """Nodes whose children are all to be drawn, whatever the size of the tree."""
+        self._rows: tuple[Any, list[list[Any]]] | None = None
+
+    def handlers(self) -> Handlers:
+        return {
+            NodeAdded: self._added, NodeSplit: self._split, NodeEvicted: self._evicted, PathHeld: self._hold,
+            PathReleased: self._release, RequestScheduled: self._scheduled, TokenSampled: self._sampled,
+        }  # fmt: skip
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _added(self, event: NodeAdded) -> None:
+        parent = self.rows.get(event.parent_id) if event.parent_id else self._root(event.namespace)
+        if parent is None:
+            return
+        used_at = event.time if event.used_at is None else event.used_at
+        row = Row(event.node_id, parent, event.token_ids, event.namespace, event.rid, event.time, used_at, event.num_hits,
+                  event.used_by)  # fmt: skip
+        self.rows[row.id] = parent.children[row.id] = row
+        self._count(row, 1, len(row.token_ids))
+        self._note("added", row.id, event.rid, max(event.time, used_at))
+
+    def _split(self, event: NodeSplit) -> None:
+        row = self.rows.get(event.node_id)
+        if row is None or row.parent is None:
+            return
+        parent, num_below = row.parent, row.num_tokens
+        head = Row(event.head_id, parent, row.token_ids[: event.num_head], row.namespace, row.made_by, row.made_at, row.used_at,
+                   row.num_hits, row.used_by, num_nodes=row.num_nodes, num_tokens=num_below)  # fmt: skip
+        del parent.children[row.id]
+        self.rows[head.id] = parent.children[head.id] = head
+        row.parent, row.token_ids, row.head = head, row.token_ids[event.num_head :], None
+        row.num_tokens -= event.num_head
+        head.children[row.id] = row
+        for step in (head, *_above(head)):
+            step.num_nodes += 1
+        self._note("split", head.id, "", event.time)
+
+    def _evicted(self, event: NodeEvicted) -> None:
+        row = self.rows.pop(event.node_id, None)
+        if row is None or row.parent is None:
+            return
+        row.parent.children.pop(row.id, None)
+        self._count(row, -1, -len(row.token_ids))
+        self.num_evicted += len(row.token_ids)
+        self.opened.discard(row.id)
+        self._note("evicted", row.id, event.needed_by, event.time)
+
+    def _hold(self, event: PathHeld) -> None:
+        row = self.rows.get(event.node_id) if event.node_id else self._root(event.namespace)
+        if row is None:
+            return
+        held = self.held.get(event.rid)
+        for step in row.path() if event.is_hit else held.row.path() if held else ():
+            step.used_at = event.time
+            if event.is_hit:
+                step.num_hits += 1
+                step.used_by = (*step.used_by[1 - MAX_USERS :], event.rid)
+                self.num_referenced += len(step.token_ids)
+        self.held[event.rid] = Held(row, event.num_tokens, held.num_tokens if held else event.num_tokens)
+        self._touched(event.time)
+
+    def _release(self, event: PathReleased) -> None:
+        held = self.held.pop(event.rid, None)
+        for step in held.row.path() if held else ():
+            step.used_at = event.time
+        self._touched(event.time)
+
+    def _scheduled(self, event: RequestScheduled) -> None:
+        if (held := self.held.get(event.rid)) is not None:
+            held.num_tokens = event.num_cached + event.num_pending
+
+    def _sampled(self, event: TokenSampled) -> None:
+        if (held := self.held.get(event.rid)) is not None:
+            held.num_tokens += 1
+            self.now = event.time
+
+    def _root(self, namespace: str) -> Row:
+        return self.roots.setdefault(namespace, Row(0, None, namespace=namespace))
+
+    def _count(self, row: Row, num_nodes: int, num_tokens: int) -> None:
+        self.num_tokens += num_tokens
+        self.num_referenced += num_tokens * (1 + row.num_hits)
+        for step in (row, *_above(row)):
+            step.num_nodes += num_nodes
+            step.num_tokens += num_tokens
+
+    def _note(self, what: str, node_id: int, who: str, now: float) -> None:
+        self.num_changes += 1
+        self.changes.append((self.num_changes, what, node_id, who))
+        self._touched(now)
+
+    def _touched(self, now: float) -> None:
+        self.now, self._rows = max(self.now, now), None
+
+    # -- facts --------------------------------------------------------------------------------------------------
+
+    def holders(self) -> dict[int, list[str]]:
+        """Running requests by the nodes that they hold: nothing of these can be evicted."""
+        holders: dict[int, list[str]] = {}
+        for rid, held in self.held.items():
+            for step in held.row.path():
+                holders.setdefault(step.id, []).append(rid)
+        return holders
+
+    def node(self, node_id: int) -> NodeFacts:
+        """All about one node. Raises for one that is not in the tree (any more)."""
+        row = self.rows.get(node_id)
+        if row is None:
+            raise InvalidRequest("node", node_id, "a node of the tree", hint="it was evicted or split off, or it never was")
+        path = row.path()
+        above = [token for step in path[:-1] for token in step.token_ids]
+        before = self.facts.decode(above) if above else ""
+        text = self.facts.decode([*above, *row.token_ids])
+        return NodeFacts(
+            id=row.id, parent_id=path[-2].id if len(path) > 1 else 0, children=tuple(row.children), namespace=row.namespace,
+            token_ids=row.token_ids, text=text[len(before) :] if text.startswith(before) else self.facts.decode(row.token_ids),
+            text_before=before, num_before=len(above), num_hits=row.num_hits, made_by=row.made_by, used_by=row.used_by,
+            held_by=tuple(rid for rid, held in self.held.items() if row in held.row.path()), made_at=row.made_at,
+            used_at=row.used_at, age_s=self.now - row.made_at, idle_s=self.now - row.used_at,
+        )  # fmt: skip
+
+    def search(self, text: str) -> list[int]:
+        """Nodes in which `text` ends, capitals or not, also where it began in a node above; in the order of the tree."""
+        wanted, found = text.casefold(), []
+        stack = [(row, "") for row in self._tops()]
+        while stack and wanted:
+            row, before = stack.pop()
+            here = before + self.facts.decode(row.token_ids).casefold()
+            if wanted in here:
+                found.append(row.id)
+            tail = here[len(here) - len(wanted) + 1 :] if len(wanted) > 1 else ""
+            stack += [(child, tail) for child in reversed(row.children.values())]
+        return found
+
+    # -- what is drawn ------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """`rows`: [id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens,
+        namespace] of each node drawn."""
+        if self._rows is None or self._rows[0] != self.opened:
+            many = len(self.rows) > MAX_NODES
+            drawn = self._largest(NUM_DRAWN) if many else set(self.rows)
+            self._rows = set(self.opened), [self._drawn(row, drawn) for row in self._walk(drawn)]
+        return {
+            "rows": self._rows[1], "num_nodes": len(self.rows), "num_tokens": self.num_tokens, "now": self.now,
+            "num_referenced": self.num_referenced, "num_evicted": self.num_evicted,
+            "changes": [list(change) for change in self.changes],
+            "running": [[rid, h.row.id, h.num_shared, h.num_tokens] for rid, h in self.held.items()],
+        }  # fmt: skip
+
+    def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a node; or with {"do": "search"} the nodes that hold a text, with all above them to be drawn under."""
+        if "text" not in asked:
+            return self.node(int(asked.get("id", 0))).to_dict()
+        found = self.search(str(asked["text"]))
+        drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.rows[node_id].path()}
+        rows = [self._drawn(row, set(self.rows)) for row in self._walk(drawn)]
+        return {"found": found[:MAX_FOUND], "num_found": len(found), "rows": rows}
+
+    def picture(self) -> TreePicture:
+        drawn = self._largest(MAX_PICTURE) if len(self.rows) > MAX_PICTURE else set(self.rows)
+        holders = self.holders()
+        lines = []
+        for row in self._walk(drawn):
+            hidden = [child for child in row.children.values() if child.id not in drawn]
+            lines.append(
+                NodeLine(
+                    depth=len(row.path()) - 1, id=row.id, text=self._head(row), num_tokens=len(row.token_ids),
+                    num_hits=row.num_hits, idle_s=self.now - row.used_at, made_by=row.made_by,
+                    held_by=tuple(holders.get(row.id, ())), namespace=row.namespace,
+                    num_hidden=sum(child.num_nodes for child in hidden), hidden_tokens=sum(child.num_tokens for child in hidden),
+                )
+            )  # fmt: skip
+        return TreePicture(tuple(lines), len(self.rows), self.num_tokens, self.num_referenced, self.num_evicted)
+
+    def _drawn(self, row: Row, drawn: set[int]) -> list[Any]:
+        hidden = [child for child in row.children.values() if child.id not in drawn]
+        above = row.parent.id if row.parent else 0
+        return [
+            row.id, above, len(row.token_ids), row.num_hits, row.used_at, self._head(row), row.made_by, row.used_by[-3:],
+            sum(child.num_nodes for child in hidden), sum(child.num_tokens for child in hidden),
+            row.namespace,
+        ]  # fmt: skip
+
+    def _largest(self, number: int) -> set[int]:
+        """Nodes to draw: what running requests hold, what was opened, and then down from the roots the largest subtrees."""
+        drawn = {step.id for held in self.held.values() for step in held.row.path()}
+        for node_id in self.opened & self.rows.keys():
+            row = self.rows[node_id]
+            drawn |= {step.id for step in row.path()}
+            drawn |= {child.id for child in heapq.nlargest(number, row.children.values(), key=_weight)}
+        heap = [
+            _entry(row) for root in self.roots.values() for row in heapq.nlargest(number, root.children.values(), key=_weight)
+        ]
+        heapq.heapify(heap)
+        budget = number
+        while heap and budget > 0:
+            row = heapq.heappop(heap)[-1]
+            drawn.add(row.id)
+            budget -= 1
+            for child in heapq.nlargest(budget, row.children.values(), key=_weight):
+                heapq.heappush(heap, _entry(child))
+        return drawn
+
+    def _tops(self) -> list[Row]:
+        return [row for root in reversed(self.roots.values()) for row in reversed(root.children.values())]
+
+    def _walk(self, drawn: set[int] | None = None) -> Iterator[Row]:
+        """Every node, or of those drawn; parents before their children."""
+        stack = self._tops()
+        while stack:
+            row = stack.pop()
+            if drawn is None or row.id in drawn:
+                yield row
+                stack += reversed(row.children.values())
+
+    def _head(self, row: Row) -> str:
+        if row.head is None:
+            row.head = self.facts.decode(row.token_ids[:HEAD_TOKENS]) + "…" * (len(row.token_ids) > HEAD_TOKENS)
+        return row.head
+
+
+def _above(row: Row) -> Iterable[Row]:
+    while row.parent is not None:
+        row = row.parent
+        yield row
+
+
+def _weight(row: Row) -> int:
+    return row.num_tokens
+
+
+def _entry(row: Row) -> tuple[int, int, Row]:
+    return -row.num_tokens, row.id, row

@@ -1,0 +1,159 @@
+"""A live view's Python half: traits down, `selected` and messages up. It knows a `Reader`, never an engine.
+
+`_esm` and `_css` are texts joined from files of this folder, common first; there is no bundler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import msgspec
+import traitlets
+
+from workbench.errors import InvalidRequest, in_one_line
+from workbench.views.fold import Fold
+from workbench.views.parts import CSS, View
+from workbench.widgets.feed import Feed, Reader
+
+HERE = Path(__file__).parent
+
+
+def module(name: str) -> str:
+    """The ES module of one view: `common.js` and `<name>.js` as one file, since it is loaded where it has no neighbours."""
+    return "\n".join((HERE / f"{part}.js").read_text("utf-8") for part in ("common", name))
+
+
+def styles(name: str) -> str:
+    """The rules of static cards, `common.css`, and `<name>.css` where there is one."""
+    own = HERE / f"{name}.css"
+    return "\n".join([CSS, (HERE / "common.css").read_text("utf-8"), *([own.read_text("utf-8")] if own.exists() else [])])
+
+
+def as_json(value: Any, widget: Any) -> str:
+    """As one string: ipywidgets would walk through every list of it, in Python."""
+    return msgspec.json.encode(value).decode()
+
+
+def shown_as(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a notebook stores of a widget: itself, and beside it text and still HTML for pages without a kernel."""
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+    return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
+
+
+def _take_messages_where_the_page_sends_them(comm: Any) -> None:
+    """ipykernel 7.4 sends a page's messages to whichever shell last wrote to the comm: for a view that a cell or the feed writes
+    to, the main one, busy with that cell. The page has chosen a subshell; other versions of ipykernel respect that."""
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, default: default
+
+
+class ViewWidget(anywidget.AnyWidget):
+    """Subclasses set `_esm = module(name)` and `_css = styles(name)`, and may add commands in `answer`."""
+
+    state = traitlets.Dict().tag(sync=True, to_json=as_json)
+    """What is drawn. In JavaScript a JSON text: `stateOf(model)`."""
+    selected = traitlets.Dict().tag(sync=True)
+    """{"kind": "request" | "node" | "step" | "token" | "page" | "part", "id": ...}, or {}. The one trait JavaScript writes."""
+    note = traitlets.Unicode("").tag(sync=True)
+    """At most two lines above the picture: why it does not move, or what was asked for and is not there."""
+    engine = traitlets.Unicode("").tag(sync=True)
+    """Views with the same key follow each other's selection."""
+
+    def __init__(self, reader: Reader, **traits: Any) -> None:
+        self.reader = reader
+        self.is_shown = True
+        self._drawn: tuple[Fold, int] | None = None
+        super().__init__(engine=reader.source.key, **traits)
+        self.on_msg(self._receive)
+        self.observe(self._follow, names="selected")
+        _take_messages_where_the_page_sends_them(self.comm)
+
+    # -- Python's side ------------------------------------------------------------------------------------------
+
+    @property
+    def fold(self) -> Fold:
+        """The facts behind the picture, to be asked in Python."""
+        return self.reader.fold
+
+    @property
+    def selection(self) -> dict[str, Any] | None:
+        """What is selected, here or in a view of the same engine: {"kind": ..., "id": ...}; None for nothing."""
+        return dict(self.selected) or None
+
+    def picture(self) -> View:
+        """The present state as a still picture: text, HTML, `save`."""
+        self.reader.read()
+        with self.reader.lock:
+            return self.fold.picture()
+
+    def save(self, path: str | Path) -> None:
+        """Write the present picture to a file, of the kind its name ends in."""
+        self.picture().save(path)
+
+    def close(self) -> None:
+        Feed.of(self.reader.source).remove(self)
+        super().close()
+
+    def __repr__(self) -> str:
+        return self.picture().to_text()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())
+
+    # -- the feed's side ----------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        with self.reader.lock:
+            now = (self.fold, self.fold.version)
+            if self._drawn is not None and self._drawn[0] is now[0] and self._drawn[1] == now[1]:
+                return
+            self._drawn = now
+            self.show(self.fold.state())
+
+    def show(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def say(self, note: str) -> None:
+        if note != self.note:
+            self.note = note
+
+    # -- JavaScript's side --------------------------------------------------------------------------------------
+
+    def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to a message from the page. Runs beside a busy cell where the kernel has subshells, else after it."""
+        source = self.reader.source
+        match asked.get("do"):
+            case "abort":
+                source.abort(str(asked.get("rid", "")))
+                return {}
+            case "flush":
+                return {"num_tokens": source.call("flush_cache")}
+            case "detail":
+                with self.reader.lock:
+                    return self.fold.detail(asked)
+            case "shown" | "hidden" as word:
+                self._set_shown(word == "shown")
+                return {}
+        raise InvalidRequest("do", asked.get("do"), "abort, flush, detail, shown or hidden")
+
+    def _follow(self, change: Mapping[str, Any]) -> None:
+        """The other views of the engine select the same. In the page they have done so before: this is for Python."""
+        for view in list(Feed.of(self.reader.source).views):
+            if isinstance(view, ViewWidget):
+                view.selected = change["new"]
+
+    def _set_shown(self, is_shown: bool) -> None:
+        """A view that no page draws any more costs nothing; when one does again it catches up."""
+        self.is_shown = is_shown
+        if is_shown:
+            Feed.of(self.reader.source).flush()
+
+    def _receive(self, _: Any, message: Mapping[str, Any], buffers: Any) -> None:
+        try:
+            reply = self.answer(message)
+        except Exception as error:  # shown where it was asked; a traceback would go to nobody
+            reply = {"error": str(error) if isinstance(error, InvalidRequest) else in_one_line(error)}
+        self.send({"ask": message.get("ask"), "reply": msgspec.to_builtins(reply)})

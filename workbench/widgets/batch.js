@@ -1,0 +1,225 @@
+// The batch timeline: two rows of steps, under them a waterfall of each request, and in words what is selected.
+
+const WORDS = { wait: "queue", compile: "constraint", prefill: "prefill", decode: "decode", paused: "held up" };
+const KEY = {
+  wait: "in the queue",
+  compile: "its constraint is compiled",
+  prefill: "a chunk of the prompt",
+  decode: "decode",
+  paused: "held up: a step was made without it",
+};
+
+/** A state in, marks out; places and widths are in percent of the axis. */
+export function layoutBatch(state) {
+  const { length = 0, steps = { number: [] }, lanes = [], breaks = [] } = state;
+  const at = (place) => (100 * place) / (length || 1);
+  const place = (columns, i) => ({ left: at(columns.start[i]), width: at(columns.end[i] - columns.start[i]) });
+  const bars = (counts = []) => {
+    const most = Math.max(0, ...counts);
+    const marks = counts.flatMap((tokens, i) =>
+      tokens ? [{ step: steps.number[i], tokens, height: Math.max((100 * tokens) / most, 8), ...place(steps, i) }] : [],
+    );
+    return { most, marks };
+  };
+  return {
+    prefill: bars(steps.prefill),
+    decode: bars(steps.decode),
+    breaks: breaks.map(([where, seconds]) => ({ left: at(where), seconds })),
+    kinds: Object.keys(KEY).filter((kind) => lanes.some((lane) => lane.kind.includes(kind))),
+    lanes: lanes.map((lane) => ({
+      rid: lane.rid,
+      phase: lane.phase,
+      says: lane.says,
+      out: lane.out,
+      parts: lane.kind.map((kind, i) => ({
+        kind,
+        ...place(lane, i),
+        first: lane.first[i],
+        last: lane.last[i],
+        tokens: lane.tokens[i],
+        note: lane.note[i],
+        seconds: (lane.end[i] - lane.start[i]) / 1e6,
+        isRetracted: lane.note[i].startsWith("retracted"),
+      })),
+    })),
+  };
+}
+
+/** Of a step that is drawn: its numbers, who was in it, and who stood outside and why. Null for one that is not. */
+export function aboutStep(state, number) {
+  const { steps, lanes = [] } = state;
+  const i = steps?.number.indexOf(number) ?? -1;
+  if (i < 0) return null;
+  const middle = (steps.start[i] + steps.end[i]) / 2;
+  const members = [];
+  const outside = [];
+  for (const lane of lanes) {
+    lane.kind.forEach((kind, j) => {
+      if (lane.first[j] && lane.first[j] <= number && number <= lane.last[j]) {
+        members.push({ rid: lane.rid, kind, tokens: kind === "prefill" ? lane.tokens[j] : null });
+      } else if (!lane.first[j] && lane.start[j] <= middle && middle < lane.end[j]) {
+        outside.push({ rid: lane.rid, kind, note: lane.note[j] });
+      }
+    });
+  }
+  const numbers = Object.fromEntries(["prefill", "decode", "reused", "left", "waiting"].map((name) => [name, steps[name][i]]));
+  return { number, ...numbers, seconds: (steps.end[i] - steps.start[i]) / 1e6, members, outside };
+}
+
+export function stepInWords(step) {
+  const who = step.members.map((m) => (m.kind === "prefill" ? `${m.rid} (${count(m.tokens)} of its prompt)` : m.rid));
+  const outside = step.outside.map((o) => `${o.rid} (${o.note || WORDS[o.kind]})`);
+  return [
+    `step ${step.number}: ${duration(step.seconds)}, ${count(step.prefill)} prefill and ${count(step.decode)} decode tokens, ` +
+      `${count(step.reused)} reused, budget left ${count(step.left)}, ${count(step.waiting)} waiting`,
+    `in it: ${who.join(", ") || "nobody that is drawn"}`,
+    ...(outside.length ? [`not in it: ${outside.join(", ")}`] : []),
+  ];
+}
+
+export function partInWords(part) {
+  const steps = part.first === part.last ? `step ${part.first}` : `steps ${part.first} to ${part.last}`;
+  const inside = part.first ? [steps, `${count(part.tokens)} tokens`] : [];
+  return [`${WORDS[part.kind]} ${duration(part.seconds)}`, ...inside, ...(part.note ? [part.note] : [])].join(", ");
+}
+
+const percent = (left, width) => `left:${left.toFixed(3)}%` + (width === undefined ? "" : `;width:${width.toFixed(3)}%`);
+
+function row(label, kind = "") {
+  const name = el("span", {}, label);
+  const track = el("div", { class: `wb-track${kind}` });
+  const note = el("span", {});
+  return { root: el("div", { class: "wb-lane" }, name, track, note), name, track, note };
+}
+
+function bars(made, kind, breaks, selected) {
+  const marks = made.marks.map((mark) =>
+    el("span", {
+      class: `wb-${kind}${same(selected, { kind: "step", id: mark.step }) ? " wb-selected" : ""}`,
+      style: `${percent(mark.left, mark.width)};height:${mark.height.toFixed(0)}%`,
+      title: `step ${mark.step}: ${count(mark.tokens)} ${kind} tokens`,
+      "data-step": mark.step,
+    }),
+  );
+  return [...marks, ...dashes(breaks)];
+}
+
+const dashes = (breaks) =>
+  breaks.map((gap) => el("span", { class: "wb-break", style: percent(gap.left), title: `${duration(gap.seconds)} without any request` }));
+
+function stretches(lane, breaks) {
+  const marks = lane.parts.flatMap((part) => [
+    el("span", {
+      class: `wb-${part.kind}`,
+      style: percent(part.left, part.width),
+      title: partInWords(part),
+      "data-step": part.first && part.first === part.last ? part.first : null,
+    }),
+    part.isRetracted ? el("b", { class: "wb-mark", style: percent(part.left), title: part.note }, "▼") : null,
+  ]);
+  return [...marks, ...dashes(breaks)].filter(Boolean);
+}
+
+/** What a click at a place means: a step, a request, or nothing. Looked up by place, since marks are replaced while they move. */
+function clicked(event) {
+  const hit = document.elementFromPoint(event.clientX, event.clientY);
+  const mark = hit?.closest("[data-step]");
+  const lane = hit?.closest("[data-rid]");
+  if (lane && !mark) return { kind: "request", id: lane.dataset.rid };
+  return mark ? { kind: "step", id: Number(mark.dataset.step) } : null;
+}
+
+function render({ model, el: root }) {
+  return mount(model, root, (view) => {
+    const head = el("p", {});
+    const key = el("div", {});
+    const chart = el("div", { class: "wb-chart" });
+    const prefill = row("prefill tokens", " wb-tall");
+    const decode = row("decode tokens", " wb-tall");
+    const scale = row("");
+    const about = el("div", { class: "wb-about", role: "status" });
+    const rows = new Map();
+    scale.track.className = "wb-soft wb-ends";
+    chart.append(prefill.root, decode.root);
+    view.root.append(head, key, chart, scale.root, about);
+    chart.addEventListener("click", (event) => {
+      const found = clicked(event);
+      if (found) view.select(found);
+    });
+
+    const laneRow = (rid) => {
+      const made = row("");
+      made.root.dataset.rid = rid;
+      made.name.append(el("button", { class: "wb-plain", title: rid }, rid));
+      rows.set(rid, made);
+      return made;
+    };
+    let asked = "";
+    const drawAbout = (state, selected) => {
+      const lines = [];
+      if (selected.kind === "step") {
+        const step = aboutStep(state, Number(selected.id));
+        if (step) lines.push(...stepInWords(step));
+        else tell(selected);
+      } else if (selected.kind === "request") {
+        const lane = (state.lanes ?? []).find((lane) => lane.rid === selected.id);
+        if (lane) lines.push(lane.says);
+        else tell(selected);
+        if (lane && lane.phase !== "ended") lines.push(el("button", { onclick: () => view.ask({ do: "abort", rid: lane.rid }) }, "abort it"));
+      } else {
+        lines.push(el("span", { class: "wb-soft" }, "click a step or a request"));
+      }
+      if (lines.length) {
+        asked = "";
+        about.replaceChildren(...lines.map((line) => el("p", {}, line)));
+      }
+    };
+    /** What is not drawn (any more) is asked for, once. */
+    const tell = (selected) => {
+      const name = `${selected.kind} ${selected.id}`;
+      if (asked === name) return;
+      asked = name;
+      about.replaceChildren(el("p", { class: "wb-soft" }, `${name} is not drawn here …`));
+      const id = selected.kind === "step" ? Number(selected.id) : selected.id;
+      view.ask({ do: "detail", kind: selected.kind, id }).then((reply) => {
+        if (asked === name) about.replaceChildren(el("p", {}, reply.says ?? reply.error ?? ""));
+      });
+    };
+
+    return {
+      draw(state, selected) {
+        const made = layoutBatch(state);
+        head.replaceChildren(el("b", {}, state.title ?? ""));
+        key.replaceChildren(
+          ...made.kinds.map((kind) => el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), KEY[kind])),
+          ...(made.lanes.some((lane) => lane.parts.some((part) => part.isRetracted))
+            ? [el("span", { class: "wb-key" }, el("b", { class: "wb-mark" }, "▼"), " retracted")]
+            : []),
+        );
+        for (const [kind, at] of [["prefill", prefill], ["decode", decode]]) {
+          at.track.replaceChildren(...bars(made[kind], kind, made.breaks, selected));
+          at.note.textContent = made[kind].most ? `up to ${count(made[kind].most)}` : "none";
+        }
+        const shown = made.lanes.map((lane) => {
+          const at = rows.get(lane.rid) ?? laneRow(lane.rid);
+          at.track.replaceChildren(...stretches(lane, made.breaks));
+          at.note.textContent = lane.phase === "waiting" ? "waiting" : `${count(lane.out)} out`;
+          at.root.classList.toggle("wb-selected", same(selected, { kind: "request", id: lane.rid }));
+          return at.root;
+        });
+        const wanted = new Set(made.lanes.map((lane) => lane.rid));
+        for (const rid of rows.keys()) if (!wanted.has(rid)) rows.delete(rid);
+        const present = [...chart.children].slice(2);
+        if (present.length !== shown.length || shown.some((node, i) => node !== present[i])) {
+          chart.replaceChildren(prefill.root, decode.root, ...shown);
+        }
+        const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
+        const note = cut ? `, and ${duration(cut)} without any request left out at the dashed lines` : "";
+        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6) + note));
+        drawAbout(state, selected);
+      },
+    };
+  });
+}
+
+export default { render };

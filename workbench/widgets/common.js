@@ -1,0 +1,201 @@
+// What all views share. Joined in front of each view's own file (text, no bundler), so everything here is in scope there.
+// Text from outside goes through `el` or `textContent` only: nothing is ever parsed as HTML.
+
+export const SVG = "http://www.w3.org/2000/svg";
+
+/** An element. Attributes: `class`, `style`, `data-*`, `on<event>` functions, ...; null, undefined and false are left out. */
+export function el(tag, attrs = {}, ...children) {
+  const svg = ["svg", "g", "path", "rect", "line", "circle", "text", "title", "defs", "pattern"].includes(tag);
+  const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attrs)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on") && typeof value === "function") node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false).map((c) => (c instanceof Node ? c : String(c))));
+  return node;
+}
+
+const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}") : (value ?? {}));
+
+/** The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own. */
+export function stateOf(model, parts = []) {
+  return { ...parsed(model.get("state")), ...Object.fromEntries(parts.map((name) => [name, parsed(model.get(name))])) };
+}
+
+/** Calls `fn` at most once per animation frame, with the last arguments; `.cancel()` drops what is pending. */
+export function throttle(fn) {
+  let frame = null;
+  let last = [];
+  const later = (...args) => {
+    last = args;
+    frame ??= requestAnimationFrame(() => {
+      frame = null;
+      fn(...last);
+    });
+  };
+  later.cancel = () => {
+    if (frame !== null) cancelAnimationFrame(frame);
+    frame = null;
+  };
+  return later;
+}
+
+export const same = (a, b) => (a?.kind ?? "") === (b?.kind ?? "") && String(a?.id ?? "") === String(b?.id ?? "");
+
+/** The selection of an engine, shared by all views in the page without the kernel, so also while a cell is busy. */
+const SELECT = "workbench-select";
+export const shared = {
+  select(engine, selected) {
+    document.dispatchEvent(new CustomEvent(SELECT, { detail: { engine, selected: selected ?? {} } }));
+  },
+  onSelect(engine, fn) {
+    const listen = (event) => event.detail.engine === engine && fn(event.detail.selected);
+    document.addEventListener(SELECT, listen);
+    return () => document.removeEventListener(SELECT, listen);
+  },
+};
+
+/** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
+export function theme(root) {
+  const style = getComputedStyle(root);
+  const names = ["ink", "soft", "ground", "line", "wait", "prefill", "decode", "reused", "lost", "select"];
+  return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--wb-${name}`).trim() || "gray"]));
+}
+
+/** A fill with a pattern besides the hue: "reused" hatched down, "prefill" hatched up, "wait" dotted, "lost" upright; else plain. */
+export function pattern(context, kind, colour) {
+  const lines = { reused: [[0, 0, 8, 8]], prefill: [[0, 8, 8, 0]], lost: [[4, 0, 4, 8]] }[kind];
+  if (!lines && kind !== "wait") return colour;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 8;
+  const pen = tile.getContext("2d");
+  pen.globalAlpha = 0.35;
+  pen.fillStyle = pen.strokeStyle = colour;
+  if (kind !== "wait") pen.fillRect(0, 0, 8, 8);
+  pen.globalAlpha = 1;
+  pen.lineWidth = 2;
+  if (kind === "wait") pen.fillRect(3, 3, 2, 2);
+  for (const [x0, y0, x1, y1] of lines ?? []) {
+    for (const shift of [-8, 0, 8]) {
+      pen.beginPath();
+      pen.moveTo(x0 + (kind === "lost" ? 0 : shift), y0);
+      pen.lineTo(x1 + (kind === "lost" ? 0 : shift), y1);
+      pen.stroke();
+    }
+  }
+  return context.createPattern(tile, "repeat");
+}
+
+export const count = (number) => Number(number ?? 0).toLocaleString("en-US");
+
+export function duration(seconds) {
+  if (!(seconds >= 0)) return "";
+  if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+const BUSY_MS = 1500;
+const SETTLE_MS = 1000;
+let lastAsked = 0;
+
+/** Sends {do: ..., ...} to Python; a promise of its reply. `onSlow` is called when the kernel is busy with something else. */
+export function ask(model, message, onSlow = () => {}) {
+  const number = `${Date.now()}-${++lastAsked}`;
+  return new Promise((resolve) => {
+    const slow = setTimeout(onSlow, BUSY_MS);
+    const listen = (content) => {
+      if (content?.ask !== number) return;
+      clearTimeout(slow);
+      model.off("msg:custom", listen);
+      resolve(content.reply);
+    };
+    model.on("msg:custom", listen);
+    model.send({ ...message, ask: number });
+  });
+}
+
+/**
+ * What every `render` does. `make(view)` builds the view's elements under `view.root` and returns
+ * `{ draw(state, selected), remove?() }`; `draw` is called once per frame at most, when the state or the selection changed.
+ * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
+ * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
+ * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
+ */
+export function mount(model, root, make, parts = []) {
+  const engine = model.get("engine");
+  root.classList.add("wb", "wb-live");
+  const note = el("p", { class: "wb-note", role: "status" });
+  const inner = el("div", { class: "wb-view" });
+  root.append(note, inner);
+  let selected = model.get("selected") ?? {};
+  let state = stateOf(model, parts);
+  let draws = 0;
+  const say = (text) => {
+    note.textContent = text ?? "";
+    note.hidden = !text;
+  };
+  const view = {
+    model,
+    root: inner,
+    engine,
+    say,
+    redraw: () => draw(),
+    get selected() {
+      return selected;
+    },
+    select(next) {
+      shared.select(engine, same(next, selected) ? {} : next);
+      model.set("selected", selected); // Python tells the other views' models
+      model.save_changes();
+    },
+    ask: (message) =>
+      ask(model, message, () => say("the kernel is busy with a cell and has no subshells\nthis is done when the cell ends; until then: interrupt the cell")).then(
+        (reply) => {
+          say(model.get("note"));
+          return reply;
+        },
+      ),
+  };
+  const made = make(view);
+  const draw = throttle(() => {
+    const began = performance.now();
+    made.draw(state, selected);
+    root.dataset.ms = (performance.now() - began).toFixed(2);
+    root.dataset.draws = String(++draws);
+  });
+  const onState = () => {
+    state = stateOf(model, parts);
+    draw();
+  };
+  const onNote = () => say(model.get("note"));
+  let chosenAt = -Infinity;
+  const onSelected = () => {
+    const next = model.get("selected") ?? {};
+    // What Python says of a click is late news: a second click may have followed.
+    if (!same(next, selected) && performance.now() - chosenAt > SETTLE_MS) shared.select(engine, next);
+  };
+  const off = shared.onSelect(engine, (next) => {
+    chosenAt = performance.now();
+    selected = next;
+    draw();
+  });
+  const changes = ["state", ...parts].map((name) => `change:${name}`);
+  for (const change of changes) model.on(change, onState);
+  model.on("change:note", onNote);
+  model.on("change:selected", onSelected);
+  ask(model, { do: "shown" });
+  onNote();
+  draw();
+  return () => {
+    draw.cancel();
+    off();
+    for (const change of changes) model.off(change, onState);
+    model.off("change:note", onNote);
+    model.off("change:selected", onSelected);
+    made.remove?.();
+    model.send({ do: "hidden" });
+  };
+}

@@ -1,0 +1,46 @@
+"""All views of one engine on one page; what is selected in one is followed by all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from workbench.views.together import Pictures
+from workbench.widgets.base import ViewWidget, shown_as
+
+
+class Dashboard(ipywidgets.GridBox):
+    """`dashboard.views["tree"]` is one of them."""
+
+    def __init__(self, views: Sequence[ViewWidget]) -> None:
+        self.views = {type(view).__module__.rpartition(".")[2]: view for view in views}
+        super().__init__(
+            children=tuple(views),
+            layout=ipywidgets.Layout(grid_template_columns="repeat(auto-fit, minmax(min(38em, 100%), 1fr))", grid_gap="8px"),
+        )
+
+    @property
+    def selection(self) -> dict[str, Any] | None:
+        """What is selected: {"kind": ..., "id": ...}; None for nothing."""
+        return next((view.selection for view in self.views.values() if view.selection), None)
+
+    def picture(self) -> Pictures:
+        return Pictures(tuple(view.picture() for view in self.views.values()))
+
+    def save(self, path: str | Path) -> None:
+        """Write the present pictures to a file, of the kind its name ends in."""
+        self.picture().save(path)
+
+    def close(self) -> None:
+        for view in self.views.values():
+            view.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return self.picture().to_text()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())

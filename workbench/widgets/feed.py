@@ -1,0 +1,167 @@
+"""What moves the views: one thread per event log reads what is new, folds it, and shows each view its state.
+
+Pictures move while a cell is busy, since nothing here runs on the cell's thread; when a cell ends, `flush` shows the last
+state from there, so that a saved notebook holds it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from workbench.errors import EngineDead, WorkbenchError
+from workbench.events import EventLog
+from workbench.views.fold import Facts, Fold
+from workbench.widgets.source import Source
+
+MIN_PAUSE_S, MAX_PAUSE_S = 0.05, 1.0
+"""At most 20 states a second."""
+SHARE = 1 / 16
+"""Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
+
+
+class Reader:
+    """A fold and how far in the log it is."""
+
+    def __init__(self, source: Source, make: Callable[[Facts], Fold]) -> None:
+        self.source = source
+        self._make = make
+        self.fold = make(source.facts)
+        self.number = 0
+        """Of the next event to read."""
+        self.lock = threading.RLock()
+        """Held while the fold changes: take it to ask the fold several things about one moment."""
+
+    def read(self) -> None:
+        """Changes: folds what is new. After a gap in the log it starts afresh from a snapshot."""
+        with self.lock:
+            first, events = self.source.log.read(self.number)
+            if first > self.number:
+                first, events = self._restart()
+            for event in events:
+                self.fold.apply(event)
+            self.number = first + len(events)
+
+    def _restart(self) -> tuple[int, list[Any]]:
+        """A fresh fold in the engine's present state, and the events since. Of an engine that ended, what the log still has."""
+        self.fold = self._make(self.source.facts)
+        try:
+            number, state = self.source.call("snapshot")
+        except WorkbenchError:
+            number, state = 0, []
+        for event in state:
+            self.fold.apply(event)
+        return self.source.log.read(number)
+
+
+class Shown(Protocol):
+    """What a feed feeds: `workbench.widgets.base.ViewWidget`."""
+
+    reader: Reader
+    is_shown: bool
+
+    def refresh(self) -> None:
+        """Draw the fold's present state if it changed."""
+
+    def say(self, note: str) -> None:
+        """Write this above the picture; the picture stays."""
+
+
+class Feed:
+    """The views of one log."""
+
+    _all: weakref.WeakSet[Feed] = weakref.WeakSet()
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.views: list[Shown] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        _flush_when_cells_end()
+
+    @classmethod
+    def of(cls, source: Source) -> Feed:
+        """The feed of the source's log, made when there is none."""
+        if source.feed is None:
+            source.feed = cls(source)
+            cls._all.add(source.feed)
+        return source.feed
+
+    def add(self, view: Shown) -> None:
+        """Changes: shows the view its state, and from now on whatever changes it."""
+        with self._lock:
+            self.views.append(view)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="workbench-views", daemon=True)
+                self._thread.start()
+        self._show(view)
+
+    def remove(self, view: Shown) -> None:
+        with self._lock:
+            if view in self.views:
+                self.views.remove(view)
+
+    def flush(self) -> None:
+        """Every view has its last state when this returns."""
+        for view in list(self.views):
+            self._show(view)
+
+    def _run(self) -> None:
+        seen = -1
+        while True:
+            with self._lock:
+                ended = self.source.ended
+                if not self.views or ended:
+                    self._thread = None
+                    break
+            began, number = time.thread_time(), self.source.log.num_added
+            if number != seen:
+                seen = number
+                self.flush()
+            busy = time.thread_time() - began
+            time.sleep(min(max(MIN_PAUSE_S, busy / SHARE), MAX_PAUSE_S))
+        self.flush()
+
+    def _show(self, view: Shown) -> None:
+        """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""
+        if not view.is_shown:
+            return
+        try:
+            view.reader.read()
+            view.refresh()
+            view.say(_ending(self.source.ended) or _off(self.source.log) or view.reader.fold.note)
+        except EngineDead as error:
+            view.say(_ending(str(error)))
+        except Exception as error:
+            view.say(f"this view cannot go on: {type(error).__name__}: {error}\nopen it again: engine.view(...)")
+
+
+def flush_all() -> None:
+    """Every view of every engine has its last state when this returns."""
+    for feed in list(Feed._all):
+        feed.flush()
+
+
+def _ending(reason: str) -> str:
+    return f"{reason.splitlines()[0]}\nthis is its last state; %wb load starts it again" if reason else ""
+
+
+def _off(log: EventLog) -> str:
+    return "" if log.on else "recording is off, so nothing moves here\nload the engine without event_log_size=0"
+
+
+def _flush_when_cells_end() -> None:
+    """What a thread sends after the last cell ended is not saved: the state at a cell's end is sent before it ends."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    if flush_cell not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", flush_cell)
+
+
+def flush_cell(result: object) -> None:
+    flush_all()

@@ -1,0 +1,68 @@
+"""Live throughput and memory: the numbers in words, and under them charts by plotly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+from ipywidgets import widget_serialization
+from plotly.graph_objects import FigureWidget
+
+from workbench.views.throughput import ThroughputFold
+from workbench.views.throughput_plotly import INK, PLACES, figure
+from workbench.widgets.base import ViewWidget, module, styles
+from workbench.widgets.feed import Reader
+
+AXES = (("x", "y"), ("x2", "y3"), ("x3", "y4"), ("x4", "y5"))
+"""Of the four charts; y2 is the right axis of the first."""
+
+
+class ThroughputWidget(ViewWidget):
+    _esm = module("throughput")
+    _css = styles("throughput")
+    chart = traitlets.Any().tag(sync=True, **widget_serialization)
+    """A `FigureWidget`: one message for each change of all its lines (`batch_update`)."""
+
+    def __init__(self, reader: Reader, **traits: Any) -> None:
+        super().__init__(reader, chart=FigureWidget(figure(reader.fold.state()["series"])), **traits)
+        self.chart._config = {"responsive": True, "displaylogo": False}
+        for trace in self.chart.data:
+            trace.on_click(self._clicked)
+        self.observe(lambda _: self._mark(), names=["selected"])
+
+    def figure(self) -> Any:
+        """The present charts as a plain plotly figure."""
+        return self.picture().figure()
+
+    def show(self, state: dict[str, Any]) -> None:
+        series = state["series"]
+        super().show({"title": state["title"], "facts": state["facts"]})
+        columns = {name: np.asarray(series[name], dtype=np.float32) for name in ("t", *PLACES)}  # bytes are short to send
+        with self.chart.batch_update():
+            for trace, name in zip(self.chart.data, PLACES, strict=True):
+                trace.x, trace.y = columns["t"], columns[name]
+        self._mark()
+
+    def close(self) -> None:
+        self.chart.close()
+        super().close()
+
+    def _mark(self) -> None:
+        """A line where the selected step was made."""
+        place = None
+        if self.selected.get("kind") == "step" and isinstance(self.fold, ThroughputFold):
+            place = self.fold.place_of(int(self.selected["id"]))
+        lines = [] if place is None else [_upright(place, x, y) for x, y in AXES]
+        if lines or self.chart.layout.shapes:
+            self.chart.layout.shapes = lines
+
+    def _clicked(self, trace: Any, points: Any, state: Any) -> None:
+        step = self.fold.step_at(points.xs[0]) if points.xs and isinstance(self.fold, ThroughputFold) else None
+        if step is not None:
+            self.selected = {"kind": "step", "id": step}
+
+
+def _upright(place: float, x: str, y: str) -> dict[str, Any]:
+    ends = {"x0": place, "x1": place, "y0": 0, "y1": 1}
+    return {"type": "line", **ends, "xref": x, "yref": f"{y} domain", "line": {"color": INK, "dash": "dot"}}
