@@ -120,9 +120,25 @@ function stretches(lane, breaks) {
   return [...marks, ...dashes(breaks)].filter(Boolean);
 }
 
-/** What a click at a place means: a step, a request, or nothing. Looked up by place, since marks are replaced while they move. */
+const MAX_QUEUE = 8;
+
+/** Who waits, since when, and for what: the first of the queue, and how many more there are. */
+export function layoutQueue(queue = [], numWaiting = queue.length) {
+  const more = numWaiting - MAX_QUEUE;
+  return { rows: queue.slice(0, MAX_QUEUE), more: more > 0 ? `and ${count(more)} more` : "" };
+}
+
+function drawQueue(queue, numWaiting) {
+  const { rows, more } = layoutQueue(queue, numWaiting);
+  if (!rows.length) return [];
+  const line = (cells, tag) => el("tr", {}, cells.map((cell, i) => el(tag, { class: i === 1 ? "wb-num" : null }, cell)));
+  const table = el("table", {}, el("thead", {}, line(["waits", "since", "for"], "th")), el("tbody", {}, rows.map((row) => line(row, "td"))));
+  return [table, more ? el("p", { class: "wb-soft" }, more) : null].filter(Boolean);
+}
+
+/** What a click means: a step, a request, or nothing. */
 function clicked(event) {
-  const hit = document.elementFromPoint(event.clientX, event.clientY);
+  const hit = hitBy(event);
   const mark = hit?.closest("[data-step]");
   const lane = hit?.closest("[data-rid]");
   if (lane && !mark) return { kind: "request", id: lane.dataset.rid };
@@ -138,10 +154,11 @@ function render({ model, el: root }) {
     const decode = row("decode tokens", " wb-tall");
     const scale = row("");
     const about = el("div", { class: "wb-about", role: "status" });
+    const queue = el("div", {});
     const rows = new Map();
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
-    view.root.append(head, key, chart, scale.root, about);
+    view.root.append(head, key, chart, scale.root, queue, about);
     chart.addEventListener("click", (event) => {
       const found = clicked(event);
       if (found) view.select(found);
@@ -216,6 +233,7 @@ function render({ model, el: root }) {
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
         const note = cut ? `, and ${duration(cut)} without any request left out at the dashed lines` : "";
         scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6) + note));
+        queue.replaceChildren(...drawQueue(state.queue, state.waiting));
         drawAbout(state, selected);
       },
     };

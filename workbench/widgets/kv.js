@@ -57,7 +57,7 @@ function render({ model, el: root }) {
     view.root.append(head, bar, key, map, about);
     let made = layoutPages({});
     map.addEventListener("click", (event) => {
-      const mark = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-mark]");
+      const mark = hitBy(event)?.closest("[data-mark]");
       const [r, i] = (mark?.dataset.mark ?? "").split(" ").map(Number);
       const found = mark && selectionOf(made.rows[r]?.marks[i] ?? {});
       if (found) view.select(found);

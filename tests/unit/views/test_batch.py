@@ -151,6 +151,7 @@ def test_memory_and_messages_stay_bounded_under_a_load_without_end():
     state = batch.state()
     assert len(state["lanes"]) == MAX_LANES
     assert state["more"] > 0
+    assert "not shown" in state["title"]
     assert len(state["steps"]["number"]) <= 200
 
 
