@@ -11,7 +11,7 @@ NOTEBOOKS ?= notebooks
 TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-all lint bench-peers docs strip clean
+.PHONY: help setup lab demo test test-all test-browser lint bench-peers docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,13 +43,16 @@ demo: setup  ## the same without a browser: run the welcome notebook and print w
 	$(BIN)/workbench models fetch $(MODEL)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m workbench.demo $(WELCOME)
 
-test: setup  ## every test and every notebook
-	$(TEST_ENV) $(BIN)/python -m pytest tests
+test: setup  ## every test and every notebook; those in a browser where there is a Chromium
+	$(TEST_ENV) $(BIN)/python -m pytest -rs tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-all: setup  ## the same with the tests that take long
 	$(TEST_ENV) $(BIN)/python -m pytest -m '' --timeout=1800 tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+
+test-browser: setup  ## the notebook's views in JupyterLab in Chromium (WORKBENCH_CHROMIUM, else the one on PATH)
+	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser
 
 lint: setup  ## ruff, strict typing of the lower layers, layer order
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
-from workbench.widgets import HELP
+from workbench.widgets import HELP, VIEWS
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
@@ -133,12 +133,19 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         values = vars(args)
         out, save, engine, is_still = (values.pop(key) for key in ("out", "save", "engine", "no_view"))
+        named = VIEWS[name].variables if name in VIEWS else ()
+        values |= {key: self._variable(values[key]) for key in named if values[key] is not None}
         view = self.session.view(name, engine=engine, live=False if is_still else None, **values)
         if out:
             self.variables[out] = view
         if save:
             view.save(save)
         return view
+
+    def _variable(self, name: str) -> Any:
+        if name not in self.variables:
+            raise MagicUsage(f"there is no variable {name!r}", hint="run the cell that defines it first")
+        return self.variables[name]
 
     def _stop(self, args: argparse.Namespace) -> None:
         names = list(self.session.engines) if args.all else [self.session.resolve(args.name)]
@@ -164,7 +171,7 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         show = live(self.shell, quiet=args.quiet)
         try:
-            result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
+            result = call(text, engine=args.engine, on_text=show.show, detail=args.detail, **more, **self._sampling(args))
         except KeyboardInterrupt as interrupt:
             show.interrupt("interrupted")
             _shorten(interrupt, "the request is aborted")
@@ -182,10 +189,10 @@ class WorkbenchMagics(Magics):
 
     def _sampling(self, args: argparse.Namespace) -> dict[str, Any]:
         given = options.sampling(args)
-        if "json_schema" in given:
-            given["json_schema"] = self._schema(given["json_schema"])
-        if "ebnf" in given:
-            given["ebnf"] = self.variables.get(given["ebnf"], given["ebnf"])
+        for name in given.keys() & {"json_schema", "structural_tag"}:
+            given[name] = self._json(name, given[name])
+        for name in given.keys() & {"ebnf", "grammar"}:
+            given[name] = self.variables.get(given[name], given[name])
         return self._defaults() | given
 
     def _defaults(self) -> dict[str, Any]:
@@ -193,14 +200,14 @@ class WorkbenchMagics(Magics):
         values = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _schema(self, text: str) -> Any:
+    def _json(self, name: str, text: str) -> Any:
         if text.isidentifier() and text in self.variables:
             return self.variables[text]
         try:
             json.loads(text)
         except ValueError:
             hint = "write JSON in single quotes, or the name of a dict"
-            raise MagicUsage(f"--json-schema {text} is neither JSON nor a variable", hint=hint) from None
+            raise MagicUsage(f"--{name.replace('_', '-')} {text} is neither JSON nor a variable", hint=hint) from None
         return text
 
     def _filled(self, args: argparse.Namespace, cell: str) -> str:

@@ -15,16 +15,6 @@ from workbench.text import chat
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 
 
-def _byte_spelling() -> dict[str, bytes]:
-    """How byte-level vocabularies write bytes: printable ones as they are, the others as the characters from U+0100 on."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): bytes([byte]) for byte in plain} | {chr(0x100 + i): bytes([byte]) for i, byte in enumerate(rest)}
-
-
-BYTES = _byte_spelling()
-
-
 def load_tokenizer(
     folder: str | Path,
     *,
@@ -79,25 +69,14 @@ class Tokenizer:
         ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(i for i in ids if i is not None)
 
-    @cached_property
-    def pieces(self) -> tuple[bytes, ...]:
-        """What each id adds to a text after a letter, as UTF-8 that may hold half characters; nothing for special tokens."""
-        special, added = self.special_ids, self.backend.get_added_tokens_decoder()
-        pieces = [b""] * (max(self.backend.get_vocab().values(), default=-1) + 1)
-        for token, i in self.backend.get_vocab().items():
-            if i in added:
-                pieces[i] = b"" if i in special else added[i].content.encode()
-            elif i in self.byte_ids:
-                pieces[i] = bytes([int(token[3:5], 16)])
-            elif self.byte_ids:  # a vocabulary of characters, with bytes for the rest
-                pieces[i] = token.replace("▁", " ").encode()
-            else:
-                pieces[i] = b"".join(BYTES.get(char, char.encode()) for char in token)
-        return tuple(pieces)
-
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]:
         """Ids, with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)
+
+    def places(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of a text that holds its special tokens already, and for each the character of the text where it ends."""
+        encoding = self._encoding(text, add_special_tokens=False)
+        return tuple(encoding.ids), tuple(end for _, end in encoding.offsets)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of all `ids` at once. Ids the tokenizer does not know have no text."""
@@ -130,17 +109,20 @@ class Tokenizer:
         return list(self._ids("a", add_special_tokens=False))
 
     def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+        return tuple(self._encoding(text, add_special_tokens=add_special_tokens).ids)
+
+    def _encoding(self, text: str, *, add_special_tokens: bool) -> Any:
         # Users hold the same object, and a call of theirs may leave truncation or padding switched on.
         while True:
             if not self._is_plain:
                 self.backend.no_truncation()
                 self.backend.no_padding()
             try:
-                ids = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+                encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
             except (TypeError, UnicodeEncodeError):
                 raise InvalidRequest("prompt", text, "text that UTF-8 can write (no lone surrogates)") from None
             if self._is_plain:
-                return tuple(ids)
+                return encoding
 
     @property
     def _is_plain(self) -> bool:

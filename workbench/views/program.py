@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.escape import visible
@@ -21,77 +21,17 @@ from workbench.events import (
     RequestScheduled,
     TokenSampled,
 )
-from workbench.views.completion import Timings
 from workbench.views.parts import View, duration, plural
 from workbench.views.program_html import JOINED, program_html
+from workbench.views.program_run import ASKED, Part, ProgramRun
 
-ASKED = ("gen", "select")
+OF_PROGRAMS = ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
+OF_ENGINES = RequestArrived | RequestScheduled | TokenSampled | RequestFinished
+"""What a request's timings and its text so far are made of."""
 TEXT_WIDTH = 100
 """Columns of a terminal that `to_text` fills."""
 MAX_LINES = 3
 """Of literal text in a terminal; the middle of a longer one is left out."""
-
-
-@dataclass
-class Part:
-    """One part of the prompt. What was not reported is None."""
-
-    number: int
-    kind: str
-    name: str
-    text: str
-    """Literal text, or what was generated or chosen."""
-    detail: str
-    place: str
-    started: float
-    rid: str = ""
-    is_done: bool = False
-    seconds: float | None = None
-    num_prompt: int | None = None
-    num_cached: int | None = None
-    num_output: int | None = None
-    num_requests: int = 1
-    finish: str = ""
-    samples: tuple[str, ...] = ()
-    """The other texts, where several were asked for."""
-    scores: tuple[tuple[str, str], ...] = ()
-    logprobs: tuple[tuple[str, float], ...] = ()
-    replayed: bool = False
-    timings: Timings | None = None
-    branches: list[list[Part]] = field(default_factory=list)
-    """The children of a fork, each with its parts."""
-
-    @property
-    def title(self) -> str:
-        return f"{self.kind} {self.name}".strip()
-
-    @property
-    def facts(self) -> str:
-        """Tokens, reuse and time in one line."""
-        if self.replayed:
-            return f"{'edited' if self.finish == 'edited' else 'kept from the run before'}, nothing was asked"
-        if not self.is_done:
-            return "not finished"
-        words = [plural(len(self.scores), "option")] if self.scores else []
-        words += [plural(self.num_output, "token")] if self.num_output else []
-        words += [self.finish] if self.finish else []
-        if self.num_prompt is not None:
-            read = plural(self.num_prompt, "prompt token")
-            words.append(read if self.num_cached is None else f"{self.num_cached:,} of {read} reused")
-        return ", ".join([*words, *([] if self.seconds is None else [duration(self.seconds)])])
-
-    @property
-    def requests(self) -> str:
-        """The engine's ids, as `explain` takes them."""
-        several = self.kind == "select" or self.num_requests > 1
-        return f"{self.rid}-0 to {self.rid}-{self.num_requests - 1}" if self.rid and several else self.rid
-
-    def to_dict(self) -> dict[str, Any]:
-        shown = ("kind", "name", "text", "detail", "place", "rid", "seconds", "num_prompt", "num_cached", "num_output", "finish")
-        known = {name: getattr(self, name) for name in shown if getattr(self, name) not in ("", None)}
-        more = {"scores": [list(pair) for pair in self.scores], "logprobs": [list(pair) for pair in self.logprobs],
-                "branches": [[part.to_dict() for part in branch] for branch in self.branches]}  # fmt: skip
-        return known | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,29 +47,18 @@ class ProgramView(View):
     @classmethod
     def of(cls, events: Iterable[Event], engine_events: Iterable[Event] = ()) -> ProgramView:
         """From one program's events; those of an engine's log add where each request's time went."""
-        start: ProgramStarted | None = None
-        end: ProgramFinished | None = None
-        parts: dict[int, Part] = {}
-        branches: dict[tuple[int, ...], list[Part]] = {(): []}
-        for event in events:
-            match event:
-                case ProgramStarted():
-                    start = event
-                case PartReached():
-                    parts[event.part] = part = _part(event)
-                    if event.kind == "fork":
-                        _open_branches(part, event.branch, branches)
-                    branches[event.branch].append(part)
-                case RequestLinked(part=number, rid=rid):
-                    parts[number].rid = rid
-                case PartFinished():
-                    _finish(parts[event.part], event)
-                case ProgramFinished():
-                    end = event
-        _add_timings({part.rid: part for part in parts.values() if part.rid}, engine_events)
+        run = ProgramRun()
+        for event in (*events, *(event for event in engine_events if isinstance(event, OF_ENGINES))):
+            run.apply(event)
+        return cls.of_run(run)
+
+    @classmethod
+    def of_run(cls, run: ProgramRun) -> ProgramView:
+        """As it is now: what the run does afterwards changes nothing here."""
+        start, end = run.start, run.end
         seconds = end.time - start.time if start is not None and end is not None else None
         name, backend, model = (start.name, start.backend, start.model) if start is not None else ("", "", "")
-        return cls(name, backend, model, end.error if end is not None else "", seconds, branches[()])
+        return cls(name, backend, model, end.error if end is not None else "", seconds, deepcopy(run.parts))
 
     # -- sums ---------------------------------------------------------------------------------------------------
 
@@ -187,34 +116,6 @@ class ProgramView(View):
 
     def body(self) -> str:
         return program_html(self)
-
-
-def _part(event: PartReached) -> Part:
-    return Part(event.part, event.kind, event.name, event.text, event.detail, event.place, event.time)
-
-
-def _open_branches(fork: Part, branch: tuple[int, ...], branches: dict[tuple[int, ...], list[Part]]) -> None:
-    """The branches of a state's k-th fork are called (*state, k, 0), (*state, k, 1), ..."""
-    number = sum(part.kind == "fork" for part in branches[branch])
-    fork.branches = [[] for _ in range(int(fork.detail.split()[0]))]
-    branches |= {(*branch, number, i): children for i, children in enumerate(fork.branches)}
-
-
-def _finish(part: Part, event: PartFinished) -> None:
-    part.text, part.is_done, part.seconds, part.replayed = event.text, True, event.time - part.started, event.replayed
-    if not event.replayed:
-        part.num_prompt, part.num_cached, part.num_output = event.num_prompt, event.num_cached, event.num_output
-    part.finish, part.scores, part.logprobs = event.finish, event.scores, event.logprobs
-    part.num_requests, part.samples = event.num_requests, event.samples
-
-
-def _add_timings(by_rid: dict[str, Part], events: Iterable[Event]) -> None:
-    found: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        if isinstance(event, RequestArrived | RequestScheduled | TokenSampled | RequestFinished) and event.rid in by_rid:
-            found[event.rid].append(event)
-    for rid, own in found.items():
-        by_rid[rid].timings = Timings.of(own, rid)
 
 
 def _lines(parts: list[Part], indent: str) -> Iterator[str]:

@@ -11,7 +11,8 @@ from workbench.escape import to_html
 from workbench.views.parts import Segment, bar, duration, table
 
 if TYPE_CHECKING:
-    from workbench.views.program import Part, ProgramView
+    from workbench.views.program import ProgramView
+    from workbench.views.program_run import Part
 
 BAR_EM = 7.0
 """The bar of the longest prompt; the others are drawn to the same scale."""

@@ -43,6 +43,13 @@ def shown_as(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]
     return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
 
 
+def _take_messages_where_the_page_sends_them(comm: Any) -> None:
+    """ipykernel 7.4 sends a page's messages to whichever shell last wrote to the comm: for a view that a cell or the feed writes
+    to, the main one, busy with that cell. The page has chosen a subshell; other versions of ipykernel respect that."""
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, default: default
+
+
 class ViewWidget(anywidget.AnyWidget):
     """Subclasses set `_esm = module(name)` and `_css = styles(name)`, and may add commands in `answer`."""
 
@@ -62,6 +69,7 @@ class ViewWidget(anywidget.AnyWidget):
         super().__init__(engine=reader.source.key, **traits)
         self.on_msg(self._receive)
         self.observe(self._follow, names="selected")
+        _take_messages_where_the_page_sends_them(self.comm)
 
     # -- Python's side ------------------------------------------------------------------------------------------
 

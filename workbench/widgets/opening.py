@@ -14,11 +14,16 @@ from workbench.errors import NotSupported, UnknownParameter
 from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv import KVFold
+from workbench.views.mask import MaskFold
+from workbench.views.measures import MEASURES
+from workbench.views.program_fold import ProgramFold
 from workbench.views.throughput import ThroughputFold
 from workbench.views.together import Pictures
+from workbench.views.tokens import TokensFold
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
+from workbench.widgets.turns import template_fold
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,43 @@ class ViewKind:
     help: str
     arguments: Mapping[str, Mapping[str, Any]] | None = None
     """Its own options of `%wb <name>`: for each name or flag what argparse's `add_argument` takes."""
+    variables: tuple[str, ...] = ()
+    """Those of its options that the magic takes as names of the notebook's variables."""
     in_dashboard: bool = True
 
 
+RID: Mapping[str, Any] = {"nargs": "?", "metavar": "RID", "help": "a request's id; without it the newest is followed"}
+TEMPLATE_ARGUMENTS = {
+    "messages": {"nargs": "?", "metavar": "VAR", "help": "a variable that holds messages; without it the conversation so far"},
+    "--conversation": {"metavar": "NAME", "help": "which conversation, where several go on (default: default)"},
+    "--against": {"metavar": "VAR", "help": "messages to compare with; without it the same conversation one turn before"},
+}
+PROGRAM_ARGUMENTS = {"program": {"nargs": "?", "metavar": "ID", "help": "which run; without it the newest"}}
 STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
 WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind(
+            "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
+            {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},
+        ),
+        ViewKind(
+            "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
+            {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
+        ),
         ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
         ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
+        ViewKind(
+            "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",
+            TEMPLATE_ARGUMENTS, variables=("messages", "against"), in_dashboard=False,
+        ),
+        ViewKind(
+            "program", ProgramFold, "ProgramWidget", "The program that runs: its text with its gaps, and their requests.",
+            PROGRAM_ARGUMENTS,
+        ),
     )
 }  # fmt: skip
 

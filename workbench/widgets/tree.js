@@ -2,6 +2,7 @@
 
 const LINE = 25; // pixels, as in tree.css
 const BEYOND = 8; // lines drawn outside the window, so that scrolling finds them there
+const RENEW_MS = 1000; // what the selected node's panel says is asked for again no sooner
 const MOVING_MS = 1400; // how long a change is seen, as in tree.css
 
 /** A row of the state as an object. */
@@ -113,7 +114,9 @@ function makeTree(view) {
   let boxes = [];
   let matches = null; // of a search: {found, num_found, rows}
   let seen = null; // number of the last change drawn
-  let shownNode = null; // id of the node in the detail panel
+  let shownNode = null; // id of the node in the detail panel, what it was when it was asked for, and when that was
+  let shownKey = "";
+  let askedAt = 0;
   let lastRunning = "";
   const drawn = new Map(); // line id -> its element
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
@@ -298,14 +301,16 @@ function makeTree(view) {
   function drawDetail(selected) {
     const id = selected?.kind === "node" ? selected.id : null;
     if (id === null) {
-      shownNode = null;
+      [shownNode, shownKey] = [null, ""];
       const text = selected?.kind === "request" ? requestText(selected.id) : "Click a node for its text, who made it and who found it.";
       tell(null, text);
       return;
     }
-    if (id === shownNode) return;
-    shownNode = id;
-    tell(id);
+    const node = layout.nodes.get(id);
+    const key = node ? JSON.stringify([id, node.hits, node.holders]) : `${id}`;
+    if (key === shownKey || (id === shownNode && performance.now() - askedAt < RENEW_MS)) return;
+    if (id !== shownNode) tell(id);
+    [shownNode, shownKey, askedAt] = [id, key, performance.now()];
     view.ask({ do: "detail", id }).then((facts) => shownNode === id && showDetail(facts));
   }
 

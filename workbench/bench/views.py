@@ -1,0 +1,209 @@
+"""What the live views cost: closed, open on a busy engine, with a browser beside them, and a tree of 50,000 nodes on a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from workbench.bench.overhead import DECODE, decode, recording
+from workbench.bench.report import machine, markdown_table
+from workbench.bench.views_cell import ALONE, OPTIONS
+from workbench.config import ServerArgs
+from workbench.errors import NotSupported
+from workbench.events import NodeAdded
+from workbench.widgets import VIEWS
+
+NUM_NODES = 50_000
+PAGE_WIDTH, PAGE_HEIGHT = 1280, 1000
+
+
+def add_args(parser: argparse.ArgumentParser) -> None:
+    ServerArgs.add_cli_args(parser)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="what to measure (default: all)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each kind, interleaved (default: 15)")
+
+
+def run(args: argparse.Namespace) -> int:
+    server_args = ServerArgs.from_cli_args(args)
+    for name in args.rows:
+        print(ROWS[name](server_args, args.rounds), end="\n\n", flush=True)
+    print(machine())
+    return 0
+
+
+def folds(server_args: ServerArgs, rounds: int) -> str:
+    """What one event costs in each view, and one state: made, written as JSON, and how long it is."""
+    import workbench
+
+    with workbench.Engine(**server_args.to_dict()) as engine:
+        for seed in range(3):
+            decode(engine, seed)
+        events, facts, rows = engine.log.read()[1], engine._source.facts, []
+        for name in VIEWS:
+            if name in ALONE:
+                continue
+            fold = VIEWS[name].fold(facts, **OPTIONS.get(name, {}))
+            began = time.perf_counter()
+            for event in events:
+                fold.apply(event)
+            per_event = (time.perf_counter() - began) / len(events)
+            states = [_timed(lambda fold=fold: msgspec.json.encode(fold.state())) for _ in range(rounds)]
+            took, size = statistics.median(seconds for seconds, _ in states), len(states[0][1])
+            rows.append([name, f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"])
+    return markdown_table([f"fold ({len(events):,} events)", "an event", "a state as JSON", "its size"], rows)
+
+
+def opened(server_args: ServerArgs, rounds: int) -> str:
+    """All views folding and sending, in a kernel that nobody looks at."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", stderr=subprocess.DEVNULL)
+    try:
+        texts: list[str] = []
+
+        def hear(message: dict[str, Any]) -> None:
+            content = message["content"]
+            if message["msg_type"] == "error":
+                raise NotSupported(f"the kernel says {content['ename']}: {content['evalue']}")
+            if message["msg_type"] == "stream" and content["name"] == "stdout":
+                texts.append(content["text"])
+
+        for cell in (_load_cell(server_args), _measure_cell(rounds)):
+            client.execute_interactive(cell, output_hook=hear, timeout=1800)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    return _cost("all views open, no browser", json.loads("".join(texts)))
+
+
+def in_browser(server_args: ServerArgs, rounds: int) -> str:
+    """The same with the views drawn in JupyterLab, by a Chromium on the same cores."""
+    from playwright.sync_api import sync_playwright
+
+    from workbench.bench.lab import Notebook, Server, launch
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        server = Server(Path(folder))
+        try:
+            browser = launch(driver)
+            page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
+            shown = [f"views[{name!r}]" for name in VIEWS if name not in ALONE]
+            cells = [_load_cell(server_args), *shown, _measure_cell(rounds)]
+            notebook = Notebook(page, server).open(cells)
+            for index in range(len(cells) - 1):
+                notebook.run(index)
+            measured = notebook.run(len(cells) - 1, timeout_s=1800)
+            browser.close()
+        finally:
+            server.close()
+    return _cost("all views open and drawn by a browser", json.loads(measured))
+
+
+def big_tree(server_args: ServerArgs, rounds: int) -> str:
+    """A tree of 50,000 nodes: the fold, its state, and frames of a page that draws it."""
+    from playwright.sync_api import sync_playwright
+
+    from workbench.bench.lab import launch
+    from workbench.widgets.base import module, styles
+
+    fold = VIEWS["tree"].fold()
+    grow, _ = _timed(lambda: [fold.apply(event) for event in _nodes(NUM_NODES)])
+    states = []
+    for i in range(rounds + 1):
+        fold.apply(_node(NUM_NODES + i + 1, 1 + i))
+        states.append(_timed(lambda: msgspec.json.encode(fold.state()).decode()))
+    with sync_playwright() as driver:
+        browser = launch(driver)
+        page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
+        page.set_content(f"<style>{styles('tree')}</style><div id=view></div>")
+        page.evaluate(PAGE, module("tree"))
+        frames = [page.evaluate(FRAME, state) for _, state in states]
+        browser.close()
+    made = statistics.median(seconds for seconds, _ in states)
+    drawn = sorted(frames[1:])
+    rows = [
+        [f"fold {NUM_NODES:,} nodes", f"{grow * 1e3:.0f} ms, {grow / NUM_NODES * 1e6:.2f} µs a node"],
+        ["one state as JSON", f"{made * 1e3:.1f} ms, {len(states[0][1]) / 1000:,.0f} kB"],
+        ["first frame", f"{frames[0]:.0f} ms"],
+        ["frame with one node more (median, worst)", f"{statistics.median(drawn):.0f} ms, {drawn[-1]:.0f} ms"],
+    ]
+    return markdown_table([f"tree of {NUM_NODES:,} nodes", ""], rows)
+
+
+ROWS: dict[str, Callable[[ServerArgs, int], str]] = {
+    "closed": recording, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
+}  # fmt: skip
+
+
+def _load_cell(server_args: ServerArgs) -> str:
+    return f"from workbench.bench.views_cell import load, measure\nengine, views = load({json.dumps(server_args.to_dict())!r})"
+
+
+def _measure_cell(rounds: int) -> str:
+    return f"print(measure(engine, views, {rounds}))"
+
+
+def _cost(name: str, measured: dict[str, Any]) -> str:
+    pairs = [a / b - 1 for a, b in zip(measured["open"], measured["closed"], strict=True)]
+    low, middle, high = statistics.quantiles(pairs, n=4)
+    figures = [DECODE.figure(statistics.median(measured[kind])) for kind in ("closed", "open")]
+    rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
+    rows = [
+        ["no view open", f"{figures[0]:,.0f} tok/s, a step of {measured['step_s'] * 1e3:.0f} ms"],
+        [name, f"{figures[1]:,.0f} tok/s"],
+        ["more time with views (median of pairs, quartiles)", f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"],
+        ["states sent per second", rates],
+    ]
+    return markdown_table(["8 streams", ""], rows)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    value = call()
+    return time.perf_counter() - began, value
+
+
+def _nodes(count: int) -> list[NodeAdded]:
+    """A tree as conversations make it: every node under an earlier one, the first ones wide."""
+    return [_node(i, i // 4) for i in range(1, count + 1)]
+
+
+def _node(number: int, parent: int) -> NodeAdded:
+    ids = tuple(range(number, number + 8))
+    return NodeAdded(
+        time=float(number), node_id=number, parent_id=parent, token_ids=ids, pages=ids, namespace="", rid=f"r{number}"
+    )
+
+
+PAGE = """async source => {
+  const view = (await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))).default;
+  const traits = { state: "", selected: {}, note: "", engine: "bench" };
+  const listeners = {};
+  window.model = {
+    get: name => traits[name],
+    set: (name, value) => { traits[name] = value; for (const fn of listeners[`change:${name}`] ?? []) fn(); },
+    on: (name, fn) => { (listeners[name] ??= []).push(fn); },
+    off: () => {}, send: () => {}, save_changes: () => {},
+  };
+  view.render({ model, el: document.getElementById("view") });
+}"""
+FRAME = """state => new Promise(done => requestAnimationFrame(() => {
+  const began = performance.now();
+  model.set("state", state);
+  const read = performance.now() - began;
+  // The view draws in the next frame, before this callback; the message arrives when its layout and paint are done.
+  requestAnimationFrame(start => {
+    const painted = new MessageChannel();
+    painted.port1.onmessage = () => done(read + performance.now() - start);
+    painted.port2.postMessage(0);
+  });
+}))"""
