@@ -119,7 +119,8 @@ background:var(--wb-ground);border-radius:2px}
 .wb-charts svg text{fill:var(--wb-ink);font:12px system-ui,sans-serif}.wb-charts svg .wb-tick{fill:var(--wb-soft);font-size:10px}
 .wb-charts svg text[font-weight]{font-weight:600}
 .wb-charts svg path{fill:none}.wb-charts svg .wb-axis{stroke:var(--wb-line)}
-.wb-charts svg .wb-line-a{stroke:#3b82f6;stroke-width:1.8}.wb-charts svg .wb-line-b{stroke:#d97706;stroke-width:1.8;stroke-dasharray:5 3}
+.wb-charts svg .wb-line-a{stroke:#3b82f6;stroke-width:1.8}
+.wb-charts svg .wb-line-b{stroke:#d97706;stroke-width:1.8;stroke-dasharray:5 3}
 .wb-charts svg .wb-line-c{stroke:#16a34a;stroke-width:1.5;stroke-dasharray:2 2}
 .wb-charts svg .wb-area-a{fill:#3b82f6;fill-opacity:.6}.wb-charts svg .wb-area-b{fill:#16a34a;fill-opacity:.25}
 .wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}

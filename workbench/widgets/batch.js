@@ -153,7 +153,9 @@ function render({ model, el: root }) {
     const prefill = row("prefill tokens", " wb-tall");
     const decode = row("decode tokens", " wb-tall");
     const scale = row("");
-    const about = el("div", { class: "wb-about", role: "status" });
+    const words = el("div", { role: "status" });
+    const abort = el("button", { onclick: () => view.ask({ do: "abort", rid: abort.value }), hidden: true }, "abort it"); // stays, since it may be pressed
+    const about = el("div", { class: "wb-about" }, words, abort);
     const queue = el("div", {});
     const rows = new Map();
     scale.track.className = "wb-soft wb-ends";
@@ -172,34 +174,26 @@ function render({ model, el: root }) {
       return made;
     };
     let asked = "";
+    const say = (...lines) => words.replaceChildren(...lines.map((line) => el("p", {}, line)));
     const drawAbout = (state, selected) => {
-      const lines = [];
-      if (selected.kind === "step") {
-        const step = aboutStep(state, Number(selected.id));
-        if (step) lines.push(...stepInWords(step));
-        else tell(selected);
-      } else if (selected.kind === "request") {
-        const lane = (state.lanes ?? []).find((lane) => lane.rid === selected.id);
-        if (lane) lines.push(lane.says);
-        else tell(selected);
-        if (lane && lane.phase !== "ended") lines.push(el("button", { onclick: () => view.ask({ do: "abort", rid: lane.rid }) }, "abort it"));
-      } else {
-        lines.push(el("span", { class: "wb-soft" }, "click a step or a request"));
-      }
-      if (lines.length) {
-        asked = "";
-        about.replaceChildren(...lines.map((line) => el("p", {}, line)));
-      }
+      const step = selected.kind === "step" ? aboutStep(state, Number(selected.id)) : null;
+      const lane = selected.kind === "request" ? (state.lanes ?? []).find((lane) => lane.rid === selected.id) : null;
+      abort.hidden = !lane || lane.phase === "ended";
+      abort.value = lane?.rid ?? "";
+      const isFound = step || lane || !["step", "request"].includes(selected.kind);
+      if (!isFound) return tell(selected);
+      asked = "";
+      say(...(step ? stepInWords(step) : [lane ? lane.says : "click a step or a request"]));
     };
     /** What is not drawn (any more) is asked for, once. */
     const tell = (selected) => {
       const name = `${selected.kind} ${selected.id}`;
       if (asked === name) return;
       asked = name;
-      about.replaceChildren(el("p", { class: "wb-soft" }, `${name} is not drawn here …`));
+      say(`${name} is not drawn here …`);
       const id = selected.kind === "step" ? Number(selected.id) : selected.id;
       view.ask({ do: "detail", kind: selected.kind, id }).then((reply) => {
-        if (asked === name) about.replaceChildren(el("p", {}, reply.says ?? reply.error ?? ""));
+        if (asked === name) say(reply.says ?? reply.error ?? "");
       });
     };
 

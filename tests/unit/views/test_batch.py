@@ -45,6 +45,9 @@ def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, op
             life = batch.request(seq.rid)
             assert (life.num_prompt, life.num_output) == (seq.num_prompt, len(seq.output_ids))
             assert life.num_cached == seq.num_reused
+        for life in batch.picture().lanes:  # the clock stands still between steps: no moment is missing
+            until = batch.now if life.ended is None else life.ended
+            assert sum(life.seconds(batch.now).values()) == pytest.approx(until - life.arrived)
 
     perform(core, operations, compare)
     batch = reader.read()
