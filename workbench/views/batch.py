@@ -299,15 +299,20 @@ class BatchFold(Fold):
     # -- pictures -----------------------------------------------------------------------------------------------
 
     def picture(self) -> BatchPicture:
-        return BatchPicture.of(self._last_steps(), [life.copy() for life in self.requests], self.now)
-
-    def upto(self, number: int) -> BatchPicture:
-        """The steps that end with this one."""
-        shown = [step for step in self._steps.values() if step.number <= number][-self.num_shown :]
-        return BatchPicture.of(shown, [life.copy() for life in self.requests], shown[-1].end if shown else self.now)
+        return BatchPicture.of(self._last_steps(), [life.copy() for life in self._present()], self.now)
 
     def state(self) -> dict[str, Any]:
-        return BatchPicture.of(self._last_steps(), self.requests, self.now).to_dict()
+        return BatchPicture.of(self._last_steps(), self._present(), self.now).to_dict()
+
+    def _present(self) -> list[Life]:
+        """All lives; of those that were not in the last step, also that they are held up."""
+        return [self._with_pause(life) if life.phase == "running" else life for life in self._lives.values()]
+
+    def _with_pause(self, life: Life) -> Life:
+        last = life.stretches[-1].end
+        if life.in_step >= self.num_steps - 1 or last is None:
+            return life
+        return replace(life, stretches=[*life.stretches, Stretch("paused", last, None)])
 
     def _last_steps(self) -> list[Step]:
         return list(islice(reversed(self._steps.values()), self.num_shown))[::-1]

@@ -45,6 +45,9 @@ def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, op
             life = batch.request(seq.rid)
             assert (life.num_prompt, life.num_output) == (seq.num_prompt, len(seq.output_ids))
             assert life.num_cached == seq.num_reused
+        for life in batch.picture().lanes:  # the clock stands still between steps: no moment is missing
+            until = batch.now if life.ended is None else life.ended
+            assert sum(life.seconds(batch.now).values()) == pytest.approx(until - life.arrived)
 
     perform(core, operations, compare)
     batch = reader.read()
@@ -151,6 +154,7 @@ def test_memory_and_messages_stay_bounded_under_a_load_without_end():
     state = batch.state()
     assert len(state["lanes"]) == MAX_LANES
     assert state["more"] > 0
+    assert "not shown" in state["title"]
     assert len(state["steps"]["number"]) <= 200
 
 
