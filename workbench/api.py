@@ -10,19 +10,20 @@ import logging
 import random
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import psutil
 
 from workbench.batch import Batch, make_batch
-from workbench.client import Client, Stream, read, read_async
+from workbench.client import Client, DetailSwitch, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.constraint.answers import Why
 from workbench.constraint.grammar import Grammar
-from workbench.constraint.request import constrained
+from workbench.constraint.masks import MaskAt
+from workbench.constraint.request import Constrained, constrained
 from workbench.engine.explain import Explanation, explain
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary
@@ -31,7 +32,7 @@ from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.results import Collector
-from workbench.types import Request, SamplingParams, as_int
+from workbench.types import GrammarSpec, Request, SamplingParams, as_int
 from workbench.views.fold import Facts, text_of
 from workbench.views.lookup import CacheAnswer
 from workbench.views.tree import TreeFold
@@ -40,6 +41,7 @@ from workbench.widgets import Source, open_view
 from workbench.widgets.feed import Reader
 
 logger = logging.getLogger("workbench")
+NUM_GRAMMARS = 16
 FIT_LENGTHS = (256, 1024, 4096, 16384)
 
 
@@ -104,6 +106,7 @@ class Engine:
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
+        self.detail = DetailSwitch(self._client)
         self._seeds = random.Random(self._info["random_seed"])
         self._is_open = True
         self._dropped = weakref.finalize(self, _close_later, self._client)
@@ -196,6 +199,16 @@ class Engine:
 
         Steps count from 0; without one, the place after all that the request has produced is meant.
         """
+        request, step = self._step(rid, step)
+        return self._grammar_of(request.spec).why_at_step(token, request.output_ids, step)
+
+    def mask(self, rid: str, step: int | None = None) -> MaskAt:
+        """What the request's constraint allowed as its output token number `step`: by class of token, by text, in words."""
+        request, step = self._step(rid, step)
+        return self._grammar_of(request.spec).mask_at(request.output_ids, step)
+
+    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
+        """The constrained request, and `step` or the place after all that it has produced."""
         request = constrained(self.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
@@ -203,7 +216,25 @@ class Engine:
         step = len(ids) if step is None else as_int("step", step)
         if not 0 <= step <= len(ids):
             raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
-        return self.grammar(spec=request.spec).why_at_step(token, ids, step)
+        return request, step
+
+    @cached_property
+    def _grammar_of(self) -> Callable[[GrammarSpec], Grammar]:
+        """Grammars that were asked about, compiled once. Holds no engine."""
+        vocabulary, backend = self._vocabulary, self.server_args.grammar_backend
+        return lru_cache(NUM_GRAMMARS)(lambda spec: Grammar(spec=spec, tokenizer=vocabulary, backend=backend))
+
+    def token_detail(self, on: bool = True) -> ExitStack:
+        """Has each drawn token recorded with what the model thought of it: its probability and rank, the entropy, the
+        likeliest alternatives before and after the mask, and the probability that the mask removed (`TokenSampled.detail`).
+
+        It takes passes over the logits, about 0.1 ms for each request of a step, told as `cost_s`. Stays so until it is
+        switched off, or to the end of the block in `with engine.token_detail():`. Views that show it switch it on themselves.
+        """
+        back = ExitStack()
+        back.callback(self.detail.set, "caller", self.detail.is_held("caller"))
+        self.detail.set("caller", on)
+        return back
 
     def view(self, name: str, *, live: bool | None = None, **options: Any) -> Any:
         """A picture of the engine that moves: "tree" and what else `workbench.widgets.VIEWS` lists, each with its own options.
@@ -224,8 +255,9 @@ class Engine:
         facts = Facts(
             decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
             num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
+            grammar=None if self._tokenizer is None else self._grammar_of,
         )  # fmt: skip
-        return Source(log, facts, client)
+        return Source(log, facts, client, self.detail)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

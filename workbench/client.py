@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
+from workbench.errors import EngineDead
 from workbench.events import EventLog
 from workbench.types import Request, TokenOut
 
@@ -88,7 +91,7 @@ class Client(Protocol):
         """Ends a request, or all samples of a group, soon; streams end with finish type "abort". Unknown ids are ignored."""
 
     def call(self, name: str, *args: Any) -> Any:
-        """One of the engine's questions by name (`flush_cache`, `load`, `lookup`, `snapshot`), answered between two steps."""
+        """One of the engine's questions by name (`flush_cache`, `load`, `snapshot`, ...), answered between two steps."""
 
     @property
     def ended(self) -> str:
@@ -96,3 +99,39 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Ends the engine; open requests end with `EngineDead`. Returns when its threads, processes and memory are gone."""
+
+
+class DetailSwitch:
+    """Token detail of one engine: on while anybody needs it, each known by `who`. Any thread may use it."""
+
+    def __init__(self, client: Client) -> None:
+        """Weak: a view somebody keeps does not keep the model of an engine that was shut down."""
+        self._client = weakref.ref(client)
+        self._holders: set[object] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._holders)
+
+    def is_held(self, who: object) -> bool:
+        return who in self._holders
+
+    def set(self, who: object, on: bool) -> None:
+        """Raises `EngineDead` where it is wanted and there is no engine any more."""
+        with self._lock:
+            was_on = self.is_on
+            (self._holders.add if on else self._holders.discard)(who)
+            if self.is_on != was_on:
+                self._send(who, on)
+
+    def _send(self, who: object, on: bool) -> None:
+        client = self._client()
+        try:
+            if client is None:
+                raise EngineDead("the engine was shut down", hint="load it again")
+            client.call("token_detail", on)
+        except EngineDead:
+            self._holders.discard(who)
+            if on:
+                raise

@@ -105,7 +105,9 @@ class ServerArgs:
     constrained_json_whitespace_pattern: str | None = _arg(
         None, "outlines: a regex for the white space between two parts of a JSON text; fixed separators when not given"
     )
-    disable_outlines_disk_cache: bool = _arg(False, "outlines: keep no automata under WORKBENCH_HOME")
+    disable_outlines_disk_cache: bool = _arg(
+        False, "outlines: keep no automata under WORKBENCH_HOME (512 MB, then the least recently used leave)"
+    )
     disable_jump_forward: bool = _arg(False, "decode token by token where a constraint leaves one continuation")
     enable_custom_logit_processor: bool = _arg(False, "allow requests to bring Python code that runs with the engine's rights")
     enable_nan_detection: bool = _arg(False, "end requests whose logits contain NaN with an error")

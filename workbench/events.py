@@ -55,6 +55,21 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """For "other namespace": tokens that would have matched there."""
 
 
+class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):
+    """The constraint of a request was ready, and the request in the queue or about to be."""
+
+    rid: str
+    kind: str
+    """Of the constraint: "regex", "json_schema", ..."""
+    backend: str
+    where: Literal["thread", "child"]
+    """The thread of the caller who asked for it first, or a child process."""
+    seconds: float
+    num_bytes: int
+    is_cached: bool
+    """Compiled for an earlier request, which `seconds` tells of."""
+
+
 WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
 
 
@@ -122,6 +137,30 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_owned: int
 
 
+class TokenDetail(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the model thought of one drawn token, from a pass over its logits as they came: before temperature, bias,
+    penalties and mask. Probabilities sum to 1 over the vocabulary."""
+
+    drawn: int
+    """The token that was drawn; jump-forward may have written another in its place."""
+    probability: float
+    """Of the drawn token."""
+    rank: int
+    """1 for the likeliest; equals share a rank."""
+    entropy: float
+    """Of the whole distribution, in nats: 0 is certainty."""
+    before: tuple[tuple[int, float], ...]
+    """The likeliest tokens and their probabilities, the model's first choice first."""
+    after: tuple[tuple[int, float], ...] = ()
+    """The same of those that the constraint allows, whose probabilities sum to 1; empty without a constraint."""
+    removed: float = 0.0
+    """Probability of all tokens that the constraint forbids."""
+    overruled: bool = False
+    """The constraint forbids the model's first choice."""
+    cost_s: float = 0.0
+    """What finding this out added to the step, shared among its tokens."""
+
+
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rid: str
     pages: tuple[int, ...]
@@ -149,6 +188,8 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     """Tokens the grammar allowed here; None without a grammar, and for a forced token."""
     forced: bool = False
     """The grammar left no other text, so it was not drawn."""
+    detail: TokenDetail | None = None
+    """Only while token detail is on; None for a forced token."""
 
 
 class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
@@ -296,8 +337,8 @@ class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
 
 
 AnyEvent = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted | PagesTaken
-    | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
+    RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
+    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
     | RequestFinished | CacheFlushed | SnapshotTaken
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip

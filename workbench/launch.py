@@ -73,16 +73,15 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    jump = None if tokenizer is None else JumpForward(tokenizer, config.vocab_size)
+    vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+    jump = None if tokenizer is None or vocabulary is None else JumpForward(tokenizer, vocabulary)
     core = EngineCore(
         config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
         jump=jump, disable_jump_forward=args.disable_jump_forward,
     )  # fmt: skip
     info = describe(args, loaded, config, seed)
     # Last: from here on the thread steps, and only `shutdown` ends it.
-    grammars = (
-        None if tokenizer is None else GrammarCompiler(Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids), options(args))
-    )
+    grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     client = LocalClient(core, prepare, questions(core, runner), thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
@@ -287,6 +286,10 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
         found = core.cache.explain(tuple(token_ids), namespace)
         return {name: getattr(found, name) for name in found.__slots__}
 
+    def token_detail(on: bool) -> None:
+        core.scheduler.detail = on
+
     return {
         "flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock, "snapshot": lambda: snapshot(core),
+        "token_detail": token_detail,
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count, takewhile
 from typing import Any
 
@@ -56,6 +57,11 @@ class FakeEngine:
         self._seen: list[list[int]] = []
         self._clock, self._rids = count(), count()
         self.interrupt_after: int | None = None
+        self.num_detailed = 0
+
+    def token_detail(self, on: bool = True) -> AbstractContextManager[None]:
+        self.num_detailed += 1
+        return nullcontext()
 
     def generate(self, prompt: str, sampling_params: dict | None = None, *, stream: bool) -> Iterator[dict[str, Any]]:
         return self._stream(self.tokenizer.encode(prompt), prompt, SamplingParams.make(sampling_params))

@@ -12,8 +12,9 @@ from fake_engine import FakeEngine
 
 from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
-from workbench.magics.options import MagicUsage
+from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, Session
+from workbench.types import GRAMMAR_FIELDS
 from workbench.views import Loading
 from workbench.widgets import HELP
 
@@ -164,6 +165,14 @@ def test_gen_continues_the_cell_as_it_stands(shell, loaded, capsys):
     assert FakeEngine.answer in repr(shell.ip.user_ns["answer"])
 
 
+def test_detail_is_switched_on_for_the_one_cell_that_asks(shell, loaded):
+    shell.run("%%wb_gen\nx")
+    assert loaded.num_detailed == 0
+    shell.run("%%wb_gen --detail\nx")
+    shell.run("%%wb_chat --detail\nx")
+    assert loaded.num_detailed == 2
+
+
 def test_all_sampling_options_reach_the_engine(shell, loaded):
     shell.run(
         r"""%%wb_gen --top-p .5 --top-k 3 --min-p .1 --seed 7 --stop "two words" --stop '\n' --stop # --regex '(a|b) \d+#"'
@@ -185,6 +194,29 @@ def test_a_schema_may_be_text_or_a_variable(shell, loaded):
     for written in ("grammar", "'root ::= \"a\"'"):
         shell.run(f"%%wb_gen --ebnf {written}\nx")
         assert last_params(loaded) == {"ebnf": 'root ::= "a"'}
+
+
+def test_every_kind_of_constraint_has_an_option(shell, loaded):
+    tag = {"type": "structural_tag", "format": {"type": "const_string", "value": "a"}}
+    shell.ip.user_ns.update(tag=tag, lark='start: "a"')
+    for written, expected in {
+        "--json-object --max-whitespace 3": {"json_object": True, "max_whitespace": 3},
+        r"--choice red --choice 'dark blue' --choice 'a\nb'": {"choices": ("red", "dark blue", "a\nb")},
+        "--grammar lark": {"grammar": 'start: "a"'},
+        "--grammar 'start: \"b\"'": {"grammar": 'start: "b"'},
+        "--json-schema {} --max-whitespace 1": {"json_schema": "{}", "max_whitespace": 1},
+    }.items():
+        shell.run(f"%%wb_gen {written}\nx")
+        assert last_params(loaded) == expected
+    for written in ("tag", f"'{json.dumps(tag)}'"):
+        shell.run(f"%%wb_chat --structural-tag {written}\nx")
+        assert json.loads(last_params(loaded)["structural_tag"]) == tag
+    with pytest.raises(MagicUsage, match="--structural-tag nothing is neither JSON nor a variable"):
+        shell.run("%%wb_gen --structural-tag nothing\nx")
+    with pytest.raises(WorkbenchError, match="choices and grammar"):
+        shell.run("%%wb_gen --choice a --grammar lark\nx")
+    offered = set(gen_parser("x", "")._option_string_actions)
+    assert {f"--{name.replace('_', '-')}" for name in GRAMMAR_FIELDS if name != "choices"} <= offered
 
 
 def test_variables_enter_the_cell_only_when_named(shell, loaded):
@@ -446,7 +478,7 @@ def test_question_mark_shows_the_options(shell):
         ("%wb load --page", {"--page-size"}),
         ("%wb load --eviction-policy lru --dtype fl", {"float16", "float32"} - {"x"}),
         ("%%wb_gen --te", {"--temperature"}),
-        ("%%wb_gen --max-tokens 3 --js", {"--json-schema"}),
+        ("%%wb_gen --max-tokens 3 --js", {"--json-schema", "--json-object"}),
         ("%%wb_chat --sy", {"--system"}),
         ("%wb stop ", {"default"}),
         ("%%wb_gen --engine ", {"default"}),

@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.constraint.answers import Allowed, Lint, Replay, Token, Why
+from workbench.constraint.masks import CLASSES, NUM_EXAMPLES, NUM_SHOWN, ClassShare, MaskAt, classes_of
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
 from workbench.grammar.lint import lint
-from workbench.grammar.why import allowed_tokens, judge, nearest, token_bytes
+from workbench.grammar.why import allowed_tokens, judge, nearest
 from workbench.opened import find_tokenizer
 from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams, as_int
 
@@ -94,6 +97,36 @@ class Grammar:
         tokens = tuple(map(self._token_of, ids))
         return Allowed(self.spec, _text(before), tokens, verdict.is_complete, verdict.words, verdict.place)
 
+    def mask_at(self, output_ids: Sequence[int], step: int) -> MaskAt:
+        """What may come as output token number `step`, by class and by text, and what came."""
+        before = self._bytes(output_ids, step)
+        allowed = np.array(sorted(allowed_tokens(self.compiled, self.vocabulary, before)), dtype=np.int64)
+        verdict = judge(self.spec, self.compiled, before, b"")
+        lengths = np.array([len(data) for data in self.vocabulary.pieces])
+        allowed = allowed[np.argsort(lengths[allowed], kind="stable")]
+        kinds = classes_of(self.vocabulary)
+        totals = np.bincount(kinds, minlength=len(CLASSES))
+        by_class = [allowed[kinds[allowed] == i] for i in range(len(CLASSES))]
+        classes = tuple(
+            ClassShare(name, len(ids), int(total), tuple(map(self._token_of, ids[:NUM_EXAMPLES].tolist())))
+            for name, ids, total in zip(CLASSES, by_class, totals, strict=True)
+            if total
+        )
+        chosen = self._token_of(output_ids[step]) if step < len(output_ids) else None
+        shown = tuple(map(self._token_of, allowed[:NUM_SHOWN].tolist()))
+        return MaskAt(
+            self.spec,
+            _text(before),
+            step,
+            len(allowed),
+            self.vocabulary.size,
+            classes,
+            shown,
+            verdict.words,
+            verdict.place,
+            chosen,
+        )
+
     def replay(self, text: str) -> Replay:
         """How far `text` follows the constraint, and whether it may end where it ends."""
         data = text.encode("utf-8", "surrogatepass")
@@ -130,7 +163,7 @@ class Grammar:
         text = text if at is None else text[:at]
         if isinstance(text, str):
             return text.encode("utf-8", "surrogatepass")
-        spelled = token_bytes(self.vocabulary)
+        spelled = self.vocabulary.pieces
         return b"".join(spelled[self._id(token)] for token in text if token not in self.vocabulary.eos_token_ids)
 
     def _token(self, token: int | str) -> tuple[int | None, bytes]:
@@ -142,7 +175,7 @@ class Grammar:
                 return self._ids_by_bytes.get(data), data
             token = added
         token_id = self._id(token)
-        return token_id, token_bytes(self.vocabulary)[token_id]
+        return token_id, self.vocabulary.pieces[token_id]
 
     def _id(self, token: Any) -> int:
         token_id = as_int("token", token)
@@ -152,11 +185,11 @@ class Grammar:
 
     @cached_property
     def _ids_by_bytes(self) -> dict[bytes, int]:
-        return {data: i for i, data in reversed([*enumerate(token_bytes(self.vocabulary))]) if data}
+        return {data: i for i, data in reversed([*enumerate(self.vocabulary.pieces)]) if data}
 
     def _token_of(self, token_id: int) -> Token:
         """With its text: bytes that are no whole characters as `\\xe6`, special tokens by their name."""
-        data = token_bytes(self.vocabulary)[token_id]
+        data = self.vocabulary.pieces[token_id]
         return Token(token_id, _text(data) if data else str(self.vocabulary.hf.convert_ids_to_tokens(token_id) or ""))
 
 

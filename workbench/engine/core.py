@@ -8,20 +8,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import structs
-
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
-from workbench.engine.constraint import Tail, context, cut_short, state
-from workbench.engine.jump import NUM_CONTEXT, JumpForward
+from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
-from workbench.engine.plan import NOTHING_ALLOWED, Runner, Sampled, StepPlan
+from workbench.engine.output import OutputWriter, aborted, held_back
+from workbench.engine.plan import Runner, StepPlan
 from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
-from workbench.engine.sequence import Outcome, Sequence, TextOut
+from workbench.engine.sequence import Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import EventLog, RequestArrived, RequestFinished, StepExecuted, StepMember, TokenSampled
-from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
+from workbench.events import EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
+from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
 
@@ -43,8 +41,7 @@ class EngineCore:
         self.log = log if log is not None else EventLog()
         self.clock = clock
         self._text_for = text_for
-        self._jump = jump
-        self.disable_jump_forward = disable_jump_forward
+        self._output = OutputWriter(config.eos_ids, jump, not disable_jump_forward, self.log, clock)
         self.cache = PrefixCache(
             config.num_pages, config.page_size, EVICTION[config.eviction_policy], self.log, clock, config.disable_radix_cache
         )
@@ -129,20 +126,20 @@ class EngineCore:
         ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
         for seq in ending:
             try:
-                rest = _held_back(seq)
+                rest = held_back(seq)
             except Exception:
                 logger.exception("the text that %s held back is lost", seq.rid)
                 rest = ""
             if seq.held is not None:  # what nobody has seen is not part of the output
                 seq.cut(len(seq.output_ids) - len(seq.held.token_ids))
                 rest = ""
-            self._finished.append(self._finish(seq, _aborted(message), text=rest))
+            self._finished.append(self._finish(seq, aborted(message), text=rest))
         return bool(ending)
 
     def fail(self, rid: str, message: str) -> None:
         """Ends a request whose caller is told why in another way: there is no output of it."""
         if (seq := self._by_rid.get(rid)) is not None:
-            self._finish(seq, _aborted(message))
+            self._finish(seq, aborted(message))
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""
@@ -165,7 +162,7 @@ class EngineCore:
             logger.exception("step %d failed", plan.step)
             return self._fail(plan, f"the forward pass failed: {in_one_line(error)}")
         executed = self.clock()
-        sent = [self._output(outcome) for outcome in self.scheduler.commit(plan, result)]
+        sent = [self._end(self._output.write(outcome)) for outcome in self.scheduler.commit(plan, result)]
         if self.log.on:
             self._log_step(plan, (started, planned, executed), num_waiting)
         if self.config.check:
@@ -188,141 +185,21 @@ class EngineCore:
             for rid in [rid for rid, deadline in self._deadlines.items() if now >= deadline]:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
-    def _output(self, outcome: Outcome) -> TokenOut | None:
-        """One sequence's part of a step as text. What fails on the way (its grammar, its detokenizer) ends this request alone."""
-        seq, token_id = outcome.seq, outcome.token_id
-        try:
-            tail = self._decide(outcome)
-        except Exception as error:
-            logger.exception("request %s ends: its token %s could not be handled", seq.rid, token_id)
-            what = f"output token {len(seq.output_ids) - 1} (id {token_id}) could not be handled"
-            tail = Tail(() if token_id is None else (token_id,), 1, "", _aborted(f"{what}: {in_one_line(error)}"))
-        return self._send(seq, tail, outcome.prompt_logprobs, _logprobs(outcome.drawn, tail), outcome.forced_logprobs)
-
-    def _send(
-        self, seq: Sequence, tail: Tail, prompt: tuple[TokenLogprob, ...] = (), own: tuple[TokenLogprob, ...] = (),
-        forced: tuple[TokenLogprob, ...] = (),
-    ) -> TokenOut | None:  # fmt: skip
-        """None while forced tokens wait for the log-probabilities that were asked for; they go out with a later step."""
-        held = seq.held or TokenOut(rid=seq.rid)
-        seq.held = None
-        flags = [(out.forced or (False,) * len(out.token_ids)) for out in (held, tail)]
-        out = TokenOut(
-            rid=seq.rid,
-            token_ids=held.token_ids + tail.token_ids,
-            text=held.text + tail.text,
-            logprobs=held.logprobs + forced + own,
-            forced=flags[0] + flags[1] if any(flags[0] + flags[1]) else (),
-            prompt_logprobs=held.prompt_logprobs + prompt,
-            num_cached=seq.num_reused,
-            finish=tail.finish or held.finish,
-        )
-        if seq.request.return_logprob and len(out.logprobs) < len(out.token_ids) and not _is_abort(out.finish):
-            seq.held = out
-            return None
-        if out.finish is not None:
-            self._finish(seq, out.finish)
-        return out
-
-    def _decide(self, outcome: Outcome) -> Tail:
-        """The tokens and the text that are certain now, and why they were the last, if they were."""
-        seq, token_id, tail = outcome.seq, outcome.token_id, Tail()
-        if seq.held is not None and seq.held.finish is not None:
-            return tail
-        if outcome.error:
-            tail = Tail(finish=_aborted(self._with_state(seq, outcome.drawn)))
-        elif token_id is not None:
-            tail = self._advance(seq, token_id, outcome.drawn.num_allowed)
-        return self._ended(seq, tail) if token_id is not None or outcome.error or seq.num_pending == 0 else tail
-
-    def _ended(self, seq: Sequence, tail: Tail) -> Tail:
-        """With the reason and the text held back, where the request has come to its end."""
-        finish = tail.finish
-        if finish is None and seq.num_left == 0:
-            finish = FinishReason("length", length=len(seq.output_ids))
-            if seq.matcher is not None and not seq.matcher.is_complete:
-                spec, text = seq.request.params.constraint, self._text_so_far(seq)
-                message = cut_short(spec, seq.matcher, text) if spec is not None else None
-                finish = FinishReason("length", length=len(seq.output_ids), constraint="incomplete", message=message)
-        if finish is None:
-            return tail
-        text = tail.text + _held_back(seq)
-        matched = seq.text.matched if seq.text is not None else None
-        if matched is not None and finish.type == "length":  # the held back text completed a stop string
-            finish = FinishReason("stop", matched=matched)
-        return Tail(tail.token_ids, tail.num_own, text, finish)
-
-    def _text_so_far(self, seq: Sequence) -> str:
-        return "" if self._jump is None else self._jump.text(seq.output_ids)
-
-    def _with_state(self, seq: Sequence, drawn: Sampled) -> str:
-        if drawn.token_id != NOTHING_ALLOWED or seq.matcher is None:
-            return drawn.error
-        return f"{drawn.error}; {state(seq.matcher, self._text_so_far(seq))}"
-
-    def _advance(self, seq: Sequence, token_id: int, num_allowed: int | None) -> Tail:
-        params = seq.request.params
-        if token_id in params.stop_token_ids or (token_id in self.config.eos_ids and not params.ignore_eos):
-            self._log_token(seq, len(seq.output_ids) - 1, num_allowed)
-            return Tail((token_id,), 1, "", FinishReason("stop", matched=token_id))
-        if seq.matcher is None:
-            return self._append(seq, (token_id,), 1)
-        seq.matcher.accept(token_id)
-        tail = self._append(seq, *(self._forced(seq, token_id) or ((token_id,), 1)), num_allowed)
-        return tail if tail.finish is not None else self._with_end(seq, tail)
-
-    def _with_end(self, seq: Sequence, tail: Tail) -> Tail:
-        """Where nothing but a stop token may follow, and nobody wants to know its probability, it is not drawn."""
-        params = seq.request.params
-        may_end = seq.num_left > 0 and len(seq.output_ids) >= params.min_new_tokens and not params.ignore_eos
-        if self._jump is None or self.disable_jump_forward or not may_end or seq.request.return_logprob or seq.processor:
-            return tail
-        token_id = self._jump.end(seq.matcher)
-        if token_id is None or (token_id not in params.stop_token_ids and token_id not in self.config.eos_ids):
-            return tail
-        seq.output_ids.append(token_id)
-        self._log_token(seq, len(seq.output_ids) - 1, None, forced=True)
-        return Tail((*tail.token_ids, token_id), tail.num_own, tail.text, FinishReason("stop", matched=token_id))
-
-    def _forced(self, seq: Sequence, drawn: int | None) -> tuple[tuple[int, ...], int] | None:
-        """Changes: forced text behind `drawn`, the last token, is put into the output; what stands there now, as in `Jump`."""
-        if self._jump is None or self.disable_jump_forward or seq.matcher is None:
-            return None
-        num_drawn = int(drawn is not None)
-        before = context(seq.request.input_ids, seq.output_ids, num_drawn, NUM_CONTEXT)
-        stop_ids = self.config.eos_ids | frozenset(seq.request.params.stop_token_ids)
-        jump = self._jump.jump(seq.matcher, before, drawn, stop_ids, seq.num_left + num_drawn)
-        if jump is None:
-            return None
-        seq.force(jump.token_ids, num_drawn)
-        return jump.token_ids, jump.num_own
-
     def _begin(self, seq: Sequence) -> None:
-        """What a constraint forces before anything was drawn is computed with the prompt."""
-        if (forced := self._forced(seq, None)) is not None:
-            out = self._send(seq, self._ended(seq, self._append(seq, *forced)))
-            if out is not None:
-                self._finished.append(out)
-
-    def _append(self, seq: Sequence, token_ids: tuple[int, ...], num_own: int, num_allowed: int | None = None) -> Tail:
-        """The output's last tokens become text. What follows a stop string is dropped."""
-        text, first = "", len(seq.output_ids) - len(token_ids)
-        for i, token_id in enumerate(token_ids):
-            self._log_token(seq, first + i, num_allowed if i == 0 else None, forced=i >= num_own)
-            piece, matched = seq.text.push(token_id) if seq.text is not None else ("", None)
-            text += piece
-            if matched is not None:
-                seq.cut(first + i + 1)
-                return Tail(token_ids[: i + 1], min(num_own, i + 1), text, FinishReason("stop", matched=matched))
-        has_ended = seq.matcher is not None and seq.request.params.ignore_eos and seq.matcher.is_finished
-        return Tail(token_ids, num_own, text, FinishReason("stop") if has_ended else None)
-
-    def _log_token(self, seq: Sequence, position: int, num_allowed: int | None, *, forced: bool = False) -> None:
-        if self.log.on:
+        if self.log.on and (made := getattr(seq.matcher, "made", None)) is not None:
+            spec = seq.request.params.constraint
             self.log.add(
-                TokenSampled(time=self.clock(), rid=seq.rid, token_id=seq.output_ids[position], position=position,
-                             num_allowed=None if forced else num_allowed, forced=forced)
+                GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,
+                                where=made.where, seconds=made.seconds, num_bytes=made.num_bytes, is_cached=made.is_cached)
             )  # fmt: skip
+        if (out := self._end(self._output.begin(seq))) is not None:
+            self._finished.append(out)
+
+    def _end(self, out: TokenOut | None) -> TokenOut | None:
+        """Changes: the request of a last output has ended."""
+        if out is not None and out.finish is not None:
+            self._finish(self._by_rid[out.rid], out.finish)
+        return out
 
     def _finish(self, seq: Sequence, reason: FinishReason, text: str = "") -> TokenOut:
         self.scheduler.vacate(seq)
@@ -355,24 +232,3 @@ class EngineCore:
                          pages_free=pool.num_free, pages_tree=tree.num_pages,
                          pages_owned=pool.num_pages - pool.num_free - tree.num_pages)
         )  # fmt: skip
-
-
-def _held_back(seq: Sequence) -> str:
-    return seq.text.finish() if seq.text is not None else ""
-
-
-def _is_abort(finish: FinishReason | None) -> bool:
-    return finish is not None and finish.type == "abort"
-
-
-def _logprobs(drawn: Sampled, tail: Tail) -> tuple[TokenLogprob, ...]:
-    """Of the drawn token, as it is written now: the position's distribution is the same."""
-    if drawn.logprob is None or not tail.token_ids or tail.token_ids[0] == drawn.token_id or drawn.logprob_of is None:
-        return () if drawn.logprob is None else (drawn.logprob,)
-    token_id = tail.token_ids[0]
-    return (structs.replace(drawn.logprob, token_id=token_id, logprob=drawn.logprob_of(token_id)),)
-
-
-def _aborted(message: str) -> FinishReason:
-    """Messages may quote what a user wrote; they have to pass through UTF-8."""
-    return FinishReason("abort", message=message.encode("utf-8", "replace").decode())

@@ -11,6 +11,7 @@ from workbench.errors import InvalidRequest
 from workbench.events import (
     Event,
     EventLog,
+    GrammarCompiled,
     PrefixMatched,
     RequestArrived,
     RequestFinished,
@@ -26,8 +27,8 @@ from workbench.views.explanation import Span
 from workbench.views.reuse import why_no_more
 
 KINDS = (
-    RequestArrived | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled | RequestRetracted
-    | RequestFinished
+    RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled
+    | RequestRetracted | RequestFinished
 )  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     num_output = sum(isinstance(event, TokenSampled) for event in events)
     cached = matched.num_cached if matched else 0
     waits = _waits(events, now)
+    compiled = next((event for event in events if isinstance(event, GrammarCompiled)), None)
     took = {kind: sum(span.duration_s for span in spans if span.kind == kind) for kind in ("wait", "prefill", "decode")}
     total = (finished.time if finished else now) - arrived.time
     parts = [
@@ -79,6 +81,8 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
         f" ({cached} reused{_why(matched)})",
         f"{_ms(took['decode'])} for {num_output} output tokens",
     ]
+    if compiled is not None:
+        parts.append(_compiled(compiled))
     if retracted:
         lost = sum(event.num_lost for event in retracted)
         parts.append(
@@ -91,6 +95,7 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
         "prompt_tokens": arrived.num_prompt, "cached_tokens": cached, "completion_tokens": num_output,
         "retractions": len(retracted), "waited_for": sorted({part.blocked_by for part in waits if part.blocked_by}),
         "waited": [structs.asdict(part) for part in waits],
+        "compiled": compiled and {name: value for name, value in structs.asdict(compiled).items() if name not in ("time", "rid")},
         "cache_reason": matched.reason if matched else None, "finish": finished.reason if finished else None,
     }  # fmt: skip
     return Explanation(rid, f"{rid} {state}: {', '.join(parts)}{ending}.", tuple(spans), facts)
@@ -100,18 +105,24 @@ def _spans(events: list[Event], now: float) -> list[Span]:
     """The life as stretches of wait, prefill, decode; a retraction begins a new wait."""
     start = events[0].time
     spans: list[Span] = []
-    kind, since, note = "wait", start, ""
+    kind, since, note, is_compiled = "wait", start, "", False
 
-    def close(until: float, label: str) -> None:
+    def close(until: float) -> None:
         if until > since or kind != "wait":
+            label = "compile" if note == "compiling" else "queue" if kind == "wait" else kind
             spans.append(Span(label, since - start, until - since, kind, note))
 
-    labels = {"wait": "queue", "prefill": "prefill", "decode": "decode"}
     for event in events[1:]:
         match event:
+            case GrammarCompiled():
+                is_compiled = True
+                if note == "compiling":
+                    close(event.time)
+                    since, note = event.time, ""
+                continue
             case RequestWaiting() | RequestWaited() as told:
-                if not note.startswith("retracted"):
-                    cause = told if isinstance(told, RequestWaiting) else told.parts[0]
+                cause = told if isinstance(told, RequestWaiting) else told.parts[0]
+                if not note.startswith("retracted") and not (is_compiled and cause.reason == "compiling"):
                     note = view.behind(cause.reason, cause.blocked_by)
                 continue
             case RequestScheduled():
@@ -124,11 +135,20 @@ def _spans(events: list[Event], now: float) -> list[Span]:
                 break
             case _:
                 continue
-        close(event.time, labels[kind])
+        close(event.time)
         kind, since, note = new, event.time, new_note
     end = events[-1].time if isinstance(events[-1], RequestFinished) else now
-    close(end, labels[kind])
+    close(end)
     return spans
+
+
+def _compiled(event: GrammarCompiled) -> str:
+    """How the constraint became ready, in words."""
+    how = f"{event.backend}, {event.num_bytes / 1e6:.2f} MB"
+    if event.is_cached:
+        return f"its {event.kind} known already ({how})"
+    where = "in a child process" if event.where == "child" else "before it arrived, on its caller's thread"
+    return f"its {event.kind} compiled in {_ms(event.seconds)} {where} ({how})"
 
 
 def _ms(seconds: float) -> str:

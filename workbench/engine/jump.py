@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.grammar import Vocabulary
 from workbench.text.tokenizer import Tokenizer
 
 NUM_CONTEXT = 8
@@ -38,11 +39,12 @@ class Jump:
 
 
 class JumpForward:
-    """For one tokenizer and one width of logits; keeps nothing of a request."""
+    """For one tokenizer and its vocabulary; keeps nothing of a request."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
         self._tokenizer = tokenizer
-        self._vocab_size = vocab_size
+        self._vocabulary = vocabulary
+        self._vocab_size = vocabulary.size
 
     def jump(self, matcher: Any, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int) -> Jump | None:
         """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. `before` are all earlier tokens,
@@ -80,12 +82,12 @@ class JumpForward:
 
     @property
     def _pieces(self) -> Sequence[bytes]:
-        return self._tokenizer.pieces
+        return self._vocabulary.pieces
 
     @cached_property
     def _sorted(self) -> tuple[list[bytes], list[int]]:
         """All pieces in order, with their ids."""
-        pairs = sorted((piece, i) for i, piece in enumerate(self._pieces[: self._vocab_size]) if piece)
+        pairs = sorted((piece, i) for i, piece in enumerate(self._pieces) if piece)
         return [piece for piece, _ in pairs], [i for _, i in pairs]
 
     @cached_property
@@ -102,6 +104,8 @@ class JumpForward:
             context = tuple(before[-num:]) if num else ()
             ids = self._tokenizer.encode(self._tokenizer.decode(context, False) + text, add_special_tokens=False)
             rest = ids[len(context) :]
+            if max(rest, default=0) >= self._vocab_size:  # a token that this model's logits do not reach
+                continue
             if ids[: len(context)] == context and b"".join(self._pieces[i] for i in rest) == data:
                 return rest
         return ()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from workbench.events import TokenDetail
 from workbench.types import SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
@@ -76,6 +77,8 @@ class StepPlan:
     step: int
     seqs: tuple[PlannedSeq, ...]
     page_size: int
+    detail: bool = False
+    """Whether each drawn token comes with its `TokenDetail`."""
 
     @property
     def num_new(self) -> int:
@@ -96,6 +99,7 @@ class Sampled:
     logprob_of: Callable[[int], float] | None = None
     """Log-probability of any token at this position, where they were asked for under a grammar: a jump may write the
     drawn token as another."""
+    detail: TokenDetail | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ ROWS_SCORED_AT_ONCE = 256
 
 
 class TokenSampler(Protocol):
-    def sample(self, logits: Tensor, rows: tuple[SampleRow, ...]) -> tuple[Sampled, ...]: ...
+    def sample(self, logits: Tensor, rows: tuple[SampleRow, ...], *, detail: bool) -> tuple[Sampled, ...]: ...
     def score(
         self, logits: Tensor, ids: tuple[int, ...], top_logprobs_num: int, token_ids_logprob: tuple[int, ...]
     ) -> tuple[TokenLogprob, ...]: ...
@@ -51,7 +51,8 @@ class TorchRunner:
             return StepResult((), scored)
         rows = [row for row, _ in last]
         picked = hidden if rows == list(range(len(hidden))) else hidden[as_tensor(rows, self.device)]
-        return StepResult(self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last)), scored)
+        sampled = self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last), detail=plan.detail)
+        return StepResult(sampled, scored)
 
     def forward(self, step: StepTensors) -> Tensor:
         """Hidden states of all new tokens [T, H]; their K/V is in the store afterwards."""

@@ -8,7 +8,9 @@ suppressed ids, grammar mask; after them the greedy choice, or temperature, top_
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.engine.detail import details
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
 from workbench.errors import in_one_line
@@ -34,12 +37,25 @@ class Sampler:
         self.vocab_size = vocab_size
         self._detect_nan = detect_nan
 
-    def sample(self, logits: Tensor, rows: Sequence[SampleRow]) -> tuple[Sampled, ...]:
-        """One token per row of `logits` [R, V], which this overwrites. Never raises for what a row asks."""
+    def sample(self, logits: Tensor, rows: Sequence[SampleRow], *, detail: bool = False) -> tuple[Sampled, ...]:
+        """One token per row of `logits` [R, V], which this overwrites. Never raises for what a row asks.
+
+        With `detail` each token comes with its `TokenDetail`, and is the same token.
+        """
+        masks: dict[int, np.ndarray[Any, Any]] = {}
+        if not detail:
+            return self._sample(logits, rows, masks)
+        original, copied_s = _copy(logits)
+        sampled = self._sample(logits, rows, masks)
+        told = details(original, [s.token_id for s in sampled], masks, copied_s)
+        return tuple(replace(s, detail=d) for s, d in zip(sampled, told, strict=True))
+
+    def _sample(self, logits: Tensor, rows: Sequence[SampleRow], masks: dict[int, np.ndarray[Any, Any]]) -> tuple[Sampled, ...]:
+        """Fills `masks` with the bit mask of each constrained row."""
         failed: dict[int, Sampled] = {}
         if all(map(_is_plain, rows)) and not self._detect_nan:
             _suppress(logits, rows)
-            num_allowed = _mask(logits, rows, failed)
+            num_allowed = _mask(logits, rows, failed, masks)
             best, peak = argmax(logits)
             if peak.isfinite().all():
                 return tuple(Sampled(token, None, num_allowed.get(i)) for i, token in enumerate(best.tolist()))
@@ -53,7 +69,7 @@ class Sampler:
         _add_bias(logits, rows)
         _penalise(logits, rows)
         _suppress(logits, rows)
-        num_allowed = _mask(logits, rows, failed)
+        num_allowed = _mask(logits, rows, failed, masks)
         tokens = self._choose(logits, rows, failed)
         wanted = [(tokens[i], rows[i].top_logprobs_num, rows[i].token_ids_logprob) for i in scored]
         by_row = dict(zip(scored, _token_logprobs(original, wanted), strict=True)) if scored else {}
@@ -88,6 +104,12 @@ class Sampler:
             for i, token in zip(drawn, draw(*of_drawn, [rows[i].params for i in drawn], uniforms), strict=True):
                 tokens[i] = token
         return tokens
+
+
+def _copy(logits: Tensor) -> tuple[Tensor, float]:
+    """A copy in float32, and the seconds that it took."""
+    started = time.perf_counter()
+    return logits.to(torch.float32, copy=True), time.perf_counter() - started
 
 
 def _is_plain(row: SampleRow) -> bool:
@@ -185,8 +207,12 @@ def _suppress(logits: Tensor, rows: Sequence[SampleRow]) -> None:
         logits[index[:, 0], index[:, 1]] = -torch.inf
 
 
-def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> dict[int, int]:
-    """Sets what each row's grammar forbids to -inf; gives the number of tokens each grammar allows."""
+def _mask(
+    logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled], used: dict[int, np.ndarray[Any, Any]]
+) -> dict[int, int]:
+    """Sets what each row's grammar forbids to -inf; gives the number of tokens each grammar allows, and fills `used` with the
+    bit masks.
+    """
     matched = [i for i, row in enumerate(rows) if row.matcher is not None and i not in failed]
     if not matched:
         return {}
@@ -200,7 +226,8 @@ def _mask(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled])
     mask_rows_(constrained, masks)
     if constrained is not logits:
         logits[matched] = constrained
-    counts = np.bitwise_count(masks).sum(1, dtype=np.int64)
+    used.update(zip(matched, masks, strict=True))
+    counts = np.bitwise_count(masks.view(np.uint32)).sum(1, dtype=np.int64)
     return dict(zip(matched, counts.tolist(), strict=True))
 
 

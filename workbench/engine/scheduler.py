@@ -68,6 +68,8 @@ class Scheduler:
     """Requests without the matcher they need."""
     budget_left: int = 0
     num_retractions: int = 0
+    detail: bool = False
+    """Whether steps are planned with token detail."""
 
     def __post_init__(self) -> None:
         self.ratio = min(1.0, RATIO_START * self.config.conservativeness)
@@ -100,7 +102,7 @@ class Scheduler:
         if not prefill and not self.config.mixed:
             decode = self._plan_decode()
         self.cache.tell_taken()
-        return StepPlan(self._step, (*decode, *prefill), self.cache.page_size)
+        return StepPlan(self._step, (*decode, *prefill), self.cache.page_size, self.detail)
 
     def _plan_prefill(self) -> list[PlannedSeq]:
         num_riding = sum(seq.num_pending for seq in self.running if seq.is_decoding) if self.config.mixed else 0

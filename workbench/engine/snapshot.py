@@ -21,6 +21,7 @@ from workbench.events import (
     RequestWaiting,
     SnapshotTaken,
     Taken,
+    TokenSampled,
 )
 
 
@@ -38,6 +39,8 @@ def _events(core: EngineCore) -> Iterator[Event]:
     scheduler = core.scheduler
     for seq in (*scheduler.running, *scheduler.compiling, *scheduler.waiting):
         yield _arrived(seq)
+        for position, token_id in enumerate(seq.output_ids):  # what else was known of them is gone
+            yield TokenSampled(time=seq.arrived, rid=seq.rid, token_id=token_id, position=position)
     for seq in scheduler.running:
         assert seq.lease is not None
         yield RequestScheduled(

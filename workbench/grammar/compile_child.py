@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from typing import Any, BinaryIO
 
 from workbench.failure import Failure
@@ -19,9 +20,11 @@ from workbench.types import GrammarSpec
 
 
 def answer(compiler: Any, spec: GrammarSpec) -> Answer:
+    began = time.perf_counter()
     try:
         read = plain(spec)
-        return Answer(compiler(read, spec), read.unenforced)
+        data = compiler(read, spec)
+        return Answer(data, read.unenforced, time.perf_counter() - began)
     except MemoryError:
         return OUT_OF_MEMORY
     except Exception as error:

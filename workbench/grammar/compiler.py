@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from workbench.config import home
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar.matcher import CompiledGrammar, Matcher
+from workbench.grammar.matcher import CompiledGrammar, Made, Matcher
 from workbench.grammar.messages import Answer, Setup
 from workbench.grammar.plain import QUICK_CHARS, Plain, is_quick, plain
 from workbench.grammar.pool import CompilePool, Limits
@@ -61,6 +62,7 @@ class _Entry:
     future: Future[CompiledGrammar] = field(default_factory=Future)
     num_waiting: int = 0
     job: Future[Answer] | None = None
+    made: Made | None = None
 
 
 class GrammarCompiler:
@@ -80,14 +82,20 @@ class GrammarCompiler:
 
     def get(self, spec: GrammarSpec) -> CompiledGrammar:
         """Waits for it. Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
-        return self._later(spec, lambda compiled: compiled).result()
+        return self._later(spec, lambda compiled, made: compiled).result()
 
     def start(self, spec: GrammarSpec, stop_token_ids: Iterable[int] | None = None) -> Future[Matcher]:
         """A matcher at the beginning of the constraint; done already where it was small, known or refused.
 
         Cancel it when nobody needs it any more: a compilation that nobody waits for is stopped.
         """
-        return self._later(spec, lambda compiled: compiled.start(stop_token_ids))
+
+        def begin(compiled: CompiledGrammar, made: Made | None) -> Matcher:
+            matcher = compiled.start(stop_token_ids)
+            matcher.made = made
+            return matcher
+
+        return self._later(spec, begin)
 
     @property
     def num_bytes(self) -> int:
@@ -105,7 +113,7 @@ class GrammarCompiler:
         if opened is not None:
             opened[1].close()
 
-    def _later(self, spec: GrammarSpec, finish: Callable[[CompiledGrammar], T]) -> Future[T]:
+    def _later(self, spec: GrammarSpec, finish: Callable[[CompiledGrammar, Made | None], T]) -> Future[T]:
         with self._lock:
             entry = self._entries.get(spec)
             is_new = entry is None
@@ -113,12 +121,14 @@ class GrammarCompiler:
                 entry = self._entries[spec] = _Entry()
             self._entries.move_to_end(spec)
             entry.num_waiting += 1
+            is_cached = entry.future.done()
         mine: Future[T] = Future()
 
         def settle(compiled: Future[CompiledGrammar]) -> None:
             if mine.set_running_or_notify_cancel():
                 try:
-                    mine.set_result(finish(compiled.result()))
+                    made = entry.made and replace(entry.made, is_cached=is_cached)
+                    mine.set_result(finish(compiled.result(), made))
                 except BaseException as error:
                     mine.set_exception(error)
 
@@ -145,7 +155,7 @@ class GrammarCompiler:
             if len(spec.text) <= QUICK_CHARS:
                 read = plain(spec)
                 if backend.check(read, spec) and is_quick(spec):
-                    self._end(spec, entry, lambda: backend.compile(read, spec))
+                    self._end(spec, entry, "thread", lambda: backend.compile(read, spec))
                     return
             if not self._has_children:
                 self._has_children = True
@@ -156,11 +166,17 @@ class GrammarCompiler:
             return
 
         def load(job: Future[Answer]) -> None:
-            self._end(spec, entry, lambda: backend.load(job.result().data, job.result().unenforced))
+            seconds = 0.0 if job.exception() else job.result().seconds
+            self._end(spec, entry, "child", lambda: backend.load(job.result().data, job.result().unenforced), seconds)
 
         entry.job.add_done_callback(load)
 
-    def _end(self, spec: GrammarSpec, entry: _Entry, make: Callable[[], CompiledGrammar]) -> None:
+    def _end(
+        self, spec: GrammarSpec, entry: _Entry, where: Literal["thread", "child"], make: Callable[[], CompiledGrammar],
+        seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`seconds` were spent before."""
+        began = time.perf_counter()
         try:
             compiled = make()
             if not compiled.start().num_allowed:
@@ -168,6 +184,7 @@ class GrammarCompiler:
         except BaseException as error:  # whoever waits for it must not wait for ever
             self._fail(spec, entry, error)
             return
+        entry.made = Made(self._options.backend, where, seconds + time.perf_counter() - began, compiled.num_bytes)
         entry.future.set_result(compiled)
         with self._lock:
             while self.num_bytes > self._max_bytes and len(self._entries) > 1:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from workbench.errors import WorkbenchError
 
@@ -12,8 +13,24 @@ class TokenRejected(WorkbenchError):
     """A token that the grammar does not allow here reached `accept`: its mask was not applied."""
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a constraint was compiled."""
+
+    backend: str
+    where: Literal["thread", "child"]
+    """The thread of the caller who asked first, or a child process."""
+    seconds: float
+    num_bytes: int
+    is_cached: bool = False
+    """It was there already when this matcher was asked for."""
+
+
 class Matcher(Protocol):
     """Where one sequence stands in its grammar. Used by one thread at a time."""
+
+    made: Made | None
+    """Set by the `GrammarCompiler` that started it; a fork has none."""
 
     @property
     def unenforced(self) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     data: bytes = b""
     unenforced: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """What compiling took."""
     failure: Failure | None = None
 
 

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
-from workbench.grammar.matcher import TokenRejected
+from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
 from workbench.grammar.plain import Plain
-from workbench.grammar.vocabulary import Vocabulary, token_bytes
+from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec
 
 QUICK_CHARS, QUICK_COUNT = 128, 8
@@ -25,7 +25,7 @@ class Tokens:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocab_size = vocabulary.size
-        self.bytes = token_bytes(vocabulary)
+        self.bytes = vocabulary.pieces
         self.ids = np.array([i for i, data in enumerate(self.bytes) if data], dtype=np.int64)
         self._lengths = np.array([len(self.bytes[i]) for i in self.ids])
         self._table = np.zeros((int(self._lengths.max()), len(self.ids)), dtype=np.uint8)
@@ -102,6 +102,7 @@ class OutlinesCompiled:
 
 class OutlinesMatcher:
     def __init__(self, compiled: OutlinesCompiled, stop_token_ids: frozenset[int], state: int = 0, ended: bool = False) -> None:
+        self.made: Made | None = None
         self.unenforced = compiled.unenforced
         self._compiled, self._stop_token_ids = compiled, stop_token_ids
         self._state, self._ended = state, ended

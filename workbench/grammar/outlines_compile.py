@@ -12,6 +12,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from workbench.grammar.regex import MARK
 from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20
+DISK_BYTES = 512 << 20
+"""What is kept on disk; above it the automata that were used least recently are deleted."""
 FORMAT = 2
 """Part of a cached file's name: raised when an automaton of the same regex would be another."""
 
@@ -65,6 +68,8 @@ def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
         try:
             data = path.read_bytes()
             Automaton.from_bytes(data)
+            with suppress(OSError):  # a read-only folder serves too
+                os.utime(path)
             return data
         except (OSError, zlib.error, ValueError, msgspec.DecodeError):
             pass
@@ -116,5 +121,20 @@ def _keep(path: Path, data: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(data)
         os.replace(file.name, path)
+        _make_room(path.parent)
     except OSError:
         pass
+
+
+def _make_room(folder: Path) -> None:
+    """Deletes what was used least recently, until all automata together take `DISK_BYTES` at most."""
+    found = []
+    for path in folder.glob("*.automaton"):
+        with suppress(OSError):  # another process may be doing the same
+            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= DISK_BYTES:
+            break
+        path.unlink(missing_ok=True)
+        total -= size

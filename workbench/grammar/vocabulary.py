@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -17,27 +18,26 @@ class Vocabulary:
     eos_token_ids: frozenset[int]
     """Tokens that end a text; a request may name others when its matcher starts."""
 
+    @cached_property
+    def info(self) -> Any:
+        """Without special tokens: their text is not part of an output, so no grammar may count on it.
 
-def tokenizer_info(vocabulary: Vocabulary) -> Any:
-    """The vocabulary without special tokens: their text is not part of an output, so no grammar may count on it.
+        An `xgrammar.TokenizerInfo`: it knows how each kind of tokenizer spells bytes.
+        """
+        import xgrammar  # not at the top: it brings torch
 
-    An `xgrammar.TokenizerInfo`: it knows how each kind of tokenizer spells bytes.
-    """
-    import xgrammar  # not at the top: it brings torch
+        kind = xgrammar.TokenizerInfo.from_huggingface(self.hf, vocab_size=self.size, stop_token_ids=[0])
+        tokens = [""] * self.size
+        special = {i for i, token in self.hf.added_tokens_decoder.items() if token.special}
+        for token, i in self.hf.get_vocab().items():
+            if i < self.size and i not in special:
+                tokens[i] = token
+        # No stop tokens here: each matcher names its own.
+        return xgrammar.TokenizerInfo(
+            tokens, kind.vocab_type, vocab_size=self.size, stop_token_ids=[], add_prefix_space=kind.add_prefix_space
+        )
 
-    hf = vocabulary.hf
-    kind = xgrammar.TokenizerInfo.from_huggingface(hf, vocab_size=vocabulary.size, stop_token_ids=[0])
-    tokens = [""] * vocabulary.size
-    special = {i for i, token in hf.added_tokens_decoder.items() if token.special}
-    for token, i in hf.get_vocab().items():
-        if i < vocabulary.size and i not in special:
-            tokens[i] = token
-    # No stop tokens here: each matcher names its own.
-    return xgrammar.TokenizerInfo(
-        tokens, kind.vocab_type, vocab_size=vocabulary.size, stop_token_ids=[], add_prefix_space=kind.add_prefix_space
-    )
-
-
-def token_bytes(vocabulary: Vocabulary) -> list[bytes]:
-    """What each token writes, by id; nothing for special tokens and for ids without a token."""
-    return [bytes(data) for data in tokenizer_info(vocabulary).decoded_vocab]
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """What each token adds to a text, by id; nothing for special tokens and for ids without a token."""
+        return tuple(bytes(data) for data in self.info.decoded_vocab)

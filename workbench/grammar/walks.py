@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.grammar.matcher import CompiledGrammar, Matcher
 from workbench.grammar.vocabulary import Vocabulary
-from workbench.grammar.why import allowed_mask, token_bytes
+from workbench.grammar.why import allowed_mask
 
 NUM_WALKS = 24
 MAX_TOKENS = 80
@@ -48,7 +48,7 @@ def cut_by(grammar: CompiledGrammar, drawn: Sequence[Walk], stop: str) -> Cut:
 
 def walks(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> Iterator[Walk]:
     """Texts of random tokens, with a liking for those that close something. Ends are taken where they can be."""
-    draw, spelled = random.Random(seed), token_bytes(vocabulary)
+    draw, spelled = random.Random(seed), vocabulary.pieces
     has_text = np.array([bool(data) for data in spelled])
     closes = np.array([data in CLOSING for data in spelled])
     for _ in range(NUM_WALKS):

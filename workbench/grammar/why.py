@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from workbench.grammar.expected import Expected, expected
 from workbench.grammar.matcher import CompiledGrammar, Matcher
 from workbench.grammar.place import Place, find_place, json_words
 from workbench.grammar.vocabulary import Vocabulary
-from workbench.grammar.vocabulary import token_bytes as vocabulary_bytes
 from workbench.types import GrammarSpec
 
 NUM_NEAREST = 5
@@ -64,7 +62,7 @@ def allowed_tokens(grammar: CompiledGrammar, vocabulary: Vocabulary, before: byt
 
 def nearest(vocabulary: Vocabulary, allowed: frozenset[int], data: bytes) -> tuple[int, ...]:
     """Of the allowed tokens those most like `data`: with the longest common beginning, then the likeliest mistaken for it."""
-    spelled = token_bytes(vocabulary)
+    spelled = vocabulary.pieces
     wanted = data.decode("utf-8", "replace").lower()
     texts = ((token, spelled[token]) for token in allowed if spelled[token])
     ranked = sorted((-_shared(text, data), abs(len(text) - len(data)), token) for token, text in texts)
@@ -74,14 +72,6 @@ def nearest(vocabulary: Vocabulary, allowed: frozenset[int], data: bytes) -> tup
         return entry[0], -difflib.SequenceMatcher(None, text, wanted).ratio(), entry[2]
 
     return tuple(token for _, _, token in sorted(ranked[:MAX_COMPARED], key=unlike)[:NUM_NEAREST])
-
-
-def token_bytes(vocabulary: Vocabulary) -> list[bytes]:
-    """What each token adds to a text; nothing for special tokens and unused ids."""
-    found = _SPELLED.get(vocabulary)
-    if found is None:
-        found = _SPELLED[vocabulary] = vocabulary_bytes(vocabulary)
-    return found
 
 
 def _at(grammar: CompiledGrammar, before: bytes) -> Matcher:
@@ -114,6 +104,3 @@ def _unfinished(data: bytes) -> bytes:
 
 def _shared(a: bytes, b: bytes) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-_SPELLED: WeakKeyDictionary[Vocabulary, list[bytes]] = WeakKeyDictionary()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xgrammar
 
-from workbench.grammar.matcher import TokenRejected
+from workbench.grammar.matcher import Made, TokenRejected
 from workbench.grammar.plain import Plain
-from workbench.grammar.vocabulary import Vocabulary, tokenizer_info
+from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.xgrammar_compile import compile_plain
 from workbench.types import GrammarSpec
 
@@ -19,7 +19,7 @@ class XGrammarBackend:
     """Compiles for one vocabulary; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._info = tokenizer_info(vocabulary)
+        self._info = vocabulary.info
         self._compiler = xgrammar.GrammarCompiler(self._info, max_threads=2, cache_enabled=False)
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
@@ -63,6 +63,7 @@ class XGrammarMatcher:
     def __init__(
         self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int], unenforced: tuple[str, ...]
     ) -> None:
+        self.made: Made | None = None
         self.unenforced = unenforced
         self._matcher = matcher
         self._vocab_size = vocab_size

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from workbench.events import RequestFinished
-from workbench.views import Completion, EngineStatus, Process, Processes, Timings, forced_places
+from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
+from workbench.views.sampled import output_of, token_pieces
 
 WORKER = "workbench.child"
 """The module a child process runs: how its workers are found among all processes."""
@@ -24,6 +25,12 @@ def completion(
     drawable = len(ids) == meta["prompt_tokens"] <= MAX_MARKED and len(output_ids) <= MAX_MARKED
     decode = _decoder(engine.tokenizer)
     events = engine.log.read(since)[1]
+    output = output_of(events, meta["id"])
+    is_whole = output.ids == list(output_ids)
+
+    def name(token_id: int) -> str:
+        return decode([token_id])
+
     return Completion(
         text=result["text"],
         prompt=prompt,
@@ -37,7 +44,9 @@ def completion(
         prompt_pieces=token_pieces(decode, ids) if drawable else (),
         output_pieces=token_pieces(decode, output_ids) if drawable else (),
         stop_text=decode([matched]) if isinstance(matched, int) else "",
-        forced=forced_places(events, meta["id"]),
+        kinds=tuple(token.kind for token in output.tokens) if is_whole else (),
+        notes=tuple(token.words(name) for token in output.tokens) if is_whole and output.detail_s and drawable else (),
+        detail_s=output.detail_s,
         timings=Timings.of(events, meta["id"]),
         meta_info=meta,
     )
@@ -50,27 +59,6 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
     if isinstance(prompt, str):
         return list(tokenizer.encode(prompt))
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-
-
-def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tuple[str, ...]:
-    """The text each token adds, in order. A token that completes no character adds "", the next that does adds it all.
-
-    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise.
-    """
-    pieces: list[str] = []
-    before: list[int] = []
-    pending: list[int] = []
-    for token in ids:
-        pending.append(token)
-        text = decode(before + pending)[len(decode(before)) :]
-        if text.endswith("\ufffd") and len(pending) < 4:
-            pieces.append("")
-            continue
-        pieces.append(text)
-        before, pending = pending, []
-    if pending:
-        pieces[-1] = decode(before + pending)[len(decode(before)) :]
-    return tuple(pieces)
 
 
 def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:

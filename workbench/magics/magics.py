@@ -171,7 +171,7 @@ class WorkbenchMagics(Magics):
         self._check_targets(args)
         show = live(self.shell, quiet=args.quiet)
         try:
-            result = call(text, engine=args.engine, on_text=show.show, **more, **self._sampling(args))
+            result = call(text, engine=args.engine, on_text=show.show, detail=args.detail, **more, **self._sampling(args))
         except KeyboardInterrupt as interrupt:
             show.interrupt("interrupted")
             _shorten(interrupt, "the request is aborted")
@@ -189,10 +189,10 @@ class WorkbenchMagics(Magics):
 
     def _sampling(self, args: argparse.Namespace) -> dict[str, Any]:
         given = options.sampling(args)
-        if "json_schema" in given:
-            given["json_schema"] = self._schema(given["json_schema"])
-        if "ebnf" in given:
-            given["ebnf"] = self.variables.get(given["ebnf"], given["ebnf"])
+        for name in given.keys() & {"json_schema", "structural_tag"}:
+            given[name] = self._json(name, given[name])
+        for name in given.keys() & {"ebnf", "grammar"}:
+            given[name] = self.variables.get(given[name], given[name])
         return self._defaults() | given
 
     def _defaults(self) -> dict[str, Any]:
@@ -200,14 +200,14 @@ class WorkbenchMagics(Magics):
         values = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _schema(self, text: str) -> Any:
+    def _json(self, name: str, text: str) -> Any:
         if text.isidentifier() and text in self.variables:
             return self.variables[text]
         try:
             json.loads(text)
         except ValueError:
             hint = "write JSON in single quotes, or the name of a dict"
-            raise MagicUsage(f"--json-schema {text} is neither JSON nor a variable", hint=hint) from None
+            raise MagicUsage(f"--{name.replace('_', '-')} {text} is neither JSON nor a variable", hint=hint) from None
         return text
 
     def _filled(self, args: argparse.Namespace, cell: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from workbench.config import ServerArgs
 from workbench.errors import WorkbenchError
+from workbench.types import GRAMMAR_FIELDS
 from workbench.widgets import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -78,7 +79,15 @@ def gen_parser(prog: str, description: str) -> Parser:
     add = parser.add_argument_group("what the text must look like (one of them)").add_argument
     add("--regex", metavar="R", help="a regular expression for the whole output; backslashes as they are")
     add("--json-schema", metavar="S", help="JSON text, or a variable: a dict, a string or a Pydantic model")
+    add("--json-object", action="store_true", default=None, help="any JSON object")
     add("--ebnf", metavar="G", help="a grammar in EBNF, or a variable that holds one")
+    add("--grammar", metavar="G", help="a grammar in the style of Lark, or a variable that holds one")
+    add("--choice", action="append", dest="choices", metavar="TEXT", type=unescape, help="one of these texts; may be repeated")
+    add("--structural-tag", metavar="S", help="free text with constrained regions: JSON text, or a variable with a dict or text")
+    add("--max-whitespace", type=int, metavar="N", help="JSON: up to N white space characters between two parts (default: fixed)")
+    known = "know what the model thought of each token: shown at the token, and where a constraint overruled the model"
+    add = parser.add_argument_group("what to know").add_argument
+    add("--detail", action="store_true", help=known)
     add = parser.add_argument_group("from where and to where").add_argument
     fill = "put the value of this variable where the cell has {NAME}; may be repeated"
     add("--var", action="append", default=[], metavar="NAME", help=fill)
@@ -173,7 +182,7 @@ def wb_help(parsers: dict[str, Parser]) -> str:
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
     """The sampling options that were given, by the engine's own names."""
-    names = ("max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "regex", "json_schema", "ebnf")
+    names = ("max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", *GRAMMAR_FIELDS, "max_whitespace")
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 

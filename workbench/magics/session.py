@@ -12,7 +12,7 @@ from __future__ import annotations
 import atexit
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,15 +148,19 @@ class Session:
         engine: str | None = None,
         max_tokens: int | None = None,
         on_text: OnText | None = None,
+        detail: bool = False,
         **sampling: Any,
     ) -> Completion:
         """Continue `prompt` as it stands. `on_text` is called with all the text so far, on the caller's thread.
+
+        With `detail` the result knows what the model thought of each token, and shows where its constraint overruled it.
 
         An interrupt aborts the request and is raised again; the engine stays alive.
         """
         target = self.engine(engine)
         since = target.log.num_added
-        last = _drain(target.generate(prompt, _params(max_tokens, sampling), stream=True), on_text)
+        with target.token_detail() if detail else nullcontext():
+            last = _drain(target.generate(prompt, _params(max_tokens, sampling), stream=True), on_text)
         ids = prompt_ids(target.tokenizer, prompt)
         self.last = completion(target, last, prompt, ids, kind="completion", since=since)
         return self.last
@@ -171,6 +175,7 @@ class Session:
         engine: str | None = None,
         max_tokens: int | None = None,
         on_text: OnText | None = None,
+        detail: bool = False,
         **sampling: Any,
     ) -> Completion:
         """Say `message` in the conversation called `name`, which grows by it and the answer.
@@ -185,7 +190,8 @@ class Session:
             raise InvalidRequest("system", system, limit, hint="start over with --new (in Python: new=True)")
         messages = [*(said or first), {"role": "user", "content": message}]
         since = target.log.num_added
-        last = _drain(target.chat(messages, _params(max_tokens, sampling), stream=True), on_text)
+        with target.token_detail() if detail else nullcontext():
+            last = _drain(target.chat(messages, _params(max_tokens, sampling), stream=True), on_text)
         ids = prompt_ids(target.tokenizer, messages)
         result = self.last = completion(target, last, message, ids, kind="chat", since=since)
         if result.finish_reason.get("type") != "abort":

@@ -15,16 +15,6 @@ from workbench.text import chat
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 
 
-def _byte_spelling() -> dict[str, bytes]:
-    """How byte-level vocabularies write bytes: printable ones as they are, the others as the characters from U+0100 on."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): bytes([byte]) for byte in plain} | {chr(0x100 + i): bytes([byte]) for i, byte in enumerate(rest)}
-
-
-BYTES = _byte_spelling()
-
-
 def load_tokenizer(
     folder: str | Path,
     *,
@@ -78,22 +68,6 @@ class Tokenizer:
         """Ids of single bytes (`<0xE2>`), in vocabularies that spell unknown characters with them."""
         ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(i for i in ids if i is not None)
-
-    @cached_property
-    def pieces(self) -> tuple[bytes, ...]:
-        """What each id adds to a text after a letter, as UTF-8 that may hold half characters; nothing for special tokens."""
-        special, added = self.special_ids, self.backend.get_added_tokens_decoder()
-        pieces = [b""] * (max(self.backend.get_vocab().values(), default=-1) + 1)
-        for token, i in self.backend.get_vocab().items():
-            if i in added:
-                pieces[i] = b"" if i in special else added[i].content.encode()
-            elif i in self.byte_ids:
-                pieces[i] = bytes([int(token[3:5], 16)])
-            elif self.byte_ids:  # a vocabulary of characters, with bytes for the rest
-                pieces[i] = token.replace("▁", " ").encode()
-            else:
-                pieces[i] = b"".join(BYTES.get(char, char.encode()) for char in token)
-        return tuple(pieces)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]:
         """Ids, with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""

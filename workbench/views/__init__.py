@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.views.completion import Completion, Timings, forced_places
+from workbench.views.completion import Completion, Timings
 from workbench.views.explanation import Span
 from workbench.views.memory import Memory
 from workbench.views.parts import View
@@ -22,5 +22,4 @@ __all__ = [
     "Status",
     "Timings",
     "View",
-    "forced_places",
 ]

@@ -10,10 +10,11 @@ from typing import Any, Literal
 from workbench.escape import to_html, visible
 from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.views.parts import Segment, View, bar, duration, plural
+from workbench.views.sampled import Kind, legend, marked_token
 
 MAX_MARKED = 3000
 """Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""
-FORCED_SAYS = "<i>Dotted</i>: forced, the constraint allowed no other text there, and no step was spent on it."
+FREE: Kind = "free"
 MAX_OPEN = 160
 """Prompt tokens up to which the prompt is shown unfolded."""
 
@@ -66,8 +67,12 @@ class Completion(View):
     prompt_pieces: tuple[str, ...] = ()
     """The text of each prompt token, in order; a token that completes no character has ""."""
     output_pieces: tuple[str, ...] = ()
-    forced: frozenset[int] = frozenset()
-    """Places of output tokens that the constraint left no choice about."""
+    kinds: tuple[Kind, ...] = ()
+    """How each output token came about; empty where the log does not tell."""
+    notes: tuple[str, ...] = ()
+    """What token detail tells of each, in words."""
+    detail_s: float | None = None
+    """What token detail added to the time, where it was on."""
     stop_text: str = ""
     """The token that ended the output, in words, when one did."""
     timings: Timings | None = None
@@ -98,8 +103,9 @@ class Completion(View):
     @property
     def made(self) -> str:
         """How many tokens, and how many of them the model had no choice about."""
-        forced = f" ({len(self.forced):,} forced)" if self.forced else ""
-        return plural(len(self.output_ids), "token") + forced
+        forced, overruled = self.kinds.count("forced"), self.kinds.count("overruled")
+        told = [f"{forced:,} forced"] * bool(forced) + [f"{overruled:,} overruled"] * bool(overruled)
+        return plural(len(self.output_ids), "token") + (f" ({', '.join(told)})" if told else "")
 
     def summary(self) -> str:
         """One line without any time in it, so that the same run prints the same."""
@@ -116,6 +122,8 @@ class Completion(View):
             "prompt": self.prompt,
             "meta_info": {**self.meta_info, "id": self.rid, "finish_reason": dict(self.finish_reason)},
             "timings": asdict(self.timings) if self.timings else None,
+            "kinds": list(self.kinds),
+            "detail_s": self.detail_s,
         }
 
     def body(self) -> str:
@@ -129,7 +137,7 @@ class Completion(View):
             said,
             f'<p class="wb-soft">{source}: {self.made}, {to_html(self.finish)}</p>',
             f'<div class="wb-text wb-out wb-tok">{answer}</div>',
-            f'<p class="wb-soft">{FORCED_SAYS}</p>' if self.forced else "",
+            legend(self.kinds),
             self._prompt(),
             self._times(),
         ]
@@ -142,7 +150,10 @@ class Completion(View):
             starts = accumulate(map(len, self.output_pieces), initial=0)
             num_kept = sum(start < len(self.text) for start in islice(starts, num_kept))
         kept, cut = self.output_pieces[:num_kept], self.output_pieces[num_kept:]
-        return _tokens(kept, 0, self.forced) + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
+        kinds = self.kinds or (FREE,) * len(kept)
+        notes = self.notes or ("",) * len(kept)
+        drawn = "".join(marked_token(text, kind, note) for text, kind, note in zip(kept, kinds, notes, strict=False) if text)
+        return drawn + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
 
     def _prompt(self) -> str:
         """The prompt as the model read it, the part that was in the cache underlined and hatched."""
@@ -163,21 +174,19 @@ class Completion(View):
         t = self.timings
         steps = len(self.output_ids) - 1
         rate = f" ({steps / t.decode_s:.1f} tokens/s)" if steps > 0 and t.decode_s > 0 else ""
-        return bar(
+        drawn = bar(
             [
                 Segment("queue", t.queue_s, duration(t.queue_s), "wait"),
                 Segment("prefill", t.prefill_s, duration(t.prefill_s), "prefill"),
                 Segment("decode", t.decode_s, duration(t.decode_s) + rate, "decode"),
             ]
         )
+        if self.detail_s is None:
+            return drawn
+        return f'{drawn}<p class="wb-soft">Of that, token detail took {duration(self.detail_s)}.</p>'
 
 
-def _tokens(pieces: Sequence[str], num_reused: int, forced: frozenset[int] = frozenset()) -> str:
-    """One element per token: `<u>` for a reused one, `<i>` for a forced one, `<span>` for the rest."""
-    tags = ("u" if i < num_reused else "i" if i in forced else "span" for i in range(len(pieces)))
+def _tokens(pieces: Sequence[str], num_reused: int) -> str:
+    """One element per token: `<u>` for a reused one, `<span>` for the rest."""
+    tags = ("u" if i < num_reused else "span" for i in range(len(pieces)))
     return "".join(f"<{tag}>{to_html(piece)}</{tag}>" for tag, piece in zip(tags, pieces, strict=True) if piece)
-
-
-def forced_places(events: Iterable[Event], rid: str) -> frozenset[int]:
-    """Folded from the event log: where the request's tokens were forced by its constraint."""
-    return frozenset(e.position for e in events if isinstance(e, TokenSampled) and e.rid == rid and e.forced)

@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import Event
+from workbench.types import GrammarSpec
 from workbench.views.parts import View
 
 Handlers = Mapping[type[Event], Callable[[Any], None]]
@@ -38,6 +39,8 @@ class Facts:
     """The Hugging Face tokenizer, where there is one."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """`get_server_info()` without what changes."""
+    grammar: Callable[[GrammarSpec], Any] | None = None
+    """A constraint for this model's tokens, to be asked (`workbench.Grammar`); None without a tokenizer."""
 
 
 class Fold:

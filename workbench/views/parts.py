@@ -36,6 +36,19 @@ font-family:var(--jp-code-font-family,ui-monospace,monospace);max-height:24em;ov
 .wb u,.wb .wb-reused{background-image:repeating-linear-gradient(135deg,rgba(22,163,74,.28) 0 2px,rgba(22,163,74,.12) 2px 7px)}
 .wb u{text-decoration:underline;text-decoration-color:#16a34a;text-decoration-thickness:2px;text-underline-offset:3px}
 .wb i{font-style:inherit;color:var(--wb-soft);border-bottom:2px dotted var(--wb-soft)}
+.wb .wb-con{border-bottom:1px solid #3b82f6}
+.wb .wb-over{border-bottom:3px double #d97706;background-color:rgba(217,119,6,.25)!important}
+.wb .wb-strip{max-height:32em}.wb .wb-strip>*{border-radius:2px;margin-right:1px}
+.wb .wb-curve{max-height:40em;line-height:1.25}
+.wb .wb-col{display:inline-flex;flex-direction:column;justify-content:flex-end;vertical-align:bottom;height:4.6em;
+margin-right:1px}
+.wb .wb-col>:first-child{box-sizing:border-box;min-width:3px;border:1px solid var(--wb-line)}
+.wb .wb-col>:last-child{white-space:pre}
+.wb .wb-scale>span{padding:0 .4em;margin-left:.3em;border:1px solid var(--wb-line);border-radius:2px;color:var(--wb-ink)}
+.wb .wb-strip .wb-l0{background-color:transparent!important}
+.wb .wb-l1{background-color:rgba(139,92,246,.15)!important}.wb .wb-l2{background-color:rgba(139,92,246,.3)!important}
+.wb .wb-l3{background-color:rgba(139,92,246,.48)!important}.wb .wb-l4{background-color:rgba(139,92,246,.7)!important}
+.wb .wb-kinds>span{display:inline-block;margin-right:1.2em}
 .wb table{border-collapse:collapse;margin:.4em 0!important;color:inherit;font-size:inherit;border:0}
 .wb tr{background:none!important}
 .wb th,.wb td{padding:.15em .9em .15em 0!important;border:0;border-bottom:1px solid var(--wb-line);text-align:left!important;

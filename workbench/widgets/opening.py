@@ -14,9 +14,12 @@ from workbench.errors import NotSupported, UnknownParameter
 from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv import KVFold
+from workbench.views.mask import MaskFold
+from workbench.views.measures import MEASURES
 from workbench.views.program_fold import ProgramFold
 from workbench.views.throughput import ThroughputFold
 from workbench.views.together import Pictures
+from workbench.views.tokens import TokensFold
 from workbench.views.tree import TreeFold
 from workbench.widgets.feed import Feed, Reader
 from workbench.widgets.source import Source
@@ -39,6 +42,7 @@ class ViewKind:
     in_dashboard: bool = True
 
 
+RID: Mapping[str, Any] = {"nargs": "?", "metavar": "RID", "help": "a request's id; without it the newest is followed"}
 TEMPLATE_ARGUMENTS = {
     "messages": {"nargs": "?", "metavar": "VAR", "help": "a variable that holds messages; without it the conversation so far"},
     "--conversation": {"metavar": "NAME", "help": "which conversation, where several go on (default: default)"},
@@ -51,6 +55,14 @@ VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
+        ViewKind(
+            "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
+            {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},
+        ),
+        ViewKind(
+            "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
+            {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
+        ),
         ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
         ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),

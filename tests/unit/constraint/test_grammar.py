@@ -11,6 +11,7 @@ from tiny_text import END, tokenizer, write_text_model
 import workbench
 from workbench.constraint.pointing import line_with_carets, marked
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.events import TokenSampled
 
 HF = tokenizer()
 IP = r"((25[0-5]|2[0-4]\d|[01]?\d\d?)\.){3}(25[0-5]|2[0-4]\d|[01]?\d\d?)"
@@ -224,6 +225,17 @@ def test_engine_why_refuses_what_it_does_not_know(engine):
     assert engine.why("again", "x").allowed, "the last request of that id counts"
     with pytest.raises(InvalidRequest, match="step is 3, it must be between 0 and 2"):
         engine.why("again", "x", 3)
+
+
+def test_engine_mask_allows_as_many_tokens_as_the_engine_let_it_choose_from(engine):
+    engine.generate("say", {"regex": "[a-z0-9]{3,9}!", "seed": 1, "max_new_tokens": 12}, rid="masked")
+    events = [e for e in engine.log.read()[1] if isinstance(e, TokenSampled) and e.rid == "masked"]
+    for event in events:
+        mask = engine.mask("masked", event.position)
+        assert event.forced or mask.num_allowed == event.num_allowed > 0
+        assert mask.chosen.token_id == event.token_id
+    with pytest.raises(InvalidRequest, match="step is 99"):
+        engine.mask("masked", 99)
 
 
 def test_engine_grammar_has_the_models_vocabulary(engine):

@@ -17,7 +17,7 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.worker import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
-from workbench.events import RequestScheduled, RequestWaited, RequestWaiting
+from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.types import Request, SamplingParams
 
 CONFIG = CoreConfig(num_pages=4096, context_length=2000, vocab_size=256)
@@ -213,3 +213,30 @@ def test_both_backends_constrain_an_engine(smollm2, backend):
                 engine.generate("x", {"ebnf": 'root ::= "a"'})
     with pytest.raises(NotSupported, match="needs grammar_backend outlines"):
         open_engine(smollm2, constrained_json_whitespace_pattern=" ?")
+
+
+@pytest.mark.model
+def test_how_a_constraint_was_compiled_is_in_the_log_and_explained(smollm2):
+    slow = "|".join(f"word{i:04}" for i in range(600))  # too long a text for the caller's thread
+    with open_engine(smollm2) as engine:
+        params = {"max_new_tokens": 4}
+        rids = [
+            engine.generate("a", params | how)["meta_info"]["id"]
+            for how in ({"regex": "[ab]+"}, {"regex": slow}, {"regex": slow})
+        ]
+        made = [event for event in engine.log.read()[1] if isinstance(event, GrammarCompiled)]
+        assert [event.rid for event in made] == rids
+        assert [(event.where, event.is_cached) for event in made] == [("thread", False), ("child", False), ("child", True)]
+        assert all(event.kind == "regex" and event.backend == "xgrammar" and event.num_bytes > 0 for event in made)
+        assert made[1].seconds == made[2].seconds > 0
+        first, second, third = (engine.explain(rid) for rid in rids)
+        assert "its regex compiled in" in first.sentence
+        assert "on its caller's thread" in first.sentence
+        assert "in a child process" in second.sentence
+        assert second.spans[0].label == "compile"
+        assert second.spans[0].duration_s >= made[1].seconds / 2
+        assert all(span.note != "compiling" for span in second.spans[1:])
+        assert "its regex known already (xgrammar" in third.sentence
+        assert "compile" not in [span.label for span in third.spans]
+        assert third.facts["compiled"]["is_cached"] is True
+        assert engine.explain(engine.generate("a", params)["meta_info"]["id"]).facts["compiled"] is None

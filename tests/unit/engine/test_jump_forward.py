@@ -67,7 +67,7 @@ def make_core(tokenizer, runner=None, *, off=False, **config):
     return EngineCore(
         CoreConfig(**values | config), runner or FakeRunner(VOCAB, clock=VirtualClock()), clock=VirtualClock(),
         text_for=lambda request: TextStream(tokenizer, request.input_ids, request.params),
-        jump=JumpForward(tokenizer, VOCAB), disable_jump_forward=off,
+        jump=JumpForward(tokenizer, Vocabulary(tokenizer.hf, VOCAB, frozenset({0}))), disable_jump_forward=off,
     )  # fmt: skip
 
 
@@ -143,9 +143,9 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
 def test_a_forced_end_that_could_merge_with_what_follows_stays_open(tokenizer, vocabulary):
     """` tru` is forced, and both `true` and `truthy` may be one token: which one is the model's choice."""
     matcher = compile_grammar(SamplingParams(regex=" (true|truthy)").constraint, vocabulary).start()
-    jump = JumpForward(tokenizer, VOCAB).jump(matcher.fork(), (40,), None, {0}, 100)
+    jump = JumpForward(tokenizer, vocabulary).jump(matcher.fork(), (40,), None, {0}, 100)
     spelled = "" if jump is None else tokenizer.decode(jump.token_ids)
-    longer = [piece for piece in tokenizer.pieces if piece.startswith(b" tru") and len(piece) > 4]
+    longer = [piece for piece in vocabulary.pieces if piece.startswith(b" tru") and len(piece) > 4]
     assert longer, "the vocabulary has a token that reaches over the end"
     assert len(spelled) < len(" tru")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import time
@@ -14,8 +15,19 @@ import pytest
 import regex
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar import GrammarCompiler, Limits, Matcher, Options, TokenRejected, Vocabulary, compile_grammar
+from workbench.grammar import (
+    GrammarCompiler,
+    Limits,
+    Matcher,
+    Options,
+    TokenRejected,
+    Vocabulary,
+    compile_grammar,
+    outlines_compile,
+)
 from workbench.grammar.automaton import Automaton
+from workbench.grammar.outlines_compile import compile_regex
+from workbench.grammar.regex import plain_regex
 from workbench.types import GrammarSpec
 
 END, START = 0, 1
@@ -240,3 +252,24 @@ def test_a_pathological_regex_works_or_names_the_limit(pattern: str, vocabulary:
     finally:
         compiler.close()
     assert time.monotonic() - started < 60
+
+
+def test_automata_on_disk_stay_below_a_size_and_the_least_recently_used_leave(tmp_path: Path, monkeypatch) -> None:
+    patterns = [f"[a-z]{{{n}}}x" for n in (10, 11, 12, 13)]
+
+    def made(pattern: str) -> set[Path]:
+        compile_regex(plain_regex(pattern), GrammarSpec("regex", pattern), str(tmp_path))
+        return set(tmp_path.glob("*.automaton"))
+
+    first = made(patterns[0])
+    (second,) = made(patterns[1]) - first
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    for age, path in enumerate([*first, second]):
+        os.utime(path, ns=(age * 10**9, age * 10**9))
+    monkeypatch.setattr(outlines_compile, "DISK_BYTES", 2 * size)
+    assert made(patterns[0]) == {*first, second}, "read, and so used last"
+    monkeypatch.setattr(outlines_compile, "DISK_BYTES", size + size // 4)
+    left = made(patterns[2])
+    assert second not in left
+    assert first < left
+    assert list(tmp_path.iterdir()) == list(tmp_path.glob("*.automaton"))

@@ -16,7 +16,7 @@ from workbench.grammar.chart import Chart
 from workbench.grammar.expected import expected
 from workbench.grammar.place import find_place, json_path, written_path
 from workbench.grammar.syntax import read
-from workbench.grammar.why import allowed_tokens, judge, nearest, token_bytes
+from workbench.grammar.why import allowed_tokens, judge, nearest
 from workbench.types import GrammarSpec
 
 IP = r"((25[0-5]|2[0-4]\d|[01]?\d\d?)\.){3}(25[0-5]|2[0-4]\d|[01]?\d\d?)"
@@ -47,7 +47,7 @@ def words(spec: GrammarSpec, vocabulary: Vocabulary, before: str, data: str = ""
 
 @pytest.mark.parametrize("name", SPECS)
 def test_every_token_is_judged_as_the_mask_has_it(name: str, vocabulary: Vocabulary) -> None:
-    spec, spelled, draw = SPECS[name], token_bytes(vocabulary), random.Random(name)
+    spec, spelled, draw = SPECS[name], vocabulary.pieces, random.Random(name)
     grammar = compile_grammar(spec, vocabulary)
     for _ in range(4):
         matcher, before = grammar.start(), b""
@@ -123,7 +123,7 @@ def test_the_byte_is_told_at_which_a_token_breaks(vocabulary: Vocabulary) -> Non
 def test_the_nearest_tokens_share_the_longest_beginning(vocabulary: Vocabulary) -> None:
     spec = GrammarSpec("regex", "(aab|ab|ba|12)0*")
     allowed = allowed_tokens(compile_grammar(spec, vocabulary), vocabulary, b"")
-    near = [token_bytes(vocabulary)[i].decode() for i in nearest(vocabulary, allowed, b"aax")]
+    near = [vocabulary.pieces[i].decode() for i in nearest(vocabulary, allowed, b"aax")]
     assert near[0] == "aab"
     assert set(near[:3]) == {"aab", "ab", "a"}
     assert all(i in allowed for i in nearest(vocabulary, allowed, b"<s>"))

@@ -20,6 +20,7 @@ from workbench.events import (
     StepExecuted,
     StepMember,
     Taken,
+    TokenDetail,
     TokenSampled,
 )
 from workbench.views import (
@@ -33,12 +34,12 @@ from workbench.views import (
     Status,
     Timings,
     explanation,
-    forced_places,
 )
 from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv import KVFold
 from workbench.views.parts import Segment, bar, document, duration, lines, size, table
+from workbench.views.sampled import output_of
 
 LEDGER = {
     "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
@@ -64,7 +65,14 @@ def every_view(text: str) -> list[str]:
     stop = {"type": "stop", "matched": text}
     return [
         completion(
-            text=text, prompt=text, model=text, finish_reason=stop, prompt_pieces=(text,) * 5, output_pieces=(text,)
+            text=text,
+            prompt=text,
+            model=text,
+            finish_reason=stop,
+            prompt_pieces=(text,) * 5,
+            output_pieces=(text,),
+            kinds=("overruled",),
+            notes=(text,),
         ).to_html(),
         completion(
             text=text, prompt=text, kind="chat", output_pieces=(), finish_reason={"type": "abort", "message": text}
@@ -297,18 +305,41 @@ def test_text_tables_stand_in_columns_and_html_tables_escape():
     assert "&lt;b&gt;" in table(("h",), [("<b>",)])
 
 
-def test_forced_tokens_are_counted_and_marked_and_a_cut_inside_a_constraint_says_where():
+def test_each_token_shows_how_it_came_about_and_overruled_ones_what_the_model_wanted():
+    wanted = TokenDetail(7, 0.125, 3, 1.5, ((9, 0.5), (7, 0.125)), ((7, 0.75),), 0.8, True, 0.002)
     events = [
-        TokenSampled(time=1.0, rid="a", token_id=5, position=0, num_allowed=3),
+        TokenSampled(time=1.0, rid="a", token_id=5, position=0, num_allowed=3000),
         TokenSampled(time=1.0, rid="a", token_id=6, position=1, forced=True),
+        TokenSampled(time=1.5, rid="a", token_id=7, position=2, num_allowed=30, detail=wanted),
         TokenSampled(time=1.0, rid="b", token_id=6, position=0, forced=True),
     ]
-    assert forced_places(events, "a") == {1}
-    shown = completion(forced=forced_places(events, "a"))
-    assert shown.summary().startswith("Completion: 2 tokens (1 forced), ")
-    assert "<i>.</i>" in shown.body()
-    assert "<span>Paris</span>" in shown.body()
-    assert "<i>" not in completion().body()
+    tokens = output_of(events, "a").tokens
+    assert [token.kind for token in tokens] == ["constrained", "forced", "overruled"]
+    assert tokens[2].words("<{}>".format) == (
+        '30 allowed; 12.5 %, rank 3; entropy 1.50 nats; 80 % removed by the mask; the model wanted "<9>" (50 %); 500 ms'
+    )
+    assert [token.kind for token in output_of(events, "b").tokens] == ["forced"]
+    shown = completion(
+        output_ids=(5, 6, 7), output_pieces=("Par", "is", "."), kinds=tuple(token.kind for token in tokens),
+        notes=tuple(token.words("<{}>".format) for token in tokens), detail_s=0.002,
+    )  # fmt: skip
+    assert shown.summary().startswith("Completion: 3 tokens (1 forced, 1 overruled), ")
+    body = shown.body()
+    assert re.search(
+        '<span class="wb-con" title="3,000 allowed[^"]*">Par</span><i [^>]*>is</i><b class="wb-over" [^>]*>.</b>', body
+    )
+    assert "the model wanted &quot;&lt;9&gt;&quot; (50 %)" in body
+    assert "token detail took 2.0 ms" in body
+    assert (
+        "the constraint forbade the model&#x27;s first choice (1)" in body
+        or "the constraint forbade the model's first choice (1)" in body
+    )
+    plain = completion().body()
+    assert "<span>Paris</span>" in plain
+    assert not re.search("wb-con|wb-over|<i>|wb-kinds", plain)
+
+
+def test_a_cut_inside_a_constraint_says_where():
     reason = {"type": "length", "length": 2, "constraint": "incomplete", "message": "next may come <x>"}
     cut = completion(finish_reason=reason)
     assert cut.finish == "reached its limit of 2 tokens inside its constraint: next may come <x>"

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { layoutColumns, layoutStrip, placeOf, share, words } from "./view.mjs";
+
+const measures = { probability: ["how likely", "a", "b", "c", "d", "e"], latency: ["time", "a", "b", "c", "d", "e"] };
+const rows = [
+  ["{", 1, "04", 0.95, 0.1, 1, null, 30, 0.2],
+  ['"a"', 2, "-1", null, null, null, 0.01, null, null],
+  ["x\ny", 3, "4-", 0.0001, 3.2, 120, 0.4, 1, 0.9999],
+];
+
+test("a strip takes each token's level from the digit of the measure, and knows what is not known", () => {
+  const boxes = layoutStrip({ rows, first: 7, measures }, "probability", "kind");
+  assert.deepEqual(boxes.map((box) => [box.position, box.level, box.line]), [[7, 0, null], [8, null, null], [9, 4, null]]);
+  const lined = layoutStrip({ rows, first: 0, measures }, "latency", "probability");
+  assert.deepEqual(lined.map((box) => [box.level, box.line]), [[4, 0], [1, 0], [null, 4]]);
+  assert.deepEqual(layoutStrip({}, "probability", "kind"), []);
+});
+
+test("columns are as high as the logarithm of what might come, and nothing where it was forced", () => {
+  const [some, forced, one] = layoutColumns({ rows, first: 0, vocab_size: 900 });
+  assert.ok(Math.abs(some.height - 0.5) < 1e-9);
+  assert.equal(forced.height, 0);
+  assert.equal(one.height, 0);
+  assert.deepEqual([one.text, one.breaks], ["x⏎y", 1]);
+  assert.equal(layoutColumns({ rows: [["a", 0, "--", null, null, null, null, null, null]], first: 0, vocab_size: 900 })[0].height, 1);
+});
+
+test("a selection names a token by request and position, also where the request's id has colons", () => {
+  assert.deepEqual(placeOf({ kind: "token", id: "a:b:12" }), ["a:b", 12]);
+  assert.deepEqual(placeOf({ kind: "request", id: "a:b" }), ["a:b", null]);
+  assert.deepEqual(placeOf({ kind: "node", id: 3 }), ["", null]);
+  assert.deepEqual(placeOf({}), ["", null]);
+});
+
+test("facts are written as in Python", () => {
+  assert.equal(words(rows[0]), "constrained; 30 allowed; 95 %, rank 1; entropy 0.10 nats; 20 % removed by the mask");
+  assert.equal(words(rows[1]), "forced; 10 ms");
+  assert.deepEqual([0.0004, 0.9995, 0.125, 1].map(share), ["under 0.1 %", "over 99.9 %", "12.5 %", "100 %"]);
+});

@@ -1,0 +1,154 @@
+"""The mask of a constrained request, folded from the log: how many tokens were allowed along the text, and where it bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.escape import to_html, visible
+from workbench.types import GrammarSpec
+from workbench.views.fold import Facts
+from workbench.views.parts import View, plural
+from workbench.views.sampled import OutputToken, percent
+from workbench.views.tokens import MAX_STILL, TokensFold
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+BAR_EM = 3.0
+MAX_SOURCE = 400
+BARS: dict[str, str] = {"constrained": "wb-decode", "forced": "wb-free", "overruled": "wb-prefill"}
+KEYS = "".join(
+    f'<span class="wb-key"><span class="{BARS[kind]}"></span>{words}</span>'
+    for kind, words in (
+        ("constrained", "the model chose"), ("overruled", "its first choice was forbidden"), ("forced", "no choice: forced"),
+    )
+)  # fmt: skip
+
+
+class MaskFold(TokensFold):
+    """`step` is the one that the still picture takes apart."""
+
+    only_constrained = True
+
+    def __init__(self, facts: Facts | None = None, rid: str | None = None, step: int | None = None) -> None:
+        super().__init__(facts, rid)
+        self.step = step
+
+    def picture(self) -> MaskCurve:  # type: ignore[override]
+        output = self.shown
+        if output is None or output.grammar is None:
+            return MaskCurve("", None, (), (), 0, self.note or "no request with a constraint yet")
+        at = None
+        if self.step is not None:
+            if not 0 <= self.step <= len(output.tokens):
+                limit = f"between 0 and {len(output.tokens)}: the request has {plural(len(output.tokens), 'output token')}"
+                raise InvalidRequest("step", self.step, limit)
+            at = self._grammar(output).mask_at(output.ids, self.step)
+        texts = tuple(self._draw(output).texts[-MAX_STILL:])
+        size = self.facts.info.get("vocab_size", 0)
+        return MaskCurve(output.rid, output.grammar, tuple(output.tokens[-MAX_STILL:]), texts, size, output.finish, at)
+
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        output = self.outputs.get(self.rid) if self.rid is not None else None
+        if output is not None and output.grammar is None:
+            return f"request {self.rid} has no constraint: every token was allowed\n%wb tokens shows its tokens"
+        return super().note
+
+    def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """{"id": [rid, step]}: the mask there, by class and by text; and what `TokensFold.detail` tells."""
+        told = super().detail(asked)
+        if "why" in asked:
+            return told
+        output, step = self._place(asked)
+        at = self._grammar(output).mask_at(output.ids, step)
+        classes = [[c.name, c.num_allowed, c.num_tokens, [visible(str(t)) for t in c.examples]] for c in at.classes]
+        tokens = [visible(token.text) for token in at.tokens]
+        return told | {"sentence": visible(str(at)), "num_allowed": at.num_allowed, "classes": classes, "tokens": tokens}
+
+
+@dataclass(frozen=True, repr=False)
+class MaskCurve(View):
+    """`texts[i]` is what `tokens[i]` adds to the text."""
+
+    rid: str
+    grammar: GrammarSpec | None
+    tokens: tuple[OutputToken, ...]
+    texts: tuple[str, ...]
+    vocab_size: int
+    finish: str = ""
+    """Why it ended; without a request what there is to say."""
+    at: View | None = None
+    """The mask at one step."""
+
+    def to_text(self) -> str:
+        if not self.rid:
+            return visible(self.finish)
+        shown = [
+            visible(f"Mask {self._summary()}"),
+            "".join(BLOCKS[round(share(token, self.vocab_size) * (len(BLOCKS) - 1))] for token in self.tokens),
+            visible("".join(self.texts)),
+        ]
+        return "\n".join([*shown, *([] if self.at is None else ["", self.at.to_text()])])
+
+    def to_dict(self) -> dict[str, Any]:
+        grammar = None if self.grammar is None else {"kind": self.grammar.kind, "text": self.grammar.text}
+        tokens = [
+            {
+                "position": token.position, "token_id": token.token_id, "text": text, "kind": token.kind,
+                "num_allowed": token.num_allowed, "removed": None if token.detail is None else token.detail.removed,
+            }
+            for token, text in zip(self.tokens, self.texts, strict=True)
+        ]  # fmt: skip
+        at = None if self.at is None else self.at.to_dict()
+        return {"id": self.rid, "grammar": grammar, "vocab_size": self.vocab_size, "tokens": tokens, "at": at}
+
+    def body(self) -> str:
+        if not self.rid or self.grammar is None:
+            return f"<p>{to_html(self.finish)}</p>"
+        drawn = "".join(self._column(token, text) for token, text in zip(self.tokens, self.texts, strict=True))
+        source = to_html(self.grammar.text[:MAX_SOURCE] + "…" * (len(self.grammar.text) > MAX_SOURCE))
+        scale = f"Bars: how many of {plural(self.vocab_size, 'token')} might come; half the height is the square root of that."
+        return (
+            f"<p><b>Mask</b> {to_html(self._summary())}</p>"
+            f'<details><summary>The {to_html(self.grammar.kind)}</summary><div class="wb-text">{source}</div></details>'
+            f'<div class="wb-text wb-out wb-curve">{drawn}</div><p class="wb-soft">{scale}</p><p>{KEYS}</p>'
+            f"{'' if self.at is None else self.at.body()}"
+        )
+
+    def _column(self, token: OutputToken, text: str) -> str:
+        """The bar above, the text below; a line break of the text ends the line."""
+        height = max(share(token, self.vocab_size) * BAR_EM, 0.12)
+        note = to_html(f"{token.position}: {told(token)}")
+        shown = to_html(text.replace("\n", "⏎")) or "&nbsp;"
+        bar = f'<span class="{BARS.get(token.kind, "wb-decode")}" style="height:{height:.2f}em"></span>'
+        return f'<span class="wb-col" title="{note}">{bar}<span>{shown}</span></span>{"<br>" * text.count(chr(10))}'
+
+    def _summary(self) -> str:
+        drawn = [token for token in self.tokens if token.num_allowed is not None]
+        least = min((token.num_allowed or 0 for token in drawn), default=0)
+        most = max((token.num_allowed or 0 for token in drawn), default=0)
+        forced = len([token for token in self.tokens if token.forced])
+        choice = f", {least:,} to {most:,} of {self.vocab_size:,} allowed where there was a choice" if drawn else ""
+        return f"of {self.rid}: {plural(len(self.tokens), 'token')}, {forced:,} forced{choice}"
+
+
+def share(token: OutputToken, vocab_size: int) -> float:
+    """Height from 0 to 1: the logarithm of the number of allowed tokens; 0 for one, or where the token was forced."""
+    if token.forced or vocab_size < 2:
+        return 0.0
+    return math.log(min(max(token.num_allowed or vocab_size, 1), vocab_size)) / math.log(vocab_size)
+
+
+def told(token: OutputToken) -> str:
+    """What the mask did there, in words."""
+    if token.forced:
+        return "forced"
+    facts = ["not known any more" if token.num_allowed is None else f"{plural(token.num_allowed, 'token')} allowed"]
+    if token.detail is not None and token.detail.after:
+        facts.append(f"{percent(token.detail.removed)} of the probability removed")
+    if token.kind == "overruled":
+        facts.append("the model's first choice was forbidden")
+    return "; ".join(facts)

@@ -1,0 +1,16 @@
+"""The live mask view: the same module as the strip's, drawn as columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.widgets.base import module, styles
+from workbench.widgets.tokens import OneRequest
+
+
+class MaskWidget(OneRequest):
+    _esm = module("tokens")
+    _css = styles("tokens")
+
+    def show(self, state: dict[str, Any]) -> None:
+        super().show({**state, "columns": True})
