@@ -63,6 +63,11 @@ export const shared = {
   },
 };
 
+/** What lies where a click was made: marks are replaced while they move, and the one that was pressed may be gone. */
+export function hitBy(event) {
+  return event.currentTarget.getRootNode().elementFromPoint?.(event.clientX, event.clientY) ?? event.target;
+}
+
 /** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
 export function theme(root) {
   const style = getComputedStyle(root);
