@@ -11,7 +11,6 @@ import torch
 import workbench
 from workbench.events import TokenSampled
 from workbench.grammar import Vocabulary
-from workbench.grammar.vocabulary import token_bytes
 from workbench.model.hub import gguf_path
 
 pytestmark = pytest.mark.timeout(1200)
@@ -49,7 +48,7 @@ def allowed_after(engine, text: bytes) -> torch.Tensor:
     fits = {rest[:i] for rest in rests for i in range(1, len(rest) + 1)}
     may_end = text in wholes
     return torch.tensor(
-        [(piece in fits) or (may_end and i in vocabulary.eos_token_ids) for i, piece in enumerate(token_bytes(vocabulary))]
+        [(piece in fits) or (may_end and i in vocabulary.eos_token_ids) for i, piece in enumerate(vocabulary.pieces)]
     )
 
 

@@ -7,7 +7,6 @@ import regex
 
 import workbench
 from workbench.constraint.masks import CLASSES, classes_of
-from workbench.grammar.why import token_bytes
 
 PATTERN = r"(yes|no), [0-9]{2}"
 
@@ -19,7 +18,7 @@ def grammar(smollm2) -> workbench.Grammar:
 
 def scanned(grammar: workbench.Grammar, before: str) -> set[int]:
     """Ids whose text goes on where `before` ends, by the `regex` package."""
-    spelled = token_bytes(grammar.vocabulary)
+    spelled = grammar.vocabulary.pieces
     found = {i for i, data in enumerate(spelled) if data and data.isascii() and fits(before + data.decode())}
     return found | (set(grammar.vocabulary.eos_token_ids) if regex.fullmatch(PATTERN, before) else set())
 
@@ -68,5 +67,5 @@ def test_a_token_is_of_the_class_its_text_says(grammar, text, name):
 
 def test_half_characters_have_a_class_of_their_own(grammar):
     kinds = classes_of(grammar.vocabulary)
-    for i, data in enumerate(token_bytes(grammar.vocabulary)):
+    for i, data in enumerate(grammar.vocabulary.pieces):
         assert (CLASSES[kinds[i]] == "parts of a character") == (data.decode("utf-8", "replace").encode() != data), data
