@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutStep, layoutBatch, partInWords, stepInWords } from "./view.mjs";
+import { aboutStep, layoutBatch, layoutQueue, partInWords, stepInWords } from "./view.mjs";
 
 const STATE = {
   title: "Batch",
@@ -63,4 +63,11 @@ test("an empty state draws nothing and does not fail", () => {
   const made = layoutBatch({});
   assert.deepEqual([made.lanes, made.prefill.marks, made.breaks], [[], [], []]);
   assert.equal(aboutStep({}, 1), null);
+});
+
+test("of a long queue the first are named and the others counted", () => {
+  const queue = Array.from({ length: 1100 }, (_, i) => [`r${i}`, "1 ms", "memory"]);
+  assert.deepEqual(layoutQueue(queue).rows.map(([rid]) => rid), ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]);
+  assert.equal(layoutQueue(queue).more, "and 1,092 more");
+  assert.deepEqual(layoutQueue(), { rows: [], more: "" });
 });

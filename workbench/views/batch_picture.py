@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from workbench.escape import visible
@@ -21,7 +24,7 @@ from workbench.views.batch_words import (
 from workbench.views.parts import View, duration, lines, plural
 
 if TYPE_CHECKING:
-    from workbench.views.batch import Life, Step, Stretch
+    from workbench.views.batch_facts import Life, Step, Stretch
 
 MAX_LANES = 40
 MAX_STRETCHES = 2500
@@ -44,20 +47,24 @@ class Axis:
             gaps.append((reached, end))
         idle = sum(stop - begin for begin, stop in gaps)
         longest = IDLE_SHARE * max(end - start - idle, 1e-9)
-        self.cuts = [(stop, stop - begin - longest) for begin, stop in gaps if stop - begin > longest]
-        """(end of an idle time, seconds left out)."""
+        cuts = [(stop - begin - longest, stop) for begin, stop in gaps if stop - begin > longest]
+        self._from = [stop - left_out for left_out, stop in cuts]
+        self._left_out = [left_out for left_out, _ in cuts]
+        self._before = list(accumulate(self._left_out, initial=0.0))
         self.end = end
         self.length = self.at(end)
 
     def at(self, time: float) -> float:
-        """A time inside an idle stretch is drawn at its end."""
+        """What is left out of an idle time is all at one place."""
         time = min(max(time, self.start), self.end)
-        return time - self.start - sum(min(left_out, max(0.0, time - stop + left_out)) for stop, left_out in self.cuts)
+        i = bisect_right(self._from, time) - 1
+        left_out = 0.0 if i < 0 else self._before[i] + min(self._left_out[i], time - self._from[i])
+        return time - self.start - left_out
 
     @property
     def breaks(self) -> list[tuple[float, float]]:
         """(place, seconds left out there)."""
-        return [(self.at(stop), left_out) for stop, left_out in self.cuts]
+        return [(self.at(where), left_out) for where, left_out in zip(self._from, self._left_out, strict=True)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,8 +73,8 @@ class BatchPicture(View):
 
     steps: tuple[Step, ...]
     lanes: tuple[Life, ...]
-    num_more: int
-    """Requests that there was no room for."""
+    phases: Mapping[str, int]
+    """How many are waiting, running, ended in the time shown, drawn or not."""
     axis: Axis
     now: float
 
@@ -90,7 +97,7 @@ class BatchPicture(View):
         busy = [(life.arrived, now if life.ended is None else life.ended) for life in inside]
         busy += [(step.start, step.end) for step in steps]
         in_order = tuple(life for life in inside if id(life) in kept)
-        return cls(tuple(steps), in_order, len(inside) - len(lanes), Axis(busy, start, max(now, start)), now)
+        return cls(tuple(steps), in_order, Counter(life.phase for life in inside), Axis(busy, start, max(now, start)), now)
 
     def step(self, number: int) -> Step | None:
         """The step of this number, if it is shown."""
@@ -103,6 +110,11 @@ class BatchPicture(View):
     def steps_of(self, rid: str) -> list[Step]:
         """The steps shown that it was in."""
         return [step for step in self.steps if rid in step.rids]
+
+    @property
+    def num_more(self) -> int:
+        """Requests that there was no room for."""
+        return sum(self.phases.values()) - len(self.lanes)
 
     def drawn(self, life: Life) -> list[Stretch]:
         """Those that overlap the axis."""
@@ -123,12 +135,10 @@ class BatchPicture(View):
         if not self.steps:
             return "Batch: no step yet"
         first, last = self.steps[0].number, self.steps[-1].number
-        phases = [life.phase for life in self.lanes]
-        return (
-            f"Batch, {f'steps {first:,} to {last:,}' if first < last else f'step {first:,}'}, {duration(self.axis.length)}: "
-            f"{phases.count('running'):,} running, {phases.count('waiting'):,} waiting, {phases.count('ended'):,} ended"
-            + (f", {plural(self.num_more, 'request')} not shown" if self.num_more else "")
-        )
+        counts = ", ".join(f"{self.phases.get(phase, 0):,} {phase}" for phase in ("running", "waiting", "ended"))
+        more = f", {plural(self.num_more, 'request')} not shown" if self.num_more else ""
+        steps = f"steps {first:,} to {last:,}" if first < last else f"step {first:,}"
+        return f"Batch, {steps}, {duration(self.axis.length)}: {counts}{more}"
 
     def to_text(self) -> str:
         rows = [request_row(life, self.now) for life in self.lanes]
@@ -157,6 +167,7 @@ class BatchPicture(View):
                 "waiting": [step.num_waiting for step in steps],
             },
             "lanes": [self._lane(life) for life in self.lanes],
+            "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
         }  # fmt: skip
 
     def _lane(self, life: Life) -> dict[str, Any]:

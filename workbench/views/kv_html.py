@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 NUM_ROWS = 16
 MIN_ROW = 32
 LABEL_SHARE = 0.09
-"""A stretch at least so wide, as a part of its row, is labelled."""
+"""A stretch at least so wide, as a part of its row, is labelled with its name."""
+LETTER_SHARE = 1 / 80
+"""And one at least so wide with the request's letter."""
 CLASSES = {"free": "wb-free", "tree": "wb-reused", "owned": "wb-decode"}
 NAMES = {"owned": "running requests", "tree": "kept in the tree", "free": "free"}
 KEY_KINDS = {"owned": "decode", "tree": "reused", "free": "free"}
@@ -54,9 +56,11 @@ def _row(view: KVPicture, start: int, row_len: int) -> str:
 
 def _mark(view: KVPicture, run: Run, first: int, last: int, row_len: int) -> str:
     name = label(run)
-    text = f"<small>{view.letters[run.owner]}</small>" if run.kind == "owned" and run.owner in view.letters else ""
-    if (last - first) / row_len >= LABEL_SHARE and name:
+    share, text = (last - first) / row_len, ""
+    if name and share >= LABEL_SHARE:
         text = f"<b>{to_html(name)}</b>"
+    elif run.kind == "owned" and share >= LETTER_SHARE:
+        text = f"<small>{view.letters.get(run.owner, '')}</small>"
     pages = f"page {run.start}" if run.length == 1 else f"pages {run.start} to {run.start + run.length - 1}"
     made = f", computed by {view.makers[run.owner]}" if run.kind == "tree" and run.owner in view.makers else ""
     title = to_html(f"{pages}: {name or run.kind}{made}")

@@ -108,7 +108,7 @@ margin:0 .2em}
 .wb .wb-track>.wb-mark{bottom:auto;top:-.1em;height:auto;margin-left:-.4em}
 .wb .wb-track>.wb-break{border-left:1px dashed var(--wb-soft)}
 .wb .wb-pages-row>:first-child{flex:0 0 4.5em;color:var(--wb-soft);font-size:11px}
-.wb .wb-pages{display:flex;flex:1 1 0;height:1.1em;margin:1px 0;border:1px solid var(--wb-line)}
+.wb .wb-pages{display:flex;flex:1 1 0;min-width:0;overflow:hidden;height:1.1em;margin:1px 0;border:1px solid var(--wb-line)}
 .wb .wb-pages>span{min-width:0;overflow:hidden;white-space:nowrap;box-sizing:border-box;line-height:1}
 .wb .wb-pages small{display:block;text-align:center;font:600 10px/1.4 system-ui,sans-serif}
 .wb .wb-pages>.wb-decode,.wb .wb-pages>.wb-reused{border-right:1px solid var(--wb-ground)}
@@ -116,12 +116,13 @@ margin:0 .2em}
 .wb .wb-pages b{font:600 10px/1.4 system-ui,sans-serif;padding:0 3px;margin-left:2px;
 background:var(--wb-ground);border-radius:2px}
 .wb .wb-charts{display:flex;flex-wrap:wrap;gap:.25em 1.5em}.wb .wb-charts>svg{flex:1 1 22em;max-width:30em;min-width:18em}
-.wb svg text{fill:var(--wb-ink);font:12px system-ui,sans-serif}.wb svg .wb-tick{fill:var(--wb-soft);font-size:10px}
-.wb svg text[font-weight]{font-weight:600}
-.wb svg path{fill:none}.wb svg .wb-axis{stroke:var(--wb-line)}
-.wb svg .wb-line-a{stroke:#3b82f6;stroke-width:1.8}.wb svg .wb-line-b{stroke:#d97706;stroke-width:1.8;stroke-dasharray:5 3}
-.wb svg .wb-line-c{stroke:#16a34a;stroke-width:1.5;stroke-dasharray:2 2}
-.wb svg .wb-area-a{fill:#3b82f6;fill-opacity:.6}.wb svg .wb-area-b{fill:#16a34a;fill-opacity:.25}
+.wb-charts svg text{fill:var(--wb-ink);font:12px system-ui,sans-serif}.wb-charts svg .wb-tick{fill:var(--wb-soft);font-size:10px}
+.wb-charts svg text[font-weight]{font-weight:600}
+.wb-charts svg path{fill:none}.wb-charts svg .wb-axis{stroke:var(--wb-line)}
+.wb-charts svg .wb-line-a{stroke:#3b82f6;stroke-width:1.8}
+.wb-charts svg .wb-line-b{stroke:#d97706;stroke-width:1.8;stroke-dasharray:5 3}
+.wb-charts svg .wb-line-c{stroke:#16a34a;stroke-width:1.5;stroke-dasharray:2 2}
+.wb-charts svg .wb-area-a{fill:#3b82f6;fill-opacity:.6}.wb-charts svg .wb-area-b{fill:#16a34a;fill-opacity:.25}
 .wb .wb-way{width:16em}.wb .wb-way>div{display:flex;height:.9em;margin-top:.3em}
 """
 

@@ -120,9 +120,25 @@ function stretches(lane, breaks) {
   return [...marks, ...dashes(breaks)].filter(Boolean);
 }
 
-/** What a click at a place means: a step, a request, or nothing. Looked up by place, since marks are replaced while they move. */
+const MAX_QUEUE = 8;
+
+/** Who waits, since when, and for what: the first of the queue, and how many more there are. */
+export function layoutQueue(queue = [], numWaiting = queue.length) {
+  const more = numWaiting - MAX_QUEUE;
+  return { rows: queue.slice(0, MAX_QUEUE), more: more > 0 ? `and ${count(more)} more` : "" };
+}
+
+function drawQueue(queue, numWaiting) {
+  const { rows, more } = layoutQueue(queue, numWaiting);
+  if (!rows.length) return [];
+  const line = (cells, tag) => el("tr", {}, cells.map((cell, i) => el(tag, { class: i === 1 ? "wb-num" : null }, cell)));
+  const table = el("table", {}, el("thead", {}, line(["waits", "since", "for"], "th")), el("tbody", {}, rows.map((row) => line(row, "td"))));
+  return [table, more ? el("p", { class: "wb-soft" }, more) : null].filter(Boolean);
+}
+
+/** What a click means: a step, a request, or nothing. */
 function clicked(event) {
-  const hit = document.elementFromPoint(event.clientX, event.clientY);
+  const hit = hitBy(event);
   const mark = hit?.closest("[data-step]");
   const lane = hit?.closest("[data-rid]");
   if (lane && !mark) return { kind: "request", id: lane.dataset.rid };
@@ -137,11 +153,14 @@ function render({ model, el: root }) {
     const prefill = row("prefill tokens", " wb-tall");
     const decode = row("decode tokens", " wb-tall");
     const scale = row("");
-    const about = el("div", { class: "wb-about", role: "status" });
+    const words = el("div", { role: "status" });
+    const abort = el("button", { onclick: () => view.ask({ do: "abort", rid: abort.value }), hidden: true }, "abort it"); // stays, since it may be pressed
+    const about = el("div", { class: "wb-about" }, words, abort);
+    const queue = el("div", {});
     const rows = new Map();
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
-    view.root.append(head, key, chart, scale.root, about);
+    view.root.append(head, key, chart, scale.root, queue, about);
     chart.addEventListener("click", (event) => {
       const found = clicked(event);
       if (found) view.select(found);
@@ -155,34 +174,26 @@ function render({ model, el: root }) {
       return made;
     };
     let asked = "";
+    const say = (...lines) => words.replaceChildren(...lines.map((line) => el("p", {}, line)));
     const drawAbout = (state, selected) => {
-      const lines = [];
-      if (selected.kind === "step") {
-        const step = aboutStep(state, Number(selected.id));
-        if (step) lines.push(...stepInWords(step));
-        else tell(selected);
-      } else if (selected.kind === "request") {
-        const lane = (state.lanes ?? []).find((lane) => lane.rid === selected.id);
-        if (lane) lines.push(lane.says);
-        else tell(selected);
-        if (lane && lane.phase !== "ended") lines.push(el("button", { onclick: () => view.ask({ do: "abort", rid: lane.rid }) }, "abort it"));
-      } else {
-        lines.push(el("span", { class: "wb-soft" }, "click a step or a request"));
-      }
-      if (lines.length) {
-        asked = "";
-        about.replaceChildren(...lines.map((line) => el("p", {}, line)));
-      }
+      const step = selected.kind === "step" ? aboutStep(state, Number(selected.id)) : null;
+      const lane = selected.kind === "request" ? (state.lanes ?? []).find((lane) => lane.rid === selected.id) : null;
+      abort.hidden = !lane || lane.phase === "ended";
+      abort.value = lane?.rid ?? "";
+      const isFound = step || lane || !["step", "request"].includes(selected.kind);
+      if (!isFound) return tell(selected);
+      asked = "";
+      say(...(step ? stepInWords(step) : [lane ? lane.says : "click a step or a request"]));
     };
     /** What is not drawn (any more) is asked for, once. */
     const tell = (selected) => {
       const name = `${selected.kind} ${selected.id}`;
       if (asked === name) return;
       asked = name;
-      about.replaceChildren(el("p", { class: "wb-soft" }, `${name} is not drawn here …`));
+      say(`${name} is not drawn here …`);
       const id = selected.kind === "step" ? Number(selected.id) : selected.id;
       view.ask({ do: "detail", kind: selected.kind, id }).then((reply) => {
-        if (asked === name) about.replaceChildren(el("p", {}, reply.says ?? reply.error ?? ""));
+        if (asked === name) say(reply.says ?? reply.error ?? "");
       });
     };
 
@@ -216,6 +227,7 @@ function render({ model, el: root }) {
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
         const note = cut ? `, and ${duration(cut)} without any request left out at the dashed lines` : "";
         scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6) + note));
+        queue.replaceChildren(...drawQueue(state.queue, state.waiting));
         drawAbout(state, selected);
       },
     };

@@ -18,9 +18,16 @@ export function el(tag, attrs = {}, ...children) {
 
 const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}") : (value ?? {}));
 
-/** The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own. */
-export function stateOf(model, parts = []) {
-  return { ...parsed(model.get("state")), ...Object.fromEntries(parts.map((name) => [name, parsed(model.get(name))])) };
+/**
+ * The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own.
+ * What did not change since the last call with the same `memo` is the same object again.
+ */
+export function stateOf(model, parts = [], memo = {}) {
+  for (const name of ["state", ...parts]) {
+    const raw = model.get(name);
+    if (!memo[name] || memo[name].raw !== raw) memo[name] = { raw, value: parsed(raw) };
+  }
+  return { ...memo.state.value, ...Object.fromEntries(parts.map((name) => [name, memo[name].value])) };
 }
 
 /** Calls `fn` at most once per animation frame, with the last arguments; `.cancel()` drops what is pending. */
@@ -55,6 +62,11 @@ export const shared = {
     return () => document.removeEventListener(SELECT, listen);
   },
 };
+
+/** What lies where a click was made: marks are replaced while they move, and the one that was pressed may be gone. */
+export function hitBy(event) {
+  return event.currentTarget.getRootNode().elementFromPoint?.(event.clientX, event.clientY) ?? event.target;
+}
 
 /** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
 export function theme(root) {
@@ -129,9 +141,15 @@ export function mount(model, root, make, parts = []) {
   root.classList.add("wb", "wb-live");
   const note = el("p", { class: "wb-note", role: "status" });
   const inner = el("div", { class: "wb-view" });
-  root.append(note, inner);
+  const still = el("style");
+  root.append(still, note, inner);
+  const hideStill = () => {
+    const key = model.get("still_key");
+    still.textContent = key ? `.${key},.jp-OutputArea-child:has(.${key}){display:none}` : "";
+  };
   let selected = model.get("selected") ?? {};
-  let state = stateOf(model, parts);
+  const memo = {};
+  let state = stateOf(model, parts, memo);
   let draws = 0;
   const say = (text) => {
     note.textContent = text ?? "";
@@ -167,7 +185,7 @@ export function mount(model, root, make, parts = []) {
     root.dataset.draws = String(++draws);
   });
   const onState = () => {
-    state = stateOf(model, parts);
+    state = stateOf(model, parts, memo);
     draw();
   };
   const onNote = () => say(model.get("note"));
@@ -185,15 +203,18 @@ export function mount(model, root, make, parts = []) {
   const changes = ["state", ...parts].map((name) => `change:${name}`);
   for (const change of changes) model.on(change, onState);
   model.on("change:note", onNote);
+  model.on("change:still_key", hideStill);
   model.on("change:selected", onSelected);
   ask(model, { do: "shown" });
   onNote();
+  hideStill();
   draw();
   return () => {
     draw.cancel();
     off();
     for (const change of changes) model.off(change, onState);
     model.off("change:note", onNote);
+    model.off("change:still_key", hideStill);
     model.off("change:selected", onSelected);
     made.remove?.();
     model.send({ do: "hidden" });

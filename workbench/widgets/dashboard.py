@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 
 from workbench.views.together import Pictures
-from workbench.widgets.base import ViewWidget, shown_as
+from workbench.widgets.base import Still, ViewWidget, shown_as
 
 
 class Dashboard(ipywidgets.GridBox):
@@ -41,6 +41,12 @@ class Dashboard(ipywidgets.GridBox):
 
     def __repr__(self) -> str:
         return self.picture().to_text()
+
+    def _ipython_display_(self) -> None:
+        first = next(iter(self.views.values()))
+        first.still = first.still or Still(first.reader.source.log, self.picture)
+        first.still_key = first.still.key
+        first.still.display(self._repr_mimebundle_())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from workbench.errors import EngineDead, WorkbenchError
@@ -66,6 +67,9 @@ class Shown(Protocol):
 
     def refresh(self) -> None:
         """Draw the fold's present state if it changed."""
+
+    def renew(self) -> None:
+        """Draw the still picture that a saved notebook holds anew."""
 
     def say(self, note: str) -> None:
         """Write this above the picture; the picture stays."""
@@ -165,3 +169,7 @@ def _flush_when_cells_end() -> None:
 
 def flush_cell(result: object) -> None:
     flush_all()
+    for feed in list(Feed._all):
+        for view in list(feed.views):
+            with suppress(Exception):  # no fault of the cell's
+                view.renew()

@@ -5,6 +5,7 @@ const NAMES = { o: "running requests", t: "in the tree", f: "free" };
 const NUM_ROWS = 16;
 const MIN_ROW = 32;
 const LABEL_SHARE = 0.09;
+const LETTER_SHARE = 1 / 80;
 
 /** A state in, rows of marks out. `kind` is f(ree), t(ree) or o(wned); `id` the node's number or the request's name. */
 export function layoutPages(state) {
@@ -25,7 +26,7 @@ export function layoutPages(state) {
     for (let r = Math.floor(run.start / rowLength); r * rowLength < last; r++) {
       const from = Math.max(run.start, r * rowLength);
       const pages = Math.min(last, (r + 1) * rowLength) - from;
-      rows[r].marks.push({ ...run, pages, label: pages / rowLength >= LABEL_SHARE ? nameOf(run) : run.id ? run.letter : "" });
+      rows[r].marks.push({ ...run, pages, label: labelOf(run, pages / rowLength) });
     }
   }
   return { rows, rowLength, shown };
@@ -35,6 +36,12 @@ export function nameOf(run) {
   if (run.kind === "f") return "";
   if (!run.id) return "several";
   return run.kind === "t" ? `#${run.id}` : run.id;
+}
+
+/** The name where there is room for it, or the letter, or nothing. */
+function labelOf(run, share) {
+  if (share >= LABEL_SHARE) return nameOf(run);
+  return run.id && share >= LETTER_SHARE ? run.letter : "";
 }
 
 export function runInWords(run) {
@@ -52,12 +59,12 @@ function render({ model, el: root }) {
     const head = el("p", {});
     const bar = el("div", { class: "wb-bar" });
     const key = el("div", {});
-    const map = el("div", { class: "wb-map" });
+    const map = el("div", { class: "wb-kv" });
     const about = el("p", { class: "wb-soft", role: "status" });
     view.root.append(head, bar, key, map, about);
     let made = layoutPages({});
     map.addEventListener("click", (event) => {
-      const mark = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-mark]");
+      const mark = hitBy(event)?.closest("[data-mark]");
       const [r, i] = (mark?.dataset.mark ?? "").split(" ").map(Number);
       const found = mark && selectionOf(made.rows[r]?.marks[i] ?? {});
       if (found) view.select(found);

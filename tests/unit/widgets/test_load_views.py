@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,13 @@ from random_runs import facts, squeezed
 pytest.importorskip("anywidget")
 
 from workbench.errors import InvalidRequest
+from workbench.views.parts import CSS
 from workbench.views.throughput_plotly import PLACES, figure
 from workbench.widgets import Source, open_view
+from workbench.widgets.base import HERE
 from workbench.widgets.feed import Feed
+
+SHARED = CSS + (HERE / "common.css").read_text("utf-8")
 
 
 @pytest.fixture
@@ -72,3 +77,13 @@ def test_a_question_about_what_never_was_is_answered_in_words(source):
     assert batch.answer({"do": "detail", "kind": "request", "id": "long"})["says"].startswith("long: ")
     with pytest.raises(InvalidRequest, match="never"):
         batch.answer({"do": "detail", "kind": "request", "id": "never"})
+
+
+def test_no_two_views_give_rules_to_the_same_class():
+    """Their style sheets hold for the whole page."""
+    owners: dict[str, set[str]] = {}
+    for path in HERE.glob("*.css"):
+        rules = path.read_text("utf-8")
+        for name in set(re.findall(r"\.(wb-[a-z-]+)", rules)) - set(re.findall(r"\.(wb-[a-z-]+)", SHARED)):
+            owners.setdefault(name, set()).add(path.name)
+    assert {name: sorted(paths) for name, paths in owners.items() if len(paths) > 1} == {}
