@@ -167,6 +167,9 @@ class ViewWidget(anywidget.AnyWidget):
         if self.still is not None:
             self.still.renew()
 
+    def settle(self) -> None:
+        """Views that leave something for later, since it is slow to draw, draw it now."""
+
     def say(self, note: str) -> None:
         if note != self.note:
             self.note = note
