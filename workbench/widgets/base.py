@@ -108,7 +108,8 @@ class ViewWidget(anywidget.AnyWidget):
         self._num_pages = 0
         self.still: Still | None = None
         self._drawn: tuple[Fold, int] | None = None
-        super().__init__(engine=reader.source.key, **traits)
+        chosen = [view.selected for view in Feed.of(reader.source).views if isinstance(view, ViewWidget)]
+        super().__init__(**{"engine": reader.source.key, "selected": next(filter(None, chosen), {}), **traits})
         self.on_msg(self._receive)
         self.observe(self._follow, names="selected")
         _take_messages_where_the_page_sends_them(self.comm)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from workbench.errors import EngineDead, WorkbenchError
-from workbench.events import EventLog
+from workbench.errors import EngineDead, WorkbenchError, in_one_line
+from workbench.events import Event, EventLog
 from workbench.views.fold import Facts, Fold
 from workbench.widgets.source import Source
 
@@ -34,6 +34,8 @@ class Reader:
         self.fold = make(source.facts)
         self.number = 0
         """Of the next event to read."""
+        self.failure = ""
+        """Why the picture may be wrong: a mistake of ours."""
         self.lock = threading.RLock()
         """Held while the fold changes: take it to ask the fold several things about one moment."""
 
@@ -44,8 +46,15 @@ class Reader:
             if first > self.number:
                 first, events = self._restart()
             for event in events:
-                self.fold.apply(event)
+                self._apply(event)
             self.number = first + len(events)
+
+    def _apply(self, event: Event) -> None:
+        """A fold that fails at one event is given the next: a picture with a fault in it beats none."""
+        try:
+            self.fold.apply(event)
+        except Exception as error:
+            self.failure = in_one_line(error)
 
     def _restart(self) -> tuple[int, list[Any]]:
         """A fresh fold in the engine's present state, and the events since. Of an engine that ended, what the log still has."""
@@ -55,7 +64,7 @@ class Reader:
         except WorkbenchError:
             number, state = 0, []
         for event in state:
-            self.fold.apply(event)
+            self._apply(event)
         return self.source.log.read(number)
 
 
@@ -143,11 +152,12 @@ class Feed:
             view.refresh()
             if is_last:
                 view.settle()
-            view.say(_ending(self.source.ended) or _off(self.source.log) or view.reader.fold.note)
+            reader = view.reader
+            view.say(_ending(self.source.ended) or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note)
         except EngineDead as error:
             view.say(_ending(str(error)))
         except Exception as error:
-            view.say(f"this view cannot go on: {type(error).__name__}: {error}\nopen it again: engine.view(...)")
+            view.say(_wrong(in_one_line(error)))
 
 
 def flush_all() -> None:
@@ -162,6 +172,10 @@ def _ending(reason: str) -> str:
 
 def _off(log: EventLog) -> str:
     return "" if log.on else "recording is off, so nothing moves here\nload the engine without event_log_size=0"
+
+
+def _wrong(failure: str) -> str:
+    return f"this view may be wrong: {failure}\nopen it again: engine.view(...)" if failure else ""
 
 
 def _flush_when_cells_end() -> None:

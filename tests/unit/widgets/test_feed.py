@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.errors import EngineDead, UnknownParameter
-from workbench.events import EventLog, NodeAdded
+from workbench.events import EventLog, NodeAdded, NodeSplit
 from workbench.views.fold import Facts
 from workbench.views.parts import View
 from workbench.widgets import VIEWS, Source, open_view
@@ -177,6 +177,7 @@ def test_a_selection_in_one_view_is_followed_by_all_of_the_engine_and_by_no_othe
     other = open_view(Engine().source, "tree", live=True)
     first.selected = {"kind": "request", "id": "r1"}
     assert first.selection == second.selection == {"kind": "request", "id": "r1"}
+    assert open_view(engine.source, "tree", live=True).selection == first.selection, "one that is opened later too"
     second.selected = {}
     assert (first.selection, other.selection) == (None, None)
     other.close()
@@ -193,3 +194,15 @@ def test_the_dashboard_holds_every_view_live_or_still(engine):
     assert "Radix tree: 2 nodes" in still.to_text()
     dashboard.close()
     assert not engine.source.feed.views
+
+
+def test_a_fold_that_fails_at_an_event_goes_on_with_the_next_and_says_so(engine):
+    widget = open_view(engine.source, "tree", live=True)
+    engine.grow()
+    engine.log.add(NodeSplit(time=0.0, node_id=1, head_id=2, num_head=None))
+    engine.num_nodes = 6
+    engine.grow()
+    flush_all()
+    assert widget.rows[-1][0] == 7
+    assert widget.note.startswith("this view may be wrong: TypeError")
+    assert len(widget.note.splitlines()) == 2
