@@ -94,88 +94,29 @@ function sideText(node, now) {
   return `${plural(node.tokens, "token")} · ${found}${lock}`;
 }
 
-function makeTree(view) {
-  const head = el("div", { class: "wb-head" });
-  const requests = el("div", { class: "wb-head" });
+/** A request's name, which selects it in all views. */
+function chip(view, rid, text, selected) {
+  const on = same(selected, { kind: "request", id: rid }) ? " wb-on" : "";
+  const select = (event) => {
+    event.stopPropagation();
+    view.select({ kind: "request", id: rid });
+  };
+  return el("span", { class: `wb-chip${on}`, "data-request": rid, title: `request ${rid}`, onclick: select }, text);
+}
+
+/** The map of all nodes; a click chooses one. */
+function makeMap(view, choose) {
   const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree" });
-  const sheet = el("div", { style: "position:relative" });
-  const outline = el("div", { class: "wb-outline", role: "tree", tabindex: "0" }, sheet);
-  const detail = el("div", { class: "wb-detail" });
-  const search = el("input", { type: "search", placeholder: "search the text", "aria-label": "search the text of the tree" });
-  const found = el("span", { class: "wb-soft" });
-  const flush = el("button", { title: "drop all that no running request holds" }, "flush");
-  const keys = [["decode", "held by a running request"], ["reused", "found again"], ["wait", "stored, not found yet"]].map(([kind, text]) =>
-    el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), text),
-  );
-  view.root.append(head, requests, el("div", { class: "wb-head" }, search, flush, found), canvas, outline, el("div", {}, keys), detail);
-
-  let state = {};
-  let layout = { nodes: new Map(), lines: [] };
   let boxes = [];
-  let matches = null; // of a search: {found, num_found, rows}
-  let seen = null; // number of the last change drawn
-  let shownNode = null; // id of the node in the detail panel, what it was when it was asked for, and when that was
-  let shownKey = "";
-  let askedAt = 0;
-  let lastRunning = "";
-  let lastRows = null;
-  let mapped = []; // what the map was drawn from
-  const drawn = new Map(); // line id -> its element
-  const moving = new Map(); // node -> the class of its animation, for as long as that lasts
-  const timers = new Set();
+  let mapped = []; // what it was drawn from
 
-  const choose = (id) => view.select({ kind: "node", id });
-
-  function drawHead() {
-    const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0, num_evicted: gone = 0 } = state;
-    const saved = Math.max(wanted - stored, 0);
-    const bar = el("span", { class: "wb-save", title: `${count(stored)} computed and stored, ${count(saved)} taken from here` });
-    if (wanted) {
-      bar.append(el("span", { class: "wb-prefill", style: `flex:${stored}` }), el("span", { class: "wb-reused", style: `flex:${saved}` }));
-    }
-    head.replaceChildren(
-      el("b", {}, `Radix tree: ${plural(nodes, "node")}`),
-      el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
-      bar,
-      el("span", {}, `${count(saved)} not computed again${wanted ? ` (${Math.round((100 * saved) / wanted)} %)` : ""}`),
-      el("span", { class: "wb-soft" }, gone ? `${plural(gone, "token")} evicted` : ""),
-    );
-  }
-
-  function chip(rid, text, selected) {
-    const on = same(selected, { kind: "request", id: rid }) ? " wb-on" : "";
-    const choose = (event) => {
-      event.stopPropagation();
-      view.select({ kind: "request", id: rid });
-    };
-    return el("span", { class: `wb-chip${on}`, "data-request": rid, title: `request ${rid}`, onclick: choose }, text);
-  }
-
-  function drawRequests(selected) {
-    const running = state.running ?? [];
-    const key = JSON.stringify([running.map((r) => r[0]), selected]);
-    if (key === lastRunning) return;
-    lastRunning = key;
-    const some = running.slice(0, 12).map(([rid]) => {
-      const made = chip(rid, rid, selected);
-      const abort = (event) => {
-        event.stopPropagation();
-        view.ask({ do: "abort", rid });
-      };
-      made.append(el("button", { title: `abort ${rid}`, "aria-label": `abort ${rid}`, onclick: abort }, "✕"));
-      return made;
-    });
-    const rest = running.length > 12 ? el("span", { class: "wb-soft" }, `and ${running.length - 12} more`) : null;
-    requests.replaceChildren(el("span", { class: "wb-soft" }, running.length ? "running:" : "no request is running"), ...some, rest ?? "");
-  }
-
-  function drawMap(selected) {
+  function draw(rows, layout, running, selected) {
     const ratio = globalThis.devicePixelRatio || 1;
     const width = canvas.clientWidth || 600;
     const height = canvas.clientHeight || 104;
     const pen = canvas.getContext("2d");
     const colours = theme(view.root);
-    const now = [lastRows, JSON.stringify([(state.running ?? []).map(([rid, end]) => [rid, end]), selected, width, height, colours.ink])];
+    const now = [rows, JSON.stringify([running.map(([rid, end]) => [rid, end]), selected, width, height, colours.ink])];
     if (now.every((part, i) => part === mapped[i])) return;
     mapped = now;
     if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
@@ -200,6 +141,143 @@ function makeTree(view) {
     }
   }
 
+  const onClick = (event) => {
+    const frame = canvas.getBoundingClientRect();
+    const box = boxAt(boxes, event.clientX - frame.left, event.clientY - frame.top);
+    if (box) choose(box.id);
+  };
+  canvas.addEventListener("click", onClick);
+  const resized = new ResizeObserver(() => view.redraw());
+  resized.observe(canvas);
+  return {
+    root: canvas,
+    draw,
+    remove() {
+      canvas.removeEventListener("click", onClick);
+      resized.disconnect();
+    },
+  };
+}
+
+/** What is selected, in full: a node's text and who has to do with it, or what a request has to do with the tree. */
+function makeDetail(view) {
+  const root = el("div", { class: "wb-detail" });
+  let shownNode = null; // id of the node that is told about, what it was when it was asked for, and when that was
+  let shownKey = "";
+  let askedAt = 0;
+
+  function tell(node, text) {
+    root.replaceChildren(el("p", { class: "wb-soft" }, text ?? `node ${node}: asking …`));
+  }
+
+  function showDetail(facts) {
+    if (facts.error) {
+      tell(shownNode, facts.error);
+      return;
+    }
+    const code = `eng.cache.node(${facts.id})`;
+    const copy = () => navigator.clipboard?.writeText(code);
+    const by = (rid) => chip(view, rid, rid, view.selected);
+    const lock = facts.held_by.length ? ["held by ", facts.held_by.map(by), ": cannot be evicted"] : ["not held: evicted when room is needed"];
+    const rows = [
+      ["in Python", [el("code", {}, code), " ", el("button", { onclick: copy, title: "copy" }, "copy")]],
+      ["tokens", `${count(facts.token_ids.length)}, behind ${count(facts.num_before)} of the nodes above`],
+      ["made by", [by(facts.made_by), ` ${duration(facts.age_s)} ago`]],
+      ["found by", facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "nobody yet"],
+      ["lock", lock],
+    ];
+    root.replaceChildren(
+      el("p", {}, el("b", {}, `node ${facts.id}`)),
+      el("div", { class: "wb-text" }, el("span", { class: "wb-soft" }, facts.text_before), el("u", {}, facts.text)),
+      el("table", {}, rows.map(([name, value]) => el("tr", {}, el("th", {}, name), el("td", {}, value)))),
+    );
+  }
+
+  function draw(layout, selected) {
+    const id = selected?.kind === "node" ? selected.id : null;
+    if (id === null) {
+      [shownNode, shownKey] = [null, ""];
+      const text = selected?.kind === "request" ? requestText(layout, selected.id) : "Click a node for its text, who made it and who found it.";
+      tell(null, text);
+      return;
+    }
+    const node = layout.nodes.get(id);
+    const key = node ? JSON.stringify([id, node.hits, node.holders]) : `${id}`;
+    if (key === shownKey || (id === shownNode && performance.now() - askedAt < RENEW_MS)) return;
+    if (id !== shownNode) tell(id);
+    [shownNode, shownKey, askedAt] = [id, key, performance.now()];
+    view.ask({ do: "detail", id }).then((facts) => shownNode === id && showDetail(facts));
+  }
+
+  function requestText(layout, rid) {
+    const ties = [...layout.nodes.values()].map((node) => tieOf(node, { kind: "request", id: rid }));
+    const number = (tie) => ties.filter((t) => t === tie).length;
+    if (!ties.some(Boolean)) return `No node of the tree remembers request ${rid}.`;
+    return `Request ${rid} holds ${plural(number("holds"), "node")}, made ${number("made")} and found ${number("found")} that were there.`;
+  }
+
+  return { root, draw };
+}
+
+function makeTree(view) {
+  const head = el("div", { class: "wb-head" });
+  const requests = el("div", { class: "wb-head" });
+  const sheet = el("div", { style: "position:relative" });
+  const outline = el("div", { class: "wb-outline", role: "tree", tabindex: "0" }, sheet);
+  const choose = (id) => view.select({ kind: "node", id });
+  const map = makeMap(view, choose);
+  const detail = makeDetail(view);
+  const search = el("input", { type: "search", placeholder: "search the text", "aria-label": "search the text of the tree" });
+  const found = el("span", { class: "wb-soft" });
+  const flush = el("button", { title: "drop all that no running request holds" }, "flush");
+  const keys = [["decode", "held by a running request"], ["reused", "found again"], ["wait", "stored, not found yet"]].map(([kind, text]) =>
+    el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), text),
+  );
+  view.root.append(head, requests, el("div", { class: "wb-head" }, search, flush, found), map.root, outline, el("div", {}, keys), detail.root);
+
+  let state = {};
+  let layout = { nodes: new Map(), lines: [] };
+  let matches = null; // of a search: {found, num_found, rows}
+  let seen = null; // number of the last change drawn
+  let lastRunning = ""; // what the row of running requests was drawn from
+  const drawn = new Map(); // line id -> its element
+  const moving = new Map(); // node -> the class of its animation, for as long as that lasts
+  const timers = new Set();
+
+  function drawHead() {
+    const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0, num_evicted: gone = 0 } = state;
+    const saved = Math.max(wanted - stored, 0);
+    const bar = el("span", { class: "wb-save", title: `${count(stored)} computed and stored, ${count(saved)} taken from here` });
+    if (wanted) {
+      bar.append(el("span", { class: "wb-prefill", style: `flex:${stored}` }), el("span", { class: "wb-reused", style: `flex:${saved}` }));
+    }
+    head.replaceChildren(
+      el("b", {}, `Radix tree: ${plural(nodes, "node")}`),
+      el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
+      bar,
+      el("span", {}, `${count(saved)} not computed again${wanted ? ` (${Math.round((100 * saved) / wanted)} %)` : ""}`),
+      el("span", { class: "wb-soft" }, gone ? `${plural(gone, "token")} evicted` : ""),
+    );
+  }
+
+  function drawRequests(selected) {
+    const running = state.running ?? [];
+    const key = JSON.stringify([running.map((r) => r[0]), selected]);
+    if (key === lastRunning) return;
+    lastRunning = key;
+    const some = running.slice(0, 12).map(([rid]) => {
+      const made = chip(view, rid, rid, selected);
+      const abort = (event) => {
+        event.stopPropagation();
+        view.ask({ do: "abort", rid });
+      };
+      made.append(el("button", { title: `abort ${rid}`, "aria-label": `abort ${rid}`, onclick: abort }, "✕"));
+      return made;
+    });
+    const rest = running.length > 12 ? el("span", { class: "wb-soft" }, `and ${running.length - 12} more`) : null;
+    requests.replaceChildren(el("span", { class: "wb-soft" }, running.length ? "running:" : "no request is running"), ...some, rest ?? "");
+  }
+
   /** The class and the children of a line; a line that did not change keeps its elements. */
   function lineFor(line, selected) {
     if (line.more) {
@@ -216,7 +294,7 @@ function makeTree(view) {
       el("span", { class: "wb-side" }, `#${line.id}`),
       line.namespace && line.depth === 0 && el("span", { class: "wb-side" }, `[${line.namespace}]`),
       el("span", { class: "wb-name" }, oneLine(line.text)),
-      line.ends.slice(0, 4).map(({ rid, own }) => chip(rid, `▶ ${rid}${own ? ` +${own}` : ""}`, selected)),
+      line.ends.slice(0, 4).map(({ rid, own }) => chip(view, rid, `▶ ${rid}${own ? ` +${own}` : ""}`, selected)),
       line.ends.length > 4 && el("span", { class: "wb-side" }, `and ${line.ends.length - 4} more`),
       tie && tie !== "holds" && el("span", { class: "wb-side" }, `${tie} by it`),
       el("span", { class: "wb-side" }, side),
@@ -276,56 +354,6 @@ function makeTree(view) {
     seen = last;
   }
 
-  function tell(node, text) {
-    detail.replaceChildren(el("p", { class: "wb-soft" }, text ?? `node ${node}: asking …`));
-  }
-
-  function showDetail(facts) {
-    if (facts.error) {
-      tell(shownNode, facts.error);
-      return;
-    }
-    const code = `eng.cache.node(${facts.id})`;
-    const copy = () => navigator.clipboard?.writeText(code);
-    const by = (rid) => chip(rid, rid, view.selected);
-    const lock = facts.held_by.length ? ["held by ", facts.held_by.map(by), ": cannot be evicted"] : ["not held: evicted when room is needed"];
-    const rows = [
-      ["in Python", [el("code", {}, code), " ", el("button", { onclick: copy, title: "copy" }, "copy")]],
-      ["tokens", `${count(facts.token_ids.length)}, behind ${count(facts.num_before)} of the nodes above`],
-      ["made by", [by(facts.made_by), ` ${duration(facts.age_s)} ago`]],
-      ["found by", facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "nobody yet"],
-      ["lock", lock],
-    ];
-    detail.replaceChildren(
-      el("p", {}, el("b", {}, `node ${facts.id}`)),
-      el("div", { class: "wb-text" }, el("span", { class: "wb-soft" }, facts.text_before), el("u", {}, facts.text)),
-      el("table", {}, rows.map(([name, value]) => el("tr", {}, el("th", {}, name), el("td", {}, value)))),
-    );
-  }
-
-  function drawDetail(selected) {
-    const id = selected?.kind === "node" ? selected.id : null;
-    if (id === null) {
-      [shownNode, shownKey] = [null, ""];
-      const text = selected?.kind === "request" ? requestText(selected.id) : "Click a node for its text, who made it and who found it.";
-      tell(null, text);
-      return;
-    }
-    const node = layout.nodes.get(id);
-    const key = node ? JSON.stringify([id, node.hits, node.holders]) : `${id}`;
-    if (key === shownKey || (id === shownNode && performance.now() - askedAt < RENEW_MS)) return;
-    if (id !== shownNode) tell(id);
-    [shownNode, shownKey, askedAt] = [id, key, performance.now()];
-    view.ask({ do: "detail", id }).then((facts) => shownNode === id && showDetail(facts));
-  }
-
-  function requestText(rid) {
-    const ties = [...layout.nodes.values()].map((node) => tieOf(node, { kind: "request", id: rid }));
-    const number = (tie) => ties.filter((t) => t === tie).length;
-    if (!ties.some(Boolean)) return `No node of the tree remembers request ${rid}.`;
-    return `Request ${rid} holds ${plural(number("holds"), "node")}, made ${number("made")} and found ${number("found")} that were there.`;
-  }
-
   function reveal(id) {
     const i = layout.lines.findIndex((line) => line.id === id);
     if (i < 0) return;
@@ -337,17 +365,16 @@ function makeTree(view) {
   function draw(next, selected) {
     state = next;
     const rows = matches ? matches.rows : (state.rows ?? []);
-    lastRows = rows;
     noteChanges();
     layout = layoutTree(rows, state.running);
     drawHead();
     drawRequests(selected);
-    drawMap(selected);
+    map.draw(rows, layout, state.running ?? [], selected);
     const key = JSON.stringify(selected ?? {});
     if (key !== revealed && selected?.kind === "node") reveal(selected.id);
     revealed = key;
     drawLines(selected);
-    drawDetail(selected);
+    detail.draw(layout, selected);
   }
 
   function runSearch() {
@@ -372,11 +399,6 @@ function makeTree(view) {
     typed = setTimeout(runSearch, 200);
   };
   const onScroll = throttle(() => drawLines(view.selected));
-  const onMap = (event) => {
-    const frame = canvas.getBoundingClientRect();
-    const box = boxAt(boxes, event.clientX - frame.left, event.clientY - frame.top);
-    if (box) choose(box.id);
-  };
   const onFlush = () =>
     view.ask({ do: "flush" }).then((reply) => {
       found.textContent = reply.error ?? `${plural(reply.num_tokens, "token")} dropped`;
@@ -391,15 +413,13 @@ function makeTree(view) {
     const next = ids[Math.min(Math.max(at + step, 0), ids.length - 1)];
     if (next !== undefined && next !== view.selected?.id) choose(next);
   };
-  const listeners = [[search, "input", onType], [outline, "scroll", onScroll], [outline, "keydown", onKey], [canvas, "click", onMap], [flush, "click", onFlush]];
+  const listeners = [[search, "input", onType], [outline, "scroll", onScroll], [outline, "keydown", onKey], [flush, "click", onFlush]];
   for (const [node, name, fn] of listeners) node.addEventListener(name, fn);
-  const resized = new ResizeObserver(() => view.redraw());
-  resized.observe(canvas);
   return {
     draw,
     remove() {
       for (const [node, name, fn] of listeners) node.removeEventListener(name, fn);
-      resized.disconnect();
+      map.remove();
       onScroll.cancel();
       clearTimeout(typed);
       for (const timer of timers) clearTimeout(timer);
