@@ -46,6 +46,7 @@ test("what is not drawn has a line of its own under its parent", () => {
   const { lines } = layoutTree([row(1, 0, 5, { hidden: 40 }), row(2, 0, 5)]);
   assert.deepEqual(lines.map((line) => line.id), [1, "more-1", 2]);
   assert.equal(lines[1].tokens, 400);
+  assert.deepEqual(layoutTree([row(1, 0, 5)], [], [7, 30]).lines.map((line) => line.id), [1, "more-0"]);
 });
 
 test("in the map siblings share their parent's height and nothing overlaps", () => {

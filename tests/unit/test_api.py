@@ -635,6 +635,28 @@ def test_flushing_drops_what_nobody_uses_and_the_cache_explains_itself(engine):
         engine.cache.explain([])
 
 
+def test_what_the_cache_says_of_a_prompt_is_a_sentence_with_both_texts(engine):
+    engine.flush_cache()
+    assert str(engine.cache.explain(A)) == "0 of 5 tokens would be reused: nothing is stored yet."
+    output = engine.generate(input_ids=A, sampling_params=GREEDY, rid="maker")["output_ids"]
+    goes_on = " ".join(map(str, output[:-1]))
+    says = f"then the stored text goes on with {goes_on!r}, this prompt with '99 98'"
+    assert str(engine.cache.explain([*A, 99, 98])) == f"5 of 7 tokens would be reused: {says}."
+    assert str(engine.cache.explain(A)) == "4 of 5 tokens would be reused: all but the last, which is always computed."
+    assert "5 are stored in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
+    engine.flush_cache()
+    assert "was evicted" in str(engine.cache.explain(A)) or "nothing is stored yet" in str(engine.cache.explain(A))
+
+
+def test_a_node_of_the_tree_is_found_by_its_text_and_tells_who_made_it(engine):
+    engine.flush_cache()
+    engine.generate(input_ids=A, sampling_params=GREEDY, rid="maker")
+    (found,) = engine.cache.search(" ".join(map(str, A)))
+    assert (engine.cache.node(found).token_ids, engine.cache.node(found).made_by) == (tuple(A), "maker")
+    with pytest.raises(InvalidRequest, match="a node of the tree"):
+        engine.cache.node(10**6)
+
+
 def test_the_ledger_and_the_server_info_add_up(engine, folder):
     info, memory = engine.get_server_info(), engine.memory()
     assert info["model_path"] == str(folder)

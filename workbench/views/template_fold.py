@@ -10,7 +10,8 @@ from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSp
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.reuse import why_no_more
 from workbench.views.template import TemplateView, Turn
-from workbench.views.tree import Row, TreeFold
+from workbench.views.tree import TreeFold
+from workbench.views.tree_rows import Row
 
 NEXT_TOKENS = 8
 """So many tokens of the stored text are shown where it goes on otherwise."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import NodeAdded, NodeEvicted, NodeSplit, PathHeld, PathReleased, RequestScheduled, TokenSampled
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
+from workbench.views.tree_rows import Held, Row, above, largest, largest_children
 
 MAX_USERS = 8
 """As many users of a node are remembered as the engine remembers."""
@@ -24,45 +23,6 @@ MAX_CHANGES = 64
 """Last changes that are drawn as movements."""
 HEAD_TOKENS = 24
 """So many tokens of a node are shown as text without a click."""
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """One node; a root has no parent and the id 0."""
-
-    id: int
-    parent: Row | None
-    token_ids: tuple[int, ...] = ()
-    namespace: str = ""
-    made_by: str = ""
-    made_at: float = 0.0
-    used_at: float = 0.0
-    num_hits: int = 0
-    used_by: tuple[str, ...] = ()
-    children: dict[int, Row] = field(default_factory=dict)
-    num_nodes: int = 0
-    """Of the subtree, itself included; and its tokens."""
-    num_tokens: int = 0
-    head: str | None = None
-    """Text of the first tokens, once somebody asked."""
-
-    def path(self) -> list[Row]:
-        """From below the root down to this."""
-        rows: list[Row] = []
-        row = self
-        while row.parent is not None:
-            rows.append(row)
-            row = row.parent
-        return rows[::-1]
-
-
-@dataclass(slots=True)
-class Held:
-    """A running request: where its path in the tree ends, and the tokens it has in all."""
-
-    row: Row
-    num_shared: int
-    num_tokens: int = 0
 
 
 class TreeFold(Fold):
@@ -84,7 +44,7 @@ class TreeFold(Fold):
         """Time of the last event that concerned the tree, on the engine's clock."""
         self.opened: set[int] = set()
         """Nodes whose children are all to be drawn, whatever the size of the tree."""
-        self._rows: tuple[Any, list[list[Any]]] | None = None
+        self._rows: tuple[set[int], list[list[Any]], list[int]] | None = None
 
     def handlers(self) -> Handlers:
         return {
@@ -117,7 +77,7 @@ class TreeFold(Fold):
         row.parent, row.token_ids, row.head = head, row.token_ids[event.num_head :], None
         row.num_tokens -= event.num_head
         head.children[row.id] = row
-        for step in (head, *_above(head)):
+        for step in (head, *above(head)):
             step.num_nodes += 1
         self._note("split", head.id, "", event.time)
 
@@ -166,7 +126,7 @@ class TreeFold(Fold):
     def _count(self, row: Row, num_nodes: int, num_tokens: int) -> None:
         self.num_tokens += num_tokens
         self.num_referenced += num_tokens * (1 + row.num_hits)
-        for step in (row, *_above(row)):
+        for step in (row, *above(row)):
             step.num_nodes += num_nodes
             step.num_tokens += num_tokens
 
@@ -222,12 +182,15 @@ class TreeFold(Fold):
 
     def state(self) -> dict[str, Any]:
         """`rows`: [id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens,
-        namespace] of each node drawn."""
+        namespace] of each node drawn. `hidden`: nodes and tokens that hang at the root and are not drawn."""
         if self._rows is None or self._rows[0] != self.opened:
             many = len(self.rows) > MAX_NODES
             drawn = self._largest(NUM_DRAWN) if many else set(self.rows)
-            self._rows = set(self.opened), [self._drawn(row, drawn) for row in self._walk(drawn)]
+            hidden = [row for row in self._tops() if row.id not in drawn] if many else []
+            rows = [self._drawn(row, drawn) for row in self._walk(drawn)]
+            self._rows = set(self.opened), rows, [sum(row.num_nodes for row in hidden), sum(row.num_tokens for row in hidden)]
         return {
+            "hidden": self._rows[2],
             "rows": self._rows[1], "num_nodes": len(self.rows), "num_tokens": self.num_tokens, "now": self.now,
             "num_referenced": self.num_referenced, "num_evicted": self.num_evicted,
             "changes": [list(change) for change in self.changes],
@@ -269,23 +232,14 @@ class TreeFold(Fold):
         ]  # fmt: skip
 
     def _largest(self, number: int) -> set[int]:
-        """Nodes to draw: what running requests hold, what was opened, and then down from the roots the largest subtrees."""
-        drawn = {step.id for held in self.held.values() for step in held.row.path()}
+        """Nodes to draw: the largest subtrees, what running requests hold, and the children of what was opened."""
+        drawn = largest(self._tops(), number)
+        for held in self.held.values():
+            drawn |= {step.id for step in held.row.path()}
+        if 0 in self.opened:
+            drawn |= {row.id for row in self._tops()[:MAX_NODES]}
         for node_id in self.opened & self.rows.keys():
-            row = self.rows[node_id]
-            drawn |= {step.id for step in row.path()}
-            drawn |= {child.id for child in heapq.nlargest(number, row.children.values(), key=_weight)}
-        heap = [
-            _entry(row) for root in self.roots.values() for row in heapq.nlargest(number, root.children.values(), key=_weight)
-        ]
-        heapq.heapify(heap)
-        budget = number
-        while heap and budget > 0:
-            row = heapq.heappop(heap)[-1]
-            drawn.add(row.id)
-            budget -= 1
-            for child in heapq.nlargest(budget, row.children.values(), key=_weight):
-                heapq.heappush(heap, _entry(child))
+            drawn |= {step.id for step in self.rows[node_id].path()} | largest_children(self.rows[node_id], number)
         return drawn
 
     def _tops(self) -> list[Row]:
@@ -304,17 +258,3 @@ class TreeFold(Fold):
         if row.head is None:
             row.head = self.facts.decode(row.token_ids[:HEAD_TOKENS]) + "…" * (len(row.token_ids) > HEAD_TOKENS)
         return row.head
-
-
-def _above(row: Row) -> Iterable[Row]:
-    while row.parent is not None:
-        row = row.parent
-        yield row
-
-
-def _weight(row: Row) -> int:
-    return row.num_tokens
-
-
-def _entry(row: Row) -> tuple[int, int, Row]:
-    return -row.num_tokens, row.id, row

@@ -147,8 +147,11 @@ class TreePicture(View):
             yield f"{indent}#{line.id} {text}  {line.facts}"
             if line.hidden:
                 yield f"{indent}  … {line.hidden}"
-        if len(self.lines) > MAX_LINES:
-            yield f"… and {plural(self.num_nodes - MAX_LINES, 'more node')}"
+        if (rest := self._rest(min(len(self.lines), MAX_LINES))) is not None:
+            yield rest
+
+    def _rest(self, num_shown: int) -> str | None:
+        return f"… {num_shown:,} of {plural(self.num_nodes, 'node')} are shown" if num_shown < self.num_nodes else None
 
     def body(self) -> str:
         head = f"<p><b>{to_html(self.summary())}</b></p>"

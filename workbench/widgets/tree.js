@@ -11,7 +11,7 @@ export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hi
 }
 
 /** Rows and running requests in, lines out: parents before children, each with its depth, and who holds it or stands at its end. */
-export function layoutTree(rows, running = []) {
+export function layoutTree(rows, running = [], hidden = [0, 0]) {
   const nodes = new Map();
   const lines = [];
   for (const row of rows) {
@@ -25,6 +25,7 @@ export function layoutTree(rows, running = []) {
     lines.push(node);
     if (node.hidden) lines.push({ id: `more-${node.id}`, more: node, depth: node.depth + 1, tokens: node.hiddenTokens });
   }
+  if (hidden[0]) lines.push({ id: "more-0", more: { id: 0, hidden: hidden[0] }, depth: 0, tokens: hidden[1] });
   for (const [rid, end, shared, total] of running) {
     let node = nodes.get(end);
     if (node) node.ends.push({ rid, own: Math.max(total - shared, 0) });
@@ -366,7 +367,7 @@ function makeTree(view) {
     state = next;
     const rows = matches ? matches.rows : (state.rows ?? []);
     noteChanges();
-    layout = layoutTree(rows, state.running);
+    layout = layoutTree(rows, state.running, matches ? [0, 0] : state.hidden);
     drawHead();
     drawRequests(selected);
     map.draw(rows, layout, state.running ?? [], selected);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
-from workbench.events import EventLog
+from workbench.events import EventLog, NodeAdded, PathHeld
 from workbench.types import Request, SamplingParams
-from workbench.views.tree import TreeFold
+from workbench.views.fold import Facts
+from workbench.views.tree import MAX_NODES, MAX_PICTURE, NUM_DRAWN, TreeFold
 
 VOCAB, CONTEXT = 32, 56
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
@@ -89,6 +91,9 @@ def folded_tree(fold: TreeFold) -> dict[str, Any]:
                  len(pins.get(row.id, ())))
         for row in fold.rows.values()
     }  # fmt: skip
+    for row in fold.rows.values():
+        below = [row, *(child for child in fold.rows.values() if row in child.path()[:-1])]
+        assert (row.num_nodes, row.num_tokens) == (len(below), sum(len(each.token_ids) for each in below))
     held = {rid: (h.row.id, [row.id for row in h.row.path()], h.num_shared) for rid, h in fold.held.items()}
     return {"nodes": nodes, "held": held}
 
@@ -138,3 +143,56 @@ def test_a_node_tells_its_text_its_maker_and_its_users():
     assert (facts.text, facts.num_before, len(facts.children)) == ("1 2 3", 0, 2)
     with pytest.raises(InvalidRequest, match="a node of the tree"):
         fold.node(10_000)
+
+
+def added(number: int, parent: int, tokens: tuple[int, ...]) -> NodeAdded:
+    return NodeAdded(time=float(number), node_id=number, parent_id=parent, token_ids=tokens, pages=tokens, namespace="", rid="r")
+
+
+def test_a_tree_of_many_nodes_is_drawn_as_its_largest_parts_and_the_rest_is_counted():
+    fold = TreeFold()
+    rng, ids = random.Random(0), [0]
+    for number in range(1, MAX_NODES + 500):
+        fold.apply(added(number, rng.choice(ids[-300:]), tuple(range(rng.randint(1, 9)))))
+        ids.append(number)
+    rows = fold.state()["rows"]
+    drawn = {row[0] for row in rows}
+    assert len(rows) == NUM_DRAWN
+    assert all(row[1] in drawn | {0} for row in rows), "parents stand before their children"
+    tops = [row for row in fold.rows.values() if row.parent.id == 0 and row.id not in drawn]
+    assert len(rows) + sum(row[8] for row in rows) + sum(row.num_nodes for row in tops) == len(fold.rows)
+    assert sum(row[2] + row[9] for row in rows) + sum(row.num_tokens for row in tops) == fold.num_tokens
+    assert fold.state()["hidden"] == [sum(row.num_nodes for row in tops), sum(row.num_tokens for row in tops)]
+    assert len(fold.picture().lines) == MAX_PICTURE
+    assert f"of {len(fold.rows):,} nodes are shown" in fold.picture().to_text()
+    closed = next(row for row in rows if row[8])
+    fold.opened.add(closed[0])
+    after = {row[0] for row in fold.state()["rows"]}
+    assert {child.id for child in fold.rows[closed[0]].children.values()} <= after
+    fold.opened.add(0)
+    assert fold.state()["hidden"] == [0, 0]
+
+
+def test_a_search_finds_text_that_begins_in_one_node_and_ends_in_another():
+    letters = Facts(decode=lambda ids: "".join(map(chr, ids)))
+    fold = TreeFold(letters)
+    for number, parent, text in ((1, 0, "The cap"), (2, 1, "ital of France"), (3, 1, " is blue"), (4, 2, " is")):
+        fold.apply(added(number, parent, tuple(map(ord, text))))
+    assert fold.search("capital") == [2]
+    assert fold.search("THE CAP") == [1]
+    assert fold.search(" is") == [4, 3]
+    assert fold.search("") == fold.search("capitol") == []
+    found = fold.detail({"text": "france is"})
+    assert (found["found"], [row[0] for row in found["rows"]]) == ([4], [1, 2, 4])
+
+
+def test_the_picture_shows_what_came_from_outside_as_text():
+    fold = TreeFold(Facts(decode=lambda ids: "<script>alert(1)</script>\u202e"))
+    fold.apply(added(1, 0, (1, 2)))
+    fold.apply(PathHeld(time=2.0, rid="<b>r9</b>", node_id=1, namespace="", num_tokens=2, is_hit=True))
+    for view in (fold.picture(), fold.node(1)):
+        assert "<script" not in view.to_html()
+        assert "<b>r9" not in view.to_html()
+        assert "\u202e" not in view.to_html() + view.to_text()
+    assert "held by <b>r9</b>" in fold.picture().to_text()
+    assert fold.picture().num_saved == 2
