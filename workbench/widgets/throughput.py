@@ -25,6 +25,7 @@ class ThroughputWidget(ViewWidget):
     """A `FigureWidget`: one message for each change of all its lines (`batch_update`)."""
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
+        self._end = -1.0
         super().__init__(reader, chart=FigureWidget(figure(reader.fold.state()["series"])), **traits)
         self.chart._config = {"responsive": True, "displaylogo": False}
         for trace in self.chart.data:
@@ -36,8 +37,15 @@ class ThroughputWidget(ViewWidget):
         return self.picture().figure()
 
     def show(self, state: dict[str, Any]) -> None:
-        series = state["series"]
+        """The numbers always; the charts, which cost more, when a new point begins or the engine comes to rest."""
         super().show({"title": state["title"], "facts": state["facts"]})
+        series = state["series"]
+        is_busy = bool(series["t"]) and bool(series["running"][-1] or series["waiting"][-1])
+        if not is_busy or state["end"] != self._end:
+            self._end = state["end"]
+            self._draw(series)
+
+    def _draw(self, series: dict[str, list[Any]]) -> None:
         columns = {name: np.asarray(series[name], dtype=np.float32) for name in ("t", *PLACES)}  # bytes are short to send
         with self.chart.batch_update():
             for trace, name in zip(self.chart.data, PLACES, strict=True):
