@@ -196,7 +196,8 @@ engine.ended, engine.call = "", lambda name, *args: (0, [])
 source = Source(engine.log, Facts(), lambda: engine)
 """
     )
-    grow = "engine.log.add(NodeAdded(time=0.0, node_id=1, parent_id=0, token_ids=(7, 8), pages=(0, 1), namespace='', rid='<b>r</b>'))"
+    node = "NodeAdded(time=0.0, node_id=1, parent_id=0, token_ids=(7, 8), pages=(0, 1), namespace='', rid='<b>r</b>')"
+    grow = f"engine.log.add({node})"
     *_, shown, _ = execute(source, "open_view(source, 'tree')", grow)
     live, still = shown.outputs
     assert set(live.data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}

@@ -19,7 +19,7 @@ from workbench.views.batch_words import (
 from workbench.views.parts import duration, table
 
 if TYPE_CHECKING:
-    from workbench.views.batch import Life, Step, Stretch
+    from workbench.views.batch_facts import Life, Step, Stretch
     from workbench.views.batch_picture import BatchPicture
 
 KEY = {

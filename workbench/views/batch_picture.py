@@ -24,7 +24,7 @@ from workbench.views.batch_words import (
 from workbench.views.parts import View, duration, lines, plural
 
 if TYPE_CHECKING:
-    from workbench.views.batch import Life, Step, Stretch
+    from workbench.views.batch_facts import Life, Step, Stretch
 
 MAX_LANES = 40
 MAX_STRETCHES = 2500

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from workbench.views.parts import duration, plural
 
 if TYPE_CHECKING:
-    from workbench.views.batch import Life, Step, Stretch
+    from workbench.views.batch_facts import Life, Step, Stretch
 
 WORDS = {"wait": "queue", "compile": "constraint", "prefill": "prefill", "decode": "decode", "paused": "held up"}
 MAX_NAMED = 12

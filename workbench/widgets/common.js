@@ -109,7 +109,7 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-const BUSY_MS = 1500;
+const BUSY_MS = 2500;
 const SETTLE_MS = 1000;
 let lastAsked = 0;
 
@@ -170,7 +170,7 @@ export function mount(model, root, make, parts = []) {
       model.save_changes();
     },
     ask: (message) =>
-      ask(model, message, () => say("the kernel is busy with a cell and has no subshells\nthis is done when the cell ends; until then: interrupt the cell")).then(
+      ask(model, message, () => say("the kernel is busy: this is done as soon as it answers, at the latest when the cell ends\nto stop everything now, interrupt the cell")).then(
         (reply) => {
           say(model.get("note"));
           return reply;

@@ -200,13 +200,6 @@ def test_a_picture_stays_as_it_was_when_the_fold_goes_on():
     assert batch.picture().to_html() != before
 
 
-def test_the_steps_up_to_one_can_be_shown_again():
-    batch = folded(squeezed().log.read()[1], steps=10)
-    picture = batch.upto(20)
-    assert [step.number for step in picture.steps] == list(range(11, 21))
-    assert picture.now == batch.step(20).end
-
-
 @pytest.mark.parametrize(
     "asked", [{"kind": "step", "id": 9999}, {"kind": "request", "id": "never"}, {"kind": "page", "id": 1}, {}]
 )
