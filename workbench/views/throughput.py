@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -64,7 +64,8 @@ class Point:
     output: int = 0
     computed: int = 0
     """Of prompts: all but plain decode."""
-    gauges: dict[str, float | None] = field(default_factory=dict)
+    gauges: tuple[float | None, ...] = ()
+    """In the order of `GAUGES`."""
     last_step: int = 0
     """Number of the last step by its end; 0 before the first."""
 
@@ -77,6 +78,8 @@ class ThroughputPicture(View):
     totals: Totals
     width_s: float
     num_pages: int
+    end: float = 0.0
+    """Of the window, on the engine's clock."""
 
     @property
     def title(self) -> str:
@@ -117,8 +120,10 @@ class ThroughputPicture(View):
 
     def to_dict(self) -> dict[str, Any]:
         rates = {"hit_rate": self.totals.hit_rate, "recompute_tax": self.totals.recompute_tax}
-        return {"title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
-                "facts": [list(fact) for fact in self.facts()]}  # fmt: skip
+        return {
+            "title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
+            "end": self.end, "facts": [list(fact) for fact in self.facts()],
+        }  # fmt: skip
 
 
 class ThroughputFold(Fold):
@@ -198,40 +203,37 @@ class ThroughputFold(Fold):
             self._points.append(Point(index, gauges=self._gauges(), last_step=last_step))
         return self._points[-1]
 
-    def _gauges(self) -> dict[str, float | None]:
+    def _gauges(self) -> tuple[float | None, ...]:
         free, tree, owned = self._pages or (None, None, None)
-        values = (len(self._running), len(self._waiting), owned, tree, free, self.totals.hit_rate, self.totals.recompute_tax)
-        return dict(zip(GAUGES, values, strict=True))
+        hit_rate, tax = self.totals.hit_rate, self.totals.recompute_tax
+        hit_rate = None if hit_rate is None else round(hit_rate, 4)
+        return len(self._running), len(self._waiting), owned, tree, free, hit_rate, round(tax, 4)
 
     def series(self) -> dict[str, list[Any]]:
         """The window as columns. Rates are means over the last second; where nothing happened, the rest stays as it was."""
-        columns: dict[str, list[Any]] = {name: [] for name in ("t", "output", "prefill", *GAUGES)}
-        if not self._points:
-            return columns
-        last = self._points[-1].index
-        points = [point for point in self._points if point.index > last - NUM_POINTS]
-        first = points[0].index
-        found = {point.index: point for point in points}
-        gauges = points[0].gauges
-        for index in range(first, last + 1):
-            point = found.get(index) or Point(index, gauges=gauges)
-            gauges = point.gauges
-            columns["t"].append(round((index + 1 - first) * self.width_s, 4))
-            columns["output"].append(point.output)
-            columns["prefill"].append(point.computed)
-            for name in GAUGES:
-                value = gauges[name]
-                columns[name].append(round(value, 4) if isinstance(value, float) else value)
-        for name in ("output", "prefill"):
-            columns[name] = self._rates(columns[name])
-        return columns
+        names = ("output", "prefill", *GAUGES)
+        rows: list[tuple[Any, ...]] = []
+        first = self._first()
+        for point in self._points:
+            if point.index >= first:
+                while len(rows) < point.index - first:
+                    rows.append((0, 0, *rows[-1][2:]))
+                rows.append((point.output, point.computed, *point.gauges))
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
+        rates = {name: self._rates(columns[name]) for name in ("output", "prefill")}
+        return {"t": [(i + 1) * self.width_s for i in range(len(rows))], **columns, **rates}
+
+    def _first(self) -> int:
+        """Index of the first point of the window."""
+        return next((point.index for point in self._points if point.index > self._points[-1].index - NUM_POINTS), 0)
 
     def _rates(self, counts: list[int]) -> list[float]:
         """Per second, each over the stretches of the last second, or over one that is longer."""
         width = max(round(RATE_S / self.width_s), 1)
         sums = [0, *accumulate(counts)]
-        ends = range(1, len(sums))
-        return [round((sums[i] - sums[max(i - width, 0)]) / (min(i, width) * self.width_s), 1) for i in ends]
+        young = [total / (i * self.width_s) for i, total in enumerate(sums[:width]) if i]
+        scale = 1 / (width * self.width_s)
+        return young + [(until - since) * scale for since, until in zip(sums, sums[width:], strict=False)]
 
     def step_at(self, t: float) -> int | None:
         """Number of the last step made by this place on the axis of `series`."""
@@ -245,12 +247,12 @@ class ThroughputFold(Fold):
         return next((self._place(point) for point in self._points if point.last_step >= step), None)
 
     def _place(self, point: Point) -> float:
-        first = next(other.index for other in self._points if other.index > self._points[-1].index - NUM_POINTS)
-        return round((point.index + 1 - first) * self.width_s, 4)
+        return (point.index + 1 - self._first()) * self.width_s
 
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())
-        return ThroughputPicture(self.series(), Totals(**asdict(self.totals)), self.width_s, num_pages)
+        end = (self._points[-1].index + 1) * self.width_s if self._points else 0.0
+        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, end)
 
     def state(self) -> dict[str, Any]:
         return self.picture().to_dict()

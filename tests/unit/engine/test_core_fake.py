@@ -414,6 +414,7 @@ def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
 
 def test_where_no_token_is_left_that_request_ends_alone():
     only_end = Fragile("nothing", 0)
+    only_end.forced = lambda: b"the end"
     only_end.fill_mask = lambda mask: mask.__setitem__(slice(None), [1, *[0] * (len(mask) - 1)])
     core = make_core()
     core.add(request("good", range(20), 8))

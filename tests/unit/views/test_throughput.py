@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
 
 from workbench.errors import InvalidRequest
-from workbench.events import NodeAdded, PagesTaken, PathHeld, PrefixMatched, StepExecuted, TokenSampled
+from workbench.events import (
+    NodeAdded,
+    PagesTaken,
+    PathHeld,
+    PrefixMatched,
+    RequestRetracted,
+    StepExecuted,
+    StepMember,
+    TokenSampled,
+)
 from workbench.views.throughput import NUM_POINTS, ThroughputFold
 
 
@@ -109,3 +118,17 @@ def test_nothing_yet_is_shown_as_such():
 def test_a_window_that_is_none_is_refused(window):
     with pytest.raises(InvalidRequest, match="window"):
         ThroughputFold(window=window)
+
+
+def test_a_request_that_is_retracted_again_while_it_catches_up_is_counted_to_the_end():
+    def step(number: int, num_cached: int, num_new: int) -> StepExecuted:
+        pages = {"pages_free": 1, "pages_tree": 0, "pages_owned": 0}
+        members = (StepMember("a", num_cached, num_new, "prefill"),)
+        times = {"plan_s": 0.0, "execute_s": 0.1, "commit_s": 0.0}
+        return StepExecuted(time=number, step=number, members=members, budget_left=0, num_waiting=0, **times, **pages)
+
+    def retracted(time: float, num_lost: int) -> RequestRetracted:
+        return RequestRetracted(time=time, rid="a", num_output=0, num_lost=num_lost, needed_by="b", old_ratio=0.1, new_ratio=0.2)
+
+    events = [step(1, 0, 40), retracted(1.5, 40), step(2, 0, 10), retracted(2.5, 10), step(3, 5, 40)]
+    assert folded(events).totals.recomputed == computed_again(events) == 10 + 35

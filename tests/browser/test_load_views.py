@@ -1,0 +1,42 @@
+"""The views of the engine's load in real JupyterLab: a request is picked in one, told by the others, and aborted."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.bench.lab import Notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+LOAD = """%load_ext workbench
+%wb load
+from workbench.magics import session
+engine = session.engine()"""
+RUN = """prompts = ["Once upon a time", "In the beginning", "The sea is"]
+results = engine.generate(prompts, {"max_new_tokens": 2000, "ignore_eos": True}, rid=["one", "two", "three"])
+print([result["meta_info"]["finish_reason"]["type"] for result in results])"""
+
+
+def test_a_running_request_is_picked_told_by_the_other_views_and_aborted(notebook: Notebook) -> None:
+    notebook.open(
+        [LOAD, "%wb batch -o batch", "%wb kv", "%wb throughput -o load", RUN, "print(batch.selection == load.selection)"]
+    )
+    for index in range(4):
+        notebook.run(index)
+    batch, kv, load = (notebook.view(index) for index in (1, 2, 3))
+    load.locator(".js-plotly-plot").wait_for()
+    notebook.start(4)
+    batch.locator(".wb-lane[data-rid=two] button").click()
+    kv.locator("text=two has").wait_for()
+    assert kv.locator(".wb-selected").count() > 0
+    assert batch.locator(".wb-lane.wb-selected").get_attribute("data-rid") == "two"
+    assert notebook.is_running(4)
+    batch.locator(".wb-tall [data-step]").last.click(force=True)  # it moves on while it is clicked
+    batch.locator("text=in it: ").wait_for()
+    for rid in ("one", "two", "three"):
+        batch.locator(f".wb-lane[data-rid={rid}] button").click()
+        batch.locator("button:has-text('abort it')").click()
+    assert notebook.wait(4).strip() == "['abort', 'abort', 'abort']"
+    assert notebook.run(5).strip() == "True"
+    assert "3 ended" in batch.inner_text()
+    assert notebook.console == []
