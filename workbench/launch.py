@@ -287,7 +287,7 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
         return {name: getattr(found, name) for name in found.__slots__}
 
     def token_detail(on: bool) -> None:
-        core.scheduler.detail = on
+        core.scheduler.detail = on and core.log.on  # without a log nobody would hear of it
 
     return {
         "flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock, "snapshot": lambda: snapshot(core),

@@ -12,9 +12,12 @@ LOAD = """%load_ext workbench
 %wb load
 from workbench.magics import session
 engine = session.engine()"""
-BUSY = """prompts = [f"Story number {i}: once upon a time there was" for i in range(16)]
-for k in range(0, 16, 4):
-    engine.generate(prompts[k:k + 4], {"max_new_tokens": 60, "ignore_eos": True, "temperature": 0})"""
+BUSY = """import time
+began = time.perf_counter()
+for i in range(10):
+    engine.generate(f"Story number {i}: once upon a time there was", {"max_new_tokens": 40, "ignore_eos": True, "temperature": 0})
+print(400 / (time.perf_counter() - began))"""
+"""Prints its steps per second."""
 ENDLESS = """result = engine.generate("Once upon a time", {"max_new_tokens": 2000, "ignore_eos": True}, rid="endless")
 print(result["meta_info"]["finish_reason"]["type"])"""
 TALK = """session.chat("Name a fruit.", temperature=0, max_tokens=8)
@@ -47,14 +50,15 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook) -> None
     notebook.watch(".wb-live")
     notebook.start(2)
     notebook.while_running(2, f"before => {NUM_NODES} >= before + 4", before)
-    notebook.wait(2)
+    # Ten times a second, or with every other step where the machine is so busy that steps are slower.
+    wanted = [min(10.0, float(notebook.wait(2)) / 2)]
     rates = [rate(notebook.changes())]
-    for again in (3, 4):  # a machine that is busy with other things may be slow once
-        if max(rates) < 10:
+    for again in (3, 4):
+        if rates[-1] < wanted[-1]:
             notebook.watch(".wb-live")
-            notebook.run(again)
+            wanted.append(min(10.0, float(notebook.run(again)) / 2))
             rates.append(rate(notebook.changes()))
-    assert max(rates) >= 10, f"changes per second: {rates}"
+    assert rates[-1] >= wanted[-1], f"changes per second: {rates}, wanted {wanted}"
     # A cell that ends sends one state more, whenever the last was.
     assert {comm: rate(times[:-1]) for comm, times in notebook.sent.items() if len(times) > 20 and rate(times[:-1]) > 20} == {}
     assert notebook.sent
@@ -121,5 +125,5 @@ def test_a_view_of_an_engine_that_stopped_says_so_and_stays(notebook: Notebook) 
     assert len(note.inner_text().splitlines()) == 2
     assert "shut down" in note.inner_text()
     assert notebook.view(2).locator("[data-node]").count() > 0
-    assert notebook.run(4).strip() == "2"
+    assert notebook.run(4).split()[-1] == "2"
     assert notebook.console == []

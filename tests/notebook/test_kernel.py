@@ -182,3 +182,26 @@ def test_a_child_process_is_listed_and_ends_with_the_kernel(kernel, smollm2):
     kernel.client.shutdown()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
+
+
+def test_a_saved_notebook_holds_the_last_state_of_a_live_view_as_a_still_picture():
+    source = (
+        FAKE
+        + """
+from workbench.views.fold import Facts
+from workbench.widgets import Source, open_view
+from workbench.events import NodeAdded
+engine = session.engine()
+engine.ended, engine.call = "", lambda name, *args: (0, [])
+source = Source(engine.log, Facts(), lambda: engine)
+"""
+    )
+    node = "NodeAdded(time=0.0, node_id=1, parent_id=0, token_ids=(7, 8), pages=(0, 1), namespace='', rid='<b>r</b>')"
+    grow = f"engine.log.add({node})"
+    *_, shown, _ = execute(source, "open_view(source, 'tree')", grow)
+    live, still = shown.outputs
+    assert set(live.data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
+    assert still.data["text/plain"].startswith("Radix tree: 1 node, 2 tokens stored once")
+    assert "<script" not in still.data["text/html"]
+    *_, dashboard, _ = execute(source, "open_view(source, 'dashboard')", grow)
+    assert "Radix tree: 1 node" in dashboard.outputs[1].data["text/html"]

@@ -256,5 +256,7 @@ WATCH = """selector => {
     requestAnimationFrame(now => { due = false; window.wbChanges.push(now); });
   };
   const watched = document.querySelector(selector);
-  new MutationObserver(seen).observe(watched, { subtree: true, childList: true, attributes: true, characterData: true });
+  window.wbWatch?.disconnect();
+  window.wbWatch = new MutationObserver(seen);
+  window.wbWatch.observe(watched, { subtree: true, childList: true, attributes: true, characterData: true });
 }"""

@@ -43,7 +43,7 @@ CHARACTER = closed(
 )
 MASKED: dict[str, dict[str, Any]] = {
     "any text": {"regex": r"(.|\n)*"},
-    "counted words": {"regex": r"([a-z]{1,12}[ ,.]){99,}"},
+    "counted words": {"regex": r"([a-z]{1,12}[ ,.])+"},
     "counted strings": {"json_schema": {"type": "array", "items": SHORT, "minItems": 99}},
     "free strings": {"json_schema": {"type": "array", "items": {"type": "string"}, "minItems": 99}},
 }

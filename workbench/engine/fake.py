@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.engine.plan import PlannedSeq, Sampled, StepPlan, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, StepPlan, StepResult
 from workbench.errors import CacheCorrupt
 from workbench.types import TokenLogprob
 
@@ -63,6 +63,9 @@ class FakeRunner:
             if seq.sample is not None:
                 allowed = allowed_by(seq.sample.matcher, self.vocab_size)
                 allowed[list(seq.sample.suppress)] = False
+                if not allowed.any():
+                    sampled.append(Sampled(NOTHING_ALLOWED, error=seq.sample.why_nothing))
+                    continue
                 token = next_token(prefix, self.vocab_size)
                 while not allowed[token]:
                     token = (token + 1) % self.vocab_size

@@ -38,6 +38,18 @@ class SampleRow:
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
 
+    @property
+    def why_nothing(self) -> str:
+        """What to say when no token is left to sample."""
+        edits = {
+            "grammar": self.matcher is not None,
+            "custom logit processor": self.processor is not None,
+            "logit_bias": bool(self.params.logit_bias),
+            "min_new_tokens": bool(self.suppress),
+        }
+        causes = " and ".join(name for name, given in edits.items() if given)
+        return f"no token is allowed at output position {self.position}: {causes or 'the model'} left none"
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedSeq:

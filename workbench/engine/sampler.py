@@ -94,7 +94,7 @@ class Sampler:
         best, peak = argmax(logits)
         for i in (~peak.isfinite()).nonzero().flatten().tolist():
             if i not in failed and not _repair(logits[i]):
-                failed[i] = Sampled(NOTHING_ALLOWED, error=_why_nothing(rows[i]))
+                failed[i] = Sampled(NOTHING_ALLOWED, error=rows[i].why_nothing)
             best[i : i + 1], peak[i : i + 1] = argmax(logits[i : i + 1])
         tokens: list[int] = best.tolist()
         drawn = [i for i, row in enumerate(rows) if i not in failed and not row.params.is_greedy]
@@ -107,9 +107,9 @@ class Sampler:
 
 
 def _copy(logits: Tensor) -> tuple[Tensor, float]:
-    """A copy in float32, and the seconds that it took."""
+    """A copy, and the seconds that it took."""
     started = time.perf_counter()
-    return logits.to(torch.float32, copy=True), time.perf_counter() - started
+    return logits.clone(), time.perf_counter() - started
 
 
 def _is_plain(row: SampleRow) -> bool:
@@ -126,17 +126,6 @@ def _repair(row: Tensor) -> bool:
     if (certain := row == torch.inf).any():
         row.copy_(torch.where(certain, 0.0, -torch.inf))
     return bool((row > -torch.inf).any())
-
-
-def _why_nothing(row: SampleRow) -> str:
-    edits = {
-        "grammar": row.matcher is not None,
-        "custom logit processor": row.processor is not None,
-        "logit_bias": bool(row.params.logit_bias),
-        "min_new_tokens": bool(row.suppress),
-    }
-    causes = " and ".join(name for name, given in edits.items() if given)
-    return f"no token is allowed at output position {row.position}: {causes or 'the model'} left none"
 
 
 def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> None:

@@ -38,6 +38,7 @@ SIGNATURES: dict[str, list[type]] = {
     "attend_all": [P, N, P, P, P, P, N, N, N, N, N, F],
     "mask_rows": [P, P, N, N, N],
     "argmax": [P, P, P, N, N],
+    "look": [P, P, P, P, P, P, P, N, N, N, N],
     "write_slots": [P, P, N, P, N, N],
     "merge": [P, P, P, P, N, N],
 }

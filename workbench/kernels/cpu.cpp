@@ -453,6 +453,67 @@ void argmax(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {
     }
 }
 
+// 16 numbers of a row from place `at`; -inf behind its end, and where a bit of its mask (null: all are set) is not set.
+template <class T>
+inline Vec allowed_at(const T* x, const uint32_t* mask, int64_t at, int64_t n) {
+    const Bits bit = Bits{} + 1 << Bits{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Vec hidden = Vec{} - INFINITY;
+    Vec v;
+    if (at + W <= n)
+        v = load(x + at);
+    else
+        for (int64_t i = 0; i < W; i++) v[i] = at + i < n ? get(x[at + i]) : -INFINITY;
+    if (mask == nullptr) return v;
+    uint32_t allowed = mask[at / 32] >> at % 32 & 0xffff;
+    return allowed == 0xffff ? v : ((Bits{} + allowed) & bit) != 0 ? v : hidden;
+}
+
+// Of rows which[r] of x [.., n], where mask [rows, words] allows (null: all of it): the k largest numbers in order, of equals
+// the first first, with their places; and stats [rows, 4]: log-sum-exp, entropy of the softmax, how many numbers are larger
+// than the one at tokens[r], and that number. What is not finite makes the log-sum-exp NaN.
+template <class T>
+void look(const T* x, const int64_t* which, const int64_t* tokens, const uint32_t* mask, float* stats, int64_t* ids,
+          float* best, int64_t rows, int64_t n, int64_t words, int64_t k) {
+#pragma omp parallel for if (rows * n > 16384)
+    for (int64_t row = 0; row < rows; row++) {
+        const T* from = x + which[row] * n;
+        const uint32_t* bits = mask == nullptr ? nullptr : mask + row * words;
+        float* top = best + row * k;
+        int64_t* place = ids + row * k;
+        for (int64_t i = 0; i < k; i++) top[i] = -INFINITY, place[i] = 0;
+        for (int64_t at = 0; at < n; at += 4 * W) {
+            Vec v[4];
+            for (int i = 0; i < 4; i++) v[i] = at + i * W < n ? allowed_at(from, bits, at + i * W, n) : Vec{} - INFINITY;
+            if (!(max(max(max(v[0], v[1]), max(v[2], v[3]))) > top[k - 1])) continue;
+            for (int64_t j = 0; j < 4 * W; j++) {
+                float value = v[j / W][j % W];
+                if (!(value > top[k - 1])) continue;
+                int64_t to = k - 1;
+                for (; to > 0 && value > top[to - 1]; to--) top[to] = top[to - 1], place[to] = place[to - 1];
+                top[to] = value, place[to] = at + j;
+            }
+        }
+        float own = get(from[tokens[row]]), peak = top[0];
+        Vec total = {}, mean = {}, higher = {};
+        const Vec least = Vec{} - 87.0f, one = Vec{} + 1.0f;
+        for (int64_t at = 0; at < n; at += W) {
+            Vec v = allowed_at(from, bits, at, n);
+            Vec below = v - peak;
+            below = below < least ? least : below;  // in this order NaN passes through
+            Vec e = exp_negative(below);
+            total += e;
+            mean += e * below;
+            higher += v > own ? one : Vec{};
+        }
+        float sum_e = sum(total);
+        float* told = stats + row * 4;
+        told[0] = peak + std::log(sum_e);
+        told[1] = std::log(sum_e) - sum(mean) / sum_e;
+        told[2] = sum(higher);
+        told[3] = own;
+    }
+}
+
 // What one multiply-add takes from each side: a float, or two bf16 where the processor multiplies pairs. Always 4 bytes.
 // `units` are those of 16 or 32 neighbours in a row, `across` those of 16 columns over one or two rows.
 template <class T>
@@ -719,6 +780,11 @@ void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n
     }                                                                                                                    \
     extern "C" void argmax_##NAME(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {                     \
         argmax(x, best, peak, rows, n);                                                                                  \
+    }                                                                                                                    \
+    extern "C" void look_##NAME(const T* x, const int64_t* which, const int64_t* tokens, const uint32_t* mask,           \
+                                float* stats, int64_t* ids, float* best, int64_t rows, int64_t n, int64_t words,         \
+                                int64_t k) {                                                                             \
+        look(x, which, tokens, mask, stats, ids, best, rows, n, words, k);                                               \
     }                                                                                                                    \
     extern "C" void write_slots_##NAME(T* store, const T* from, int64_t stride, const int64_t* slots, int64_t rows,      \
                                        int64_t row_size) {                                                               \

@@ -5,7 +5,8 @@ T rows, H hidden, Hq and Hkv query and KV heads, D head size, S columns.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -185,6 +186,33 @@ def argmax(x: Tensor) -> tuple[Tensor, Tensor]:
     best, peak = torch.empty(len(x), dtype=torch.int64), torch.empty(len(x), dtype=torch.float32)
     call(x.data_ptr(), best.data_ptr(), peak.data_ptr(), *x.shape)
     return best, peak
+
+
+class Look(NamedTuple):
+    """What there is to know of R rows of logits: the largest K with their places, and of each row its log-sum-exp, the entropy
+    of its softmax in nats, how many logits are larger than its token's, and that token's logit."""
+
+    ids: np.ndarray[Any, Any]
+    logits: np.ndarray[Any, Any]
+    lse: np.ndarray[Any, Any]
+    entropy: np.ndarray[Any, Any]
+    num_higher: np.ndarray[Any, Any]
+    own: np.ndarray[Any, Any]
+
+
+def look(x: Tensor, rows: Sequence[int], tokens: Sequence[int], masks: np.ndarray[Any, Any] | None, k: int) -> Look | None:
+    """Of these rows of x [.., V], of each where its mask (int32 [R, words]) has a bit; None where there is no compiled form."""
+    call = compiled("look", x, WIDTH)
+    if call is None or not x.is_contiguous():
+        return None
+    num_rows = len(rows)
+    which, own = np.array(rows, dtype=np.int64), np.array(tokens, dtype=np.int64)
+    ids, logits = np.empty((num_rows, k), dtype=np.int64), np.empty((num_rows, k), dtype=np.float32)
+    stats = np.empty((num_rows, 4), dtype=np.float32)
+    address, words = (None, 0) if masks is None else (masks.ctypes.data, masks.shape[1])
+    arrays = [array.ctypes.data for array in (stats, ids, logits)]
+    call(x.data_ptr(), which.ctypes.data, own.ctypes.data, address, *arrays, num_rows, x.shape[1], words, k)
+    return Look(ids, logits, *stats.T)
 
 
 def merge_(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby, takewhile
 from typing import Any
 
@@ -86,7 +87,7 @@ class TemplateView(View):
     why: str = ""
     """Why the cache would give no more, in words."""
 
-    @property
+    @cached_property
     def num_same(self) -> int | None:
         """Tokens that both turns begin with."""
         if self.before is None:
@@ -94,7 +95,7 @@ class TemplateView(View):
         pairs = zip(self.before.tokens, self.turn.tokens, strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0].id == pair[1].id, pairs))
 
-    @property
+    @cached_property
     def break_at(self) -> int | None:
         """The first token of this turn that the turn before had otherwise; None where one continues the other."""
         same = self.num_same

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 import traitlets
 
 from workbench.errors import InvalidRequest, in_one_line
+from workbench.events import EventLog
 from workbench.views.fold import Fold
 from workbench.views.parts import CSS, View
 from workbench.widgets.feed import Feed, Reader
@@ -38,9 +40,44 @@ def as_json(value: Any, widget: Any) -> str:
 
 
 def shown_as(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a notebook stores of a widget: itself, and beside it text and still HTML for pages without a kernel."""
+    """A widget's form in an output, and beside it text and still HTML."""
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
     return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
+
+
+class Still:
+    """The still picture that stands under a live view in a notebook's output, for pages without a kernel.
+
+    The live view hides it where it is drawn itself; when a cell ends it is renewed, so a saved notebook holds the last state.
+    """
+
+    def __init__(self, log: EventLog, picture: Callable[[], View]) -> None:
+        self.key = f"wb-still-{uuid.uuid4().hex}"
+        self._log = log
+        self._picture = picture
+        self._handle: Any = None
+        self._number = -1
+
+    def display(self, bundle: Any) -> None:
+        """Two outputs: the live view, and the still one under it."""
+        from IPython.display import display
+
+        data, metadata = bundle
+        data = {kind: value for kind, value in data.items() if kind != "text/html"} | {
+            "text/plain": "a live view; what it shows:"
+        }
+        display(data, metadata=metadata, raw=True)
+        self._number = self._log.num_added
+        self._handle = display(self._outputs(), raw=True, display_id=True)
+
+    def renew(self) -> None:
+        if self._handle is not None and self._number != self._log.num_added:
+            self._number = self._log.num_added
+            self._handle.update(self._outputs(), raw=True)
+
+    def _outputs(self) -> dict[str, str]:
+        picture = self._picture()
+        return {"text/plain": picture.to_text(), "text/html": f'<div class="{self.key}">{picture.to_html()}</div>'}
 
 
 def _take_messages_where_the_page_sends_them(comm: Any) -> None:
@@ -61,10 +98,15 @@ class ViewWidget(anywidget.AnyWidget):
     """At most two lines above the picture: why it does not move, or what was asked for and is not there."""
     engine = traitlets.Unicode("").tag(sync=True)
     """Views with the same key follow each other's selection."""
+    still_key = traitlets.Unicode("").tag(sync=True)
+    """Class of the still picture that this view stands in for: hidden while it is drawn."""
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
         self.reader = reader
         self.is_shown = True
+        """Until a page that drew it says that it no longer does: in a run without a page it moves too."""
+        self._num_pages = 0
+        self.still: Still | None = None
         self._drawn: tuple[Fold, int] | None = None
         super().__init__(engine=reader.source.key, **traits)
         self.on_msg(self._receive)
@@ -103,6 +145,11 @@ class ViewWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())
 
+    def _ipython_display_(self) -> None:
+        self.still = self.still or Still(self.reader.source.log, self.picture)
+        self.still_key = self.still.key
+        self.still.display(self._repr_mimebundle_())
+
     # -- the feed's side ----------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
@@ -115,6 +162,13 @@ class ViewWidget(anywidget.AnyWidget):
 
     def show(self, state: dict[str, Any]) -> None:
         self.state = state
+
+    def renew(self) -> None:
+        if self.still is not None:
+            self.still.renew()
+
+    def settle(self) -> None:
+        """Views that leave something for later, since it is slow to draw, draw it now."""
 
     def say(self, note: str) -> None:
         if note != self.note:
@@ -135,7 +189,7 @@ class ViewWidget(anywidget.AnyWidget):
                 with self.reader.lock:
                     return self.fold.detail(asked)
             case "shown" | "hidden" as word:
-                self._set_shown(word == "shown")
+                self._count_page(1 if word == "shown" else -1)
                 return {}
         raise InvalidRequest("do", asked.get("do"), "abort, flush, detail, shown or hidden")
 
@@ -144,6 +198,10 @@ class ViewWidget(anywidget.AnyWidget):
         for view in list(Feed.of(self.reader.source).views):
             if isinstance(view, ViewWidget):
                 view.selected = change["new"]
+
+    def _count_page(self, more: int) -> None:
+        self._num_pages = max(self._num_pages + more, 0)
+        self._set_shown(self._num_pages > 0)
 
     def _set_shown(self, is_shown: bool) -> None:
         """A view that no page draws any more costs nothing; when one does again it catches up."""

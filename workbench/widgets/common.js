@@ -18,9 +18,16 @@ export function el(tag, attrs = {}, ...children) {
 
 const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}") : (value ?? {}));
 
-/** The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own. */
-export function stateOf(model, parts = []) {
-  return { ...parsed(model.get("state")), ...Object.fromEntries(parts.map((name) => [name, parsed(model.get(name))])) };
+/**
+ * The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own.
+ * What did not change since the last call with the same `memo` is the same object again.
+ */
+export function stateOf(model, parts = [], memo = {}) {
+  for (const name of ["state", ...parts]) {
+    const raw = model.get(name);
+    if (!memo[name] || memo[name].raw !== raw) memo[name] = { raw, value: parsed(raw) };
+  }
+  return { ...memo.state.value, ...Object.fromEntries(parts.map((name) => [name, memo[name].value])) };
 }
 
 /** Calls `fn` at most once per animation frame, with the last arguments; `.cancel()` drops what is pending. */
@@ -102,7 +109,7 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-const BUSY_MS = 1500;
+const BUSY_MS = 2500;
 const SETTLE_MS = 1000;
 let lastAsked = 0;
 
@@ -134,9 +141,15 @@ export function mount(model, root, make, parts = []) {
   root.classList.add("wb", "wb-live");
   const note = el("p", { class: "wb-note", role: "status" });
   const inner = el("div", { class: "wb-view" });
-  root.append(note, inner);
+  const still = el("style");
+  root.append(still, note, inner);
+  const hideStill = () => {
+    const key = model.get("still_key");
+    still.textContent = key ? `.${key},.jp-OutputArea-child:has(.${key}){display:none}` : "";
+  };
   let selected = model.get("selected") ?? {};
-  let state = stateOf(model, parts);
+  const memo = {};
+  let state = stateOf(model, parts, memo);
   let draws = 0;
   const say = (text) => {
     note.textContent = text ?? "";
@@ -157,7 +170,7 @@ export function mount(model, root, make, parts = []) {
       model.save_changes();
     },
     ask: (message) =>
-      ask(model, message, () => say("the kernel is busy with a cell and has no subshells\nthis is done when the cell ends; until then: interrupt the cell")).then(
+      ask(model, message, () => say("the kernel is busy: this is done as soon as it answers, at the latest when the cell ends\nto stop everything now, interrupt the cell")).then(
         (reply) => {
           say(model.get("note"));
           return reply;
@@ -172,7 +185,7 @@ export function mount(model, root, make, parts = []) {
     root.dataset.draws = String(++draws);
   });
   const onState = () => {
-    state = stateOf(model, parts);
+    state = stateOf(model, parts, memo);
     draw();
   };
   const onNote = () => say(model.get("note"));
@@ -190,15 +203,18 @@ export function mount(model, root, make, parts = []) {
   const changes = ["state", ...parts].map((name) => `change:${name}`);
   for (const change of changes) model.on(change, onState);
   model.on("change:note", onNote);
+  model.on("change:still_key", hideStill);
   model.on("change:selected", onSelected);
   ask(model, { do: "shown" });
   onNote();
+  hideStill();
   draw();
   return () => {
     draw.cancel();
     off();
     for (const change of changes) model.off(change, onState);
     model.off("change:note", onNote);
+    model.off("change:still_key", hideStill);
     model.off("change:selected", onSelected);
     made.remove?.();
     model.send({ do: "hidden" });

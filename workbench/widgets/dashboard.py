@@ -9,18 +9,17 @@ from typing import Any
 import ipywidgets
 
 from workbench.views.together import Pictures
-from workbench.widgets.base import ViewWidget, shown_as
+from workbench.widgets.base import Still, ViewWidget, shown_as
 
 
-class Dashboard(ipywidgets.GridBox):
-    """`dashboard.views["tree"]` is one of them."""
+class Dashboard(ipywidgets.HBox):
+    """Two columns where there is room for them. `dashboard.views["tree"]` is one of the views."""
 
     def __init__(self, views: Sequence[ViewWidget]) -> None:
         self.views = {type(view).__module__.rpartition(".")[2]: view for view in views}
-        super().__init__(
-            children=tuple(views),
-            layout=ipywidgets.Layout(grid_template_columns="repeat(auto-fit, minmax(min(38em, 100%), 1fr))", grid_gap="8px"),
-        )
+        half = ipywidgets.Layout(flex="1 1 36em", min_width="0")
+        columns = [ipywidgets.VBox(list(views[first::2]), layout=half) for first in (0, 1)]
+        super().__init__(columns, layout=ipywidgets.Layout(flex_flow="row wrap"))
 
     @property
     def selection(self) -> dict[str, Any] | None:
@@ -41,6 +40,12 @@ class Dashboard(ipywidgets.GridBox):
 
     def __repr__(self) -> str:
         return self.picture().to_text()
+
+    def _ipython_display_(self) -> None:
+        first = next(iter(self.views.values()))
+        first.still = first.still or Still(first.reader.source.log, self.picture)
+        first.still_key = first.still.key
+        first.still.display(self._repr_mimebundle_())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return shown_as(super()._repr_mimebundle_(**kwargs), self.picture())

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from workbench.errors import EngineDead, WorkbenchError
@@ -67,6 +68,12 @@ class Shown(Protocol):
     def refresh(self) -> None:
         """Draw the fold's present state if it changed."""
 
+    def renew(self) -> None:
+        """Draw the still picture that a saved notebook holds anew."""
+
+    def settle(self) -> None:
+        """Draw what was left for later."""
+
     def say(self, note: str) -> None:
         """Write this above the picture; the picture stays."""
 
@@ -108,7 +115,7 @@ class Feed:
     def flush(self) -> None:
         """Every view has its last state when this returns."""
         for view in list(self.views):
-            self._show(view)
+            self._show(view, is_last=True)
 
     def _run(self) -> None:
         seen = -1
@@ -121,18 +128,21 @@ class Feed:
             began, number = time.thread_time(), self.source.log.num_added
             if number != seen:
                 seen = number
-                self.flush()
+                for view in list(self.views):
+                    self._show(view)
             busy = time.thread_time() - began
             time.sleep(min(max(MIN_PAUSE_S, busy / SHARE), MAX_PAUSE_S))
         self.flush()
 
-    def _show(self, view: Shown) -> None:
+    def _show(self, view: Shown, *, is_last: bool = False) -> None:
         """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""
         if not view.is_shown:
             return
         try:
             view.reader.read()
             view.refresh()
+            if is_last:
+                view.settle()
             view.say(_ending(self.source.ended) or _off(self.source.log) or view.reader.fold.note)
         except EngineDead as error:
             view.say(_ending(str(error)))
@@ -165,3 +175,7 @@ def _flush_when_cells_end() -> None:
 
 def flush_cell(result: object) -> None:
     flush_all()
+    for feed in list(Feed._all):
+        for view in list(feed.views):
+            with suppress(Exception):  # no fault of the cell's
+                view.renew()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from workbench.widgets.feed import Reader
 AXES = (("x", "y"), ("x2", "y3"), ("x3", "y4"), ("x4", "y5"))
 """Of the four charts; y2 is the right axis of the first."""
 
+CHART_PAUSE_S = 0.5
+"""Between two drawings of the charts: a page needs a tenth of a second of its only thread for one. The words move faster."""
+
 
 class ThroughputWidget(ViewWidget):
     _esm = module("throughput")
@@ -25,7 +29,9 @@ class ThroughputWidget(ViewWidget):
     """A `FigureWidget`: one message for each change of all its lines (`batch_update`)."""
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
-        self._end = -1.0
+        self._charted_at = 0.0
+        self._undrawn: dict[str, Any] | None = None
+        """Series that came too soon after the last ones."""
         super().__init__(reader, chart=FigureWidget(figure(reader.fold.state()["series"])), **traits)
         self.chart._config = {"responsive": True, "displaylogo": False}
         for trace in self.chart.data:
@@ -37,15 +43,16 @@ class ThroughputWidget(ViewWidget):
         return self.picture().figure()
 
     def show(self, state: dict[str, Any]) -> None:
-        """The numbers always; the charts, which cost more, when a new point begins or the engine comes to rest."""
         super().show({"title": state["title"], "facts": state["facts"]})
-        series = state["series"]
-        is_busy = bool(series["t"]) and bool(series["running"][-1] or series["waiting"][-1])
-        if not is_busy or state["end"] != self._end:
-            self._end = state["end"]
-            self._draw(series)
+        self._undrawn = state["series"]
+        if time.monotonic() - self._charted_at >= CHART_PAUSE_S:
+            self.settle()
 
-    def _draw(self, series: dict[str, list[Any]]) -> None:
+    def settle(self) -> None:
+        series, self._undrawn = self._undrawn, None
+        if series is None:
+            return
+        self._charted_at = time.monotonic()
         columns = {name: np.asarray(series[name], dtype=np.float32) for name in ("t", *PLACES)}  # bytes are short to send
         with self.chart.batch_update():
             for trace, name in zip(self.chart.data, PLACES, strict=True):

@@ -126,7 +126,7 @@ function panel(view, node) {
     if (told?.before) {
       const after = told.after.length ? table("after the mask", told.after.map((row) => alternative(rid, position, row))) : null;
       const title = told.after.length ? "before the mask" : "the model's likeliest";
-      parts.push(el("div", { class: "wb-pair" }, table(title, told.before.map((row) => alternative(rid, position, row))), after), why);
+      parts.push(el("div", { class: "wb-pair" }, table(title, told.before.map((row) => alternative(rid, position, told.after.length ? row : row.slice(0, 3)))), after), why);
     } else if (told && !told.error && !told.classes) {
       parts.push(el("p", { class: "wb-soft" }, "No token detail here: it was off, or the token was forced."));
     }
@@ -223,7 +223,7 @@ function render({ model, el: root }) {
     };
     const keys = () => {
       const found = [...new Set((state.rows ?? []).map((row) => row[1]))].sort();
-      return found.map((kind) =>
+      return (found.some(Boolean) ? found : []).map((kind) =>
         state.columns
           ? el("span", { class: "wb-key" }, el("span", { class: BARS[kind] }), SAYS[kind])
           : el("span", {}, el(TAGS[kind][0], { class: TAGS[kind][1] || null }, KINDS[kind]), `: ${SAYS[kind]}`),

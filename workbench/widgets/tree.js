@@ -118,6 +118,8 @@ function makeTree(view) {
   let shownKey = "";
   let askedAt = 0;
   let lastRunning = "";
+  let lastRows = null;
+  let mapped = []; // what the map was drawn from
   const drawn = new Map(); // line id -> its element
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
   const timers = new Set();
@@ -171,10 +173,13 @@ function makeTree(view) {
     const ratio = globalThis.devicePixelRatio || 1;
     const width = canvas.clientWidth || 600;
     const height = canvas.clientHeight || 104;
-    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
-    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
     const pen = canvas.getContext("2d");
     const colours = theme(view.root);
+    const now = [lastRows, JSON.stringify([(state.running ?? []).map(([rid, end]) => [rid, end]), selected, width, height, colours.ink])];
+    if (now.every((part, i) => part === mapped[i])) return;
+    mapped = now;
+    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
+    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     boxes = layoutMap(layout.lines, width, height);
@@ -332,6 +337,7 @@ function makeTree(view) {
   function draw(next, selected) {
     state = next;
     const rows = matches ? matches.rows : (state.rows ?? []);
+    lastRows = rows;
     noteChanges();
     layout = layoutTree(rows, state.running);
     drawHead();

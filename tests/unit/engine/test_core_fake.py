@@ -410,3 +410,17 @@ def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
     assert any(re.fullmatch(decode, line) for line in lines)
     assert any(re.fullmatch(retracted, line) for line in lines)
     assert all(re.fullmatch(f"{decode}|{retracted}", line) for line in lines)
+
+
+def test_where_no_token_is_left_that_request_ends_alone():
+    only_end = Fragile("nothing", 0)
+    only_end.forced = lambda: b"the end"
+    only_end.fill_mask = lambda mask: mask.__setitem__(slice(None), [1, *[0] * (len(mask) - 1)])
+    core = make_core()
+    core.add(request("good", range(20), 8))
+    core.add(request("stuck", range(100, 130), 8, {"min_new_tokens": 4, "stop_token_ids": [0]}), matcher=only_end)
+    outputs, finished = run(core)
+    assert outputs["good"] == plain_loop(range(20), 8)
+    assert finished["stuck"].finish.message.startswith(
+        "no token is allowed at output position 0: grammar and min_new_tokens left"
+    )

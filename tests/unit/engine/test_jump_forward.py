@@ -29,7 +29,7 @@ from workbench.model.load import load_model
 from workbench.model.tiny import write_config
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
-from workbench.types import Request, SamplingParams
+from workbench.types import FinishReason, Request, SamplingParams
 
 VOCAB = 400
 RECORD = {
@@ -138,6 +138,22 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
         steps.append(core.scheduler._step)
     assert steps[0] <= 5
     assert steps[1] > 20
+
+
+def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabulary):
+    """The end token is in the output as if it had been drawn; where anything may still change the draw, it is drawn."""
+    drawn: dict[str, dict] = {}
+    for kind, more in {"jump": {}, "off": {}, "bias": {"logit_bias": {0: 1.0}}}.items():
+        core = make_core(tokenizer, off=kind == "off")
+        add(core, vocabulary, kind, [40], {"regex": "[a-c]{2}x[a-c]", **more})
+        ids, text, forced, _, finish = run(core)[kind]
+        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler._step}
+    assert drawn["jump"]["ids"] == drawn["off"]["ids"]
+    assert drawn["jump"]["ids"][-1] == 0
+    assert drawn["jump"]["finish"] == drawn["off"]["finish"] == FinishReason("stop", matched=0)
+    assert (drawn["jump"]["end"], drawn["off"]["end"], drawn["bias"]["end"]) == ([True], [False], [False])
+    assert drawn["bias"]["ids"] == drawn["jump"]["ids"]
+    assert drawn["bias"]["steps"] == drawn["jump"]["steps"] + 1
 
 
 def test_a_forced_end_that_could_merge_with_what_follows_stays_open(tokenizer, vocabulary):

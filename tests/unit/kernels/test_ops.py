@@ -160,6 +160,31 @@ def test_argmax_is_the_first_of_the_largest_and_nan_is_larger(dtype):
 
 
 @both_types
+@pytest.mark.parametrize("width", [64, 96, 4096])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_asked_for(width, is_masked, dtype):
+    x = torch.randn(7, width).mul_(3).to(dtype)
+    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first first
+    rows, tokens = [6, 2, 0], [1, 9, width - 1]
+    allowed = np.random.default_rng(1).random((3, width)) < np.array([[0.02], [0.5], [1.0]])
+    allowed[:, [0, 5, 40, 41, 60]] = True
+    masks = np.packbits(allowed, axis=1, bitorder="little").view(np.int32)
+    found = ops.look(x, rows, tokens, masks if is_masked else None, 4)
+    if found is None:
+        pytest.skip("no compiled kernels here")
+    for i, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+        values = x[row].double().masked_fill(torch.from_numpy(~allowed[i] & is_masked), -torch.inf)
+        logprobs = values.log_softmax(-1)
+        order = sorted(range(width), key=lambda at: (-float(values[at]), at))[:4]
+        assert found.ids[i].tolist() == order
+        assert found.logits[i].tolist() == [float(values[at]) for at in order]
+        assert found.lse[i] == pytest.approx(float(values.logsumexp(-1)), rel=1e-5)
+        assert found.entropy[i] == pytest.approx(-float((logprobs.exp() * logprobs.clamp_min(-1e9)).sum()), rel=1e-4, abs=1e-5)
+        assert found.num_higher[i] == int((values > x[row, token].double()).sum())
+        assert found.own[i] == float(x[row, token])
+
+
+@both_types
 def test_write_slots_changes_these_slots_alone(dtype):
     store, rows = torch.randn(50, 3, 64).to(dtype), torch.randn(4, 5, 64).to(dtype)[:, 1:4]
     want, slots = store.clone(), torch.tensor([7, 0, 49, 3])

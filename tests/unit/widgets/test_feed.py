@@ -140,6 +140,9 @@ def test_messages_from_the_page_are_answered_and_their_mistakes_too(engine):
 
 def test_a_hidden_view_costs_nothing_and_catches_up_when_it_is_shown_again(engine):
     widget = open_view(engine.source, "tree", live=True)
+    for word in ("shown", "shown", "hidden"):
+        widget.answer({"do": word})
+    assert widget.is_shown, "one of two pages is left"
     widget.answer({"do": "hidden"})
     engine.grow(4)
     flush_all()
