@@ -129,7 +129,7 @@ class ThroughputFold(Fold):
 
     def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
         super().__init__(facts)
-        if not 0 < window < math.inf:
+        if not isinstance(window, int | float) or not 0 < window < math.inf:
             raise InvalidRequest("window", window, "a number of seconds above 0")
         self.width_s = window / NUM_POINTS
         self.totals = Totals()
