@@ -11,7 +11,7 @@ NOTEBOOKS ?= notebooks
 TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-all test-browser lint bench-peers docs strip clean
+.PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,10 @@ test-all: setup  ## the same with the tests that take long
 
 test-browser: setup  ## the notebook's views in JupyterLab in Chromium (WORKBENCH_CHROMIUM, else the one on PATH)
 	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser
+
+screenshots: setup  ## make the README's pictures anew
+	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 WORKBENCH_SCREENSHOTS=$(CURDIR)/docs/images \
+	  $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 lint: setup  ## ruff, strict typing of the lower layers, layer order
 	$(BIN)/ruff check .

@@ -23,12 +23,27 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
+from workbench.widgets import HELP, VIEWS
 
 BACKEND_NOTES = """
 Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
 `select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
 the options' tokens allowed; the other APIs are asked for one of the options. Stop strings that an API does not take are found
 in its stream. A model may take less than its API, and with LiteLLM a provider: what it refuses is an error with its words.
+"""
+
+
+VIEWS_NOTES = """
+Every view has three forms of the same facts. In a kernel with anywidget it is **live**: it moves while a cell runs, at most 20
+times a second, and a selection in one view of an engine is followed by all; `view.selection` has it in Python. Under a live
+view stands a **still** picture for pages without a kernel, renewed when a cell ends; `view.picture()` is that picture at any
+moment, and `engine.view(name, live=False)` or `%wb name --no-view` gives it alone. `picture.to_text()`, `to_dict()` and
+`save("x.html")` are its other forms. And `view.fold` is the **facts** themselves, folded from the event log:
+`view.fold.node(17)`.
+
+An engine that has ended leaves its views as they were, with a note of two lines. A view that fell behind the log begins again
+from a snapshot of the engine. `%wb <name>` takes `--engine`, `--no-view`, `-o` and `-T` beside the options below, which are
+keywords of the call.
 """
 
 
@@ -91,6 +106,16 @@ def language_page() -> str:
     return "\n".join([*lines, ", ".join(map(_code, sorted(FEATURES))) + "."]) + "\n"
 
 
+def views_page() -> str:
+    """One row per view: its magic, its call, what it shows, its own options."""
+    lines = ["# Views", "", VIEWS_NOTES, "| magic | call | what it shows | its options |", "|---|---|---|---|"]
+    for name, says in HELP.items():
+        arguments = (VIEWS[name].arguments or {}) if name in VIEWS else {}
+        options = "; ".join(f"{_code(argument)} {_text(how['help'].replace('%%', '%'))}" for argument, how in arguments.items())
+        lines.append(f"| {_code(f'%wb {name}')} | {_code(f'engine.view({name!r})')} | {_text(says)} | {options} |")
+    return "\n".join(lines) + "\n"
+
+
 def _methods(cls: type) -> list[object]:
     return [
         member
@@ -133,6 +158,7 @@ def write_all(out: Path, root: Path) -> None:
         "configuration.md": configuration_page(),
         "language.md": language_page(),
         "modules.md": modules_page(root / "workbench"),
+        "views.md": views_page(),
     }
     for name, text in pages.items():
         path = out / name

@@ -24,6 +24,7 @@ from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptToo
 from workbench.events import PartReached
 from workbench.model.tiny import write_config
 from workbench.views.tree import TreeFold
+from workbench.widgets.feed import flush_all
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
 ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}
@@ -131,6 +132,25 @@ def test_views_of_the_load_follow_a_child(engine):
     assert batch.steps_of("one")
     memory = engine.memory()
     assert kv.counts == {"free": memory["tokens_free"], "tree": memory["tokens_tree"], "owned": 0}
+
+
+def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder):
+    with open_engine(folder) as engine:
+        view = engine.view("tree", live=True)
+        engine.generate(input_ids=A, sampling_params=GREEDY)
+        flush_all()
+        rows = view.rows
+        assert rows
+        os.kill(engine._client.pid, signal.SIGKILL)
+        wait_until(lambda: view.note)
+        assert view.note.splitlines() == [
+            "the engine's process ended, exit code -9",
+            "this is its last state; %wb load starts it again",
+        ]
+        assert view.rows == rows
+        assert engine.view("tree", live=False).num_nodes == len(rows)
+        assert "error" not in view.answer({"do": "detail", "id": rows[0][0]})
+        view.close()
 
 
 def test_events_arrive_in_order_and_questions_are_answered(engine):

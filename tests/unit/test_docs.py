@@ -63,6 +63,15 @@ def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(genera
     assert all(len(meaning) > 10 for meaning in rows.values())
 
 
+def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate):
+    from workbench.widgets import HELP, VIEWS
+
+    rows = {line.split("`")[1]: line for line in generate.views_page().splitlines() if line.startswith("| `%wb")}
+    assert list(rows) == [f"%wb {name}" for name in HELP]
+    assert all(f"`{option}`" in rows[f"%wb {name}"] for name, kind in VIEWS.items() for option in kind.arguments or ())
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows.values())
+
+
 def test_the_module_page_lists_every_module_with_its_summary(generate, tmp_path):
     package = tmp_path / "pkg"
     (package / "sub").mkdir(parents=True)
@@ -82,7 +91,7 @@ def test_generated_pages_replace_stale_ones(generate, tmp_path):
     out.mkdir()
     (out / "99-gone.ipynb").write_text("{}")
     generate.write_all(out, root)
-    pages = ["backends.md", "configuration.md", "language.md", "modules.md"]
+    pages = ["backends.md", "configuration.md", "language.md", "modules.md", "views.md"]
     assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
 
 

@@ -170,10 +170,10 @@ class PrefixCache:
         )
         if num_new:
             node = self.tree.insert(node, token_ids[hit.num_tokens : end], new, lease.rid)
+        self.take_back(lease.rid, same)
         now = self.clock()
         self.tree.pin(node)
         self.tree.unpin(lease.node, now)
-        self.take_back(lease.rid, same)
         lease.node, lease.num_shared, lease.private = node, end, rest
         self._log_held(lease, now)
 

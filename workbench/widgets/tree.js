@@ -97,7 +97,7 @@ function sideText(node, now) {
 function makeTree(view) {
   const head = el("div", { class: "wb-head" });
   const requests = el("div", { class: "wb-head" });
-  const canvas = el("canvas", { class: "wb-map", role: "img", "aria-label": "map of the radix tree" });
+  const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree" });
   const sheet = el("div", { style: "position:relative" });
   const outline = el("div", { class: "wb-outline", role: "tree", tabindex: "0" }, sheet);
   const detail = el("div", { class: "wb-detail" });
