@@ -38,5 +38,6 @@ def test_a_running_request_is_picked_told_by_the_other_views_and_aborted(noteboo
         batch.locator("button:has-text('abort it')").click()
     assert notebook.wait(4).strip() == "['abort', 'abort', 'abort']"
     assert notebook.run(5).strip() == "True"
-    assert "3 ended" in batch.inner_text()
+    batch.locator("text=ended by abort").wait_for()
+    assert "0 running, 0 waiting" in batch.inner_text()
     assert notebook.console == []

@@ -21,6 +21,7 @@ from workbench.events import (
     StepExecuted,
     TokenSampled,
 )
+from workbench.types import as_int
 from workbench.views.batch_facts import Kind, Life, Member, Step, Stretch
 from workbench.views.batch_picture import BatchPicture
 from workbench.views.batch_words import about_step, says
@@ -41,9 +42,9 @@ class BatchFold(Fold):
 
     def __init__(self, facts: Facts | None = None, steps: int = 160) -> None:
         super().__init__(facts)
-        if not 0 < steps <= MAX_SHOWN:
+        self.num_shown = as_int("steps", steps)
+        if not 0 < self.num_shown <= MAX_SHOWN:
             raise InvalidRequest("steps", steps, f"a number from 1 to {MAX_SHOWN}")
-        self.num_shown = steps
         self.now = 0.0
         """Time of the latest event."""
         self.num_steps = 0

@@ -78,8 +78,6 @@ class ThroughputPicture(View):
     totals: Totals
     width_s: float
     num_pages: int
-    end: float = 0.0
-    """Of the window, on the engine's clock."""
 
     @property
     def title(self) -> str:
@@ -122,7 +120,7 @@ class ThroughputPicture(View):
         rates = {"hit_rate": self.totals.hit_rate, "recompute_tax": self.totals.recompute_tax}
         return {
             "title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
-            "end": self.end, "facts": [list(fact) for fact in self.facts()],
+            "facts": [list(fact) for fact in self.facts()],
         }  # fmt: skip
 
 
@@ -131,7 +129,7 @@ class ThroughputFold(Fold):
 
     def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
         super().__init__(facts)
-        if not 0 < window < math.inf:
+        if not isinstance(window, int | float) or not 0 < window < math.inf:
             raise InvalidRequest("window", window, "a number of seconds above 0")
         self.width_s = window / NUM_POINTS
         self.totals = Totals()
@@ -251,8 +249,7 @@ class ThroughputFold(Fold):
 
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())
-        end = (self._points[-1].index + 1) * self.width_s if self._points else 0.0
-        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, end)
+        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages)
 
     def state(self) -> dict[str, Any]:
         return self.picture().to_dict()

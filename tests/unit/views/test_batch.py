@@ -217,7 +217,7 @@ def test_a_click_is_answered_in_one_sentence_and_in_parts():
     assert "retracted 1 time, 42 tokens given up" in request["says"]
 
 
-@pytest.mark.parametrize("steps", [0, 501])
+@pytest.mark.parametrize("steps", [0, 501, "many", 1.5])
 def test_a_number_of_steps_that_cannot_be_shown_is_refused(steps):
     with pytest.raises(InvalidRequest, match="steps"):
         BatchFold(steps=steps)

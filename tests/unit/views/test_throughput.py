@@ -114,7 +114,7 @@ def test_nothing_yet_is_shown_as_such():
     assert "<svg" not in picture.to_html()
 
 
-@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("window", [0, -1, float("nan"), float("inf"), "long", None])
 def test_a_window_that_is_none_is_refused(window):
     with pytest.raises(InvalidRequest, match="window"):
         ThroughputFold(window=window)
