@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from workbench.bench.overhead import DECODE, decode, recording
+from workbench.bench.overhead import DECODE, decode, recording, taking_turns
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.views_cell import ALONE, OPTIONS
 from workbench.config import ServerArgs
@@ -60,6 +61,26 @@ def folds(server_args: ServerArgs, rounds: int) -> str:
             took, size = statistics.median(seconds for seconds, _ in states), len(states[0][1])
             rows.append([name, f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"])
     return markdown_table([f"fold ({len(events):,} events)", "an event", "a state as JSON", "its size"], rows)
+
+
+def detail(server_args: ServerArgs, rounds: int) -> str:
+    """Decoding with and without token detail, which a token or mask view switches on while a page shows it."""
+    import workbench
+
+    with workbench.Engine(**server_args.to_dict()) as engine:
+
+        def detailed(seed: int) -> float:
+            with engine.token_detail():
+                return decode(engine, seed)
+
+        seconds = taking_turns([detailed, partial(decode, engine)], rounds)
+    figures = [DECODE.figure(statistics.median(values)) for values in seconds]
+    rows = [
+        ["off", f"{figures[1]:,.0f} tok/s"],
+        ["on", f"{figures[0]:,.0f} tok/s"],
+        ["more time with it (median of pairs, quartiles)", _spread(*seconds)],
+    ]
+    return markdown_table(["token detail", "8 streams"], rows)
 
 
 def opened(server_args: ServerArgs, rounds: int) -> str:
@@ -140,7 +161,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
 
 
 ROWS: dict[str, Callable[[ServerArgs, int], str]] = {
-    "closed": recording, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
+    "closed": recording, "detail": detail, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
 }  # fmt: skip
 
 
@@ -153,17 +174,20 @@ def _measure_cell(rounds: int) -> str:
 
 
 def _cost(name: str, measured: dict[str, Any]) -> str:
-    pairs = [a / b - 1 for a, b in zip(measured["open"], measured["closed"], strict=True)]
-    low, middle, high = statistics.quantiles(pairs, n=4)
     figures = [DECODE.figure(statistics.median(measured[kind])) for kind in ("closed", "open")]
     rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
     rows = [
         ["no view open", f"{figures[0]:,.0f} tok/s, a step of {measured['step_s'] * 1e3:.0f} ms"],
         [name, f"{figures[1]:,.0f} tok/s"],
-        ["more time with views (median of pairs, quartiles)", f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"],
+        ["more time with views (median of pairs, quartiles)", _spread(measured["open"], measured["closed"])],
         ["states sent per second", rates],
     ]
     return markdown_table(["8 streams", ""], rows)
+
+
+def _spread(more: list[float], less: list[float]) -> str:
+    low, middle, high = statistics.quantiles([a / b - 1 for a, b in zip(more, less, strict=True)], n=4)
+    return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
