@@ -17,13 +17,17 @@ import msgspec
 
 from workbench.bench.overhead import DECODE, decode, recording, taking_turns
 from workbench.bench.report import machine, markdown_table
-from workbench.bench.views_cell import ALONE, OPTIONS
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import NodeAdded
 from workbench.widgets import VIEWS
 
 NUM_NODES = 50_000
+CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
+OPTIONS: dict[str, dict[str, Any]] = {"template": {"messages": CONVERSATION}}
+"""What a view must be told."""
+ALONE = ("dashboard",)
+"""Made of the others."""
 PAGE_WIDTH, PAGE_HEIGHT = 1280, 1000
 
 
@@ -174,15 +178,17 @@ def _measure_cell(rounds: int) -> str:
 
 
 def _cost(name: str, measured: dict[str, Any]) -> str:
-    figures = [DECODE.figure(statistics.median(measured[kind])) for kind in ("closed", "open")]
+    closed, opened, detailed = (measured[kind] for kind in ("closed", "open", "detail"))
+    figures = [f"{DECODE.figure(statistics.median(seconds)):,.0f} tok/s" for seconds in (closed, opened, detailed)]
+    step = statistics.median(closed) / DECODE.new_tokens
     rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
     rows = [
-        ["no view open", f"{figures[0]:,.0f} tok/s, a step of {measured['step_s'] * 1e3:.0f} ms"],
-        [name, f"{figures[1]:,.0f} tok/s"],
-        ["more time with views (median of pairs, quartiles)", _spread(measured["open"], measured["closed"])],
-        ["states sent per second", rates],
+        ["no view open", f"{figures[0]}, a step of {step * 1e3:.0f} ms", ""],
+        [name, figures[1], _spread(opened, closed)],
+        ["the same with token detail", figures[2], _spread(detailed, closed)],
+        ["states sent per second", rates, ""],
     ]
-    return markdown_table(["8 streams", ""], rows)
+    return markdown_table(["8 streams", "", "more time (median of pairs, quartiles)"], rows)
 
 
 def _spread(more: list[float], less: list[float]) -> str:
