@@ -145,19 +145,21 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     states = []
     for i in range(rounds + 1):
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
-        states.append(_timed(lambda: msgspec.json.encode(fold.state()).decode()))
+        states.append(_timed(lambda: _traits(fold.state())))
     with sync_playwright() as driver:
         browser = launch(driver)
         page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
         page.set_content(f"<style>{styles('tree')}</style><div id=view></div>")
         page.evaluate(PAGE, module("tree"))
-        frames = [page.evaluate(FRAME, state) for _, state in states]
+        frames = [page.evaluate(FRAME, traits) for _, traits in states]
+        shown = page.locator("[data-node]").count()
         browser.close()
     made = statistics.median(seconds for seconds, _ in states)
     drawn = sorted(frames[1:])
     rows = [
         [f"fold {NUM_NODES:,} nodes", f"{grow * 1e3:.0f} ms, {grow / NUM_NODES * 1e6:.2f} µs a node"],
-        ["one state as JSON", f"{made * 1e3:.1f} ms, {len(states[0][1]) / 1000:,.0f} kB"],
+        ["one state as JSON", f"{made * 1e3:.1f} ms, {sum(map(len, states[0][1].values())) / 1000:,.0f} kB"],
+        ["lines of it on the page", str(shown)],
         ["first frame", f"{frames[0]:.0f} ms"],
         ["frame with one node more (median, worst)", f"{statistics.median(drawn):.0f} ms, {drawn[-1]:.0f} ms"],
     ]
@@ -202,6 +204,11 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, value
 
 
+def _traits(state: dict[str, Any]) -> dict[str, str]:
+    """As `TreeWidget` sends them."""
+    return {name: msgspec.json.encode(value).decode() for name, value in (("rows", state.pop("rows")), ("state", state))}
+
+
 def _nodes(count: int) -> list[NodeAdded]:
     """A tree as conversations make it: every node under an earlier one, the first ones wide."""
     return [_node(i, i // 4) for i in range(1, count + 1)]
@@ -216,7 +223,7 @@ def _node(number: int, parent: int) -> NodeAdded:
 
 PAGE = """async source => {
   const view = (await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))).default;
-  const traits = { state: "", selected: {}, note: "", engine: "bench" };
+  const traits = { state: "", rows: "[]", selected: {}, note: "", engine: "bench" };
   const listeners = {};
   window.model = {
     get: name => traits[name],
@@ -226,9 +233,9 @@ PAGE = """async source => {
   };
   view.render({ model, el: document.getElementById("view") });
 }"""
-FRAME = """state => new Promise(done => requestAnimationFrame(() => {
+FRAME = """traits => new Promise(done => requestAnimationFrame(() => {
   const began = performance.now();
-  model.set("state", state);
+  for (const [name, value] of Object.entries(traits)) model.set(name, value);
   const read = performance.now() - began;
   // The view draws in the next frame, before this callback; the message arrives when its layout and paint are done.
   requestAnimationFrame(start => {
