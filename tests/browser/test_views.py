@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import psutil
 import pytest
 
 from workbench.bench.lab import HOST, Notebook
@@ -41,24 +44,40 @@ def rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
+class Share:
+    """How much of this machine nobody else used since: what the kernel, the page and this test had for themselves."""
+
+    def __init__(self) -> None:
+        self._began, self._others = time.monotonic(), self._used_by_others()
+
+    def measure(self) -> float:
+        room = (time.monotonic() - self._began) * (psutil.cpu_count() or 1)
+        return max(0.0, 1 - (self._used_by_others() - self._others) / room)
+
+    def _used_by_others(self) -> float:
+        me, now = psutil.Process(), psutil.cpu_times()
+        times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+        return now.user + now.nice + now.system + getattr(now, "steal", 0.0) - sum(own.user + own.system for own in times)
+
+
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook) -> None:
     notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, BUSY, BUSY])
     notebook.run(0)
     notebook.run(1)
     notebook.view(1)
     before = notebook.page.evaluate(NUM_NODES)
-    notebook.watch(".wb-live")
-    notebook.start(2)
-    notebook.while_running(2, f"before => {NUM_NODES} >= before + 4", before)
-    # Ten times a second, or with every other step where the machine is so busy that steps are slower.
-    wanted = [min(10.0, float(notebook.wait(2)) / 2)]
-    rates = [rate(notebook.changes())]
-    for again in (3, 4):
-        if rates[-1] < wanted[-1]:
-            notebook.watch(".wb-live")
-            wanted.append(min(10.0, float(notebook.run(again)) / 2))
-            rates.append(rate(notebook.changes()))
-    assert rates[-1] >= wanted[-1], f"changes per second: {rates}, wanted {wanted}"
+    for attempt in (2, 3, 4):
+        notebook.watch(".wb-live")
+        share = Share()
+        notebook.start(attempt)
+        if attempt == 2:
+            notebook.while_running(2, f"before => {NUM_NODES} >= before + 4", before)
+        num_steps = float(notebook.wait(attempt))
+        # Ten times a second; less where others use the machine, or where there is no new step to be seen.
+        wanted, moved = min(10 * share.measure(), num_steps / 2), rate(notebook.changes())
+        if moved >= wanted:
+            break
+    assert moved >= wanted
     # A cell that ends sends one state more, whenever the last was.
     assert {comm: rate(times[:-1]) for comm, times in notebook.sent.items() if len(times) > 20 and rate(times[:-1]) > 20} == {}
     assert notebook.sent

@@ -9,20 +9,25 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from workbench.bench.overhead import DECODE, decode, recording
+from workbench.bench.overhead import DECODE, decode, recording, taking_turns
 from workbench.bench.report import machine, markdown_table
-from workbench.bench.views_cell import ALONE, OPTIONS
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import NodeAdded
 from workbench.widgets import VIEWS
 
 NUM_NODES = 50_000
+CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
+OPTIONS: dict[str, dict[str, Any]] = {"template": {"messages": CONVERSATION}}
+"""What a view must be told."""
+ALONE = ("dashboard",)
+"""Made of the others."""
 PAGE_WIDTH, PAGE_HEIGHT = 1280, 1000
 
 
@@ -60,6 +65,26 @@ def folds(server_args: ServerArgs, rounds: int) -> str:
             took, size = statistics.median(seconds for seconds, _ in states), len(states[0][1])
             rows.append([name, f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"])
     return markdown_table([f"fold ({len(events):,} events)", "an event", "a state as JSON", "its size"], rows)
+
+
+def detail(server_args: ServerArgs, rounds: int) -> str:
+    """Decoding with and without token detail, which a token or mask view switches on while a page shows it."""
+    import workbench
+
+    with workbench.Engine(**server_args.to_dict()) as engine:
+
+        def detailed(seed: int) -> float:
+            with engine.token_detail():
+                return decode(engine, seed)
+
+        seconds = taking_turns([detailed, partial(decode, engine)], rounds)
+    figures = [DECODE.figure(statistics.median(values)) for values in seconds]
+    rows = [
+        ["off", f"{figures[1]:,.0f} tok/s"],
+        ["on", f"{figures[0]:,.0f} tok/s"],
+        ["more time with it (median of pairs, quartiles)", _spread(*seconds)],
+    ]
+    return markdown_table(["token detail", "8 streams"], rows)
 
 
 def opened(server_args: ServerArgs, rounds: int) -> str:
@@ -120,19 +145,21 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     states = []
     for i in range(rounds + 1):
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
-        states.append(_timed(lambda: msgspec.json.encode(fold.state()).decode()))
+        states.append(_timed(lambda: _traits(fold.state())))
     with sync_playwright() as driver:
         browser = launch(driver)
         page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
         page.set_content(f"<style>{styles('tree')}</style><div id=view></div>")
         page.evaluate(PAGE, module("tree"))
-        frames = [page.evaluate(FRAME, state) for _, state in states]
+        frames = [page.evaluate(FRAME, traits) for _, traits in states]
+        shown = page.locator("[data-node]").count()
         browser.close()
     made = statistics.median(seconds for seconds, _ in states)
     drawn = sorted(frames[1:])
     rows = [
         [f"fold {NUM_NODES:,} nodes", f"{grow * 1e3:.0f} ms, {grow / NUM_NODES * 1e6:.2f} µs a node"],
-        ["one state as JSON", f"{made * 1e3:.1f} ms, {len(states[0][1]) / 1000:,.0f} kB"],
+        ["one state as JSON", f"{made * 1e3:.1f} ms, {sum(map(len, states[0][1].values())) / 1000:,.0f} kB"],
+        ["lines of it on the page", str(shown)],
         ["first frame", f"{frames[0]:.0f} ms"],
         ["frame with one node more (median, worst)", f"{statistics.median(drawn):.0f} ms, {drawn[-1]:.0f} ms"],
     ]
@@ -140,7 +167,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
 
 
 ROWS: dict[str, Callable[[ServerArgs, int], str]] = {
-    "closed": recording, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
+    "closed": recording, "detail": detail, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
 }  # fmt: skip
 
 
@@ -153,23 +180,33 @@ def _measure_cell(rounds: int) -> str:
 
 
 def _cost(name: str, measured: dict[str, Any]) -> str:
-    pairs = [a / b - 1 for a, b in zip(measured["open"], measured["closed"], strict=True)]
-    low, middle, high = statistics.quantiles(pairs, n=4)
-    figures = [DECODE.figure(statistics.median(measured[kind])) for kind in ("closed", "open")]
+    closed, opened, detailed = (measured[kind] for kind in ("closed", "open", "detail"))
+    figures = [f"{DECODE.figure(statistics.median(seconds)):,.0f} tok/s" for seconds in (closed, opened, detailed)]
+    step = statistics.median(closed) / DECODE.new_tokens
     rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
     rows = [
-        ["no view open", f"{figures[0]:,.0f} tok/s, a step of {measured['step_s'] * 1e3:.0f} ms"],
-        [name, f"{figures[1]:,.0f} tok/s"],
-        ["more time with views (median of pairs, quartiles)", f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"],
-        ["states sent per second", rates],
+        ["no view open", f"{figures[0]}, a step of {step * 1e3:.0f} ms", ""],
+        [name, figures[1], _spread(opened, closed)],
+        ["the same with token detail", figures[2], _spread(detailed, closed)],
+        ["states sent per second", rates, ""],
     ]
-    return markdown_table(["8 streams", ""], rows)
+    return markdown_table(["8 streams", "", "more time (median of pairs, quartiles)"], rows)
+
+
+def _spread(more: list[float], less: list[float]) -> str:
+    low, middle, high = statistics.quantiles([a / b - 1 for a, b in zip(more, less, strict=True)], n=4)
+    return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     value = call()
     return time.perf_counter() - began, value
+
+
+def _traits(state: dict[str, Any]) -> dict[str, str]:
+    """As `TreeWidget` sends them."""
+    return {name: msgspec.json.encode(value).decode() for name, value in (("rows", state.pop("rows")), ("state", state))}
 
 
 def _nodes(count: int) -> list[NodeAdded]:
@@ -186,7 +223,7 @@ def _node(number: int, parent: int) -> NodeAdded:
 
 PAGE = """async source => {
   const view = (await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))).default;
-  const traits = { state: "", selected: {}, note: "", engine: "bench" };
+  const traits = { state: "", rows: "[]", selected: {}, note: "", engine: "bench" };
   const listeners = {};
   window.model = {
     get: name => traits[name],
@@ -196,9 +233,9 @@ PAGE = """async source => {
   };
   view.render({ model, el: document.getElementById("view") });
 }"""
-FRAME = """state => new Promise(done => requestAnimationFrame(() => {
+FRAME = """traits => new Promise(done => requestAnimationFrame(() => {
   const began = performance.now();
-  model.set("state", state);
+  for (const [name, value] of Object.entries(traits)) model.set(name, value);
   const read = performance.now() - began;
   // The view draws in the next frame, before this callback; the message arrives when its layout and paint are done.
   requestAnimationFrame(start => {

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from workbench.bench.overhead import DECODE, decode, taking_turns
+from workbench.bench.views import ALONE, OPTIONS
 from workbench.widgets import VIEWS
 from workbench.widgets.feed import Feed
-
-CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
-OPTIONS: dict[str, dict[str, Any]] = {"template": {"messages": CONVERSATION}}
-"""What a view must be told."""
-ALONE = ("dashboard",)
-"""Made of the others."""
+from workbench.widgets.tokens import OneRequest
 
 
 def load(options_json: str) -> tuple[Any, dict[str, Any]]:
@@ -29,11 +24,15 @@ def load(options_json: str) -> tuple[Any, dict[str, Any]]:
 
 
 def measure(engine: Any, views: dict[str, Any], rounds: int) -> str:
-    """JSON: seconds of each round with the views open and without, and states sent per view and second."""
-    feed = Feed.of(next(iter(views.values())).reader.source)
+    """JSON: seconds of each round with no view, with all, and with all and token detail; states sent per view and second."""
+    source = next(iter(views.values())).reader.source
+    feed = Feed.of(source)
     sent: Counter[str] = Counter()
     for name, view in views.items():
         view.observe(lambda _, name=name: sent.update([name]), names="state")
+        if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself
+            source.need_detail(view._who, False)
+        feed.remove(view)
 
     def opened(seed: int) -> float:
         for view in views.values():
@@ -44,13 +43,11 @@ def measure(engine: Any, views: dict[str, Any], rounds: int) -> str:
             for view in views.values():
                 feed.remove(view)
 
-    def closed(seed: int) -> float:
-        return decode(engine, seed)
+    def detailed(seed: int) -> float:
+        with engine.token_detail():
+            return opened(seed)
 
-    began, busy = time.perf_counter(), time.process_time()
-    with_views, without = taking_turns([opened, closed], rounds)
-    rates = {name: sent[name] / sum(with_views) * rounds / (rounds + 1) for name in views}
-    facts = {"wall_s": time.perf_counter() - began, "cpu_s": time.process_time() - busy}
-    return json.dumps(
-        {"open": with_views, "closed": without, "rates": rates, "step_s": statistics.median(without) / DECODE.new_tokens} | facts
-    )
+    without, with_views, with_detail = taking_turns([partial(decode, engine), opened, detailed], rounds)
+    seconds = (sum(with_views) + sum(with_detail)) * (rounds + 1) / rounds  # the first round is counted, and not timed
+    rates = {name: sent[name] / seconds for name in views}
+    return json.dumps({"closed": without, "open": with_views, "detail": with_detail, "rates": rates})
