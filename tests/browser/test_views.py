@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-import psutil
 import pytest
 
 from workbench.bench.lab import HOST, Notebook
@@ -15,14 +12,13 @@ LOAD = """%load_ext workbench
 %wb load
 from workbench.magics import session
 engine = session.engine()"""
-BUSY = """import time
-began = time.perf_counter()
-for i in range(10):
-    engine.generate(f"Story number {i}: once upon a time there was", {"max_new_tokens": 40, "ignore_eos": True, "temperature": 0})
-print(400 / (time.perf_counter() - began))"""
-"""Prints its steps per second."""
+BUSY = """for i in range(12):
+    engine.generate(f"Story number {i}: once upon a time there was", {"max_new_tokens": 40, "ignore_eos": True, "temperature": 0})"""
 ENDLESS = """result = engine.generate("Once upon a time", {"max_new_tokens": 2000, "ignore_eos": True}, rid="endless")
 print(result["meta_info"]["finish_reason"]["type"])"""
+UNTIL_SEEN = """import os, time
+while not os.path.exists("seen"):
+    time.sleep(0.05)"""
 TALK = """session.chat("Name a fruit.", temperature=0, max_tokens=8)
 session.chat("Another one.", temperature=0, max_tokens=8);"""
 PROGRAM = """from workbench import assistant, gen, select, user
@@ -44,40 +40,17 @@ def rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-class Share:
-    """How much of this machine nobody else used since: what the kernel, the page and this test had for themselves."""
-
-    def __init__(self) -> None:
-        self._began, self._others = time.monotonic(), self._used_by_others()
-
-    def measure(self) -> float:
-        room = (time.monotonic() - self._began) * (psutil.cpu_count() or 1)
-        return max(0.0, 1 - (self._used_by_others() - self._others) / room)
-
-    def _used_by_others(self) -> float:
-        me, now = psutil.Process(), psutil.cpu_times()
-        times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
-        return now.user + now.nice + now.system + getattr(now, "steal", 0.0) - sum(own.user + own.system for own in times)
-
-
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook) -> None:
-    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, BUSY, BUSY])
+    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY])
     notebook.run(0)
     notebook.run(1)
     notebook.view(1)
     before = notebook.page.evaluate(NUM_NODES)
-    for attempt in (2, 3, 4):
-        notebook.watch(".wb-live")
-        share = Share()
-        notebook.start(attempt)
-        if attempt == 2:
-            notebook.while_running(2, f"before => {NUM_NODES} >= before + 4", before)
-        num_steps = float(notebook.wait(attempt))
-        # Ten times a second; less where others use the machine, or where there is no new step to be seen.
-        wanted, moved = min(10 * share.measure(), num_steps / 2), rate(notebook.changes())
-        if moved >= wanted:
-            break
-    assert moved >= wanted
+    notebook.watch(".wb-live")
+    notebook.start(2)
+    # How often a second is a matter of the machine: `workbench bench views` measures it.
+    notebook.while_running(2, f"before => {NUM_NODES} >= before + 4 && window.wbChanges.length >= 8", before)
+    notebook.wait(2)
     # A cell that ends sends one state more, whenever the last was.
     assert {comm: rate(times[:-1]) for comm, times in notebook.sent.items() if len(times) > 20 and rate(times[:-1]) > 20} == {}
     assert notebook.sent
@@ -86,7 +59,7 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook) -> None
 
 
 def test_a_node_is_clicked_its_text_read_and_the_other_views_follow_while_the_kernel_is_busy(notebook: Notebook) -> None:
-    cells = [LOAD, TALK, "%wb tree -o tree", "%wb template -o template", "import time; time.sleep(8)"]
+    cells = [LOAD, TALK, "%wb tree -o tree", "%wb template -o template", UNTIL_SEEN]
     notebook.open([*cells, "print(tree.selection, template.selection, engine.cache.node(tree.selection['id']).text)"])
     for index in range(4):
         notebook.run(index)
@@ -97,6 +70,7 @@ def test_a_node_is_clicked_its_text_read_and_the_other_views_follow_while_the_ke
     chosen.first.wait_for()
     followed = "".join(chosen.all_text_contents())
     assert notebook.is_running(4)
+    (notebook.server.root / "seen").touch()
     notebook.wait(4)
     tree.locator(".wb-detail .wb-text").wait_for()
     said = notebook.run(5)

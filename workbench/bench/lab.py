@@ -122,7 +122,7 @@ class Notebook:
     """One notebook, open on a page. Keeps what the page logged, asked the network for and got from its kernel."""
 
     def __init__(self, page: Page, server: Server) -> None:
-        self.page, self._server = page, server
+        self.page, self.server = page, server
         self.console: list[str] = []
         """Errors in the browser's console, and exceptions nobody caught; the front end's own aside."""
         self.hosts: Counter[str] = Counter()
@@ -136,8 +136,8 @@ class Notebook:
 
     def open(self, cells: list[str], *, name: str = "watched.ipynb", face: str = "lab/tree") -> Notebook:
         """`face` is `lab/tree` for JupyterLab, `notebooks` for Notebook 7. Returns when the kernel is idle."""
-        self._server.write(name, cells)
-        self.page.goto(f"{self._server.url}/{face}/{name}?token={self._server.token}")
+        self.server.write(name, cells)
+        self.page.goto(f"{self.server.url}/{face}/{name}?token={self.server.token}")
         self.page.wait_for_function(IS_READY, arg=len(cells), timeout=START_S * 1000)
         return self
 
