@@ -12,8 +12,9 @@ LOAD = """%load_ext workbench
 %wb load
 from workbench.magics import session
 engine = session.engine()"""
-BUSY = """for i in range(12):
-    engine.generate(f"Story number {i}: once upon a time there was", {"max_new_tokens": 40, "ignore_eos": True, "temperature": 0})"""
+BUSY = """params = {"max_new_tokens": 40, "ignore_eos": True, "temperature": 0}
+for i in range(12):
+    engine.generate(f"Story number {i}: once upon a time there was", params)"""
 ENDLESS = """result = engine.generate("Once upon a time", {"max_new_tokens": 2000, "ignore_eos": True}, rid="endless")
 print(result["meta_info"]["finish_reason"]["type"])"""
 UNTIL_SEEN = """import os, time
