@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from workbench.bench.report import machine, markdown_table
+from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
 from workbench.bench.workloads import Workload
 from workbench.config import ServerArgs
 
@@ -26,17 +26,11 @@ IMPORTS = {
 
 
 def add_args(parser: argparse.ArgumentParser) -> None:
-    ServerArgs.add_cli_args(parser)
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="what to measure (default: all)")
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each kind, interleaved (default: 15)")
+    add_row_args(parser, ROWS)
 
 
 def run(args: argparse.Namespace) -> int:
-    server_args = ServerArgs.from_cli_args(args)
-    for name in args.rows:
-        print(ROWS[name](server_args, args.rounds), end="\n\n", flush=True)
-    print(machine())
-    return 0
+    return run_rows(args, ROWS)
 
 
 def import_time(server_args: ServerArgs, rounds: int) -> str:
@@ -82,7 +76,7 @@ def busy_cell(server_args: ServerArgs, rounds: int) -> str:
     return markdown_table(["engine", "tok/s, 8 streams", "of the first"], rows)
 
 
-ROWS: dict[str, Callable[[ServerArgs, int], str]] = {"import": import_time, "recording": recording, "busy": busy_cell}
+ROWS: Rows = {"import": import_time, "recording": recording, "busy": busy_cell}
 
 
 def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list[list[float]]:

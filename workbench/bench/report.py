@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from workbench.config import ServerArgs
+
+Rows = Mapping[str, Callable[[ServerArgs, int], str]]
+"""Tables by name: each from the engine's options and the number of rounds."""
+
+
+def add_row_args(parser: argparse.ArgumentParser, rows: Rows) -> None:
+    ServerArgs.add_cli_args(parser)
+    parser.add_argument("--rows", nargs="+", choices=list(rows), default=list(rows), help="what to measure (default: all)")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each kind, interleaved (default: 15)")
+
+
+def run_rows(args: argparse.Namespace, rows: Rows) -> int:
+    server_args = ServerArgs.from_cli_args(args)
+    for name in args.rows:
+        print(rows[name](server_args, args.rounds), end="\n\n", flush=True)
+    print(machine())
+    return 0
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

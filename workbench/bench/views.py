@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from workbench.bench.overhead import DECODE, decode, recording, taking_turns
-from workbench.bench.report import machine, markdown_table
+from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import NodeAdded
@@ -32,17 +32,11 @@ PAGE_WIDTH, PAGE_HEIGHT = 1280, 1000
 
 
 def add_args(parser: argparse.ArgumentParser) -> None:
-    ServerArgs.add_cli_args(parser)
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="what to measure (default: all)")
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each kind, interleaved (default: 15)")
+    add_row_args(parser, ROWS)
 
 
 def run(args: argparse.Namespace) -> int:
-    server_args = ServerArgs.from_cli_args(args)
-    for name in args.rows:
-        print(ROWS[name](server_args, args.rounds), end="\n\n", flush=True)
-    print(machine())
-    return 0
+    return run_rows(args, ROWS)
 
 
 def folds(server_args: ServerArgs, rounds: int) -> str:
@@ -166,7 +160,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     return markdown_table([f"tree of {NUM_NODES:,} nodes", ""], rows)
 
 
-ROWS: dict[str, Callable[[ServerArgs, int], str]] = {
+ROWS: Rows = {
     "closed": recording, "detail": detail, "folds": folds, "open": opened, "browser": in_browser, "tree": big_tree,
 }  # fmt: skip
 

@@ -170,8 +170,7 @@ def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_aske
     allowed[:, [0, 5, 40, 41, 60]] = True
     masks = np.packbits(allowed, axis=1, bitorder="little").view(np.int32)
     found = ops.look(x, rows, tokens, masks if is_masked else None, 4)
-    if found is None:
-        pytest.skip("no compiled kernels here")
+    assert found is not None
     for i, (row, token) in enumerate(zip(rows, tokens, strict=True)):
         values = x[row].double().masked_fill(torch.from_numpy(~allowed[i] & is_masked), -torch.inf)
         logprobs = values.log_softmax(-1)
