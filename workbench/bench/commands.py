@@ -14,7 +14,7 @@ BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
-    "structured": "records under a JSON schema, with and without jump-forward; what a mask costs beside free text",
+    "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }

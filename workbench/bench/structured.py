@@ -1,8 +1,4 @@
-"""Output under a constraint: records of a JSON schema with and without jump-forward, and what masks cost at 32 streams.
-
-Both engines live in one process and take turns. Every constraint that is measured beside free text generates the same number
-of tokens without jumping, so their difference is what masks cost.
-"""
+"""Output under a constraint: records of a JSON schema with and without jump-forward, and what masks cost at 32 streams."""
 
 from __future__ import annotations
 
@@ -14,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from workbench.bench.masks import masks
 from workbench.bench.overhead import taking_turns
-from workbench.bench.report import machine, markdown_table
+from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
 from workbench.config import ServerArgs
 
 NAMES = (
@@ -24,7 +21,6 @@ NAMES = (
 )  # fmt: skip
 PROMPT = "Describe {name} from the Harry Potter books as a JSON record.\n"
 SHORT = {"type": "string", "maxLength": 16}
-NUM_STREAMS, NUM_TOKENS = 32, 64
 
 
 def closed(**properties: Any) -> dict[str, Any]:
@@ -41,24 +37,21 @@ CHARACTER = closed(
     alive={"enum": ["Alive", "Deceased"]},
     patronus=SHORT,
 )
-MASKED: dict[str, dict[str, Any]] = {
-    "any text": {"regex": r"(.|\n)*"},
-    "counted words": {"regex": r"([a-z]{1,12}[ ,.])+"},
-    "counted strings": {"json_schema": {"type": "array", "items": SHORT, "minItems": 99}},
-    "free strings": {"json_schema": {"type": "array", "items": {"type": "string"}, "minItems": 99}},
-}
-"""Constraints under which `NUM_TOKENS` tokens never reach the end."""
 
 
 def add_args(parser: argparse.ArgumentParser) -> None:
-    ServerArgs.add_cli_args(parser)
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind, interleaved (default: 5)")
+    add_row_args(parser, ROWS)
 
 
 def run(args: argparse.Namespace) -> int:
+    return run_rows(args, ROWS)
+
+
+def jumping(server_args: ServerArgs, rounds: int) -> str:
+    """Seconds for records of a schema, with what is forced written at once and token by token."""
     import workbench
 
-    options = ServerArgs.from_cli_args(args).to_dict()
+    options = server_args.to_dict()
     with (
         workbench.Engine(**{**options, "disable_jump_forward": False}) as on,
         workbench.Engine(**{**options, "disable_jump_forward": True}) as off,
@@ -68,16 +61,12 @@ def run(args: argparse.Namespace) -> int:
             for names in (NAMES, NAMES[:1])
             for name, engine in (("on", on), ("off", off))
         }
-        kinds |= {f"{NUM_STREAMS} streams, {name}": partial(tokens, off, how) for name, how in {**MASKED, "free": {}}.items()}
-        seconds = taking_turns(list(kinds.values()), args.rounds)
-    free = seconds[-1]
-    rows = []
-    for name, taken in zip(kinds, seconds, strict=True):
-        cost = statistics.median(mask / without for mask, without in zip(taken, free, strict=True)) - 1
-        rows.append([name, f"{statistics.median(taken):.3f}", f"{cost:+.1%}" if "streams" in name and taken is not free else ""])
-    print(markdown_table(["workload", "seconds", "beside free text (median of pairs)"], rows))
-    print(machine())
-    return 0
+        seconds = taking_turns(list(kinds.values()), rounds)
+    rows = [[name, f"{statistics.median(taken):.3f}"] for name, taken in zip(kinds, seconds, strict=True)]
+    return markdown_table(["workload", "seconds"], rows)
+
+
+ROWS: Rows = {"records": jumping, "masks": masks}
 
 
 def records(engine: Any, names: tuple[str, ...], seed: int) -> float:
@@ -89,15 +78,4 @@ def records(engine: Any, names: tuple[str, ...], seed: int) -> float:
     seconds = time.perf_counter() - began
     for result in results:
         json.loads(result["text"])
-    return seconds
-
-
-def tokens(engine: Any, constraint: dict[str, Any], seed: int) -> float:
-    """Seconds of a number of tokens that is the same with every constraint, and without one."""
-    params = {"temperature": 0, "max_new_tokens": NUM_TOKENS, "ignore_eos": True}
-    prompts = [f"{seed} {i}: " + PROMPT.format(name=NAMES[i % len(NAMES)]) for i in range(NUM_STREAMS)]
-    began = time.perf_counter()
-    results = engine.generate(prompts, params | constraint)
-    seconds = time.perf_counter() - began
-    assert all(len(result["output_ids"]) == NUM_TOKENS for result in results)
     return seconds

@@ -42,23 +42,25 @@ class Sampler:
 
         With `detail` each token comes with its `TokenDetail`, and is the same token.
         """
-        masks: dict[int, np.ndarray[Any, Any]] = {}
+        failed: dict[int, Sampled] = {}
+        masks = _masks(rows, logits.shape[1], failed)  # before anything waits for the logits of another device
         if not detail:
-            return self._sample(logits, rows, masks)
+            return self._sample(logits, rows, masks, failed)
         original, copied_s = _copy(logits)
-        sampled = self._sample(logits, rows, masks)
-        told = details(original, [s.token_id for s in sampled], masks, copied_s)
+        sampled = self._sample(logits, rows, masks, failed)
+        constrained = {} if masks is None else {i: masks[i] for i, row in enumerate(rows) if row.matcher is not None}
+        told = details(original, [s.token_id for s in sampled], constrained, copied_s)
         return tuple(replace(s, detail=d) for s, d in zip(sampled, told, strict=True))
 
-    def _sample(self, logits: Tensor, rows: Sequence[SampleRow], masks: dict[int, np.ndarray[Any, Any]]) -> tuple[Sampled, ...]:
-        """Fills `masks` with the bit mask of each constrained row."""
-        failed: dict[int, Sampled] = {}
-        if all(map(_is_plain, rows)) and not self._detect_nan:
+    def _sample(
+        self, logits: Tensor, rows: Sequence[SampleRow], masks: np.ndarray[Any, Any] | None, failed: dict[int, Sampled]
+    ) -> tuple[Sampled, ...]:
+        num_allowed = _num_allowed(rows, masks)
+        if all(map(_is_plain, rows)) and not self._detect_nan and not failed:
             _suppress(logits, rows)
-            num_allowed = _mask(logits, rows, failed, masks)
-            best, peak = argmax(logits)
+            best, peak = argmax(logits, masks)
             if peak.isfinite().all():
-                return tuple(Sampled(token, None, num_allowed.get(i)) for i, token in enumerate(best.tolist()))
+                return tuple(Sampled(token, None, num) for token, num in zip(best.tolist(), num_allowed, strict=True))
         logits = logits.float()
         if self._detect_nan:
             for i in logits.amax(-1).isnan().nonzero().flatten().tolist():
@@ -69,13 +71,14 @@ class Sampler:
         _add_bias(logits, rows)
         _penalise(logits, rows)
         _suppress(logits, rows)
-        num_allowed = _mask(logits, rows, failed, masks)
+        if masks is not None:
+            mask_rows_(logits, masks)
         tokens = self._choose(logits, rows, failed)
         wanted = [(tokens[i], rows[i].top_logprobs_num, rows[i].token_ids_logprob) for i in scored]
         by_row = dict(zip(scored, _token_logprobs(original, wanted), strict=True)) if scored else {}
         logprob_of = {i: functools.partial(_logprob_of, original[k]) for k, i in enumerate(scored) if rows[i].matcher is not None}
         return tuple(
-            failed.get(i) or Sampled(tokens[i], by_row.get(i), num_allowed.get(i), logprob_of=logprob_of.get(i))
+            failed.get(i) or Sampled(tokens[i], by_row.get(i), num_allowed[i], logprob_of=logprob_of.get(i))
             for i in range(len(rows))
         )
 
@@ -196,28 +199,26 @@ def _suppress(logits: Tensor, rows: Sequence[SampleRow]) -> None:
         logits[index[:, 0], index[:, 1]] = -torch.inf
 
 
-def _mask(
-    logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled], used: dict[int, np.ndarray[Any, Any]]
-) -> dict[int, int]:
-    """Sets what each row's grammar forbids to -inf; gives the number of tokens each grammar allows, and fills `used` with the
-    bit masks.
-    """
-    matched = [i for i, row in enumerate(rows) if row.matcher is not None and i not in failed]
-    if not matched:
-        return {}
-    masks = np.zeros((len(matched), -(-logits.shape[1] // 32)), dtype=np.int32)
-    for mask, i in zip(masks, matched, strict=True):
+def _masks(rows: Sequence[SampleRow], vocab_size: int, failed: dict[int, Sampled]) -> np.ndarray[Any, Any] | None:
+    """What each row's grammar allows, as bits: int32 [R, words], all ones for rows without; None when no row has a grammar."""
+    if not any(row.matcher is not None for row in rows):
+        return None
+    masks = np.full((len(rows), -(-vocab_size // 32)), -1, dtype=np.int32)
+    for i, row in enumerate(rows):
         try:
-            rows[i].matcher.fill_mask(mask)
+            if row.matcher is not None:
+                row.matcher.fill_mask(masks[i])
         except Exception as error:
-            failed[i] = Sampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {rows[i].position}: {error}")
-    constrained = logits if len(matched) == len(rows) else logits[matched]
-    mask_rows_(constrained, masks)
-    if constrained is not logits:
-        logits[matched] = constrained
-    used.update(zip(matched, masks, strict=True))
-    counts = np.bitwise_count(masks.view(np.uint32)).sum(1, dtype=np.int64)
-    return dict(zip(matched, counts.tolist(), strict=True))
+            failed[i] = Sampled(GRAMMAR_FAILED, error=f"the grammar failed at output position {row.position}: {error}")
+    return masks
+
+
+def _num_allowed(rows: Sequence[SampleRow], masks: np.ndarray[Any, Any] | None) -> list[int | None]:
+    """How many tokens the grammar of each row leaves; None for rows without."""
+    if masks is None:
+        return [None] * len(rows)
+    counts = np.bitwise_count(masks.view(np.uint32)).sum(1, dtype=np.int64).tolist()
+    return [count if row.matcher is not None else None for row, count in zip(rows, counts, strict=True)]
 
 
 def _logprob_of(logits: Tensor, token_id: int) -> float:

@@ -72,16 +72,21 @@ class XGrammarMatcher:
         """The mask of this place, once asked for: jump-forward asks before the sampler does."""
 
     def fill_mask(self, mask: np.ndarray[Any, Any]) -> None:
-        mask[:] = self._mask()
+        if self._filled is not None:
+            mask[:] = self._filled
+        elif self._matcher.is_terminated():
+            mask[:] = 0
+        else:
+            self._matcher.fill_next_token_bitmask(mask[None])
+            if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
+                mask[-1] &= (1 << rest) - 1
 
     def _mask(self) -> np.ndarray[Any, Any]:
         """Not to be written to."""
         if self._filled is None:
-            self._filled = mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
-            if not self._matcher.is_terminated():
-                self._matcher.fill_next_token_bitmask(mask[None])
-                if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
-                    mask[-1] &= (1 << rest) - 1
+            mask = np.empty(-(-self._vocab_size // 32), dtype=np.int32)
+            self.fill_mask(mask)
+            self._filled = mask
         return self._filled
 
     def accept(self, token_id: int) -> None:
@@ -109,7 +114,10 @@ class XGrammarMatcher:
             return True
         if not self._matcher.is_completed():
             return False
-        mask = self._mask().copy()
+        mask = self._mask()
+        if np.count_nonzero(mask) > len(self._stop_token_ids):
+            return False
+        mask = mask.copy()
         for i in self._stop_token_ids:
             mask.view(np.uint32)[i // 32] &= ~np.uint32(1 << i % 32)
         return not mask.any()

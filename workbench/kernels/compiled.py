@@ -37,7 +37,7 @@ SIGNATURES: dict[str, list[type]] = {
     "attend_causal": [P, N, P, P, P, P, P, P, P, N, N, N, N, N, F],
     "attend_all": [P, N, P, P, P, P, N, N, N, N, N, F],
     "mask_rows": [P, P, N, N, N],
-    "argmax": [P, P, P, N, N],
+    "argmax": [P, P, P, P, N, N, N],
     "look": [P, P, P, P, P, P, P, N, N, N, N],
     "write_slots": [P, P, N, P, N, N],
     "merge": [P, P, P, P, N, N],

@@ -418,41 +418,6 @@ void mask_rows(T* x, const uint32_t* mask, int64_t rows, int64_t n, int64_t word
         }
 }
 
-// The largest number of each row of x [rows, n] and the first place where it stands; NaN is larger than all numbers.
-template <class T>
-void argmax(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {
-#pragma omp parallel for if (rows * n > 16384)
-    for (int64_t row = 0; row < rows; row++) {
-        const T* from = x + row * n;
-        Vec most[4];
-        Ints is_nan = {};
-        for (int i = 0; i < 4; i++) most[i] = Vec{} - INFINITY;
-        int64_t whole = n / (4 * W) * (4 * W);
-        for (int64_t at = 0; at < whole; at += 4 * W)
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                Vec v = load(from + at + i * W);
-                most[i] = max(most[i], v);
-                is_nan |= v != v;
-            }
-        float highest = max(max(max(most[0], most[1]), max(most[2], most[3])));
-        bool found_nan = false;
-        for (int i = 0; i < W; i++) found_nan |= is_nan[i] != 0;
-        for (int64_t i = whole; i < n; i++) {
-            float v = get(from[i]);
-            highest = std::max(highest, v);
-            found_nan |= v != v;
-        }
-        int64_t at = 0;
-        if (found_nan)
-            while (get(from[at]) == get(from[at])) at++;
-        else
-            while (get(from[at]) != highest) at++;
-        best[row] = at;
-        peak[row] = get(from[at]);
-    }
-}
-
 // 16 numbers of a row from place `at`; -inf behind its end, and where a bit of its mask (null: all are set) is not set.
 template <class T>
 inline Vec allowed_at(const T* x, const uint32_t* mask, int64_t at, int64_t n) {
@@ -466,6 +431,53 @@ inline Vec allowed_at(const T* x, const uint32_t* mask, int64_t at, int64_t n) {
     if (mask == nullptr) return v;
     uint32_t allowed = mask[at / 32] >> at % 32 & 0xffff;
     return allowed == 0xffff ? v : ((Bits{} + allowed) & bit) != 0 ? v : hidden;
+}
+
+// Whether none of the 64 numbers of a row from place `at`, a multiple of 64, has a bit.
+inline bool is_hidden(const uint32_t* mask, int64_t at, int64_t n) {
+    return mask != nullptr && !mask[at / 32] && (at + 32 >= n || !mask[at / 32 + 1]);
+}
+
+// The largest number of each row of x [rows, n] among those whose bit of its mask (null: all) is set, and the first place where it
+// stands; NaN is larger than all numbers. A row without a bit has -inf at place 0.
+template <class T>
+void argmax(const T* x, const uint32_t* masks, int64_t* best, float* peak, int64_t rows, int64_t n, int64_t words) {
+#pragma omp parallel for if (rows * n > 16384)
+    for (int64_t row = 0; row < rows; row++) {
+        const T* from = x + row * n;
+        const uint32_t* mask = masks == nullptr ? nullptr : masks + row * words;
+        Vec most[4];
+        Ints is_nan = {};
+        for (int i = 0; i < 4; i++) most[i] = Vec{} - INFINITY;
+        for (int64_t at = 0; at < n; at += 4 * W) {
+            if (is_hidden(mask, at, n)) continue;
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                Vec v = at + i * W < n ? allowed_at(from, mask, at + i * W, n) : Vec{} - INFINITY;
+                most[i] = max(most[i], v);
+                is_nan |= v != v;
+            }
+        }
+        float highest = max(max(max(most[0], most[1]), max(most[2], most[3])));
+        bool found_nan = false;
+        for (int i = 0; i < W; i++) found_nan |= is_nan[i] != 0;
+        best[row] = 0;
+        peak[row] = -INFINITY;
+        for (int64_t at = 0; at < n; at += W) {
+            if (at % (4 * W) == 0 && is_hidden(mask, at, n)) {
+                at += 3 * W;
+                continue;
+            }
+            Vec v = allowed_at(from, mask, at, n);
+            Ints is_best = found_nan ? v != v : v == highest;
+            int i = 0;
+            while (i < W && !is_best[i]) i++;
+            if (i == W || at + i >= n) continue;
+            best[row] = at + i;
+            peak[row] = v[i];
+            break;
+        }
+    }
 }
 
 // Of rows which[r] of x [.., n], where mask [rows, words] allows (null: all of it): the k largest numbers in order, of equals
@@ -778,8 +790,9 @@ void merge(T* out, float* lse, const T* other, const float* other_lse, int64_t n
     extern "C" void mask_rows_##NAME(T* x, const uint32_t* mask, int64_t rows, int64_t n, int64_t words) {               \
         mask_rows(x, mask, rows, n, words);                                                                              \
     }                                                                                                                    \
-    extern "C" void argmax_##NAME(const T* x, int64_t* best, float* peak, int64_t rows, int64_t n) {                     \
-        argmax(x, best, peak, rows, n);                                                                                  \
+    extern "C" void argmax_##NAME(const T* x, const uint32_t* masks, int64_t* best, float* peak, int64_t rows, int64_t n, \
+                                  int64_t words) {                                                                       \
+        argmax(x, masks, best, peak, rows, n, words);                                                                    \
     }                                                                                                                    \
     extern "C" void look_##NAME(const T* x, const int64_t* which, const int64_t* tokens, const uint32_t* mask,           \
                                 float* stats, int64_t* ids, float* best, int64_t rows, int64_t n, int64_t words,         \

@@ -177,14 +177,20 @@ def mask_rows_(x: Tensor, masks: np.ndarray[Any, Any]) -> None:
     call(x.data_ptr(), masks.ctypes.data, *x.shape, masks.shape[1])
 
 
-def argmax(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Place (the first among equals) and value (float32) of the largest number in each row of x [R, V]; NaN is the largest."""
+def argmax(x: Tensor, masks: np.ndarray[Any, Any] | None = None) -> tuple[Tensor, Tensor]:
+    """Place (the first among equals) and value (float32) of the largest number in each row of x [R, V]; NaN is the largest.
+
+    With `masks`, as in `mask_rows_`, of those that have a bit: so few are read where few are allowed. A row without any has -inf.
+    """
     call = compiled("argmax", x, WIDTH)
     if call is None or not x.is_contiguous():
+        if masks is not None:
+            mask_rows_(x := x.clone(), masks)
         best = x.argmax(-1)
         return best, x.gather(1, best[:, None])[:, 0].float()
     best, peak = torch.empty(len(x), dtype=torch.int64), torch.empty(len(x), dtype=torch.float32)
-    call(x.data_ptr(), best.data_ptr(), peak.data_ptr(), *x.shape)
+    address, words = (None, 0) if masks is None else (masks.ctypes.data, masks.shape[1])
+    call(x.data_ptr(), address, best.data_ptr(), peak.data_ptr(), *x.shape, words)
     return best, peak
 
 

@@ -160,6 +160,21 @@ def test_argmax_is_the_first_of_the_largest_and_nan_is_larger(dtype):
 
 
 @both_types
+@pytest.mark.parametrize("width", [64, 96, 1000, 4128])
+def test_argmax_of_what_a_mask_allows(width, dtype):
+    x = torch.randn(7, width).mul_(3).round_().to(dtype)
+    allowed = np.random.default_rng(2).random((7, width)) < np.array([[0], [1], [0.5], [0.002], [0.999], [0.3], [0.3]])
+    allowed[5, 50], allowed[6, 50] = False, True
+    x[5:, 50] = float("nan")
+    bits = np.zeros((7, -(-width // 32) * 32), dtype=np.uint8)
+    bits[:, :width] = allowed
+    best, peak = ops.argmax(x.clone(), np.packbits(bits, axis=1, bitorder="little").view(np.int32))
+    left = x.float().masked_fill(torch.from_numpy(~allowed), float("-inf"))
+    assert best.tolist() == left.numpy().argmax(-1).tolist()
+    torch.testing.assert_close(peak, left[range(7), best], rtol=0, atol=0, equal_nan=True)
+
+
+@both_types
 @pytest.mark.parametrize("width", [64, 96, 4096])
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_asked_for(width, is_masked, dtype):

@@ -1,0 +1,103 @@
+"""What a mask costs at 32 streams: cores side by side, each with another constraint, that do their steps in turn.
+
+They share one model, and each step of each is compared with the step of free text a few milliseconds before or after it: on
+a shared machine whole runs differ by more than a mask costs. All generate the same number of tokens, none of them by jumping.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.bench.report import markdown_table
+from workbench.bench.workloads import random_ids
+from workbench.config import ServerArgs
+from workbench.types import GrammarSpec, Request, SamplingParams
+
+if TYPE_CHECKING:
+    from workbench.launch import Loaded
+
+NUM_STREAMS, NUM_TOKENS, NUM_PROMPT = 32, 64, 40
+PARAMS = SamplingParams(temperature=0, max_new_tokens=NUM_TOKENS, ignore_eos=True)
+STRINGS = '{"type": "array", "items": {"type": "string"}, "minItems": 99}'
+CONSTRAINTS = {
+    "free text": None,
+    "any text": GrammarSpec("regex", r"(.|\n)*"),
+    "counted words": GrammarSpec("regex", r"([a-z]{1,12}[ ,.])+"),
+    "counted strings": GrammarSpec("json_schema", STRINGS.replace('"string"', '"string", "maxLength": 16')),
+    "free strings": GrammarSpec("json_schema", STRINGS),
+}
+"""Under each, `NUM_TOKENS` tokens never reach the end."""
+
+
+def masks(server_args: ServerArgs, rounds: int) -> str:
+    """Median of a decode step with each constraint, and of how much longer it took than the step of free text beside it."""
+    from workbench.launch import load_runner
+
+    args = replace(server_args, max_total_tokens=server_args.page_size)  # each batch has a store of its own
+    loaded = load_runner(args)
+    batches = [Batch(args, loaded, spec) for spec in CONSTRAINTS.values()]
+    seconds: list[list[float]] = [[] for _ in batches]
+    for number in range(rounds + 1):
+        for batch in batches:
+            batch.begin(number)
+        for step in range(NUM_TOKENS - 1):
+            for i in rotated(range(len(batches)), step):
+                taken = batches[i].step()
+                if number:  # the first round warms up
+                    seconds[i].append(taken)
+    free = seconds[0]
+    rows = []
+    for name, taken in zip(CONSTRAINTS, seconds, strict=True):
+        cost = statistics.median(a / b for a, b in zip(taken, free, strict=True)) - 1
+        rows.append([name, f"{statistics.median(taken) * 1e3:.2f} ms", f"{cost:+.1%}"])
+    return markdown_table([f"{NUM_STREAMS} streams of", "a decode step", "beside one of free text"], rows)
+
+
+def rotated(items: range, by: int) -> list[int]:
+    by %= len(items)
+    return [*items[by:], *items[:by]]
+
+
+class Batch:
+    """The streams of one constraint, in a core and a K/V store of their own."""
+
+    def __init__(self, args: ServerArgs, loaded: Loaded, spec: GrammarSpec | None) -> None:
+        from workbench.attention.kv import KVStore
+        from workbench.engine.core import EngineCore
+        from workbench.engine.runner import TorchRunner
+        from workbench.grammar import GrammarCompiler, Vocabulary
+        from workbench.launch import core_config
+        from workbench.text.detokenizer import TextStream
+
+        shared, tokenizer = loaded.runner, loaded.tokenizer
+        layers, _, heads, dim = shared.kv.k.shape
+        kv = KVStore(layers, NUM_STREAMS * (NUM_PROMPT + NUM_TOKENS), heads, dim, shared.kv.k.dtype, shared.device)
+        runner = TorchRunner(shared.model, kv, type(shared.attention)(kv), shared.sampler)
+        self.core = EngineCore(
+            core_config(args, replace(loaded, runner=runner), 0), runner,
+            text_for=lambda request: TextStream(tokenizer, request.input_ids, request.params),
+        )  # fmt: skip
+        vocabulary = Vocabulary(tokenizer.hf, shared.vocab_size, self.core.config.eos_ids)
+        self._compiled = None if spec is None else GrammarCompiler(vocabulary).get(spec)
+
+    def begin(self, seed: int) -> None:
+        """Computes the prompts and the first tokens of a round."""
+        rng, vocab_size = random.Random(seed), self.core.config.vocab_size
+        self.core.flush_cache()
+        for i in range(NUM_STREAMS):
+            request = Request(rid=str(i), input_ids=tuple(random_ids(rng, NUM_PROMPT, vocab_size)), params=PARAMS)
+            self.core.add(request, matcher=None if self._compiled is None else self._compiled.start(()))
+        while any(not seq.is_decoding for seq in (*self.core.scheduler.waiting, *self.core.scheduler.running)):
+            self.core.step()
+
+    def step(self) -> float:
+        """Seconds of a decode step, which gives every stream a token."""
+        began = time.perf_counter()
+        outs = self.core.step()
+        seconds = time.perf_counter() - began
+        assert [len(out.token_ids) for out in outs] == [1] * NUM_STREAMS
+        return seconds
