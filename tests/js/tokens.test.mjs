@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { layoutColumns, layoutStrip, placeOf, share, words } from "./view.mjs";
+import { layoutColumns, layoutStrip, placeIn, placeOf, share, words } from "./view.mjs";
 
 const measures = { probability: ["how likely", "a", "b", "c", "d", "e"], latency: ["time", "a", "b", "c", "d", "e"] };
 const rows = [
@@ -32,6 +32,15 @@ test("a selection names a token by request and position, also where the request'
   assert.deepEqual(placeOf({ kind: "request", id: "a:b" }), ["a:b", null]);
   assert.deepEqual(placeOf({ kind: "node", id: 3 }), ["", null]);
   assert.deepEqual(placeOf({}), ["", null]);
+});
+
+test("the step that a view was opened with is told about until one of its tokens is selected", () => {
+  const state = { rid: "a", step: 3 };
+  assert.equal(placeIn(state, {}), 3);
+  assert.equal(placeIn(state, { kind: "node", id: 3 }), 3);
+  assert.equal(placeIn(state, { kind: "token", id: "b:1" }), 3);
+  assert.equal(placeIn(state, { kind: "token", id: "a:0" }), 0);
+  assert.equal(placeIn({ rid: "a" }, {}), null);
 });
 
 test("facts are written as in Python", () => {

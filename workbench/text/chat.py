@@ -43,14 +43,15 @@ def render(
         )
     try:
         text: str = hf.apply_chat_template(
-            _checked(messages), tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
+            checked(messages), tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
         )
     except jinja2.TemplateError as error:
         raise InvalidRequest("messages", messages, f"a conversation that the model's chat template takes ({error})") from error
     return text
 
 
-def _checked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def checked(messages: Any) -> list[dict[str, Any]]:
+    """A conversation as plain dicts. Raises InvalidRequest that names the first message that is none."""
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise InvalidRequest("messages", messages, 'a list of dicts like {"role": "user", "content": "Hello"}')
     for i, message in enumerate(messages):

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import InvalidRequest
 from workbench.escape import to_html, visible
 from workbench.types import GrammarSpec
 from workbench.views.fold import Facts
 from workbench.views.parts import View, plural
-from workbench.views.sampled import OutputToken, percent
+from workbench.views.sampled import Output, OutputToken, percent
 from workbench.views.tokens import MAX_STILL, TokensFold
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -28,9 +27,11 @@ KEYS = "".join(
 
 
 class MaskFold(TokensFold):
-    """`step` is the one that the still picture takes apart."""
+    """`step` is the one that is taken apart, whatever is selected."""
 
     only_constrained = True
+    magic = "%wb mask"
+    num_behind = 1  # it has a mask and no token yet
 
     def __init__(self, facts: Facts | None = None, rid: str | None = None, step: int | None = None) -> None:
         super().__init__(facts, rid)
@@ -38,24 +39,39 @@ class MaskFold(TokensFold):
 
     def picture(self) -> MaskCurve:  # type: ignore[override]
         output = self.shown
-        if output is None or output.grammar is None:
+        if output is None:
             return MaskCurve("", None, (), (), 0, self.note or "no request with a constraint yet")
         at = None
-        if self.step is not None:
-            if not 0 <= self.step <= len(output.tokens):
-                limit = f"between 0 and {len(output.tokens)}: the request has {plural(len(output.tokens), 'output token')}"
-                raise InvalidRequest("step", self.step, limit)
+        if self.step is not None and not self._beyond(output):
             at = self._grammar(output).mask_at(output.ids, self.step)
         texts = tuple(self._draw(output).texts[-MAX_STILL:])
         size = self.facts.info.get("vocab_size", 0)
-        return MaskCurve(output.rid, output.grammar, tuple(output.tokens[-MAX_STILL:]), texts, size, output.finish, at)
+        tokens = tuple(output.tokens[-MAX_STILL:])
+        return MaskCurve(output.rid, output.grammar, tokens, texts, size, output.finish, at, self._beyond(output))
+
+    def state(self) -> dict[str, Any]:
+        """As of the tokens; `step` is the one to take apart where none is selected."""
+        return super().state() | {"step": self.step}
 
     @property
     def note(self) -> str:  # type: ignore[override]
         output = self.outputs.get(self.rid) if self.rid is not None else None
         if output is not None and output.grammar is None:
             return f"request {self.rid} has no constraint: every token was allowed\n%wb tokens shows its tokens"
-        return super().note
+        return super().note or ("" if self.shown is None else self._beyond(self.shown))
+
+    @property
+    def shown(self) -> Output | None:
+        output = super().shown
+        return None if output is None or output.grammar is None else output
+
+    def _beyond(self, output: Output) -> str:
+        """That there is no such step, yet or at all."""
+        num_tokens = len(output.tokens)
+        if self.step is None or 0 <= self.step <= num_tokens:
+            return ""
+        has = f"{visible(output.rid)} has {plural(num_tokens, 'output token')}{'' if output.finish else ' so far'}"
+        return f"there is no step {self.step}: {has}\n--step takes a number from 0 to {num_tokens}"
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """{"id": [rid, step]}: the mask there, by class and by text; and what `TokensFold.detail` tells."""
@@ -82,6 +98,8 @@ class MaskCurve(View):
     """Why it ended; without a request what there is to say."""
     at: View | None = None
     """The mask at one step."""
+    note: str = ""
+    """Why there is none, where one was asked for."""
 
     def to_text(self) -> str:
         if not self.rid:
@@ -91,7 +109,8 @@ class MaskCurve(View):
             "".join(BLOCKS[round(share(token, self.vocab_size) * (len(BLOCKS) - 1))] for token in self.tokens),
             visible("".join(self.texts)),
         ]
-        return "\n".join([*shown, *([] if self.at is None else ["", self.at.to_text()])])
+        more = self.note if self.at is None else f"\n{self.at.to_text()}"
+        return "\n".join([*shown, *([more] if more else [])])
 
     def to_dict(self) -> dict[str, Any]:
         grammar = None if self.grammar is None else {"kind": self.grammar.kind, "text": self.grammar.text}
@@ -115,7 +134,7 @@ class MaskCurve(View):
             f"<p><b>Mask</b> {to_html(self._summary())}</p>"
             f'<details><summary>The {to_html(self.grammar.kind)}</summary><div class="wb-text">{source}</div></details>'
             f'<div class="wb-text wb-out wb-curve">{drawn}</div><p class="wb-soft">{scale}</p><p>{KEYS}</p>'
-            f"{'' if self.at is None else self.at.body()}"
+            f"{f'<p>{to_html(self.note)}</p>' if self.at is None else self.at.body()}"
         )
 
     def _column(self, token: OutputToken, text: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.errors import InvalidRequest
+from workbench.escape import to_html, visible
 from workbench.events import Event, ProgramStarted, RequestLinked
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.parts import View
@@ -28,13 +29,13 @@ class NoProgram(View):
     says: str
 
     def to_text(self) -> str:
-        return self.says
+        return visible(self.says)
 
     def to_dict(self) -> dict[str, Any]:
         return {}
 
     def body(self) -> str:
-        return f"<p>{self.says}</p>"
+        return f"<p>{to_html(self.says)}</p>"
 
 
 class ProgramFold(Fold):
@@ -62,12 +63,17 @@ class ProgramFold(Fold):
             return self.runs.get(self._wanted)
         return next(reversed(self.runs.values()), None)
 
+    @property
+    def note(self) -> str:  # type: ignore[override]
+        if self._wanted is None or self._wanted in self.runs:
+            return ""
+        return f"no program is called {self._wanted}, or it was too long ago\n%wb program without an id shows the newest"
+
     def picture(self) -> View:
         run = self.shown
         if run is not None:
             return ProgramView.of_run(run)
-        wanted = f"no program {self._wanted!r} in the log" if self._wanted else "no program has run on this engine yet"
-        return NoProgram(f"{wanted}: %%wb_program runs a cell as one")
+        return NoProgram(self.note or "no program has run on this engine yet: %%wb_program runs a cell as one")
 
     def state(self) -> dict[str, Any]:
         run = self.shown

@@ -52,6 +52,9 @@ class TokensFold(Fold):
     """One request at a time: the one called `rid`, or the newest. `by` is what the still picture colours."""
 
     only_constrained = False
+    magic = "%wb tokens"
+    num_behind = 0
+    """Places behind the last token that may be asked about."""
 
     def __init__(self, facts: Facts | None = None, rid: str | None = None, by: str = "probability") -> None:
         if by not in MEASURES:
@@ -101,7 +104,7 @@ class TokensFold(Fold):
     @property
     def note(self) -> str:  # type: ignore[override]
         if self.rid is not None and self.rid not in self.outputs:
-            return f"no request is called {self.rid}, or it was too long ago\n%wb tokens without an id shows the newest"
+            return f"no request is called {self.rid}, or it was too long ago\n{self.magic} without an id shows the newest"
         return ""
 
     def picture(self) -> TokenStrip:
@@ -137,6 +140,8 @@ class TokensFold(Fold):
         output, position = self._place(asked)
         if "why" in asked:
             return {"why": str(self._grammar(output).why_at_step(asked["why"], output.ids, position))}
+        if position == len(output.tokens):
+            return {}
         token = output.tokens[position]
         told: dict[str, Any] = {"text": visible(self._draw(output).texts[position]), "words": visible(token.words(self._name))}
         if (detail := token.detail) is not None:
@@ -151,7 +156,7 @@ class TokensFold(Fold):
     def _place(self, asked: Mapping[str, Any]) -> tuple[Output, int]:
         rid, position = asked.get("id") or ("", -1)
         output = self.outputs.get(rid)
-        if output is None or not 0 <= position < len(output.tokens):
+        if output is None or not 0 <= position < len(output.tokens) + self.num_behind:
             raise InvalidRequest("token", f"{rid}:{position}", "a token of a request that is remembered")
         return output, position
 

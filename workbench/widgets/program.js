@@ -106,7 +106,10 @@ function render({ model, el: root }) {
         const { programs = [] } = state;
         const shown = other ?? state;
         const again = () => made.draw(state, view.selected);
-        if (!shown.parts) return view.root.replaceChildren(el("p", {}, "No program has run on this engine yet: %%wb_program runs a cell as one."));
+        if (!shown.parts) {
+          const hint = "No program has run on this engine yet: %%wb_program runs a cell as one.";
+          return view.root.replaceChildren(...(view.model.get("note") ? [] : [el("p", {}, hint)]));
+        }
         const em = BAR_EM / (longestPrompt(shown.parts) || 1);
         const head = el("p", {}, el("b", {}, shown.title), " ", el("span", { class: "wb-soft" }, `${shown.calls}, ${shown.lasted}`), " ", pick(programs, shown.program, again));
         view.root.replaceChildren(

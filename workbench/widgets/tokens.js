@@ -14,6 +14,12 @@ export function placeOf(selected) {
   return selected?.kind === "token" && at > 0 ? [id.slice(0, at), Number(id.slice(at + 1))] : ["", null];
 }
 
+/** The place that is told about: the selected token's, else the step that the view was opened with. */
+export function placeIn(state, selected) {
+  const [rid, position] = placeOf(selected);
+  return rid === state.rid && position !== null ? position : (state.step ?? null);
+}
+
 /** Rows in, boxes out: [{position, text, kind, level, line}], level and line 0 to 4 or null; line is null for "kind". */
 export function layoutStrip(state, by, line) {
   const names = Object.keys(state.measures ?? {});
@@ -104,7 +110,7 @@ function panel(view, node) {
   const ask = async (rid, position, token) => {
     why.textContent = "…";
     const reply = await view.ask({ do: "detail", id: [rid, position], why: token });
-    if (shown === `${rid}:${position}`) why.textContent = reply.why ?? reply.error ?? "";
+    if (shown.startsWith(`${rid}:${position}:`)) why.textContent = reply.why ?? reply.error ?? "";
   };
   const alternative = (rid, position, [id, text, part, allowed]) =>
     el(
@@ -153,17 +159,18 @@ function panel(view, node) {
     }
     return parts;
   };
-  return async (state, place) => {
-    const [rid, position] = place;
-    const row = rid === state.rid && position !== null ? state.rows?.[position - state.first] : null;
-    const wanted = row ? `${rid}:${position}` : "";
+  return async (state, position) => {
+    const { rid, first, rows = [] } = state;
+    const isThere = rid && position !== null && position >= first && position < first + rows.length + (state.columns ? 1 : 0);
+    const row = isThere ? rows[position - first] : null;
+    const wanted = isThere ? `${rid}:${position}:${Boolean(row)}` : "";
     if (wanted === shown) return;
     shown = wanted;
     told = null;
     why.textContent = "";
-    node.hidden = !row;
-    if (!row) return;
-    const head = el("p", {}, el("b", {}, `${position}: ${JSON.stringify(row[0])} `), words(row));
+    node.hidden = !isThere;
+    if (!isThere) return;
+    const head = el("p", {}, el("b", {}, row ? `${position}: ${JSON.stringify(row[0])} ` : `${position}: what may come next`), row && words(row));
     node.replaceChildren(head);
     const reply = await view.ask({ do: "detail", id: [rid, position] });
     if (shown !== wanted) return;
@@ -197,8 +204,8 @@ function render({ model, el: root }) {
     });
     strip.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const [rid, position] = placeOf(view.selected);
-      if (!step || rid !== state.rid || position === null) return;
+      const position = placeIn(state, view.selected);
+      if (!step || position === null) return;
       event.preventDefault();
       const next = position + step;
       if (next >= state.first && next < state.first + state.rows.length) pick(next);
@@ -242,9 +249,10 @@ function render({ model, el: root }) {
       under.fill([["kind", "how it came about"], ...Object.keys(measures).map((name) => [name, name])], line);
       const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${count(state.first + state.rows.length)} tokens` : `${count(state.rows?.length)} tokens`;
       const cost = state.detail_s === null || state.detail_s === undefined ? "" : ` · token detail took ${duration(state.detail_s)}`;
-      about.textContent = state.rid ? `${state.newest ? `${state.rid} · ` : ""}${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : "nothing yet";
+      about.textContent = state.rid ? `${state.newest ? `${state.rid} · ` : ""}${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : model.get("note") ? "" : "nothing yet";
       const [meaning, ...steps] = measures[by] ?? [""];
       const unknown = (state.rows ?? []).every((row) => row[3] === null) && !["latency", "allowed"].includes(by);
+      scale.hidden = !state.rid;
       scale.replaceChildren(
         ...(state.columns
           ? [`bars: how many of ${count(state.vocab_size)} tokens might come, on a logarithmic scale `]
@@ -253,8 +261,8 @@ function render({ model, el: root }) {
             : [`${by}, ${meaning}: `, ...steps.map((step, i) => el("span", { class: `wb-l${i}` }, step))]),
       );
       legend.replaceChildren(...keys());
-      const [rid, position] = placeOf(selected);
-      const at = rid === state.rid ? position : null;
+      const [rid] = placeOf(selected);
+      const at = placeIn(state, selected);
       strip.className = `wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;
       const boxes = state.columns ? layoutColumns(state) : layoutStrip(state, by, line);
       const title = (box) => `${box.position}: ${words(state.rows[box.position - state.first])}`;
@@ -264,7 +272,7 @@ function render({ model, el: root }) {
         (box) => JSON.stringify([state.rid, Object.values(box), box.position === at, state.rows[box.position - state.first].slice(3)]),
         (box) => (state.columns ? column : token)(box, title(box), box.position === at),
       );
-      fill(state, [rid, position]);
+      fill(state, at);
       if (rid && rid !== state.rid && rid !== followed && state.requests?.some(([id]) => id === rid)) show(rid);
       followed = rid;
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import NotSupported
 from workbench.text import chat
 from workbench.text.tokenizer import Tokenizer
 from workbench.text.written import texts, written
@@ -26,12 +26,10 @@ def template_fold(
     """
     if facts.tokenizer is None:
         raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="load without skip_tokenizer_init")
-    if not messages:
-        raise InvalidRequest("messages", messages, 'a list of dicts like {"role": "user", "content": "Hello"}')
-    before = against or turn_before(messages)
-    turns = [_turn(facts.tokenizer, one, tools) if one else None for one in (messages, before)]
-    assert turns[0] is not None
-    return TemplateFold(facts, turns[0], turns[1])
+    now = chat.checked(messages)
+    before = against or turn_before(now)
+    turn = _turn(facts.tokenizer, now, tools)
+    return TemplateFold(facts, turn, _turn(facts.tokenizer, chat.checked(before), tools) if before else None)
 
 
 def turn_before(messages: Messages) -> Messages | None:

@@ -77,7 +77,12 @@ def test_the_newest_run_is_shown_or_the_one_that_was_asked_for():
 
 def test_before_any_program_the_picture_says_so():
     assert "no program has run" in folded([]).picture().to_text()
-    assert "no program 'x'" in folded(under_way(), program="x").picture().to_html()
+    fold = folded(under_way(), program="<x>")
+    assert fold.note.splitlines()[0] == "no program is called <x>, or it was too long ago"
+    assert len(fold.note.splitlines()) == 2
+    assert fold.picture().to_text() == fold.note
+    assert "called &lt;x&gt;" in fold.picture().to_html()
+    assert folded(under_way()).note == ""
     assert folded([]).state() == {"programs": []}
 
 

@@ -128,11 +128,15 @@ def test_stored_text_that_goes_on_otherwise_is_shown_and_what_left_is_told():
     assert (reader.read().stored().num_cached, fold.stored().reason) == (0, "nothing stored")
 
 
-def test_an_empty_conversation_is_refused():
+def test_what_is_no_conversation_is_refused():
     with pytest.raises(NotSupported, match="no tokenizer"):
         template_fold(Facts(), [{"role": "user", "content": "x"}])
-    with pytest.raises(InvalidRequest, match="messages"):
-        template_fold(Facts(tokenizer=object()), [])
+    for wrong in ([], None, "hello", {"role": "user"}, ["hello"], [{"content": "x"}], 7):
+        with pytest.raises(InvalidRequest, match="messages"):
+            template_fold(Facts(tokenizer=object()), wrong)
+
+
+def test_the_turn_before_ends_with_the_question_before():
     talk = [{"role": role} for role in ("system", "user", "assistant", "user", "assistant")]
     assert turn_before(talk) == talk[:2]
     assert turn_before(talk[:2]) is None

@@ -11,6 +11,7 @@ from tiny_text import write_text_model
 pytest.importorskip("anywidget", reason="live views need anywidget")
 
 import workbench
+from workbench.errors import InvalidRequest
 
 
 @pytest.fixture(params=[False, True], ids=["thread", "process"])
@@ -78,6 +79,33 @@ def test_a_mask_view_takes_a_step_apart(engine):
     assert told["sentence"] == str(engine.mask("asked", step))
     still = engine.view("mask", live=False, rid="asked", step=step)
     assert told["sentence"] in still.to_text()
+    opened = engine.view("mask", live=True, rid="asked", step=step)
+    assert json.loads(opened.get_state()["state"])["step"] == step
+    num_tokens = len(shown["rows"])
+    assert widget.answer({"do": "detail", "id": ["asked", num_tokens]})["sentence"] == str(engine.mask("asked", num_tokens))
+
+
+@pytest.mark.parametrize("step", [-1, 99])
+def test_a_step_that_the_request_does_not_have_is_said_in_two_lines(engine, step):
+    engine.generate("say", {"regex": "(yes|no), [0-9]{4}", "max_new_tokens": 12, "seed": 3}, rid="asked")
+    widget = engine.view("mask", live=True, rid="asked", step=step)
+    num_tokens = len(state(widget)["rows"])
+    says = [f"there is no step {step}: asked has {num_tokens} output tokens", f"--step takes a number from 0 to {num_tokens}"]
+    assert widget.note.splitlines() == says
+    assert says[0] in widget.picture().to_text()
+    assert says[0] in widget.picture().to_html()
+    with pytest.raises(InvalidRequest, match="a token of a request"):
+        widget.answer({"do": "detail", "id": ["asked", step]})
+
+
+def test_a_mask_view_of_a_request_without_constraint_or_of_none_draws_nothing_and_says_why(engine):
+    engine.generate("say", {"max_new_tokens": 3}, rid="free")
+    for rid, says in [("free", "request free has no constraint"), ("nope", "no request is called nope")]:
+        widget = engine.view("mask", live=True, rid=rid)
+        assert json.loads(widget.get_state()["state"])["rows"] == []
+        assert widget.note.startswith(says)
+        assert len(widget.note.splitlines()) == 2
+        assert widget.picture().to_text() == widget.note
 
 
 def test_an_engine_that_ended_leaves_its_last_state_and_says_so(engine):
