@@ -10,39 +10,23 @@ import logging
 import random
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property, lru_cache
 from typing import Any
 
-import psutil
-
 from workbench.batch import Batch, make_batch
-from workbench.client import Client, DetailSwitch, Stream, read, read_async
+from workbench.client import Client, Closed, DetailSwitch, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.constraint.answers import Why
-from workbench.constraint.grammar import Grammar
-from workbench.constraint.masks import MaskAt
-from workbench.constraint.request import Constrained, constrained
-from workbench.engine.explain import Explanation, explain
-from workbench.errors import EngineDead, InvalidRequest, NotSupported
-from workbench.grammar import Vocabulary
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.kernels.openmp import share_cores
 from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
+from workbench.questions import Questions
 from workbench.results import Collector
-from workbench.types import GrammarSpec, Request, SamplingParams, as_int
-from workbench.views.fold import Facts, text_of
-from workbench.views.lookup import CacheAnswer
-from workbench.views.tree import TreeFold
-from workbench.views.tree_picture import NodeFacts
-from workbench.widgets import Source, open_view
-from workbench.widgets.feed import Reader
+from workbench.types import SamplingParams
 
 logger = logging.getLogger("workbench")
-NUM_GRAMMARS = 16
-FIT_LENGTHS = (256, 1024, 4096, 16384)
 
 
 class TokenizerManager:
@@ -52,36 +36,7 @@ class TokenizerManager:
         self.tokenizer = tokenizer
 
 
-class Cache:
-    """Questions to the prefix cache: `engine.cache.explain(prompt)`."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def explain(self, prompt: str | Sequence[int], namespace: str = "") -> CacheAnswer:
-        """What of this prompt would be reused now, and why no more: a dict that prints as a sentence. Changes nothing."""
-        ids = self._engine._encode(prompt) if isinstance(prompt, str) else tuple(prompt)
-        if not ids:
-            raise InvalidRequest("prompt", prompt, "at least one token")
-        found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
-        return CacheAnswer(found, ids, text_of(self._engine.tokenizer))
-
-    def node(self, node_id: int) -> NodeFacts:
-        """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
-        return self._tree().node(node_id)
-
-    def search(self, text: str) -> list[int]:
-        """The nodes of the radix tree that hold a text, to be asked about with `node`; capitals or not."""
-        return self._tree().search(text)
-
-    def _tree(self) -> TreeFold:
-        reader = Reader(self._engine._source, TreeFold)
-        reader.read()
-        assert isinstance(reader.fold, TreeFold)
-        return reader.fold
-
-
-class Engine:
+class Engine(Questions):
     """A model, loaded. Keywords are the fields of `ServerArgs`; `process=True` puts it into a child process.
 
     `progress(what, done, total)` is called while it loads; the total is 0 where nobody knows it.
@@ -112,10 +67,6 @@ class Engine:
         self._dropped = weakref.finalize(self, _close_later, self._client)
         self._dropped.atexit = False  # at exit its thread or process ends anyway
         engine_opened(self)
-
-    @property
-    def cache(self) -> Cache:
-        return Cache(self)
 
     @property
     def is_open(self) -> bool:
@@ -180,108 +131,9 @@ class Engine:
         """
         self._client.abort(rid)
 
-    # -- questions ----------------------------------------------------------------------------------------------
-
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""
         return self._client.call("flush_cache")
-
-    def explain(self, rid: str) -> Explanation:
-        """Where the time of this request went, in one sentence; its parts in `spans`."""
-        return explain(self.log, rid, self._client.call("now"))
-
-    def grammar(self, **constraint: Any) -> Grammar:
-        """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, `ebnf=`, `choices=`, ..."""
-        return Grammar(tokenizer=self._vocabulary, backend=self.server_args.grammar_backend, **constraint)
-
-    def why(self, rid: str, token: int | str, step: int | None = None) -> Why:
-        """Whether the request's constraint allowed `token` (an id or a text) as its output token number `step`, and why not.
-
-        Steps count from 0; without one, the place after all that the request has produced is meant.
-        """
-        request, step = self._step(rid, step)
-        return self._grammar_of(request.spec).why_at_step(token, request.output_ids, step)
-
-    def mask(self, rid: str, step: int | None = None) -> MaskAt:
-        """What the request's constraint allowed as its output token number `step`: by class of token, by text, in words."""
-        request, step = self._step(rid, step)
-        return self._grammar_of(request.spec).mask_at(request.output_ids, step)
-
-    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
-        """The constrained request, and `step` or the place after all that it has produced."""
-        request = constrained(self.log, rid)
-        ids = request.output_ids
-        if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
-            step = len(ids) - 1
-        step = len(ids) if step is None else as_int("step", step)
-        if not 0 <= step <= len(ids):
-            raise InvalidRequest("step", step, f"between 0 and {len(ids)}: the request has {len(ids)} output tokens")
-        return request, step
-
-    @cached_property
-    def _grammar_of(self) -> Callable[[GrammarSpec], Grammar]:
-        """Grammars that were asked about, compiled once. Holds no engine."""
-        vocabulary, backend = self._vocabulary, self.server_args.grammar_backend
-        return lru_cache(NUM_GRAMMARS)(lambda spec: Grammar(spec=spec, tokenizer=vocabulary, backend=backend))
-
-    def token_detail(self, on: bool = True) -> ExitStack:
-        """Has each drawn token recorded with what the model thought of it: its probability and rank, the entropy, the
-        likeliest alternatives before and after the mask, and the probability that the mask removed (`TokenSampled.detail`).
-
-        It takes a pass over the logits, two under a constraint: about 1 and 2 ms for 32 requests, told as `cost_s`. Stays on
-        until it is switched off, or to the end of the block in `with engine.token_detail():`. Views that show it switch it on
-        themselves.
-        """
-        back = ExitStack()
-        back.callback(self.detail.set, "caller", self.detail.is_held("caller"))
-        self.detail.set("caller", on)
-        return back
-
-    def view(self, name: str, *, live: bool | None = None, **options: Any) -> Any:
-        """A picture of the engine that moves: "tree" and what else `workbench.widgets.VIEWS` lists, each with its own options.
-
-        In a kernel with anywidget a live widget, elsewhere (or with `live=False`) a still picture of the present moment.
-        """
-        return open_view(self._source, name, live=live, **options)
-
-    @cached_property
-    def _source(self) -> Source:
-        """It holds no engine: one that nothing but views refer to ends."""
-        alive, log = weakref.ref(self), self.log
-
-        def client() -> Client:
-            return _Closed(log) if (engine := alive()) is None else engine._client
-
-        page_size = self.server_args.page_size
-        facts = Facts(
-            decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
-            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
-            grammar=None if self._tokenizer is None else self._grammar_of,
-        )  # fmt: skip
-        return Source(log, facts, client, self.detail)
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        if self._tokenizer is None:
-            raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
-        return Vocabulary(self._tokenizer.hf, self._info["vocab_size"], self._tokenizer.eos_token_ids)
-
-    def get_server_info(self) -> dict[str, Any]:
-        """Arguments, what "auto" became, and how busy the engine is."""
-        return self.server_args.to_dict() | self._info | self._client.call("load")
-
-    def memory(self) -> dict[str, Any]:
-        """The ledger: what holds bytes, what the KV pool is used for, how many requests of a length fit at once."""
-        info, load = self._info, self._client.call("load")
-        per_token, capacity = info["kv_bytes_per_token"], info["max_total_num_tokens"]
-        lengths = [length for length in FIT_LENGTHS if length < info["context_length"]] + [info["context_length"]]
-        return {
-            "weights_bytes": info["weights_bytes"], "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
-            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load["kv_touched_tokens"] * per_token,
-            "tokens_free": load["tokens_free"], "tokens_tree": load["tokens_tree"], "tokens_running": load["tokens_running"],
-            "process_rss_bytes": load["process_rss_bytes"], "available_bytes": psutil.virtual_memory().available,
-            "max_concurrency": {length: min(capacity // length, info["max_running_requests"]) for length in lengths},
-        }  # fmt: skip
 
     def shutdown(self) -> None:
         """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice.
@@ -291,7 +143,7 @@ class Engine:
         if self._is_open:
             self._is_open = False
             self._dropped.detach()
-            client, self._client = self._client, _Closed(self.log)
+            client, self._client = self._client, Closed(self.log)
             client.close()
 
     def __enter__(self) -> Engine:
@@ -301,11 +153,6 @@ class Engine:
         self.shutdown()
 
     # -- requests -----------------------------------------------------------------------------------------------
-
-    def _encode(self, prompt: str) -> tuple[int, ...]:
-        if self._tokenizer is None:
-            raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="send input_ids")
-        return self._tokenizer.encode(prompt)
 
     def _chat_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> tuple[int, ...]:
         if self._tokenizer is None:
@@ -398,26 +245,3 @@ def _close_later(client: Client) -> None:
 
 class Runtime(Engine):
     """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
-
-
-class _Closed:
-    """What an engine that was shut down answers."""
-
-    ended = "the engine was shut down"
-
-    def __init__(self, log: Any) -> None:
-        self.log = log
-
-    def submit(self, requests: Sequence[Request]) -> list[Stream]:
-        raise EngineDead(self.ended, hint="load it again")
-
-    def abort(self, rid: str, message: str = "") -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def call(self, name: str, *args: Any) -> Any:
-        if name == "now":
-            return self.log.read()[1][-1].time if self.log.num_added else 0.0
-        raise EngineDead(self.ended, hint="load it again")

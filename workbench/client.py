@@ -135,3 +135,24 @@ class DetailSwitch:
             self._holders.discard(who)
             if on:
                 raise
+
+
+class Closed:
+    """The client of an engine that was shut down."""
+
+    ended = "the engine was shut down"
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+
+    def submit(self, requests: Sequence[Request]) -> list[Stream]:
+        raise EngineDead(self.ended, hint="load it again")
+
+    def abort(self, rid: str, message: str = "") -> None:
+        pass
+
+    def call(self, name: str, *args: Any) -> Any:
+        raise EngineDead(self.ended, hint="load it again")
+
+    def close(self) -> None:
+        pass

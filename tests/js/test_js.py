@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("anywidget", reason="the modules are joined by workbench.widgets.base, which needs anywidget")
+pytest.importorskip("anywidget", reason="the modules are joined by the widgets, which need anywidget")
 
-from workbench.widgets.base import module
+from workbench.widgets.opening import VIEWS, widgets_module
 
 HERE = Path(__file__).parent
 
@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.test.mjs")), ids=lambda path: path.name)
 def test_layout(path, tmp_path):
-    (tmp_path / "view.mjs").write_text(module(path.name.removesuffix(".test.mjs")), "utf-8")
+    name = path.name.removesuffix(".test.mjs")
+    (tmp_path / "view.mjs").write_text(str(getattr(widgets_module(name), VIEWS[name].widget)._esm), "utf-8")
     shutil.copy(path, tmp_path)
     done = subprocess.run(["node", "--test", path.name], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

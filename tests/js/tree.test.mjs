@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { boxAt, count, duration, kindOf, layoutMap, layoutTree, same, stateOf, tieOf, visibleLines } from "./view.mjs";
+import { ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines } from "./view.mjs";
 
 const row = (id, parent, tokens, more = {}) => {
   const { hits = 0, maker = "r0", users = [], hidden = 0 } = more;
@@ -81,4 +81,27 @@ test("a selected request marks what it holds, made and found", () => {
   assert.equal(tieOf(nodes.get(3), { kind: "request", id: "r1" }), "found");
   assert.equal(tieOf(nodes.get(9), { kind: "request", id: "r0" }), "made");
   assert.equal(tieOf(nodes.get(9), { kind: "node", id: 9 }), "");
+});
+
+test("the engine's clock goes on while nothing happens, and stands still when the engine has ended", () => {
+  assert.equal(clockOf({ now: 50, epoch: 1000 }, 1060.5), 60.5);
+  assert.equal(clockOf({ now: 50, epoch: 1000 }, 1049), 50, "the page's clock may be behind");
+  assert.equal(clockOf({ now: 50, epoch: 1000 }, 1060, true), 50);
+  assert.equal(clockOf({}, 1060), 0);
+});
+
+test("how long a node is idle is told in whole seconds, and not of one that is held", () => {
+  const node = { tokens: 3, hits: 2, holders: [], usedAt: 40 };
+  assert.equal(sideText(node, 40.4), "3 tokens · found 2 times · used just now");
+  assert.equal(sideText({ ...node, hits: 0 }, 49.9), "3 tokens · idle 9 s");
+  assert.equal(sideText(node, 240), "3 tokens · found 2 times · idle 3 min 20 s");
+  assert.equal(sideText({ ...node, holders: ["r1"] }, 99), "3 tokens · found 2 times · held by 1");
+  assert.deepEqual([0.2, 7.9, 61].map(ago), ["just now", "7 s ago", "1 min 1 s ago"]);
+});
+
+test("what was evicted is summed up, with the request that last needed the room", () => {
+  assert.equal(evictedText({}), "");
+  assert.equal(evictedText({ num_evicted: 5, changes: [[1, "added", 3, "r1"]] }), "5 tokens evicted");
+  const changes = [[1, "evicted", 3, "r1"], [2, "evicted", 4, "r2"], [3, "evicted", 5, ""]];
+  assert.equal(evictedText({ num_evicted: 1, changes }), "1 token evicted, the last for r2");
 });

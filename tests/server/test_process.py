@@ -153,6 +153,23 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
         view.close()
 
 
+def test_what_the_log_holds_of_a_killed_child_is_still_answered_and_what_it_lost_is_not_made_up(folder):
+    with open_engine(folder) as engine, open_engine(folder, event_log_size=40) as forgetful:
+        for each in (engine, forgetful):
+            for rid in ("first", "second", "third", "last"):
+                each.generate(input_ids=A, sampling_params=GREEDY, rid=rid)
+            os.kill(each._client.pid, signal.SIGKILL)
+            wait_until(lambda each=each: each._client.ended)
+        assert "ended by length" in engine.explain("first").sentence
+        found = engine.cache.search("3 1 4")
+        assert [engine.cache.node(node).made_by for node in found] == ["first"]
+        assert "ended by length" in forgetful.explain("last").sentence
+        for ask in (lambda: forgetful.cache.search("3 1"), lambda: forgetful.cache.node(1)):
+            with pytest.raises(EngineDead, match="exit code -9") as caught:
+                ask()
+            assert "no longer holds all" in caught.value.hint
+
+
 def test_events_arrive_in_order_and_questions_are_answered(engine):
     engine.generate(input_ids=list(range(1, 40)), sampling_params=GREEDY, rid="told")
     explanation = engine.explain("told")

@@ -655,6 +655,11 @@ def test_a_node_of_the_tree_is_found_by_its_text_and_tells_who_made_it(engine):
     assert (engine.cache.node(found).token_ids, engine.cache.node(found).made_by) == (tuple(A), "maker")
     with pytest.raises(InvalidRequest, match="a node of the tree"):
         engine.cache.node(10**6)
+    early = engine.cache.node(found)
+    time.sleep(0.05)
+    later = engine.cache.node(found)
+    assert later.idle_s >= early.idle_s + 0.05, "also while the engine rests"
+    assert later.age_s >= later.idle_s
 
 
 def test_the_ledger_and_the_server_info_add_up(engine, folder):

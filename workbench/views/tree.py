@@ -148,8 +148,11 @@ class TreeFold(Fold):
                 holders.setdefault(step.id, []).append(rid)
         return holders
 
-    def node(self, node_id: int) -> NodeFacts:
-        """All about one node. Raises for one that is not in the tree (any more)."""
+    def node(self, node_id: int, now: float = 0.0) -> NodeFacts:
+        """All about one node, as of `now` on the engine's clock or, where that is later, the newest event.
+
+        Raises for one that is not in the tree (any more).
+        """
         row = self.rows.get(node_id)
         if row is None:
             raise InvalidRequest("node", node_id, "a node of the tree", hint="it was evicted or split off, or it never was")
@@ -162,7 +165,7 @@ class TreeFold(Fold):
             token_ids=row.token_ids, text=text[len(before) :] if text.startswith(before) else self.facts.decode(row.token_ids),
             text_before=before, num_before=len(above), num_hits=row.num_hits, made_by=row.made_by, used_by=row.used_by,
             held_by=tuple(rid for rid, held in self.held.items() if row in held.row.path()), made_at=row.made_at,
-            used_at=row.used_at, age_s=self.now - row.made_at, idle_s=self.now - row.used_at,
+            used_at=row.used_at, age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
         )  # fmt: skip
 
     def search(self, text: str) -> list[int]:

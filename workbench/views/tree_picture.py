@@ -25,7 +25,7 @@ font-family:var(--jp-code-font-family,ui-monospace,monospace)}
 
 @dataclass(frozen=True, repr=False)
 class NodeFacts(View):
-    """One node of the tree. Times are on the engine's clock, `age_s` and `idle_s` as of the tree's last change."""
+    """One node of the tree. Times are on the engine's clock, `age_s` and `idle_s` as of when it was asked about."""
 
     id: int
     parent_id: int
@@ -162,6 +162,7 @@ class TreePicture(View):
         keys = "".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{to_html(what)}</span>' for what, kind in KEY)
         return (
             f'<style>{CSS}</style>{head}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div><div>{keys}</div>'
+            '<p class="wb-soft">idle: from its last use to the last step of the engine</p>'
         )
 
     def _html_lines(self) -> Iterator[str]:

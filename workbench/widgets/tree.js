@@ -1,224 +1,7 @@
-// The radix tree: a map of all nodes on top, below it an outline with one line a node, and the node that is selected.
+// The radix tree: a map of all nodes on top, below it an outline with one line a node, and what is selected.
 
-const LINE = 25; // pixels, as in tree.css
-const BEYOND = 8; // lines drawn outside the window, so that scrolling finds them there
-const RENEW_MS = 1000; // what the selected node's panel says is asked for again no sooner
 const MOVING_MS = 1400; // how long a change is seen, as in tree.css
-
-/** A row of the state as an object. */
-export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace]) {
-  return { id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace };
-}
-
-/** Rows and running requests in, lines out: parents before children, each with its depth, and who holds it or stands at its end. */
-export function layoutTree(rows, running = [], hidden = [0, 0]) {
-  const nodes = new Map();
-  const lines = [];
-  for (const row of rows) {
-    const node = nodeOf(row);
-    const above = nodes.get(node.parent);
-    node.depth = above ? above.depth + 1 : 0;
-    node.start = above ? above.start + above.tokens : 0;
-    node.holders = [];
-    node.ends = [];
-    nodes.set(node.id, node);
-    lines.push(node);
-    if (node.hidden) lines.push({ id: `more-${node.id}`, more: node, depth: node.depth + 1, tokens: node.hiddenTokens });
-  }
-  if (hidden[0]) lines.push({ id: "more-0", more: { id: 0, hidden: hidden[0] }, depth: 0, tokens: hidden[1] });
-  for (const [rid, end, shared, total] of running) {
-    let node = nodes.get(end);
-    if (node) node.ends.push({ rid, own: Math.max(total - shared, 0) });
-    for (; node; node = nodes.get(node.parent)) node.holders.push(rid);
-  }
-  return { nodes, lines };
-}
-
-/** What a node's pattern says: held now, found again, or stored and never found. */
-export const kindOf = (node) => (node.holders?.length ? "decode" : node.hits ? "reused" : "wait");
-
-/** Width of a node's block in pixels: each doubling of its tokens adds the same. */
-export const blockWidth = (tokens) => 8 + 6 * Math.log2(1 + tokens);
-
-/** The map: x is the place in the text, y is shared among leaves; boxes [{id, x, y, width, height, node}] within width × height. */
-export function layoutMap(lines, width, height) {
-  const leaves = new Map();
-  const nodes = lines.filter((line) => !line.more);
-  const parents = new Set(nodes.map((node) => node.parent));
-  let longest = 1;
-  for (let i = nodes.length - 1; i >= 0; i--) {
-    const node = nodes[i];
-    const own = (leaves.get(node.id) ?? 0) + (node.hidden ?? 0) || 1;
-    leaves.set(node.id, own);
-    if (node.depth > 0) leaves.set(node.parent, (leaves.get(node.parent) ?? 0) + own);
-    longest = Math.max(longest, node.start + node.tokens);
-  }
-  const total = nodes.filter((node) => node.depth === 0).reduce((sum, node) => sum + leaves.get(node.id), 0) || 1;
-  const next = new Map();
-  let top = 0;
-  return nodes.map((node) => {
-    const share = (leaves.get(node.id) / total) * height;
-    const y = node.depth === 0 ? top : next.get(node.parent);
-    if (node.depth === 0) top += share;
-    else next.set(node.parent, y + share);
-    if (parents.has(node.id)) next.set(node.id, y);
-    const x = (node.start / longest) * width;
-    return { id: node.id, x, y, width: Math.max((node.tokens / longest) * width, 0.5), height: share, node };
-  });
-}
-
-/** The box under a point: the innermost that holds it. */
-export function boxAt(boxes, x, y) {
-  return boxes.findLast((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height) ?? null;
-}
-
-/** Lines [first, last) to draw for a window of `height` pixels that begins at `top`. */
-export function visibleLines(numLines, top, height) {
-  const first = Math.max(Math.floor(top / LINE) - BEYOND, 0);
-  return [first, Math.min(Math.ceil((top + height) / LINE) + BEYOND, numLines)];
-}
-
-/** Whether a selected request has to do with a node: "holds", "made", "found" or "". */
-export function tieOf(node, selected) {
-  if (selected?.kind !== "request") return "";
-  if (node.holders.includes(selected.id)) return "holds";
-  if (node.maker === selected.id) return "made";
-  return node.users.includes(selected.id) ? "found" : "";
-}
-
-const oneLine = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
-const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
-
-function sideText(node, now) {
-  const found = node.hits ? `found ${plural(node.hits, "time")} · ` : "";
-  const lock = node.holders.length ? `held by ${node.holders.length}` : `idle ${duration(Math.max(now - node.usedAt, 0))}`;
-  return `${plural(node.tokens, "token")} · ${found}${lock}`;
-}
-
-/** A request's name, which selects it in all views. */
-function chip(view, rid, text, selected) {
-  const on = same(selected, { kind: "request", id: rid }) ? " wb-on" : "";
-  const select = (event) => {
-    event.stopPropagation();
-    view.select({ kind: "request", id: rid });
-  };
-  return el("span", { class: `wb-chip${on}`, "data-request": rid, title: `request ${rid}`, onclick: select }, text);
-}
-
-/** The map of all nodes; a click chooses one. */
-function makeMap(view, choose) {
-  const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree" });
-  let boxes = [];
-  let mapped = []; // what it was drawn from
-
-  function draw(rows, layout, running, selected) {
-    const ratio = globalThis.devicePixelRatio || 1;
-    const width = canvas.clientWidth || 600;
-    const height = canvas.clientHeight || 104;
-    const pen = canvas.getContext("2d");
-    const colours = theme(view.root);
-    const now = [rows, JSON.stringify([running.map(([rid, end]) => [rid, end]), selected, width, height, colours.ink])];
-    if (now.every((part, i) => part === mapped[i])) return;
-    mapped = now;
-    if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
-    if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
-    boxes = layoutMap(layout.lines, width, height);
-    const fills = Object.fromEntries(["wait", "reused", "decode"].map((kind) => [kind, pattern(pen, kind, colours[kind])]));
-    pen.strokeStyle = colours.line;
-    pen.lineWidth = 0.5;
-    for (const box of boxes) {
-      pen.fillStyle = fills[kindOf(box.node)];
-      pen.fillRect(box.x, box.y, box.width, box.height);
-      if (box.height > 3 && box.width > 2) pen.strokeRect(box.x, box.y, box.width, box.height);
-      const chosen = same(selected, { kind: "node", id: box.id }) || tieOf(box.node, selected);
-      if (!chosen) continue;
-      pen.save();
-      pen.strokeStyle = colours.select;
-      pen.lineWidth = 2;
-      pen.strokeRect(box.x + 1, box.y + 1, Math.max(box.width - 2, 1), Math.max(box.height - 2, 1));
-      pen.restore();
-    }
-  }
-
-  const onClick = (event) => {
-    const frame = canvas.getBoundingClientRect();
-    const box = boxAt(boxes, event.clientX - frame.left, event.clientY - frame.top);
-    if (box) choose(box.id);
-  };
-  canvas.addEventListener("click", onClick);
-  const resized = new ResizeObserver(() => view.redraw());
-  resized.observe(canvas);
-  return {
-    root: canvas,
-    draw,
-    remove() {
-      canvas.removeEventListener("click", onClick);
-      resized.disconnect();
-    },
-  };
-}
-
-/** What is selected, in full: a node's text and who has to do with it, or what a request has to do with the tree. */
-function makeDetail(view) {
-  const root = el("div", { class: "wb-detail" });
-  let shownNode = null; // id of the node that is told about, what it was when it was asked for, and when that was
-  let shownKey = "";
-  let askedAt = 0;
-
-  function tell(node, text) {
-    root.replaceChildren(el("p", { class: "wb-soft" }, text ?? `node ${node}: asking …`));
-  }
-
-  function showDetail(facts) {
-    if (facts.error) {
-      tell(shownNode, facts.error);
-      return;
-    }
-    const code = `eng.cache.node(${facts.id})`;
-    const copy = () => navigator.clipboard?.writeText(code);
-    const by = (rid) => chip(view, rid, rid, view.selected);
-    const lock = facts.held_by.length ? ["held by ", facts.held_by.map(by), ": cannot be evicted"] : ["not held: evicted when room is needed"];
-    const rows = [
-      ["in Python", [el("code", {}, code), " ", el("button", { onclick: copy, title: "copy" }, "copy")]],
-      ["tokens", `${count(facts.token_ids.length)}, behind ${count(facts.num_before)} of the nodes above`],
-      ["made by", [by(facts.made_by), ` ${duration(facts.age_s)} ago`]],
-      ["found by", facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "nobody yet"],
-      ["lock", lock],
-    ];
-    root.replaceChildren(
-      el("p", {}, el("b", {}, `node ${facts.id}`)),
-      el("div", { class: "wb-text" }, el("span", { class: "wb-soft" }, facts.text_before), el("u", {}, facts.text)),
-      el("table", {}, rows.map(([name, value]) => el("tr", {}, el("th", {}, name), el("td", {}, value)))),
-    );
-  }
-
-  function draw(layout, selected) {
-    const id = selected?.kind === "node" ? selected.id : null;
-    if (id === null) {
-      [shownNode, shownKey] = [null, ""];
-      const text = selected?.kind === "request" ? requestText(layout, selected.id) : "Click a node for its text, who made it and who found it.";
-      tell(null, text);
-      return;
-    }
-    const node = layout.nodes.get(id);
-    const key = node ? JSON.stringify([id, node.hits, node.holders]) : `${id}`;
-    if (key === shownKey || (id === shownNode && performance.now() - askedAt < RENEW_MS)) return;
-    if (id !== shownNode) tell(id);
-    [shownNode, shownKey, askedAt] = [id, key, performance.now()];
-    view.ask({ do: "detail", id }).then((facts) => shownNode === id && showDetail(facts));
-  }
-
-  function requestText(layout, rid) {
-    const ties = [...layout.nodes.values()].map((node) => tieOf(node, { kind: "request", id: rid }));
-    const number = (tie) => ties.filter((t) => t === tie).length;
-    if (!ties.some(Boolean)) return `No node of the tree remembers request ${rid}.`;
-    return `Request ${rid} holds ${plural(number("holds"), "node")}, made ${number("made")} and found ${number("found")} that were there.`;
-  }
-
-  return { root, draw };
-}
+const TICK_MS = 1000; // how long a node is idle is told in seconds, also while nothing happens
 
 function makeTree(view) {
   const head = el("div", { class: "wb-head" });
@@ -245,8 +28,10 @@ function makeTree(view) {
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
   const timers = new Set();
 
+  const now = () => clockOf(state, Date.now() / 1000, Boolean(view.model.get("note")));
+
   function drawHead() {
-    const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0, num_evicted: gone = 0 } = state;
+    const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0 } = state;
     const saved = Math.max(wanted - stored, 0);
     const bar = el("span", { class: "wb-save", title: `${count(stored)} computed and stored, ${count(saved)} taken from here` });
     if (wanted) {
@@ -257,7 +42,7 @@ function makeTree(view) {
       el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
       bar,
       el("span", {}, `${count(saved)} not computed again${wanted ? ` (${Math.round((100 * saved) / wanted)} %)` : ""}`),
-      el("span", { class: "wb-soft" }, gone ? `${plural(gone, "token")} evicted` : ""),
+      el("span", { class: "wb-soft" }, evictedText(state)),
     );
   }
 
@@ -288,7 +73,7 @@ function makeTree(view) {
     const tie = tieOf(line, selected);
     const chosen = same(selected, { kind: "node", id: line.id });
     const marks = ["wb-node", line.holders.length && "wb-path", tie && "wb-touched", chosen && "wb-selected", moving.get(line.id)];
-    const side = sideText(line, state.now);
+    const side = sideText(line, now());
     const key = JSON.stringify([line.text, line.depth, side, line.ends, line.hits, tie, selected?.kind === "request" && selected.id]);
     const children = () => [
       el("span", { class: `wb-block wb-${kindOf(line)}`, style: `width:${blockWidth(line.tokens)}px;margin-left:${18 * line.depth}px` }),
@@ -375,8 +160,13 @@ function makeTree(view) {
     if (key !== revealed && selected?.kind === "node") reveal(selected.id);
     revealed = key;
     drawLines(selected);
-    detail.draw(layout, selected);
+    detail.draw(layout, selected, now());
   }
+
+  const tick = setInterval(() => {
+    drawLines(view.selected);
+    detail.draw(layout, view.selected, now());
+  }, TICK_MS);
 
   function runSearch() {
     const text = search.value;
@@ -423,6 +213,7 @@ function makeTree(view) {
       map.remove();
       onScroll.cancel();
       clearTimeout(typed);
+      clearInterval(tick);
       for (const timer of timers) clearTimeout(timer);
     },
   };

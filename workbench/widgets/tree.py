@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import traitlets
 
 from workbench.views.tree import TreeFold
-from workbench.widgets.base import ViewWidget, as_json, module, styles
+from workbench.widgets.base import HERE, ViewWidget, as_json, module, styles
+from workbench.widgets.source import Source
+
+PARTS = ("tree_parts", "tree")
 
 
 class TreeWidget(ViewWidget):
-    _esm = module("tree")
+    _esm = "\n".join([module("tree_layout"), *((HERE / f"{part}.js").read_text("utf-8") for part in PARTS)])
     _css = styles("tree")
 
     rows = traitlets.List().tag(sync=True, to_json=as_json)
@@ -23,10 +28,12 @@ class TreeWidget(ViewWidget):
         with self.hold_sync():
             if rows is not self.rows:
                 self.rows = rows
-            self.state = state
+            self.state = state | {"epoch": epoch()}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Beside the usual: {"do": "open", "id": node} draws all children of a node whatever the size of the tree."""
+        if asked.get("do") == "detail" and "text" not in asked:
+            return super().answer(asked) | {"in_python": f"{in_python(self.reader.source)}.cache.node({asked['id']})"}
         if asked.get("do") != "open":
             return super().answer(asked)
         with self.reader.lock:
@@ -34,3 +41,17 @@ class TreeWidget(ViewWidget):
             self.fold.opened.add(int(asked["id"]))
             self.show(self.fold.state())
         return {}
+
+
+def epoch() -> float:
+    """When the engine's clock began, in seconds since 1970: while nothing happens a page knows by it how long ago things were."""
+    return round(time.time() - time.monotonic(), 1)
+
+
+def in_python(source: Source) -> str:
+    """How a cell names the engine: its variable where there is one, else a way that works as it stands."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    for name, value in list(shell.user_ns.items()) if shell is not None else ():
+        if not name.startswith("_") and getattr(value, "__dict__", {}).get("_source") is source:
+            return name
+    return "from workbench.magics import session; session.engine()"
