@@ -26,6 +26,8 @@ nb_execution_mode = os.environ.get("WORKBENCH_DOCS_EXECUTE", "cache")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# A live view has its still picture beside it; without this a page would fetch widget code from elsewhere and draw both.
+nb_ipywidgets_js = {}
 # Cells with magics are not Python to the highlighter.
 suppress_warnings = ["misc.highlighting_failure"]
 

@@ -41,8 +41,9 @@ def rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
-def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook) -> None:
-    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY])
+@pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
+def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
+    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY], face=face)
     notebook.run(0)
     notebook.run(1)
     notebook.view(1)
@@ -83,8 +84,9 @@ def test_a_node_is_clicked_its_text_read_and_the_other_views_follow_while_the_ke
     assert notebook.console == []
 
 
-def test_a_request_is_aborted_from_the_view_while_its_cell_runs(notebook: Notebook) -> None:
-    notebook.open([LOAD, "%wb tree", ENDLESS])
+@pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
+def test_a_request_is_aborted_from_the_view_while_its_cell_runs(notebook: Notebook, face: str) -> None:
+    notebook.open([LOAD, "%wb tree", ENDLESS], face=face)
     notebook.run(0)
     notebook.run(1)
     view = notebook.view(1)
@@ -120,4 +122,21 @@ def test_a_view_of_an_engine_that_stopped_says_so_and_stays(notebook: Notebook) 
     assert "shut down" in note.inner_text()
     assert notebook.view(2).locator("[data-node]").count() > 0
     assert notebook.run(4).split()[-1] == "2"
+    assert notebook.console == []
+
+
+def test_what_was_asked_for_and_is_not_there_is_said_in_two_lines_and_the_rest_goes_on(notebook: Notebook) -> None:
+    ask = "engine.generate('The sea is', {'max_new_tokens': 4, 'regex': ' [a-z ]+'}, rid='asked');"
+    views = ["%wb tokens nobody", "%wb mask nobody", "%wb program nobody", "%wb mask asked --step 99", "%wb mask asked --step 1"]
+    notebook.open([LOAD, ask, *views, "engine.generate('The sea is', {'max_new_tokens': 2})['meta_info']['completion_tokens']"])
+    for index in range(len(views) + 2):
+        notebook.run(index)
+    firsts = ["no request is called nobody", "no request is called nobody", "no program is called nobody", "there is no step 99"]
+    for index, first in enumerate(firsts, 2):
+        note = notebook.view(index).locator(".wb-note")
+        note.wait_for()
+        assert note.inner_text().startswith(first)
+        assert len(note.inner_text().splitlines()) == 2
+    notebook.view(6).locator("text=tokens may come").wait_for()
+    assert notebook.run(7).split()[-1] == "2"
     assert notebook.console == []

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutStep, layoutBatch, layoutQueue, partInWords, stepInWords } from "./view.mjs";
+import { aboutStep, layoutBatch, layoutQueue, partInWords, shortened, stepInWords } from "./view.mjs";
 
 const STATE = {
   title: "Batch",
@@ -70,4 +70,8 @@ test("of a long queue the first are named and the others counted", () => {
   assert.deepEqual(layoutQueue(queue).rows.map(([rid]) => rid), ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]);
   assert.equal(layoutQueue(queue).more, "and 1,092 more");
   assert.deepEqual(layoutQueue(), { rows: [], more: "" });
+});
+
+test("the options of one call keep what tells them apart", () => {
+  assert.deepEqual(["889477b9af0a", "889477b9af0a-1", "889477b9af0a-12"].map(shortened), ["889477b9af0a", "889477…0a-1", "889477…a-12"]);
 });

@@ -172,7 +172,7 @@ class Completion(View):
         if self.timings is None:
             return ""
         t = self.timings
-        steps = len(self.output_ids) - 1
+        steps = len(self.output_ids) - 1 - self.kinds.count("forced")
         rate = f" ({steps / t.decode_s:.1f} tokens/s)" if steps > 0 and t.decode_s > 0 else ""
         drawn = bar(
             [

@@ -18,7 +18,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 BAR_EM = 3.0
 MAX_SOURCE = 400
 BARS: dict[str, str] = {"constrained": "wb-decode", "forced": "wb-free", "overruled": "wb-prefill"}
-KEYS = "".join(
+KEYS = " ".join(
     f'<span class="wb-key"><span class="{BARS[kind]}"></span>{words}</span>'
     for kind, words in (
         ("constrained", "the model chose"), ("overruled", "its first choice was forbidden"), ("forced", "no choice: forced"),
@@ -150,7 +150,8 @@ class MaskCurve(View):
         least = min((token.num_allowed or 0 for token in drawn), default=0)
         most = max((token.num_allowed or 0 for token in drawn), default=0)
         forced = len([token for token in self.tokens if token.forced])
-        choice = f", {least:,} to {most:,} of {self.vocab_size:,} allowed where there was a choice" if drawn else ""
+        span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        choice = f", {span} of {self.vocab_size:,} allowed where there was a choice" if drawn else ""
         return f"of {self.rid}: {plural(len(self.tokens), 'token')}, {forced:,} forced{choice}"
 
 

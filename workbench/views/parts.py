@@ -53,7 +53,8 @@ margin-right:1px}
 .wb tr{background:none!important}
 .wb th,.wb td{padding:.15em .9em .15em 0!important;border:0;border-bottom:1px solid var(--wb-line);text-align:left!important;
 vertical-align:top;background:none;color:inherit;white-space:normal}
-.wb th{font-weight:600}.wb .wb-num{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}
+.wb th{font-weight:600;overflow-wrap:normal}
+.wb .wb-num{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap}
 .wb .wb-bar{display:flex;height:.9em;margin:.4em 0 .2em;border:1px solid var(--wb-line);border-radius:2px;overflow:hidden}
 .wb .wb-bar>span{min-width:2px}
 .wb .wb-key{display:inline-block;margin:0 1.2em .2em 0;white-space:nowrap}
@@ -198,7 +199,7 @@ def bar(segments: Sequence[Segment]) -> str:
     for s in segments:
         if s.amount > 0:
             parts += f'<span class="wb-{s.kind}" style="flex:{s.amount * percent:.4g} 0 0"></span>'
-        keys += f'<span class="wb-key"><span class="wb-{s.kind}"></span>{to_html(s.label)} <b>{to_html(s.shown)}</b></span>'
+        keys += f'<span class="wb-key"><span class="wb-{s.kind}"></span>{to_html(s.label)} <b>{to_html(s.shown)}</b></span> '
     return f'<div class="wb-bar">{parts}</div><div>{keys}</div>'
 
 

@@ -159,7 +159,7 @@ def legend(kinds: Iterable[Kind]) -> str:
     if counts["free"] == len(found):
         return ""
     keys = [f"<span>{marked_token(kind, kind)}: {SAYS[kind]} ({num:,})</span>" for kind, num in counts.items() if num]
-    return f'<p class="wb-soft wb-kinds">{"".join(keys)}</p>'
+    return f'<p class="wb-soft wb-kinds">{" ".join(keys)}</p>'
 
 
 def percent(share: float) -> str:

@@ -179,7 +179,7 @@ class TemplateView(View):
         keys = [f'<span class="wb-key"><span class="{_kind(name)}"></span>{to_html(name)}</span>' for name in names]
         keys.append('<span class="wb-key wb-own">grey: the template</span>')
         keys += ['<span class="wb-key"><span class="wb-reused"></span>underlined: reused</span>'] if self.num_cached else []
-        return f"<p>{''.join(keys)}</p>"
+        return f"<p>{' '.join(keys)}</p>"
 
     def _drawn(self) -> str:
         html, last = "", -1

@@ -81,7 +81,7 @@ class TokenStrip(View):
         measure = MEASURES[self.by]
         if measure.needs_detail and self.detail_s is None:
             return f'<p class="wb-soft">{self.by} is token detail, which was off: engine.token_detail(True)</p>'
-        steps = "".join(f'<span class="wb-l{i}">{to_html(words)}</span>' for i, words in enumerate(measure.levels))
+        steps = " ".join(f'<span class="wb-l{i}">{to_html(words)}</span>' for i, words in enumerate(measure.levels))
         return f'<p class="wb-soft wb-scale">{self.by}, {measure.words}: {steps}</p>'
 
     def _rows(self) -> list[tuple[str, ...]]:

@@ -12,10 +12,12 @@ from workbench.views.parts import Segment, View, bar, duration, plural, table
 
 MAX_LINES, LINE_WIDTH = 60, 56
 """Of the text form: nodes, and characters of a node's text."""
+# Where a page drops all styles, as GitHub does, `wb-unstyled` stands in for the margins.
 CSS = """
 .wb .wb-nodes{margin:.4em 0}
 .wb .wb-nodes>div{display:flex;gap:.5em;align-items:baseline;border-bottom:1px solid var(--wb-line);padding:.1em 0}
 .wb .wb-block{flex:none;height:.8em;border:1px solid var(--wb-line);border-radius:2px;align-self:center}
+.wb .wb-unstyled{display:none}
 .wb .wb-block.wb-reused{background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}
 .wb .wb-name{flex:1 1 8em;min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:pre;
 font-family:var(--jp-code-font-family,ui-monospace,monospace)}
@@ -159,7 +161,7 @@ class TreePicture(View):
             return f'{head}<p class="wb-soft">Nothing is stored yet: a request leaves its text here when it ends.</p>'
         shares = [Segment("stored, computed once", self.num_tokens, f"{self.num_tokens:,}", "prefill"),
                   Segment("taken from here, not computed again", self.num_saved, f"{self.num_saved:,}", "reused")]  # fmt: skip
-        keys = "".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{to_html(what)}</span>' for what, kind in KEY)
+        keys = " ".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{to_html(what)}</span>' for what, kind in KEY)
         return (
             f'<style>{CSS}</style>{head}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div><div>{keys}</div>'
             '<p class="wb-soft">idle: from its last use to the last step of the engine</p>'
@@ -174,7 +176,8 @@ class TreePicture(View):
             indent = f"margin-left:{1.4 * line.depth:.1f}em"
             block = f'<span class="wb-block wb-{line.kind}" style="width:{block_em(line.num_tokens):.1f}em;{indent}"></span>'
             text = f'<span class="wb-name">{to_html(line.text.replace(chr(10), "⏎"))}</span>'
-            yield f"<div>{block}{_side(f'#{line.id}')}{text}{_side(f'{line.facts}{line.idle}')}</div>"
+            plain = f'<span class="wb-unstyled">{"&emsp;" * line.depth}</span>'
+            yield f"<div>{plain}{block}{_side(f'#{line.id}')} {text} {_side(f'{line.facts}{line.idle}')}</div>"
             if line.hidden:
                 yield f'<div><span style="{indent};padding-left:1.4em" class="wb-soft">… {to_html(line.hidden)}</span></div>'
 

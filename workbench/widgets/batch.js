@@ -45,6 +45,9 @@ export function layoutBatch(state) {
   };
 }
 
+/** A long id with both its ends: samples and options of one call differ in the last characters only. */
+export const shortened = (rid) => (rid.length > 12 ? `${rid.slice(0, 6)}…${rid.slice(-4)}` : rid);
+
 /** Of a step that is drawn: its numbers, who was in it, and who stood outside and why. Null for one that is not. */
 export function aboutStep(state, number) {
   const { steps, lanes = [] } = state;
@@ -169,7 +172,7 @@ function render({ model, el: root }) {
     const laneRow = (rid) => {
       const made = row("");
       made.root.dataset.rid = rid;
-      made.name.append(el("button", { class: "wb-plain", title: rid }, rid));
+      made.name.append(el("button", { class: "wb-plain", title: rid, "aria-label": rid }, shortened(rid)));
       rows.set(rid, made);
       return made;
     };

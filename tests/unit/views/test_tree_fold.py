@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
@@ -184,6 +185,20 @@ def test_a_search_finds_text_that_begins_in_one_node_and_ends_in_another():
     assert fold.search("") == fold.search("capitol") == []
     found = fold.detail({"text": "france is"})
     assert (found["found"], [row[0] for row in found["rows"]]) == ([4], [1, 2, 4])
+
+
+def test_the_picture_reads_well_where_a_page_drops_all_styles():
+    fold = TreeFold(Facts(decode=lambda ids: "".join(map(chr, ids))))
+    for number, parent, text in ((1, 0, "The cap"), (2, 1, "ital")):
+        fold.apply(added(number, parent, tuple(map(ord, text))))
+    bare = re.sub("<[^>]*>", "", re.sub("<style>.*?</style>|</?(div|p)>", "\n", fold.picture().to_html(), flags=re.S))
+    shown = [line.rstrip() for line in bare.splitlines() if line.strip()]
+    assert shown[1:5] == [
+        "stored, computed once 11 taken from here, not computed again 0",
+        "#1 The cap 7 tokens, idle 1.00 s",
+        "&emsp;#2 ital 4 tokens, idle 0.0 ms",
+        "held by a running request found again stored, not found yet",
+    ]
 
 
 def test_the_picture_shows_what_came_from_outside_as_text():

@@ -330,6 +330,7 @@ def test_each_token_shows_how_it_came_about_and_overruled_ones_what_the_model_wa
     )
     assert "the model wanted &quot;&lt;9&gt;&quot; (50 %)" in body
     assert "token detail took 2.0 ms" in body
+    assert "(2.0 tokens/s)" in body, "the first came with the prompt, the second cost no step"
     assert (
         "the constraint forbade the model&#x27;s first choice (1)" in body
         or "the constraint forbade the model's first choice (1)" in body
