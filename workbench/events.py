@@ -49,6 +49,8 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     """Where the match ended; 0 is the root."""
     expected: tuple[int, ...] = ()
     """For "diverged": first tokens the tree holds at that point instead of the prompt's."""
+    asked: tuple[int, ...] = ()
+    """For "diverged": first tokens of the prompt from there on."""
     evicted_ago: float | None = None
     """For "evicted": seconds since the missing part left."""
     elsewhere: int = 0

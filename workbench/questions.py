@@ -86,7 +86,7 @@ class Questions:
 
     def explain(self, rid: str) -> Explanation:
         """Where the time of this request went, in one sentence; its parts in `spans`."""
-        return explain(self.log, rid, self._now())
+        return explain(self.log, rid, self._now(), text_of(self.tokenizer))
 
     def _now(self) -> float:
         """The engine's clock; of one that has ended, where it stood at the last event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +25,8 @@ from workbench.events import (
 )
 from workbench.views import explanation as view
 from workbench.views.explanation import Span
-from workbench.views.reuse import why_no_more
+from workbench.views.fold import no_text
+from workbench.views.reuse import parted, why_no_more
 
 KINDS = (
     RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | TokenSampled
@@ -54,8 +56,11 @@ class Explanation:
         return view.to_html(self.sentence, self.spans)
 
 
-def explain(log: EventLog, rid: str, now: float) -> Explanation:
-    """Reads only. Raises `InvalidRequest` when the log holds nothing of the request (any more)."""
+def explain(log: EventLog, rid: str, now: float, decode: Callable[[Sequence[int]], str] = no_text) -> Explanation:
+    """Reads only; `decode` gives the text of tokens.
+
+    Raises `InvalidRequest` when the log holds nothing of the request (any more).
+    """
     events = [event for event in log.read()[1] if isinstance(event, KINDS) and event.rid == rid]
     arrivals = [i for i, event in enumerate(events) if isinstance(event, RequestArrived)]
     if not arrivals:
@@ -78,7 +83,7 @@ def explain(log: EventLog, rid: str, now: float) -> Explanation:
     parts = [
         f"{_ms(took['wait'])} waiting{_for_what(waits)}",
         f"{_ms(took['prefill'])} computing {arrived.num_prompt - cached} of {arrived.num_prompt} prompt tokens"
-        f" ({cached} reused{_why(matched)})",
+        f" ({cached} reused{_why(matched, decode)})",
         f"{_ms(took['decode'])} for {num_output} output tokens",
     ]
     if compiled is not None:
@@ -181,9 +186,11 @@ def _for_what(waits: list[Waited]) -> str:
     return f" ({'; '.join(parts)})"
 
 
-def _why(matched: PrefixMatched | None) -> str:
+def _why(matched: PrefixMatched | None, decode: Callable[[Sequence[int]], str]) -> str:
     """Why no more of the prompt was reused, in words."""
     if matched is None:
         return ""
+    if matched.asked:
+        return f", {parted(matched.num_cached, decode(matched.expected), decode(matched.asked))}"
     words = why_no_more(matched.reason, matched.num_cached, matched.evicted_ago, matched.elsewhere)
     return words and f", {words}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.escape import to_html, visible
 from workbench.views.parts import card, duration
+from workbench.views.reuse import parted
 
 SHOWN_TOKENS = 8
 
@@ -34,8 +35,7 @@ class CacheAnswer(dict[str, Any]):
             case "whole prompt":
                 return "all but the last, which is always computed"
             case "diverged":
-                there = f"the stored text goes on with {self.expected_text!r}, this prompt with {self.next_text!r}"
-                return f"then {there}" if self["num_cached"] else f"at the very first token {there}"
+                return parted(self["num_cached"], self.expected_text, self.next_text)
             case "nothing stored":
                 return "nothing more was stored" if self["num_cached"] else "nothing is stored yet"
             case "below page size":

@@ -21,3 +21,9 @@ def why_no_more(reason: str, num_cached: int, evicted_ago: float | None = None, 
         case "disabled":
             return "the prefix cache is off"
     return ""
+
+
+def parted(num_cached: int, stored: str, asked: str) -> str:
+    """Where a prompt goes its own way, with both texts."""
+    there = f"the stored text goes on with {stored!r}, this prompt with {asked!r}"
+    return f"then {there}" if num_cached else f"at the very first token {there}"

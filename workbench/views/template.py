@@ -118,7 +118,8 @@ class TemplateView(View):
         if not self.reuse:
             return ""
         why = f", {self.why}" if self.why else ", and the last token is always computed"
-        return f"The cache would reuse the first {self.num_cached:,} of {plural(len(self.turn.tokens), 'token')}{why}."
+        first = f"the first {self.num_cached:,}" if self.num_cached else "none"
+        return f"The cache would reuse {first} of {plural(len(self.turn.tokens), 'token')}{why}."
 
     def break_says(self) -> str:
         """Where the two turns part."""

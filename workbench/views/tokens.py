@@ -49,7 +49,7 @@ class Drawn:
 
 
 class TokensFold(Fold):
-    """One request at a time: the one called `rid`, or the newest. `by` is what the still picture colours."""
+    """One request at a time: the one called `rid`, or the newest that has a token. `by` is what the still picture colours."""
 
     only_constrained = False
     magic = "%wb tokens"
@@ -93,7 +93,8 @@ class TokensFold(Fold):
     def shown(self) -> Output | None:
         if self.rid is not None:
             return self.outputs.get(self.rid)
-        return next((output for output in reversed(self.outputs.values()) if self._is_listed(output)), None)
+        newest = [output for output in reversed(self.outputs.values()) if self._is_listed(output)]
+        return next((output for output in newest if output.tokens), newest[0] if newest else None)
 
     def show(self, rid: str | None) -> None:
         """Changes: the request to show; None for the newest."""

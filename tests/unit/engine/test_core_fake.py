@@ -7,6 +7,7 @@ import re
 import pytest
 
 from workbench.engine.core import EngineCore
+from workbench.engine.explain import explain
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.limits import CoreConfig
 from workbench.engine.progress import Progress
@@ -149,6 +150,9 @@ def test_the_prefix_event_says_why_no_more_was_reused():
     assert ask("same", range(40)).reason == "whole prompt"
     other = ask("other", [*range(20), 99, 98, 97, 96, 95])
     assert (other.reason, other.num_cached, other.expected[:2]) == ("diverged", 20, (20, 21))
+    assert other.asked == (99, 98, 97, 96, 95)
+    assert "(20 reused, then the stored text goes on with '20 21 22 " in explain(core.log, "other", 0.0).sentence
+    assert "', this prompt with '99 98 97 96 95')" in explain(core.log, "other", 0.0).sentence
     near = ask("near", [*range(22), 99, 98, 97])
     assert (near.reason, near.num_cached) == ("below page size", 20)
     ask("big", range(100, 240))

@@ -129,6 +129,8 @@ def test_the_newest_request_is_followed_and_one_that_is_named_stays():
     for fold in (newest, named):
         folded(fold, arrived("a"), sampled("a", 0), arrived("b", SPEC), sampled("b", 0, 9, num_allowed=1))
     assert (newest.state()["rid"], named.state()["rid"]) == ("b", "a")
+    folded(newest, arrived("waits"))
+    assert newest.state()["rid"] == "b", "there is nothing to see of one that waits"
     named.show("b")
     assert named.state()["rows"][0][0] == "<9>"
     named.show("nobody")
