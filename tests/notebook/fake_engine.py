@@ -120,6 +120,13 @@ class FakeEngine:
             raise EngineDead("the engine was shut down")
         return {"device": "cpu", "dtype": "float32", "num_running": 0, "num_waiting": 0}
 
+    def abort(self, rid: str) -> None:
+        self.aborted.append(rid)
+
+    def flush_cache(self) -> int:
+        dropped, self._seen = sum(map(len, self._seen)), []
+        return dropped
+
     def shutdown(self) -> None:
         self.alive = False
 

@@ -368,6 +368,26 @@ def test_memory_status_and_ps_describe_the_engine(shell, loaded):
     assert re.search(r"this kernel\s+default", repr(shell.run("%wb ps")))
 
 
+def test_abort_ends_a_request_that_runs_and_says_of_another_that_it_does_not(shell, loaded, capsys):
+    running, other = loaded.generate("Once", stream=True), loaded.generate("Twice", stream=True)
+    next(running), next(other)
+    list(other)
+    shell.run("%wb abort r0")
+    assert (loaded.aborted, capsys.readouterr().out) == (["r0"], "request r0 is aborted\n")
+    assert shell.complete("%wb abort ") == ["r0"]
+    for rid in ("r1", "nope"):
+        with pytest.raises(InvalidRequest, match="a request that runs or waits") as caught:
+            shell.run(f"%wb abort {rid}")
+        assert caught.value.hint == "these do now: r0"
+    assert loaded.aborted == ["r0"]
+
+
+def test_flush_says_how_much_it_dropped(shell, loaded, capsys):
+    shell.run("%%wb_gen -q --max-tokens 2\nOnce")
+    shell.run("%wb flush")
+    assert capsys.readouterr().out == "6 tokens dropped\n"
+
+
 def test_stop_names_what_it_stopped(shell, loaded, capsys):
     shell.run("%wb load --engine second")
     with pytest.raises(NoEngine, match="no engine is called 'third'"):
@@ -471,7 +491,7 @@ def test_question_mark_shows_the_options(shell):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("%wb ", {"load", "status", "explain", "why", "memory", *HELP, "stop", "ps", "models", "help"}),
+        ("%wb ", {"load", "status", "explain", "why", "memory", *HELP, "abort", "flush", "stop", "ps", "models", "help"}),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),
         ("x = %wb st", {"status", "stop"}),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from workbench.magics.facts import unfinished
 from workbench.magics.options import Parser
 from workbench.magics.session import Session
 
@@ -63,6 +64,8 @@ class Candidates:
                 return self._subs
             case "%wb models":
                 return [*(parser._actions[0].choices or ()), *model_names()]
+            case "%wb abort":
+                return [rid for engine in self._session.engines.values() for rid in unfinished(engine.log.read()[1])]
             case "%wb explain" | "%wb why" if self._session.last is not None:
                 return [self._session.last.rid]
         return ()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from workbench.events import RequestFinished
+from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
 from workbench.views.sampled import output_of, token_pieces
@@ -77,6 +77,18 @@ def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> 
         cached_tokens=sum(event.num_cached for event in ended),
         prompt_tokens=sum(event.num_prompt for event in ended),
     )
+
+
+def unfinished(events: Iterable[Any]) -> list[str]:
+    """Ids of the requests that run or wait, as far as these events tell."""
+    open_: dict[str, None] = {}
+    for event in events:
+        match event:
+            case RequestArrived() | RequestScheduled() | TokenSampled():
+                open_[event.rid] = None
+            case RequestFinished():
+                open_.pop(event.rid, None)
+    return list(open_)
 
 
 def processes(places: Mapping[str, bool]) -> Processes:

@@ -15,11 +15,13 @@ from traitlets import Float, Int
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import UnknownParameter
+from workbench.escape import visible
 from workbench.magics import options
 from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
+from workbench.views.parts import plural
 from workbench.widgets import HELP, VIEWS
 
 WB = options.wb_parsers()
@@ -151,6 +153,13 @@ class WorkbenchMagics(Magics):
         names = list(self.session.engines) if args.all else [self.session.resolve(args.name)]
         for name in names:
             print(f"engine {self.session.stop(name)!r} is stopped")
+
+    def _abort(self, args: argparse.Namespace) -> None:
+        self.session.abort(args.rid, engine=args.engine)
+        print(f"request {visible(args.rid)} is aborted")
+
+    def _flush(self, args: argparse.Namespace) -> None:
+        print(f"{plural(self.session.flush(engine=args.engine), 'token')} dropped")
 
     def _ps(self, args: argparse.Namespace) -> Processes:
         return self.session.ps()

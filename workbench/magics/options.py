@@ -142,6 +142,11 @@ def wb_parsers() -> dict[str, Parser]:
     _engine(why)
     memory = Parser("%wb memory", "What holds memory, and how many requests fit.")
     _engine(memory)
+    abort = Parser("%wb abort", "End a request that runs or waits.")
+    abort.add_argument("rid", metavar="RID", help="its id, as the views show it")
+    _engine(abort)
+    flush = Parser("%wb flush", "Drop what the prefix cache holds and no running request needs.")
+    _engine(flush)
     stop = Parser("%wb stop", "Stop an engine and give its memory back.")
     stop.add_argument("name", nargs="?", metavar="NAME", help="which engine; may be left out where one runs")
     stop.add_argument("--all", action="store_true", help="every engine of this session")
@@ -152,7 +157,7 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, why, memory, *map(view_parser, HELP), stop, ps, models, help)
+    every = (load, status, explain, why, memory, *map(view_parser, HELP), abort, flush, stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
 
 

@@ -20,9 +20,10 @@ from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
-from workbench.magics.facts import completion, engine_status, processes, prompt_ids
+from workbench.magics.facts import completion, engine_status, processes, prompt_ids, unfinished
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
+MAX_NAMED = 8
 OnText = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]
 """(what is done, so far, in all); 0 in all where nobody knows."""
@@ -138,6 +139,21 @@ class Session:
         """Stop every engine. Also called when the interpreter exits."""
         while self._running:
             self.stop(next(iter(self._running)))
+
+    def abort(self, rid: str, *, engine: str | None = None) -> None:
+        """End a request; with `n` above 1 all its samples. Raises for one that neither runs nor waits."""
+        target = self.engine(engine)
+        first, events = target.log.read()
+        found = unfinished(events)
+        if first == 0 and not any(one == rid or one.startswith(f"{rid}-") for one in found):
+            names = f"{', '.join(found[:MAX_NAMED])}{', ...' * (len(found) > MAX_NAMED)}" or "none"
+            raise InvalidRequest("rid", rid, "a request that runs or waits", hint=f"these do now: {names}")
+        target.abort(rid)
+
+    def flush(self, *, engine: str | None = None) -> int:
+        """Drop what the prefix cache holds and no running request needs; the number of tokens."""
+        num_tokens: int = self.engine(engine).flush_cache()
+        return num_tokens
 
     # Text
 
