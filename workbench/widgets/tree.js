@@ -28,7 +28,7 @@ function makeTree(view) {
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
   const timers = new Set();
 
-  const now = () => clockOf(state, Date.now() / 1000, Boolean(view.model.get("note")));
+  const now = () => clockOf(state, view.model.get("epoch"), Date.now() / 1000);
 
   function drawHead() {
     const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0 } = state;

@@ -22,13 +22,19 @@ class TreeWidget(ViewWidget):
 
     rows = traitlets.List().tag(sync=True, to_json=as_json)
     """The nodes, apart from the state: they change when text enters or leaves the tree, the rest with every token."""
+    epoch = traitlets.Float(None, allow_none=True).tag(sync=True)
+    """When the engine's clock began, in seconds since 1970: while nothing happens a page knows by it how long ago things were."""
 
     def show(self, state: dict[str, Any]) -> None:
         rows = state.pop("rows")
         with self.hold_sync():
             if rows is not self.rows:
                 self.rows = rows
-            self.state = state | {"epoch": epoch()}
+            self.state = state
+
+    def say(self, note: str) -> None:
+        super().say(note)
+        self.epoch = None if self.reader.source.ended else self.epoch or epoch()
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Beside the usual: {"do": "open", "id": node} draws all children of a node whatever the size of the tree."""
@@ -44,8 +50,7 @@ class TreeWidget(ViewWidget):
 
 
 def epoch() -> float:
-    """When the engine's clock began, in seconds since 1970: while nothing happens a page knows by it how long ago things were."""
-    return round(time.time() - time.monotonic(), 1)
+    return time.time() - time.monotonic()
 
 
 def in_python(source: Source) -> str:

@@ -89,9 +89,9 @@ const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : 
 const whole = (seconds) => (seconds < 60 ? `${Math.floor(Math.max(seconds, 0))} s` : duration(seconds));
 
 /** The engine's clock: that of its newest event, which goes on while nothing happens; of an engine that ended it stands still. */
-export function clockOf(state, wall, isOver = false) {
+export function clockOf(state, epoch, wall) {
   const last = state.now ?? 0;
-  return isOver || state.epoch === undefined ? last : Math.max(last, wall - state.epoch);
+  return typeof epoch === "number" ? Math.max(last, wall - epoch) : last;
 }
 
 /** How long ago, in words that change once a second. */

@@ -13,6 +13,7 @@ pytest.importorskip("anywidget")
 from workbench.events import EventLog, NodeAdded
 from workbench.views.fold import Facts
 from workbench.widgets import Source, open_view
+from workbench.widgets.feed import flush_all
 
 
 @pytest.fixture
@@ -20,7 +21,9 @@ def source():
     log = EventLog(100)
     log.add(NodeAdded(time=time.monotonic(), node_id=1, parent_id=0, token_ids=(4,), pages=(4,), namespace="", rid="r"))
     client = SimpleNamespace(ended="", call=lambda name: None, abort=lambda rid: None)
-    return Source(log, Facts(), lambda: client)
+    source = Source(log, Facts(), lambda: client)
+    source.client = client
+    return source
 
 
 @pytest.fixture
@@ -31,8 +34,15 @@ def widget(source):
 
 
 def test_a_page_knows_by_the_wall_clock_how_long_ago_a_node_was_used(widget):
-    used_at, epoch = widget.rows[0][4], widget.state["epoch"]
-    assert time.time() - epoch - used_at == pytest.approx(time.monotonic() - used_at, abs=0.2)
+    used_at = widget.rows[0][4]
+    assert time.time() - widget.epoch - used_at == pytest.approx(time.monotonic() - used_at, abs=0.2)
+
+
+def test_the_clock_of_an_engine_that_ended_stands_still(widget, source):
+    source.client.ended = "the engine was shut down"
+    flush_all()
+    assert widget.epoch is None
+    assert "shut down" in widget.note
 
 
 def test_a_clicked_node_tells_how_a_cell_asks_for_it(widget, source, monkeypatch):
