@@ -18,12 +18,8 @@ class TreeWidget(ViewWidget):
     rows = traitlets.List().tag(sync=True, to_json=as_json)
     """The nodes, apart from the state: they change when text enters or leaves the tree, the rest with every token."""
 
-    def show(self, state: dict[str, Any]) -> None:
-        rows = state.pop("rows")
-        with self.hold_sync():
-            if rows is not self.rows:
-                self.rows = rows
-            self.state = state
+    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": state.pop("rows"), "state": state}
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Beside the usual: {"do": "open", "id": node} draws all children of a node whatever the size of the tree."""
