@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from workbench.bench.lab import HOST, Notebook
@@ -43,7 +45,8 @@ def rate(times: list[float]) -> float:
 
 @pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
-    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY], face=face)
+    hears = "print([name for name, view in dashboard.views.items() if view._hears])"
+    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears], face=face)
     notebook.run(0)
     notebook.run(1)
     notebook.view(1)
@@ -56,6 +59,8 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     # A cell that ends sends one state more, whenever the last was.
     assert {comm: rate(times[:-1]) for comm, times in notebook.sent.items() if len(times) > 20 and rate(times[:-1]) > 20} == {}
     assert notebook.sent
+    heard = ast.literal_eval(notebook.run(3))
+    assert {"tree", "batch", "kv"} <= set(heard), "one message moved all views"
     assert notebook.console == []
     assert set(notebook.hosts) == {HOST}
 

@@ -96,7 +96,7 @@ def opened(server_args: ServerArgs, rounds: int) -> str:
             if message["msg_type"] == "stream" and content["name"] == "stdout":
                 texts.append(content["text"])
 
-        for cell in (_load_cell(server_args), _measure_cell(rounds)):
+        for cell in (_load_cell(server_args), _measure_cell(rounds, is_drawn=False)):
             client.execute_interactive(cell, output_hook=hear, timeout=1800)
     finally:
         client.stop_channels()
@@ -116,7 +116,7 @@ def in_browser(server_args: ServerArgs, rounds: int) -> str:
             browser = launch(driver)
             page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
             shown = [f"views[{name!r}]" for name in VIEWS if name not in ALONE]
-            cells = [_load_cell(server_args), *shown, _measure_cell(rounds)]
+            cells = [_load_cell(server_args), *shown, _measure_cell(rounds, is_drawn=True)]
             notebook = Notebook(page, server).open(cells)
             for index in range(len(cells) - 1):
                 notebook.run(index)
@@ -169,22 +169,21 @@ def _load_cell(server_args: ServerArgs) -> str:
     return f"from workbench.bench.views_cell import load, measure\nengine, views = load({json.dumps(server_args.to_dict())!r})"
 
 
-def _measure_cell(rounds: int) -> str:
-    return f"print(measure(engine, views, {rounds}))"
+def _measure_cell(rounds: int, *, is_drawn: bool) -> str:
+    return f"print(measure(engine, views, {rounds}, {is_drawn}))"
 
 
 def _cost(name: str, measured: dict[str, Any]) -> str:
     closed, opened, detailed = (measured[kind] for kind in ("closed", "open", "detail"))
-    figures = [f"{DECODE.figure(statistics.median(seconds)):,.0f} tok/s" for seconds in (closed, opened, detailed)]
-    step = statistics.median(closed) / DECODE.new_tokens
+    steps = [f"{statistics.median(seconds) * 1e3:.1f} ms" for seconds in (closed, opened, detailed)]
     rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
     rows = [
-        ["no view open", f"{figures[0]}, a step of {step * 1e3:.0f} ms", ""],
-        [name, figures[1], _spread(opened, closed)],
-        ["the same with token detail", figures[2], _spread(detailed, closed)],
-        ["states sent per second", rates, ""],
+        ["no view open", steps[0], ""],
+        [name, steps[1], _spread(opened, closed)],
+        ["the same with token detail", steps[2], _spread(detailed, closed)],
+        ["states told per second", rates, ""],
     ]
-    return markdown_table(["8 streams", "", "more time (median of pairs, quartiles)"], rows)
+    return markdown_table(["8 streams", "a step", "more time (median of pairs, quartiles)"], rows)
 
 
 def _spread(more: list[float], less: list[float]) -> str:

@@ -1,17 +1,29 @@
-"""What `workbench bench views` runs inside a kernel: decoding with every view open, and with none, taking turns."""
+"""What `workbench bench views` runs inside a kernel: an engine decodes all the while, and its views open and close beside it."""
 
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from collections import Counter
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count, pairwise
+from threading import Event, Thread
 from typing import Any
 
-from workbench.bench.overhead import DECODE, decode, taking_turns
+from workbench.bench.overhead import DECODE
 from workbench.bench.views import ALONE, OPTIONS
+from workbench.events import StepExecuted
 from workbench.widgets import VIEWS
 from workbench.widgets.feed import Feed
 from workbench.widgets.tokens import OneRequest
+
+WINDOW_S = 0.6
+"""How long views stay open or closed: a shared machine is as fast in one window as in the next, and not for longer."""
+PARAMS = {"temperature": 0, "max_new_tokens": 400, "ignore_eos": True}
+MIN_STEPS = 4
+"""In a window that counts: one between two batches has fewer."""
 
 
 def load(options_json: str) -> tuple[Any, dict[str, Any]]:
@@ -23,31 +35,72 @@ def load(options_json: str) -> tuple[Any, dict[str, Any]]:
     return engine, {name: engine.view(name, live=True, **OPTIONS.get(name, {})) for name in VIEWS if name not in ALONE}
 
 
-def measure(engine: Any, views: dict[str, Any], rounds: int) -> str:
-    """JSON: seconds of each round with no view, with all, and with all and token detail; states sent per view and second."""
+def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> str:
+    """JSON: seconds of a step in each window with no view, with all, and with all and token detail; states told per second."""
     source = next(iter(views.values())).reader.source
-    feed = Feed.of(source)
-    sent: Counter[str] = Counter()
-    for name, view in views.items():
-        view.observe(lambda _, name=name: sent.update([name]), names="state")
+    feed, sent = Feed.of(source), Counter[str]()
+    tell, names = feed.ticker.tell, {view.key: name for name, view in views.items()}
+    feed.ticker.tell = lambda news: (sent.update(map(names.get, news)), tell(news))
+    for view in views.values():
+        if not is_drawn:
+            view.answer({"do": "shown", "hears": True})  # as a page would say
         if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself
             source.need_detail(view._who, False)
         feed.remove(view)
 
-    def opened(seed: int) -> float:
+    def opened(stack: ExitStack) -> None:
         for view in views.values():
+            stack.callback(feed.remove, view)
             feed.add(view)
-        try:
-            return decode(engine, seed)
-        finally:
-            for view in views.values():
-                feed.remove(view)
 
-    def detailed(seed: int) -> float:
-        with engine.token_detail():
-            return opened(seed)
+    def detailed(stack: ExitStack) -> None:
+        stack.enter_context(engine.token_detail())
+        opened(stack)
 
-    without, with_views, with_detail = taking_turns([partial(decode, engine), opened, detailed], rounds)
-    seconds = (sum(with_views) + sum(with_detail)) * (rounds + 1) / rounds  # the first round is counted, and not timed
-    rates = {name: sent[name] / seconds for name in views}
-    return json.dumps({"closed": without, "open": with_views, "detail": with_detail, "rates": rates})
+    kinds: dict[str, Callable[[ExitStack], None]] = {"closed": lambda stack: None, "open": opened, "detail": detailed}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    shown_s = 0.0
+    with decoding(engine):
+        for number in range(rounds):
+            for name in list(kinds)[:: -1 if number % 2 else 1]:
+                with ExitStack() as stack:
+                    kinds[name](stack)
+                    began = time.monotonic()
+                    seconds[name].append(a_step(engine))
+                    shown_s += (time.monotonic() - began) * (name != "closed")
+    rates = {name: sent[name] / shown_s for name in views}
+    return json.dumps({**seconds, "rates": rates})
+
+
+@contextmanager
+def decoding(engine: Any) -> Iterator[None]:
+    """Batches of 8 streams, one after the other, on a thread beside."""
+    done = Event()
+
+    def work() -> None:
+        vocab_size = engine.get_server_info()["vocab_size"]
+        for seed in count():
+            if done.is_set():
+                break
+            engine.generate(input_ids=DECODE.prompts(vocab_size, seed), sampling_params=PARAMS)
+
+    worker = Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        worker.join()
+
+
+def a_step(engine: Any) -> float:
+    """Mean seconds from one decode step of all streams to the next, over a window of now."""
+    first = engine.log.num_added
+    time.sleep(WINDOW_S)
+    steps = [event for event in engine.log.read(first)[1] if isinstance(event, StepExecuted)]
+    times = [b.time - a.time for a, b in pairwise(steps) if is_decode(a) and is_decode(b) and b.step == a.step + 1]
+    return statistics.fmean(times) if len(times) >= MIN_STEPS else a_step(engine)
+
+
+def is_decode(step: StepExecuted) -> bool:
+    return [member.kind for member in step.members] == ["decode"] * DECODE.num_prompts

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import queue
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,10 +21,10 @@ from workbench.client import Stream
 from workbench.engine.core import EngineCore
 from workbench.engine.progress import Progress
 from workbench.errors import EngineDead, InvalidRequest, in_one_line
+from workbench.switching import QUICK_S, switching
 from workbench.types import Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
-SWITCH_INTERVAL_S = 0.0005
 LONGEST_WAIT_S = 3600.0
 """Operating systems do not wait for any number of seconds at once."""
 Prepare = Callable[[Request], tuple[Any, Any]]
@@ -34,28 +33,6 @@ Prepare = Callable[[Request], tuple[Any, Any]]
 The matcher may be a `Future` of one: the request is queued and waits for it, its error is the request's. It is cancelled
 when the request ends before.
 """
-
-_interval_lock = threading.Lock()
-_num_stepping = 0
-_usual_interval = 0.0
-
-
-@contextmanager
-def quick_switching() -> Iterator[None]:
-    """The GIL changes hands every 0.5 ms while any engine of this process is inside."""
-    global _num_stepping, _usual_interval
-    with _interval_lock:
-        if _num_stepping == 0:
-            _usual_interval = sys.getswitchinterval()
-            sys.setswitchinterval(SWITCH_INTERVAL_S)
-        _num_stepping += 1
-    try:
-        yield
-    finally:
-        with _interval_lock:
-            _num_stepping -= 1
-            if _num_stepping == 0:
-                sys.setswitchinterval(_usual_interval)
 
 
 class EngineThread:
@@ -154,7 +131,7 @@ class Worker:
             while not self._closing:
                 with suppress(queue.Empty):  # nothing came, and a request that waits for its constraint is out of time
                     self._take(self._inbox.get(timeout=self._patience()))
-                with quick_switching():
+                with switching(QUICK_S):
                     while self.core.has_work and not self._closing:
                         outputs = self.core.step()
                         if outputs:

@@ -133,8 +133,10 @@ class BatchFold(Fold):
     def _executed(self, event: StepExecuted) -> None:
         start = event.time - event.plan_s - event.execute_s - event.commit_s
         members = tuple(Member(m.rid, m.kind, m.num_cached, m.num_new) for m in event.members)
+        num_prefill = sum(member.num_new for member in members if member.kind == "prefill")
+        num_decode = sum(member.num_new for member in members) - num_prefill
         step = Step(
-            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, members,
+            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, members, num_prefill, num_decode,
             sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
             tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
         )  # fmt: skip

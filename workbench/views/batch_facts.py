@@ -86,6 +86,9 @@ class Step:
     execute_s: float
     commit_s: float
     members: tuple[Member, ...]
+    num_prefill: int
+    num_decode: int
+    """Computed tokens of each kind."""
     num_reused: int
     """Tokens that requests admitted in it took from the cache."""
     budget_left: int
@@ -96,11 +99,3 @@ class Step:
     @property
     def rids(self) -> tuple[str, ...]:
         return tuple(member.rid for member in self.members)
-
-    @property
-    def num_prefill(self) -> int:
-        return sum(member.num_new for member in self.members if member.kind == "prefill")
-
-    @property
-    def num_decode(self) -> int:
-        return sum(member.num_new for member in self.members if member.kind == "decode")

@@ -51,12 +51,16 @@ class Axis:
         self._from = [stop - left_out for left_out, stop in cuts]
         self._left_out = [left_out for left_out, _ in cuts]
         self._before = list(accumulate(self._left_out, initial=0.0))
+        self._settled = gaps[-1][1] if gaps else start
+        """From here on nothing more is left out."""
         self.end = end
         self.length = self.at(end)
 
     def at(self, time: float) -> float:
         """What is left out of an idle time is all at one place."""
         time = min(max(time, self.start), self.end)
+        if time >= self._settled:
+            return time - self.start - self._before[-1]
         i = bisect_right(self._from, time) - 1
         left_out = 0.0 if i < 0 else self._before[i] + min(self._left_out[i], time - self._from[i])
         return time - self.start - left_out

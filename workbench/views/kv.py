@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from string import ascii_letters
 from typing import Any, Literal
 
@@ -116,6 +116,8 @@ class KVFold(Fold):
         """Running request -> the node its path in the tree ends at."""
         self._block_len = max(MIN_BLOCK, -(-self.num_pages // MAX_BLOCKS))
         self._blocks: list[list[Run]] = []
+        self._mostly: list[Run] = []
+        """Each block as one."""
         self._dirty: set[int] = set()
 
     # -- folding ------------------------------------------------------------------------------------------------
@@ -222,11 +224,19 @@ class KVFold(Fold):
         num_blocks = -(-self.high // self._block_len)
         self._dirty.update(range(len(self._blocks), num_blocks))
         self._blocks += [[] for _ in range(num_blocks - len(self._blocks))]
+        self._mostly += [Run(0, 0, "free")] * (num_blocks - len(self._mostly))
         for block in self._dirty:
             start = block * self._block_len
-            stop = min(start + self._block_len, max(self.num_pages, self.high))
-            self._blocks[block] = _joined(Run(page, 1, *self.owner(page)) for page in range(start, stop))
+            self._blocks[block] = self._runs_in(start, min(start + self._block_len, max(self.num_pages, self.high)))
+            self._mostly[block] = _majority(self._blocks[block])
         self._dirty.clear()
+
+    def _runs_in(self, start: int, stop: int) -> list[Run]:
+        runs = []
+        for _, same in groupby(range(start, stop), self._owner.get):
+            page, *others = same
+            runs.append(Run(page, 1 + len(others), *self.owner(page)))
+        return runs
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
@@ -258,7 +268,7 @@ class KVFold(Fold):
         self._refresh()
         if sum(map(len, self._blocks)) <= MAX_RUNS:
             return self.runs()
-        return _joined(map(_majority, self._blocks))
+        return _joined(self._mostly)
 
 
 def _title(num_pages: int, page_size: int) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 import anywidget
 import msgspec
 import traitlets
+from ipywidgets import widget_serialization
 
 from workbench.errors import InvalidRequest, in_one_line
 from workbench.events import EventLog
 from workbench.views.fold import Fold
 from workbench.views.parts import CSS, View
 from workbench.widgets.feed import Feed, Reader
+from workbench.widgets.ticker import Ticker
 
 HERE = Path(__file__).parent
 
@@ -90,6 +92,9 @@ def _take_messages_where_the_page_sends_them(comm: Any) -> None:
 class ViewWidget(anywidget.AnyWidget):
     """Subclasses set `_esm = module(name)` and `_css = styles(name)`, and may add commands in `answer`."""
 
+    key = traitlets.Unicode("").tag(sync=True)
+    """Of this view in the messages of its `ticker`."""
+    ticker = traitlets.Instance(Ticker).tag(sync=True, **widget_serialization)
     state = traitlets.Dict().tag(sync=True, to_json=as_json)
     """What is drawn. In JavaScript a JSON text: `stateOf(model)`."""
     selected = traitlets.Dict().tag(sync=True)
@@ -105,11 +110,19 @@ class ViewWidget(anywidget.AnyWidget):
         self.reader = reader
         self.is_shown = True
         """Until a page that drew it says that it no longer does: in a run without a page it moves too."""
-        self._num_pages = 0
+        self._num_pages = self._num_deaf = 0
         self.still: Still | None = None
         self._drawn: tuple[Fold, int] | None = None
-        chosen = [view.selected for view in Feed.of(reader.source).views if isinstance(view, ViewWidget)]
-        super().__init__(**{"engine": reader.source.key, "selected": next(filter(None, chosen), {}), **traits})
+        self._hears = False
+        """Whether all pages that draw it listen to the ticker."""
+        self._latest: dict[str, Any] = {}
+        """Traits as they should be; `_news` are those that pages were not told of."""
+        self._news: dict[str, Any] = {}
+        feed = Feed.of(reader.source)
+        feed.ticker = feed.ticker or Ticker()
+        chosen = [view.selected for view in feed.views if isinstance(view, ViewWidget)]
+        common = {"engine": reader.source.key, "key": uuid.uuid4().hex, "ticker": feed.ticker}
+        super().__init__(**{**common, "selected": next(filter(None, chosen), {}), **traits})
         self.on_msg(self._receive)
         self.observe(self._follow, names="selected")
         _take_messages_where_the_page_sends_them(self.comm)
@@ -162,14 +175,36 @@ class ViewWidget(anywidget.AnyWidget):
             self.show(self.fold.state())
 
     def show(self, state: dict[str, Any]) -> None:
-        self.state = state
+        """Changes: what pages draw; at once, or with the next message of the ticker."""
+        traits = {name: value for name, value in self.traits_of(state).items() if value is not self._latest.get(name)}
+        self._latest.update(traits)
+        if self._hears:
+            self._news.update(traits)
+        else:
+            self._set(traits)
+
+    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The traits that show this state of the fold. What did not change is the same object as before."""
+        return {"state": state}
+
+    def take_news(self) -> dict[str, Any]:
+        """What the ticker has to tell of this view."""
+        news, self._news = self._news, {}
+        return news
+
+    def _set(self, traits: dict[str, Any]) -> None:
+        with self.hold_sync():
+            for name, value in traits.items():
+                setattr(self, name, value)
 
     def renew(self) -> None:
         if self.still is not None:
             self.still.renew()
 
     def settle(self) -> None:
-        """Views that leave something for later, since it is slow to draw, draw it now."""
+        """What was left for the ticker, or for later since it is slow to draw, is in the view's own traits now."""
+        self.take_news()
+        self._set(self._latest)
 
     def say(self, note: str) -> None:
         if note != self.note:
@@ -190,7 +225,7 @@ class ViewWidget(anywidget.AnyWidget):
                 with self.reader.lock:
                     return self.fold.detail(asked)
             case "shown" | "hidden" as word:
-                self._count_page(1 if word == "shown" else -1)
+                self._count_page(1 if word == "shown" else -1, bool(asked.get("hears")))
                 return {}
         raise InvalidRequest("do", asked.get("do"), "abort, flush, detail, shown or hidden")
 
@@ -200,8 +235,11 @@ class ViewWidget(anywidget.AnyWidget):
             if isinstance(view, ViewWidget):
                 view.selected = change["new"]
 
-    def _count_page(self, more: int) -> None:
+    def _count_page(self, more: int, hears: bool) -> None:
         self._num_pages = max(self._num_pages + more, 0)
+        if not hears:
+            self._num_deaf = max(self._num_deaf + more, 0)
+        self._hears = self._num_pages > self._num_deaf == 0
         self._set_shown(self._num_pages > 0)
 
     def _set_shown(self, is_shown: bool) -> None:

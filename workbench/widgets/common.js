@@ -20,11 +20,12 @@ const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}")
 
 /**
  * The state a view's fold made. It travels as one JSON text; large parts that change seldom have traits of their own.
+ * `told` holds what the ticker said of them since the model itself spoke.
  * What did not change since the last call with the same `memo` is the same object again.
  */
-export function stateOf(model, parts = [], memo = {}) {
+export function stateOf(model, parts = [], memo = {}, told = {}) {
   for (const name of ["state", ...parts]) {
-    const raw = model.get(name);
+    const raw = told[name] ?? model.get(name);
     if (!memo[name] || memo[name].raw !== raw) memo[name] = { raw, value: parsed(raw) };
   }
   return { ...memo.state.value, ...Object.fromEntries(parts.map((name) => [name, memo[name].value])) };
@@ -109,6 +110,31 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min ${Math.floor(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** What a message of the ticker says of one view. All views of the page get the same buffer: the first reads it for all. */
+function newsOf(key, buffers) {
+  const message = buffers[0];
+  message.parsed ??= JSON.parse(new TextDecoder().decode(message));
+  return message.parsed[key];
+}
+
+/**
+ * Calls `fn` with what the ticker tells of this view. A promise of the function that ends it, or of null where the page has no
+ * way to the ticker: then Python writes to the view's own traits.
+ */
+async function hear(model, fn) {
+  try {
+    const ticker = await model.widget_manager.get_model(model.get("ticker").slice("IPY_MODEL_".length));
+    const listen = (_, buffers) => {
+      const news = newsOf(model.get("key"), buffers);
+      if (news) fn(news);
+    };
+    ticker.on("msg:custom", listen);
+    return () => ticker.off("msg:custom", listen);
+  } catch {
+    return null;
+  }
+}
+
 const BUSY_MS = 2500;
 const SETTLE_MS = 1000;
 let lastAsked = 0;
@@ -149,6 +175,7 @@ export function mount(model, root, make, parts = []) {
   };
   let selected = model.get("selected") ?? {};
   const memo = {};
+  const told = {};
   let state = stateOf(model, parts, memo);
   let draws = 0;
   const say = (text) => {
@@ -185,9 +212,18 @@ export function mount(model, root, make, parts = []) {
     root.dataset.draws = String(++draws);
   });
   const onState = () => {
-    state = stateOf(model, parts, memo);
+    state = stateOf(model, parts, memo, told);
     draw();
   };
+  const onTrait = Object.fromEntries(
+    ["state", ...parts].map((name) => [
+      `change:${name}`,
+      () => {
+        delete told[name];
+        onState();
+      },
+    ]),
+  );
   const onNote = () => say(model.get("note"));
   let chosenAt = -Infinity;
   const onSelected = () => {
@@ -200,23 +236,35 @@ export function mount(model, root, make, parts = []) {
     selected = next;
     draw();
   });
-  const changes = ["state", ...parts].map((name) => `change:${name}`);
-  for (const change of changes) model.on(change, onState);
+  for (const [change, fn] of Object.entries(onTrait)) model.on(change, fn);
   model.on("change:note", onNote);
   model.on("change:still_key", hideStill);
   model.on("change:selected", onSelected);
-  ask(model, { do: "shown" });
+  let gone = false;
+  let isShown = false;
+  const hearing = hear(model, (news) => {
+    Object.assign(told, news);
+    onState();
+  });
+  hearing.then((stop) => {
+    isShown = !gone;
+    if (isShown) ask(model, { do: "shown", hears: stop !== null });
+  });
   onNote();
   hideStill();
   draw();
   return () => {
     draw.cancel();
     off();
-    for (const change of changes) model.off(change, onState);
+    for (const [change, fn] of Object.entries(onTrait)) model.off(change, fn);
     model.off("change:note", onNote);
     model.off("change:still_key", hideStill);
     model.off("change:selected", onSelected);
     made.remove?.();
-    model.send({ do: "hidden" });
+    gone = true;
+    hearing.then((stop) => {
+      stop?.();
+      if (isShown) model.send({ do: "hidden", hears: stop !== null });
+    });
   };
 }

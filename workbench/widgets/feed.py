@@ -16,11 +16,12 @@ from typing import Any, Protocol
 
 from workbench.errors import EngineDead, WorkbenchError, in_one_line
 from workbench.events import Event, EventLog
+from workbench.switching import UNDIVIDED_S, switching
 from workbench.views.fold import Facts, Fold
 from workbench.widgets.source import Source
 
-MIN_PAUSE_S, MAX_PAUSE_S = 0.05, 1.0
-"""At most 20 states a second."""
+MIN_PAUSE_S, MAX_PAUSE_S = 0.085, 1.0
+"""At most 12 states a second: 10 are seen as movement, and more would only take from the engine."""
 SHARE = 1 / 16
 """Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
 
@@ -71,6 +72,7 @@ class Reader:
 class Shown(Protocol):
     """What a feed feeds: `workbench.widgets.base.ViewWidget`."""
 
+    key: str
     reader: Reader
     is_shown: bool
 
@@ -80,8 +82,11 @@ class Shown(Protocol):
     def renew(self) -> None:
         """Draw the still picture that a saved notebook holds anew."""
 
+    def take_news(self) -> dict[str, Any]:
+        """What the ticker has to tell of it."""
+
     def settle(self) -> None:
-        """Draw what was left for later."""
+        """Leave nothing for the ticker or for later."""
 
     def say(self, note: str) -> None:
         """Write this above the picture; the picture stays."""
@@ -95,6 +100,8 @@ class Feed:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.views: list[Shown] = []
+        self.ticker: Any = None
+        """The `Ticker` of its views, once there is one."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         _flush_when_cells_end()
@@ -137,11 +144,18 @@ class Feed:
             began, number = time.thread_time(), self.source.log.num_added
             if number != seen:
                 seen = number
-                for view in list(self.views):
-                    self._show(view)
+                with switching(UNDIVIDED_S):
+                    for view in list(self.views):
+                        self._show(view)
+                    self._tell()
             busy = time.thread_time() - began
             time.sleep(min(max(MIN_PAUSE_S, busy / SHARE), MAX_PAUSE_S))
         self.flush()
+
+    def _tell(self) -> None:
+        news = {view.key: told for view in list(self.views) if (told := view.take_news())}
+        if news:
+            self.ticker.tell(news)
 
     def _show(self, view: Shown, *, is_last: bool = False) -> None:
         """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""

@@ -12,5 +12,5 @@ class MaskWidget(OneRequest):
     _esm = module("tokens")
     _css = styles("tokens")
 
-    def show(self, state: dict[str, Any]) -> None:
-        super().show({**state, "columns": True})
+    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {"state": {**state, "columns": True}}

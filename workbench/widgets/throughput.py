@@ -47,9 +47,13 @@ class ThroughputWidget(ViewWidget):
         super().show({"title": state["title"], "facts": state["facts"]})
         self._undrawn = state["series"]
         if time.monotonic() - self._charted_at >= CHART_PAUSE_S:
-            self.settle()
+            self._draw_charts()
 
     def settle(self) -> None:
+        super().settle()
+        self._draw_charts()
+
+    def _draw_charts(self) -> None:
         series, self._undrawn = self._undrawn, None
         if series is None:
             return

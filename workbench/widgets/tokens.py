@@ -49,6 +49,6 @@ class TokensWidget(OneRequest):
     _esm = module("tokens")
     _css = styles("tokens")
 
-    def show(self, state: dict[str, Any]) -> None:
+    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
         scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
-        super().show({**state, "by": self.fold.by, "measures": scales})  # type: ignore[attr-defined]
+        return {"state": {**state, "by": self.fold.by, "measures": scales}}  # type: ignore[attr-defined]

@@ -25,12 +25,8 @@ class TreeWidget(ViewWidget):
     epoch = traitlets.Float(None, allow_none=True).tag(sync=True)
     """When the engine's clock began, in seconds since 1970: while nothing happens a page knows by it how long ago things were."""
 
-    def show(self, state: dict[str, Any]) -> None:
-        rows = state.pop("rows")
-        with self.hold_sync():
-            if rows is not self.rows:
-                self.rows = rows
-            self.state = state
+    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {"rows": state.pop("rows"), "state": state}
 
     def say(self, note: str) -> None:
         super().say(note)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from workbench import switching
 from workbench.client import read, read_async
-from workbench.engine import worker
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, next_token
 from workbench.engine.limits import CoreConfig
@@ -300,10 +300,10 @@ def test_the_switch_interval_is_short_while_any_engine_steps_and_usual_afterward
         streams = first.submit([request("a")]), second.submit([request("a")])
         assert one.entered.wait(WAIT_S)
         assert two.entered.wait(WAIT_S)
-        assert sys.getswitchinterval() == pytest.approx(worker.SWITCH_INTERVAL_S)
+        assert sys.getswitchinterval() == pytest.approx(switching.QUICK_S)
         one.open.set()
         list(read(streams[0]))
-        assert sys.getswitchinterval() == pytest.approx(worker.SWITCH_INTERVAL_S), "the second still steps"
+        assert sys.getswitchinterval() == pytest.approx(switching.QUICK_S), "the second still steps"
         two.open.set()
         list(read(streams[1]))
         wait_until(lambda: sys.getswitchinterval() == usual)

@@ -7,48 +7,13 @@ import time
 from typing import Any
 
 import pytest
+from growing_engine import Engine, drawn, wait_until
 
-from workbench.errors import EngineDead, UnknownParameter
-from workbench.events import EventLog, NodeAdded, NodeSplit
-from workbench.views.fold import Facts
+from workbench.errors import UnknownParameter
+from workbench.events import NodeSplit
 from workbench.views.parts import View
-from workbench.widgets import VIEWS, Source, open_view
+from workbench.widgets import VIEWS, open_view
 from workbench.widgets.feed import flush_all
-
-
-class Engine:
-    """Just enough of one: a log, an end, a tree of one node per call of `grow`."""
-
-    def __init__(self, capacity: int = 1000) -> None:
-        self.log, self.ended, self.aborted, self.num_nodes = EventLog(capacity), "", [], 0
-        self.source = Source(self.log, Facts(), lambda: self)
-
-    def abort(self, rid: str) -> None:
-        self.aborted.append(rid)
-
-    def node(self, number: int) -> NodeAdded:
-        return NodeAdded(time=0.0, node_id=number, parent_id=0, token_ids=(number,), pages=(number,), namespace="", rid="r")
-
-    def grow(self, count: int = 1) -> None:
-        for _ in range(count):
-            self.num_nodes += 1
-            self.log.add(self.node(self.num_nodes))
-
-    def call(self, name: str, *args: Any) -> Any:
-        if self.ended:
-            raise EngineDead(self.ended, hint="load it again")
-        return {"snapshot": (self.log.num_added, [self.node(i + 1) for i in range(self.num_nodes)]), "flush_cache": 7}[name]
-
-
-def wait_until(true, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not become true"
-        time.sleep(0.005)
-
-
-def drawn(widget) -> int:
-    return len(widget.rows)
 
 
 @pytest.fixture

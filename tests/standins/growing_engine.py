@@ -1,0 +1,46 @@
+"""An engine for the feed alone: a log that grows by nodes of a tree, an end, and what was asked of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from workbench.errors import EngineDead
+from workbench.events import EventLog, NodeAdded
+from workbench.views.fold import Facts
+from workbench.widgets import Source
+
+
+class Engine:
+    """Just enough of one: a log, an end, a tree of one node per call of `grow`."""
+
+    def __init__(self, capacity: int = 1000) -> None:
+        self.log, self.ended, self.aborted, self.num_nodes = EventLog(capacity), "", [], 0
+        self.source = Source(self.log, Facts(), lambda: self)
+
+    def abort(self, rid: str) -> None:
+        self.aborted.append(rid)
+
+    def node(self, number: int) -> NodeAdded:
+        return NodeAdded(time=0.0, node_id=number, parent_id=0, token_ids=(number,), pages=(number,), namespace="", rid="r")
+
+    def grow(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.num_nodes += 1
+            self.log.add(self.node(self.num_nodes))
+
+    def call(self, name: str, *args: Any) -> Any:
+        if self.ended:
+            raise EngineDead(self.ended, hint="load it again")
+        return {"snapshot": (self.log.num_added, [self.node(i + 1) for i in range(self.num_nodes)]), "flush_cache": 7}[name]
+
+
+def wait_until(true, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.005)
+
+
+def drawn(widget) -> int:
+    return len(widget.rows)

@@ -1,0 +1,38 @@
+"""How often threads of this process take turns, while an engine steps in it.
+
+One number rules all threads (`sys.setswitchinterval`). A short one lets an engine go on beside a busy cell; but it also cuts
+the short work of other threads to pieces, between which a forward pass is disturbed again and again: so such work asks not to
+be divided. Measured on two cores, all views open: a step takes 10 % longer in pieces of 0.1 ms, 3 % in one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+QUICK_S = 0.0001
+UNDIVIDED_S = 0.005
+"""Longer than a round of all views takes."""
+
+_lock = threading.Lock()
+_inside: list[float] = []
+_usual = 0.0
+
+
+@contextmanager
+def switching(interval: float) -> Iterator[None]:
+    """`QUICK_S` or `UNDIVIDED_S`: the longest of those inside is in force; after the last of them what was before."""
+    global _usual
+    with _lock:
+        if not _inside:
+            _usual = sys.getswitchinterval()
+        _inside.append(interval)
+        sys.setswitchinterval(max(_inside))
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside.remove(interval)
+            sys.setswitchinterval(max(_inside, default=_usual))
