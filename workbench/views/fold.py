@@ -49,6 +49,8 @@ class Fold:
     A fold may begin anywhere: what an event says of requests or nodes it never heard of is ignored.
     """
 
+    keeps_history = False
+    """Whether it shows what has ended: after a gap it is given what the log still holds, and then the engine's present state."""
     note = ""
     """What the view has to say of itself instead of a picture, in at most two lines: "no request is called r7\\n...".."""
 

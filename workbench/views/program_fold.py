@@ -41,6 +41,8 @@ class NoProgram(View):
 class ProgramFold(Fold):
     """Shows the newest run, or the one whose id is `program`."""
 
+    keeps_history = True
+
     def __init__(self, facts: Facts | None = None, program: str | None = None) -> None:
         super().__init__(facts)
         self.runs: dict[str, ProgramRun] = {}

@@ -143,10 +143,12 @@ class ProgramRun:
     def _tell(self, part: Part, event: Event) -> None:
         """Changes: the text so far, and when the request is over where its time went."""
         if isinstance(event, TokenSampled):
-            if not part.is_done and len(part.live_ids) < MAX_LIVE:
-                part.live_ids.append(event.token_id)
+            if not part.is_done and event.position < MAX_LIVE:
+                part.live_ids[event.position :] = [event.token_id]
             if event.forced or any(isinstance(one, TokenSampled) for one in self._told[part.rid]):
                 return
+        if isinstance(event, RequestArrived):
+            self._told[part.rid].clear()  # a snapshot tells again what runs
         self._told[part.rid].append(event)
         if isinstance(event, RequestFinished):
             part.timings = Timings.of(self._told[part.rid], part.rid)

@@ -51,6 +51,7 @@ class Drawn:
 class TokensFold(Fold):
     """One request at a time: the one called `rid`, or the newest that has a token. `by` is what the still picture colours."""
 
+    keeps_history = True
     only_constrained = False
     magic = "%wb tokens"
     num_behind = 0

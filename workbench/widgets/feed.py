@@ -25,6 +25,8 @@ MIN_PAUSE_S, MAX_PAUSE_S = 0.085, 1.0
 SHARE = 1 / 16
 """Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
 
+GAP = "this view fell behind the event log and began again from the engine's present state\nevent_log_size=N keeps more"
+
 
 class Reader:
     """A fold and how far in the log it is."""
@@ -37,6 +39,8 @@ class Reader:
         """Of the next event to read."""
         self.failure = ""
         """Why the picture may be wrong: a mistake of ours."""
+        self.gap = ""
+        """What to say of a view that fell behind the log."""
         self.lock = threading.RLock()
         """Held while the fold changes: take it to ask the fold several things about one moment."""
 
@@ -45,6 +49,7 @@ class Reader:
         with self.lock:
             first, events = self.source.log.read(self.number)
             if first > self.number:
+                self.gap = GAP if self.number else self.gap
                 first, events = self._restart()
             for event in events:
                 self._apply(event)
@@ -63,8 +68,9 @@ class Reader:
         try:
             number, state = self.source.call("snapshot")
         except WorkbenchError:
-            number, state = 0, []
-        for event in state:
+            return self.source.log.read()
+        first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
+        for event in (*past[: max(number - first, 0)], *state):
             self._apply(event)
         return self.source.log.read(number)
 
@@ -167,7 +173,9 @@ class Feed:
             if is_last:
                 view.settle()
             reader = view.reader
-            view.say(_ending(self.source.ended) or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note)
+            view.say(
+                _ending(self.source.ended) or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note or reader.gap
+            )
         except EngineDead as error:
             view.say(_ending(str(error)))
         except Exception as error:

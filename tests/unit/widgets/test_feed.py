@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from growing_engine import Engine, drawn, wait_until
+from random_runs import facts, make_core
 
+from workbench.engine.limits import UNCUT
+from workbench.engine.snapshot import snapshot
 from workbench.errors import UnknownParameter
-from workbench.events import NodeSplit
+from workbench.events import EventLog, NodeSplit, RequestArrived
+from workbench.types import Request, SamplingParams
 from workbench.views.parts import View
-from workbench.widgets import VIEWS, open_view
-from workbench.widgets.feed import flush_all
+from workbench.views.tokens import TokensFold
+from workbench.widgets import VIEWS, Source, open_view
+from workbench.widgets.feed import Reader, flush_all
 
 
 @pytest.fixture
@@ -51,6 +57,46 @@ def test_a_view_that_fell_behind_the_log_starts_afresh_from_a_snapshot():
     engine = Engine(capacity=10)
     engine.grow(50)
     assert len(open_view(engine.source, "tree", live=False).lines) == 50
+
+
+def test_a_live_view_that_fell_behind_says_so_in_two_lines_and_keeps_on():
+    engine = Engine(capacity=10)
+    widget = open_view(engine.source, "tree", live=True)
+    engine.grow()
+    flush_all()
+    assert widget.note == ""
+    widget.answer({"do": "shown"})
+    widget.answer({"do": "hidden"})
+    engine.grow(50)
+    widget.answer({"do": "shown"})
+    assert widget.note.startswith("this view fell behind the event log")
+    assert len(widget.note.splitlines()) == 2
+    engine.grow()
+    flush_all()
+    assert drawn(widget) == 52
+    late = open_view(engine.source, "tree", live=True)
+    assert (drawn(late), late.note) == (52, ""), "one that is opened late has missed nothing"
+    engine.ended = "over"
+
+
+def test_a_view_of_what_has_ended_gets_what_the_log_still_holds_and_then_the_present_state():
+    log = EventLog(capacity=60)
+    core = make_core({"page_size": 1, "num_tokens": 400, "chunk": UNCUT, "max_running": 4}, log)
+    for rid, num_steps in [*((f"r{i}", 20) for i in range(8)), ("runs", 4)]:
+        params = SamplingParams(max_new_tokens=30 if rid == "runs" else 6, ignore_eos=True)
+        core.add(Request(rid=rid, input_ids=(1, 2), params=params))
+        for _ in range(num_steps):
+            core.step()
+    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    reader = Reader(Source(log, facts(core), lambda: client), TokensFold)
+    reader.read()
+    outputs = reader.fold.outputs
+    (running,) = (seq for seq in core.scheduler.running)
+    assert outputs["runs"].ids == running.output_ids
+    ended = [event.rid for event in log.read()[1] if isinstance(event, RequestArrived) and event.rid != "runs"]
+    assert ended
+    assert all(len(outputs[rid].ids) == 6 and outputs[rid].finish for rid in ended)
+    assert set(outputs) == {*ended, "runs"}
 
 
 def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_picture(engine):
