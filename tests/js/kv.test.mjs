@@ -4,7 +4,7 @@ import test from "node:test";
 import { inWords, layoutPages, nameOf, nodesRead, runInWords } from "./view.mjs";
 
 const STATE = {
-  num_pages: 100, page_size: 2, counts: { free: 70, tree: 24, owned: 6 }, runs: "20t7 4o0 2o1 4t9 10f", names: ["a b", "r1"],
+  num_pages: 100, page_size: 2, counts: { free: 70, tree: 24, owned: 6 }, runs: "8t7 12t7 4o0 2o1 4t9 10f", names: ["a b", "r1"],
   letters: ["a", "b"], paths: { "a b": [7], r1: [7, 9] },
 };
 

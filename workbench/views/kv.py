@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import chain, count, groupby, islice
 from string import ascii_letters
 from typing import Any, Literal
 
@@ -111,13 +111,16 @@ class KVFold(Fold):
         """Page -> request (text) or node (number); free pages are missing."""
         self._nodes: dict[int, _Node] = {}
         self._num_tree = 0
-        self._letters: dict[str, str] = {}
+        self._places: dict[str, int] = {}
+        """Request that took pages -> its place among those, the lowest that was free."""
         self._held: dict[str, int] = {}
         """Running request -> the node its path in the tree ends at."""
         self._block_len = max(MIN_BLOCK, -(-self.num_pages // MAX_BLOCKS))
         self._blocks: list[list[Run]] = []
         self._mostly: list[Run] = []
         """Each block as one."""
+        self._words: list[list[str]] = []
+        """Of each block, its runs as in a state."""
         self._dirty: set[int] = set()
 
     # -- folding ------------------------------------------------------------------------------------------------
@@ -130,16 +133,16 @@ class KVFold(Fold):
 
     def _taken(self, event: PagesTaken) -> None:
         for taken in event.taken:
+            if taken.rid not in self._places:
+                used = set(self._places.values())
+                self._places[taken.rid] = next(place for place in count() if place not in used)
             self._give(taken.pages, taken.rid)
-            if taken.rid not in self._letters:
-                used = set(self._letters.values())
-                self._letters[taken.rid] = next((letter for letter in ascii_letters if letter not in used), NO_LETTER)
 
     def _returned(self, event: PagesReturned) -> None:
         self._free(event.pages)
 
     def _finished(self, event: RequestFinished) -> None:
-        self._letters.pop(event.rid, None)
+        self._places.pop(event.rid, None)
 
     def _hold(self, event: PathHeld) -> None:
         self._held[event.rid] = event.node_id
@@ -225,10 +228,12 @@ class KVFold(Fold):
         self._dirty.update(range(len(self._blocks), num_blocks))
         self._blocks += [[] for _ in range(num_blocks - len(self._blocks))]
         self._mostly += [Run(0, 0, "free")] * (num_blocks - len(self._mostly))
+        self._words += [[] for _ in range(num_blocks - len(self._words))]
         for block in self._dirty:
             start = block * self._block_len
             self._blocks[block] = self._runs_in(start, min(start + self._block_len, max(self.num_pages, self.high)))
             self._mostly[block] = _majority(self._blocks[block])
+            self._words[block] = [*map(self._word, self._blocks[block])]
         self._dirty.clear()
 
     def _runs_in(self, start: int, stop: int) -> list[Run]:
@@ -244,35 +249,47 @@ class KVFold(Fold):
         runs = self._shown()
         makers = {run.owner: self._nodes[int(run.owner)].rid for run in runs if run.kind == "tree" and run.owner}
         readers = {str(node_id): rids for node_id, rids in self.readers().items()}
+        letters = {rid: _letter(place) for rid, place in self._places.items()}
         last = runs[-1].start + runs[-1].length if runs else 0
         return KVPicture(
-            self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, dict(self._letters), readers
+            self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, letters, readers
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """`runs` in one text, "length kind owner" each (a request's id may hold spaces, so it stands in a list beside)."""
-        names: dict[str, int] = {}
+        """`runs` in one text, "length kind owner" each: a node's number, or the place of a request's id in `names`, "" for none.
+        Neighbours may have one owner."""
+        self._refresh()
         paths = {rid: self.path(rid) for rid in islice(self._held, MAX_PATHS)}
-        words = []
-        for run in self._shown():
-            at = names.setdefault(run.owner, len(names)) if run.kind == "owned" else run.owner
-            words.append(f"{run.length}{run.kind[0]}{at}")
+        words = map(self._word, self._mostly) if self._is_crowded else chain.from_iterable(self._words)
+        names = [""] * (1 + max(self._places.values(), default=-1))
+        for rid, place in self._places.items():
+            names[place] = rid
         return {
             "title": _title(self.num_pages, self.page_size), "num_pages": self.num_pages, "page_size": self.page_size,
-            "counts": self.counts, "runs": " ".join(words), "names": list(names),
-            "letters": [self._letters.get(name, NO_LETTER) for name in names], "paths": paths,
+            "counts": self.counts, "runs": " ".join(words), "names": names, "letters": [*map(_letter, range(len(names)))],
+            "paths": paths,
         }  # fmt: skip
+
+    def _word(self, run: Run) -> str:
+        owner = self._places.get(run.owner, "") if run.kind == "owned" else run.owner
+        return f"{run.length}{run.kind[0]}{owner}"
+
+    @property
+    def _is_crowded(self) -> bool:
+        return sum(map(len, self._blocks)) > MAX_RUNS
 
     def _shown(self) -> list[Run]:
         """`runs`, or where they are too many to draw, blocks of pages, each of the kind that most of its pages have."""
         self._refresh()
-        if sum(map(len, self._blocks)) <= MAX_RUNS:
-            return self.runs()
-        return _joined(self._mostly)
+        return _joined(self._mostly) if self._is_crowded else self.runs()
 
 
 def _title(num_pages: int, page_size: int) -> str:
     return f"KV pool: {plural(num_pages, 'page')} of {plural(page_size, 'token')}"
+
+
+def _letter(place: int) -> str:
+    return ascii_letters[place] if place < len(ascii_letters) else NO_LETTER
 
 
 def _joined(runs: Iterable[Run]) -> list[Run]:

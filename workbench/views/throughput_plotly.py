@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.errors import NotSupported
+from workbench.views.throughput_svg import top_of_pages
 
 BLUE, ORANGE, GREEN, INK, LINE = "#3b82f6", "#d97706", "#16a34a", "#78818c", "rgba(128,128,128,.25)"
 PLACES = {
@@ -14,7 +15,7 @@ PLACES = {
 }  # fmt: skip
 """Column of the series -> row and column of its chart; traces stand in this order."""
 AREAS = {"pages_owned": ("running", BLUE, ""), "pages_tree": ("in the tree", GREEN, "/"), "pages_free": ("free", INK, ".")}
-TITLES = ("tokens per second (prefill: right axis)", "requests", "KV pages", "shares")
+TITLES = ("tokens per second (prefill: right axis)", "requests", "KV pages, up to what was used", "shares")
 
 
 def figure(series: Mapping[str, Sequence[Any]]) -> Any:
@@ -40,6 +41,7 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     fig.update_xaxes(gridcolor=LINE, zeroline=False, ticksuffix=" s")
     fig.update_yaxes(gridcolor=LINE, zeroline=False, rangemode="tozero")
     fig.update_yaxes(range=[0, 1.02], tickformat=".0%", row=2, col=2)
+    fig.update_yaxes(range=[0, top_of_pages(series)], row=2, col=1)
     fig.update_yaxes(showgrid=False, secondary_y=True, row=1, col=1)
     return fig
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.escape import to_html
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.views.throughput import ThroughputPicture
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400, 120, 6, 24, 16
+PAGES = ("pages_owned", "pages_tree", "pages_free")
 Line = tuple[str, str, Sequence[Any]]
 """(name, CSS class, values); None is not drawn."""
 
@@ -49,7 +51,7 @@ def _areas(title: str, series: dict[str, Any], num_pages: int) -> str:
     """Running below, the tree above it; what is left up to the frame is free."""
     t, owned, tree = series["t"], series["pages_owned"], series["pages_tree"]
     both = [None if a is None or b is None else a + b for a, b in zip(owned, tree, strict=True)]
-    top = num_pages or 1
+    top = top_of_pages(series)
     areas = f'<path class="wb-area-b" d="{_area(t, both, top)}"/><path class="wb-area-a" d="{_area(t, owned, top)}"/>'
     lines = f'<path class="wb-line-c" d="{path(t, both, top)}"/><path class="wb-line-a" d="{path(t, owned, top)}"/>'
     key = (
@@ -57,7 +59,14 @@ def _areas(title: str, series: dict[str, Any], num_pages: int) -> str:
         '<rect class="wb-area-b" x="174" y="5" width="16" height="10"/><text x="195" y="14">+ tree</text>'
         '<text x="246" y="14">free above</text>'
     )
-    return _chart(title, t, areas + lines + key + _most(f"{num_pages:,}"))
+    return _chart(title, t, areas + lines + key + _most(f"{top:,} of {num_pages:,}"))
+
+
+def top_of_pages(series: Mapping[str, Sequence[Any]]) -> int:
+    """Where a chart of pages ends: a little above what was used, since most of a large pool is free most of the time."""
+    used = [owned + tree for owned, tree in zip(series["pages_owned"], series["pages_tree"], strict=True) if owned is not None]
+    pools = [sum(row) for row in zip(*(series[name] for name in PAGES), strict=True) if None not in row]
+    return max(min(math.ceil(1.25 * max(used, default=0)), max(pools, default=0)), 1)
 
 
 def _chart(title: str, t: Sequence[float], inner: str) -> str:

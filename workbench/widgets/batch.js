@@ -163,7 +163,8 @@ function render({ model, el: root }) {
     const rows = new Map();
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
-    view.root.append(head, key, chart, scale.root, queue, about);
+    const gaps = el("p", { class: "wb-soft" });
+    view.root.append(head, key, chart, scale.root, gaps, queue, about);
     chart.addEventListener("click", (event) => {
       const found = clicked(event);
       if (found) view.select(found);
@@ -228,8 +229,8 @@ function render({ model, el: root }) {
           chart.replaceChildren(prefill.root, decode.root, ...shown);
         }
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
-        const note = cut ? `, and ${duration(cut)} without any request left out at the dashed lines` : "";
-        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6) + note));
+        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6)));
+        gaps.textContent = cut ? `${duration(cut)} without any request left out at the dashed lines` : "";
         queue.replaceChildren(...drawQueue(state.queue, state.waiting));
         drawAbout(state, selected);
       },

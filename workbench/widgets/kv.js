@@ -13,8 +13,10 @@ export function layoutPages(state) {
   const stretches = [];
   let shown = 0;
   for (const [, length, kind, owner] of runs.matchAll(/(\d+)([fto])(\d*)/g)) {
-    const id = kind === "o" ? (names[Number(owner)] ?? "") : owner;
-    stretches.push({ start: shown, length: Number(length), kind, id, letter: kind === "o" ? (letters[Number(owner)] ?? "") : "" });
+    const id = kind === "o" ? (names[owner] ?? "") : owner; // "" for several: no name has that place
+    const before = stretches.at(-1);
+    if (before?.kind === kind && before.id === id) before.length += Number(length);
+    else stretches.push({ start: shown, length: Number(length), kind, id, letter: kind === "o" ? (letters[owner] ?? "") : "" });
     shown += Number(length);
   }
   let rowLength = MIN_ROW;

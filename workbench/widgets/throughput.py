@@ -12,6 +12,7 @@ from plotly.graph_objects import FigureWidget
 
 from workbench.views.throughput import ThroughputFold
 from workbench.views.throughput_plotly import INK, PLACES, figure
+from workbench.views.throughput_svg import top_of_pages
 from workbench.widgets.base import ViewWidget, module, styles
 from workbench.widgets.feed import Reader
 
@@ -62,6 +63,7 @@ class ThroughputWidget(ViewWidget):
         with self.chart.batch_update():
             for trace, name in zip(self.chart.data, PLACES, strict=True):
                 trace.x, trace.y = columns["t"], columns[name]
+            self.chart.layout.yaxis4.range = [0, top_of_pages(series)]
         self._mark()
 
     def close(self) -> None:

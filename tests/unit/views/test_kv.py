@@ -109,9 +109,10 @@ def test_the_state_says_what_the_picture_shows():
     for word in state["runs"].split():
         length, kind, owner = re.fullmatch(r"(\d+)([fto])(\d*)", word).groups()
         name = state["names"][int(owner)] if kind == "o" else owner
-        read.append((at, int(length), {"f": "free", "t": "tree", "o": "owned"}[kind], name))
+        read.append(Run(at, int(length), {"f": "free", "t": "tree", "o": "owned"}[kind], name))
         at += int(length)
-    assert read == [(run.start, run.length, run.kind, run.owner) for run in kv.picture().runs]
+    pages = [(run.kind, run.owner) for run in read for _ in range(run.length)]
+    assert pages == [(run.kind, run.owner) for run in kv.picture().runs for _ in range(run.length)]
     assert dict(zip(state["names"], state["letters"], strict=True)) == {
         name: kv.picture().letters[name] for name in state["names"]
     }
