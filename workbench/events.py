@@ -273,6 +273,9 @@ class SnapshotTaken(Event, frozen=True, kw_only=True, tag=True):
 
     number: int
     """Of this event in the engine's own log."""
+    pages_free: int = 0
+    pages_tree: int = 0
+    pages_owned: int = 0
 
 
 class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):

@@ -28,7 +28,10 @@ from workbench.events import (
 def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
     """(number in the log of the first event that is not part of it, the state as events). To be called between two steps."""
     log = core.log
-    taken = SnapshotTaken(time=core.clock(), number=log.num_added)
+    pool, tree = core.cache.pool, core.cache.tree
+    num_owned = pool.num_pages - pool.num_free - tree.num_pages
+    taken = SnapshotTaken(time=core.clock(), number=log.num_added, pages_free=pool.num_free, pages_tree=tree.num_pages,
+                          pages_owned=num_owned)  # fmt: skip
     if log.on:
         log.add(taken)
     return log.num_added, [*_events(core), taken]

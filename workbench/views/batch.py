@@ -40,6 +40,8 @@ MAX_STRETCHES = 120
 class BatchFold(Fold):
     """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows."""
 
+    keeps_history = True
+
     def __init__(self, facts: Facts | None = None, steps: int = 160) -> None:
         super().__init__(facts)
         self.num_shown = as_int("steps", steps)
@@ -53,6 +55,8 @@ class BatchFold(Fold):
         self._ended: deque[Life] = deque()
         self._admitted: list[tuple[str, int]] = []
         self._retracted: list[str] = []
+        self._known: set[str] = set()
+        """Requests of the snapshot that is being told whose lives are known."""
 
     # -- folding ------------------------------------------------------------------------------------------------
 
@@ -64,6 +68,13 @@ class BatchFold(Fold):
             RequestRetracted: concerns, RequestFinished: concerns,
         }  # fmt: skip
 
+    def apply_present(self, event: Event) -> None:
+        rid = getattr(event, "rid", "")
+        if isinstance(event, RequestArrived) and (life := self._lives.get(rid)) is not None and life.phase != "ended":
+            self._known.add(rid)
+        if rid not in self._known:
+            self.apply(event)
+
     def _sampled(self, event: TokenSampled) -> None:
         if (life := self._lives.get(event.rid)) is not None:
             life.num_output = event.position + 1
@@ -72,6 +83,8 @@ class BatchFold(Fold):
     def _snapshot(self, event: SnapshotTaken) -> None:
         """In one, all that runs is said to be scheduled; in a log, nothing is between two steps."""
         self._admitted.clear()
+        self._known.clear()
+        self.now = max(self.now, event.time)
 
     def _concerns(self, event: Any) -> None:
         if (life := self._lives.get(event.rid)) is not None:

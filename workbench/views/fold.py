@@ -70,6 +70,10 @@ class Fold:
             handle(event)
             self.version += 1
 
+    def apply_present(self, event: Event) -> None:
+        """The same for an event of a snapshot, which tells the engine's present state behind what is known of its past."""
+        self.apply(event)
+
     def picture(self) -> View:
         """The present state as a static picture."""
         raise NotImplementedError

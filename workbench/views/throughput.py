@@ -16,6 +16,7 @@ from workbench.events import (
     RequestFinished,
     RequestRetracted,
     RequestScheduled,
+    SnapshotTaken,
     StepExecuted,
     TokenSampled,
 )
@@ -127,6 +128,8 @@ class ThroughputPicture(View):
 class ThroughputFold(Fold):
     """Keeps the last `window` seconds in at most 240 points, and the totals."""
 
+    keeps_history = True
+
     def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
         super().__init__(facts)
         if not isinstance(window, int | float) or not 0 < window < math.inf:
@@ -146,8 +149,16 @@ class ThroughputFold(Fold):
         changed = self._changed
         return {
             TokenSampled: self._sampled, StepExecuted: self._executed, RequestArrived: changed, PrefixMatched: changed,
-            RequestScheduled: changed, RequestRetracted: changed, RequestFinished: changed,
+            RequestScheduled: changed, RequestRetracted: changed, RequestFinished: changed, SnapshotTaken: self._snapshot,
         }  # fmt: skip
+
+    def apply_present(self, event: Event) -> None:
+        if not isinstance(event, TokenSampled):  # when those of the past were sampled is not known
+            self.apply(event)
+
+    def _snapshot(self, event: SnapshotTaken) -> None:
+        self._pages = (event.pages_free, event.pages_tree, event.pages_owned)
+        self._at(event.time).gauges = self._gauges()
 
     def _sampled(self, event: TokenSampled) -> None:
         self.totals.output += 1

@@ -55,10 +55,10 @@ class Reader:
                 self._apply(event)
             self.number = first + len(events)
 
-    def _apply(self, event: Event) -> None:
+    def _apply(self, event: Event, *, is_present: bool = False) -> None:
         """A fold that fails at one event is given the next: a picture with a fault in it beats none."""
         try:
-            self.fold.apply(event)
+            (self.fold.apply_present if is_present else self.fold.apply)(event)
         except Exception as error:
             self.failure = in_one_line(error)
 
@@ -70,8 +70,10 @@ class Reader:
         except WorkbenchError:
             return self.source.log.read()
         first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
-        for event in (*past[: max(number - first, 0)], *state):
+        for event in past[: max(number - first, 0)]:
             self._apply(event)
+        for event in state:
+            self._apply(event, is_present=True)
         return self.source.log.read(number)
 
 
