@@ -51,8 +51,8 @@ def check_lengths(grammar: Any, spec: GrammarSpec) -> None:
 
 
 def _named(spec: GrammarSpec, rule: str) -> str:
-    """In other kinds the rules have names that nobody gave them."""
-    return f"its rule `{rule}`" if spec.kind in ("ebnf", "grammar") else "a part of it"
+    """In other kinds the backend gave the rules their names: `defs_Node` for a definition, `root_prop_0` for a property."""
+    return f"its {'rule' if spec.kind in ('ebnf', 'grammar') else 'part'} `{rule}`"
 
 
 class _Rules:

@@ -18,9 +18,9 @@ ENDLESS = {
     "nothing but itself": ("ebnf", "root ::= root", "its rule `root` has none"),
     "one alternative": ("ebnf", 'root ::= "x" | "a" b\nb ::= "c" d | d{2}\nd ::= "d"? b', "its rule `b` has none"),
     "lark": ("grammar", 'start: "x" | a\na: "b" a', "its rule `a` has none"),
-    "schema": ("json_schema", json.dumps(LIST | {"required": ["next"]}), "a part of it has none"),
-    "references": ("json_schema", '{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}', "a part of it has none"),
-    "tag": ("structural_tag", json.dumps(TAG), "a part of it has none"),
+    "schema": ("json_schema", json.dumps(LIST | {"required": ["next"]}), "its part `root` has none"),
+    "references": ("json_schema", '{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}', "its part `defs_a` has none"),
+    "tag": ("structural_tag", json.dumps(TAG), "its part `.*` has none"),
 }
 FAR = {
     "counts": ("ebnf", "root ::= a{100}\na ::= b{100}\nb ::= c{100}\nc ::= [x]{100}", "`root` has 100,000,000"),
