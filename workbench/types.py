@@ -263,6 +263,8 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
 def _choices(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not (choices := _strings(name, value)) or "" in choices:
         raise InvalidRequest(name, value, "a list of strings of at least one character")
+    if any("\ud800" <= char <= "\udfff" for char in "".join(choices)):
+        raise InvalidRequest(name, value, "whole characters: a surrogate is half of one")
     return tuple(dict.fromkeys(choices))
 
 

@@ -218,7 +218,11 @@ class Lint(Answer):
     def sentence(self) -> str:
         kinds = Counter(finding.kind for finding in self.findings)
         listed = ", ".join(f"{number} × {kind}" for kind, number in kinds.items())
-        cost = f" It compiles in {duration(self.costs[0].seconds)} to {size(self.costs[0].num_bytes)}." if self.costs else ""
+        cost = ""
+        if self.costs:
+            whole = self.costs[0]
+            mask = f", a mask takes {whole.mask_s * 1e3:.2f} ms" if whole.mask_s is not None else ""
+            cost = f" It compiles in {duration(whole.seconds)} to {size(whole.num_bytes)}{mask}."
         return (f"{plural(len(self.findings), 'warning')}: {listed}." if listed else "Nothing to warn of.") + cost
 
     def to_text(self) -> str:

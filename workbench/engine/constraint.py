@@ -36,7 +36,7 @@ def cut_short(spec: GrammarSpec, matcher: Any, text: str) -> str:
     if began is not None and len(text) - began > SHOWN:
         return (
             f"cut inside a string of {len(text) - began} characters that ends in {text[-SHOWN:]!r}: "
-            "give it a maxLength in the schema, or raise max_new_tokens"
+            "give it a maxLength in the schema, or a pattern with counts, or raise max_new_tokens"
         )
     return f"{state(matcher, text)}; raise max_new_tokens"
 

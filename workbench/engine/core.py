@@ -186,7 +186,7 @@ class EngineCore:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
     def _begin(self, seq: Sequence) -> None:
-        if self.log.on and (made := getattr(seq.matcher, "made", None)) is not None:
+        if self.log.on and (made := seq.matcher and seq.matcher.made):
             spec = seq.request.params.constraint
             self.log.add(
                 GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,

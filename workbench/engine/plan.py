@@ -6,6 +6,7 @@ Nothing here is changed after it was made, so a plan can be logged, drawn, and p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,8 +45,9 @@ class SampleRow:
         edits = {
             "grammar": self.matcher is not None,
             "custom logit processor": self.processor is not None,
-            "logit_bias": bool(self.params.logit_bias),
+            "logit_bias": -math.inf in self.params.logit_bias.values(),
             "min_new_tokens": bool(self.suppress),
+            "stop_token_ids": self.matcher is not None and bool(self.params.stop_token_ids) and not self.suppress,
         }
         causes = " and ".join(name for name, given in edits.items() if given)
         return f"no token is allowed at output position {self.position}: {causes or 'the model'} left none"

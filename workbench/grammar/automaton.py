@@ -38,10 +38,10 @@ class Automaton:
             state = found
         return state, len(data)
 
-    def forced(self, state: int) -> bytes:
-        """The bytes that must follow, until there is a choice or the text may end."""
+    def forced(self, state: int, most: int) -> bytes:
+        """The bytes that must follow, until there is a choice or the text may end; at most so many."""
         found = bytearray()
-        while not self.is_final[state]:
+        while len(found) < most and not self.is_final[state]:
             (live,) = np.nonzero(self.next[state] != DEAD)
             if len(live) != 1 or (byte := int(self._only_byte[live[0]])) < 0:
                 break

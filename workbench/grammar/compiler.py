@@ -63,6 +63,8 @@ class _Entry:
     num_waiting: int = 0
     job: Future[Answer] | None = None
     made: Made | None = None
+    num_bytes: int = 0
+    """When it was last asked for: what keeps its masks grows."""
 
 
 class GrammarCompiler:
@@ -79,6 +81,7 @@ class GrammarCompiler:
         self._entries: OrderedDict[GrammarSpec, _Entry] = OrderedDict()
         self._opened: tuple[Backend, CompilePool] | None = None
         self._has_children = False
+        self._num_bytes = 0
 
     def get(self, spec: GrammarSpec) -> CompiledGrammar:
         """Waits for it. Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
@@ -99,7 +102,8 @@ class GrammarCompiler:
 
     @property
     def num_bytes(self) -> int:
-        return sum(entry.future.result().num_bytes for entry in self._entries.values() if entry.future.done())
+        """Of all that is kept, each as large as it was when it was last asked for."""
+        return self._num_bytes
 
     @property
     def pids(self) -> list[int]:
@@ -122,6 +126,8 @@ class GrammarCompiler:
             self._entries.move_to_end(spec)
             entry.num_waiting += 1
             is_cached = entry.future.done()
+            if is_cached:
+                self._weigh(spec, entry)
         mine: Future[T] = Future()
 
         def settle(compiled: Future[CompiledGrammar]) -> None:
@@ -187,11 +193,20 @@ class GrammarCompiler:
         entry.made = Made(self._options.backend, where, seconds + time.perf_counter() - began, compiled.num_bytes)
         entry.future.set_result(compiled)
         with self._lock:
-            while self.num_bytes > self._max_bytes and len(self._entries) > 1:
-                oldest = next(iter(self._entries))
-                if not self._entries[oldest].future.done():
-                    break
-                del self._entries[oldest]
+            self._weigh(spec, entry)
+
+    def _weigh(self, spec: GrammarSpec, entry: _Entry) -> None:
+        """Under the lock. Counts a compiled entry at its present size; the least recently used leave where it is too much."""
+        if self._entries.get(spec) is not entry:
+            return
+        num_bytes = entry.future.result().num_bytes
+        self._num_bytes += num_bytes - entry.num_bytes
+        entry.num_bytes = num_bytes
+        while self._num_bytes > self._max_bytes and len(self._entries) > 1:
+            oldest = next(iter(self._entries))
+            if not self._entries[oldest].future.done():
+                break
+            self._num_bytes -= self._entries.pop(oldest).num_bytes
 
     def _fail(self, spec: GrammarSpec, entry: _Entry, error: BaseException) -> None:
         with self._lock:

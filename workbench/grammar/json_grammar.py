@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+from workbench.grammar.json_keys import whole_strings
 from workbench.grammar.regex_rules import as_ebnf, regex_rules
 
 _RULE = re.compile(r'^(\w+) ::= Regex\("pattern_(\d+)", json_string=true\)$', re.MULTILINE)
@@ -23,8 +24,6 @@ def json_grammar(schema: str, **options: Any) -> Any:
 
     patterns: dict[str, int] = {}
     grammar = Grammar.from_json_schema(json.dumps(_numbered(json.loads(schema), patterns)), **options)
-    if not patterns:
-        return grammar
     names: dict[int, str] = {}
 
     def spelled(found: re.Match[str]) -> str:
@@ -32,7 +31,7 @@ def json_grammar(schema: str, **options: Any) -> Any:
         first = names.setdefault(number, name)
         return regex_rules(list(patterns)[number], name, before='"') if first == name else f"{name} ::= {first}"
 
-    return Grammar.from_ebnf(_RULE.sub(spelled, as_ebnf(grammar)))
+    return Grammar.from_ebnf(_RULE.sub(spelled, whole_strings(as_ebnf(grammar))))
 
 
 def _numbered(schema: Any, patterns: dict[str, int]) -> Any:

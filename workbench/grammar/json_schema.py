@@ -34,7 +34,12 @@ REFUSED = {
 }
 BRANCHES = {"$ref", "enum", "const", "anyOf", "oneOf", "allOf"}
 CONSTRAINTS = BRANCHES | {"type"} | set().union(*KEYWORDS_OF.values())
-# Others are annotations, as the standard has it: they are listed as not enforced.
+ANNOTATIONS = {
+    *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "discriminator"),
+    *("$comment", "$schema", "$id", "id", "$vocabulary", "$defs", "definitions"),
+}
+"""What asks for nothing. Other unknown keywords, perhaps misspelled, are listed as not enforced, but for those with `x-`."""
+# Other formats are annotations, as the standard has it: they are listed as not enforced.
 FORMATS = {
     *("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template"),
     *("uuid", "json-pointer", "relative-json-pointer"),
@@ -97,6 +102,9 @@ class _Walk:
         for keyword in REFUSED & schema.keys():
             if keyword != "uniqueItems" or schema[keyword] is not False:
                 raise self.refused(path, f"{keyword!r}")
+        for keyword in sorted(schema.keys() - CONSTRAINTS - ANNOTATIONS - REFUSED):
+            if not keyword.startswith("x-"):
+                self.unenforced.append(f"{FIELD}{path}: keyword {json.dumps(keyword)}")
         if branches := BRANCHES & schema.keys():
             self.visit_branches(schema, path, branches)
             return

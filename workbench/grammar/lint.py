@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
@@ -15,10 +15,10 @@ from workbench.grammar.json_schema import FORMATS, enforceable
 from workbench.grammar.place import written_path
 from workbench.grammar.syntax import Leaf, Node, Ref, Repeat, Syntax, parts, read
 from workbench.grammar.vocabulary import Vocabulary
-from workbench.grammar.walks import Cut, cut_by, walks
+from workbench.grammar.walks import Cut, cut_by, mask_seconds, walks
 from workbench.types import GrammarSpec
 
-SLOW_S, LARGE_BYTES = 0.5, 16 << 20
+SLOW_S, LARGE_BYTES, SLOW_MASK_S = 0.5, 16 << 20, 1e-3
 MAX_MEASURED = 24
 """Sub-schemas that are compiled on their own to see what they cost."""
 MEASURE_S = 5.0
@@ -44,6 +44,8 @@ class Cost:
     where: str
     seconds: float
     num_bytes: int
+    mask_s: float | None = None
+    """Of the whole, on average over texts drawn at random: what a mask takes that is found anew at each step."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def lint(spec: GrammarSpec, vocabulary: Vocabulary, backend: str, stop: Sequence
         return Findings(tuple(found), ())
     cache = GrammarCompiler(vocabulary, Options(backend))
     try:
-        return _compiled(cache, spec, vocabulary, found, stop)
+        return _compiled(cache, spec, vocabulary, backend, found, stop)
     except WorkbenchError as error:
         return Findings((*found, _unsupported("", error)), ())
     finally:
@@ -67,14 +69,15 @@ def lint(spec: GrammarSpec, vocabulary: Vocabulary, backend: str, stop: Sequence
 
 
 def _compiled(
-    cache: GrammarCompiler, spec: GrammarSpec, vocabulary: Vocabulary, found: list[Finding], stop: Sequence[str]
+    cache: GrammarCompiler, spec: GrammarSpec, vocabulary: Vocabulary, backend: str, found: list[Finding], stop: Sequence[str]
 ) -> Findings:
     """With what only compiling shows."""
-    cache.get(GrammarSpec("regex", "a"))  # opens the backend, which is no part of the cost
+    grammar = cache.get(spec)
     whole = _cost(cache, spec, "")
+    if backend == "xgrammar":
+        whole = replace(whole, mask_s=mask_seconds(grammar, vocabulary))
     costs = [whole, *_part_costs(cache, spec)]
     if stop:
-        grammar = cache.get(spec)
         drawn = [*walks(grammar, vocabulary)]
         found += [finding for text in stop for finding in _stop(text, cut_by(grammar, drawn, text))]
     found += _costly(costs)
@@ -263,9 +266,9 @@ def _reached(syntax: Syntax, node: Node) -> set[str]:
 
 
 def _cost(cache: GrammarCompiler, spec: GrammarSpec, where: str) -> Cost:
-    started = time.perf_counter()
-    grammar = cache.get(spec)
-    return Cost(where, time.perf_counter() - started, grammar.num_bytes)
+    made = cache.start(spec).result().made
+    assert made is not None, "a compiler tells how it came by a matcher"
+    return Cost(where, made.seconds, made.num_bytes)
 
 
 def _part_costs(cache: GrammarCompiler, spec: GrammarSpec) -> Iterator[Cost]:
@@ -287,6 +290,12 @@ def _part_costs(cache: GrammarCompiler, spec: GrammarSpec) -> Iterator[Cost]:
 
 def _costly(costs: Sequence[Cost]) -> Iterator[Finding]:
     whole, *rest = costs
+    if whole.mask_s is not None and whole.mask_s >= SLOW_MASK_S:
+        yield Finding(
+            "cost", "", f"a mask takes {whole.mask_s * 1e3:.1f} ms on average",
+            "each token waits for it, and with it all requests of its batch",
+            "count to less: some 300 characters in all have quick masks, and so has a part without a count",
+        )  # fmt: skip
     if whole.seconds < SLOW_S and whole.num_bytes < LARGE_BYTES:
         return
     hot = max(rest, key=lambda cost: cost.seconds, default=None)

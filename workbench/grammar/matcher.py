@@ -8,6 +8,9 @@ from typing import Any, Literal, Protocol
 
 from workbench.errors import WorkbenchError
 
+MAX_FORCED = 4096
+"""Bytes of forced text that are told at once: more than a step should have to compute."""
+
 
 class TokenRejected(WorkbenchError):
     """A token that the grammar does not allow here reached `accept`: its mask was not applied."""
@@ -47,7 +50,7 @@ class Matcher(Protocol):
 
     def forced(self) -> bytes:
         """The longest text (UTF-8, perhaps ending inside a character) that every continuation starts with, as far as the
-        backend sees it; empty where there is a choice or the text may end. Reads only."""
+        backend sees it and up to `MAX_FORCED` bytes; empty where there is a choice or the text may end. Reads only."""
 
     @property
     def is_complete(self) -> bool:

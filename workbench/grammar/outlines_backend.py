@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
-from workbench.grammar.matcher import Made, TokenRejected
+from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary
@@ -134,7 +134,7 @@ class OutlinesMatcher:
         return length
 
     def forced(self) -> bytes:
-        return b"" if self._ended else self._compiled.automaton.forced(self._state)
+        return b"" if self._ended else self._compiled.automaton.forced(self._state, MAX_FORCED)
 
     @property
     def is_complete(self) -> bool:

@@ -55,8 +55,9 @@ def to_regex(plain: Plain, whitespace_pattern: str | None) -> str:
         return plain.text
     if plain.kind == "json_schema":
         return schema_regex(plain.text, plain.max_whitespace, whitespace_pattern)
+    field = "grammar" if plain.kind == "lark" else plain.kind
     raise NotSupported(
-        f"{plain.kind}: the grammar backend outlines has regular languages only", hint='load with grammar_backend="xgrammar"'
+        f"{field}: the grammar backend outlines has regular languages only", hint='load with grammar_backend="xgrammar"'
     )
 
 

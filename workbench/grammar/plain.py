@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from workbench.errors import InvalidRequest, WorkbenchError
+from workbench.grammar.ebnf import plain_ebnf
 from workbench.grammar.json_schema import enforceable
 from workbench.grammar.lark import lark_grammar
 from workbench.grammar.regex import literal, plain_regex
@@ -65,7 +66,7 @@ def _plain(spec: GrammarSpec) -> Plain:
         return Plain("structural_tag", tag, unenforced=unenforced)
     if spec.kind == "grammar" and "::=" not in text:
         return Plain("lark", lark_grammar(text))
-    return Plain("ebnf", text)
+    return Plain("ebnf", plain_ebnf(text, spec.kind))
 
 
 def is_quick(spec: GrammarSpec) -> bool:

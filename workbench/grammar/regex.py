@@ -135,8 +135,8 @@ class _Writer:
     def characters(self, ranges: Iterable[tuple[int, int]]) -> str:
         kept = _without(self.allowed, _without(EVERYTHING, ranges))
         if not kept:
-            hint = "a pattern inside JSON cannot hold quotes, backslashes or control characters"
-            raise self.refused("a character that can never come", hint)
+            in_json = "a pattern inside JSON cannot hold quotes, backslashes or control characters"
+            raise self.refused("a character that can never come", hint=in_json if self.allowed != EVERYTHING else "")
         if len(kept) == 1 and kept[0][0] == kept[0][1]:
             return _spell(kept[0][0])
         return f"[{''.join(_spell(low) if low == high else f'{_spell(low)}-{_spell(high)}' for low, high in kept)}]"

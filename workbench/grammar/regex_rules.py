@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from workbench.grammar.ebnf import two_digits
 from workbench.grammar.linear import linear_rules
 from workbench.grammar.regex import MARK
 
@@ -13,7 +14,6 @@ END = chr(MARK)
 LARGE, BLOCK = 128, 64
 """Above the first a count is broken into blocks of the second: xgrammar's masks for larger ones let tokens through that it
 then refuses, such as ` ""` inside `"[^"]{0,129}"`."""
-_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.")
 _RULE = re.compile(r"^(\w+) ::=", re.MULTILINE)
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<name>\b[A-Za-z_]\w*\b)')
 _COUNT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<what>\w+)\{(?P<low>\d+), (?P<high>-?\d+)\}')
@@ -32,8 +32,8 @@ def regex_rules(pattern: str, name: str = "root", before: str = END) -> str:
 
 
 def as_ebnf(grammar: Any) -> str:
-    r"""An `xgrammar.Grammar` as its reader takes it: the printer writes `ße` as `\xdfe`, which is read as one character."""
-    return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], str(grammar))
+    """An `xgrammar.Grammar` as its reader takes it."""
+    return two_digits(str(grammar))
 
 
 def in_blocks(ebnf: str) -> str:

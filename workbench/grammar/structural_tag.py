@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.ebnf import plain_ebnf
 from workbench.grammar.json_schema import enforceable
 from workbench.grammar.regex import plain_regex
 
@@ -66,7 +67,7 @@ def _read(part: Any, path: str, unenforced: list[str], kind: str = "") -> dict[s
     elif kind == "regex":
         read["pattern"] = plain_regex(_text(part.get("pattern"), f"{path}.pattern"), field=f"{FIELD}.{path}")
     elif kind == "grammar":
-        _text(part.get("grammar"), f"{path}.grammar")
+        read["grammar"] = plain_ebnf(_text(part.get("grammar"), f"{path}.grammar"), f"{FIELD}.{path}.grammar")
     if "content" in part:
         read["content"] = _read(part["content"], f"{path}.content", unenforced)
     for name, inner in (("elements", ""), ("tags", "tag")):

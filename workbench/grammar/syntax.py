@@ -196,6 +196,8 @@ class _EbnfReader(_Reader):
             if not self.take(_CLOSE):
                 raise NotKnown(self.source[start:])
             return inner
+        if self.take(_DOT):
+            return Leaf((start, self.at), lambda char: True)
         if not _RULE.match(self.source, start) and (name := self.take(_NAME)):
             return Ref(name[0], (start, self.at))
         return None
@@ -211,11 +213,12 @@ _ESCAPE = r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^}]*\}|[0-7]{1
 _CHARACTER = re.compile(rf"\[\^?\]?(?:\\.|[^\]\\])*\]|{_ESCAPE}|[^\\()\[|]", re.DOTALL)
 _SET = re.compile(r"\[|\.|\\[dDwWsS]")
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
+_DOT = re.compile(r"\.(?![\w.-])")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _RULE = re.compile(r"([A-Za-z_][\w.-]*)\s*::=")
 _LITERAL = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
 _CLASS = re.compile(r"\[(\^?)((?:\\.|[^\]\\])*)\]", re.DOTALL)
-_ONE = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
+EBNF_CHAR = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 
 
@@ -236,12 +239,12 @@ def _one_of(source: str, flags: int) -> Callable[[str], bool]:
 
 def _members(negated: str, source: str) -> Callable[[str], bool]:
     """A class of GGML BNF: characters and ranges of them."""
-    parts = _ONE.findall(source)
+    parts = EBNF_CHAR.findall(source)
     ranges: list[tuple[str, str]] = []
     while parts:
-        low = _char(parts.pop(0))
+        low = ebnf_char(parts.pop(0))
         if len(parts) >= 2 and parts[0] == "-":
-            ranges.append((low, _char(parts[1])))
+            ranges.append((low, ebnf_char(parts[1])))
             del parts[:2]
         else:
             ranges.append((low, low))
@@ -249,10 +252,10 @@ def _members(negated: str, source: str) -> Callable[[str], bool]:
 
 
 def _unescape(source: str) -> str:
-    return "".join(map(_char, _ONE.findall(source)))
+    return "".join(map(ebnf_char, EBNF_CHAR.findall(source)))
 
 
-def _char(spelled: str) -> str:
+def ebnf_char(spelled: str) -> str:
     if spelled[0] != "\\" or len(spelled) == 1:
         return spelled
     return chr(int(spelled[2:], 16)) if len(spelled) > 2 else _LETTERS.get(spelled[1], spelled[1])

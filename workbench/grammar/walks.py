@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.why import allowed_mask
 
 NUM_WALKS = 24
+NUM_TIMED, TIMED_S = 4, 0.5
 MAX_TOKENS = 80
 CLOSING = (b'"', b"}", b"]", b'"}', b'"]', b"}}", b")", b".", b"\n")
 
@@ -67,6 +69,24 @@ def walks(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> It
             text += spelled[token]
             trail.append((text, matcher.fork()))
         yield matcher.is_complete, trail
+
+
+def mask_seconds(grammar: CompiledGrammar, vocabulary: Vocabulary, seed: int = 0) -> float:
+    """What a mask takes on average in texts of random tokens that go on for as long as they can."""
+    draw, spelled = random.Random(seed), vocabulary.pieces
+    has_text = np.array([bool(data) for data in spelled])
+    spent, num = 0.0, 0
+    for _ in range(NUM_TIMED):
+        matcher = grammar.start()
+        for _ in range(MAX_TOKENS):
+            began = time.perf_counter()
+            allowed = allowed_mask(matcher, vocabulary.size)
+            spent, num = spent + time.perf_counter() - began, num + 1
+            ids = np.flatnonzero(allowed & has_text)
+            if not len(ids) or spent > TIMED_S:
+                break
+            matcher.accept(int(ids[draw.randrange(len(ids))]))
+    return spent / num
 
 
 def _occurrences(text: bytes, data: bytes) -> Iterator[int]:

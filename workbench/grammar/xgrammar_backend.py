@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xgrammar
 
-from workbench.grammar.matcher import Made, TokenRejected
+from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.xgrammar_compile import compile_plain
@@ -100,9 +100,9 @@ class XGrammarMatcher:
 
     def forced(self) -> bytes:
         try:
-            return self._matcher.find_jump_forward_string().encode()
+            return self._matcher.find_jump_forward_string().encode()[:MAX_FORCED]
         except UnicodeDecodeError as error:  # it begins or ends inside a character
-            return bytes(error.object)
+            return bytes(error.object)[:MAX_FORCED]
 
     @property
     def is_complete(self) -> bool:

@@ -11,10 +11,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from workbench.errors import InvalidRequest
+from workbench.errors import InvalidRequest, WorkbenchError
 from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.plain import Plain
 from workbench.grammar.regex_rules import as_ebnf, regex_rules
+from workbench.grammar.shortest import check_lengths
 from workbench.types import GrammarSpec
 
 # What xgrammar writes before each message: the time and a place in its own source.
@@ -52,21 +53,33 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
 def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
     """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
     try:
-        if plain.kind == "regex":
-            return compiler.compile_grammar(regex_rules(plain.text))
-        if plain.kind == "ebnf":
-            return compiler.compile_grammar(plain.text)
-        if plain.kind == "lark":
-            return compiler.compile_lark(plain.text)
-        if plain.kind == "structural_tag":
-            return compiler.compile_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text))))
-        space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
-        # Fixed separators, ", " and ": ", so that the text between values is never a choice.
-        space = space if plain.max_whitespace else {"any_whitespace": False}
-        return compiler.compile_grammar(json_grammar(plain.text, **space, strict_mode=True))
+        grammar = _grammar(plain)
+        check_lengths(grammar, spec)
+        return compiler.compile_grammar(grammar)
+    except WorkbenchError:
+        raise
     except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
-        message = _PREFIX.sub("", str(error)).strip() or "the compiler gives no reason"
+        told = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
+        message = _PREFIX.sub("", told).strip() or "the compiler gives no reason"
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
+
+
+def _grammar(plain: Plain) -> Any:
+    """An `xgrammar.Grammar`."""
+    from xgrammar.grammar import Grammar  # not the package: a child that compiles has no torch
+
+    if plain.kind == "regex":
+        return Grammar.from_ebnf(regex_rules(plain.text))
+    if plain.kind == "ebnf":
+        return Grammar.from_ebnf(plain.text)
+    if plain.kind == "lark":
+        return Grammar.from_lark(plain.text)
+    if plain.kind == "structural_tag":
+        return Grammar.from_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text))))
+    space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
+    # Fixed separators, ", " and ": ", so that the text between values is never a choice.
+    space = space if plain.max_whitespace else {"any_whitespace": False}
+    return json_grammar(plain.text, **space, strict_mode=True)
 
 
 def _with_fixed_separators(tag: Any) -> Any:

@@ -26,8 +26,8 @@ CONFIG = CoreConfig(num_pages=4096, context_length=2000, vocab_size=256)
 class Anything:
     """A matcher that allows all."""
 
+    made = None
     unenforced = ("json_schema: format 'x'",)
-
     is_complete = True
 
     def accept(self, token_id):

@@ -337,6 +337,8 @@ class Fragile:
     is_finished = False
     is_complete = True
 
+    made = None
+
     def __init__(self, breaks_in, after=3):
         self.breaks_in, self.left = breaks_in, after
 

@@ -345,3 +345,14 @@ def test_another_dtype_and_gradients_from_a_processor_are_taken() -> None:
 
     logits = random_logits(1)
     assert sample(logits, row(processor=double))[0].token_id == int(logits[0].argmin())
+
+
+def test_what_left_nothing_is_named_and_nothing_else():
+    logits = torch.zeros(3, 8)
+    why = [
+        row(SamplingParams(logit_bias={5: 3.0}, stop_token_ids=(5,)), matcher=Allow()),
+        row(SamplingParams(logit_bias={5: 3.0}), matcher=Allow()),
+        row(SamplingParams(stop_token_ids=(3,)), matcher=Allow(3), suppress=(3,)),
+    ]
+    told = [message.partition("position 0: ")[2] for _, message in failures(sample(logits, *why)).values()]
+    assert told == ["grammar and stop_token_ids left none", "grammar left none", "grammar and min_new_tokens left none"]

@@ -217,3 +217,17 @@ def test_formats_are_exact(name: str, good: str, bad: str, vocabulary: Vocabular
 def test_a_length_that_is_none_is_refused(low: Any, high: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"json_schema is .* a length"):
         enforceable(json.dumps({**S, "minLength": low, "maxLength": high}))
+
+
+def test_a_keyword_that_nobody_knows_is_listed_and_a_property_of_that_name_is_none(vocabulary: Vocabulary) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "t", "type": "object", "nullable": True, "x-of": "us",
+        "properties": {"maxLenght": {"type": "string", "maxLenght": 5, "description": "d"}, "b": {"$ref": "#/$defs/n"}},
+        "$defs": {"n": {"type": "integer", "examples": [1], "contentEncoding": "base64"}},
+    }  # fmt: skip
+    listed = compile_grammar(GrammarSpec("json_schema", json.dumps(schema)), vocabulary).unenforced
+    assert listed == (
+        'json_schema: keyword "nullable"',
+        'json_schema.maxLenght: keyword "maxLenght"',
+        'json_schema.b.$ref: keyword "contentEncoding"',
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -132,6 +133,20 @@ def test_what_compiling_costs_is_measured_for_the_whole_and_its_parts(vocabulary
     again = lint(spec, vocabulary, "xgrammar")
     hottest = max(again.costs[1:], key=lambda cost: cost.seconds)
     assert [(f.kind, f.where) for f in again.findings] == [("cost", hottest.where)]
+
+
+def test_masks_are_timed_where_they_are_found_anew_at_each_step(vocabulary: Vocabulary, monkeypatch) -> None:
+    spec = GrammarSpec("json_schema", json.dumps(RECORD))
+    whole, *parts = lint(spec, vocabulary, "xgrammar").costs
+    assert whole.mask_s > 0
+    assert {part.mask_s for part in parts} == {None}
+    monkeypatch.setattr(lint_module, "SLOW_MASK_S", 0.0)
+    (told,) = lint(spec, vocabulary, "xgrammar").findings
+    assert told.kind == "cost"
+    assert re.fullmatch(r"a mask takes \d+\.\d ms on average", told.what)
+    kept = lint(GrammarSpec("regex", "[ab]{1,3}"), vocabulary, "outlines")
+    assert kept.costs[0].mask_s is None
+    assert kept.findings == ()
 
 
 def test_every_part_of_a_schema_is_visited_once_also_in_a_circle() -> None:

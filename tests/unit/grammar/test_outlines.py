@@ -273,3 +273,16 @@ def test_automata_on_disk_stay_below_a_size_and_the_least_recently_used_leave(tm
     assert second not in left
     assert first < left
     assert list(tmp_path.iterdir()) == list(tmp_path.glob("*.automaton"))
+
+
+def test_the_account_of_what_is_kept_follows_the_masks_that_are_found(vocabulary: Vocabulary) -> None:
+    compiler = GrammarCompiler(vocabulary, Options("outlines", disk_cache=False))
+    specs = [GrammarSpec("regex", "[ab]{5}"), GrammarSpec("regex", "[cd]{5}")]
+    grammars = [compiler.get(spec) for spec in specs]
+    before = compiler.num_bytes
+    matcher = grammars[0].start()
+    for byte in b"abab":
+        assert matcher.num_allowed
+        matcher.accept_bytes(bytes([byte]))
+    compiler.get(specs[0])
+    assert compiler.num_bytes == sum(grammar.num_bytes for grammar in grammars) > before

@@ -1,0 +1,73 @@
+r"""Grammars in GGML BNF, as the backend is to read them: what it has beyond that is refused, what it lacks is written out.
+
+Halves of characters (U+D800 to U+DFFF) are no text: the backend would let their bytes through wherever a class leaves them in.
+"""
+
+from __future__ import annotations
+
+import re
+
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.syntax import EBNF_CHAR, ebnf_char
+
+FIELD = "ebnf"
+MAX_DIGITS = 9
+FIRST_HALF, LAST_HALF = 0xD800, 0xDFFF
+ANY, HALVES = r"[\u0000-\ud7ff\ue000-\U0010ffff]", r"\ud800-\udfff"
+MACROS = {"Token", "ExcludeToken", "TokenTagDispatch", "TagDispatch", "Regex"}
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.", re.DOTALL)
+_PART = re.compile(
+    r'(?P<string>"(?:\\.|[^"\\])*")|\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<comment>#[^\n]*)'
+    r"|(?P<count>\{[^}]*\})|(?P<ahead>\(=)|(?P<word>[\w.-]+)(?P<call>(?=\s*\())?",
+    re.DOTALL,
+)
+
+
+def plain_ebnf(text: str, field: str = FIELD) -> str:
+    """The same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
+    return _PART.sub(lambda part: _plain(part, field), two_digits(text.replace("\0", r"\x00")))
+
+
+def two_digits(text: str) -> str:
+    r"""With `\u00df` for `\xdf`: of `\xdfe`, which is two characters, the backend's reader makes one."""
+    return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], text)
+
+
+def _plain(part: re.Match[str], field: str) -> str:
+    def refused(what: str, hint: str) -> NotSupported:
+        line = part.string.count("\n", 0, part.start()) + 1
+        return NotSupported(f"{field}, line {line}: {what} is not supported", hint=hint)
+
+    if part["string"] is not None and any(map(_is_half, EBNF_CHAR.findall(part["string"]))):
+        raise refused("half a character", r"write it whole: \U0001F600 for \ud83d\ude00")
+    if part["members"] is not None:
+        return _class(part["negated"], part["members"])
+    if part["count"] is not None and max(map(len, re.findall(r"\d+", part["count"])), default=0) > MAX_DIGITS:
+        raise InvalidRequest(field, part["count"], f"a count of at most {MAX_DIGITS} digits")
+    if part["ahead"] is not None:
+        raise refused("looking ahead with (=", "write what follows into the rule")
+    if part["call"] is not None and part["word"] in MACROS:
+        raise refused(f"{part['word']}(", "write it as rules, or use structural_tag; a rule of that name needs another")
+    return ANY if part["word"] == "." else part[0]
+
+
+def _is_half(spelled: str) -> bool:
+    return FIRST_HALF <= ord(ebnf_char(spelled)) <= LAST_HALF
+
+
+def _class(negated: str, members: str) -> str:
+    """A class without halves of characters."""
+    parts, kept = EBNF_CHAR.findall(members), [HALVES] if negated else []
+    while parts:
+        is_range = len(parts) > 2 and parts[1] == "-"
+        low, high = parts[0], parts[2 if is_range else 0]
+        del parts[: 3 if is_range else 1]
+        kept += _without_halves(low, high) if is_range or _is_half(low) else [r"\-" if low == "-" else low]
+    return f"[{negated}{''.join(kept)}]"
+
+
+def _without_halves(low: str, high: str) -> list[str]:
+    first, last = ord(ebnf_char(low)), ord(ebnf_char(high))
+    if last < FIRST_HALF or first > LAST_HALF:
+        return [f"{low}-{high}"]
+    return [rf"{low}-\ud7ff"] * (first < FIRST_HALF) + [rf"\ue000-{high}"] * (last > LAST_HALF)
