@@ -31,7 +31,7 @@ MAX_PATHS = 100
 """Running requests whose nodes the live view can point out."""
 NO_LETTER = "*"
 """On pages of requests when all letters are in use."""
-MAX_RUNS = 1500
+MAX_RUNS = 1100
 """In a picture: above that, a block is drawn as one."""
 
 
