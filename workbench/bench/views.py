@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import statistics
 import subprocess
@@ -87,21 +88,16 @@ def opened(server_args: ServerArgs, rounds: int) -> str:
 
     manager, client = start_new_kernel(kernel_name="python3", stderr=subprocess.DEVNULL)
     try:
-        texts: list[str] = []
-
-        def hear(message: dict[str, Any]) -> None:
-            content = message["content"]
-            if message["msg_type"] == "error":
-                raise NotSupported(f"the kernel says {content['ename']}: {content['evalue']}")
-            if message["msg_type"] == "stream" and content["name"] == "stdout":
-                texts.append(content["text"])
-
-        for cell in (_load_cell(server_args), _measure_cell(rounds, is_drawn=False)):
-            client.execute_interactive(cell, output_hook=hear, timeout=1800)
+        for cell in (_load_cell(server_args), f"measured = {_measure_call(rounds, is_drawn=False)}"):
+            # What is sent arrives here, and nobody reads it: who does takes time of the same cores.
+            reply = client.execute(cell, reply=True, timeout=1800, user_expressions={"measured": "measured"})["content"]
+            if reply["status"] != "ok":
+                raise NotSupported(f"the kernel says {reply['ename']}: {reply['evalue']}")
+        measured = ast.literal_eval(reply["user_expressions"]["measured"]["data"]["text/plain"])
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return _cost("all views open, no browser", json.loads("".join(texts)))
+    return _cost("all views open, no browser", json.loads(measured))
 
 
 def in_browser(server_args: ServerArgs, rounds: int) -> str:
@@ -116,7 +112,7 @@ def in_browser(server_args: ServerArgs, rounds: int) -> str:
             browser = launch(driver)
             page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
             shown = [f"views[{name!r}]" for name in VIEWS if name not in ALONE]
-            cells = [_load_cell(server_args), *shown, _measure_cell(rounds, is_drawn=True)]
+            cells = [_load_cell(server_args), *shown, f"print({_measure_call(rounds, is_drawn=True)})"]
             notebook = Notebook(page, server).open(cells)
             for index in range(len(cells) - 1):
                 notebook.run(index)
@@ -169,8 +165,8 @@ def _load_cell(server_args: ServerArgs) -> str:
     return f"from workbench.bench.views_cell import load, measure\nengine, views = load({json.dumps(server_args.to_dict())!r})"
 
 
-def _measure_cell(rounds: int, *, is_drawn: bool) -> str:
-    return f"print(measure(engine, views, {rounds}, {is_drawn}))"
+def _measure_call(rounds: int, *, is_drawn: bool) -> str:
+    return f"measure(engine, views, {rounds}, {is_drawn})"
 
 
 def _cost(name: str, measured: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from workbench.views.kv_html import kv_html
 from workbench.views.parts import View, lines, plural
 
 Kind = Literal["free", "tree", "owned"]
-MIN_BLOCK = 64
+MIN_BLOCK = 32
 """Pages whose runs are found again together when one of them changes hands."""
 MAX_BLOCKS = 1024
 MAX_PATHS = 100

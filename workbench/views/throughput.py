@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -82,30 +83,11 @@ class ThroughputPicture(View):
 
     @property
     def title(self) -> str:
-        t = self.series["t"]
-        return f"Throughput and memory, last {duration(t[-1] - t[0] + self.width_s) if t else '0 s'}"
+        return _title(len(self.series["t"]) * self.width_s)
 
     def facts(self) -> list[tuple[str, str]]:
-        totals, series = self.totals, self.series
-        last = {name: column[-1] if column else None for name, column in series.items()}
-        most = max(series["output"], default=0.0)
-        hits = "no prompt yet" if totals.hit_rate is None else f"{totals.hit_rate:.0%}"
-        pages = " / ".join(f"{last[name] or 0:,.0f}" for name in ("pages_free", "pages_tree", "pages_owned"))
-        return [
-            ("output tokens per second", f"{last['output'] or 0:,.0f} now, {most:,.0f} at most"),
-            (
-                "requests",
-                f"{last['running'] or 0:,.0f} running, {last['waiting'] or 0:,.0f} waiting, {totals.num_finished:,} ended",
-            ),
-            ("prompt tokens from the cache", f"{hits}: {totals.cached:,} of {totals.prompt:,}"),
-            ("KV pages free / tree / running", pages),
-            (
-                "recompute tax",
-                f"{totals.recompute_tax:.1%}: {totals.recomputed:,} of {totals.computed:,} computed tokens, "
-                f"after {plural(totals.num_retractions, 'retraction')}",
-            ),
-            ("steps", f"{totals.num_steps:,} in {duration(totals.step_s)}, {totals.output:,} tokens out"),
-        ]
+        last = {name: self.series[name][-1] if self.series["t"] else None for name in GAUGES}
+        return _facts(self.totals, self.series["output"], last)
 
     def to_text(self) -> str:
         return self.title + "\n" + lines((), self.facts())
@@ -123,6 +105,29 @@ class ThroughputPicture(View):
             "title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
             "facts": [list(fact) for fact in self.facts()],
         }  # fmt: skip
+
+
+def _title(seconds: float) -> str:
+    return f"Throughput and memory, last {duration(seconds) if seconds else '0 s'}"
+
+
+def _facts(totals: Totals, rates: Sequence[float], last: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """`rates` are those of output in the window, `last` the gauges at its end."""
+    hits = "no prompt yet" if totals.hit_rate is None else f"{totals.hit_rate:.0%}"
+    pages = " / ".join(f"{last[name] or 0:,.0f}" for name in ("pages_free", "pages_tree", "pages_owned"))
+    now, most = (rates[-1], max(rates)) if rates else (0.0, 0.0)
+    return [
+        ("output tokens per second", f"{now:,.0f} now, {most:,.0f} at most"),
+        ("requests", f"{last['running'] or 0:,.0f} running, {last['waiting'] or 0:,.0f} waiting, {totals.num_finished:,} ended"),
+        ("prompt tokens from the cache", f"{hits}: {totals.cached:,} of {totals.prompt:,}"),
+        ("KV pages free / tree / running", pages),
+        (
+            "recompute tax",
+            f"{totals.recompute_tax:.1%}: {totals.recomputed:,} of {totals.computed:,} computed tokens, "
+            f"after {plural(totals.num_retractions, 'retraction')}",
+        ),
+        ("steps", f"{totals.num_steps:,} in {duration(totals.step_s)}, {totals.output:,} tokens out"),
+    ]
 
 
 class ThroughputFold(Fold):
@@ -263,4 +268,12 @@ class ThroughputFold(Fold):
         return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages)
 
     def state(self) -> dict[str, Any]:
-        return self.picture().to_dict()
+        """The words; the charts, which are slower to draw, ask for `series`."""
+        first = self._first()
+        outputs = [0] * (self._points[-1].index + 1 - first) if self._points else []
+        for point in self._points:
+            if point.index >= first:
+                outputs[point.index - first] = point.output
+        last = dict(zip(GAUGES, self._points[-1].gauges if self._points else (None,) * len(GAUGES), strict=True))
+        facts = [list(fact) for fact in _facts(self.totals, self._rates(outputs), last)]
+        return {"title": _title(len(outputs) * self.width_s), "facts": facts}

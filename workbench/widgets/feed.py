@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -51,16 +51,17 @@ class Reader:
             if first > self.number:
                 self.gap = GAP if self.number else self.gap
                 first, events = self._restart()
-            for event in events:
-                self._apply(event)
+            self._apply(events)
             self.number = first + len(events)
 
-    def _apply(self, event: Event, *, is_present: bool = False) -> None:
+    def _apply(self, events: Iterable[Event], *, is_present: bool = False) -> None:
         """A fold that fails at one event is given the next: a picture with a fault in it beats none."""
-        try:
-            (self.fold.apply_present if is_present else self.fold.apply)(event)
-        except Exception as error:
-            self.failure = in_one_line(error)
+        apply = self.fold.apply_present if is_present else self.fold.apply
+        for event in events:
+            try:
+                apply(event)
+            except Exception as error:
+                self.failure = in_one_line(error)
 
     def _restart(self) -> tuple[int, list[Any]]:
         """A fresh fold in the engine's present state, and the events since. Of an engine that ended, what the log still has."""
@@ -70,10 +71,8 @@ class Reader:
         except WorkbenchError:
             return self.source.log.read()
         first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
-        for event in past[: max(number - first, 0)]:
-            self._apply(event)
-        for event in state:
-            self._apply(event, is_present=True)
+        self._apply(past[: max(number - first, 0)])
+        self._apply(state, is_present=True)
         return self.source.log.read(number)
 
 

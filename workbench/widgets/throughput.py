@@ -32,9 +32,9 @@ class ThroughputWidget(ViewWidget):
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
         self._charted_at = 0.0
-        self._undrawn: dict[str, Any] | None = None
-        """Series that came too soon after the last ones."""
-        super().__init__(reader, chart=FigureWidget(figure(reader.fold.state()["series"])), **traits)
+        self._is_drawn = True
+        """False while there is something new that came too soon after the last drawing."""
+        super().__init__(reader, chart=FigureWidget(figure(reader.fold.series())), **traits)
         self.chart._config = {"responsive": True, "displaylogo": False}
         for trace in self.chart.data:
             trace.on_click(self._clicked)
@@ -45,8 +45,8 @@ class ThroughputWidget(ViewWidget):
         return self.picture().figure()
 
     def show(self, state: dict[str, Any]) -> None:
-        super().show({"title": state["title"], "facts": state["facts"]})
-        self._undrawn = state["series"]
+        super().show(state)
+        self._is_drawn = False
         if time.monotonic() - self._charted_at >= CHART_PAUSE_S:
             self._draw_charts()
 
@@ -55,9 +55,10 @@ class ThroughputWidget(ViewWidget):
         self._draw_charts()
 
     def _draw_charts(self) -> None:
-        series, self._undrawn = self._undrawn, None
-        if series is None:
+        if self._is_drawn or not isinstance(self.fold, ThroughputFold):
             return
+        with self.reader.lock:
+            self._is_drawn, series = True, self.fold.series()
         self._charted_at = time.monotonic()
         columns = {name: np.asarray(series[name], dtype=np.float32) for name in ("t", *PLACES)}  # bytes are short to send
         with self.chart.batch_update():

@@ -68,6 +68,8 @@ def test_after_any_run_the_sums_are_those_of_the_engine(config, operations):
     assert totals.recomputed == computed_again(events)
     matched = [event for event in events if isinstance(event, PrefixMatched)]
     assert (totals.prompt, totals.cached) == (sum(e.num_prompt for e in matched), sum(e.num_cached for e in matched))
+    told = throughput.picture().to_dict()
+    assert throughput.state() == {"title": told["title"], "facts": told["facts"]}
     series = throughput.series()
     if series["t"]:
         assert series["output"] == pytest.approx(rates(events, throughput, len(series["t"])), abs=0.1)
