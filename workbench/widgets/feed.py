@@ -20,7 +20,7 @@ from workbench.switching import UNDIVIDED_S, switching
 from workbench.views.fold import Facts, Fold
 from workbench.widgets.source import Source
 
-MIN_PAUSE_S, MAX_PAUSE_S = 0.085, 1.0
+MIN_PAUSE_S, MAX_PAUSE_S = 0.09, 1.0
 """At most 12 states a second: 10 are seen as movement, and more would only take from the engine."""
 SHARE = 1 / 16
 """Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
