@@ -1,7 +1,8 @@
-"""What a mask costs at 32 streams: cores side by side, each with another constraint, that do their steps in turn.
+"""What a mask costs at 32 streams, in a step and in whole batches. All generate the same number of tokens, none by jumping.
 
-They share one model, and each step of each is compared with the step of free text a few milliseconds before or after it: on
-a shared machine whole runs differ by more than a mask costs. All generate the same number of tokens, none of them by jumping.
+For a step, cores side by side, each with another constraint, do their steps in turn on one model, and each step is compared
+with that of free text a few milliseconds before or after it. Whole batches go through an engine, one after the other: that is
+what a user gets, and on a shared machine it takes many rounds to see a few percent.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import random
 import statistics
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from workbench.bench.report import markdown_table
+from workbench.bench.overhead import taking_turns
+from workbench.bench.report import markdown_table, spread
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
 from workbench.types import GrammarSpec, Request, SamplingParams
 
 if TYPE_CHECKING:
+    from workbench.grammar.matcher import CompiledGrammar
     from workbench.launch import Loaded
 
 NUM_STREAMS, NUM_TOKENS, NUM_PROMPT = 32, 64, 40
@@ -35,11 +39,15 @@ CONSTRAINTS = {
 
 def masks(server_args: ServerArgs, rounds: int) -> str:
     """Median of a decode step with each constraint, and of how much longer it took than the step of free text beside it."""
-    from workbench.launch import load_runner
+    from workbench.grammar import GrammarCompiler, Vocabulary
+    from workbench.launch import core_config, load_runner
 
     args = replace(server_args, max_total_tokens=server_args.page_size)  # each batch has a store of its own
     loaded = load_runner(args)
-    batches = [Batch(args, loaded, spec) for spec in CONSTRAINTS.values()]
+    config = core_config(args, loaded, 0)
+    compiler = GrammarCompiler(Vocabulary(loaded.tokenizer.hf, config.vocab_size, config.eos_ids))
+    batches = [Batch(args, loaded, compiler.get(spec) if spec else None) for spec in CONSTRAINTS.values()]
+    compiler.close()
     seconds: list[list[float]] = [[] for _ in batches]
     for number in range(rounds + 1):
         for batch in batches:
@@ -57,6 +65,34 @@ def masks(server_args: ServerArgs, rounds: int) -> str:
     return markdown_table([f"{NUM_STREAMS} streams of", "a decode step", "beside one of free text"], rows)
 
 
+def whole_batches(server_args: ServerArgs, rounds: int) -> str:
+    """Seconds of a batch of each constraint, and how much longer than the batch of free text in the same round."""
+    import workbench
+
+    with workbench.Engine(**{**server_args.to_dict(), "disable_jump_forward": True}) as engine:
+        seconds = taking_turns([partial(batch, engine, spec) for spec in CONSTRAINTS.values()], rounds)
+    free = seconds[0]
+    rows = [
+        [name, f"{statistics.median(taken):.3f} s", "" if taken is free else spread(taken, free)]
+        for name, taken in zip(CONSTRAINTS, seconds, strict=True)
+    ]
+    head = [f"{NUM_STREAMS} streams of", f"{NUM_TOKENS} tokens each", "more than free text (median of pairs, quartiles)"]
+    return markdown_table(head, rows)
+
+
+def batch(engine: Any, spec: GrammarSpec | None, seed: int) -> float:
+    """Seconds of a batch whose size is the same with every constraint, and without one."""
+    rng, vocab_size = random.Random(seed), engine.get_server_info()["vocab_size"]
+    engine.flush_cache()
+    prompts = [random_ids(rng, NUM_PROMPT, vocab_size) for _ in range(NUM_STREAMS)]
+    params = {"temperature": 0, "max_new_tokens": NUM_TOKENS, "ignore_eos": True} | ({spec.kind: spec.text} if spec else {})
+    began = time.perf_counter()
+    results = engine.generate(input_ids=prompts, sampling_params=params)
+    seconds = time.perf_counter() - began
+    assert all(len(result["output_ids"]) == NUM_TOKENS for result in results)
+    return seconds
+
+
 def rotated(items: range, by: int) -> list[int]:
     by %= len(items)
     return [*items[by:], *items[:by]]
@@ -65,11 +101,10 @@ def rotated(items: range, by: int) -> list[int]:
 class Batch:
     """The streams of one constraint, in a core and a K/V store of their own."""
 
-    def __init__(self, args: ServerArgs, loaded: Loaded, spec: GrammarSpec | None) -> None:
+    def __init__(self, args: ServerArgs, loaded: Loaded, compiled: CompiledGrammar | None) -> None:
         from workbench.attention.kv import KVStore
         from workbench.engine.core import EngineCore
         from workbench.engine.runner import TorchRunner
-        from workbench.grammar import GrammarCompiler, Vocabulary
         from workbench.launch import core_config
         from workbench.text.detokenizer import TextStream
 
@@ -81,8 +116,7 @@ class Batch:
             core_config(args, replace(loaded, runner=runner), 0), runner,
             text_for=lambda request: TextStream(tokenizer, request.input_ids, request.params),
         )  # fmt: skip
-        vocabulary = Vocabulary(tokenizer.hf, shared.vocab_size, self.core.config.eos_ids)
-        self._compiled = None if spec is None else GrammarCompiler(vocabulary).get(spec)
+        self._compiled = compiled
 
     def begin(self, seed: int) -> None:
         """Computes the prompts and the first tokens of a round."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def run_rows(args: argparse.Namespace, rows: Rows) -> int:
         print(rows[name](server_args, args.rounds), end="\n\n", flush=True)
     print(machine())
     return 0
+
+
+def spread(more: Sequence[float], less: Sequence[float]) -> str:
+    """How much more the first are than the second, pair by pair: median and quartiles."""
+    low, middle, high = statistics.quantiles([a / b - 1 for a, b in zip(more, less, strict=True)], n=4)
+    return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

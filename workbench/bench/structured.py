@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from workbench.bench.masks import masks
+from workbench.bench.masks import masks, whole_batches
 from workbench.bench.overhead import taking_turns
 from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
 from workbench.config import ServerArgs
@@ -66,7 +66,7 @@ def jumping(server_args: ServerArgs, rounds: int) -> str:
     return markdown_table(["workload", "seconds"], rows)
 
 
-ROWS: Rows = {"records": jumping, "masks": masks}
+ROWS: Rows = {"records": jumping, "masks": masks, "batches": whole_batches}
 
 
 def records(engine: Any, names: tuple[str, ...], seed: int) -> float:

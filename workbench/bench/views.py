@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from workbench.bench.overhead import DECODE, decode, recording, taking_turns
-from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
+from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows, spread
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import NodeAdded
@@ -77,7 +77,7 @@ def detail(server_args: ServerArgs, rounds: int) -> str:
     rows = [
         ["off", f"{figures[1]:,.0f} tok/s"],
         ["on", f"{figures[0]:,.0f} tok/s"],
-        ["more time with it (median of pairs, quartiles)", _spread(*seconds)],
+        ["more time with it (median of pairs, quartiles)", spread(*seconds)],
     ]
     return markdown_table(["token detail", "8 streams"], rows)
 
@@ -175,16 +175,11 @@ def _cost(name: str, measured: dict[str, Any]) -> str:
     rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
     rows = [
         ["no view open", steps[0], ""],
-        [name, steps[1], _spread(opened, closed)],
-        ["the same with token detail", steps[2], _spread(detailed, closed)],
+        [name, steps[1], spread(opened, closed)],
+        ["the same with token detail", steps[2], spread(detailed, closed)],
         ["states told per second", rates, ""],
     ]
     return markdown_table(["8 streams", "a step", "more time (median of pairs, quartiles)"], rows)
-
-
-def _spread(more: list[float], less: list[float]) -> str:
-    low, middle, high = statistics.quantiles([a / b - 1 for a, b in zip(more, less, strict=True)], n=4)
-    return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:

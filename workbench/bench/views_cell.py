@@ -95,11 +95,13 @@ def decoding(engine: Any) -> Iterator[None]:
 
 def a_step(engine: Any) -> float:
     """Mean seconds from one decode step of all streams to the next, over a window of now."""
-    first = engine.log.num_added
-    time.sleep(WINDOW_S)
-    steps = [event for event in engine.log.read(first)[1] if isinstance(event, StepExecuted)]
-    times = [b.time - a.time for a, b in pairwise(steps) if is_decode(a) and is_decode(b) and b.step == a.step + 1]
-    return statistics.fmean(times) if len(times) >= MIN_STEPS else a_step(engine)
+    times: list[float] = []
+    while len(times) < MIN_STEPS:
+        first = engine.log.num_added
+        time.sleep(WINDOW_S)
+        steps = [event for event in engine.log.read(first)[1] if isinstance(event, StepExecuted)]
+        times = [b.time - a.time for a, b in pairwise(steps) if is_decode(a) and is_decode(b) and b.step == a.step + 1]
+    return statistics.fmean(times)
 
 
 def is_decode(step: StepExecuted) -> bool:

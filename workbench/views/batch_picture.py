@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from workbench.escape import visible
@@ -64,21 +64,6 @@ class Axis:
         i = bisect_right(self._from, time) - 1
         left_out = 0.0 if i < 0 else self._before[i] + min(self._left_out[i], time - self._from[i])
         return time - self.start - left_out
-
-    def microseconds(self, times: Sequence[float]) -> list[int]:
-        """Places of many at once, in whole microseconds."""
-        start, end = self.start, self.end
-        if not self._from:  # as a rule, and then it is quicker than arrays are made
-            return [round((min(max(time, start), end) - start) * 1e6) for time in times]
-        import numpy as np  # not with the magics, where nothing is drawn yet
-
-        clipped = np.clip(np.asarray(times, dtype=float), start, end)
-        i = np.searchsorted(self._from, clipped, side="right") - 1
-        left_out = np.array([0.0, *self._left_out])[i + 1]
-        inside = clipped - np.array([start, *self._from])[i + 1]
-        places = clipped - start - np.array([0.0, *self._before])[i + 1] - np.minimum(left_out, inside)
-        whole: list[int] = np.rint(places * 1e6).astype(int).tolist()
-        return whole
 
     @property
     def breaks(self) -> list[tuple[float, float]]:
@@ -177,36 +162,31 @@ class BatchPicture(View):
             "breaks": [[_us(place), round(left_out, 3)] for place, left_out in self.axis.breaks],
             "steps": {
                 "number": [step.number for step in steps],
-                "start": self.axis.microseconds([step.start for step in steps]),
-                "end": self.axis.microseconds([step.end for step in steps]),
+                "start": [_us(self.axis.at(step.start)) for step in steps],
+                "end": [_us(self.axis.at(step.end)) for step in steps],
                 "prefill": [step.num_prefill for step in steps],
                 "decode": [step.num_decode for step in steps],
                 "reused": [step.num_reused for step in steps],
                 "left": [step.budget_left for step in steps],
                 "waiting": [step.num_waiting for step in steps],
             },
-            "lanes": self._lanes(),
+            "lanes": [self._lane(life) for life in self.lanes],
             "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
         }  # fmt: skip
 
-    def _lanes(self) -> list[dict[str, Any]]:
-        drawn = [self.drawn(life) for life in self.lanes]
-        parts = [part for lane in drawn for part in lane]
-        starts = iter(self.axis.microseconds([part.start for part in parts]))
-        ends = iter(self.axis.microseconds([self.now if part.end is None else part.end for part in parts]))
-        return [
-            {
-                "rid": life.rid, "phase": life.phase, "says": says(life, self.now), "out": life.num_output,
-                "kind": [part.kind for part in lane],
-                "start": list(islice(starts, len(lane))),
-                "end": list(islice(ends, len(lane))),
-                "first": [part.first_step for part in lane],
-                "last": [part.last_step for part in lane],
-                "tokens": [part.num_tokens for part in lane],
-                "note": [part.note for part in lane],
-            }
-            for life, lane in zip(self.lanes, drawn, strict=True)
-        ]  # fmt: skip
+    def _lane(self, life: Life) -> dict[str, Any]:
+        parts = self.drawn(life)
+        ends = [self.ends(part) for part in parts]
+        return {
+            "rid": life.rid, "phase": life.phase, "says": says(life, self.now), "out": life.num_output,
+            "kind": [part.kind for part in parts],
+            "start": [_us(start) for start, _ in ends],
+            "end": [_us(end) for _, end in ends],
+            "first": [part.first_step for part in parts],
+            "last": [part.last_step for part in parts],
+            "tokens": [part.num_tokens for part in parts],
+            "note": [part.note for part in parts],
+        }  # fmt: skip
 
 
 def _us(seconds: float) -> int:

@@ -25,7 +25,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
-def same(got, want):
+def assert_same(got, want):
     tolerance = TOLERANCE.get(got.dtype, 0)
     torch.testing.assert_close(got, want.to(got.dtype), rtol=tolerance, atol=tolerance)
 
@@ -34,7 +34,7 @@ def same(got, want):
 @pytest.mark.parametrize("shape", [(1, 64), (33, 576), (5, 3, 32)])
 def test_rms_norm(shape, dtype):
     x, weight = torch.randn(shape).to(dtype), torch.randn(shape[-1]).to(dtype)
-    same(ops.rms_norm(x, weight, 1e-5), F.rms_norm(x.float(), weight.shape, weight.float(), 1e-5))
+    assert_same(ops.rms_norm(x, weight, 1e-5), F.rms_norm(x.float(), weight.shape, weight.float(), 1e-5))
 
 
 @both_types
@@ -45,7 +45,7 @@ def test_rotate_turns_each_pair_of_a_strided_row(dtype):
     cos, sin = (f(angles).repeat(1, 1, 2).to(dtype) for f in (torch.cos, torch.sin))
     turned = torch.view_as_complex(torch.stack((x[..., :32].float(), x[..., 32:].float()), -1))
     turned = turned * torch.complex(cos[..., :32].float(), sin[..., :32].float())
-    same(ops.rotate(x, cos, sin), torch.cat((turned.real, turned.imag), -1))
+    assert_same(ops.rotate(x, cos, sin), torch.cat((turned.real, turned.imag), -1))
 
 
 @both_types
@@ -68,7 +68,7 @@ def test_softmax_hides_what_a_row_may_not_see(width, visible, window, dtype):
         plain[:, row, end:] = float("-inf")
         plain[:, row, : max(0, end - (window or width))] = float("-inf")
     weights, lse = ops.softmax_(scores, scale=0.5, group=3, visible=visible, window=window, with_lse=True)
-    same(weights, plain.softmax(-1))
+    assert_same(weights, plain.softmax(-1))
     torch.testing.assert_close(lse, plain.logsumexp(-1), rtol=1e-5, atol=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_attend_slots_reads_scattered_slots_in_place(heads, kv_heads, dim, dtype
     for row, here in enumerate(slots.split(lengths)):
         keys, values = (x[here].float().repeat_interleave(heads // kv_heads, 1) for x in (k, v))
         scores = torch.einsum("hd,shd->hs", q[row].float(), keys) * dim**-0.5
-        same(out[row], torch.einsum("hs,shd->hd", scores.softmax(-1), values))
+        assert_same(out[row], torch.einsum("hs,shd->hd", scores.softmax(-1), values))
         torch.testing.assert_close(lse[row], scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype):
         q = torch.randn(num_rows, 2 * heads, dim).to(dtype)[:, heads:]
         out, lse = ops.attend_all(q, k[:length], v[:length], scale=dim**-0.5)
         want, want_lse = plain_attention(q, k[:length], v[:length])
-        same(out, want)
+        assert_same(out, want)
         torch.testing.assert_close(lse, want_lse, rtol=1e-5, atol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, dtype)
         column = torch.arange(length)
         hidden = (column > own) | (column <= own - (window or length))
         want, want_lse = plain_attention(q[first:end], k[here], v[here], hidden=hidden)
-        same(out[first:end], want)
+        assert_same(out[first:end], want)
         torch.testing.assert_close(lse[first:end], want_lse, rtol=1e-5, atol=1e-5)
 
 
@@ -213,7 +213,7 @@ def test_merge_of_two_parts_equals_one_softmax(dtype):
     parts = [(scores[..., part], values[..., part, :]) for part in (slice(0, 20), slice(20, 50))]
     (out, lse), other = ((torch.einsum("ths,thsd->thd", s.softmax(-1), v).to(dtype), s.logsumexp(-1)) for s, v in parts)
     ops.merge_(out, lse, *other)
-    same(out, torch.einsum("ths,thsd->thd", scores.softmax(-1), values))
+    assert_same(out, torch.einsum("ths,thsd->thd", scores.softmax(-1), values))
     torch.testing.assert_close(lse, scores.logsumexp(-1))
 
 
@@ -227,7 +227,7 @@ def test_a_nan_stays_a_nan(dtype):
 
 def test_other_sizes_and_types_go_through_torch():
     x = torch.randn(3, 20)
-    same(ops.rms_norm(x, torch.ones(20), 1e-5), F.rms_norm(x, (20,), None, 1e-5))
+    assert_same(ops.rms_norm(x, torch.ones(20), 1e-5), F.rms_norm(x, (20,), None, 1e-5))
     assert ops.rms_norm(x.half(), torch.ones(20).half(), 1e-5).dtype == torch.float16
     assert (
         ops.attend_slots(torch.randn(1, 2, 32), *torch.randn(2, 4, 2, 32), torch.tensor([1]), torch.tensor([0, 1]), scale=1)

@@ -182,16 +182,6 @@ def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
     assert (overlapping.breaks, overlapping.length) == ([], 6.0)
 
 
-TIMES = st.floats(0, 100)
-
-
-@given(st.lists(st.tuples(TIMES, TIMES).map(sorted), max_size=6), TIMES, TIMES, st.lists(st.floats(-5, 210), max_size=20))
-def test_many_places_at_once_are_those_of_one_by_one(busy, start, length, times):
-    axis = Axis(busy, start, start + length)
-    wanted = [axis.at(time) * 1e6 for time in times]
-    assert axis.microseconds(times) == pytest.approx(wanted, abs=0.51)
-
-
 def test_an_empty_batch_is_shown_as_such():
     picture = BatchFold().picture()
     assert "no step yet" in picture.to_text()

@@ -121,9 +121,10 @@ def test_a_view_on_a_wrapped_log_of_a_dead_engine_draws_what_the_log_still_has()
 
 def test_closing_the_last_view_ends_the_thread(engine):
     widgets = [open_view(engine.source, "tree", live=True) for _ in range(2)]
+    assert "workbench-views" in [thread.name for thread in threading.enumerate()]
     for widget in widgets:
         widget.close()
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "workbench-views"])
+    wait_until(lambda: "workbench-views" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_messages_from_the_page_are_answered_and_their_mistakes_too(engine):
