@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutStep, layoutBatch, layoutQueue, partInWords, shortened, stepInWords } from "./view.mjs";
+import { aboutStep, axisOf, layoutBatch, layoutQueue, partInWords, shortened, stepInWords } from "./view.mjs";
 
 const STATE = {
   title: "Batch",
-  length: 1000000,
+  start: 0,
+  end: 1000000,
   more: 0,
-  breaks: [[500000, 12.5]],
+  breaks: [],
   steps: {
     number: [7, 8, 9], start: [0, 250000, 500000], end: [250000, 500000, 1000000], prefill: [0, 100, 25], decode: [2, 0, 1],
     reused: [0, 16, 0], left: [128, 28, 103], waiting: [0, 2, 1],
@@ -32,9 +33,19 @@ test("places are percents of the axis and heights shares of the highest bar", ()
   assert.deepEqual(made.prefill.marks.map(({ step, left, width, height }) => [step, left, width, height]), [[8, 25, 25, 100], [9, 50, 50, 25]]);
   assert.equal(made.prefill.most, 100);
   assert.deepEqual(made.decode.marks.map((mark) => mark.step), [7, 9]);
-  assert.deepEqual(made.breaks, [{ left: 50, seconds: 12.5 }]);
+  assert.deepEqual(made.breaks, []);
   assert.deepEqual(made.lanes[0].parts.map((part) => [part.kind, part.left, part.width]), [["decode", 0, 25], ["paused", 25, 25], ["decode", 50, 50]]);
   assert.deepEqual(made.lanes.flatMap((lane) => lane.parts.filter((part) => part.isRetracted)).length, 1);
+});
+
+test("time without any request is left out at one place, and what ended before the axis begins is not drawn", () => {
+  const state = { start: 100, end: 1100, breaks: [[300, 600]], lanes: [{ ...STATE.lanes[0], start: [0, 150, 800], end: [99, 200, 1000] }] };
+  const { place, length } = axisOf(state);
+  assert.equal(length, 400);
+  assert.deepEqual([0, 100, 250, 300, 500, 900, 1000, 1100, 9999].map(place), [0, 0, 150, 200, 200, 200, 300, 400, 400]);
+  const made = layoutBatch(state);
+  assert.deepEqual(made.breaks, [{ left: 50, seconds: 0.0006 }]);
+  assert.deepEqual(made.lanes[0].parts.map((part) => [part.kind, part.left, part.width]), [["paused", 12.5, 12.5], ["decode", 50, 25]]);
 });
 
 test("the key names what is drawn and nothing else", () => {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from array import array
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Any
+
+from msgspec import structs
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
@@ -19,11 +22,12 @@ from workbench.events import (
     RequestWaiting,
     SnapshotTaken,
     StepExecuted,
+    StepMember,
     TokenSampled,
 )
 from workbench.types import as_int
-from workbench.views.batch_facts import Kind, Life, Member, Step, Stretch
-from workbench.views.batch_picture import BatchPicture
+from workbench.views.batch_facts import Kind, Life, Step, Stretch
+from workbench.views.batch_picture import COLUMNS, Axis, BatchPicture, Shown, row_of
 from workbench.views.batch_words import about_step, says
 from workbench.views.explanation import waits_for
 from workbench.views.fold import Facts, Fold, Handlers
@@ -50,9 +54,17 @@ class BatchFold(Fold):
         self.now = 0.0
         """Time of the latest event."""
         self.num_steps = 0
-        self._steps: OrderedDict[int, Step] = OrderedDict()
-        self._lives: OrderedDict[str, Life] = OrderedDict()
+        self._steps: deque[Step] = deque(maxlen=MAX_STEPS)
+        self._rows = array("q")
+        """`row_of` each of the last steps: a picture that is drawn ten times a second does without their objects."""
+        self._lives: dict[str, Life] = {}
+        """In order of arrival, as `_present` are those that have not ended."""
+        self._present: dict[str, Life] = {}
         self._ended: deque[Life] = deque()
+        self._num_arrived = 0
+        self._idle: deque[tuple[float, float]] = deque(maxlen=MAX_STEPS)
+        """Times without any request, from and until."""
+        self._idle_since: float | None = None
         self._admitted: list[tuple[str, int]] = []
         self._retracted: list[str] = []
         self._known: set[str] = set()
@@ -93,9 +105,13 @@ class BatchFold(Fold):
 
     def _arrived(self, event: RequestArrived) -> None:
         self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
-        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens)
+        self._present.pop(event.rid, None)
+        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived)
         life.stretches.append(Stretch("wait", event.time, None))
-        self._lives[event.rid] = life
+        self._num_arrived += 1
+        if not self._present:
+            self._is_busy_from(event.time)
+        self._lives[event.rid] = self._present[event.rid] = life
         self.now = max(self.now, event.time)
 
     def _changed(self, life: Life, event: Event) -> None:
@@ -121,11 +137,19 @@ class BatchFold(Fold):
                 if life.phase == "running":
                     self._pause(life, event.time)
                 _close(life, event.time)
-                life.phase = "ended"
-                self._forget(life)
+                self._ends(life, event.time)
 
-    def _forget(self, ended: Life) -> None:
-        self._ended.append(ended)
+    def _is_busy_from(self, time: float) -> None:
+        if self._idle_since is not None and time > self._idle_since:
+            self._idle.append((self._idle_since, time))
+
+    def _ends(self, life: Life, time: float) -> None:
+        if self._present.pop(life.rid, None) is None:
+            return
+        life.phase = "ended"
+        if not self._present:
+            self._idle_since = time
+        self._ended.append(life)
         while len(self._ended) > MAX_ENDED:
             old = self._ended.popleft()
             if self._lives.get(old.rid) is old:
@@ -145,25 +169,28 @@ class BatchFold(Fold):
 
     def _executed(self, event: StepExecuted) -> None:
         start = event.time - event.plan_s - event.execute_s - event.commit_s
-        members = tuple(Member(m.rid, m.kind, m.num_cached, m.num_new) for m in event.members)
-        num_prefill = sum(member.num_new for member in members if member.kind == "prefill")
-        num_decode = sum(member.num_new for member in members) - num_prefill
+        num_prefill = sum(member.num_new for member in event.members if member.kind == "prefill")
+        num_decode = sum(member.num_new for member in event.members) - num_prefill
         step = Step(
-            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, members, num_prefill, num_decode,
+            event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, event.members, num_prefill, num_decode,
             sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
             tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
         )  # fmt: skip
-        self._steps[event.step] = step
-        if len(self._steps) > MAX_STEPS:
-            self._steps.popitem(last=False)
-        for member in members:
+        self._steps.append(step)
+        self._rows.extend(row_of(step))
+        if len(self._rows) > 2 * MAX_SHOWN * len(COLUMNS):
+            del self._rows[: MAX_SHOWN * len(COLUMNS)]
+        if not self._present:
+            self._is_busy_from(start)
+            self._idle_since = event.time if self._idle_since is None else max(self._idle_since, event.time)
+        for member in event.members:
             if (life := self._lives.get(member.rid)) is not None:
                 self._worked(life, member, step)
         self.num_steps += 1
         self.now = max(self.now, event.time)
         self._admitted, self._retracted = [], []
 
-    def _worked(self, life: Life, member: Member, step: Step) -> None:
+    def _worked(self, life: Life, member: StepMember, step: Step) -> None:
         """A member of the step may have ended in it: its stretch then ends where its life does."""
         end = step.end if life.ended is None else min(step.end, life.ended)
         if life.stretches[-1].kind == "paused":  # until its end, which was in this step
@@ -188,14 +215,14 @@ class BatchFold(Fold):
 
     def step(self, number: int) -> Step | None:
         """The step of this number; None when it is unknown or forgotten."""
-        return self._steps.get(number)
+        return next((step for step in reversed(self._steps) if step.number == number), None)
 
     def request(self, rid: str) -> Life | None:
         return self._lives.get(rid)
 
     @property
     def steps(self) -> list[Step]:
-        return list(self._steps.values())
+        return list(self._steps)
 
     @property
     def requests(self) -> list[Life]:
@@ -204,45 +231,60 @@ class BatchFold(Fold):
 
     @property
     def waiting(self) -> list[Life]:
-        return [life for life in self._lives.values() if life.phase == "waiting"]
+        return [life for life in self._present.values() if life.phase == "waiting"]
 
     @property
     def running(self) -> list[Life]:
-        return [life for life in self._lives.values() if life.phase == "running"]
+        return [life for life in self._present.values() if life.phase == "running"]
 
     def together(self, rid: str, other: str) -> list[int]:
         """Numbers of the steps that both were in."""
-        return [step.number for step in self._steps.values() if {rid, other} <= set(step.rids)]
+        return [step.number for step in self._steps if {rid, other} <= set(step.rids)]
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
     def picture(self) -> BatchPicture:
-        return BatchPicture.of(self._last_steps(), [life.copy() for life in self._present()], self.now)
+        steps = tuple(islice(reversed(self._steps), self.num_shown))[::-1]
+        shown = self._shown()
+        return BatchPicture(steps, replace(shown, lanes=tuple(life.copy() for life in shown.lanes)))
 
     def state(self) -> dict[str, Any]:
-        return BatchPicture.of(self._last_steps(), self._present(), self.now).to_dict()
+        width = len(COLUMNS)
+        rows = self._rows[-self.num_shown * width :]
+        return self._shown().to_dict({name: rows[i::width].tolist() for i, name in enumerate(COLUMNS)})
 
-    def _present(self) -> list[Life]:
-        """All lives; of those that were not in the last step, also that they are held up."""
-        return [self._with_pause(life) if life.phase == "running" else life for life in self._lives.values()]
+    def _shown(self) -> Shown:
+        """The axis begins with the steps, or with the first wait where no step was left out."""
+        begins = [self._steps[-min(self.num_shown, len(self._steps))].start] if self._steps else []
+        if self.num_steps <= self.num_shown:
+            begins += [life.arrived for life in self._lives.values()]
+        start = min(begins, default=self.now)
+        idle = [*self._idle] if self._present or self._idle_since is None else [*self._idle, (self._idle_since, self.now)]
+        ended = (life for life in reversed(self._ended) if self._lives.get(life.rid) is life)  # its id may be in use again
+        inside = takewhile(lambda life: (life.ended or 0.0) >= start, ended)
+        return Shown.of(
+            [*map(self._with_pause, self._present.values())], inside, Axis(idle, start, max(self.now, start)), self.now
+        )
 
     def _with_pause(self, life: Life) -> Life:
+        """Of one that was not in the last step, also that it is held up."""
         last = life.stretches[-1].end
-        if life.in_step >= self.num_steps - 1 or last is None:
+        if life.phase != "running" or life.in_step >= self.num_steps - 1 or last is None:
             return life
         return replace(life, stretches=[*life.stretches, Stretch("paused", last, None)])
-
-    def _last_steps(self) -> list[Step]:
-        return list(islice(reversed(self._steps.values()), self.num_shown))[::-1]
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """{"kind": "step" or "request", "id": ...}: one sentence, and its parts."""
         kind, name = asked.get("kind"), asked.get("id")
         if kind == "step" and isinstance(name, int) and (step := self.step(name)) is not None:
-            return {"says": about_step(step), "step": asdict(step)}
+            return {"says": about_step(step), "step": _as_dict(step)}
         if kind == "request" and (life := self.request(str(name))) is not None:
             return {"says": says(life, self.now), "request": life.to_dict()}
         raise InvalidRequest(str(kind), name, "a step or a request that is remembered")
+
+
+def _as_dict(step: Step) -> dict[str, Any]:
+    return structs.asdict(step) | {"members": [structs.asdict(member) for member in step.members]}
 
 
 def _also(note: str, reason: str) -> str:

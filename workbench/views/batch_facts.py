@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+import msgspec
+
+from workbench.events import StepMember
+
 Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
 
 
@@ -49,6 +53,10 @@ class Life:
     stretches: list[Stretch] = field(default_factory=list)
     in_step: int = -1
     """Number of steps made so far when it was last in one."""
+    number: int = 0
+    """Of arrivals before it."""
+    lane: dict[str, Any] | None = None
+    """As it is drawn, once it has ended and been drawn."""
 
     def parts(self, kind: Kind) -> list[Stretch]:
         return [part for part in self.stretches if part.kind == kind]
@@ -64,20 +72,14 @@ class Life:
         return replace(self, stretches=[replace(part) for part in self.stretches])
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "in_step"}
+        return {name: value for name, value in asdict(self).items() if name not in ("in_step", "number", "lane")}
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    rid: str
-    kind: Literal["prefill", "decode"]
-    num_cached: int
-    num_new: int
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """One forward pass. Seconds; `waiting` and `retracted` are as of its plan.
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One forward pass. Seconds; `waiting` and `retracted` are as of its plan."""
+    `gc=False`: a fold keeps thousands, and a collector that walks through them stands in an engine's way.
+    """
 
     number: int
     start: float
@@ -85,7 +87,7 @@ class Step:
     plan_s: float
     execute_s: float
     commit_s: float
-    members: tuple[Member, ...]
+    members: tuple[StepMember, ...]
     num_prefill: int
     num_decode: int
     """Computed tokens of each kind."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from workbench.escape import visible
@@ -36,46 +35,30 @@ IDLE_SHARE = 0.015
 class Axis:
     """Times of the log -> seconds from 0, with each time in which nobody was there cut short."""
 
-    def __init__(self, busy: Sequence[tuple[float, float]], start: float, end: float) -> None:
-        self.start = start
-        gaps, reached = [], start
-        for begin, stop in sorted(busy):
-            if begin > reached:
-                gaps.append((reached, min(begin, end)))
-            reached = max(reached, stop)
-        if reached < end:
-            gaps.append((reached, end))
-        idle = sum(stop - begin for begin, stop in gaps)
-        longest = IDLE_SHARE * max(end - start - idle, 1e-9)
-        cuts = [(stop - begin - longest, stop) for begin, stop in gaps if stop - begin > longest]
-        self._from = [stop - left_out for left_out, stop in cuts]
-        self._left_out = [left_out for left_out, _ in cuts]
-        self._before = list(accumulate(self._left_out, initial=0.0))
-        self._settled = gaps[-1][1] if gaps else start
-        """From here on nothing more is left out."""
-        self.end = end
+    def __init__(self, idle: Iterable[tuple[float, float]], start: float, end: float) -> None:
+        """`idle` are those times: from and until, in order."""
+        self.start, self.end = start, end
+        gaps = [(max(begin, start), min(stop, end)) for begin, stop in idle if begin < end and stop > start]
+        longest = IDLE_SHARE * max(end - start - sum(stop - begin for begin, stop in gaps), 1e-9)
+        self.cuts = [(begin + longest, stop - begin - longest) for begin, stop in gaps if stop - begin > longest]
+        """(from when, seconds left out)."""
         self.length = self.at(end)
 
     def at(self, time: float) -> float:
         """What is left out of an idle time is all at one place."""
         time = min(max(time, self.start), self.end)
-        if time >= self._settled:
-            return time - self.start - self._before[-1]
-        i = bisect_right(self._from, time) - 1
-        left_out = 0.0 if i < 0 else self._before[i] + min(self._left_out[i], time - self._from[i])
-        return time - self.start - left_out
+        return time - self.start - sum(min(left_out, time - since) for since, left_out in self.cuts if time > since)
 
     @property
     def breaks(self) -> list[tuple[float, float]]:
         """(place, seconds left out there)."""
-        return [(self.at(where), left_out) for where, left_out in zip(self._from, self._left_out, strict=True)]
+        return [(self.at(since), left_out) for since, left_out in self.cuts]
 
 
-@dataclass(frozen=True, repr=False)
-class BatchPicture(View):
-    """`lanes` are the requests whose life overlaps the steps shown, in order of arrival."""
+@dataclass(frozen=True)
+class Shown:
+    """Which requests are drawn, and on which axis. `lanes` are in order of arrival; without room for all the latest."""
 
-    steps: tuple[Step, ...]
     lanes: tuple[Life, ...]
     phases: Mapping[str, int]
     """How many are waiting, running, ended in the time shown, drawn or not."""
@@ -83,25 +66,101 @@ class BatchPicture(View):
     now: float
 
     @classmethod
-    def of(cls, steps: Sequence[Step], lives: Sequence[Life], now: float) -> BatchPicture:
-        """`lives` in order of arrival. The axis begins with the steps, or with the first wait where no step was left out."""
-        first = steps[0].number if steps else 0
-        is_cut = any(0 < part.first_step < first for life in lives for part in life.stretches)
-        begins = [step.start for step in steps[:1]] + ([] if is_cut else [life.arrived for life in lives])
-        start = min(begins, default=now)
-        inside = [life for life in lives if life.arrived <= now and (life.ended is None or life.ended >= start)]
+    def of(cls, present: Sequence[Life], ended: Iterable[Life], axis: Axis, now: float) -> Shown:
+        """`present` in order of arrival; `ended` the latest first."""
+        phases: Counter[str] = Counter(life.phase for life in present)
         lanes: list[Life] = []
         num_stretches = 0
-        for life in sorted(inside, key=lambda life: (life.phase != "ended", life.ended or life.arrived), reverse=True):
+        for life in chain(reversed(present), ended):
+            phases["ended"] += life.phase == "ended"
             num_stretches += len(life.stretches)
-            if len(lanes) == MAX_LANES or (lanes and num_stretches > MAX_STRETCHES):
-                break
-            lanes.append(life)
-        kept = {id(life) for life in lanes}
-        busy = [(life.arrived, now if life.ended is None else life.ended) for life in inside]
-        busy += [(step.start, step.end) for step in steps]
-        in_order = tuple(life for life in inside if id(life) in kept)
-        return cls(tuple(steps), in_order, Counter(life.phase for life in inside), Axis(busy, start, max(now, start)), now)
+            if len(lanes) < MAX_LANES and (not lanes or num_stretches <= MAX_STRETCHES):
+                lanes.append(life)
+        return cls(tuple(sorted(lanes, key=lambda life: life.number)), phases, axis, now)
+
+    @property
+    def num_more(self) -> int:
+        """Requests that there was no room for."""
+        return sum(self.phases.values()) - len(self.lanes)
+
+    @property
+    def waiting(self) -> list[tuple[str, str, str]]:
+        """(request, since, what for) of those in the queue."""
+        queue = (life for life in self.lanes if life.phase == "waiting")
+        return [(life.rid, duration(self.now - life.stretches[-1].start), waiting_for(life)) for life in queue]
+
+    def title(self, numbers: Sequence[int]) -> str:
+        """Over the steps of these numbers."""
+        if not numbers:
+            return "Batch: no step yet"
+        counts = ", ".join(f"{self.phases.get(phase, 0):,} {phase}" for phase in ("running", "waiting", "ended"))
+        more = f", {plural(self.num_more, 'request')} not shown" if self.num_more else ""
+        steps = f"steps {numbers[0]:,} to {numbers[-1]:,}" if len(numbers) > 1 else f"step {numbers[0]:,}"
+        return f"Batch, {steps}, {duration(self.axis.length)}: {counts}{more}"
+
+    def to_dict(self, steps: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+        """`steps` are the `COLUMNS`; those and stretches are short to send as columns. Times in microseconds of the log; in
+        `breaks`, from when and how much the axis leaves out."""
+        axis = self.axis
+        return {
+            "title": self.title(steps["number"]), "start": as_us(axis.start), "end": as_us(axis.end), "more": self.num_more,
+            "breaks": [[as_us(since), as_us(left_out)] for since, left_out in axis.cuts],
+            "steps": steps, "lanes": [_lane(life, self.now) for life in self.lanes],
+            "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
+        }  # fmt: skip
+
+
+def as_us(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+COLUMNS = ("number", "start", "end", "prefill", "decode", "reused", "left", "waiting")
+
+
+def row_of(step: Step) -> tuple[int, ...]:
+    """A step in `COLUMNS`."""
+    counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting)
+    return (step.number, as_us(step.start), as_us(step.end), *counts)
+
+
+def _lane(life: Life, now: float) -> dict[str, Any]:
+    """Of one that has ended, made once."""
+    if life.lane is not None:
+        return life.lane
+    parts = life.stretches
+    lane = {
+        "rid": life.rid, "phase": life.phase, "says": says(life, now), "out": life.num_output,
+        "kind": [part.kind for part in parts],
+        "start": [as_us(part.start) for part in parts],
+        "end": [as_us(now if part.end is None else part.end) for part in parts],
+        "first": [part.first_step for part in parts],
+        "last": [part.last_step for part in parts],
+        "tokens": [part.num_tokens for part in parts],
+        "note": [part.note for part in parts],
+    }  # fmt: skip
+    if life.phase == "ended":
+        life.lane = lane
+    return lane
+
+
+@dataclass(frozen=True, repr=False)
+class BatchPicture(View):
+    """The steps and, on the same axis, the requests whose life overlaps them."""
+
+    steps: tuple[Step, ...]
+    shown: Shown
+
+    @property
+    def lanes(self) -> tuple[Life, ...]:
+        return self.shown.lanes
+
+    @property
+    def axis(self) -> Axis:
+        return self.shown.axis
+
+    @property
+    def now(self) -> float:
+        return self.shown.now
 
     def step(self, number: int) -> Step | None:
         """The step of this number, if it is shown."""
@@ -115,11 +174,6 @@ class BatchPicture(View):
         """The steps shown that it was in."""
         return [step for step in self.steps if rid in step.rids]
 
-    @property
-    def num_more(self) -> int:
-        """Requests that there was no room for."""
-        return sum(self.phases.values()) - len(self.lanes)
-
     def drawn(self, life: Life) -> list[Stretch]:
         """Those that overlap the axis."""
         return [part for part in life.stretches if part.end is None or part.end >= self.axis.start]
@@ -130,19 +184,11 @@ class BatchPicture(View):
 
     @property
     def waiting(self) -> list[tuple[str, str, str]]:
-        """(request, since, what for) of those in the queue."""
-        queue = (life for life in self.lanes if life.phase == "waiting")
-        return [(life.rid, duration(self.now - life.stretches[-1].start), waiting_for(life)) for life in queue]
+        return self.shown.waiting
 
     @property
     def title(self) -> str:
-        if not self.steps:
-            return "Batch: no step yet"
-        first, last = self.steps[0].number, self.steps[-1].number
-        counts = ", ".join(f"{self.phases.get(phase, 0):,} {phase}" for phase in ("running", "waiting", "ended"))
-        more = f", {plural(self.num_more, 'request')} not shown" if self.num_more else ""
-        steps = f"steps {first:,} to {last:,}" if first < last else f"step {first:,}"
-        return f"Batch, {steps}, {duration(self.axis.length)}: {counts}{more}"
+        return self.shown.title([step.number for step in self.steps])
 
     def to_text(self) -> str:
         rows = [request_row(life, self.now) for life in self.lanes]
@@ -155,39 +201,5 @@ class BatchPicture(View):
         return batch_html(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Places in microseconds on the axis; `steps` and stretches as columns, which are short to send."""
-        steps = self.steps
-        return {
-            "title": self.title, "length": _us(self.axis.length), "more": self.num_more,
-            "breaks": [[_us(place), round(left_out, 3)] for place, left_out in self.axis.breaks],
-            "steps": {
-                "number": [step.number for step in steps],
-                "start": [_us(self.axis.at(step.start)) for step in steps],
-                "end": [_us(self.axis.at(step.end)) for step in steps],
-                "prefill": [step.num_prefill for step in steps],
-                "decode": [step.num_decode for step in steps],
-                "reused": [step.num_reused for step in steps],
-                "left": [step.budget_left for step in steps],
-                "waiting": [step.num_waiting for step in steps],
-            },
-            "lanes": [self._lane(life) for life in self.lanes],
-            "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
-        }  # fmt: skip
-
-    def _lane(self, life: Life) -> dict[str, Any]:
-        parts = self.drawn(life)
-        ends = [self.ends(part) for part in parts]
-        return {
-            "rid": life.rid, "phase": life.phase, "says": says(life, self.now), "out": life.num_output,
-            "kind": [part.kind for part in parts],
-            "start": [_us(start) for start, _ in ends],
-            "end": [_us(end) for _, end in ends],
-            "first": [part.first_step for part in parts],
-            "last": [part.last_step for part in parts],
-            "tokens": [part.num_tokens for part in parts],
-            "note": [part.note for part in parts],
-        }  # fmt: skip
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1e6)
+        rows = [row_of(step) for step in self.steps]
+        return self.shown.to_dict({name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)})

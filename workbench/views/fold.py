@@ -23,7 +23,8 @@ def text_of(tokenizer: Any) -> Callable[[Sequence[int]], str]:
     """The text of token ids in a Hugging Face tokenizer, special tokens included."""
     if tokenizer is None:
         return no_text
-    return lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    backend = tokenizer.backend_tokenizer  # what `tokenizer.decode` asks in the end: a view asks it for every token
+    return lambda ids: backend.decode(list(ids), skip_special_tokens=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain, count, groupby, islice
+from itertools import chain, count, groupby, islice, starmap
+from operator import itemgetter
 from string import ascii_letters
 from typing import Any, Literal
 
@@ -24,6 +25,9 @@ from workbench.views.kv_html import kv_html
 from workbench.views.parts import View, lines, plural
 
 Kind = Literal["free", "tree", "owned"]
+KINDS: dict[str, Kind] = {"f": "free", "t": "tree", "o": "owned"}
+Owner = str | int
+"""A request's id or a node's number."""
 MIN_BLOCK = 32
 """Pages whose runs are found again together when one of them changes hands."""
 MAX_BLOCKS = 1024
@@ -107,8 +111,8 @@ class KVFold(Fold):
         self.page_size = self.facts.page_size
         self.high = 0
         """Pages that were ever in use: those from here on have never left the pool."""
-        self._owner: dict[int, str | int] = {}
-        """Page -> request (text) or node (number); free pages are missing."""
+        self._owner: dict[int, Owner] = {}
+        """Free pages are missing."""
         self._nodes: dict[int, _Node] = {}
         self._num_tree = 0
         self._places: dict[str, int] = {}
@@ -116,11 +120,13 @@ class KVFold(Fold):
         self._held: dict[str, int] = {}
         """Running request -> the node its path in the tree ends at."""
         self._block_len = max(MIN_BLOCK, -(-self.num_pages // MAX_BLOCKS))
-        self._blocks: list[list[Run]] = []
-        self._mostly: list[Run] = []
-        """Each block as one."""
-        self._words: list[list[str]] = []
-        """Of each block, its runs as in a state."""
+        self._blocks: list[list[tuple[Owner | None, int]]] = []
+        """Of each block, owners and how many pages in a row each has."""
+        self._words: list[str] = []
+        """Each block as in a state; "" until it is asked for."""
+        self._mostly: list[str] = []
+        """Each block as if all of it were of the kind that most of its pages have; "" until it is asked for."""
+        self._num_runs = 0
         self._dirty: set[int] = set()
 
     # -- folding ------------------------------------------------------------------------------------------------
@@ -168,7 +174,7 @@ class KVFold(Fold):
             self._num_tree -= len(node.pages)
             self._free(node.pages)
 
-    def _give(self, pages: tuple[int, ...], owner: str | int) -> None:
+    def _give(self, pages: tuple[int, ...], owner: Owner) -> None:
         for page in pages:
             self._owner[page] = owner
             self._dirty.add(page // self._block_len)
@@ -188,14 +194,13 @@ class KVFold(Fold):
 
     def owner(self, page: int) -> tuple[Kind, str]:
         """("owned", request), ("tree", node) or ("free", "")."""
-        found = self._owner.get(page)
-        return ("free", "") if found is None else ("owned", found) if isinstance(found, str) else ("tree", str(found))
+        return _kind(self._owner.get(page))
 
-    def owners(self) -> dict[int, str | int]:
+    def owners(self) -> dict[int, Owner]:
         """Page -> request (text) or node (number), without the free pages."""
         return dict(self._owner)
 
-    def pages(self, owner: str | int) -> tuple[int, ...]:
+    def pages(self, owner: Owner) -> tuple[int, ...]:
         """The pages of a request's own (text), or of a node (number), ascending."""
         if isinstance(owner, int):
             return tuple(sorted(self._nodes[owner].pages)) if owner in self._nodes else ()
@@ -221,27 +226,30 @@ class KVFold(Fold):
     def runs(self) -> list[Run]:
         """All pages from 0 to `high`, neighbours of one owner together."""
         self._refresh()
-        return _joined(run for runs in self._blocks for run in runs)
+        return _joined((*_kind(owner), length) for owner, length in chain.from_iterable(self._blocks))
 
     def _refresh(self) -> None:
-        num_blocks = -(-self.high // self._block_len)
-        self._dirty.update(range(len(self._blocks), num_blocks))
-        self._blocks += [[] for _ in range(num_blocks - len(self._blocks))]
-        self._mostly += [Run(0, 0, "free")] * (num_blocks - len(self._mostly))
-        self._words += [[] for _ in range(num_blocks - len(self._words))]
+        num_new = -(-self.high // self._block_len) - len(self._blocks)
+        self._dirty.update(range(len(self._blocks), len(self._blocks) + num_new))
+        self._blocks += [[] for _ in range(num_new)]
+        self._words += [""] * num_new
+        self._mostly += [""] * num_new
         for block in self._dirty:
             start = block * self._block_len
-            self._blocks[block] = self._runs_in(start, min(start + self._block_len, max(self.num_pages, self.high)))
-            self._mostly[block] = _majority(self._blocks[block])
-            self._words[block] = [*map(self._word, self._blocks[block])]
+            stop = min(start + self._block_len, max(self.num_pages, self.high))
+            runs = [(owner, len(list(same))) for owner, same in groupby(map(self._owner.get, range(start, stop)))]
+            self._num_runs += len(runs) - len(self._blocks[block])
+            self._blocks[block], self._words[block], self._mostly[block] = runs, "", ""
         self._dirty.clear()
 
-    def _runs_in(self, start: int, stop: int) -> list[Run]:
-        runs = []
-        for _, same in groupby(range(start, stop), self._owner.get):
-            page, *others = same
-            runs.append(Run(page, 1 + len(others), *self.owner(page)))
-        return runs
+    def _in_words(self, block: int) -> str:
+        return " ".join(starmap(self._word, self._blocks[block]))
+
+    def _in_one_word(self, block: int) -> str:
+        lengths = dict.fromkeys(KINDS, 0)
+        for owner, length in self._blocks[block]:
+            lengths[_kind(owner)[0][0]] += length
+        return f"{sum(lengths.values())}{max(lengths, key=lambda kind: lengths[kind])}"
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
@@ -260,7 +268,7 @@ class KVFold(Fold):
         Neighbours may have one owner."""
         self._refresh()
         paths = {rid: self.path(rid) for rid in islice(self._held, MAX_PATHS)}
-        words = map(self._word, self._mostly) if self._is_crowded else chain.from_iterable(self._words)
+        words = self._coarse() if self._is_crowded else self._fine()
         names = [""] * (1 + max(self._places.values(), default=-1))
         for rid, place in self._places.items():
             names[place] = rid
@@ -270,18 +278,44 @@ class KVFold(Fold):
             "paths": paths,
         }  # fmt: skip
 
-    def _word(self, run: Run) -> str:
-        owner = self._places.get(run.owner, "") if run.kind == "owned" else run.owner
-        return f"{run.length}{run.kind[0]}{owner}"
+    def _word(self, owner: Owner | None, length: int) -> str:
+        kind, name = _kind(owner)
+        return f"{length}{kind[0]}{self._places.get(name, '') if kind == 'owned' else name}"
 
     @property
     def _is_crowded(self) -> bool:
-        return sum(map(len, self._blocks)) > MAX_RUNS
+        return self._num_runs > MAX_RUNS
+
+    def _fine(self) -> list[str]:
+        self._words = [words or self._in_words(block) for block, words in enumerate(self._words)]
+        return self._words
+
+    def _coarse(self) -> list[str]:
+        self._mostly = [word or self._in_one_word(block) for block, word in enumerate(self._mostly)]
+        return self._mostly
 
     def _shown(self) -> list[Run]:
         """`runs`, or where they are too many to draw, blocks of pages, each of the kind that most of its pages have."""
         self._refresh()
-        return _joined(self._mostly) if self._is_crowded else self.runs()
+        if not self._is_crowded:
+            return self.runs()
+        sizes = ((word[-1], int(word[:-1])) for word in self._coarse())
+        return _joined((KINDS[kind], "", length) for kind, length in sizes)
+
+
+def _joined(parts: Iterable[tuple[Kind, str, int]]) -> list[Run]:
+    """(kind, owner, pages) from page 0 on, neighbours of one owner together."""
+    runs: list[Run] = []
+    start = 0
+    for (kind, owner), same in groupby(parts, key=itemgetter(0, 1)):
+        length = sum(length for _, _, length in same)
+        runs.append(Run(start, length, kind, owner))
+        start += length
+    return runs
+
+
+def _kind(owner: Owner | None) -> tuple[Kind, str]:
+    return ("free", "") if owner is None else ("owned", owner) if isinstance(owner, str) else ("tree", str(owner))
 
 
 def _title(num_pages: int, page_size: int) -> str:
@@ -290,21 +324,3 @@ def _title(num_pages: int, page_size: int) -> str:
 
 def _letter(place: int) -> str:
     return ascii_letters[place] if place < len(ascii_letters) else NO_LETTER
-
-
-def _joined(runs: Iterable[Run]) -> list[Run]:
-    joined: list[Run] = []
-    for run in runs:
-        last = joined[-1] if joined else None
-        if last is not None and last.kind == run.kind and last.owner == run.owner:
-            joined[-1] = Run(last.start, last.length + run.length, run.kind, run.owner)
-        else:
-            joined.append(run)
-    return joined
-
-
-def _majority(runs: list[Run]) -> Run:
-    lengths: dict[Kind, int] = {}
-    for run in runs:
-        lengths[run.kind] = lengths.get(run.kind, 0) + run.length
-    return Run(runs[0].start, sum(lengths.values()), max(lengths, key=lambda kind: lengths[kind]))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from workbench.escape import to_html
 from workbench.events import Event, TokenDetail, TokenSampled
 from workbench.types import GrammarSpec
@@ -24,8 +26,9 @@ TAGS: dict[Kind, tuple[str, str]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class OutputToken:
+class OutputToken(msgspec.Struct, frozen=True, gc=False):
+    """`gc=False`: views keep tens of thousands, and a collector that walks through them stands in an engine's way."""
+
     position: int
     token_id: int
     is_constrained: bool = False
@@ -112,6 +115,8 @@ class Output:
     """When the last token came."""
     finish: str = ""
     """Why it ended, once it has."""
+    detail_s: float | None = None
+    """What token detail cost; None where it was off all the time."""
 
     def add(self, event: TokenSampled) -> None:
         """The event's token stands at its position, and none behind it."""
@@ -122,16 +127,12 @@ class Output:
             OutputToken(event.position, event.token_id, is_constrained, event.num_allowed, event.forced, latency_s, event.detail)
         )
         self.last_s = event.time
+        if event.detail is not None:
+            self.detail_s = (self.detail_s or 0.0) + event.detail.cost_s
 
     @property
     def ids(self) -> list[int]:
         return [token.token_id for token in self.tokens]
-
-    @property
-    def detail_s(self) -> float | None:
-        """What token detail cost; None where it was off all the time."""
-        costs = [token.detail.cost_s for token in self.tokens if token.detail is not None]
-        return sum(costs) if costs else None
 
 
 def output_of(events: Iterable[Event], rid: str) -> Output:

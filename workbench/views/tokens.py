@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from workbench.errors import InvalidRequest
@@ -94,8 +95,12 @@ class TokensFold(Fold):
     def shown(self) -> Output | None:
         if self.rid is not None:
             return self.outputs.get(self.rid)
-        newest = [output for output in reversed(self.outputs.values()) if self._is_listed(output)]
-        return next((output for output in newest if output.tokens), newest[0] if newest else None)
+        newest = next(self._newest(), None)
+        return next((output for output in self._newest() if output.tokens), newest)
+
+    def _newest(self) -> Iterator[Output]:
+        """Those that this view speaks of, the newest first."""
+        return filter(self._is_listed, reversed(self.outputs.values()))
 
     def show(self, rid: str | None) -> None:
         """Changes: the request to show; None for the newest."""
@@ -123,9 +128,9 @@ class TokensFold(Fold):
         """`rows` are the last tokens: text, kind, a level for each measure (`levels`), probability, entropy, rank, seconds
         since the token before, allowed tokens, removed probability."""
         output = self.shown
-        listed = [o for o in self.outputs.values() if self._is_listed(o)][-MAX_LISTED:]
+        listed = islice(self._newest(), MAX_LISTED)
         state: dict[str, Any] = {
-            "requests": [[o.rid, len(o.tokens), o.finish, o.grammar.kind if o.grammar else ""] for o in listed[::-1]],
+            "requests": [[o.rid, len(o.tokens), o.finish, o.grammar.kind if o.grammar else ""] for o in listed],
             "newest": self.rid is None,
         }
         if output is None:

@@ -9,39 +9,51 @@ const KEY = {
   paused: "held up: a step was made without it",
 };
 
+/** Times in microseconds -> places on an axis that leaves idle times out. */
+export function axisOf({ start = 0, end = 0, breaks = [] }) {
+  const lost = (time) => breaks.reduce((sum, [since, leftOut]) => sum + Math.max(0, Math.min(leftOut, time - since)), 0);
+  const place = (time) => Math.min(Math.max(time, start), end) - start - lost(time);
+  return { place, length: place(end) };
+}
+
 /** A state in, marks out; places and widths are in percent of the axis. */
 export function layoutBatch(state) {
-  const { length = 0, steps = { number: [] }, lanes = [], breaks = [] } = state;
-  const at = (place) => (100 * place) / (length || 1);
-  const place = (columns, i) => ({ left: at(columns.start[i]), width: at(columns.end[i] - columns.start[i]) });
+  const { start = 0, steps = { number: [] }, lanes = [], breaks = [] } = state;
+  const { place, length } = axisOf(state);
+  const at = (time) => (100 * place(time)) / (length || 1);
+  const ends = (columns, i) => ({ left: at(columns.start[i]), width: at(columns.end[i]) - at(columns.start[i]) });
   const bars = (counts = []) => {
     const most = Math.max(0, ...counts);
     const marks = counts.flatMap((tokens, i) =>
-      tokens ? [{ step: steps.number[i], tokens, height: Math.max((100 * tokens) / most, 8), ...place(steps, i) }] : [],
+      tokens ? [{ step: steps.number[i], tokens, height: Math.max((100 * tokens) / most, 8), ...ends(steps, i) }] : [],
     );
     return { most, marks };
   };
+  const parts = (lane) =>
+    lane.kind.flatMap((kind, i) =>
+      lane.end[i] < start
+        ? []
+        : [
+            {
+              kind,
+              ...ends(lane, i),
+              first: lane.first[i],
+              last: lane.last[i],
+              tokens: lane.tokens[i],
+              note: lane.note[i],
+              seconds: (lane.end[i] - lane.start[i]) / 1e6,
+              isRetracted: lane.note[i].startsWith("retracted"),
+            },
+          ],
+    );
+  const drawn = lanes.map((lane) => ({ rid: lane.rid, phase: lane.phase, says: lane.says, out: lane.out, parts: parts(lane) }));
   return {
+    seconds: length / 1e6,
     prefill: bars(steps.prefill),
     decode: bars(steps.decode),
-    breaks: breaks.map(([where, seconds]) => ({ left: at(where), seconds })),
-    kinds: Object.keys(KEY).filter((kind) => lanes.some((lane) => lane.kind.includes(kind))),
-    lanes: lanes.map((lane) => ({
-      rid: lane.rid,
-      phase: lane.phase,
-      says: lane.says,
-      out: lane.out,
-      parts: lane.kind.map((kind, i) => ({
-        kind,
-        ...place(lane, i),
-        first: lane.first[i],
-        last: lane.last[i],
-        tokens: lane.tokens[i],
-        note: lane.note[i],
-        seconds: (lane.end[i] - lane.start[i]) / 1e6,
-        isRetracted: lane.note[i].startsWith("retracted"),
-      })),
-    })),
+    breaks: breaks.map(([since, leftOut]) => ({ left: at(since), seconds: leftOut / 1e6 })),
+    kinds: Object.keys(KEY).filter((kind) => drawn.some((lane) => lane.parts.some((part) => part.kind === kind))),
+    lanes: drawn,
   };
 }
 
@@ -229,7 +241,7 @@ function render({ model, el: root }) {
           chart.replaceChildren(prefill.root, decode.root, ...shown);
         }
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
-        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration((state.length ?? 0) / 1e6)));
+        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration(made.seconds)));
         gaps.textContent = cut ? `${duration(cut)} without any request left out at the dashed lines` : "";
         queue.replaceChildren(...drawQueue(state.queue, state.waiting));
         drawAbout(state, selected);

@@ -21,7 +21,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.views.batch import MAX_ENDED, MAX_STEPS, BatchFold
-from workbench.views.batch_picture import MAX_LANES, Axis
+from workbench.views.batch_picture import IDLE_SHARE, MAX_LANES, Axis
 
 
 def folded(events, **options) -> BatchFold:
@@ -132,19 +132,22 @@ def test_an_id_that_is_used_again_is_a_new_request():
     assert [(life.rid, life.num_prompt, life.phase) for life in batch.requests] == [("a", 9, "waiting")]
 
 
+def requests_of_one_step(number: int, start: float, seconds: float, num_members: int):
+    end, rids = start + seconds, [f"r{number}-{i}" for i in range(num_members)]
+    ended = {"reason": "length", "detail": "", "num_prompt": 4, "num_cached": 0, "num_output": 1}
+    return [
+        *(RequestArrived(time=start, rid=rid, num_prompt=4, max_new_tokens=4) for rid in rids),
+        *(RequestScheduled(time=start, rid=rid, num_cached=0, num_pending=4) for rid in rids),
+        *(RequestFinished(time=end, rid=rid, **ended) for rid in rids),
+        StepExecuted(time=end, step=number, members=tuple(StepMember(rid, 0, 4, "prefill") for rid in rids), plan_s=0,
+                     execute_s=seconds, commit_s=0, budget_left=0, num_waiting=0, pages_free=1, pages_tree=0, pages_owned=0),
+    ]  # fmt: skip
+
+
 def busy_events(num_steps: int, num_members: int):
     """A load without end: requests of one step each, so every step brings new ones."""
     for number in range(1, num_steps + 1):
-        rids = [f"r{number}-{i}" for i in range(num_members)]
-        for rid in rids:
-            yield RequestArrived(time=number, rid=rid, num_prompt=4, max_new_tokens=4)
-            yield RequestScheduled(time=number, rid=rid, num_cached=0, num_pending=4)
-            yield RequestFinished(
-                time=number + 0.5, rid=rid, reason="length", detail="", num_prompt=4, num_cached=0, num_output=1
-            )
-        members = tuple(StepMember(rid, 0, 4, "prefill") for rid in rids)
-        yield StepExecuted(time=number + 0.5, step=number, members=members, plan_s=0, execute_s=0.5, commit_s=0, budget_left=0,
-                           num_waiting=0, pages_free=1, pages_tree=0, pages_owned=0)  # fmt: skip
+        yield from requests_of_one_step(number, float(number), 0.5, num_members)
 
 
 def test_memory_and_messages_stay_bounded_under_a_load_without_end():
@@ -161,16 +164,18 @@ def test_memory_and_messages_stay_bounded_under_a_load_without_end():
 @pytest.mark.parametrize("steps", [1, 7, 500])
 def test_steps_and_stretches_are_drawn_inside_the_axis_and_in_order(steps):
     state = folded(squeezed().log.read()[1], steps=steps).picture().to_dict()
-    assert state["length"] > 0
+    assert state["start"] < state["end"]
     for columns in (state["steps"], *state["lanes"]):
-        places = list(zip(columns["start"], columns["end"], strict=True))
-        assert all(0 <= start <= end <= state["length"] for start, end in places)
-        assert places == sorted(places)
+        times = list(zip(columns["start"], columns["end"], strict=True))
+        assert all(start <= end <= state["end"] for start, end in times)
+        assert times == sorted(times)
+        assert times[-1][1] >= state["start"]
+    assert state["steps"]["start"][0] >= state["start"]
     assert len(state["steps"]["number"]) == min(steps, 68)
 
 
 def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
-    axis = Axis([(0.0, 1.0), (101.0, 102.0)], 0.0, 102.0)
+    axis = Axis([(1.0, 101.0)], 0.0, 102.0)
     assert axis.length == pytest.approx(2.0, rel=0.05)
     assert axis.at(0.5) == 0.5
     assert axis.at(101.5) == pytest.approx(axis.length - 0.5)
@@ -178,8 +183,37 @@ def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
     assert place == pytest.approx(axis.at(101.0))
     assert left_out == pytest.approx(100, rel=0.01)
     assert axis.at(1.0) <= axis.at(50.0) <= axis.at(101.0)
-    overlapping = Axis([(0.0, 5.0), (1.0, 2.0), (4.0, 6.0)], 0.0, 6.0)
-    assert (overlapping.breaks, overlapping.length) == ([], 6.0)
+    short = Axis([(1.0, 1.01)], 0.0, 6.0)
+    assert (short.breaks, short.length) == ([], 6.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0.01, 9), st.booleans()), min_size=1, max_size=12))
+def test_the_axis_leaves_out_what_neither_a_request_nor_a_step_covers(parts):
+    """Pauses and work in turn; of some work only the steps are known."""
+    batch, now, idle = BatchFold(), 0.0, []
+    for number, (pause, work, is_known) in enumerate(parts, 1):
+        idle += [pause] if number > 1 else []
+        now += pause + work
+        events = requests_of_one_step(number, now - work, work, 2)
+        for event in events if is_known else events[-1:]:
+            batch.apply(event)
+    axis, longest = batch.picture().axis, IDLE_SHARE * sum(work for _, work, _ in parts)
+    expected = [pause - longest for pause in idle if pause - longest > 1e-6]
+    assert [left_out for _, left_out in axis.breaks if left_out > 1e-6] == pytest.approx(expected, abs=1e-6)
+    assert axis.length == pytest.approx(axis.end - axis.start - sum(expected), abs=1e-4)
+
+
+@settings(max_examples=60)
+@given(CONFIGS, OPERATIONS, st.integers(1, 9))
+def test_the_live_state_is_the_picture_at_every_moment(config, operations, steps):
+    core = make_core(config)
+    reader = Reader(core, BatchFold(steps=steps))
+
+    def compare() -> None:
+        batch = reader.read()
+        assert batch.state() == batch.picture().to_dict()
+
+    perform(core, operations, compare)
 
 
 def test_an_empty_batch_is_shown_as_such():
