@@ -14,6 +14,7 @@ from workbench.views.batch_words import (
     about_stretch,
     request_row,
     says,
+    shortened,
     step_row,
 )
 from workbench.views.parts import duration, table
@@ -36,7 +37,7 @@ def batch_html(view: BatchPicture) -> str:
         return head
     used = {part.kind for life in view.lanes for part in view.drawn(life)}
     names = ((kind, words) for kind, words in KEY.items() if kind in used)
-    key = "".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{words}</span>' for kind, words in names)
+    key = "".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{words}</span> ' for kind, words in names)
     key += RETRACTED if any(life.num_retractions for life in view.lanes) else ""
     lanes = "".join(_lane(view, life) for life in view.lanes)
     waiting = table(("waits", "since", "for"), view.waiting, numeric=(1,)) if view.waiting else ""
@@ -68,7 +69,7 @@ def _step(view: BatchPicture, step: Step, share: float, kind: str) -> str:
 def _lane(view: BatchPicture, life: Life) -> str:
     track = "".join(_stretch(view, part) for part in view.drawn(life))
     note = "waiting" if life.phase == "waiting" else f"{life.num_output:,} out"
-    return _row(life.rid, track + _breaks(view), note, title=says(life, view.now))
+    return _row(shortened(life.rid), track + _breaks(view), note, title=says(life, view.now))
 
 
 def _stretch(view: BatchPicture, part: Stretch) -> str:

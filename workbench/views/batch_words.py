@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 WORDS = {"wait": "queue", "compile": "constraint", "prefill": "prefill", "decode": "decode", "paused": "held up"}
 MAX_NAMED = 12
+MAX_ID = 12
+"""Characters of an id that a lane has room for."""
 
 
 def says(life: Life, now: float) -> str:
@@ -25,6 +27,11 @@ def says(life: Life, now: float) -> str:
         f"ended by {life.finish}" if life.finish else f"waiting for {waiting_for(life)}" if life.phase == "waiting" else "running"
     )
     return f"{life.rid}: {'; '.join([*words, state])}"
+
+
+def shortened(rid: str) -> str:
+    """A long id with both its ends: samples and options of one call differ in the last characters only."""
+    return f"{rid[:6]}…{rid[-4:]}" if len(rid) > MAX_ID else rid
 
 
 def waiting_for(life: Life) -> str:

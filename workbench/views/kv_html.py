@@ -71,7 +71,11 @@ def label(run: Run) -> str:
     """#17 is a node of the tree, anything else a request."""
     if run.kind == "free":
         return ""
-    return (f"#{run.owner}" if run.kind == "tree" else run.owner) if run.owner else "several"
+    return (label_of_node(run.owner) if run.kind == "tree" else run.owner) if run.owner else "several"
+
+
+def label_of_node(node: str) -> str:
+    return f"#{node}"
 
 
 def _owners(view: KVPicture) -> str:
@@ -90,4 +94,4 @@ def _owner(view: KVPicture, kind: str, owner: str, pages: int) -> tuple[str, ...
         return (view.letters.get(owner, ""), owner, *counts, owner, owner)
     readers = view.readers.get(owner, [])
     names = ", ".join(readers[:MAX_READERS]) + (f" and {len(readers) - MAX_READERS:,} more" if len(readers) > MAX_READERS else "")
-    return ("", f"node #{owner}", *counts, view.makers.get(owner, ""), names or "nobody now")
+    return (label_of_node(owner), "a node of the tree", *counts, view.makers.get(owner, ""), names or "nobody now")

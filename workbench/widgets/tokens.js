@@ -258,7 +258,7 @@ function render({ model, el: root }) {
           ? [`bars: how many of ${count(state.vocab_size)} tokens might come, on a logarithmic scale `]
           : unknown && state.rows?.length
             ? [`${by} is token detail, which was off for this request `]
-            : [`${by}, ${meaning}: `, ...steps.map((step, i) => el("span", { class: `wb-l${i}` }, step))]),
+            : [`${by}, ${meaning}: `, ...steps.map((step, i) => el("span", { class: `wb-step wb-l${i}` }, step))]),
       );
       legend.replaceChildren(...keys());
       const [rid] = placeOf(selected);
