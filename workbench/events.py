@@ -15,6 +15,9 @@ import msgspec
 
 from workbench.types import GrammarSpec
 
+NUM_TOLD = 8
+"""Tokens that `PrefixMatched` tells of either side where a prompt goes its own way."""
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """`time` is seconds on the engine's own clock (monotonic in a real engine, virtual in a simulation).
@@ -50,11 +53,12 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     expected: tuple[int, ...] = ()
     """For "diverged": first tokens the tree holds at that point instead of the prompt's."""
     asked: tuple[int, ...] = ()
-    """For "diverged": first tokens of the prompt from there on."""
+    """For "diverged" and "evicted": first tokens of the prompt from there on."""
     evicted_ago: float | None = None
     """For "evicted": seconds since the missing part left."""
     elsewhere: int = 0
     """For "other namespace": tokens that would have matched there."""
+    namespace: str = ""
 
 
 class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):

@@ -25,6 +25,7 @@ from workbench.events import EventLog
 from workbench.grammar import Vocabulary
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import GrammarSpec, as_int
+from workbench.views.evictions import EvictionJournal
 from workbench.views.fold import Facts, text_of
 from workbench.views.lookup import CacheAnswer
 from workbench.views.tree import TreeFold
@@ -57,6 +58,10 @@ class Cache:
     def search(self, text: str) -> list[int]:
         """The nodes of the radix tree that hold a text, to be asked about with `node`; capitals or not."""
         return self._tree().search(text)
+
+    def evictions(self) -> EvictionJournal:
+        """What left the cache, the newest first: who needed the space, how the policy scored it, whether it was wanted again."""
+        return self._tree().evictions(self._engine._now())
 
     def _tree(self) -> TreeFold:
         source = self._engine._source
@@ -162,7 +167,8 @@ class Questions:
         page_size = self.server_args.page_size
         facts = Facts(
             decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
-            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer, info=self._info,
+            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer,
+            info=self.server_args.to_dict() | self._info,
             grammar=None if self._tokenizer is None else self._grammar_of,
         )  # fmt: skip
         return Source(log, facts, client, self.detail)

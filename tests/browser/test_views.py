@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,11 @@ print(result["meta_info"]["finish_reason"]["type"])"""
 UNTIL_SEEN = """import os, time
 while not os.path.exists("seen"):
     time.sleep(0.05)"""
+EVICTED = f"""few = {{"max_new_tokens": 2, "ignore_eos": True}}
+engine.generate("Name a river. " * 9, few)
+engine.generate("Once upon a time", {{"max_new_tokens": 230, "ignore_eos": True}}, rid="story")
+engine.generate("Name a river. " * 9, few, rid="again");
+{UNTIL_SEEN}"""
 TALK = """session.chat("Name a fruit.", temperature=0, max_tokens=8)
 session.chat("Another one.", temperature=0, max_tokens=8);"""
 PROGRAM = """from workbench import assistant, gen, select, user
@@ -98,6 +104,27 @@ def test_a_request_is_aborted_from_the_view_while_its_cell_runs(notebook: Notebo
     notebook.start(2)
     view.locator("button[aria-label='abort endless']").click()
     assert notebook.wait(2).strip() == "abort"
+    assert notebook.console == []
+
+
+def test_what_left_the_cache_is_told_under_the_tree_while_the_kernel_is_busy(notebook: Notebook, tmp_path: Path) -> None:
+    load = LOAD.replace("%wb load", "%wb load --max-total-tokens 256 --context-length 250")
+    wanted = "print({node.wanted_by for node in engine.cache.evictions().nodes} - {''})"
+    notebook.open([load, "%wb tree", EVICTED, wanted])
+    notebook.run(0)
+    notebook.run(1)
+    view = notebook.view(1)
+    notebook.start(2)
+    view.locator("summary", has_text="evicted, the last for ").click()
+    row = view.locator(".wb-journal tr", has_text="by again, ")
+    row.wait_for()
+    assert "Name a river." in row.inner_text()
+    assert "story" in row.inner_text()
+    assert notebook.is_running(2)
+    view.screenshot(path=tmp_path / "evictions.png")
+    (notebook.server.root / "seen").touch()
+    notebook.wait(2)
+    assert notebook.run(3).strip() == "{'again'}"
     assert notebook.console == []
 
 

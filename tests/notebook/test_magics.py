@@ -491,7 +491,10 @@ def test_question_mark_shows_the_options(shell):
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("%wb ", {"load", "status", "explain", "why", "memory", *HELP, "abort", "flush", "stop", "ps", "models", "help"}),
+        (
+            "%wb ",
+            {"load", "status", "explain", "why", "memory", *HELP, "evictions", "abort", "flush", "stop", "ps", "models", "help"},
+        ),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),
         ("x = %wb st", {"status", "stop"}),

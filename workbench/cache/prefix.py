@@ -15,7 +15,7 @@ from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
+from workbench.events import NUM_TOLD, CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
 from workbench.types import Segment
 
 Reason = Literal[
@@ -219,7 +219,7 @@ class PrefixCache:
         prompt = token_ids[hit.num_tokens :]
         nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
         same = common_prefix(nearest, prompt)
-        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + 8])
+        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_TOLD])
 
     def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
         if self.log.on:

@@ -190,7 +190,7 @@ def _why(matched: PrefixMatched | None, decode: Callable[[Sequence[int]], str]) 
     """Why no more of the prompt was reused, in words."""
     if matched is None:
         return ""
-    if matched.asked:
+    if matched.reason == "diverged":
         return f", {parted(matched.num_cached, decode(matched.expected), decode(matched.asked))}"
     words = why_no_more(matched.reason, matched.num_cached, matched.evicted_ago, matched.elsewhere)
     return words and f", {words}"

@@ -28,6 +28,7 @@ from workbench.engine.sequence import Outcome, Sequence
 from workbench.engine.waiting import Wait
 from workbench.errors import CacheCorrupt
 from workbench.events import (
+    NUM_TOLD,
     EventLog,
     PrefixMatched,
     RequestRetracted,
@@ -176,12 +177,12 @@ class Scheduler:
         self._end_wait(seq)
         if self.log.on and not seq.was_admitted:
             lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit)
-            asked = seq.token_ids[lookup.num_cached :][: len(lookup.expected)] if lookup.reason == "diverged" else ()
+            asked = seq.token_ids[lookup.num_cached :][:NUM_TOLD] if lookup.reason in ("diverged", "evicted") else ()
             self.log.add(
                 PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
                               num_cached=min(lookup.num_cached, seq.num_prompt),
                               reason=lookup.reason, node_id=lookup.node_id, expected=lookup.expected, asked=asked,
-                              evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere)
+                              evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere, namespace=request.namespace)
             )  # fmt: skip
         seq.lease = self.cache.lease(seq.token_ids, request.namespace, seq.reuse_limit, seq.rid)
         seq.num_computed = seq.lease.num_shared

@@ -122,6 +122,9 @@ class WorkbenchMagics(Magics):
     def _explain(self, args: argparse.Namespace) -> object:
         return self.session.explain(args.rid, engine=args.engine)
 
+    def _evictions(self, args: argparse.Namespace) -> object:
+        return self.session.engine(args.engine).cache.evictions()
+
     def _why(self, args: argparse.Namespace) -> object:
         if args.id and not args.token.isdecimal():
             raise MagicUsage(f"%wb why --id {args.token} is no number", hint="without --id it is the token's text")

@@ -142,6 +142,8 @@ def wb_parsers() -> dict[str, Parser]:
     _engine(why)
     memory = Parser("%wb memory", "What holds memory, and how many requests fit.")
     _engine(memory)
+    evictions = Parser("%wb evictions", "What left the prefix cache: who needed the space, and whether it was wanted again.")
+    _engine(evictions)
     abort = Parser("%wb abort", "End a request that runs or waits.")
     abort.add_argument("rid", metavar="RID", help="its id, as the views show it")
     _engine(abort)
@@ -157,7 +159,7 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, why, memory, *map(view_parser, HELP), abort, flush, stop, ps, models, help)
+    every = (load, status, explain, why, memory, *map(view_parser, HELP), evictions, abort, flush, stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
 
 

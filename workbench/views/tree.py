@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.events import NodeAdded, NodeEvicted, NodeSplit, PathHeld, PathReleased, RequestScheduled, TokenSampled
+from workbench.events import (
+    NUM_TOLD,
+    NodeAdded,
+    NodeEvicted,
+    NodeSplit,
+    PathHeld,
+    PathReleased,
+    PrefixMatched,
+    RequestScheduled,
+    TokenSampled,
+)
+from workbench.views.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
 from workbench.views.tree_rows import Held, Row, above, largest, largest_children
@@ -21,6 +33,8 @@ MAX_PICTURE = 200
 MAX_FOUND = 100
 MAX_CHANGES = 64
 """Last changes that are drawn as movements."""
+MAX_EVICTED = 500
+"""Nodes that are remembered after they left."""
 HEAD_TOKENS = 24
 """So many tokens of a node are shown as text without a click."""
 
@@ -40,6 +54,8 @@ class TreeFold(Fold):
         """Wanted of what is stored: each node counts for its maker and for every time it was found."""
         self.num_evicted = 0
         """Tokens that left so far."""
+        self._evictions: OrderedDict[int, Evicted] = OrderedDict()
+        """The last of each text that left, by `_mark_of`."""
         self.now = 0.0
         """Time of the last event that concerned the tree, on the engine's clock."""
         self.opened: set[int] = set()
@@ -50,6 +66,7 @@ class TreeFold(Fold):
         return {
             NodeAdded: self._added, NodeSplit: self._split, NodeEvicted: self._evicted, PathHeld: self._hold,
             PathReleased: self._release, RequestScheduled: self._scheduled, TokenSampled: self._sampled,
+            PrefixMatched: self._matched,
         }  # fmt: skip
 
     # -- events -------------------------------------------------------------------------------------------------
@@ -85,11 +102,33 @@ class TreeFold(Fold):
         row = self.rows.pop(event.node_id, None)
         if row is None or row.parent is None:
             return
+        before = tuple(token for step in row.path()[:-1] for token in step.token_ids)
+        mark = self._mark_of(row.namespace, before, row.token_ids)
+        self._evictions[mark] = Evicted(row.id, row.namespace, row.token_ids, len(before), row.made_by, row.num_hits,
+                                        event.time - row.made_at, event.time - row.used_at, event.time, event.score,
+                                        event.needed_by)  # fmt: skip
+        self._evictions.move_to_end(mark)
+        if len(self._evictions) > MAX_EVICTED:
+            self._evictions.popitem(last=False)
         row.parent.children.pop(row.id, None)
         self._count(row, -1, -len(row.token_ids))
         self.num_evicted += len(row.token_ids)
         self.opened.discard(row.id)
         self._note("evicted", row.id, event.needed_by, event.time)
+
+    def _matched(self, event: PrefixMatched) -> None:
+        """A prompt misses what was evicted."""
+        if event.reason != "evicted":
+            return
+        row = self.rows.get(event.node_id)
+        before = tuple(token for step in (row.path() if row else ()) for token in step.token_ids)[: event.num_cached]
+        node = self._evictions.get(self._mark_of(event.namespace, before, event.asked))
+        if node is not None and not node.wanted_by:
+            node.wanted_by, node.wanted_after_s = event.rid, event.time - node.time
+
+    def _mark_of(self, namespace: str, before: tuple[int, ...], tokens: tuple[int, ...]) -> int:
+        """Of a text that goes on behind `before`: a prompt misses it by its first page, of which the log tells so much."""
+        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_TOLD)]))
 
     def _hold(self, event: PathHeld) -> None:
         row = self.rows.get(event.node_id) if event.node_id else self._root(event.namespace)
@@ -168,6 +207,13 @@ class TreeFold(Fold):
             used_at=row.used_at, age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
         )  # fmt: skip
 
+    def evictions(self, now: float = 0.0) -> EvictionJournal:
+        """The last nodes that left, as of `now` on the engine's clock or, where that is later, the newest event."""
+        nodes = tuple(replace(node) for node in reversed(self._evictions.values()))
+        texts = tuple(self.facts.decode(node.token_ids[:HEAD_TOKENS]) for node in nodes)
+        policy = str(self.facts.info.get("eviction_policy", ""))
+        return EvictionJournal(nodes, texts, self.num_evicted, policy, max(now, self.now))
+
     def search(self, text: str) -> list[int]:
         """Nodes in which `text` ends, capitals or not, also where it began in a node above; in the order of the tree."""
         wanted, found = text.casefold(), []
@@ -201,7 +247,11 @@ class TreeFold(Fold):
         }  # fmt: skip
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a node; or with {"do": "search"} the nodes that hold a text, with all above them to be drawn under."""
+        """Of a node; with {"text": ...} the nodes that hold it, with all above them to be drawn under; with
+        {"evictions": True} what left."""
+        if "evictions" in asked:
+            journal = self.evictions()
+            return {"title": journal.title, "head": HEAD, "numeric": NUMERIC, "rows": journal.rows(), "rest": journal.rest}
         if "text" not in asked:
             return self.node(int(asked.get("id", 0))).to_dict()
         found = self.search(str(asked["text"]))

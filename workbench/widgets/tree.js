@@ -11,13 +11,14 @@ function makeTree(view) {
   const choose = (id) => view.select({ kind: "node", id });
   const map = makeMap(view, choose);
   const detail = makeDetail(view);
+  const journal = makeJournal(view);
   const search = el("input", { type: "search", placeholder: "search the text", "aria-label": "search the text of the tree" });
   const found = el("span", { class: "wb-soft" });
   const flush = el("button", { title: "drop all that no running request holds" }, "flush");
   const keys = [["decode", "held by a running request"], ["reused", "found again"], ["wait", "stored, not found yet"]].map(([kind, text]) =>
     el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), text),
   );
-  view.root.append(head, requests, el("div", { class: "wb-head" }, search, flush, found), map.root, outline, el("div", {}, keys), detail.root);
+  view.root.append(head, requests, el("div", { class: "wb-head" }, search, flush, found), map.root, outline, el("div", {}, keys), journal.root, detail.root);
 
   let state = {};
   let layout = { nodes: new Map(), lines: [] };
@@ -42,7 +43,6 @@ function makeTree(view) {
       el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
       bar,
       el("span", {}, `${count(saved)} not computed again${wanted ? ` (${Math.round((100 * saved) / wanted)} %)` : ""}`),
-      el("span", { class: "wb-soft" }, evictedText(state)),
     );
   }
 
@@ -154,6 +154,7 @@ function makeTree(view) {
     noteChanges();
     layout = layoutTree(rows, state.running, matches ? [0, 0] : state.hidden);
     drawHead();
+    journal.draw(state);
     drawRequests(selected);
     map.draw(rows, layout, state.running ?? [], selected);
     const key = JSON.stringify(selected ?? {});
@@ -211,6 +212,7 @@ function makeTree(view) {
     remove() {
       for (const [node, name, fn] of listeners) node.removeEventListener(name, fn);
       map.remove();
+      journal.remove();
       onScroll.cancel();
       clearTimeout(typed);
       clearInterval(tick);

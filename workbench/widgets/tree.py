@@ -34,7 +34,7 @@ class TreeWidget(ViewWidget):
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Beside the usual: {"do": "open", "id": node} draws all children of a node whatever the size of the tree."""
-        if asked.get("do") == "detail" and "text" not in asked:
+        if asked.get("do") == "detail" and "id" in asked:
             return super().answer(asked) | {"in_python": f"{in_python(self.reader.source)}.cache.node({asked['id']})"}
         if asked.get("do") != "open":
             return super().answer(asked)

@@ -77,6 +77,55 @@ async function copy(button, text) {
   }
 }
 
+/** What left the tree so far, folded away; asked for while it is open. */
+function makeJournal(view) {
+  const words = el("summary", {});
+  const body = el("div", { class: "wb-journal" });
+  const root = el("details", { hidden: true }, words, body);
+  let latest = 0; // engine's time of what is drawn
+  let told = -1; // and of what the journal tells
+  let askedAt = -RENEW_MS;
+  let timer = null;
+
+  const row = (cells, tag, numeric) => el("tr", {}, cells.map((cell, i) => el(tag, { class: numeric.includes(i) ? "wb-num" : null }, cell)));
+
+  /** At once or, where it was asked a moment ago, a moment later: also when nothing happens any more. */
+  function askSoon() {
+    if (told === latest || timer !== null || !root.open) return;
+    timer = setTimeout(ask, Math.max(RENEW_MS - (performance.now() - askedAt), 0));
+  }
+
+  function ask() {
+    [timer, told, askedAt] = [null, latest, performance.now()];
+    view.ask({ do: "detail", evictions: true }).then(({ error, title, head, numeric, rows, rest }) => {
+      if (error) body.replaceChildren(el("p", {}, error));
+      else body.replaceChildren(
+        el("p", {}, title),
+        el("table", {}, el("thead", {}, row(head, "th", numeric)), el("tbody", {}, rows.map((cells) => row(cells, "td", numeric)))),
+        el("p", { class: "wb-soft" }, rest),
+      );
+    });
+  }
+
+  function draw(state) {
+    const text = evictedText(state);
+    root.hidden = !text;
+    if (words.textContent !== text) words.textContent = text;
+    latest = state.now;
+    askSoon();
+  }
+
+  root.addEventListener("toggle", askSoon);
+  return {
+    root,
+    draw,
+    remove() {
+      root.removeEventListener("toggle", askSoon);
+      clearTimeout(timer);
+    },
+  };
+}
+
 /** What is selected, in full: a node's text and who has to do with it, or what a request has to do with the tree. */
 function makeDetail(view) {
   const root = el("div", { class: "wb-detail" });

@@ -16,7 +16,7 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
-from workbench.events import EventLog, NodeAdded, PathHeld
+from workbench.events import EventLog, NodeAdded, NodeEvicted, PathHeld, PrefixMatched
 from workbench.types import Request, SamplingParams
 from workbench.views.fold import Facts
 from workbench.views.tree import MAX_NODES, MAX_PICTURE, NUM_DRAWN, TreeFold
@@ -130,6 +130,74 @@ def test_a_reader_that_lost_events_goes_on_from_a_snapshot(config, moves, late):
             fold.apply(event)
         number = first + len(events)
         assert folded_tree(fold) == real_tree(core)
+
+
+@pytest.mark.parametrize("page", [1, 2, 4])
+@pytest.mark.parametrize("policy", ["lru", "lfu"])
+def test_the_journal_tells_every_eviction_and_who_came_for_it_again(page, policy):
+    """Beside what the tree itself gives up, and whole prompts, which the log does not hold."""
+    core, fold = make_core(page_size=page, num_tokens=72, eviction_policy=policy), TreeFold(Facts(page_size=page))
+    drawn, moves = random.Random(page), []
+    for _ in range(300):
+        prompt = (*TRUNK[: drawn.randint(1, 6) * 4], *drawn.choices(range(2), k=drawn.randint(0, 8)))
+        moves += [("add", prompt, drawn.randint(0, 12), drawn.choice(["", "", "other"])), ("step", drawn.randint(1, 4))]
+    moves.insert(400, ("flush",))
+    given_up, evict = [], core.cache.tree.evict
+
+    def watched(num_pages: int, needed_by: str):
+        for node, key in evict(num_pages, needed_by):
+            before = tuple(token for step in path_to(node.parent) for token in step.token_ids)
+            facts = [node.id, node.token_ids, len(before), node.made_by, node.num_hits, key, needed_by, ""]
+            given_up.append(((node.namespace, *before, *node.token_ids[:page]), facts))
+            yield node, key
+
+    core.cache.tree.evict = watched
+    requests = {f"r{i}": (move[3], move[1]) for i, move in enumerate(move for move in moves if move[0] == "add")}
+    for _ in play(core, moves):
+        pass
+    expected: dict[tuple[Any, ...], list[Any]] = {}
+    for event in core.log.read()[1]:
+        fold.apply(event)
+        if isinstance(event, NodeEvicted):
+            place, facts = given_up.pop(0)
+            expected.pop(place, None)
+            expected[place] = facts
+        elif isinstance(event, PrefixMatched) and event.reason == "evicted":
+            namespace, prompt = requests[event.rid]
+            facts = expected[namespace, *prompt[: event.num_cached + page]]
+            facts[-1] = facts[-1] or event.rid
+    assert [
+        [n.node_id, n.token_ids, n.num_before, n.made_by, n.num_hits, n.score, n.needed_by, n.wanted_by]
+        for n in fold.evictions().nodes
+    ] == [*reversed(expected.values())]
+    assert sum(bool(node.wanted_by) for node in fold.evictions().nodes) >= 1
+    assert all(node.age_s >= node.idle_s >= 0 for node in fold.evictions().nodes)
+
+
+def test_what_was_evicted_too_early_is_told_with_who_needed_the_room_and_who_came_back():
+    core, fold = make_core(num_tokens=CONTEXT), TreeFold(Facts(info={"eviction_policy": "lru"}))
+    early, late = tuple(range(10)), tuple(range(12, 31))
+    big = tuple(31 - i % 3 for i in range(30))
+    for _ in play(
+        core, [("add", early, 2, ""), ("step", 6), ("add", late, 2, ""), ("step", 6), ("add", big, 8, ""), ("step", 12)]
+    ):
+        pass
+    for _ in play(core, []):
+        pass
+    core.add(Request(rid="again", input_ids=early, params=SamplingParams(max_new_tokens=1)))
+    core.step()
+    for event in core.log.read()[1]:
+        fold.apply(event)
+    journal = fold.evictions()
+    (first,) = (node for node in journal.nodes if node.token_ids[:10] == early)
+    assert (first.made_by, first.needed_by, first.wanted_by, first.num_hits) == ("r0", "r2", "again", 0)
+    assert journal.num_tokens == sum(len(node.token_ids) for node in journal.nodes)
+    assert "by lru" in journal.title
+    assert "1 (10 tokens) had to be computed again" in journal.title
+    for form in (journal.to_text(), journal.to_html()):
+        assert f"#{first.node_id}" in form
+        assert "by again, " in form
+    assert "none that the event log tells of" in TreeFold().evictions().to_html()
 
 
 def test_a_node_tells_its_text_its_maker_and_its_users():
