@@ -30,8 +30,11 @@ def run_rows(args: argparse.Namespace, rows: Rows) -> int:
 
 
 def spread(more: Sequence[float], less: Sequence[float]) -> str:
-    """How much more the first are than the second, pair by pair: median and quartiles."""
-    low, middle, high = statistics.quantiles([a / b - 1 for a, b in zip(more, less, strict=True)], n=4)
+    """How much more the first are than the second, pair by pair: median and quartiles, of one pair alone just that."""
+    ratios = [a / b - 1 for a, b in zip(more, less, strict=True)]
+    if len(ratios) < 2:
+        return f"{ratios[0]:+.1%}"
+    low, middle, high = statistics.quantiles(ratios, n=4)
     return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
 
 

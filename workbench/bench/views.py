@@ -128,7 +128,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import launch
-    from workbench.widgets.base import module, styles
+    from workbench.widgets.tree import TreeWidget
 
     fold = VIEWS["tree"].fold()
     grow, _ = _timed(lambda: [fold.apply(event) for event in _nodes(NUM_NODES)])
@@ -139,8 +139,8 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     with sync_playwright() as driver:
         browser = launch(driver)
         page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
-        page.set_content(f"<style>{styles('tree')}</style><div id=view></div>")
-        page.evaluate(PAGE, module("tree"))
+        page.set_content(f"<style>{TreeWidget._css}</style><div id=view></div>")
+        page.evaluate(PAGE, TreeWidget._esm)
         frames = [page.evaluate(FRAME, traits) for _, traits in states]
         shown = page.locator("[data-node]").count()
         browser.close()

@@ -25,9 +25,9 @@ from workbench.widgets.ticker import Ticker
 HERE = Path(__file__).parent
 
 
-def module(name: str) -> str:
-    """The ES module of one view: `common.js` and `<name>.js` as one file, since it is loaded where it has no neighbours."""
-    return "\n".join((HERE / f"{part}.js").read_text("utf-8") for part in ("common", name))
+def module(*parts: str) -> str:
+    """The ES module of one view: `common.js` and its parts as one file, since it is loaded where it has no neighbours."""
+    return "\n".join((HERE / f"{part}.js").read_text("utf-8") for part in ("common", *parts))
 
 
 def styles(name: str) -> str:

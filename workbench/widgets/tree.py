@@ -10,14 +10,12 @@ from typing import Any
 import traitlets
 
 from workbench.views.tree import TreeFold
-from workbench.widgets.base import HERE, ViewWidget, as_json, module, styles
+from workbench.widgets.base import ViewWidget, as_json, module, styles
 from workbench.widgets.source import Source
-
-PARTS = ("tree_parts", "tree")
 
 
 class TreeWidget(ViewWidget):
-    _esm = "\n".join([module("tree_layout"), *((HERE / f"{part}.js").read_text("utf-8") for part in PARTS)])
+    _esm = module("tree_layout", "tree_parts", "tree")
     _css = styles("tree")
 
     rows = traitlets.List().tag(sync=True, to_json=as_json)
