@@ -22,7 +22,8 @@ ENDLESS = """result = engine.generate("Once upon a time", {"max_new_tokens": 200
 print(result["meta_info"]["finish_reason"]["type"])"""
 UNTIL_SEEN = """import os, time
 while not os.path.exists("seen"):
-    time.sleep(0.05)"""
+    time.sleep(0.05)
+os.remove("seen")"""
 EVICTED = f"""few = {{"max_new_tokens": 2, "ignore_eos": True}}
 engine.generate("Name a river. " * 9, few)
 engine.generate("Once upon a time", {{"max_new_tokens": 230, "ignore_eos": True}}, rid="story")
@@ -55,10 +56,11 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears], face=face)
     notebook.run(0)
     notebook.run(1)
-    notebook.view(1)
+    tree = notebook.view(1).first
     before = notebook.page.evaluate(NUM_NODES)
     notebook.watch(".wb-live")
     notebook.start(2)
+    tree.scroll_into_view_if_needed()  # out of sight it is not drawn
     # How often a second is a matter of the machine: `workbench bench views` measures it.
     notebook.while_running(2, f"before => {NUM_NODES} >= before + 4 && window.wbChanges.length >= 8", before)
     notebook.wait(2)

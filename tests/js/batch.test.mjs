@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutStep, axisOf, layoutBatch, layoutQueue, partInWords, shortened, stepInWords } from "./view.mjs";
+import { aboutStep, axisOf, layoutBatch, layoutQueue, partInWords, shortened, stepAt, stepInWords } from "./view.mjs";
 
 const STATE = {
   title: "Batch",
@@ -36,6 +36,16 @@ test("places are percents of the axis and heights shares of the highest bar", ()
   assert.deepEqual(made.breaks, []);
   assert.deepEqual(made.lanes[0].parts.map((part) => [part.kind, part.left, part.width]), [["decode", 0, 25], ["paused", 25, 25], ["decode", 50, 50]]);
   assert.deepEqual(made.lanes.flatMap((lane) => lane.parts.filter((part) => part.isRetracted)).length, 1);
+});
+
+test("steps in a row with as many tokens are one bar, and a click on it still means one of them", () => {
+  const number = [1, 2, 3, 4, 5];
+  const steps = { number, start: [0, 200, 400, 700, 800], end: [200, 400, 600, 800, 1000], prefill: [0, 0, 0, 0, 0], decode: [3, 3, 3, 3, 2] };
+  const made = layoutBatch({ start: 0, end: 1000, steps, breaks: [] });
+  assert.deepEqual(made.prefill.marks, []);
+  assert.deepEqual(made.decode.marks.map(({ step, last, left, width }) => [step, last, left, width]), [[1, 3, 0, 60], [4, 4, 70, 10], [5, 5, 80, 20]]);
+  assert.deepEqual([0, 19.9, 20.1, 59, 60.5, 65, 69.5, 99].map((percent) => stepAt(made.places, percent)), [1, 1, 2, 3, 3, null, 4, 5]);
+  assert.equal(stepAt([], 50), null);
 });
 
 test("time without any request is left out at one place, and what ended before the axis begins is not drawn", () => {

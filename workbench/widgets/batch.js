@@ -16,7 +16,9 @@ export function axisOf({ start = 0, end = 0, breaks = [] }) {
   return { place, length: place(end) };
 }
 
-/** A state in, marks out; places and widths are in percent of the axis. */
+const HAIR = 0.15; // percent of the axis, less than a pixel: steps no further apart are drawn as one
+
+/** A state in, marks out; places and widths are in percent of the axis. Steps in a row with as many tokens are one mark. */
 export function layoutBatch(state) {
   const { start = 0, steps = { number: [] }, lanes = [], breaks = [] } = state;
   const { place, length } = axisOf(state);
@@ -24,9 +26,18 @@ export function layoutBatch(state) {
   const ends = (columns, i) => ({ left: at(columns.start[i]), width: at(columns.end[i]) - at(columns.start[i]) });
   const bars = (counts = []) => {
     const most = Math.max(0, ...counts);
-    const marks = counts.flatMap((tokens, i) =>
-      tokens ? [{ step: steps.number[i], tokens, height: Math.max((100 * tokens) / most, 8), ...ends(steps, i) }] : [],
-    );
+    const marks = [];
+    let before = null;
+    counts.forEach((tokens, i) => {
+      const { left, width } = ends(steps, i);
+      const step = steps.number[i];
+      if (before && before.tokens === tokens && left - (before.left + before.width) < HAIR) {
+        [before.last, before.width] = [step, left + width - before.left];
+      } else {
+        before = tokens ? { step, last: step, tokens, height: Math.max((100 * tokens) / most, 8), left, width } : null;
+        if (before) marks.push(before);
+      }
+    });
     return { most, marks };
   };
   const parts = (lane) =>
@@ -49,6 +60,7 @@ export function layoutBatch(state) {
   const drawn = lanes.map((lane) => ({ rid: lane.rid, phase: lane.phase, says: lane.says, out: lane.out, parts: parts(lane) }));
   return {
     seconds: length / 1e6,
+    places: (steps.number ?? []).map((number, i) => ({ number, ...ends(steps, i) })),
     prefill: bars(steps.prefill),
     decode: bars(steps.decode),
     breaks: breaks.map(([since, leftOut]) => ({ left: at(since), seconds: leftOut / 1e6 })),
@@ -107,16 +119,24 @@ function row(label, kind = "") {
   return { root: el("div", { class: "wb-lane" }, name, track, note), name, track, note };
 }
 
-function bars(made, kind, breaks, selected) {
-  const marks = made.marks.map((mark) =>
+function bars(made, kind, selected) {
+  const marks = made[kind].marks.map((mark) =>
     el("span", {
-      class: `wb-${kind}${same(selected, { kind: "step", id: mark.step }) ? " wb-selected" : ""}`,
+      class: `wb-${kind}`,
       style: `${percent(mark.left, mark.width)};height:${mark.height.toFixed(0)}%`,
-      title: `step ${mark.step}: ${count(mark.tokens)} ${kind} tokens`,
-      "data-step": mark.step,
+      title: `${mark.step === mark.last ? `step ${mark.step}` : `each of steps ${mark.step} to ${mark.last}`}: ${count(mark.tokens)} ${kind} tokens`,
     }),
   );
-  return [...marks, ...dashes(breaks)];
+  const chosen = made.places.find(({ number }) => same(selected, { kind: "step", id: number }));
+  if (chosen) marks.push(el("span", { class: "wb-selected", style: percent(chosen.left, chosen.width) }));
+  return [...marks, ...dashes(made.breaks)];
+}
+
+/** The number of the step that is nearest to a place, in percent of the axis; null where none is near. */
+export function stepAt(places, percent) {
+  const off = ({ left, width }) => Math.max(left - percent, percent - left - width, 0);
+  const nearest = places.reduce((best, place) => (best && off(best) <= off(place) ? best : place), null);
+  return nearest && off(nearest) < 1 ? nearest.number : null;
 }
 
 const dashes = (breaks) =>
@@ -152,8 +172,14 @@ function drawQueue(queue, numWaiting) {
 }
 
 /** What a click means: a step, a request, or nothing. */
-function clicked(event) {
+function clicked(event, places) {
   const hit = hitBy(event);
+  const track = hit?.closest(".wb-tall");
+  if (track) {
+    const { left, width } = track.getBoundingClientRect();
+    const id = stepAt(places, (100 * (event.clientX - left)) / width);
+    return id === null ? null : { kind: "step", id };
+  }
   const mark = hit?.closest("[data-step]");
   const lane = hit?.closest("[data-rid]");
   if (lane && !mark) return { kind: "request", id: lane.dataset.rid };
@@ -173,12 +199,13 @@ function render({ model, el: root }) {
     const about = el("div", { class: "wb-about" }, words, abort);
     const queue = el("div", {});
     const rows = new Map();
+    let places = []; // of the steps that are drawn
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
     const gaps = el("p", { class: "wb-soft" });
     view.root.append(head, key, chart, scale.root, gaps, queue, about);
     chart.addEventListener("click", (event) => {
-      const found = clicked(event);
+      const found = clicked(event, places);
       if (found) view.select(found);
     });
 
@@ -216,6 +243,7 @@ function render({ model, el: root }) {
     return {
       draw(state, selected) {
         const made = layoutBatch(state);
+        places = made.places;
         head.replaceChildren(el("b", {}, state.title ?? ""));
         key.replaceChildren(
           ...made.kinds.map((kind) => el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), KEY[kind])),
@@ -224,7 +252,7 @@ function render({ model, el: root }) {
             : []),
         );
         for (const [kind, at] of [["prefill", prefill], ["decode", decode]]) {
-          at.track.replaceChildren(...bars(made[kind], kind, made.breaks, selected));
+          at.track.replaceChildren(...bars(made, kind, selected));
           at.note.textContent = made[kind].most ? `up to ${count(made[kind].most)}` : "none";
         }
         const shown = made.lanes.map((lane) => {

@@ -69,6 +69,21 @@ export function hitBy(event) {
   return event.currentTarget.getRootNode().elementFromPoint?.(event.clientX, event.clientY) ?? event.target;
 }
 
+/** One child for each item, in order. A key, which no other item has, stands for all that is drawn of it: where it stays, the child does. */
+export function patch(parent, items, key, make) {
+  const kept = parent.wbKept ?? new Map();
+  const next = new Map(items.map((item) => [key(item), item]));
+  for (const [name, child] of kept) if (!next.has(name)) child.remove();
+  let at = parent.firstChild;
+  for (const [name, item] of next) {
+    const child = kept.get(name) ?? make(item);
+    if (child === at) at = at.nextSibling;
+    else parent.insertBefore(child, at);
+    next.set(name, child);
+  }
+  parent.wbKept = next;
+}
+
 /** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
 export function theme(root) {
   const style = getComputedStyle(root);
@@ -157,7 +172,8 @@ export function ask(model, message, onSlow = () => {}) {
 
 /**
  * What every `render` does. `make(view)` builds the view's elements under `view.root` and returns
- * `{ draw(state, selected), remove?() }`; `draw` is called once per frame at most, when the state or the selection changed.
+ * `{ draw(state, selected), remove?() }`; `draw` is called once per frame at most, when the state or the selection changed and
+ * the view is in sight.
  * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
  * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
  * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
@@ -205,12 +221,22 @@ export function mount(model, root, make, parts = []) {
       ),
   };
   const made = make(view);
+  let isSeen = true;
+  let isStale = false;
   const draw = throttle(() => {
+    isStale = !isSeen;
+    if (isStale) return;
     const began = performance.now();
     made.draw(state, selected);
     root.dataset.ms = (performance.now() - began).toFixed(2);
     root.dataset.draws = String(++draws);
   });
+  // What is scrolled out of sight is drawn when it comes back: a laptop has better things to do.
+  const sight = new IntersectionObserver((entries) => {
+    isSeen = entries.at(-1).isIntersecting;
+    if (isSeen && isStale) draw();
+  });
+  sight.observe(root);
   const onState = () => {
     state = stateOf(model, parts, memo, told);
     draw();
@@ -255,6 +281,7 @@ export function mount(model, root, make, parts = []) {
   draw();
   return () => {
     draw.cancel();
+    sight.disconnect();
     off();
     for (const [change, fn] of Object.entries(onTrait)) model.off(change, fn);
     model.off("change:note", onNote);

@@ -56,6 +56,9 @@ export const nodesRead = (state, selected) => new Set(selected?.kind === "reques
 
 const selectionOf = (run) => (!run.id ? null : run.kind === "t" ? { kind: "node", id: Number(run.id) } : { kind: "request", id: run.id });
 
+const isChosen = (run, selected) => Boolean(run.id) && same(selected, selectionOf(run));
+const isRead = (run, read) => run.kind === "t" && read.has(run.id);
+
 function render({ model, el: root }) {
   return mount(model, root, (view) => {
     const head = el("p", {});
@@ -72,21 +75,31 @@ function render({ model, el: root }) {
       if (found) view.select(found);
     });
 
-    const drawMark = (run, r, i, selected, read) => {
-      const isSelected = same(selected, selectionOf(run)) && run.id;
-      const isRead = run.kind === "t" && read.has(run.id);
+    const drawMark = (run, where, [isChosen, isRead]) => {
       const small = run.label && run.label === run.letter;
       return el(
         "span",
         {
-          class: `${CLASSES[run.kind]}${isSelected ? " wb-selected" : isRead ? " wb-read-by" : ""}`,
+          class: `${CLASSES[run.kind]}${isChosen ? " wb-selected" : isRead ? " wb-read-by" : ""}`,
           style: `flex:${run.pages} 1 0`,
           title: runInWords(run),
-          "data-mark": `${r} ${i}`,
+          "data-mark": where,
         },
         run.label ? el(small ? "small" : "b", {}, run.label) : null,
       );
     };
+    const drawRow = ({ start, marks, missing, r, chosen }) =>
+      el(
+        "div",
+        { class: "wb-pages-row" },
+        el("span", { class: "wb-num" }, count(start)),
+        el(
+          "div",
+          { class: "wb-pages" },
+          marks.map((run, i) => drawMark(run, `${r} ${i}`, chosen[i])),
+          missing ? el("span", { style: `flex:${missing} 1 0` }) : null,
+        ),
+      );
 
     return {
       draw(state, selected) {
@@ -103,20 +116,11 @@ function render({ model, el: root }) {
             el("span", { class: "wb-key" }, el("span", { class: CLASSES[kind] }), `${NAMES[kind]} `, el("b", {}, count(share(kind)))),
           ),
         );
-        map.replaceChildren(
-          ...made.rows.map((row, r) =>
-            el(
-              "div",
-              { class: "wb-pages-row" },
-              el("span", { class: "wb-num" }, count(row.start)),
-              el(
-                "div",
-                { class: "wb-pages" },
-                row.marks.map((run, i) => drawMark(run, r, i, selected, read)),
-                row.missing ? el("span", { style: `flex:${row.missing} 1 0` }) : null,
-              ),
-            ),
-          ),
+        patch(
+          map,
+          made.rows.map((row, r) => ({ ...row, r, chosen: row.marks.map((run) => [isChosen(run, selected), isRead(run, read)]) })),
+          JSON.stringify,
+          drawRow,
         );
         about.textContent = inWords(made, selected, numPages, pageSize, read);
       },
@@ -129,8 +133,8 @@ export function inWords(made, selected, numPages, pageSize, read = new Set()) {
   const marks = made.rows.flatMap((row) => row.marks);
   const pagesOf = (runs) => runs.reduce((sum, run) => sum + run.pages, 0);
   const words = (pages) => `${count(pages)} pages (${count(pages * pageSize)} tokens)`;
-  const own = pagesOf(marks.filter((run) => run.id && same(selected, selectionOf(run))));
-  const shared = pagesOf(marks.filter((run) => run.kind === "t" && read.has(run.id)));
+  const own = pagesOf(marks.filter((run) => isChosen(run, selected)));
+  const shared = pagesOf(marks.filter((run) => isRead(run, read)));
   if (selected?.kind === "node" && own) return `node #${selected.id} of the tree has ${words(own)}`;
   if (own || shared) return `${selected.id} has ${words(own)} for itself, and reads ${words(shared)} in the tree, outlined with dashes`;
   const rest = numPages - made.shown;

@@ -83,21 +83,6 @@ function choose(label, onchange) {
   };
 }
 
-/** Keeps the nodes whose key stays: a strip that grows by a token makes one node. */
-function patch(parent, boxes, key, make) {
-  const keys = (parent.keys ??= []);
-  boxes.forEach((box, i) => {
-    const wanted = key(box);
-    if (keys[i] === wanted) return;
-    const node = make(box);
-    if (i < keys.length) parent.children[i].replaceWith(node);
-    else parent.append(node);
-    keys[i] = wanted;
-  });
-  while (parent.children.length > boxes.length) parent.lastChild.remove();
-  keys.length = boxes.length;
-}
-
 function bar(part, kind) {
   return el("div", { class: "wb-share" }, el("span", { class: kind, style: `width:${(part * 100).toFixed(1)}%` }));
 }
