@@ -20,8 +20,8 @@ from workbench.switching import UNDIVIDED_S, switching
 from workbench.views.fold import Facts, Fold
 from workbench.widgets.source import Source
 
-MIN_PAUSE_S, MAX_PAUSE_S = 0.09, 1.0
-"""At most 12 states a second: 10 are seen as movement, and more would only take from the engine."""
+PERIOD_S, MAX_PAUSE_S = 0.098, 1.0
+"""Ten states a second are seen as movement, and more would only take from the engine."""
 SHARE = 1 / 16
 """Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
 
@@ -44,10 +44,13 @@ class Reader:
         self.lock = threading.RLock()
         """Held while the fold changes: take it to ask the fold several things about one moment."""
 
-    def read(self) -> None:
-        """Changes: folds what is new. After a gap in the log it starts afresh from a snapshot."""
+    def read(self, news: tuple[int, list[Event]] | None = None) -> None:
+        """Changes: folds what is new. After a gap in the log it starts afresh from a snapshot.
+
+        `news` are the first number and the events of a reading that was made for several readers.
+        """
         with self.lock:
-            first, events = self.source.log.read(self.number)
+            first, events = news if news is not None and news[0] == self.number else self.source.log.read(self.number)
             if first > self.number:
                 self.gap = GAP if self.number else self.gap
                 first, events = self._restart()
@@ -148,15 +151,16 @@ class Feed:
                 if not self.views or ended:
                     self._thread = None
                     break
-            began, number = time.thread_time(), self.source.log.num_added
-            if number != seen:
-                seen = number
+            began, busy = time.monotonic(), time.thread_time()
+            if self.source.log.num_added != seen:
                 with switching(UNDIVIDED_S):
+                    first, events = self.source.log.read(max(seen, 0))
+                    seen = first + len(events)
                     for view in list(self.views):
-                        self._show(view)
+                        self._show(view, (first, events))
                     self._tell()
-            busy = time.thread_time() - began
-            time.sleep(min(max(MIN_PAUSE_S, busy / SHARE), MAX_PAUSE_S))
+            rest = (time.thread_time() - busy) / SHARE
+            time.sleep(min(max(began + PERIOD_S - time.monotonic(), rest), MAX_PAUSE_S))
         self.flush()
 
     def _tell(self) -> None:
@@ -164,12 +168,12 @@ class Feed:
         if news:
             self.ticker.tell(news)
 
-    def _show(self, view: Shown, *, is_last: bool = False) -> None:
+    def _show(self, view: Shown, news: tuple[int, list[Event]] | None = None, *, is_last: bool = False) -> None:
         """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""
         if not view.is_shown:
             return
         try:
-            view.reader.read()
+            view.reader.read(news)
             view.refresh()
             if is_last:
                 view.settle()

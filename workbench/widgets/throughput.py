@@ -19,7 +19,7 @@ from workbench.widgets.feed import Reader
 AXES = (("x", "y"), ("x2", "y3"), ("x3", "y4"), ("x4", "y5"))
 """Of the four charts; y2 is the right axis of the first."""
 
-CHART_PAUSE_S = 1.0
+CHART_PAUSE_S = 2.0
 """Between two drawings of the charts: one costs a page a tenth of a second of its only thread, in which no other view moves.
 The words above them move with the other views."""
 
