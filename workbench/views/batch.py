@@ -89,7 +89,7 @@ class BatchFold(Fold):
 
     def _sampled(self, event: TokenSampled) -> None:
         if (life := self._lives.get(event.rid)) is not None:
-            life.num_output = event.position + 1
+            life.num_output, life.lane = event.position + 1, None
         self.now = max(self.now, event.time)
 
     def _snapshot(self, event: SnapshotTaken) -> None:
@@ -100,6 +100,7 @@ class BatchFold(Fold):
 
     def _concerns(self, event: Any) -> None:
         if (life := self._lives.get(event.rid)) is not None:
+            life.lane = None
             self._changed(life, event)
         self.now = max(self.now, event.time)
 
@@ -192,6 +193,7 @@ class BatchFold(Fold):
 
     def _worked(self, life: Life, member: StepMember, step: Step) -> None:
         """A member of the step may have ended in it: its stretch then ends where its life does."""
+        life.lane = None
         end = step.end if life.ended is None else min(step.end, life.ended)
         if life.stretches[-1].kind == "paused":  # until its end, which was in this step
             del life.stretches[-1]

@@ -56,7 +56,7 @@ class Life:
     number: int = 0
     """Of arrivals before it."""
     lane: dict[str, Any] | None = None
-    """As it is drawn, once it has ended and been drawn."""
+    """As it is drawn, once it has ended and been drawn; None again when more is told of it."""
 
     def parts(self, kind: Kind) -> list[Stretch]:
         return [part for part in self.stretches if part.kind == kind]
@@ -69,7 +69,7 @@ class Life:
         return sums
 
     def copy(self) -> Life:
-        return replace(self, stretches=[replace(part) for part in self.stretches])
+        return replace(self, stretches=[replace(part) for part in self.stretches], lane=None)
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name not in ("in_step", "number", "lane")}

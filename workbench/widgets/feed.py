@@ -154,7 +154,7 @@ class Feed:
             began, busy = time.monotonic(), time.thread_time()
             if self.source.log.num_added != seen:
                 with switching(UNDIVIDED_S):
-                    first, events = self.source.log.read(max(seen, 0))
+                    first, events = self.source.log.read(self.source.log.num_added if seen < 0 else seen)
                     seen = first + len(events)
                     for view in list(self.views):
                         self._show(view, (first, events))

@@ -214,6 +214,10 @@ def test_the_live_state_is_the_picture_at_every_moment(config, operations, steps
         assert batch.state() == batch.picture().to_dict()
 
     perform(core, operations, compare)
+    one_by_one = BatchFold(steps=steps)
+    for event in core.log.read()[1]:
+        one_by_one.apply(event)
+        assert one_by_one.state() == one_by_one.picture().to_dict()
 
 
 def test_an_empty_batch_is_shown_as_such():
