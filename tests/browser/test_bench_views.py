@@ -1,4 +1,4 @@
-"""`workbench bench views` on this tree: each row that needs a kernel or a browser runs, and tells what it promises."""
+"""`workbench bench views` on this tree: each row that needs a browser runs, and tells what it promises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.model]
 
 @pytest.mark.parametrize(
     "row, says",
-    [("tree", "frame with one node more"), ("open", "all views open, no browser"), ("browser", "all views open and drawn")],
+    [("tree", "frame with one node more"), ("browser", "all views open and drawn")],
 )
 def test_the_cost_of_the_views_is_measured(row: str, says: str) -> None:
     told = ROWS[row](ServerArgs(dtype="bfloat16", max_total_tokens=16384), 1)
