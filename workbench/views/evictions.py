@@ -12,7 +12,6 @@ from workbench.views.parts import View, duration, lines, plural, table
 MAX_LISTED = 30
 TEXT_WIDTH = 28
 HEAD = ("node", "text", "tokens", "found", "idle", "left", "for", "wanted again", "age", "score", "made by")
-CSS = ".wb .wb-journal{overflow-x:auto}.wb .wb-journal td{white-space:nowrap}"
 NUMERIC = (2, 3, 4, 5, 8, 9)
 
 
@@ -87,7 +86,7 @@ class EvictionJournal(View):
     def body(self) -> str:
         listed = table(HEAD, self.rows(), numeric=NUMERIC) if self.nodes else ""
         rest = f'<p class="wb-soft">{self.rest}</p>' if self.rest else ""
-        return f'<style>{CSS}</style><p><b>{to_html(self.title)}</b></p><div class="wb-journal">{listed}</div>{rest}'
+        return f'<p><b>{to_html(self.title)}</b></p><div class="wb-journal">{listed}</div>{rest}'
 
     def to_dict(self) -> dict[str, Any]:
         nodes = [asdict(node) | {"text": text} for node, text in zip(self.nodes, self.texts, strict=True)]

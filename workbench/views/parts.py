@@ -97,6 +97,7 @@ vertical-align:super}
 margin:0 .2em}
 .wb .wb-compile{background:repeating-linear-gradient(0deg,rgba(147,51,234,.8) 0 2px,rgba(147,51,234,.3) 2px 5px)}
 .wb .wb-paused{background:repeating-linear-gradient(90deg,var(--wb-soft) 0 3px,transparent 3px 6px) 0 50%/100% 2px no-repeat}
+.wb .wb-journal{overflow:auto;max-height:20em}.wb .wb-journal td{white-space:nowrap}
 .wb .wb-lane,.wb .wb-pages-row{display:flex;align-items:center;gap:.6em;line-height:1.25}
 .wb .wb-lane>:first-child{flex:0 0 8em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;text-align:right}
 .wb .wb-lane>:last-child{flex:0 0 7em;color:var(--wb-soft);font-size:11px;white-space:nowrap;overflow:hidden}

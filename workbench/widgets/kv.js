@@ -75,12 +75,12 @@ function render({ model, el: root }) {
       if (found) view.select(found);
     });
 
-    const drawMark = (run, where, [isChosen, isRead]) => {
+    const drawMark = (run, where, [chosen, read]) => {
       const small = run.label && run.label === run.letter;
       return el(
         "span",
         {
-          class: `${CLASSES[run.kind]}${isChosen ? " wb-selected" : isRead ? " wb-read-by" : ""}`,
+          class: `${CLASSES[run.kind]}${chosen ? " wb-selected" : read ? " wb-read-by" : ""}`,
           style: `flex:${run.pages} 1 0`,
           title: runInWords(run),
           "data-mark": where,
