@@ -100,7 +100,7 @@ class BatchFold(Fold):
 
     def _concerns(self, event: Any) -> None:
         if (life := self._lives.get(event.rid)) is not None:
-            life.lane = None
+            life.lane = life.said = None
             self._changed(life, event)
         self.now = max(self.now, event.time)
 

@@ -57,6 +57,8 @@ class Life:
     """Of arrivals before it."""
     lane: dict[str, Any] | None = None
     """As it is drawn, once it has ended and been drawn; None again when more is told of it."""
+    said: tuple[float, str] | None = None
+    """While it lives: when it was last put into words, and those words; None when more was told of it than steps and tokens."""
 
     def parts(self, kind: Kind) -> list[Stretch]:
         return [part for part in self.stretches if part.kind == kind]
@@ -69,10 +71,10 @@ class Life:
         return sums
 
     def copy(self) -> Life:
-        return replace(self, stretches=[replace(part) for part in self.stretches], lane=None)
+        return replace(self, stretches=[replace(part) for part in self.stretches], lane=None, said=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("in_step", "number", "lane")}
+        return {name: value for name, value in asdict(self).items() if name not in ("in_step", "number", "lane", "said")}
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_LANES = 40
 MAX_STRETCHES = 2500
 """Drawn in all, so that a message of a busy engine stays small."""
+SAID_S = 1.0
+"""Words about a request that lives are made anew no sooner: nobody reads faster, and an engine waits for them."""
 IDLE_SHARE = 0.015
 """A time in which no request was in the engine is drawn at most so wide, as a part of the rest."""
 
@@ -124,12 +126,14 @@ def row_of(step: Step) -> tuple[int, ...]:
 
 
 def _lane(life: Life, now: float) -> dict[str, Any]:
-    """Of one that has ended, made once."""
+    """Of one that has ended, made once. Changes: `lane` and `said` of the life."""
     if life.lane is not None:
         return life.lane
     parts = life.stretches
+    if life.phase == "ended" or life.said is None or now - life.said[0] > SAID_S:
+        life.said = (now, says(life, now))
     lane = {
-        "rid": life.rid, "phase": life.phase, "says": says(life, now), "out": life.num_output,
+        "rid": life.rid, "phase": life.phase, "says": life.said[1], "out": life.num_output,
         "kind": [part.kind for part in parts],
         "start": [as_us(part.start) for part in parts],
         "end": [as_us(now if part.end is None else part.end) for part in parts],

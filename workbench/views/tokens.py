@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from workbench.errors import InvalidRequest
 from workbench.escape import visible
 from workbench.events import RequestArrived, RequestFinished, TokenSampled
@@ -31,7 +33,8 @@ class Drawn:
 
     def _start(self) -> None:
         self.tokens: list[OutputToken] = []
-        self.rows: list[list[Any]] = []
+        self.rows: list[bytes] = []
+        """As JSON, made once: they go out many times."""
         self._pieces = Pieces(self._facts.decode)
 
     def catch_up(self, output: Output) -> None:
@@ -42,7 +45,7 @@ class Drawn:
         for token in output.tokens[len(self.tokens) :]:
             self._pieces.add(token.token_id)
             self.tokens.append(token)
-            self.rows.append(_row(visible(self._pieces.texts[-1]), token))
+            self.rows.append(msgspec.json.encode(_row(visible(self._pieces.texts[-1]), token)))
 
     @property
     def texts(self) -> list[str]:
@@ -135,9 +138,10 @@ class TokensFold(Fold):
         }
         if output is None:
             return state | {"rid": "", "rows": [], "first": 0}
-        rows = self._draw(output).rows[-(MAX_STILL if output.finish else MAX_LIVE) :]
+        shown = self._draw(output).rows[-(MAX_STILL if output.finish else MAX_LIVE) :]
+        rows = msgspec.Raw(b"[%s]" % b",".join(shown))
         return state | {
-            "rid": output.rid, "finish": output.finish, "rows": rows, "first": len(output.tokens) - len(rows),
+            "rid": output.rid, "finish": output.finish, "rows": rows, "first": len(output.tokens) - len(shown),
             "detail_s": output.detail_s, "vocab_size": self.facts.info.get("vocab_size", 0),
             "grammar": f"{output.grammar.kind} {visible(output.grammar.text[:60])}" if output.grammar else "",
         }  # fmt: skip

@@ -20,7 +20,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.views.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
-from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.fold import Facts, Fold, Handlers, no_text
 from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
 from workbench.views.tree_rows import Held, Row, above, largest, largest_children
 
@@ -217,13 +217,14 @@ class TreeFold(Fold):
     def search(self, text: str) -> list[int]:
         """Nodes in which `text` ends, capitals or not, also where it began in a node above; in the order of the tree."""
         wanted, found = text.casefold(), []
+        between = " " if self.facts.decode is no_text else ""
         stack = [(row, "") for row in self._tops()]
         while stack and wanted:
             row, before = stack.pop()
-            here = before + self.facts.decode(row.token_ids).casefold()
+            here = before + self.facts.decode(row.token_ids).casefold() + between
             if wanted in here:
                 found.append(row.id)
-            tail = here[len(here) - len(wanted) + 1 :] if len(wanted) > 1 else ""
+            tail = here[-(len(wanted) - 1) :] if len(wanted) > 1 else ""
             stack += [(child, tail) for child in reversed(row.children.values())]
         return found
 

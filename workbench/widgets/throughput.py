@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,12 @@ class ThroughputWidget(ViewWidget):
     _esm = module("throughput")
     _css = styles("throughput")
     chart = traitlets.Any().tag(sync=True, **widget_serialization)
-    """A `FigureWidget`: one message for each change of all its lines (`batch_update`)."""
+    """A `FigureWidget`: one message for each change of all its lines (`plotly_update`)."""
 
     def __init__(self, reader: Reader, **traits: Any) -> None:
         self._charted_at = 0.0
+        self._num_places = 0
+        """On the axis of time; once the window is full that stays as it is."""
         self._is_drawn = True
         """False while there is something new that came too soon after the last drawing."""
         super().__init__(reader, chart=FigureWidget(figure(reader.fold.series())), **traits)
@@ -60,11 +63,13 @@ class ThroughputWidget(ViewWidget):
         with self.reader.lock:
             self._is_drawn, series = True, self.fold.series()
         self._charted_at = time.monotonic()
-        columns = {name: np.asarray(series[name], dtype=np.float32) for name in ("t", *PLACES)}  # bytes are short to send
-        with self.chart.batch_update():
-            for trace, name in zip(self.chart.data, PLACES, strict=True):
-                trace.x, trace.y = columns["t"], columns[name]
-            self.chart.layout.yaxis4.range = [0, top_of_pages(series)]
+        lines: dict[str, list[Any]] = {
+            "y": [np.asarray(series[name], dtype=np.float32) for name in PLACES]
+        }  # bytes are short to send
+        if len(series["t"]) != self._num_places:
+            self._num_places = len(series["t"])
+            lines["x"] = [np.asarray(series["t"], dtype=np.float32)] * len(PLACES)
+        self.chart.plotly_update(lines, {"yaxis4.range": [0, top_of_pages(series)]}, list(range(len(PLACES))))
         self._mark()
 
     def close(self) -> None:
@@ -84,6 +89,11 @@ class ThroughputWidget(ViewWidget):
         step = self.fold.step_at(points.xs[0]) if points.xs and isinstance(self.fold, ThroughputFold) else None
         if step is not None:
             self.selected = {"kind": "step", "id": step}
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """As an array, since bytes are short to send."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def _upright(place: float, x: str, y: str) -> dict[str, Any]:

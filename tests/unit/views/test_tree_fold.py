@@ -249,10 +249,20 @@ def test_a_search_finds_text_that_begins_in_one_node_and_ends_in_another():
         fold.apply(added(number, parent, tuple(map(ord, text))))
     assert fold.search("capital") == [2]
     assert fold.search("THE CAP") == [1]
+    assert fold.search("the capital of france is") == [4], "longer than the node it began in"
     assert fold.search(" is") == [4, 3]
     assert fold.search("") == fold.search("capitol") == []
     found = fold.detail({"text": "france is"})
     assert (found["found"], [row[0] for row in found["rows"]]) == ([4], [1, 2, 4])
+
+
+def test_without_a_tokenizer_a_search_finds_numbers_in_a_row_across_two_nodes():
+    fold = TreeFold()
+    for number, parent, ids in ((1, 0, (10, 11)), (2, 1, (12, 13)), (3, 1, (14,))):
+        fold.apply(added(number, parent, ids))
+    assert fold.search("11 12") == fold.search("10 11 12 13") == [2]
+    assert fold.search("11 14") == [3]
+    assert fold.search("1112") == fold.search("11  12") == []
 
 
 def test_the_picture_reads_well_where_a_page_drops_all_styles():
