@@ -35,9 +35,10 @@ $(VENV)/.installed: pyproject.toml .ci/constraints.txt
 	  git config diff.ipynb.textconv '$(BIN)/nbstripout -t'; fi
 	@touch $@
 
+# In a container one is often root, which JupyterLab refuses unless told.
 lab: setup  ## fetch the default model and open JupyterLab on the welcome notebook
 	$(BIN)/workbench models fetch $(MODEL)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(WELCOME)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
 
 demo: setup  ## the same without a browser: run the welcome notebook and print what it produced
 	$(BIN)/workbench models fetch $(MODEL)
