@@ -74,15 +74,17 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
 
 @contextmanager
 def decoding(engine: Any) -> Iterator[None]:
-    """Batches of 8 streams, one after the other, on a thread beside."""
+    """Batches of 8 streams, one after the other, on a thread beside; the last one is cut off."""
     done = Event()
+    rids: list[str] = []
 
     def work() -> None:
         vocab_size = engine.get_server_info()["vocab_size"]
         for seed in count():
             if done.is_set():
                 break
-            engine.generate(input_ids=DECODE.prompts(vocab_size, seed), sampling_params=PARAMS)
+            rids[:] = [f"stream-{seed}-{i}" for i in range(DECODE.num_prompts)]
+            engine.generate(input_ids=DECODE.prompts(vocab_size, seed), sampling_params=PARAMS, rid=rids)
 
     worker = Thread(target=work)
     worker.start()
@@ -90,6 +92,8 @@ def decoding(engine: Any) -> Iterator[None]:
         yield
     finally:
         done.set()
+        for rid in rids:
+            engine.abort(rid)
         worker.join()
 
 
