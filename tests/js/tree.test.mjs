@@ -33,6 +33,12 @@ test("children stand one step to the right of their parent, where its text ends"
   assert.deepEqual(lines.map((line) => line.start), [0, 30, 50, 30, 0]);
 });
 
+test("rows may come in any order: children follow their parents in the order they came, namespaces stay together", () => {
+  const shuffled = [ROWS[1], [...row(7, 0, 5).slice(0, -1), "other"], ROWS[3], ROWS[2], ROWS[0], ROWS[4]];
+  const { lines } = layoutTree(shuffled);
+  assert.deepEqual(lines.map((line) => [line.id, line.depth]), [[7, 0], [3, 0], [1, 1], [4, 2], [5, 1], [9, 0]]);
+});
+
 test("a running request holds its whole path and stands at its end with what is not stored yet", () => {
   const { nodes } = layoutTree(ROWS, [["r7", 4, 60, 72], ["r8", 3, 30, 30]]);
   assert.deepEqual(nodes.get(3).holders, ["r7", "r8"]);

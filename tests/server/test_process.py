@@ -139,7 +139,7 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
         view = engine.view("tree", live=True)
         engine.generate(input_ids=A, sampling_params=GREEDY)
         flush_all()
-        rows = view.rows
+        rows = msgspec.json.decode(view.rows)
         assert rows
         os.kill(engine._client.pid, signal.SIGKILL)
         wait_until(lambda: view.note)
@@ -147,7 +147,7 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
             "the engine's process ended, exit code -9",
             "this is its last state; %wb load starts it again",
         ]
-        assert view.rows == rows
+        assert msgspec.json.decode(view.rows) == rows
         assert engine.view("tree", live=False).num_nodes == len(rows)
         assert "error" not in view.answer({"do": "detail", "id": rows[0][0]})
         view.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -43,4 +44,4 @@ def wait_until(true, seconds: float = 10) -> None:
 
 
 def drawn(widget) -> int:
-    return len(widget.rows)
+    return len(json.loads(widget.get_state()["rows"]))

@@ -135,6 +135,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     states = []
     for i in range(rounds + 1):
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
+        fold.settle()  # every frame draws the tree anew
         states.append(_timed(lambda: _traits(fold.state())))
     with sync_playwright() as driver:
         browser = launch(driver)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
@@ -22,12 +24,14 @@ from workbench.events import (
 from workbench.views.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 from workbench.views.fold import Facts, Fold, Handlers, no_text
 from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
-from workbench.views.tree_rows import Held, Row, above, largest, largest_children
+from workbench.views.tree_rows import Held, Row, RowTexts, above, largest, largest_children
 
 MAX_USERS = 8
 """As many users of a node are remembered as the engine remembers."""
 MAX_NODES, NUM_DRAWN = 5000, 2000
 """A tree of more nodes is drawn as its so many largest subtrees; the rest is summed up under their parents."""
+RENEW_S = 2.0
+"""Of a larger tree it takes some ten milliseconds to find these; what runs and what changed is told with every state."""
 MAX_PICTURE = 200
 """Nodes in a still picture."""
 MAX_FOUND = 100
@@ -37,6 +41,17 @@ MAX_EVICTED = 500
 """Nodes that are remembered after they left."""
 HEAD_TOKENS = 24
 """So many tokens of a node are shown as text without a click."""
+
+
+class LargestParts(NamedTuple):
+    """What was drawn of a tree of too many nodes: when, after how many touches, with which nodes opened, and what was left out
+    at the root."""
+
+    time: float
+    num_touches: int
+    opened: frozenset[int]
+    rows: msgspec.Raw
+    hidden: list[int]
 
 
 class TreeFold(Fold):
@@ -60,7 +75,10 @@ class TreeFold(Fold):
         """Time of the last event that concerned the tree, on the engine's clock."""
         self.opened: set[int] = set()
         """Nodes whose children are all to be drawn, whatever the size of the tree."""
-        self._rows: tuple[set[int], list[list[Any]], list[int]] | None = None
+        self._texts: RowTexts | None = RowTexts(self._drawn)
+        """None while there are too many nodes to draw all."""
+        self._largest_parts: LargestParts | None = None
+        self._num_touches = 0
 
     def handlers(self) -> Handlers:
         return {
@@ -80,6 +98,7 @@ class TreeFold(Fold):
                   event.used_by)  # fmt: skip
         self.rows[row.id] = parent.children[row.id] = row
         self._count(row, 1, len(row.token_ids))
+        self._touch(row)
         self._note("added", row.id, event.rid, max(event.time, used_at))
 
     def _split(self, event: NodeSplit) -> None:
@@ -96,6 +115,7 @@ class TreeFold(Fold):
         head.children[row.id] = row
         for step in (head, *above(head)):
             step.num_nodes += 1
+        self._touch(head, row)
         self._note("split", head.id, "", event.time)
 
     def _evicted(self, event: NodeEvicted) -> None:
@@ -114,6 +134,7 @@ class TreeFold(Fold):
         self._count(row, -1, -len(row.token_ids))
         self.num_evicted += len(row.token_ids)
         self.opened.discard(row.id)
+        self._touch(row)
         self._note("evicted", row.id, event.needed_by, event.time)
 
     def _matched(self, event: PrefixMatched) -> None:
@@ -135,20 +156,24 @@ class TreeFold(Fold):
         if row is None:
             return
         held = self.held.get(event.rid)
-        for step in row.path() if event.is_hit else held.row.path() if held else ():
+        used = row.path() if event.is_hit else held.row.path() if held else []
+        for step in used:
             step.used_at = event.time
             if event.is_hit:
                 step.num_hits += 1
                 step.used_by = (*step.used_by[1 - MAX_USERS :], event.rid)
                 self.num_referenced += len(step.token_ids)
         self.held[event.rid] = Held(row, event.num_tokens, held.num_tokens if held else event.num_tokens)
-        self._touched(event.time)
+        self._touch(*used)
+        self.now = max(self.now, event.time)
 
     def _release(self, event: PathReleased) -> None:
         held = self.held.pop(event.rid, None)
-        for step in held.row.path() if held else ():
+        used = held.row.path() if held else []
+        for step in used:
             step.used_at = event.time
-        self._touched(event.time)
+        self._touch(*used)
+        self.now = max(self.now, event.time)
 
     def _scheduled(self, event: RequestScheduled) -> None:
         if (held := self.held.get(event.rid)) is not None:
@@ -172,10 +197,14 @@ class TreeFold(Fold):
     def _note(self, what: str, node_id: int, who: str, now: float) -> None:
         self.num_changes += 1
         self.changes.append((self.num_changes, what, node_id, who))
-        self._touched(now)
+        self.now = max(self.now, now)
 
-    def _touched(self, now: float) -> None:
-        self.now, self._rows = max(self.now, now), None
+    def _touch(self, *rows: Row) -> None:
+        """They are to be drawn anew."""
+        self._num_touches += 1
+        if self._texts is not None:
+            for row in rows:
+                self._texts.touch(row.id)
 
     # -- facts --------------------------------------------------------------------------------------------------
 
@@ -231,21 +260,42 @@ class TreeFold(Fold):
     # -- what is drawn ------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """`rows`: [id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens,
-        namespace] of each node drawn. `hidden`: nodes and tokens that hang at the root and are not drawn."""
-        if self._rows is None or self._rows[0] != self.opened:
-            many = len(self.rows) > MAX_NODES
-            drawn = self._largest(NUM_DRAWN) if many else set(self.rows)
-            hidden = [row for row in self._tops() if row.id not in drawn] if many else []
-            rows = [self._drawn(row, drawn) for row in self._walk(drawn)]
-            self._rows = set(self.opened), rows, [sum(row.num_nodes for row in hidden), sum(row.num_tokens for row in hidden)]
+        """`rows`: [id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens, namespace] of
+        each node drawn; children of one node in the order in which they came. `hidden`: nodes and tokens that hang at the root
+        and are not drawn."""
+        if len(self.rows) > MAX_NODES:
+            self._texts, parts = None, self._parts()
+            rows, hidden = parts.rows, parts.hidden
+        else:
+            self._texts = self._texts or RowTexts(self._drawn, self.rows)
+            self._largest_parts = None
+            rows, hidden = self._texts.take(self.rows), [0, 0]
         return {
-            "hidden": self._rows[2],
-            "rows": self._rows[1], "num_nodes": len(self.rows), "num_tokens": self.num_tokens, "now": self.now,
+            "hidden": hidden, "rows": rows, "num_nodes": len(self.rows), "num_tokens": self.num_tokens, "now": self.now,
             "num_referenced": self.num_referenced, "num_evicted": self.num_evicted,
             "changes": [list(change) for change in self.changes],
             "running": [[rid, h.row.id, h.num_shared, h.num_tokens] for rid, h in self.held.items()],
         }  # fmt: skip
+
+    def settle(self) -> None:
+        """Changes: the next state shows a large tree as it is now."""
+        if self._largest_parts is not None and self._largest_parts.num_touches < self._num_touches:
+            self._largest_parts = None
+            self.version += 1
+
+    def _parts(self) -> LargestParts:
+        """Of a large tree, made anew no sooner than `RENEW_S` later."""
+        parts = self._largest_parts
+        is_late = parts is not None and parts.num_touches < self._num_touches and self.now >= parts.time + RENEW_S
+        if parts is None or parts.opened != self.opened or is_late:
+            drawn = self._largest(NUM_DRAWN)
+            hidden = [row for row in self._tops() if row.id not in drawn]
+            rows = [self._drawn(row, drawn) for row in self._walk(drawn)]
+            parts = self._largest_parts = LargestParts(
+                self.now, self._num_touches, frozenset(self.opened), msgspec.Raw(msgspec.json.encode(rows)),
+                [sum(row.num_nodes for row in hidden), sum(row.num_tokens for row in hidden)],
+            )  # fmt: skip
+        return parts
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Of a node; with {"text": ...} the nodes that hold it, with all above them to be drawn under; with
@@ -257,7 +307,7 @@ class TreeFold(Fold):
             return self.node(int(asked.get("id", 0))).to_dict()
         found = self.search(str(asked["text"]))
         drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.rows[node_id].path()}
-        rows = [self._drawn(row, set(self.rows)) for row in self._walk(drawn)]
+        rows = [self._drawn(row) for row in self._walk(drawn)]
         return {"found": found[:MAX_FOUND], "num_found": len(found), "rows": rows}
 
     def picture(self) -> TreePicture:
@@ -276,8 +326,9 @@ class TreeFold(Fold):
             )  # fmt: skip
         return TreePicture(tuple(lines), len(self.rows), self.num_tokens, self.num_referenced, self.num_evicted)
 
-    def _drawn(self, row: Row, drawn: set[int]) -> list[Any]:
-        hidden = [child for child in row.children.values() if child.id not in drawn]
+    def _drawn(self, row: Row, drawn: set[int] | None = None) -> list[Any]:
+        """`drawn` are the nodes that are drawn beside it; None for all."""
+        hidden = [] if drawn is None else [child for child in row.children.values() if child.id not in drawn]
         above = row.parent.id if row.parent else 0
         return [
             row.id, above, len(row.token_ids), row.num_hits, row.used_at, self._head(row), row.made_by, row.used_by[-3:],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +47,33 @@ class Held:
     row: Row
     num_shared: int
     num_tokens: int = 0
+
+
+class RowTexts:
+    """All nodes as one JSON text, in which only what changed is written anew: a busy engine's tree changes with every step."""
+
+    def __init__(self, drawn: Callable[[Row], Any], rows: Iterable[int] = ()) -> None:
+        self._drawn = drawn
+        self._texts: dict[int, bytes] = {}
+        self._changed = dict.fromkeys(rows)
+        """In order of the first change, as their texts then stand."""
+        self._all = msgspec.Raw(b"[]")
+
+    def touch(self, node_id: int) -> None:
+        """It came, changed or left."""
+        self._changed[node_id] = None
+
+    def take(self, rows: Mapping[int, Row]) -> msgspec.Raw:
+        """The same object as before where nothing changed."""
+        if self._changed:
+            for node_id in self._changed:
+                if (row := rows.get(node_id)) is None:
+                    self._texts.pop(node_id, None)
+                else:
+                    self._texts[node_id] = msgspec.json.encode(self._drawn(row))
+            self._changed.clear()
+            self._all = msgspec.Raw(b"[%s]" % b",".join(self._texts.values()))
+        return self._all
 
 
 def above(row: Row) -> Iterable[Row]:

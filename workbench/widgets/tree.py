@@ -18,13 +18,20 @@ class TreeWidget(ViewWidget):
     _esm = module("tree_layout", "tree_parts", "tree")
     _css = styles("tree")
 
-    rows = traitlets.List().tag(sync=True, to_json=as_json)
+    rows = traitlets.Any(()).tag(sync=True, to_json=as_json)
     """The nodes, apart from the state: they change when text enters or leaves the tree, the rest with every token."""
     epoch = traitlets.Float(None, allow_none=True).tag(sync=True)
     """When the engine's clock began, in seconds since 1970: while nothing happens a page knows by it how long ago things were."""
 
     def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
         return {"rows": state.pop("rows"), "state": state}
+
+    def settle(self) -> None:
+        with self.reader.lock:
+            assert isinstance(self.fold, TreeFold)
+            self.fold.settle()
+            self.refresh()
+        super().settle()
 
     def say(self, note: str) -> None:
         super().say(note)

@@ -8,12 +8,32 @@ export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hi
   return { id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace };
 }
 
+/** Rows in any order -> nodes, parents before children; children in the order of their rows, as are namespaces. */
+export function inOrder(rows) {
+  const below = new Map();
+  const tops = new Map();
+  for (const row of rows) {
+    const node = nodeOf(row);
+    const [group, name] = node.parent ? [below, node.parent] : [tops, node.namespace];
+    if (group.has(name)) group.get(name).push(node);
+    else group.set(name, [node]);
+  }
+  const next = [...tops.values()].flat().reverse();
+  const nodes = [];
+  while (next.length) {
+    const node = next.pop();
+    nodes.push(node);
+    const children = below.get(node.id) ?? [];
+    for (let i = children.length - 1; i >= 0; i--) next.push(children[i]);
+  }
+  return nodes;
+}
+
 /** Rows and running requests in, lines out: parents before children, each with its depth, and who holds it or stands at its end. */
 export function layoutTree(rows, running = [], hidden = [0, 0]) {
   const nodes = new Map();
   const lines = [];
-  for (const row of rows) {
-    const node = nodeOf(row);
+  for (const node of inOrder(rows)) {
     const above = nodes.get(node.parent);
     node.depth = above ? above.depth + 1 : 0;
     node.start = above ? above.start + above.tokens : 0;

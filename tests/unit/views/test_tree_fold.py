@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import re
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
 from workbench.events import EventLog, NodeAdded, NodeEvicted, PathHeld, PrefixMatched
 from workbench.types import Request, SamplingParams
+from workbench.views import tree
 from workbench.views.fold import Facts
 from workbench.views.tree import MAX_NODES, MAX_PICTURE, NUM_DRAWN, TreeFold
 
@@ -218,13 +221,64 @@ def added(number: int, parent: int, tokens: tuple[int, ...]) -> NodeAdded:
     return NodeAdded(time=float(number), node_id=number, parent_id=parent, token_ids=tokens, pages=tokens, namespace="", rid="r")
 
 
+def drawn_rows(fold: TreeFold) -> list[list[Any]]:
+    return msgspec.json.decode(fold.state()["rows"])
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(MAX_NODES, NUM_DRAWN), (6, 4)])
+@settings(deadline=None)
+@given(config=cores, moves=moves)
+def test_rows_written_piece_by_piece_are_those_of_a_fold_that_is_asked_once(most, drawn, config, moves):
+    """Also of a tree that grows too large to draw all of it, and shrinks again; brothers and sisters stand in one order."""
+    with patch.multiple(tree, MAX_NODES=most, NUM_DRAWN=drawn):
+        core, fold, number = make_core(**config), TreeFold(), 0
+        for _ in play(core, moves):
+            first, events = core.log.read(number)
+            number = first + len(events)
+            for event in events:
+                fold.apply(event)
+            fold.settle()
+            once = TreeFold()
+            for event in core.log.read()[1]:
+                once.apply(event)
+            assert by_parent(fold) == by_parent(once)
+            assert fold.state() == fold.state() | {"hidden": once.state()["hidden"]}
+
+
+def by_parent(fold: TreeFold) -> dict[Any, list[list[Any]]]:
+    """The rows under each node, at the root those of each namespace, in their order."""
+    groups: dict[Any, list[list[Any]]] = {}
+    for row in drawn_rows(fold):
+        groups.setdefault(row[1] or row[10], []).append(row)
+    return groups
+
+
+def test_a_large_tree_is_drawn_anew_after_a_while_and_when_a_cell_ends(monkeypatch):
+    monkeypatch.setattr(tree, "MAX_NODES", 3)
+    fold = TreeFold()
+    for number in range(1, 6):
+        fold.apply(added(number, 0, (number,)))
+    assert len(drawn_rows(fold)) == 5
+    fold.apply(NodeAdded(time=5.5, node_id=6, parent_id=0, token_ids=(6,), pages=(6,), namespace="", rid="r"))
+    assert (len(drawn_rows(fold)), fold.state()["num_nodes"]) == (5, 6)
+    version = fold.version
+    fold.settle()
+    assert fold.version > version, "there is something to draw"
+    assert len(drawn_rows(fold)) == 6
+    fold.apply(added(8, 0, (8,)))
+    assert len(drawn_rows(fold)) == 7, "two seconds later"
+    for number in (1, 2, 3, 4):
+        fold.apply(NodeEvicted(time=9.0, node_id=number, num_tokens=1, score=0.0, needed_by="r"))
+    assert [row[0] for row in drawn_rows(fold)] == [5, 6, 8]
+
+
 def test_a_tree_of_many_nodes_is_drawn_as_its_largest_parts_and_the_rest_is_counted():
     fold = TreeFold()
     rng, ids = random.Random(0), [0]
     for number in range(1, MAX_NODES + 500):
         fold.apply(added(number, rng.choice(ids[-300:]), tuple(range(rng.randint(1, 9)))))
         ids.append(number)
-    rows = fold.state()["rows"]
+    rows = drawn_rows(fold)
     drawn = {row[0] for row in rows}
     assert len(rows) == NUM_DRAWN
     assert all(row[1] in drawn | {0} for row in rows), "parents stand before their children"
@@ -236,7 +290,7 @@ def test_a_tree_of_many_nodes_is_drawn_as_its_largest_parts_and_the_rest_is_coun
     assert f"of {len(fold.rows):,} nodes are shown" in fold.picture().to_text()
     closed = next(row for row in rows if row[8])
     fold.opened.add(closed[0])
-    after = {row[0] for row in fold.state()["rows"]}
+    after = {row[0] for row in drawn_rows(fold)}
     assert {child.id for child in fold.rows[closed[0]].children.values()} <= after
     fold.opened.add(0)
     assert fold.state()["hidden"] == [0, 0]

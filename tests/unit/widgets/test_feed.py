@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from types import SimpleNamespace
@@ -215,6 +216,6 @@ def test_a_fold_that_fails_at_an_event_goes_on_with_the_next_and_says_so(engine)
     engine.num_nodes = 6
     engine.grow()
     flush_all()
-    assert widget.rows[-1][0] == 7
+    assert json.loads(widget.get_state()["rows"])[-1][0] == 7
     assert widget.note.startswith("this view may be wrong: TypeError")
     assert len(widget.note.splitlines()) == 2

@@ -53,7 +53,7 @@ def test_pages_that_hear_are_told_of_all_views_at_once_and_the_traits_follow_whe
     assert drawn(tree) == 0
     flush_all()
     assert drawn(tree) == 3
-    assert json.loads(json.dumps(tree.rows)) == told[tree.key]["rows"]
+    assert json.loads(tree.get_state()["rows"]) == told[tree.key]["rows"]
     assert kv.state == kv.fold.state()
 
 
