@@ -84,7 +84,8 @@ class TokensFold(Fold):
             self.outputs.pop(next(ended, ""), None)
 
     def _sampled(self, event: TokenSampled) -> None:
-        if (output := self.outputs.get(event.rid)) is not None and event.position <= len(output.tokens):
+        output = self.outputs.get(event.rid)
+        if output is not None and event.position <= len(output.tokens) and self._is_listed(output):
             output.add(event)
 
     def _finished(self, event: RequestFinished) -> None:

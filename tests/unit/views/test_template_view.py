@@ -111,6 +111,8 @@ def test_between_any_two_steps_as_much_is_stored_as_the_engines_cache_says(confi
         assert (stored.num_cached, stored.path[-1][0] if stored.path else 0) == (real.num_cached, real.node_id)
         if real.reason != "other namespace":  # that needs the trees of all namespaces
             assert stored.reason == real.reason
+        owners = [node for node, num in stored.path for _ in range(num)]
+        assert [row[4] for row in reader.fold.state()["tokens"]][: len(owners)] == owners
 
     perform(core, operations, compare)
 
@@ -124,6 +126,9 @@ def test_stored_text_that_goes_on_otherwise_is_shown_and_what_left_is_told():
     assert f"otherwise at token 2: '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
     assert f"first 2 of 4 tokens, {fold.stored().why}" in fold.picture().cache_says()
     assert [row[4] > 0 for row in fold.state()["tokens"]] == [True, True, False, False]
+    drawn = fold.state()
+    perform(core, [("add", 0, [7, 7], 1, "")])
+    assert reader.read().state() is drawn, "what others store elsewhere changes nothing"
     core.flush_cache()
     assert (reader.read().stored().num_cached, fold.stored().reason) == (0, "nothing stored")
 
