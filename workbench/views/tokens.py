@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -69,6 +70,8 @@ class TokensFold(Fold):
         self.by = by
         self.outputs: dict[str, Output] = {}
         """By request id, the oldest first."""
+        self._ended: deque[Output] = deque()
+        """Those of them that have ended, the first to end first."""
         self._drawn: tuple[Output, Drawn] | None = None
 
     def handlers(self) -> Handlers:
@@ -79,9 +82,10 @@ class TokensFold(Fold):
     def _arrived(self, event: RequestArrived) -> None:
         self.outputs.pop(event.rid, None)  # an id may be used again
         self.outputs[event.rid] = Output(event.rid, event.grammar)
-        if len(self.outputs) > MAX_REQUESTS:
-            ended = (rid for rid, output in self.outputs.items() if output.finish)
-            self.outputs.pop(next(ended, ""), None)
+        while len(self.outputs) > MAX_REQUESTS and self._ended:
+            old = self._ended.popleft()
+            if self.outputs.get(old.rid) is old:
+                del self.outputs[old.rid]
 
     def _sampled(self, event: TokenSampled) -> None:
         output = self.outputs.get(event.rid)
@@ -91,6 +95,7 @@ class TokensFold(Fold):
     def _finished(self, event: RequestFinished) -> None:
         if (output := self.outputs.get(event.rid)) is not None:
             output.finish = event.reason
+            self._ended.append(output)
             del output.tokens[event.num_output :]  # an abort takes back what nobody has seen
 
     # -- questions ----------------------------------------------------------------------------------------------

@@ -164,6 +164,12 @@ def test_what_is_kept_and_drawn_is_bounded():
     for i in range(3 * MAX_REQUESTS):
         folded(fold, arrived(f"r{i}"), sampled(f"r{i}", 0), finished(f"r{i}", 1))
     assert len(fold.outputs) == MAX_REQUESTS
+    many = [f"at once {i}" for i in range(3 * MAX_REQUESTS)]
+    folded(fold, *map(arrived, many))
+    assert set(many) <= fold.outputs.keys(), "those that run are all remembered"
+    folded(fold, *(finished(rid, 0) for rid in many), arrived("next"))
+    assert len(fold.outputs) == MAX_REQUESTS
+    assert many[-1] in fold.outputs
     folded(fold, arrived("long"), *(sampled("long", i) for i in range(2 * MAX_LIVE)))
     state = drawn(fold)
     assert (len(state["rows"]), state["first"]) == (MAX_LIVE, MAX_LIVE)
