@@ -18,9 +18,11 @@ import msgspec
 
 from workbench.bench.overhead import DECODE, decode, recording, taking_turns
 from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows, spread
+from workbench.bench.workloads import Workload
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
-from workbench.events import NodeAdded
+from workbench.events import Event, NodeAdded
+from workbench.views.fold import Fold
 from workbench.widgets import VIEWS
 
 NUM_NODES = 50_000
@@ -41,25 +43,50 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folds(server_args: ServerArgs, rounds: int) -> str:
-    """What one event costs in each view, and one state: made, written as JSON, and how long it is."""
+    """What one event costs in each view, and a state after the events of a tenth of a second: made, written as JSON, how long."""
     import workbench
 
     with workbench.Engine(**server_args.to_dict()) as engine:
-        for seed in range(3):
-            decode(engine, seed)
-        events, facts, rows = engine.log.read()[1], engine._source.facts, []
-        for name in VIEWS:
-            if name in ALONE:
-                continue
-            fold = VIEWS[name].fold(facts, **OPTIONS.get(name, {}))
-            began = time.perf_counter()
-            for event in events:
-                fold.apply(event)
-            per_event = (time.perf_counter() - began) / len(events)
-            states = [_timed(lambda fold=fold: msgspec.json.encode(fold.state())) for _ in range(rounds)]
-            took, size = statistics.median(seconds for seconds, _ in states), len(states[0][1])
-            rows.append([name, f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"])
-    return markdown_table([f"fold ({len(events):,} events)", "an event", "a state as JSON", "its size"], rows)
+        events = {"8 streams": _log_of(engine, MANY_STEPS), "short requests": _log_of(engine, MANY_REQUESTS)}
+        facts, tables = engine._source.facts, []
+        for what, log in events.items():
+            rows = []
+            for name in VIEWS:
+                if name not in ALONE:
+                    fold = VIEWS[name].fold(facts, **OPTIONS.get(name, {}))
+                    rows.append([name, *_costs(fold, log, rounds)])
+            tables.append(markdown_table([f"{what} ({len(log):,} events)", "an event", "a state as JSON", "its size"], rows))
+    return "\n\n".join(tables)
+
+
+MANY_STEPS = Workload("streams", num_prompts=8, own_len=16, new_tokens=200)
+MANY_REQUESTS = Workload("short requests", num_prompts=2000, own_len=12, new_tokens=2)
+"""Each leaves a node in the tree."""
+EVENTS_A_ROUND = 40
+
+
+def _log_of(engine: Any, workload: Workload) -> list[Event]:
+    first, vocab_size = engine.log.num_added, engine.get_server_info()["vocab_size"]
+    params = {"temperature": 0, "max_new_tokens": workload.new_tokens, "ignore_eos": True}
+    engine.generate(input_ids=workload.prompts(vocab_size, first), sampling_params=params)
+    return engine.log.read(first)[1]
+
+
+def _costs(fold: Fold, events: list[Event], rounds: int) -> list[str]:
+    """Medians over the last rounds of the log."""
+    applied, made, sizes = [], [], []
+    start = len(events) - rounds * EVENTS_A_ROUND
+    for event in events[:start]:
+        fold.apply(event)
+    fold.state()
+    for at in range(start, len(events), EVENTS_A_ROUND):
+        news = events[at : at + EVENTS_A_ROUND]
+        applied.append(_timed(lambda news=news: [fold.apply(event) for event in news])[0] / len(news))
+        seconds, state = _timed(lambda: msgspec.json.encode(fold.state()))
+        made.append(seconds)
+        sizes.append(len(state))
+    per_event, took, size = map(statistics.median, (applied, made, sizes))
+    return [f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"]
 
 
 def detail(server_args: ServerArgs, rounds: int) -> str:
