@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -70,7 +70,7 @@ class TokensFold(Fold):
         self.by = by
         self.outputs: dict[str, Output] = {}
         """By request id, the oldest first."""
-        self._ended: deque[Output] = deque()
+        self._ended: OrderedDict[str, None] = OrderedDict()
         """Those of them that have ended, the first to end first."""
         self._drawn: tuple[Output, Drawn] | None = None
 
@@ -82,10 +82,9 @@ class TokensFold(Fold):
     def _arrived(self, event: RequestArrived) -> None:
         self.outputs.pop(event.rid, None)  # an id may be used again
         self.outputs[event.rid] = Output(event.rid, event.grammar)
+        self._ended.pop(event.rid, None)
         while len(self.outputs) > MAX_REQUESTS and self._ended:
-            old = self._ended.popleft()
-            if self.outputs.get(old.rid) is old:
-                del self.outputs[old.rid]
+            del self.outputs[self._ended.popitem(last=False)[0]]
 
     def _sampled(self, event: TokenSampled) -> None:
         output = self.outputs.get(event.rid)
@@ -95,7 +94,7 @@ class TokensFold(Fold):
     def _finished(self, event: RequestFinished) -> None:
         if (output := self.outputs.get(event.rid)) is not None:
             output.finish = event.reason
-            self._ended.append(output)
+            self._ended[event.rid] = None
             del output.tokens[event.num_output :]  # an abort takes back what nobody has seen
 
     # -- questions ----------------------------------------------------------------------------------------------

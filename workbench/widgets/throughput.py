@@ -63,13 +63,11 @@ class ThroughputWidget(ViewWidget):
         with self.reader.lock:
             self._is_drawn, series = True, self.fold.series()
         self._charted_at = time.monotonic()
-        lines: dict[str, list[Any]] = {
-            "y": [np.asarray(series[name], dtype=np.float32) for name in PLACES]
-        }  # bytes are short to send
+        traces: dict[str, list[Any]] = {"y": [_column(series[name]) for name in PLACES]}
         if len(series["t"]) != self._num_places:
             self._num_places = len(series["t"])
-            lines["x"] = [np.asarray(series["t"], dtype=np.float32)] * len(PLACES)
-        self.chart.plotly_update(lines, {"yaxis4.range": [0, top_of_pages(series)]}, list(range(len(PLACES))))
+            traces["x"] = [_column(series["t"])] * len(PLACES)
+        self.chart.plotly_update(traces, {"yaxis4.range": [0, top_of_pages(series)]}, list(range(len(PLACES))))
         self._mark()
 
     def close(self) -> None:

@@ -170,6 +170,9 @@ def test_what_is_kept_and_drawn_is_bounded():
     folded(fold, *(finished(rid, 0) for rid in many), arrived("next"))
     assert len(fold.outputs) == MAX_REQUESTS
     assert many[-1] in fold.outputs
+    for _ in range(3 * MAX_REQUESTS):
+        folded(fold, arrived("again"), finished("again", 0))
+    assert len(fold._ended) < len(fold.outputs) == MAX_REQUESTS, "one id used over and over"
     folded(fold, arrived("long"), *(sampled("long", i) for i in range(2 * MAX_LIVE)))
     state = drawn(fold)
     assert (len(state["rows"]), state["first"]) == (MAX_LIVE, MAX_LIVE)
