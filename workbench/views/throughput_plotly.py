@@ -15,7 +15,13 @@ PLACES = {
 }  # fmt: skip
 """Column of the series -> row and column of its chart; traces stand in this order."""
 AREAS = {"pages_owned": ("running", BLUE, ""), "pages_tree": ("in the tree", GREEN, "/"), "pages_free": ("free", INK, ".")}
-TITLES = ("tokens per second (prefill: right axis)", "requests", "KV pages, up to what was used", "shares")
+TITLES = {
+    "tokens per second": ((BLUE, "━", "output"), (ORANGE, "╍", "prefill (right axis)")),
+    "requests": ((BLUE, "━", "running"), (ORANGE, "╍", "waiting")),
+    "KV pages, up to what was used": ((BLUE, "■", "running"), (GREEN, "▨", "tree"), (INK, "░", "free")),
+    "shares": ((BLUE, "━", "cached"), (ORANGE, "╍", "computed again")),
+}
+"""Of each chart, and what its lines and areas mean: a page that changes its width has plotly's legend over the charts."""
 
 
 def figure(series: Mapping[str, Sequence[Any]]) -> Any:
@@ -26,16 +32,16 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     except ImportError:
         raise NotSupported("charts need plotly", hint="pip install 'radix-workbench[notebook]'") from None
     fig = make_subplots(
-        rows=2, cols=2, subplot_titles=TITLES, specs=[[{"secondary_y": True}, {}], [{}, {}]], horizontal_spacing=0.12,
-        vertical_spacing=0.17,
+        rows=2, cols=2, subplot_titles=[f"{title}<br>{_keys(keys)}" for title, keys in TITLES.items()],
+        specs=[[{"secondary_y": True}, {}], [{}, {}]], horizontal_spacing=0.15, vertical_spacing=0.24,
     )  # fmt: skip
     for name, (row, col) in PLACES.items():
         place = {"row": row, "col": col} | ({"secondary_y": name == "prefill"} if (row, col) == (1, 1) else {})
         fig.add_trace(go.Scatter(x=series["t"], y=series[name], **_style(name)), **place)
     fig.update_layout(
-        height=420, margin={"l": 45, "r": 45, "t": 30, "b": 35}, hovermode="x unified", template="none",
+        height=420, margin={"l": 45, "r": 45, "t": 40, "b": 25}, hovermode="x unified", template="none",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": INK, "size": 11},
-        legend={"orientation": "h", "y": -0.1, "traceorder": "normal"}, autosize=True, uirevision="keep",
+        showlegend=False, autosize=True, uirevision="keep",
     )  # fmt: skip
     fig.update_annotations(font={"size": 12, "color": INK})
     fig.update_xaxes(gridcolor=LINE, zeroline=False, ticksuffix=" s")
@@ -46,12 +52,16 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     return fig
 
 
+def _keys(keys: Sequence[tuple[str, str, str]]) -> str:
+    return "  ".join(f'<span style="color:{colour}">{mark}</span> {words}' for colour, mark, words in keys)
+
+
 def _style(name: str) -> dict[str, Any]:
     """Lines differ in dashes and areas in patterns, besides the colour."""
     line = {"width": 1.8}
     match name:
         case "output" | "running" | "hit_rate":
-            shown = {"hit_rate": "from the cache"}.get(name, name)
+            shown = {"hit_rate": "cached"}.get(name, name)
             return {"name": shown, "mode": "lines", "line": line | {"color": BLUE}}
         case "prefill" | "waiting" | "recompute_tax":
             shown = {"recompute_tax": "computed again"}.get(name, name)
