@@ -75,7 +75,7 @@ def _log_of(engine: Any, workload: Workload) -> list[Event]:
 def _costs(fold: Fold, events: list[Event], rounds: int) -> list[str]:
     """Medians over the last rounds of the log."""
     applied, made, sizes = [], [], []
-    start = len(events) - rounds * EVENTS_A_ROUND
+    start = max(len(events) - rounds * EVENTS_A_ROUND, 0)
     for event in events[:start]:
         fold.apply(event)
     fold.state()

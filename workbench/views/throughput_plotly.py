@@ -14,14 +14,11 @@ PLACES = {
     "pages_free": (2, 1), "hit_rate": (2, 2), "recompute_tax": (2, 2),
 }  # fmt: skip
 """Column of the series -> row and column of its chart; traces stand in this order."""
-AREAS = {"pages_owned": ("running", BLUE, ""), "pages_tree": ("in the tree", GREEN, "/"), "pages_free": ("free", INK, ".")}
-TITLES = {
-    "tokens per second": ((BLUE, "━", "output"), (ORANGE, "╍", "prefill (right axis)")),
-    "requests": ((BLUE, "━", "running"), (ORANGE, "╍", "waiting")),
-    "KV pages, up to what was used": ((BLUE, "■", "running"), (GREEN, "▨", "tree"), (INK, "░", "free")),
-    "shares": ((BLUE, "━", "cached"), (ORANGE, "╍", "computed again")),
-}
-"""Of each chart, and what its lines and areas mean: a page that changes its width has plotly's legend over the charts."""
+AREAS = {"pages_owned": ("running", BLUE, ""), "pages_tree": ("tree", GREEN, "/"), "pages_free": ("free", INK, ".")}
+MARKS = {"": "■", "/": "▨", ".": "░"}
+NAMES = {"prefill": "prefill (right axis)", "hit_rate": "cached", "recompute_tax": "computed again"}
+"""Of lines that are not called as their column."""
+TITLES = {(1, 1): "tokens per second", (1, 2): "requests", (2, 1): "KV pages, up to what was used", (2, 2): "shares"}
 
 
 def figure(series: Mapping[str, Sequence[Any]]) -> Any:
@@ -32,7 +29,7 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     except ImportError:
         raise NotSupported("charts need plotly", hint="pip install 'radix-workbench[notebook]'") from None
     fig = make_subplots(
-        rows=2, cols=2, subplot_titles=[f"{title}<br>{_keys(keys)}" for title, keys in TITLES.items()],
+        rows=2, cols=2, subplot_titles=[f"{title}<br>{_keys(place)}" for place, title in TITLES.items()],
         specs=[[{"secondary_y": True}, {}], [{}, {}]], horizontal_spacing=0.15, vertical_spacing=0.24,
     )  # fmt: skip
     for name, (row, col) in PLACES.items():
@@ -52,8 +49,14 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
     return fig
 
 
-def _keys(keys: Sequence[tuple[str, str, str]]) -> str:
-    return "  ".join(f'<span style="color:{colour}">{mark}</span> {words}' for colour, mark, words in keys)
+def _keys(place: tuple[int, int]) -> str:
+    """What lines and areas of a chart mean, for its title: plotly's legend lies over the charts once a page changes its width."""
+    keys = []
+    for style in (_style(name) for name, at in PLACES.items() if at == place):
+        line, pattern = style["line"], style.get("fillpattern") or {"shape": ""}
+        mark = MARKS[pattern["shape"]] if "stackgroup" in style else "╍" if "dash" in line else "━"
+        keys.append(f'<span style="color:{line["color"]}">{mark}</span> {style["name"]}')
+    return "  ".join(keys)
 
 
 def _style(name: str) -> dict[str, Any]:
@@ -61,12 +64,10 @@ def _style(name: str) -> dict[str, Any]:
     line = {"width": 1.8}
     match name:
         case "output" | "running" | "hit_rate":
-            shown = {"hit_rate": "cached"}.get(name, name)
-            return {"name": shown, "mode": "lines", "line": line | {"color": BLUE}}
+            return {"name": NAMES.get(name, name), "mode": "lines", "line": line | {"color": BLUE}}
         case "prefill" | "waiting" | "recompute_tax":
-            shown = {"recompute_tax": "computed again"}.get(name, name)
-            return {"name": shown, "mode": "lines", "line": line | {"color": ORANGE, "dash": "dash"}}
+            return {"name": NAMES.get(name, name), "mode": "lines", "line": line | {"color": ORANGE, "dash": "dash"}}
     shown, colour, shape = AREAS[name]
     pattern = {"shape": shape, "size": 5, "solidity": 0.25}
-    return {"name": f"pages: {shown}", "mode": "lines", "line": {"width": 1, "color": colour}, "stackgroup": "pages",
+    return {"name": shown, "mode": "lines", "line": {"width": 1, "color": colour}, "stackgroup": "pages",
             "fillpattern": pattern if shape else None}  # fmt: skip

@@ -201,7 +201,7 @@ class TreeFold(Fold):
 
     def _touch(self, *rows: Row) -> None:
         """They are to be drawn anew."""
-        self._num_touches += 1
+        self._num_touches += len(rows)
         if self._texts is not None:
             for row in rows:
                 self._texts.touch(row.id)
