@@ -143,9 +143,9 @@ class _Child:
             stderr=self._errors, start_new_session=True,
         )  # fmt: skip
         self._why = ""
+        late = time.monotonic() + START_S
         try:
             with self._watched(lambda: "it did not start in time" if time.monotonic() > late else ""):
-                late = time.monotonic() + START_S
                 send(self._stdin, setup)
                 receive(self._stdout, Answer)
         except (EOFError, OSError) as error:

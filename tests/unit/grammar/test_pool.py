@@ -6,13 +6,14 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 
 import numpy as np
 import psutil
 import pytest
 
-from workbench.errors import EngineDead, InvalidRequest, NotSupported
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.grammar.plain import is_quick
 from workbench.types import GrammarSpec
@@ -105,6 +106,26 @@ def test_a_limit_ends_a_compilation_and_the_next_works(spec, limits, named, voca
     other = limited(vocabulary)
     assert other.get(GrammarSpec("regex", "a" + PADDING)).start().num_allowed > 0
     other.close()
+
+
+def test_a_limit_is_looked_at_from_the_first_moment(vocabulary: Vocabulary, monkeypatch) -> None:
+    """As where this thread stands still after it began to watch: the watching one is ahead of every line that follows."""
+    monkeypatch.setattr("workbench.grammar.pool.TICK_S", 0)
+    start = threading.Thread.start
+
+    def started_long_ago(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "workbench-compile-watch":
+            time.sleep(0.05)
+
+    monkeypatch.setattr(threading.Thread, "start", started_long_ago)
+    early, late = limited(vocabulary), limited(vocabulary)
+    assert not early.get(GrammarSpec("regex", "a" + PADDING)).start().is_finished
+    monkeypatch.setattr("workbench.grammar.pool.START_S", 0)
+    with pytest.raises(WorkbenchError, match="it did not start in time"):
+        late.get(GrammarSpec("regex", "b" + PADDING))
+    early.close()
+    late.close()
 
 
 def test_a_child_that_is_killed_is_an_error_and_the_next_one_works(compiler) -> None:
