@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines } from "./view.mjs";
+import { ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines, withAllRows } from "./view.mjs";
 
 const row = (id, parent, tokens, more = {}) => {
   const { hits = 0, maker = "r0", users = [], hidden = 0 } = more;
@@ -37,6 +37,15 @@ test("rows may come in any order: children follow their parents in the order the
   const shuffled = [ROWS[1], [...row(7, 0, 5).slice(0, -1), "other"], ROWS[3], ROWS[2], ROWS[0], ROWS[4]];
   const { lines } = layoutTree(shuffled);
   assert.deepEqual(lines.map((line) => [line.id, line.depth]), [[7, 0], [3, 0], [1, 1], [4, 2], [5, 1], [9, 0]]);
+});
+
+test("where only changes are told, what stays keeps its place, what came stands last, and what left is gone", () => {
+  const changed = { gone: [1], rows: [row(5, 3, 8), row(12, 3, 2)] };
+  const { rows, state } = withAllRows({ state: { now: 2 }, changed }, ROWS);
+  assert.deepEqual(state, { now: 2 });
+  assert.deepEqual(rows.map(([id, , tokens]) => [id, tokens]), [[3, 30], [4, 10], [5, 8], [9, 10], [12, 2]]);
+  assert.deepEqual(withAllRows({ rows: [row(1, 0, 1)] }, ROWS), { rows: [row(1, 0, 1)] });
+  assert.deepEqual(withAllRows({ state: { now: 2 } }, ROWS), { state: { now: 2 } });
 });
 
 test("a running request holds its whole path and stands at its end with what is not stored yet", () => {

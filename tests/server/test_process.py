@@ -119,7 +119,7 @@ def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
         folds[0].apply(event)
     for event in (*state, *engine.log.read(number)[1]):
         folds[1].apply(event)
-    first, second = ({i: (row.token_ids, row.num_hits, row.used_by) for i, row in fold.rows.items()} for fold in folds)
+    first, second = ({i: (row.token_ids, row.num_hits, row.used_by) for i, row in fold.nodes.by_id.items()} for fold in folds)
     assert first == second
     assert engine.cache.node(max(first)).token_ids == first[max(first)][0]
 

@@ -39,9 +39,17 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     """JSON: seconds of a step in each window with no view, with all, and with all and token detail; states told per second."""
     source = next(iter(views.values())).reader.source
     feed, sent = Feed.of(source), Counter[str]()
-    tell, names = feed.ticker.tell, {view.key: name for name, view in views.items()}
-    feed.ticker.tell = lambda news: (sent.update(map(names.get, news)), tell(news))
-    for view in views.values():
+
+    def counted(name: str, take: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+        def take_news() -> dict[str, Any]:
+            news = take()
+            sent[name] += bool(news)
+            return news
+
+        return take_news
+
+    for name, view in views.items():
+        view.take_news = counted(name, view.take_news)
         if not is_drawn:
             view.answer({"do": "shown", "hears": True})  # as a page would say
         if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself

@@ -66,7 +66,7 @@ class TemplateFold(Fold):
         self.tree.apply(event)
 
     def _split(self, event: NodeSplit) -> None:
-        if (row := self.tree.rows.get(event.node_id)) is not None and row.parent is not None:
+        if (row := self.tree.nodes.by_id.get(event.node_id)) is not None and row.parent is not None:
             self._touch(row.id, row.parent.id)
         self.tree.apply(event)
 
@@ -75,7 +75,7 @@ class TemplateFold(Fold):
             self._found = None
 
     def _evicted(self, event: NodeEvicted) -> None:
-        row = self.tree.rows.get(event.node_id)
+        row = self.tree.nodes.by_id.get(event.node_id)
         if row is not None and row.namespace == self.namespace and event.needed_by:  # a flush is no eviction
             before = [token for step in row.path()[:-1] for token in step.token_ids]
             held = (*before, *row.token_ids[: self.facts.page_size])
@@ -99,7 +99,7 @@ class TemplateFold(Fold):
     def _look_up(self) -> Found:
         page, limit = self.facts.page_size, len(self._ids) - 1
         limit -= limit % page
-        row, path = self.tree.roots.get(self.namespace), []
+        row, path = self.tree.nodes.roots.get(self.namespace), []
         at = 0
         rest: tuple[int, ...] = ()
         while row is not None and at < limit:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
@@ -23,15 +21,12 @@ from workbench.events import (
 )
 from workbench.views.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 from workbench.views.fold import Facts, Fold, Handlers, no_text
+from workbench.views.tree_drawn import DrawnNodes
 from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
-from workbench.views.tree_rows import Held, Row, RowTexts, above, largest, largest_children
+from workbench.views.tree_rows import Held, Nodes, Row, above, left_out
 
 MAX_USERS = 8
 """As many users of a node are remembered as the engine remembers."""
-MAX_NODES, NUM_DRAWN = 5000, 2000
-"""A tree of more nodes is drawn as its so many largest subtrees; the rest is summed up under their parents."""
-RENEW_S = 2.0
-"""Of a larger tree it takes some ten milliseconds to find these; what runs and what changed is told with every state."""
 MAX_PICTURE = 200
 """Nodes in a still picture."""
 MAX_FOUND = 100
@@ -43,23 +38,11 @@ HEAD_TOKENS = 24
 """So many tokens of a node are shown as text without a click."""
 
 
-class LargestParts(NamedTuple):
-    """What was drawn of a tree of too many nodes: when, after how many touches, with which nodes opened, and what was left out
-    at the root."""
-
-    time: float
-    num_touches: int
-    opened: frozenset[int]
-    rows: msgspec.Raw
-    hidden: list[int]
-
-
 class TreeFold(Fold):
     def __init__(self, facts: Facts | None = None) -> None:
         super().__init__(facts)
-        self.roots: dict[str, Row] = {}
-        self.rows: dict[int, Row] = {}
-        self.held: dict[str, Held] = {}
+        self.nodes = Nodes()
+        self.drawn = DrawnNodes(self.nodes, self._head)
         self.changes: deque[tuple[int, str, int, str]] = deque(maxlen=MAX_CHANGES)
         """(number, "added", "split" or "evicted", node, who), to be drawn as movements."""
         self.num_changes = 0
@@ -73,12 +56,6 @@ class TreeFold(Fold):
         """The last of each text that left, by `_mark_of`."""
         self.now = 0.0
         """Time of the last event that concerned the tree, on the engine's clock."""
-        self.opened: set[int] = set()
-        """Nodes whose children are all to be drawn, whatever the size of the tree."""
-        self._texts: RowTexts | None = RowTexts(self._drawn)
-        """None while there are too many nodes to draw all."""
-        self._largest_parts: LargestParts | None = None
-        self._num_touches = 0
 
     def handlers(self) -> Handlers:
         return {
@@ -90,36 +67,36 @@ class TreeFold(Fold):
     # -- events -------------------------------------------------------------------------------------------------
 
     def _added(self, event: NodeAdded) -> None:
-        parent = self.rows.get(event.parent_id) if event.parent_id else self._root(event.namespace)
+        parent = self.nodes.by_id.get(event.parent_id) if event.parent_id else self.nodes.root(event.namespace)
         if parent is None:
             return
         used_at = event.time if event.used_at is None else event.used_at
         row = Row(event.node_id, parent, event.token_ids, event.namespace, event.rid, event.time, used_at, event.num_hits,
                   event.used_by)  # fmt: skip
-        self.rows[row.id] = parent.children[row.id] = row
+        self.nodes.by_id[row.id] = parent.children[row.id] = row
         self._count(row, 1, len(row.token_ids))
-        self._touch(row)
+        self.drawn.touch(row)
         self._note("added", row.id, event.rid, max(event.time, used_at))
 
     def _split(self, event: NodeSplit) -> None:
-        row = self.rows.get(event.node_id)
+        row = self.nodes.by_id.get(event.node_id)
         if row is None or row.parent is None:
             return
         parent, num_below = row.parent, row.num_tokens
         head = Row(event.head_id, parent, row.token_ids[: event.num_head], row.namespace, row.made_by, row.made_at, row.used_at,
                    row.num_hits, row.used_by, num_nodes=row.num_nodes, num_tokens=num_below)  # fmt: skip
         del parent.children[row.id]
-        self.rows[head.id] = parent.children[head.id] = head
+        self.nodes.by_id[head.id] = parent.children[head.id] = head
         row.parent, row.token_ids, row.head = head, row.token_ids[event.num_head :], None
         row.num_tokens -= event.num_head
         head.children[row.id] = row
         for step in (head, *above(head)):
             step.num_nodes += 1
-        self._touch(head, row)
+        self.drawn.touch(head, row)
         self._note("split", head.id, "", event.time)
 
     def _evicted(self, event: NodeEvicted) -> None:
-        row = self.rows.pop(event.node_id, None)
+        row = self.nodes.by_id.pop(event.node_id, None)
         if row is None or row.parent is None:
             return
         before = tuple(token for step in row.path()[:-1] for token in step.token_ids)
@@ -133,15 +110,15 @@ class TreeFold(Fold):
         row.parent.children.pop(row.id, None)
         self._count(row, -1, -len(row.token_ids))
         self.num_evicted += len(row.token_ids)
-        self.opened.discard(row.id)
-        self._touch(row)
+        self.drawn.opened.discard(row.id)
+        self.drawn.touch(row)
         self._note("evicted", row.id, event.needed_by, event.time)
 
     def _matched(self, event: PrefixMatched) -> None:
         """A prompt misses what was evicted."""
         if event.reason != "evicted":
             return
-        row = self.rows.get(event.node_id)
+        row = self.nodes.by_id.get(event.node_id)
         before = tuple(token for step in (row.path() if row else ()) for token in step.token_ids)[: event.num_cached]
         node = self._evictions.get(self._mark_of(event.namespace, before, event.asked))
         if node is not None and not node.wanted_by:
@@ -152,10 +129,10 @@ class TreeFold(Fold):
         return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_TOLD)]))
 
     def _hold(self, event: PathHeld) -> None:
-        row = self.rows.get(event.node_id) if event.node_id else self._root(event.namespace)
+        row = self.nodes.by_id.get(event.node_id) if event.node_id else self.nodes.root(event.namespace)
         if row is None:
             return
-        held = self.held.get(event.rid)
+        held = self.nodes.held.get(event.rid)
         used = row.path() if event.is_hit else held.row.path() if held else []
         for step in used:
             step.used_at = event.time
@@ -163,29 +140,26 @@ class TreeFold(Fold):
                 step.num_hits += 1
                 step.used_by = (*step.used_by[1 - MAX_USERS :], event.rid)
                 self.num_referenced += len(step.token_ids)
-        self.held[event.rid] = Held(row, event.num_tokens, held.num_tokens if held else event.num_tokens)
-        self._touch(*used)
+        self.nodes.held[event.rid] = Held(row, event.num_tokens, held.num_tokens if held else event.num_tokens)
+        self.drawn.touch(*used)
         self.now = max(self.now, event.time)
 
     def _release(self, event: PathReleased) -> None:
-        held = self.held.pop(event.rid, None)
+        held = self.nodes.held.pop(event.rid, None)
         used = held.row.path() if held else []
         for step in used:
             step.used_at = event.time
-        self._touch(*used)
+        self.drawn.touch(*used)
         self.now = max(self.now, event.time)
 
     def _scheduled(self, event: RequestScheduled) -> None:
-        if (held := self.held.get(event.rid)) is not None:
+        if (held := self.nodes.held.get(event.rid)) is not None:
             held.num_tokens = event.num_cached + event.num_pending
 
     def _sampled(self, event: TokenSampled) -> None:
-        if (held := self.held.get(event.rid)) is not None:
+        if (held := self.nodes.held.get(event.rid)) is not None:
             held.num_tokens += 1
             self.now = event.time
-
-    def _root(self, namespace: str) -> Row:
-        return self.roots.setdefault(namespace, Row(0, None, namespace=namespace))
 
     def _count(self, row: Row, num_nodes: int, num_tokens: int) -> None:
         self.num_tokens += num_tokens
@@ -199,29 +173,14 @@ class TreeFold(Fold):
         self.changes.append((self.num_changes, what, node_id, who))
         self.now = max(self.now, now)
 
-    def _touch(self, *rows: Row) -> None:
-        """They are to be drawn anew."""
-        self._num_touches += len(rows)
-        if self._texts is not None:
-            for row in rows:
-                self._texts.touch(row.id)
-
     # -- facts --------------------------------------------------------------------------------------------------
-
-    def holders(self) -> dict[int, list[str]]:
-        """Running requests by the nodes that they hold: nothing of these can be evicted."""
-        holders: dict[int, list[str]] = {}
-        for rid, held in self.held.items():
-            for step in held.row.path():
-                holders.setdefault(step.id, []).append(rid)
-        return holders
 
     def node(self, node_id: int, now: float = 0.0) -> NodeFacts:
         """All about one node, as of `now` on the engine's clock or, where that is later, the newest event.
 
         Raises for one that is not in the tree (any more).
         """
-        row = self.rows.get(node_id)
+        row = self.nodes.by_id.get(node_id)
         if row is None:
             raise InvalidRequest("node", node_id, "a node of the tree", hint="it was evicted or split off, or it never was")
         path = row.path()
@@ -232,7 +191,7 @@ class TreeFold(Fold):
             id=row.id, parent_id=path[-2].id if len(path) > 1 else 0, children=tuple(row.children), namespace=row.namespace,
             token_ids=row.token_ids, text=text[len(before) :] if text.startswith(before) else self.facts.decode(row.token_ids),
             text_before=before, num_before=len(above), num_hits=row.num_hits, made_by=row.made_by, used_by=row.used_by,
-            held_by=tuple(rid for rid, held in self.held.items() if row in held.row.path()), made_at=row.made_at,
+            held_by=tuple(rid for rid, held in self.nodes.held.items() if row in held.row.path()), made_at=row.made_at,
             used_at=row.used_at, age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
         )  # fmt: skip
 
@@ -247,7 +206,7 @@ class TreeFold(Fold):
         """Nodes in which `text` ends, capitals or not, also where it began in a node above; in the order of the tree."""
         wanted, found = text.casefold(), []
         between = " " if self.facts.decode is no_text else ""
-        stack = [(row, "") for row in self._tops()]
+        stack = [(row, "") for row in self.nodes.tops()]
         while stack and wanted:
             row, before = stack.pop()
             here = before + self.facts.decode(row.token_ids).casefold() + between
@@ -260,42 +219,19 @@ class TreeFold(Fold):
     # -- what is drawn ------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """`rows`: [id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens, namespace] of
-        each node drawn; children of one node in the order in which they came. `hidden`: nodes and tokens that hang at the root
-        and are not drawn."""
-        if len(self.rows) > MAX_NODES:
-            self._texts, parts = None, self._parts()
-            rows, hidden = parts.rows, parts.hidden
-        else:
-            self._texts = self._texts or RowTexts(self._drawn, self.rows)
-            self._largest_parts = None
-            rows, hidden = self._texts.take(self.rows), [0, 0]
+        """`rows`: those of `DrawnNodes.row`; children of one node in the order in which they came. `hidden`: nodes and tokens
+        that hang at the root and are not drawn."""
+        rows, hidden = self.drawn.take(self.now)
         return {
-            "hidden": hidden, "rows": rows, "num_nodes": len(self.rows), "num_tokens": self.num_tokens, "now": self.now,
+            "hidden": hidden, "rows": rows, "num_nodes": len(self.nodes.by_id), "num_tokens": self.num_tokens, "now": self.now,
             "num_referenced": self.num_referenced, "num_evicted": self.num_evicted,
             "changes": [list(change) for change in self.changes],
-            "running": [[rid, h.row.id, h.num_shared, h.num_tokens] for rid, h in self.held.items()],
+            "running": [[rid, h.row.id, h.num_shared, h.num_tokens] for rid, h in self.nodes.held.items()],
         }  # fmt: skip
 
     def settle(self) -> None:
         """Changes: the next state shows a large tree as it is now."""
-        if self._largest_parts is not None and self._largest_parts.num_touches < self._num_touches:
-            self._largest_parts = None
-            self.version += 1
-
-    def _parts(self) -> LargestParts:
-        """Of a large tree, made anew no sooner than `RENEW_S` later."""
-        parts = self._largest_parts
-        is_late = parts is not None and parts.num_touches < self._num_touches and self.now >= parts.time + RENEW_S
-        if parts is None or parts.opened != self.opened or is_late:
-            drawn = self._largest(NUM_DRAWN)
-            hidden = [row for row in self._tops() if row.id not in drawn]
-            rows = [self._drawn(row, drawn) for row in self._walk(drawn)]
-            parts = self._largest_parts = LargestParts(
-                self.now, self._num_touches, frozenset(self.opened), msgspec.Raw(msgspec.json.encode(rows)),
-                [sum(row.num_nodes for row in hidden), sum(row.num_tokens for row in hidden)],
-            )  # fmt: skip
-        return parts
+        self.version += self.drawn.settle()
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Of a node; with {"text": ...} the nodes that hold it, with all above them to be drawn under; with
@@ -306,16 +242,16 @@ class TreeFold(Fold):
         if "text" not in asked:
             return self.node(int(asked.get("id", 0))).to_dict()
         found = self.search(str(asked["text"]))
-        drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.rows[node_id].path()}
-        rows = [self._drawn(row) for row in self._walk(drawn)]
+        drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.nodes.by_id[node_id].path()}
+        rows = [self.drawn.row(row) for row in self.nodes.walk(drawn)]
         return {"found": found[:MAX_FOUND], "num_found": len(found), "rows": rows}
 
     def picture(self) -> TreePicture:
-        drawn = self._largest(MAX_PICTURE) if len(self.rows) > MAX_PICTURE else set(self.rows)
-        holders = self.holders()
+        drawn = self.nodes.largest(MAX_PICTURE) if len(self.nodes.by_id) > MAX_PICTURE else None
+        holders = self.nodes.holders()
         lines = []
-        for row in self._walk(drawn):
-            hidden = [child for child in row.children.values() if child.id not in drawn]
+        for row in self.nodes.walk(drawn):
+            hidden = left_out(row, drawn)
             lines.append(
                 NodeLine(
                     depth=len(row.path()) - 1, id=row.id, text=self._head(row), num_tokens=len(row.token_ids),
@@ -324,40 +260,7 @@ class TreeFold(Fold):
                     num_hidden=sum(child.num_nodes for child in hidden), hidden_tokens=sum(child.num_tokens for child in hidden),
                 )
             )  # fmt: skip
-        return TreePicture(tuple(lines), len(self.rows), self.num_tokens, self.num_referenced, self.num_evicted)
-
-    def _drawn(self, row: Row, drawn: set[int] | None = None) -> list[Any]:
-        """`drawn` are the nodes that are drawn beside it; None for all."""
-        hidden = [] if drawn is None else [child for child in row.children.values() if child.id not in drawn]
-        above = row.parent.id if row.parent else 0
-        return [
-            row.id, above, len(row.token_ids), row.num_hits, row.used_at, self._head(row), row.made_by, row.used_by[-3:],
-            sum(child.num_nodes for child in hidden), sum(child.num_tokens for child in hidden),
-            row.namespace,
-        ]  # fmt: skip
-
-    def _largest(self, number: int) -> set[int]:
-        """Nodes to draw: the largest subtrees, what running requests hold, and the children of what was opened."""
-        drawn = largest(self._tops(), number)
-        for held in self.held.values():
-            drawn |= {step.id for step in held.row.path()}
-        if 0 in self.opened:
-            drawn |= {row.id for row in self._tops()[:MAX_NODES]}
-        for node_id in self.opened & self.rows.keys():
-            drawn |= {step.id for step in self.rows[node_id].path()} | largest_children(self.rows[node_id], number)
-        return drawn
-
-    def _tops(self) -> list[Row]:
-        return [row for root in reversed(self.roots.values()) for row in reversed(root.children.values())]
-
-    def _walk(self, drawn: set[int] | None = None) -> Iterator[Row]:
-        """Every node, or of those drawn; parents before their children."""
-        stack = self._tops()
-        while stack:
-            row = stack.pop()
-            if drawn is None or row.id in drawn:
-                yield row
-                stack += reversed(row.children.values())
+        return TreePicture(tuple(lines), len(self.nodes.by_id), self.num_tokens, self.num_referenced, self.num_evicted)
 
     def _head(self, row: Row) -> str:
         if row.head is None:

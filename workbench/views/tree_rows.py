@@ -1,13 +1,10 @@
-"""The nodes of the folded tree, and which of them to draw where there are too many."""
+"""The nodes of the folded tree, and the largest of them."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 
 @dataclass(slots=True, eq=False)
@@ -49,31 +46,51 @@ class Held:
     num_tokens: int = 0
 
 
-class RowTexts:
-    """All nodes as one JSON text, in which only what changed is written anew: a busy engine's tree changes with every step."""
+class Nodes:
+    """All nodes, and the running requests that hold some."""
 
-    def __init__(self, drawn: Callable[[Row], Any], rows: Iterable[int] = ()) -> None:
-        self._drawn = drawn
-        self._texts: dict[int, bytes] = {}
-        self._changed = dict.fromkeys(rows)
-        """In order of the first change, as their texts then stand."""
-        self._all = msgspec.Raw(b"[]")
+    def __init__(self) -> None:
+        self.roots: dict[str, Row] = {}
+        self.by_id: dict[int, Row] = {}
+        """Without the roots."""
+        self.held: dict[str, Held] = {}
+        """By request id."""
 
-    def touch(self, node_id: int) -> None:
-        """It came, changed or left."""
-        self._changed[node_id] = None
+    def root(self, namespace: str) -> Row:
+        return self.roots.setdefault(namespace, Row(0, None, namespace=namespace))
 
-    def take(self, rows: Mapping[int, Row]) -> msgspec.Raw:
-        """The same object as before where nothing changed."""
-        if self._changed:
-            for node_id in self._changed:
-                if (row := rows.get(node_id)) is None:
-                    self._texts.pop(node_id, None)
-                else:
-                    self._texts[node_id] = msgspec.json.encode(self._drawn(row))
-            self._changed.clear()
-            self._all = msgspec.Raw(b"[%s]" % b",".join(self._texts.values()))
-        return self._all
+    def tops(self) -> list[Row]:
+        """Below the roots; the last first."""
+        return [row for root in reversed(self.roots.values()) for row in reversed(root.children.values())]
+
+    def walk(self, among: Set[int] | None = None) -> Iterator[Row]:
+        """Every node, or those among these; parents before their children."""
+        stack = self.tops()
+        while stack:
+            row = stack.pop()
+            if among is None or row.id in among:
+                yield row
+                stack += reversed(row.children.values())
+
+    def largest(self, number: int) -> set[int]:
+        """Of so many nodes the largest subtrees, and what running requests hold."""
+        found = largest(self.tops(), number)
+        for held in self.held.values():
+            found |= {step.id for step in held.row.path()}
+        return found
+
+    def holders(self) -> dict[int, list[str]]:
+        """Running requests by the nodes that they hold: nothing of these can be evicted."""
+        holders: dict[int, list[str]] = {}
+        for rid, held in self.held.items():
+            for step in held.row.path():
+                holders.setdefault(step.id, []).append(rid)
+        return holders
+
+
+def left_out(row: Row, among: Set[int] | None) -> list[Row]:
+    """Its children that are not among these; None stands for all nodes."""
+    return [] if among is None else [child for child in row.children.values() if child.id not in among]
 
 
 def above(row: Row) -> Iterable[Row]:

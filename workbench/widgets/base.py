@@ -202,9 +202,10 @@ class ViewWidget(anywidget.AnyWidget):
             self.still.renew()
 
     def settle(self) -> None:
-        """What was left for the ticker, or for later since it is slow to draw, is in the view's own traits now."""
-        self.take_news()
-        self._set(self._latest)
+        """Pages know all, also what waited since it is slow to draw, and the view's own traits say it."""
+        with self.ticker.lock:
+            self.ticker.tell([self])
+            self._set(self._latest)
 
     def say(self, note: str) -> None:
         if note != self.note:

@@ -172,8 +172,8 @@ export function ask(model, message, onSlow = () => {}) {
 
 /**
  * What every `render` does. `make(view)` builds the view's elements under `view.root` and returns
- * `{ draw(state, selected), remove?() }`; `draw` is called once per frame at most, when the state or the selection changed and
- * the view is in sight.
+ * `{ draw(state, selected), hear?(news, state), remove?() }`; `draw` is called once per frame at most, when the state or the
+ * selection changed and the view is in sight; `hear` makes of what the ticker tells what the model itself would say.
  * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
  * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
  * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
@@ -269,7 +269,7 @@ export function mount(model, root, make, parts = []) {
   let gone = false;
   let isShown = false;
   const hearing = hear(model, (news) => {
-    Object.assign(told, news);
+    Object.assign(told, made.hear?.(news, state) ?? news);
     onState();
   });
   hearing.then((stop) => {

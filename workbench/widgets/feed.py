@@ -158,15 +158,11 @@ class Feed:
                     seen = first + len(events)
                     for view in list(self.views):
                         self._show(view, (first, events))
-                    self._tell()
+                    if self.ticker is not None:
+                        self.ticker.tell(list(self.views))
             rest = (time.thread_time() - busy) / SHARE
             time.sleep(min(max(began + PERIOD_S - time.monotonic(), rest), MAX_PAUSE_S))
         self.flush()
-
-    def _tell(self) -> None:
-        news = {view.key: told for view in list(self.views) if (told := view.take_news())}
-        if news:
-            self.ticker.tell(news)
 
     def _show(self, view: Shown, news: tuple[int, list[Event]] | None = None, *, is_last: bool = False) -> None:
         """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""

@@ -6,14 +6,31 @@ new of all views at once, as JSON in a buffer; at the end of a cell every view's
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import ipywidgets
 import msgspec
 
 
+class Teller(Protocol):
+    key: str
+
+    def take_news(self) -> dict[str, Any]:
+        """What there is to tell of it since the last call: {trait: value}."""
+
+
 class Ticker(ipywidgets.Widget):
     """A model without a view: pages listen to its messages, `{key of a view: {trait: value}}`."""
 
-    def tell(self, news: dict[str, dict[str, Any]]) -> None:
-        self.send({}, [msgspec.json.encode(news)])
+    def __init__(self, **traits: Any) -> None:
+        self.lock = threading.RLock()
+        """Held while something is told: who tells the same another way holds it too, so that the later word is the newer one."""
+        super().__init__(**traits)
+
+    def tell(self, views: Iterable[Teller]) -> None:
+        with self.lock:
+            news = {view.key: told for view in views if (told := view.take_news())}
+            if news:
+                self.send({}, [msgspec.json.encode(news)])

@@ -209,6 +209,7 @@ function makeTree(view) {
   for (const [node, name, fn] of listeners) node.addEventListener(name, fn);
   return {
     draw,
+    hear: (news, { rows = [] }) => withAllRows(news, rows),
     remove() {
       for (const [node, name, fn] of listeners) node.removeEventListener(name, fn);
       map.remove();

@@ -26,10 +26,20 @@ class TreeWidget(ViewWidget):
     def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
         return {"rows": state.pop("rows"), "state": state}
 
+    def take_news(self) -> dict[str, Any]:
+        """Beside the usual `changed`, instead of `rows`, for pages that know the rows before: {"gone": ids, "rows": rows}."""
+        news = super().take_news()
+        if "rows" in news:
+            with self.reader.lock:
+                changed = self._tree.drawn.take_changes(self._tree.now)
+            if changed is not None:
+                del news["rows"]
+                news["changed"] = changed
+        return news
+
     def settle(self) -> None:
         with self.reader.lock:
-            assert isinstance(self.fold, TreeFold)
-            self.fold.settle()
+            self._tree.settle()
             self.refresh()
         super().settle()
 
@@ -44,10 +54,14 @@ class TreeWidget(ViewWidget):
         if asked.get("do") != "open":
             return super().answer(asked)
         with self.reader.lock:
-            assert isinstance(self.fold, TreeFold)
-            self.fold.opened.add(int(asked["id"]))
+            self._tree.drawn.opened.add(int(asked["id"]))
             self.show(self.fold.state())
         return {}
+
+    @property
+    def _tree(self) -> TreeFold:
+        assert isinstance(self.fold, TreeFold)
+        return self.fold
 
 
 def epoch() -> float:

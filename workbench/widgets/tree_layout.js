@@ -8,6 +8,15 @@ export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hi
   return { id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace };
 }
 
+/** What the ticker tells, with all rows where it says only which changed; those that stay keep their places. */
+export function withAllRows({ changed, ...news }, rows) {
+  if (!changed) return news;
+  const kept = new Map(rows.map((row) => [row[0], row]));
+  for (const id of changed.gone) kept.delete(id);
+  for (const row of changed.rows) kept.set(row[0], row);
+  return { ...news, rows: [...kept.values()] };
+}
+
 /** Rows in any order -> nodes, parents before children; children in the order of their rows, as are namespaces. */
 export function inOrder(rows) {
   const below = new Map();

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_runs import Reader
+from tree_page import with_all_rows
 
 from workbench.cache.radix import path_to
 from workbench.engine.core import EngineCore
@@ -21,9 +22,10 @@ from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
 from workbench.events import EventLog, NodeAdded, NodeEvicted, PathHeld, PrefixMatched
 from workbench.types import Request, SamplingParams
-from workbench.views import tree
+from workbench.views import tree_drawn
 from workbench.views.fold import Facts
-from workbench.views.tree import MAX_NODES, MAX_PICTURE, NUM_DRAWN, TreeFold
+from workbench.views.tree import MAX_PICTURE, TreeFold
+from workbench.views.tree_drawn import MAX_NODES, NUM_DRAWN
 
 VOCAB, CONTEXT = 32, 56
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
@@ -90,16 +92,16 @@ def real_tree(core: EngineCore) -> dict[str, Any]:
 
 
 def folded_tree(fold: TreeFold) -> dict[str, Any]:
-    pins = fold.holders()
+    pins = fold.nodes.holders()
     nodes = {
         row.id: (row.parent.id, row.namespace, row.token_ids, row.num_hits, row.made_by, row.made_at, row.used_at, row.used_by,
                  len(pins.get(row.id, ())))
-        for row in fold.rows.values()
+        for row in fold.nodes.by_id.values()
     }  # fmt: skip
-    for row in fold.rows.values():
-        below = [row, *(child for child in fold.rows.values() if row in child.path()[:-1])]
+    for row in fold.nodes.by_id.values():
+        below = [row, *(child for child in fold.nodes.by_id.values() if row in child.path()[:-1])]
         assert (row.num_nodes, row.num_tokens) == (len(below), sum(len(each.token_ids) for each in below))
-    held = {rid: (h.row.id, [row.id for row in h.row.path()], h.num_shared) for rid, h in fold.held.items()}
+    held = {rid: (h.row.id, [row.id for row in h.row.path()], h.num_shared) for rid, h in fold.nodes.held.items()}
     return {"nodes": nodes, "held": held}
 
 
@@ -208,7 +210,7 @@ def test_a_node_tells_its_text_its_maker_and_its_users():
         pass
     for event in core.log.read()[1]:
         fold.apply(event)
-    shared = next(row for row in fold.rows.values() if row.token_ids == (1, 2, 3))
+    shared = next(row for row in fold.nodes.by_id.values() if row.token_ids == (1, 2, 3))
     facts = fold.node(shared.id)
     assert (facts.made_by, facts.used_by, facts.held_by, facts.num_hits) == ("r0", ("r1",), ("r1",), 1)
     assert (facts.text, facts.num_before, len(facts.children)) == ("1 2 3", 0, 2)
@@ -229,7 +231,7 @@ def drawn_rows(fold: TreeFold) -> list[list[Any]]:
 @given(config=cores, moves=moves)
 def test_rows_written_piece_by_piece_are_those_of_a_fold_that_is_asked_once(most, drawn, config, moves):
     """Also of a tree that grows too large to draw all of it, and shrinks again; brothers and sisters stand in one order."""
-    with patch.multiple(tree, MAX_NODES=most, NUM_DRAWN=drawn):
+    with patch.multiple(tree_drawn, MAX_NODES=most, NUM_DRAWN=drawn):
         core = make_core(**config)
         reader = Reader(core, TreeFold())
         for _ in play(core, moves):
@@ -238,20 +240,62 @@ def test_rows_written_piece_by_piece_are_those_of_a_fold_that_is_asked_once(most
             once = TreeFold()
             for event in core.log.read()[1]:
                 once.apply(event)
-            assert by_parent(fold) == by_parent(once)
+            assert by_parent(drawn_rows(fold)) == by_parent(drawn_rows(once))
             assert fold.state()["hidden"] == once.state()["hidden"]
 
 
-def by_parent(fold: TreeFold) -> dict[Any, list[list[Any]]]:
+@settings(deadline=None)
+@given(config=cores, moves=moves, told_every=st.integers(1, 4))
+def test_a_page_that_is_told_the_changes_has_the_rows_of_the_fold(config, moves, told_every):
+    core = make_core(**config)
+    reader = Reader(core, TreeFold())
+    page: list[list[Any]] = []
+    for number, _ in enumerate(play(core, moves)):
+        fold = reader.read()
+        rows = drawn_rows(fold)
+        if number % told_every == 0:
+            changes = fold.drawn.take_changes(0.0)
+            news = {"rows": rows} if changes is None else {"changed": msgspec.json.decode(changes)}
+            page = with_all_rows(news, page)["rows"]
+            assert by_parent(page) == by_parent(rows)
+
+
+def test_only_what_changed_is_told_and_everything_again_after_a_while_or_when_the_tree_was_too_large(monkeypatch):
+    fold = TreeFold()
+    for number in range(1, 6):
+        fold.apply(added(number, 0, (number,)))
+
+    def told(now: float) -> Any:
+        drawn_rows(fold)
+        changes = fold.drawn.take_changes(now)
+        return None if changes is None else msgspec.json.decode(changes)
+
+    assert told(10.0) is None
+    assert told(10.1) == {"gone": [], "rows": []}
+    fold.apply(PathHeld(time=9.0, rid="r", node_id=3, namespace="", num_tokens=1, is_hit=True))
+    fold.apply(NodeEvicted(time=9.0, node_id=1, num_tokens=1, score=0.0, needed_by="r"))
+    fold.apply(added(7, 3, (7,)))
+    news = told(10.2)
+    assert (news["gone"], [row[0] for row in news["rows"]]) == ([1], [3, 7])
+    assert told(11.9) == {"gone": [], "rows": []}
+    assert told(12.0) is None
+    monkeypatch.setattr(tree_drawn, "MAX_NODES", 3)
+    assert told(12.1) is told(12.2) is None
+    monkeypatch.setattr(tree_drawn, "MAX_NODES", 30)
+    assert told(12.3) is None
+    assert told(12.4) is not None
+
+
+def by_parent(rows: list[list[Any]]) -> dict[Any, list[list[Any]]]:
     """The rows under each node, at the root those of each namespace, in their order."""
     groups: dict[Any, list[list[Any]]] = {}
-    for row in drawn_rows(fold):
+    for row in rows:
         groups.setdefault(row[1] or row[10], []).append(row)
     return groups
 
 
 def test_a_large_tree_is_drawn_anew_after_a_while_and_when_a_cell_ends(monkeypatch):
-    monkeypatch.setattr(tree, "MAX_NODES", 3)
+    monkeypatch.setattr(tree_drawn, "MAX_NODES", 3)
     fold = TreeFold()
     for number in range(1, 6):
         fold.apply(added(number, 0, (number,)))
@@ -279,17 +323,17 @@ def test_a_tree_of_many_nodes_is_drawn_as_its_largest_parts_and_the_rest_is_coun
     drawn = {row[0] for row in rows}
     assert len(rows) == NUM_DRAWN
     assert all(row[1] in drawn | {0} for row in rows), "parents stand before their children"
-    tops = [row for row in fold.rows.values() if row.parent.id == 0 and row.id not in drawn]
-    assert len(rows) + sum(row[8] for row in rows) + sum(row.num_nodes for row in tops) == len(fold.rows)
+    tops = [row for row in fold.nodes.by_id.values() if row.parent.id == 0 and row.id not in drawn]
+    assert len(rows) + sum(row[8] for row in rows) + sum(row.num_nodes for row in tops) == len(fold.nodes.by_id)
     assert sum(row[2] + row[9] for row in rows) + sum(row.num_tokens for row in tops) == fold.num_tokens
     assert fold.state()["hidden"] == [sum(row.num_nodes for row in tops), sum(row.num_tokens for row in tops)]
     assert len(fold.picture().lines) == MAX_PICTURE
-    assert f"of {len(fold.rows):,} nodes are shown" in fold.picture().to_text()
+    assert f"of {len(fold.nodes.by_id):,} nodes are shown" in fold.picture().to_text()
     closed = next(row for row in rows if row[8])
-    fold.opened.add(closed[0])
+    fold.drawn.opened.add(closed[0])
     after = {row[0] for row in drawn_rows(fold)}
-    assert {child.id for child in fold.rows[closed[0]].children.values()} <= after
-    fold.opened.add(0)
+    assert {child.id for child in fold.nodes.by_id[closed[0]].children.values()} <= after
+    fold.drawn.opened.add(0)
     assert fold.state()["hidden"] == [0, 0]
 
 
