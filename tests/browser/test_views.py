@@ -50,10 +50,16 @@ def rate(times: list[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0])
 
 
+LINES = """tree => [...tree.querySelectorAll(".wb-outline [data-node]")]
+  .map(({ style, className, innerHTML }) => [style.transform, className.replace(/ *wb-(new|split|gone)/, ""), innerHTML])
+  .map(([place, marks, text]) => [place, marks, text.replace(/idle \\d+/, "idle")]).sort()"""
+"""Of a tree: every line that is drawn, where it stands and how it looks."""
+
+
 @pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
     hears = "print([name for name, view in dashboard.views.items() if view._hears])"
-    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears], face=face)
+    notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears, "%wb tree"], face=face)
     notebook.run(0)
     notebook.run(1)
     tree = notebook.view(1).first
@@ -69,6 +75,12 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     assert notebook.sent
     heard = ast.literal_eval(notebook.run(3))
     assert {"tree", "batch", "kv"} <= set(heard), "one message moved all views"
+    notebook.run(4)
+    notebook.page.wait_for_timeout(1500)  # what moved has come to rest
+    notebook.view(4).scroll_into_view_if_needed()
+    grown, drawn_anew = tree.evaluate(LINES), notebook.view(4).evaluate(LINES)
+    assert len(grown) >= 5
+    assert grown == drawn_anew
     assert notebook.console == []
     assert set(notebook.hosts) == {HOST}
 

@@ -217,7 +217,7 @@ function render({ model, el: root }) {
       return made;
     };
     let asked = "";
-    const say = (...lines) => words.replaceChildren(...lines.map((line) => el("p", {}, line)));
+    const say = (...lines) => morph(words, ...lines.map((line) => el("p", {}, line)));
     const drawAbout = (state, selected) => {
       const step = selected.kind === "step" ? aboutStep(state, Number(selected.id)) : null;
       const lane = selected.kind === "request" ? (state.lanes ?? []).find((lane) => lane.rid === selected.id) : null;
@@ -244,21 +244,22 @@ function render({ model, el: root }) {
       draw(state, selected) {
         const made = layoutBatch(state);
         places = made.places;
-        head.replaceChildren(el("b", {}, state.title ?? ""));
-        key.replaceChildren(
+        morph(head, el("b", {}, state.title ?? ""));
+        morph(
+          key,
           ...made.kinds.map((kind) => el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), KEY[kind])),
           ...(made.lanes.some((lane) => lane.parts.some((part) => part.isRetracted))
             ? [el("span", { class: "wb-key" }, el("b", { class: "wb-mark" }, "▼"), " retracted")]
             : []),
         );
         for (const [kind, at] of [["prefill", prefill], ["decode", decode]]) {
-          at.track.replaceChildren(...bars(made, kind, selected));
-          at.note.textContent = made[kind].most ? `up to ${count(made[kind].most)}` : "none";
+          morph(at.track, ...bars(made, kind, selected));
+          morph(at.note, made[kind].most ? `up to ${count(made[kind].most)}` : "none");
         }
         const shown = made.lanes.map((lane) => {
           const at = rows.get(lane.rid) ?? laneRow(lane.rid);
-          at.track.replaceChildren(...stretches(lane, made.breaks));
-          at.note.textContent = lane.phase === "waiting" ? "waiting" : `${count(lane.out)} out`;
+          morph(at.track, ...stretches(lane, made.breaks));
+          morph(at.note, lane.phase === "waiting" ? "waiting" : `${count(lane.out)} out`);
           at.root.classList.toggle("wb-selected", same(selected, { kind: "request", id: lane.rid }));
           return at.root;
         });
@@ -269,9 +270,9 @@ function render({ model, el: root }) {
           chart.replaceChildren(prefill.root, decode.root, ...shown);
         }
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
-        scale.track.replaceChildren(el("span", {}, "0"), el("span", {}, duration(made.seconds)));
-        gaps.textContent = cut ? `${duration(cut)} without any request left out at the dashed lines` : "";
-        queue.replaceChildren(...drawQueue(state.queue, state.waiting));
+        morph(scale.track, el("span", {}, "0"), el("span", {}, duration(made.seconds)));
+        morph(gaps, cut ? `${duration(cut)} without any request left out at the dashed lines` : "");
+        morph(queue, ...drawQueue(state.queue, state.waiting));
         drawAbout(state, selected);
       },
     };

@@ -12,7 +12,7 @@ export function el(tag, attrs = {}, ...children) {
     if (name.startsWith("on") && typeof value === "function") node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false).map((c) => (c instanceof Node ? c : String(c))));
+  node.append(...listed(children).map((c) => (c instanceof Node ? c : String(c))));
   return node;
 }
 
@@ -69,20 +69,65 @@ export function hitBy(event) {
   return event.currentTarget.getRootNode().elementFromPoint?.(event.clientX, event.clientY) ?? event.target;
 }
 
-/** One child for each item, in order. A key, which no other item has, stands for all that is drawn of it: where it stays, the child does. */
+const listed = (children) => children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false);
+
+/** Makes the children of a node like these. What is alike stays, so a page lays out and paints only what changed; listeners of the new ones are lost. */
+export function morph(node, ...children) {
+  let at = node.firstChild;
+  for (const child of listed(children)) {
+    const next = child instanceof Node ? child : document.createTextNode(String(child));
+    if (!at) node.append(next);
+    else at = become(at, next).nextSibling;
+  }
+  while (at) {
+    const rest = at;
+    at = at.nextSibling;
+    rest.remove();
+  }
+}
+
+/** Makes one node like another, or puts that in its place. Returns the one that is there then. */
+function become(node, next) {
+  if (node.isEqualNode(next)) return node;
+  if (node.nodeName !== next.nodeName) {
+    node.replaceWith(next);
+    return next;
+  }
+  if (node.nodeType === Node.TEXT_NODE) node.data = next.data;
+  else {
+    for (const { name } of [...node.attributes]) if (!next.hasAttribute(name)) node.removeAttribute(name);
+    for (const { name, value } of next.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+    morph(node, ...next.childNodes);
+  }
+  return node;
+}
+
+/**
+ * One child for each item, in order. A key, which no other item has, stands for all that is drawn of it: where it stays, the child
+ * does. A child whose item is gone becomes the one that comes in its place (`morph`).
+ */
 export function patch(parent, items, key, make) {
   const kept = parent.wbKept ?? new Map();
   const next = new Map(items.map((item) => [key(item), item]));
-  for (const [name, child] of kept) if (!next.has(name)) child.remove();
+  const gone = new Set([...kept].filter(([name]) => !next.has(name)).map(([, child]) => child));
   let at = parent.firstChild;
   for (const [name, item] of next) {
-    const child = kept.get(name) ?? make(item);
+    let child = kept.get(name);
+    if (child) {
+      while (gone.has(at)) at = at.nextSibling;
+    } else if (gone.delete(at)) {
+      child = at = become(at, make(item));
+    } else child = make(item);
     if (child === at) at = at.nextSibling;
     else parent.insertBefore(child, at);
     next.set(name, child);
   }
+  for (const child of gone) child.remove();
   parent.wbKept = next;
 }
+
+/** Changes with the page's theme; costs no layout. */
+export const themeName = () => `${document.body.dataset.jpThemeLight} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
 
 /** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
 export function theme(root) {
@@ -115,7 +160,8 @@ export function pattern(context, kind, colour) {
   return context.createPattern(tile, "repeat");
 }
 
-export const count = (number) => Number(number ?? 0).toLocaleString("en-US");
+const grouped = new Intl.NumberFormat("en-US");
+export const count = (number) => grouped.format(Number(number ?? 0));
 
 export function duration(seconds) {
   if (!(seconds >= 0)) return "";

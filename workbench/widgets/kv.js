@@ -106,12 +106,14 @@ function render({ model, el: root }) {
         const { counts = {}, num_pages: numPages = 0, page_size: pageSize = 1 } = state;
         const read = nodesRead(state, selected);
         made = layoutPages(state);
-        head.replaceChildren(el("b", {}, state.title ?? ""));
+        morph(head, el("b", {}, state.title ?? ""));
         const share = (kind) => ({ o: counts.owned, t: counts.tree, f: counts.free })[kind] ?? 0;
-        bar.replaceChildren(
+        morph(
+          bar,
           ..."otf".split("").filter(share).map((kind) => el("span", { class: CLASSES[kind], style: `flex:${share(kind)} 0 0` })),
         );
-        key.replaceChildren(
+        morph(
+          key,
           ..."otf".split("").map((kind) =>
             el("span", { class: "wb-key" }, el("span", { class: CLASSES[kind] }), `${NAMES[kind]} `, el("b", {}, count(share(kind)))),
           ),
@@ -122,7 +124,7 @@ function render({ model, el: root }) {
           JSON.stringify,
           drawRow,
         );
-        about.textContent = inWords(made, selected, numPages, pageSize, read);
+        morph(about, inWords(made, selected, numPages, pageSize, read));
       },
     };
   });

@@ -30,8 +30,9 @@ function render({ model, el: root }) {
     const embedded = embed(model, holder, view.say);
     return {
       draw(state) {
-        head.replaceChildren(el("b", {}, state.title ?? ""));
-        tiles.replaceChildren(
+        morph(head, el("b", {}, state.title ?? ""));
+        morph(
+          tiles,
           ...layoutFacts(state).map(({ name, first, rest }) =>
             el("div", { class: "wb-tile" }, el("span", { class: "wb-soft" }, name), el("b", {}, first), el("span", { class: "wb-soft" }, rest)),
           ),

@@ -234,18 +234,19 @@ function render({ model, el: root }) {
       under.fill([["kind", "how it came about"], ...Object.keys(measures).map((name) => [name, name])], line);
       const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${count(state.first + state.rows.length)} tokens` : `${count(state.rows?.length)} tokens`;
       const cost = state.detail_s === null || state.detail_s === undefined ? "" : ` · token detail took ${duration(state.detail_s)}`;
-      about.textContent = state.rid ? `${state.newest ? `${state.rid} · ` : ""}${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : model.get("note") ? "" : "nothing yet";
+      morph(about, state.rid ? `${state.newest ? `${state.rid} · ` : ""}${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : model.get("note") ? "" : "nothing yet");
       const [meaning, ...steps] = measures[by] ?? [""];
       const unknown = (state.rows ?? []).every((row) => row[3] === null) && !["latency", "allowed"].includes(by);
       scale.hidden = !state.rid;
-      scale.replaceChildren(
+      morph(
+        scale,
         ...(state.columns
           ? [`bars: how many of ${count(state.vocab_size)} tokens might come, on a logarithmic scale `]
           : unknown && state.rows?.length
             ? [`${by} is token detail, which was off for this request `]
             : [`${by}, ${meaning}: `, ...steps.map((step, i) => el("span", { class: `wb-step wb-l${i}` }, step))]),
       );
-      legend.replaceChildren(...keys());
+      morph(legend, keys());
       const [rid] = placeOf(selected);
       const at = placeIn(state, selected);
       strip.className = `wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;

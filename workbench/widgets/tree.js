@@ -1,6 +1,7 @@
 // The radix tree: a map of all nodes on top, below it an outline with one line a node, and what is selected.
 
 const MOVING_MS = 1400; // how long a change is seen, as in tree.css
+const MAX_CHIPS = 4; // of requests at the end of one line
 const TICK_MS = 1000; // how long a node is idle is told in seconds, also while nothing happens
 
 function makeTree(view) {
@@ -29,6 +30,10 @@ function makeTree(view) {
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
   const timers = new Set();
 
+  // Where the outline is scrolled to, and its height. Asking for it while drawing would lay the page out then and there.
+  const place = { top: 0, height: 0 };
+  const onPlace = () => Object.assign(place, { top: outline.scrollTop, height: outline.clientHeight });
+
   const now = () => clockOf(state, view.model.get("epoch"), Date.now() / 1000);
 
   function drawHead() {
@@ -38,7 +43,8 @@ function makeTree(view) {
     if (wanted) {
       bar.append(el("span", { class: "wb-prefill", style: `flex:${stored}` }), el("span", { class: "wb-reused", style: `flex:${saved}` }));
     }
-    head.replaceChildren(
+    morph(
+      head,
       el("b", {}, `Radix tree: ${plural(nodes, "node")}`),
       el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
       bar,
@@ -73,17 +79,20 @@ function makeTree(view) {
     const tie = tieOf(line, selected);
     const chosen = same(selected, { kind: "node", id: line.id });
     const marks = ["wb-node", line.holders.length && "wb-path", tie && "wb-touched", chosen && "wb-selected", moving.get(line.id)];
-    const side = sideText(line, now());
-    const key = JSON.stringify([line.text, line.depth, side, line.ends, line.hits, tie, selected?.kind === "request" && selected.id]);
+    const chips = line.ends.slice(0, MAX_CHIPS).map(({ rid }) => rid);
+    const key = JSON.stringify([
+      ...[line.text, line.depth, line.tokens, kindOf(line)],
+      ...[chips, line.ends.length, tie, selected?.kind === "request" && selected.id],
+    ]);
     const children = () => [
       el("span", { class: `wb-block wb-${kindOf(line)}`, style: `width:${blockWidth(line.tokens)}px;margin-left:${18 * line.depth}px` }),
       el("span", { class: "wb-side" }, `#${line.id}`),
       line.namespace && line.depth === 0 && el("span", { class: "wb-side" }, `[${line.namespace}]`),
       el("span", { class: "wb-name" }, oneLine(line.text)),
-      line.ends.slice(0, 4).map(({ rid, own }) => chip(view, rid, `▶ ${rid}${own ? ` +${own}` : ""}`, selected)),
-      line.ends.length > 4 && el("span", { class: "wb-side" }, `and ${line.ends.length - 4} more`),
+      chips.map((rid) => chip(view, rid, "", selected)),
+      line.ends.length > MAX_CHIPS && el("span", { class: "wb-side" }, `and ${line.ends.length - MAX_CHIPS} more`),
       tie && tie !== "holds" && el("span", { class: "wb-side" }, `${tie} by it`),
-      el("span", { class: "wb-side" }, side),
+      el("span", { class: "wb-side" }),
     ];
     return [marks.filter(Boolean).join(" "), key, children];
   }
@@ -100,13 +109,20 @@ function makeTree(view) {
     if (node.className !== marks) node.className = marks;
     if (node.wbKey !== key) node.replaceChildren(...children().flat().filter(Boolean));
     node.wbKey = key;
+    if (!line.more) writeNumbers(node, line);
     node.style.transform = `translateY(${i * LINE}px)`; // a node that is already there moves to its new place
+  }
+
+  /** What changes with every token, in elements that stay. */
+  function writeNumbers(node, line) {
+    node.querySelectorAll(".wb-chip").forEach((chip, i) => morph(chip, chipText(line.ends[i])));
+    morph(node.lastChild, sideText(line, now()));
   }
 
   function drawLines(selected) {
     const { lines } = layout;
     sheet.style.height = `${Math.max(lines.length, 1) * LINE}px`;
-    const [first, last] = visibleLines(lines.length, outline.scrollTop, outline.clientHeight || 420);
+    const [first, last] = visibleLines(lines.length, place.top, place.height || 420);
     const kept = new Set();
     for (let i = first; i < last; i++) {
       kept.add(lines[i].id);
@@ -144,7 +160,9 @@ function makeTree(view) {
     const i = layout.lines.findIndex((line) => line.id === id);
     if (i < 0) return;
     const y = i * LINE;
-    if (y < outline.scrollTop || y + LINE > outline.scrollTop + outline.clientHeight) outline.scrollTop = Math.max(y - outline.clientHeight / 2, 0);
+    if (y >= place.top && y + LINE <= place.top + place.height) return;
+    outline.scrollTop = Math.max(y - place.height / 2, 0);
+    onPlace();
   }
 
   let revealed = "";
@@ -190,7 +208,12 @@ function makeTree(view) {
     clearTimeout(typed);
     typed = setTimeout(runSearch, 200);
   };
-  const onScroll = throttle(() => drawLines(view.selected));
+  const onScroll = throttle(() => {
+    onPlace();
+    drawLines(view.selected);
+  });
+  const resized = new ResizeObserver(onScroll);
+  resized.observe(outline);
   const onFlush = () =>
     view.ask({ do: "flush" }).then((reply) => {
       found.textContent = reply.error ?? `${plural(reply.num_tokens, "token")} dropped`;
@@ -214,6 +237,7 @@ function makeTree(view) {
       for (const [node, name, fn] of listeners) node.removeEventListener(name, fn);
       map.remove();
       journal.remove();
+      resized.disconnect();
       onScroll.cancel();
       clearTimeout(typed);
       clearInterval(tick);

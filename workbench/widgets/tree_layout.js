@@ -134,6 +134,9 @@ export function sideText(node, now) {
   return `${plural(node.tokens, "token")} · ${found}${lock}`;
 }
 
+/** At the end of a node's line: a running request, and how many tokens of it are not in the tree. */
+export const chipText = ({ rid, own }) => `▶ ${rid}${own ? ` +${own}` : ""}`;
+
 /** What left the tree so far, and for whom the last did. */
 export function evictedText(state) {
   const last = (state.changes ?? []).findLast(([, what, , who]) => what === "evicted" && who);

@@ -17,16 +17,18 @@ function makeMap(view, choose) {
   const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree" });
   let boxes = [];
   let mapped = []; // what it was drawn from
+  let size = null; // [width, height] in pixels of the page
+  const measure = () => [canvas.clientWidth || 600, canvas.clientHeight || 104];
 
   function draw(rows, layout, running, selected) {
     const ratio = globalThis.devicePixelRatio || 1;
-    const width = canvas.clientWidth || 600;
-    const height = canvas.clientHeight || 104;
-    const pen = canvas.getContext("2d");
-    const colours = theme(view.root);
-    const now = [rows, JSON.stringify([running.map(([rid, end]) => [rid, end]), selected, width, height, colours.ink])];
+    size ??= measure();
+    const [width, height] = size;
+    const now = [rows, JSON.stringify([running.map(([rid, end]) => [rid, end]), selected, width, height, themeName()])];
     if (now.every((part, i) => part === mapped[i])) return;
     mapped = now;
+    const pen = canvas.getContext("2d");
+    const colours = theme(view.root);
     if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
     if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -55,7 +57,10 @@ function makeMap(view, choose) {
     if (box) choose(box.id);
   };
   canvas.addEventListener("click", onClick);
-  const resized = new ResizeObserver(() => view.redraw());
+  const resized = new ResizeObserver(() => {
+    size = measure();
+    view.redraw();
+  });
   resized.observe(canvas);
   return {
     root: canvas,
@@ -136,7 +141,7 @@ function makeDetail(view) {
 
   function tell(node, text) {
     made = null;
-    root.replaceChildren(el("p", { class: "wb-soft" }, text ?? `node ${node}: asking …`));
+    morph(root, el("p", { class: "wb-soft" }, text ?? `node ${node}: asking …`));
   }
 
   function showDetail(facts) {
