@@ -126,6 +126,8 @@ class RowTexts:
                     self._texts[node_id] = msgspec.json.encode(self._row(row))
             self._untold |= self._changed
             self._changed.clear()
+            if len(self._untold) > len(self._texts):  # to tell all is shorter; and where nobody asks, they would pile up
+                self._untold, self._all_told_at = {}, -math.inf
             self._all = _array(self._texts.values())
         return self._all
 

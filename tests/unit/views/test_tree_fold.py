@@ -286,6 +286,17 @@ def test_only_what_changed_is_told_and_everything_again_after_a_while_or_when_th
     assert told(12.4) is not None
 
 
+def test_changes_that_nobody_asks_for_do_not_pile_up():
+    fold = TreeFold()
+    for number in range(1, 2000):
+        fold.apply(added(number, 0, (number,)))
+        if number > 10:
+            fold.apply(NodeEvicted(time=1.0, node_id=number - 10, num_tokens=1, score=0.0, needed_by="r"))
+        fold.state()
+    assert len(fold.drawn._texts._untold) <= 10
+    assert fold.drawn.take_changes(0.0) is None, "all are told"
+
+
 def by_parent(rows: list[list[Any]]) -> dict[Any, list[list[Any]]]:
     """The rows under each node, at the root those of each namespace, in their order."""
     groups: dict[Any, list[list[Any]]] = {}
