@@ -126,8 +126,11 @@ export function patch(parent, items, key, make) {
   parent.wbKept = next;
 }
 
-/** Changes with the page's theme; costs no layout. */
-export const themeName = () => `${document.body.dataset.jpThemeLight} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
+/** Another text for another theme of the page; costs no layout. */
+export function themeName() {
+  const { className, dataset } = document.body;
+  return `${className} ${dataset.jpThemeLight} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
+}
 
 /** The colours in force at `root`, resolved: for canvases, which know no CSS variables. */
 export function theme(root) {

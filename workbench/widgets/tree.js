@@ -160,6 +160,7 @@ function makeTree(view) {
     const i = layout.lines.findIndex((line) => line.id === id);
     if (i < 0) return;
     const y = i * LINE;
+    onPlace();
     if (y >= place.top && y + LINE <= place.top + place.height) return;
     outline.scrollTop = Math.max(y - place.height / 2, 0);
     onPlace();
