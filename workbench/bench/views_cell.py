@@ -12,6 +12,8 @@ from itertools import count, pairwise
 from threading import Event, Thread
 from typing import Any
 
+import msgspec
+
 from workbench.bench.overhead import DECODE
 from workbench.bench.views import ALONE, OPTIONS
 from workbench.events import StepExecuted
@@ -39,17 +41,10 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     """JSON: seconds of a step in each window with no view, with all, and with all and token detail; states told per second."""
     source = next(iter(views.values())).reader.source
     feed, sent = Feed.of(source), Counter[str]()
-
-    def counted(name: str, take: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-        def take_news() -> dict[str, Any]:
-            news = take()
-            sent[name] += bool(news)
-            return news
-
-        return take_news
-
-    for name, view in views.items():
-        view.take_news = counted(name, view.take_news)
+    send, names = feed.ticker.send, {view.key: name for name, view in views.items()}
+    told_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    feed.ticker.send = lambda content, buffers: (sent.update(map(names.get, told_of(buffers[0]))), send(content, buffers))
+    for view in views.values():
         if not is_drawn:
             view.answer({"do": "shown", "hears": True})  # as a page would say
         if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself

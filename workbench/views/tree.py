@@ -231,7 +231,8 @@ class TreeFold(Fold):
 
     def settle(self) -> None:
         """Changes: the next state shows a large tree as it is now."""
-        self.version += self.drawn.settle()
+        if self.drawn.settle():
+            self.version += 1
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Of a node; with {"text": ...} the nodes that hold it, with all above them to be drawn under; with

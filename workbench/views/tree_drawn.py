@@ -18,6 +18,8 @@ smaller one all rows are told so often, and between that those that changed."""
 
 
 class DrawnNodes:
+    """It is told what to draw anew (`touch`), and asked for all rows (`take`) or for those that changed (`take_changes`)."""
+
     def __init__(self, nodes: Nodes, text: Callable[[Row], str]) -> None:
         self.opened: set[int] = set()
         """Nodes whose children are all to be drawn, whatever the size of the tree."""

@@ -93,7 +93,7 @@ class Shown(Protocol):
         """Draw the still picture that a saved notebook holds anew."""
 
     def take_news(self) -> dict[str, Any]:
-        """What the ticker has to tell of it."""
+        """What the ticker has to tell of it since the last call: {trait: value}."""
 
     def settle(self) -> None:
         """Leave nothing for the ticker or for later."""

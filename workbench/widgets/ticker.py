@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import ipywidgets
 import msgspec
 
-
-class Teller(Protocol):
-    key: str
-
-    def take_news(self) -> dict[str, Any]:
-        """What there is to tell of it since the last call: {trait: value}."""
+from workbench.widgets.feed import Shown
 
 
 class Ticker(ipywidgets.Widget):
@@ -29,7 +24,7 @@ class Ticker(ipywidgets.Widget):
         """Held while something is told: who tells the same another way holds it too, so that the later word is the newer one."""
         super().__init__(**traits)
 
-    def tell(self, views: Iterable[Teller]) -> None:
+    def tell(self, views: Iterable[Shown]) -> None:
         with self.lock:
             news = {view.key: told for view in views if (told := view.take_news())}
             if news:

@@ -80,10 +80,8 @@ function makeTree(view) {
     const chosen = same(selected, { kind: "node", id: line.id });
     const marks = ["wb-node", line.holders.length && "wb-path", tie && "wb-touched", chosen && "wb-selected", moving.get(line.id)];
     const chips = line.ends.slice(0, MAX_CHIPS).map(({ rid }) => rid);
-    const key = JSON.stringify([
-      ...[line.text, line.depth, line.tokens, kindOf(line)],
-      ...[chips, line.ends.length, tie, selected?.kind === "request" && selected.id],
-    ]);
+    const chosenRequest = selected?.kind === "request" && selected.id;
+    const key = JSON.stringify([line.text, line.depth, line.tokens, kindOf(line), chips, line.ends.length, tie, chosenRequest]);
     const children = () => [
       el("span", { class: `wb-block wb-${kindOf(line)}`, style: `width:${blockWidth(line.tokens)}px;margin-left:${18 * line.depth}px` }),
       el("span", { class: "wb-side" }, `#${line.id}`),
