@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 
 from workbench.config import home
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.effort import OutOfEffort, effort
 from workbench.grammar.matcher import CompiledGrammar, Made, Matcher
 from workbench.grammar.messages import Answer, Setup
-from workbench.grammar.plain import QUICK_CHARS, Plain, is_quick, plain
+from workbench.grammar.plain import QUICK_CHARS, QUICK_EFFORT, Plain, is_quick, plain
 from workbench.grammar.pool import CompilePool, Limits
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec
@@ -158,11 +159,10 @@ class GrammarCompiler:
     def _begin(self, spec: GrammarSpec, entry: _Entry) -> None:
         try:
             backend, pool = self._open()
-            if len(spec.text) <= QUICK_CHARS:
-                read = plain(spec)
-                if backend.check(read, spec) and is_quick(spec):
-                    self._end(spec, entry, "thread", lambda: backend.compile(read, spec))
-                    return
+            began = time.perf_counter()
+            if (compiled := _quickly(backend, spec)) is not None:
+                self._end(spec, entry, "thread", lambda: compiled, time.perf_counter() - began)
+                return
             if not self._has_children:
                 self._has_children = True
                 weakref.finalize(self, pool.close)
@@ -224,6 +224,18 @@ class GrammarCompiler:
                 pool = CompilePool(lambda: Setup(name, backend.about(), most), self._options.limits)
                 self._vocabulary, self._opened = None, (backend, pool)
             return self._opened
+
+
+def _quickly(backend: Backend, spec: GrammarSpec) -> CompiledGrammar | None:
+    """The constraint compiled on this thread, or None where that may take longer than a caller's thread should."""
+    try:
+        with effort(QUICK_EFFORT):
+            if len(spec.text) > QUICK_CHARS[spec.kind]:
+                return None
+            read = plain(spec)  # what is refused is refused at once
+            return backend.compile(read, spec) if backend.check(read, spec) and is_quick(spec) else None
+    except OutOfEffort:
+        return None
 
 
 def open_backend(vocabulary: Vocabulary, options: Options) -> Backend:

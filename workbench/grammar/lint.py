@@ -11,8 +11,9 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar.compiler import GrammarCompiler, Options
-from workbench.grammar.json_schema import FORMATS, enforceable
+from workbench.grammar.formats import FORMATS
 from workbench.grammar.place import written_path
+from workbench.grammar.schema.build import read_schema
 from workbench.grammar.syntax import Leaf, Node, Ref, Repeat, Syntax, parts, read
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.walks import Cut, cut_by, mask_seconds, walks
@@ -23,7 +24,7 @@ MAX_MEASURED = 24
 """Sub-schemas that are compiled on their own to see what they cost."""
 MEASURE_S = 5.0
 SPACES, USUAL = " \t\n\r", [chr(code) for code in range(0x21, 0x7F)]
-ENDLESS_FORMATS = FORMATS - {"date", "time", "date-time", "ipv4", "ipv6", "uuid"}
+ENDLESS_FORMATS = FORMATS.keys() - {"date", "time", "date-time", "ipv4", "ipv6", "uuid"}
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,11 @@ def _target(root: Any, pointer: str) -> Any:
 def _unenforceable(root: Any) -> Iterator[Finding]:
     """The first refusal of the whole, and then those of each part on its own."""
     try:
-        for what in enforceable(json.dumps(root))[1]:
+        for what in read_schema(json.dumps(root)).unenforced:
             path, _, keyword = what.removeprefix("json_schema").partition(": ")
             why = "the text is not checked for it: `meta_info` lists it as unenforced"
             yield Finding(
-                "unenforced", path or ".", f"{keyword} is an annotation", why, "check it afterwards, or write a pattern"
+                "unenforced", path or ".", f"{keyword} is {_told(keyword)}", why, "check it afterwards, or write a pattern"
             )
         return
     except WorkbenchError as error:
@@ -160,13 +161,17 @@ def _unenforceable(root: Any) -> Iterator[Finding]:
     definitions = {key: root[key] for key in ("$defs", "definitions") if isinstance(root, dict) and key in root}
     for path, part in subschemas(root):
         try:
-            enforceable(json.dumps({**part, **definitions} if isinstance(part, dict) else part))
+            read_schema(json.dumps({**part, **definitions} if isinstance(part, dict) else part))
         except WorkbenchError as error:
             is_here = not _path_of(error) and "reference" not in error.message
             message = error.message.replace("json_schema", f"json_schema{path if path != '.' else ''}", 1)
             if is_here and message not in told:
                 told.add(message)
                 yield _unsupported(path, NotSupported(message, hint=error.hint))
+
+
+def _told(what: str) -> str:
+    return "an annotation" if what.startswith(("format ", "keyword ")) else "not enforced"
 
 
 def _path_of(error: WorkbenchError) -> str:

@@ -21,9 +21,9 @@ import numpy as np
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.automaton import DEAD, Automaton
-from workbench.grammar.json_regex import schema_regex
 from workbench.grammar.plain import Plain
 from workbench.grammar.regex import MARK
+from workbench.grammar.schema.write_regex import schema_regex
 from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20
@@ -53,8 +53,8 @@ def to_regex(plain: Plain, whitespace_pattern: str | None) -> str:
     """Raises NotSupported for what is not regular, or not written as one here."""
     if plain.kind == "regex":
         return plain.text
-    if plain.kind == "json_schema":
-        return schema_regex(plain.text, plain.max_whitespace, whitespace_pattern)
+    if plain.schema is not None:
+        return schema_regex(plain.schema, plain.max_whitespace, whitespace_pattern)
     field = "grammar" if plain.kind == "lark" else plain.kind
     raise NotSupported(
         f"{field}: the grammar backend outlines has regular languages only", hint='load with grammar_backend="xgrammar"'

@@ -7,27 +7,33 @@ caller before anything is queued.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from workbench.errors import InvalidRequest, WorkbenchError
 from workbench.grammar.ebnf import plain_ebnf
-from workbench.grammar.json_schema import enforceable
 from workbench.grammar.lark import lark_grammar
 from workbench.grammar.regex import literal, plain_regex
+from workbench.grammar.schema.build import Schema, read_schema
 from workbench.grammar.structural_tag import read_structural_tag
 from workbench.types import GrammarSpec
 
+ANY_OBJECT = '{"type": "object"}'
 MAX_CHARS = 1 << 20
 """Longer constraints are refused: nobody writes them, and reading one takes seconds."""
-QUICK_CHARS = 4096
-"""Texts up to this length are read on the caller's thread."""
+QUICK_CHARS = defaultdict(lambda: 4096, json_schema=1 << 17)
+"""Texts up to this length are read on the caller's thread, by kind."""
+QUICK_EFFORT = 60_000
+"""What reading a JSON Schema there may cost (`effort.spend`)."""
 QUICK_COUNT, QUICK_NESTED, QUICK_OPTIONAL, QUICK_DEPTH = 256, 64, 24, 64
 COUNTS = re.compile(r"(\)?)\{(\d*),?(\d*)\}|\"(?:min|max)(?:Length|Items|Properties)\"\s*:\s*(\d+)")
 
 
-class Plain(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Plain:
     """What a backend compiles. A regex is in the few constructs all dialects share, a schema has enforced keywords only."""
 
     kind: Literal["regex", "json_schema", "ebnf", "lark", "structural_tag"]
@@ -36,6 +42,8 @@ class Plain(msgspec.Struct, frozen=True):
     """JSON: white space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
     unenforced: tuple[str, ...] = ()
     """What the text asks for and nobody enforces, as paths with their values."""
+    schema: Schema | None = None
+    """Of a JSON Schema what it says."""
 
 
 def plain(spec: GrammarSpec) -> Plain:
@@ -57,10 +65,10 @@ def _plain(spec: GrammarSpec) -> Plain:
     if spec.kind == "choices":
         return Plain("regex", "|".join(map(literal, msgspec.json.decode(text, type=list[str]))))
     if spec.kind == "json_schema":
-        schema, unenforced = enforceable(text)
-        return Plain("json_schema", schema, spec.max_whitespace, unenforced)
+        schema = read_schema(text)
+        return Plain("json_schema", text, spec.max_whitespace, schema.unenforced, schema)
     if spec.kind == "json_object":
-        return Plain("json_schema", '{"type": "object", "additionalProperties": true}', spec.max_whitespace)
+        return Plain("json_schema", ANY_OBJECT, spec.max_whitespace, schema=read_schema(ANY_OBJECT))
     if spec.kind == "structural_tag":
         tag, unenforced = read_structural_tag(text)
         return Plain("structural_tag", tag, unenforced=unenforced)
@@ -76,8 +84,10 @@ def is_quick(spec: GrammarSpec) -> bool:
     takes 0.5 s, `.{1,1000}` 2.5 s, without the count a millisecond), many optional parts in a row (64 times ` ?` 12 s),
     both inside counts, and long lists.
     """
-    if len(spec.text) > QUICK_CHARS:
+    if len(spec.text) > QUICK_CHARS[spec.kind]:
         return False
+    if spec.kind in ("json_schema", "json_object"):
+        return True  # reading it counts its own effort
     total, nested, depth = 0, 1, 0
     for group, low, high, of_json in COUNTS.findall(spec.text):
         if len(low) + len(high) + len(of_json) > 6:

@@ -12,8 +12,8 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.ebnf import plain_ebnf
-from workbench.grammar.json_schema import enforceable
 from workbench.grammar.regex import plain_regex
+from workbench.grammar.schema.build import read_schema
 
 FIELD = "structural_tag"
 FIELDS: Mapping[str, frozenset[str]] = {
@@ -61,8 +61,7 @@ def _read(part: Any, path: str, unenforced: list[str], kind: str = "") -> dict[s
         raise NotSupported(f"{FIELD}.{path}: {min(unknown)!r} of {kind} is not supported", hint="leave it out")
     read: dict[str, Any] = {**part, "type": kind}
     if kind == "json_schema":
-        schema, listed = enforceable(json.dumps(part.get("json_schema")))
-        read["json_schema"] = json.loads(schema)
+        listed = read_schema(json.dumps(part.get("json_schema"))).unenforced
         unenforced += [f"{FIELD}.{path}: {what}" for what in listed]
     elif kind == "regex":
         read["pattern"] = plain_regex(_text(part.get("pattern"), f"{path}.pattern"), field=f"{FIELD}.{path}")

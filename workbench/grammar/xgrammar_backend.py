@@ -11,16 +11,21 @@ import xgrammar
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary
-from workbench.grammar.xgrammar_compile import compile_plain
+from workbench.grammar.xgrammar_compile import RULES, compile_plain
 from workbench.types import GrammarSpec
+
+CACHE_BYTES = 128 << 20
+"""Masks of rules that several grammars share, such as those of strings, are kept up to this size."""
 
 
 class XGrammarBackend:
-    """Compiles for one vocabulary; safe to use from several threads."""
+    """Compiles for one vocabulary; safe to use from several threads. A mask is made when its place is first reached."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._info = vocabulary.info
-        self._compiler = xgrammar.GrammarCompiler(self._info, max_threads=2, cache_enabled=False)
+        self._compiler = xgrammar.GrammarCompiler(
+            self._info, max_threads=2, cache_limit_bytes=CACHE_BYTES, enable_dynamic_compilation=True
+        )
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
 
     def check(self, plain: Plain, spec: GrammarSpec) -> bool:
@@ -30,7 +35,10 @@ class XGrammarBackend:
         return self._made(compile_plain(self._compiler, plain, spec), plain.unenforced)
 
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> XGrammarCompiled:
-        return self._made(xgrammar.CompiledGrammar.deserialize_json(data.decode(), self._info), unenforced)
+        text = data[1:].decode()
+        if data[:1] == RULES:
+            return self._made(self._compiler.compile_grammar(xgrammar.Grammar.from_ebnf(text)), unenforced)
+        return self._made(xgrammar.CompiledGrammar.deserialize_json(text, self._info), unenforced)
 
     def about(self) -> bytes:
         return self._info.serialize_json().encode()

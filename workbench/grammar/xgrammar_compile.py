@@ -8,16 +8,20 @@ import json
 import re
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from workbench.errors import InvalidRequest, WorkbenchError
-from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.plain import Plain
-from workbench.grammar.regex_rules import as_ebnf, regex_rules
+from workbench.grammar.regex_rules import END, regex_rules
+from workbench.grammar.schema.build import read_schema
+from workbench.grammar.schema.write_ebnf import Style, schema_ebnf
 from workbench.grammar.shortest import check_lengths
 from workbench.types import GrammarSpec
 
+RULES, MASKS = b"E", b"C"
+"""First byte of what a child sends: a grammar's text, or a compiled grammar."""
 # What xgrammar writes before each message: the time and a place in its own source.
 _PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
 
@@ -37,7 +41,8 @@ def bare_xgrammar() -> None:
 
 
 def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
-    """Compiles into what `XGrammarBackend.load` reads."""
+    """Compiles into what `XGrammarBackend.load` reads: a grammar with all its masks, or of a JSON Schema the rules alone, whose
+    masks are made when their places are reached."""
     from xgrammar.compiler import GrammarCompiler
     from xgrammar.tokenizer_info import TokenizerInfo
 
@@ -45,17 +50,32 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
     inner = GrammarCompiler(info, max_threads=1, cache_enabled=False)
 
     def run(plain: Plain, spec: GrammarSpec) -> bytes:
-        return compile_plain(inner, plain, spec).serialize_json().encode()
+        if plain.kind == "json_schema":
+            return RULES + read_plain(plain, spec)[1].encode()
+        return MASKS + compile_plain(inner, plain, spec).serialize_json().encode()
 
     return run
 
 
 def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
     """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
-    try:
-        grammar = _grammar(plain)
+    with _as_invalid(spec):
+        return compiler.compile_grammar(read_plain(plain, spec)[0])
+
+
+def read_plain(plain: Plain, spec: GrammarSpec) -> tuple[Any, str]:
+    """An `xgrammar.Grammar`, and the EBNF it was read from, if it was. Raises InvalidRequest about `spec`."""
+    with _as_invalid(spec):
+        grammar, text = _grammar(plain)
         check_lengths(grammar, spec)
-        return compiler.compile_grammar(grammar)
+        return grammar, text
+
+
+@contextmanager
+def _as_invalid(spec: GrammarSpec) -> Iterator[None]:
+    """Raises what the parser has against a text as InvalidRequest."""
+    try:
+        yield
     except WorkbenchError:
         raise
     except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
@@ -64,22 +84,19 @@ def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
 
 
-def _grammar(plain: Plain) -> Any:
-    """An `xgrammar.Grammar`."""
+def _grammar(plain: Plain) -> tuple[Any, str]:
     from xgrammar.grammar import Grammar  # not the package: a child that compiles has no torch
 
-    if plain.kind == "regex":
-        return Grammar.from_ebnf(regex_rules(plain.text))
-    if plain.kind == "ebnf":
-        return Grammar.from_ebnf(plain.text)
     if plain.kind == "lark":
-        return Grammar.from_lark(plain.text)
+        return Grammar.from_lark(plain.text), ""
     if plain.kind == "structural_tag":
-        return Grammar.from_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text))))
-    space = {"any_whitespace": True, "max_whitespace_cnt": plain.max_whitespace}
-    # Fixed separators, ", " and ": ", so that the text between values is never a choice.
-    space = space if plain.max_whitespace else {"any_whitespace": False}
-    return json_grammar(plain.text, **space, strict_mode=True)
+        return Grammar.from_structural_tag(json.dumps(_with_fixed_separators(json.loads(plain.text)))), ""
+    text = plain.text
+    if plain.kind == "regex":
+        text = regex_rules(text)
+    elif plain.schema is not None:
+        text = schema_ebnf(plain.schema, Style(plain.max_whitespace, after=END))
+    return Grammar.from_ebnf(text), text
 
 
 def _with_fixed_separators(tag: Any) -> Any:
@@ -89,6 +106,5 @@ def _with_fixed_separators(tag: Any) -> Any:
     if not isinstance(tag, dict):
         return tag
     if tag.get("type") == "json_schema":
-        grammar = json_grammar(json.dumps(tag["json_schema"]), any_whitespace=False, strict_mode=True)
-        return {"type": "grammar", "grammar": as_ebnf(grammar)}
+        return {"type": "grammar", "grammar": schema_ebnf(read_schema(json.dumps(tag["json_schema"])), Style())}
     return {name: _with_fixed_separators(part) for name, part in tag.items()}

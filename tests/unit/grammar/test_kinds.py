@@ -180,7 +180,7 @@ def test_text_is_free_until_a_trigger_and_constrained_after_it(tag, vocabulary: 
     [
         ({"format": {"type": "token", "token": 5}}, "a format of type 'token'"),
         ({"format": {"type": "json_schema", "json_schema": {}, "style": "qwen_xml"}}, "'style' of json_schema"),
-        ({"format": {"type": "json_schema", "json_schema": {"not": {}}}}, "'not'"),
+        ({"format": {"type": "json_schema", "json_schema": {"$ref": "x"}}}, "reference 'x'"),
         ({"format": {"type": "tag", "begin": "a", "content": {"type": "regex", "pattern": "(?=a)"}, "end": "b"}}, "lookahead"),
         ({"format": {"type": "any_text", "max_tokens": 3}}, "'max_tokens' of any_text"),
     ],

@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+from collections import defaultdict
 
 import numpy as np
 import psutil
@@ -20,7 +21,7 @@ from workbench.types import GrammarSpec
 
 LONG = "|".join(f"word{i * 7919:07d}tail" * 3 for i in range(20_000))
 """Takes xgrammar more than a minute."""
-SLOW = GrammarSpec("json_schema", json.dumps({"enum": [f"{i:020d}" for i in range(20_000)]}))
+SLOW = GrammarSpec("ebnf", "root ::= " + " | ".join(f'"{i:020d}"' for i in range(20_000)))
 """The same, in little memory."""
 PADDING = f"(?#{'long' * 1100})"
 """A comment that makes a regex too long to be compiled in place."""
@@ -59,7 +60,7 @@ def masks_along(compiled, vocabulary: Vocabulary, seed: int) -> list[bytes]:
     "spec",
     [
         GrammarSpec("regex", "[ab]{1,3}x" + PADDING),
-        GrammarSpec("json_schema", json.dumps({"type": "array", "items": {"enum": [1, "a", None]}, "$comment": "c" * 4100})),
+        GrammarSpec("json_schema", json.dumps({"type": "array", "items": {"enum": [1, "a", None]}, "$comment": "c" * 140_000})),
         GrammarSpec("ebnf", 'root ::= "a" [b-z]* | "0.5"' + " " * 4100),
         GrammarSpec("choices", json.dumps(["ab", "a.b", "b*", *(f"x{i}" for i in range(1000))])),
     ],
@@ -70,7 +71,7 @@ def test_a_child_compiles_what_this_process_compiles(spec, vocabulary: Vocabular
     there = compiler.get(spec)
     assert len(compiler.pids) == 1
     monkeypatch.setattr("workbench.grammar.compiler.is_quick", lambda spec: True)
-    monkeypatch.setattr("workbench.grammar.compiler.QUICK_CHARS", 10**6)
+    monkeypatch.setattr("workbench.grammar.compiler.QUICK_CHARS", defaultdict(lambda: 10**6))
     here = GrammarCompiler(vocabulary)
     for seed in range(10):
         assert masks_along(there, vocabulary, seed) == masks_along(here.get(spec), vocabulary, seed)
@@ -188,5 +189,5 @@ def test_a_pathological_constraint_works_or_ends_with_an_error(name: str, vocabu
     kind, text = PATHOLOGICAL[name]
     coming = compiler.start(GrammarSpec(kind, text))
     error = coming.exception()
-    assert error.field == kind if isinstance(error, InvalidRequest) else coming.result().num_allowed > 0
+    assert error.field.startswith(kind) if isinstance(error, InvalidRequest) else coming.result().num_allowed > 0
     compiler.close()

@@ -1,0 +1,366 @@
+r"""Regular expressions of JSON Schema, in the dialects of ECMA-262 and of Python, as languages of whole texts.
+
+Where the two dialects differ (`\d`, `\s`, `.`), a text is taken only if it matches in both; `generous` takes it if it matches
+in either, for what must surely not match. A pattern without anchors searches, as the standard says.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from re import _constants as op  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+from workbench.grammar.chars import (
+    DIGITS,
+    EVERYTHING,
+    LINE_ENDS,
+    MARK,
+    SPACES,
+    WORD,
+    Ranges,
+    both_cases,
+    complement,
+    intersection,
+    matching,
+    union,
+    with_category,
+)
+from workbench.grammar.effort import TooLarge, spend
+from workbench.grammar.language import DEAD, Language, minimal
+
+MAX_PLACES, MAX_STATES = 20_000, 4096
+
+
+class NotRegular(Exception):
+    """What no automaton can express. The message names it."""
+
+
+class BadPattern(ValueError):
+    """What is no regular expression in either dialect."""
+
+
+@functools.lru_cache(512)
+def pattern_language(pattern: str, *, search: bool = True, generous: bool = False) -> Language:
+    """The texts in which the pattern is found (`search`), or which it matches as a whole.
+
+    Raises BadPattern, NotRegular for what no automaton can express, TooLarge for one of too many states.
+    """
+    spend(20 * len(pattern))
+    try:
+        tree = parser.parse(python_pattern(pattern))
+    except (re.error, RecursionError, OverflowError, ValueError) as error:
+        raise BadPattern(str(error)) from None
+    automaton = _Places(generous)
+    end = automaton.add(takes=(EVERYTHING, 0)) if search else 0
+    if search:
+        end = automaton.add(equals=[0, end])
+        automaton.takes[automaton.equals[end][1]] = (EVERYTHING, end)
+    flags = tree.state.flags
+    start = automaton.sequence(list(tree), end, _At(flags, at_start=True))
+    if search:
+        first = automaton.add(equals=[start])
+        later = automaton.add(equals=[automaton.sequence(list(tree), end, _At(flags, at_start=False))])
+        skip = automaton.add(takes=(EVERYTHING, later))
+        automaton.equals[later].append(skip)
+        automaton.equals[first].append(skip)
+        start = first
+    return automaton.language(start, at_start=True)
+
+
+_ECMA = re.compile(
+    r"\\(?:(?P<prop>[pP])(?:\{(?P<name>[^}]*)\}|(?P<letter>[A-Z]))|u\{(?P<code>[0-9a-fA-F]+)\}|c(?P<control>[A-Za-z])"
+    r"|k<(?P<back>\w+)>|(?P<slash>[/\-_ ~!@#%&=:;,'\"<>`])|(?P<other>.))"
+    r"|\(\?<(?P<group>[A-Za-z_$]\w*)>|(?P<none>\[\])|(?P<any>\[\^\])|(?P<class>\[\^?\]?)|(?P<end>\])",
+    re.DOTALL,
+)
+# Names that Unicode has for general categories; `Letter` and the like are written out.
+_CATEGORIES = {
+    "Letter": "L", "Alphabetic": "L", "Alpha": "L", "Uppercase_Letter": "Lu", "Uppercase": "Lu", "Lowercase_Letter": "Ll",
+    "Lowercase": "Ll", "Number": "N", "Decimal_Number": "Nd", "digit": "Nd", "punct": "P", "Punctuation": "P", "Mark": "M",
+    "Symbol": "S", "Separator": "Z", "Other": "C", "Space_Separator": "Zs", "White_Space": "Z", "ASCII": "ASCII", "Any": "Any",
+}  # fmt: skip
+
+
+def python_pattern(pattern: str) -> str:
+    """The same expression for Python's parser, with what only ECMA has written out."""
+    in_class = False
+
+    def written(found: re.Match[str]) -> str:
+        nonlocal in_class
+        if found["prop"]:
+            return _property(found["prop"] == "P", found["name"] or found["letter"], in_class)
+        if found["code"]:
+            return f"\\U{int(found['code'], 16):08x}"
+        if found["control"]:
+            return f"\\x{ord(found['control']) % 32:02x}"
+        if found["back"]:
+            return f"(?P={found['back']})"
+        if found["slash"]:
+            return "\\" + found["slash"] if found["slash"] in "-~#&" else found["slash"]
+        if found["group"]:
+            return found[0] if in_class else f"(?P<{found['group'].replace('$', '_')}>"
+        if found["none"]:
+            return r"\[\]" if in_class else "(?!)"
+        if found["any"]:
+            return r"\[^\]" if in_class else r"[\s\S]"
+        if found["class"] and not in_class:
+            in_class = True
+            return found[0] if found[0][-1] != "]" else found[0][:-1] + "\\]"
+        if found["class"]:
+            return "\\" + found[0]
+        if found["end"]:
+            in_class = False
+        return found[0]
+
+    return _ECMA.sub(written, pattern)
+
+
+def _property(negated: bool, name: str, in_class: bool) -> str:
+    name = name.split("=")[-1]
+    short = _CATEGORIES.get(name, name)
+    if short == "ASCII":
+        ranges: Ranges | None = ((0, 127),)
+    elif short == "Any":
+        ranges = EVERYTHING
+    else:
+        ranges = with_category(short) if len(short) <= 2 else None
+    if ranges is None:
+        raise NotRegular(f"the property \\p{{{name}}}")
+    members = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in (complement(ranges) if negated else ranges))
+    return members if in_class else f"[{members}]"
+
+
+class _At:
+    """Where a part of the expression stands: which flags hold, and what may be assumed about what is before it."""
+
+    def __init__(self, flags: int, *, at_start: bool, in_loop: bool = False) -> None:
+        self.flags, self.at_start, self.in_loop = flags, at_start, in_loop
+
+    def later(self) -> _At:
+        return _At(self.flags, at_start=False, in_loop=self.in_loop)
+
+
+class _Places:
+    """A nondeterministic automaton. A place has characters that lead to another one, or places it is equal to; those after
+    which the text must be at its end are listed apart. At place 0 the text ends."""
+
+    def __init__(self, generous: bool) -> None:
+        self.generous = generous
+        self.takes: list[tuple[Ranges, int] | None] = [None]
+        self.equals: list[list[int]] = [[]]
+        self.at_end: dict[int, int] = {}
+        """Places that are equal to another one where nothing follows."""
+        self._reached: dict[int, tuple[frozenset[int], bool]] = {}
+
+    def add(self, takes: tuple[Ranges, int] | None = None, equals: Iterable[int] = ()) -> int:
+        if len(self.takes) >= MAX_PLACES:
+            raise TooLarge("a pattern with its counts written out")
+        spend(2)
+        self.takes.append(takes)
+        self.equals.append([*equals])
+        return len(self.takes) - 1
+
+    def sequence(self, items: list[Any], then: int, at: _At) -> int:
+        """Where to begin so that `items` lead to `then`."""
+        starts = []
+        zero_width = at.at_start
+        for kind, value in items:
+            starts.append(zero_width)
+            zero_width = zero_width and _is_zero_width(kind, value)
+        for (kind, value), at_start in zip(reversed(items), reversed(starts), strict=True):
+            then = self.part(kind, value, then, _At(at.flags, at_start=at_start, in_loop=at.in_loop))
+        return then
+
+    def part(self, kind: Any, value: Any, then: int, at: _At) -> int:
+        if kind in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
+            return self.add(takes=(self.characters(kind, value, at.flags), then))
+        if kind is op.BRANCH:
+            return self.add(equals=[self.sequence(list(branch), then, at) for branch in value[1]])
+        if kind is op.SUBPATTERN:
+            _, added, removed, inner = value
+            return self.sequence(list(inner), then, _At((at.flags | added) & ~removed, at_start=at.at_start, in_loop=at.in_loop))
+        if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
+            low, high, inner = value
+            return self.repeat(low, high, list(inner), then, at)
+        if kind is op.AT:
+            return self.anchor(value, then, at)
+        if kind in (op.ASSERT, op.ASSERT_NOT):
+            return self.look(kind is op.ASSERT, value, then, at)
+        names = {op.GROUPREF: "a reference to a group", op.GROUPREF_EXISTS: "a condition on a group"}
+        raise NotRegular(names.get(kind, str(kind).lower().replace("_", " ")))
+
+    def repeat(self, low: int, high: int, items: list[Any], then: int, at: _At) -> int:
+        first = then
+        if high is op.MAXREPEAT:
+            first = self.add(equals=[then])
+            self.equals[first].append(self.sequence(items, first, _At(at.flags, at_start=False, in_loop=True)))
+            if at.at_start and low == 0:  # the first time round, it still is the start
+                return self.add(equals=[then, self.sequence(items, first, _At(at.flags, at_start=True, in_loop=True))])
+        else:
+            for number in range(high - low):
+                is_first = low == 0 and number == high - low - 1
+                first = self.add(equals=[then, self.sequence(items, first, at if is_first else at.later())])
+        for number in range(low):
+            first = self.sequence(items, first, at if number == low - 1 else at.later())
+        return first
+
+    def anchor(self, value: Any, then: int, at: _At) -> int:
+        if at.flags & re.MULTILINE:
+            raise NotRegular("anchors of lines")
+        if value in (op.AT_BEGINNING, op.AT_BEGINNING_STRING):
+            return then if at.at_start else self.add()
+        if value in (op.AT_END, op.AT_END_STRING):
+            place = self.add()
+            self.at_end[place] = then
+            return place
+        raise NotRegular("a word boundary")
+
+    def look(self, positive: bool, value: Any, then: int, at: _At) -> int:
+        """What follows must, or must not, begin with the items: both are made automata, and what they share takes the place."""
+        direction, inner = value
+        if not list(inner):  # (?!) never holds, (?=) always
+            return then if positive else self.add()
+        if direction < 0 or at.in_loop:
+            raise NotRegular("looking back" if direction < 0 else "looking ahead inside a repetition")
+        other = self if positive else _Places(not self.generous)
+        end = other.add(equals=[0])
+        other.equals[end].append(other.add(takes=(EVERYTHING, end)))
+        ahead = other.language(other.sequence(list(inner), end, at), at_start=at.at_start)
+        rest = self.language(then, at_start=at.at_start)
+        return self.embedded(rest & ahead if positive else rest - ahead)
+
+    def embedded(self, language: Language) -> int:
+        """A language as places that lead to the end."""
+        places = [self.add() for _ in language.rows]
+        for state, place in enumerate(places):
+            moves = language.moves(state).items()
+            self.equals[place] = [self.add(takes=(ranges, places[target])) for target, ranges in moves]
+            if language.final[state]:
+                self.equals[place].append(0)
+        return places[0]
+
+    def characters(self, kind: Any, value: Any, flags: int) -> Ranges:
+        if kind is op.ANY:
+            return EVERYTHING if flags & re.DOTALL else complement(((10, 10),) if self.generous else LINE_ENDS)
+        items = value if kind is op.IN else [(op.LITERAL, value)]
+        negated = kind is op.NOT_LITERAL or (kind is op.IN and items[0][0] is op.NEGATE)
+        generous = self.generous != negated
+        parts = [self.member(kind, value, generous, flags) for kind, value in items if kind is not op.NEGATE]
+        ranges = union(*parts)
+        if flags & re.IGNORECASE:
+            ranges = both_cases(ranges, generous=generous)
+        return complement(ranges) if negated else intersection(ranges, EVERYTHING)
+
+    def member(self, kind: Any, value: Any, generous: bool, flags: int) -> Ranges:
+        if kind is op.LITERAL:
+            return ((value, value),)
+        if kind is op.RANGE:
+            return (value,)
+        if kind is not op.CATEGORY:
+            raise NotRegular(str(kind).lower())
+        positive = value in _CLASSES
+        ascii_part, python = _CLASSES[value if positive else _OPPOSITE[value]]
+        if positive == generous:  # the larger of the two
+            ranges = union(ascii_part, () if flags & re.ASCII else matching(python))
+        else:
+            ranges = ascii_part
+        return ranges if positive else complement(ranges)
+
+    def reached(self, places: Iterable[int]) -> tuple[frozenset[int], bool]:
+        """The places that take a character, of all that are equal to one of `places`; and whether the text may end there."""
+        parts = [self._reached_from(place) for place in places]
+        return frozenset().union(*(part for part, _ in parts)), any(ends for _, ends in parts)
+
+    def _reached_from(self, start: int) -> tuple[frozenset[int], bool]:
+        if start not in self._reached:
+            self._reached[start] = self._closure(start)
+        return self._reached[start]
+
+    def _closure(self, start: int) -> tuple[frozenset[int], bool]:
+        found: set[int] = set()
+        todo = [start]
+        ends: list[int] = []
+        while todo:
+            place = todo.pop()
+            if place in found:
+                continue
+            found.add(place)
+            todo += self.equals[place]
+            if place in self.at_end:
+                ends.append(self.at_end[place])
+        seen = set(found)
+        while ends:  # nothing may follow any more
+            place = ends.pop()
+            if place not in seen:
+                seen.add(place)
+                ends += self.equals[place]
+                ends += [self.at_end[place]] if place in self.at_end else []
+        spend(len(seen))
+        return frozenset(place for place in found if self.takes[place] is not None), 0 in seen
+
+    def language(self, start: int, *, at_start: bool) -> Language:
+        """The deterministic automaton."""
+        self._reached.clear()
+        first = self.reached([start])
+        live = self._live(first[0])
+        bounds = sorted({0, *(code for place in live for low, high in self.takes[place][0] for code in (low, high + 1))})  # type: ignore[index]
+        bounds = [code for code in bounds if code <= MARK]
+        index = {code: i for i, code in enumerate(bounds)}
+        columns = {
+            place: [i for low, high in self.takes[place][0] for i in range(index[low], index.get(high + 1, len(bounds)))]  # type: ignore[index]
+            for place in live
+        }
+        number = {first: 0}
+        rows: list[list[int]] = []
+        for members, _ in (todo := [first]):
+            to: list[set[int]] = [set() for _ in bounds]
+            for place in members:
+                spend(len(columns[place]))
+                for i in columns[place]:
+                    to[i].add(self.takes[place][1])  # type: ignore[index]
+            known: dict[frozenset[int], int] = {frozenset(): DEAD}
+            row = []
+            for targets in map(frozenset, to):
+                if targets not in known:
+                    key = self.reached(targets)
+                    if key not in number:
+                        if len(number) >= MAX_STATES:
+                            raise TooLarge(f"a pattern of more than {MAX_STATES:,} states")
+                        number[key] = len(number)
+                        todo.append(key)
+                    known[targets] = number[key]
+                row.append(known[targets])
+            rows.append(row)
+        return minimal(bounds, rows, [ends for _, ends in number])
+
+    def _live(self, places: Iterable[int]) -> set[int]:
+        found = set()
+        todo = [*places]
+        while todo:
+            place = todo.pop()
+            if place not in found:
+                found.add(place)
+                todo += self.reached([self.takes[place][1]])[0]  # type: ignore[index]
+        return found
+
+
+def _is_zero_width(kind: Any, value: Any) -> bool:
+    if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
+        return True
+    return kind is op.SUBPATTERN and all(_is_zero_width(*item) for item in value[3])
+
+
+# Class -> its ASCII part, and an expression for all that Python counts as it (ECMA's white space too).
+_CLASSES: dict[Any, tuple[Ranges, str]] = {
+    op.CATEGORY_DIGIT: (DIGITS, r"\d"),
+    op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),
+    op.CATEGORY_WORD: (WORD, r"\w"),
+}
+_OPPOSITE = {
+    op.CATEGORY_NOT_DIGIT: op.CATEGORY_DIGIT,
+    op.CATEGORY_NOT_SPACE: op.CATEGORY_SPACE,
+    op.CATEGORY_NOT_WORD: op.CATEGORY_WORD,
+}

@@ -1,0 +1,122 @@
+"""Arrays and objects as automata over their parts: what may come next, and whether it may end here.
+
+Only states from which an end can be reached are kept, so a text that follows the moves is never stuck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from workbench.grammar.effort import spend
+from workbench.grammar.language import Language
+from workbench.grammar.schema.forms import Array, Form, Item, Object, Values
+
+State = tuple[int, int]
+"""The number of the next part, and how many there are so far of those that are counted."""
+START: State = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A part that may come next. Without a rule none does: the next property is left out."""
+
+    to: State
+    rule: int | None = None
+    name: str | Language | None = None
+    """Of a property: its name, or the language of its names (None: any)."""
+    is_property: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Stop:
+    may_end: bool
+    moves: tuple[Move, ...]
+
+
+Moves = dict[State, Stop]
+"""Empty if there is no such array or object."""
+
+
+def is_possible(form: Form, possible: Collection[int]) -> bool:
+    """Whether some value has the form, given the numbers of the rules that have values."""
+    if isinstance(form, Values):
+        return bool(form.values)
+    if isinstance(form, Array):
+        return bool(array_moves(form, possible))
+    return not isinstance(form, Object) or bool(object_moves(form, possible))
+
+
+def array_moves(form: Array, possible: Collection[int]) -> Moves:
+    """The items by position; the state's second number counts those that `contains` asks for."""
+    last = form.high if form.high is not None else max(1, len(form.first), form.low)
+
+    def stop(state: State) -> Stop:
+        i, num = state
+        item = form.first[i] if i < len(form.first) else form.rest
+        moves: list[Move] = []
+        if item is not None and (form.high is None or i < form.high):
+            after = min(i + 1, last)
+            moves += [Move((after, counted), rule) for rule, counted in _counted(form, item, num) if rule in possible]
+        return Stop(i >= form.low and num >= form.need, tuple(moves))
+
+    return _living(stop)
+
+
+def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
+    """The rules an item may be of, with the number of those that are counted behind it."""
+    if item.counted is None or item.other is None or (form.most is None and num >= form.need):
+        yield item.rule, num
+        return
+    if form.most is None or num < form.most:
+        yield item.counted, num + 1
+    yield item.rule if form.most is None else item.other, num
+
+
+def object_moves(form: Object, possible: Collection[int]) -> Moves:
+    """The properties in order, then others; the state's second number counts them as far as that matters."""
+    num = len(form.properties)
+    most = form.high if form.high is not None and (form.others or form.high < num) else None
+    cap = max(1, form.low, most or 0)
+
+    def stop(state: State) -> Stop:
+        i, so_far = state
+        has_room = most is None or so_far < most
+        count = min(so_far + 1, cap) if most is None else so_far + 1
+        if i == num:
+            others = [Move((i, count), rule, names, True) for names, rule in form.others if rule in possible and has_room]
+            return Stop(so_far >= form.low, tuple(others))
+        part = form.properties[i]
+        moves = [Move((i + 1, count), part.rule, part.name, True)] if part.rule in possible and has_room else []
+        if not part.is_required:
+            moves.append(Move((i + 1, so_far)))
+        return Stop(False, tuple(moves))
+
+    return _living(stop)
+
+
+def _living(stop: Callable[[State], Stop]) -> Moves:
+    """All states that can be reached and from which an end can be."""
+    found: dict[State, Stop] = {}
+    before: dict[State, list[State]] = {START: []}
+    for state in (todo := [START]):
+        spend(3)
+        found[state] = stop(state)
+        for move in found[state].moves:
+            if move.to not in before:
+                before[move.to] = []
+                todo.append(move.to)
+            before[move.to].append(state)
+    alive = {state for state, there in found.items() if there.may_end}
+    ends = [*alive]
+    while ends:
+        for state in before[ends.pop()]:
+            if state not in alive:
+                alive.add(state)
+                ends.append(state)
+    if START not in alive:
+        return {}
+    return {
+        state: Stop(there.may_end, tuple(move for move in there.moves if move.to in alive))
+        for state, there in found.items() if state in alive
+    }  # fmt: skip

@@ -1,0 +1,175 @@
+"""What it takes for a value not to satisfy a schema, said as another schema.
+
+The result may say less than the whole: every value that satisfies it fails the schema, and some that fail it may be left out,
+where no schema says it. So a constraint made of it is narrower than it could be, and never wider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from workbench.grammar.schema.source import Made, Node, Source
+
+TYPES = ("null", "boolean", "integer", "fraction", "string", "array", "object")
+"""`number` is `integer` and `fraction`, which is no type of JSON Schema."""
+NOT_ENUM, NOT_PATTERN, NOT_MULTIPLE = "!enum", "!pattern", "!multipleOf"
+"""Keywords of our own: none of these values, not matching, no multiple of."""
+Schema = dict[str, Any]
+
+
+def negation(source: Source, node: Node) -> Node:
+    """A schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
+    if isinstance(node.schema, bool):
+        return source.node(not node.schema, node.path)
+    keywords = source.keywords(node)
+
+    def make() -> Made:
+        alternatives: list[Schema | bool] = []
+        for keyword in sorted(keywords.keys() & _NEGATED.keys(), key=list(_NEGATED).index):
+            alternatives += _NEGATED[keyword](keywords[keyword], keywords, source, node)
+        return Made(anyOf=alternatives)
+
+    return source.made("not", node, make)
+
+
+def types_of(value: Any) -> frozenset[str]:
+    """The types that the keyword `type` names."""
+    named = [value] if isinstance(value, str) else value
+    found: set[str] = set()
+    for name in named:
+        found |= {"integer", "fraction"} if name == "number" else {name}
+    return frozenset(found)
+
+
+Alternatives = Iterator[Schema | bool]
+Negated = Callable[[Any, Schema, Source, Node], Alternatives]
+
+
+def _type(value: Any, *_: Any) -> Alternatives:
+    yield Made({"type": [name for name in TYPES if name not in types_of(value)]})
+
+
+def _bound(type_: str, opposite: str, change: int = 0) -> Negated:
+    """A bound is broken by its opposite; `change` makes that of a whole number the next one."""
+
+    def negated(value: Any, *_: Any) -> Alternatives:
+        if not (change < 0 and value <= 0):
+            yield Made({"type": type_, opposite: value + change})
+
+    return negated
+
+
+def _ours(type_: str | None, keyword: str) -> Negated:
+    def negated(value: Any, *_: Any) -> Alternatives:
+        beside = {"type": type_} if type_ else {}
+        yield Made({**beside, keyword: value if keyword == NOT_ENUM else [value]})
+
+    return negated
+
+
+def _const(value: Any, *_: Any) -> Alternatives:
+    yield Made({NOT_ENUM: [value]})
+
+
+def _required(names: Any, *_: Any) -> Alternatives:
+    for name in names:
+        yield Made({"type": "object", "properties": {name: False}})
+
+
+def _properties(properties: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    for name, part in properties.items():
+        yield Made({"type": "object", "required": [name], "properties": {name: source.opposite(part)}})
+
+
+def _items(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+    if "prefixItems" not in keywords:
+        yield Made({"type": "array", "contains": source.opposite(part)})
+
+
+def _prefix_items(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    for i, part in enumerate(parts):
+        yield Made({"type": "array", "prefixItems": [*([True] * i), source.opposite(part)], "minItems": i + 1, "items": True})
+
+
+def _contains(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+    if keywords.get("minContains", 1) == 1:
+        yield Made({"type": "array", "items": source.opposite(part)})
+
+
+def _dependent_required(names: Any, *_: Any) -> Alternatives:
+    for name, others in names.items():
+        for other in others:
+            yield Made({"type": "object", "required": [name], "properties": {other: False}})
+
+
+def _dependent_schemas(schemas: Any, *_: Any) -> Alternatives:
+    for name, part in schemas.items():
+        yield Made({"type": "object", "required": [name], "not": part})
+
+
+def _all_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    for part in parts:
+        yield source.opposite(part)
+
+
+def _any_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    yield Made({"allOf": [source.opposite(part) for part in parts]})
+
+
+def _one_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    yield Made({"allOf": [source.opposite(part) for part in parts]})
+    for i, part in enumerate(parts):
+        for other in parts[:i]:
+            yield Made({"allOf": [other, part]})
+
+
+def _not(part: Any, *_: Any) -> Alternatives:
+    yield part
+
+
+def _if(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+    yield Made({"allOf": [part, source.opposite(keywords.get("then", True))]})
+    yield Made({"allOf": [source.opposite(part), source.opposite(keywords.get("else", True))]})
+
+
+def _reference(keyword: str) -> Negated:
+    def negated(value: Any, keywords: Schema, source: Source, node: Node) -> Alternatives:
+        yield source.opposite(source.target(keyword, value, node).schema)
+
+    return negated
+
+
+# In this order: what tells two schemas apart most plainly comes first.
+_NEGATED: dict[str, Negated] = {
+    "type": _type,
+    "const": _const,
+    "enum": _ours(None, NOT_ENUM),
+    "required": _required,
+    "$ref": _reference("$ref"),
+    "$dynamicRef": _reference("$dynamicRef"),
+    "$recursiveRef": _reference("$recursiveRef"),
+    "minimum": _bound("number", "exclusiveMaximum"),
+    "maximum": _bound("number", "exclusiveMinimum"),
+    "exclusiveMinimum": _bound("number", "maximum"),
+    "exclusiveMaximum": _bound("number", "minimum"),
+    "multipleOf": _ours("number", NOT_MULTIPLE),
+    "minLength": _bound("string", "maxLength", -1),
+    "maxLength": _bound("string", "minLength", 1),
+    "pattern": _ours("string", NOT_PATTERN),
+    "minItems": _bound("array", "maxItems", -1),
+    "maxItems": _bound("array", "minItems", 1),
+    "items": _items,
+    "prefixItems": _prefix_items,
+    "contains": _contains,
+    "minProperties": _bound("object", "maxProperties", -1),
+    "maxProperties": _bound("object", "minProperties", 1),
+    "properties": _properties,
+    "dependentRequired": _dependent_required,
+    "dependentSchemas": _dependent_schemas,
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "not": _not,
+    "if": _if,
+}

@@ -1,0 +1,148 @@
+"""Strings and numbers of a clause: all that is said of them as one language."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from workbench.errors import InvalidRequest
+from workbench.grammar.effort import TooLarge
+from workbench.grammar.formats import FORMATS
+from workbench.grammar.language import Language, all_but, everything, lengths
+from workbench.grammar.pattern import BadPattern, NotRegular, pattern_language
+from workbench.grammar.schema.clause import Clause
+from workbench.grammar.schema.forms import Number, String
+from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN
+from workbench.grammar.schema.numbers import between, decimals, equal_to, multiples
+from workbench.grammar.schema.source import FIELD, Node, Source
+
+NO_LIMIT = 1 << 20
+"""A length above this is none: no output has as many characters."""
+Part = tuple[Node, str, Callable[[], Language]]
+"""Where a language is asked for, in which words, and how to make it."""
+
+
+def string_form(source: Source, clause: Clause) -> String | None:
+    """The strings of a clause; None if there is none."""
+    language: Language | None = None
+    for node, what, make in _of_string(clause):
+        try:
+            part = make()
+            language = part if language is None else language & part
+        except BadPattern as error:
+            raise InvalidRequest(f"{FIELD}{node.path}.pattern", what, f"a regular expression ({error})") from None
+        except (NotRegular, TooLarge) as error:
+            source.drop(node, f"{what} ({error})")
+    if language is not None and language.is_empty:
+        return None
+    return String(None if language is None or language.is_everything else language)
+
+
+def _of_string(clause: Clause) -> Iterator[Part]:
+    low = max((count(value, entry.node, "minLength") for entry, value in clause.each("minLength")), default=0)
+    high = min((count(value, entry.node, "maxLength") for entry, value in clause.each("maxLength")), default=NO_LIMIT)
+    for keyword, limit, length in (("minLength", low, (low, None)), ("maxLength", high, (0, high))):
+        if (low if keyword == "minLength" else NO_LIMIT - high) > 0:
+            node = next(entry.node for entry, value in clause.each(keyword) if int(value) == limit)
+            yield node, f"{keyword} {limit}", partial(lengths, *length)
+    for entry, pattern in clause.each("pattern"):
+        if not isinstance(pattern, str):
+            raise InvalidRequest(f"{FIELD}{entry.node.path}.pattern", pattern, "a string")
+        yield entry.node, f"pattern {json.dumps(pattern)}", partial(pattern_language, pattern)
+    for entry, patterns in clause.each(NOT_PATTERN):
+        for pattern in patterns:
+            yield entry.node, f"not pattern {json.dumps(pattern)}", partial(_without_pattern, pattern)
+    for entry, name in clause.each("format"):
+        if name in FORMATS:  # others are annotations, as the standard has it
+            yield entry.node, f"format {json.dumps(name)}", partial(pattern_language, FORMATS[name], search=False)
+    for entry, values in clause.each(NOT_ENUM):
+        texts = [value for value in values if isinstance(value, str)]
+        yield entry.node, "not enum", partial(all_but, texts)
+
+
+def _without_pattern(pattern: str) -> Language:
+    return everything() - pattern_language(pattern, generous=True)
+
+
+def _no_multiples(of: Decimal, is_integer: bool) -> Language:
+    return decimals(is_integer) - multiples(of, is_integer)
+
+
+def _no_numbers(numbers: list[Decimal], is_integer: bool) -> Language:
+    return decimals(is_integer) - equal_to(numbers)
+
+
+def count(value: Any, node: Node, keyword: str) -> int:
+    """A length or a number of parts. Raises InvalidRequest for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1 or value < 0:
+        raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a length: an integer, at least 0")
+    return int(value)
+
+
+def number_form(source: Source, clause: Clause) -> Number | None:
+    """The numbers of a clause; None if there is none."""
+    is_integer = "fraction" not in clause.types
+    language: Language | None = None
+    for node, what, make in _of_number(clause, is_integer):
+        try:
+            part = make()
+            language = part if language is None else language & part
+        except TooLarge as error:
+            source.drop(node, f"{what} ({error})")
+    if "integer" not in clause.types:
+        whole = decimals(False) & ~decimals(True)
+        language = whole if language is None else language & whole
+    if language is not None and language.is_empty:
+        return None
+    return Number(is_integer, language)
+
+
+def _of_number(clause: Clause, is_integer: bool) -> Iterator[Part]:
+    low, high = _bound(clause, "minimum", max), _bound(clause, "maximum", min)
+    if low is not None or high is not None:
+        node = next(entry.node for entry in clause.entries if _BOUNDS & entry.keywords.keys())
+        lowest, low_open = low or (None, False)
+        highest, high_open = high or (None, False)
+        yield node, "a bound", partial(between, lowest, highest, low_open, high_open, is_integer)
+    for entry, value in clause.each("multipleOf"):
+        of = number(value, entry.node, "multipleOf")
+        if of <= 0:
+            raise InvalidRequest(f"{FIELD}{entry.node.path}.multipleOf", value, "a number above 0")
+        yield entry.node, f"multipleOf {value}", partial(multiples, of, is_integer)
+    for entry, values in clause.each(NOT_MULTIPLE):
+        for value in values:
+            of = number(value, entry.node, "multipleOf")
+            yield entry.node, f"not multipleOf {value}", partial(_no_multiples, of, is_integer)
+    for entry, values in clause.each(NOT_ENUM):
+        numbers = [number(value, entry.node, "enum") for value in values if _is_number(value)]
+        if numbers:
+            yield entry.node, "not enum", partial(_no_numbers, numbers, is_integer)
+
+
+_BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+
+
+def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[Decimal, bool] | None:
+    """The tightest of all bounds on one side, and whether it is exclusive."""
+    exclusive = f"exclusive{keyword[0].upper()}{keyword[1:]}"
+    found = [(number(value, entry.node, keyword), False) for entry, value in clause.each(keyword)]
+    found += [(number(value, entry.node, exclusive), True) for entry, value in clause.each(exclusive)]
+    if not found:
+        return None
+    limit = tightest(value for value, _ in found)
+    return limit, any(is_open for value, is_open in found if value == limit)
+
+
+def number(value: Any, node: Node, keyword: str) -> Decimal:
+    """The exact value of a number. Raises InvalidRequest for what is none."""
+    if not _is_number(value) or not math.isfinite(value):
+        raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a number")
+    return Decimal(repr(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,220 @@
+"""Where the parts of a schema are: references, anchors and the keywords of each draft read as those of 2020-12."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin
+
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.effort import spend
+
+FIELD = "json_schema"
+MAX_REFERENCES = 16
+ANNOTATIONS = {
+    *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "discriminator"),
+    *("$comment", "$schema", "$id", "id", "$vocabulary", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$recursiveAnchor"),
+    *("contentEncoding", "contentMediaType", "contentSchema"),
+}
+"""What asks for nothing."""
+_VALUES = {"const", "enum", "default", "examples", "example"}
+"""Keywords whose values are no schemas."""
+_OLD = ("draft-03", "draft-04", "draft-05", "draft-06", "draft-07")
+
+
+class Made(dict[str, Any]):
+    """A schema that is not written in the document, but follows from what is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A schema and its place. Compared by identity: one schema has one node."""
+
+    schema: Mapping[str, Any] | bool
+    path: str
+    """Where it stands, for messages: `.name[0]`."""
+
+    def __repr__(self) -> str:
+        return f"Node({self.path or '.'})"
+
+
+@dataclass
+class _Resource:
+    uri: str
+    root: Any
+    anchors: dict[str, Any]
+
+
+class Source:
+    """One schema document."""
+
+    def __init__(self, root: Any) -> None:
+        if not isinstance(root, (dict, bool)):
+            raise InvalidRequest(FIELD, root, "a schema: an object, true or false")
+        self.root = root
+        named = root.get("$schema") if isinstance(root, dict) else None
+        self.is_old = isinstance(named, str) and any(draft in named for draft in _OLD)
+        """Draft 3 to 7: what stands beside `$ref` counts for nothing."""
+        self.unenforced: dict[str, None] = {}
+        """What is not enforced, in the order of discovery."""
+        self._nodes: dict[int, Node] = {}
+        self._made: dict[Hashable, Node] = {}
+        self._opposites: dict[int | bool, Made] = {}
+        self._keywords: dict[int, dict[str, Any]] = {}
+        first = _Resource("", root, {})
+        self._resources = {"": first}
+        self._resource_of: dict[int, _Resource] = {}
+        self._dynamic: dict[str, list[Any]] = {}
+        text = json.dumps(root) if isinstance(root, dict) else ""
+        spend(len(text) // 20)
+        if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor")):
+            self._index(root, first)
+
+    def node(self, schema: Any, path: str) -> Node:
+        """The node of a schema in this document, or of one made of its parts. Raises InvalidRequest for what is none."""
+        if not isinstance(schema, (dict, bool)):
+            raise InvalidRequest(f"{FIELD}{path}", schema, "a schema: an object, true or false")
+        if isinstance(schema, bool):
+            return Node(schema, path)
+        key = id(schema)
+        if key not in self._nodes:
+            self._nodes[key] = Node(schema, path)
+        return self._nodes[key]
+
+    def part(self, schema: Any, node: Node, step: str) -> Node:
+        """The node of a schema that stands in another, at a path like `.name` or `[0]`."""
+        return self.node(schema, node.path if isinstance(schema, Made) else node.path + step)
+
+    def made(self, tag: Hashable, node: Node, make: Callable[[], Made]) -> Node:
+        """A schema that follows from what a node says; the same one whenever it is asked for with the same tag."""
+        key = (id(node.schema), node.path if isinstance(node.schema, bool) else "", tag)
+        if key not in self._made:
+            self._made[key] = self.node(make(), node.path)
+        return self._made[key]
+
+    def opposite(self, schema: Any) -> Made:
+        """`not` of a schema; the same one whenever it is asked for."""
+        key = schema if isinstance(schema, bool) else id(schema)
+        if key not in self._opposites:
+            self._opposites[key] = Made({"not": schema})
+        return self._opposites[key]
+
+    def drop(self, node: Node, what: str) -> None:
+        """Notes that something at a node is not enforced."""
+        self.unenforced[f"{FIELD}{node.path}: {what}"] = None
+
+    def keywords(self, node: Node) -> dict[str, Any]:
+        """What a node says, in the keywords of draft 2020-12."""
+        assert isinstance(node.schema, Mapping)
+        key = id(node.schema)
+        if key not in self._keywords:
+            self._keywords[key] = self._read(node.schema)
+        return self._keywords[key]
+
+    def _read(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        if self.is_old and "$ref" in schema:
+            return {"$ref": schema["$ref"]}
+        read = dict(schema)
+        if isinstance(read.get("items"), list):
+            read["prefixItems"] = read.pop("items")
+            if "additionalItems" in read:
+                read["items"] = read.pop("additionalItems")
+        read.pop("additionalItems", None)
+        for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+            if isinstance(read.get(exclusive), bool) and read.pop(exclusive) and inclusive in read:
+                read[exclusive] = read.pop(inclusive)
+        dependencies = read.pop("dependencies", None)
+        if isinstance(dependencies, dict):
+            names = {name: [value] if isinstance(value, str) else value for name, value in dependencies.items()}
+            lists = {name: value for name, value in names.items() if isinstance(value, list)}
+            schemas = {name: value for name, value in names.items() if not isinstance(value, list)}
+            read["dependentRequired"] = {**lists, **read.get("dependentRequired", {})}
+            read["dependentSchemas"] = {**schemas, **read.get("dependentSchemas", {})}
+        return read
+
+    def resolved(self, node: Node) -> Node:
+        """What a node refers to where that is all it says; True for one that says nothing."""
+        for _ in range(MAX_REFERENCES):
+            if isinstance(node.schema, bool):
+                break
+            says = self.keywords(node).keys() - ANNOTATIONS
+            if says == {"$ref"}:
+                node = self.target("$ref", self.keywords(node)["$ref"], node)
+                continue
+            return node if says else Node(True, node.path)
+        return node
+
+    def target(self, keyword: str, reference: Any, node: Node) -> Node:
+        """What a `$ref`, `$dynamicRef` or `$recursiveRef` points to. Raises NotSupported for what is not in this document."""
+        if not isinstance(reference, str):
+            raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", reference, "a reference: a string")
+        resource = self._resource_of.get(id(node.schema), self._resources[""])
+        uri, fragment = urldefrag(reference)
+        if uri:
+            resource = self._resources.get(urljoin(resource.uri, uri).rstrip("#"), _NO_RESOURCE)
+        fragment = unquote(fragment)
+        found = self._anchor(keyword, resource, fragment) if fragment[:1] not in ("", "/") else _pointed(resource.root, fragment)
+        if not isinstance(found, (dict, bool)):
+            raise NotSupported(
+                f"{FIELD}{node.path}: the reference {reference!r} cannot be enforced while generating",
+                hint="references go to '#/$defs/NAME' or an anchor in the schema itself",
+            )
+        return self.node(found, f"{node.path}.{keyword}")
+
+    def _anchor(self, keyword: str, resource: _Resource, name: str) -> Any:
+        found = resource.anchors.get(name)
+        same = self._dynamic.get(name, [])
+        if keyword != "$ref" and found is not None and any(found is other for other in same) and len(same) > 1:
+            return None  # which one is meant depends on the way that led here
+        return found
+
+    def _index(self, schema: Any, resource: _Resource) -> None:
+        """Notes every resource and anchor below a schema."""
+        if isinstance(schema, list):
+            for part in schema:
+                self._index(part, resource)
+        if not isinstance(schema, dict):
+            return
+        beside_ref = self.is_old and "$ref" in schema
+        own = schema.get("$id", schema.get("id") if self.is_old else None)
+        if isinstance(own, str) and not beside_ref:
+            uri, fragment = urldefrag(own)
+            if uri:
+                resource = _Resource(urljoin(resource.uri, uri), schema, {})
+                self._resources[resource.uri] = resource
+                if schema is self.root:
+                    self._resources[""] = resource
+            if fragment:
+                resource.anchors[fragment] = schema
+        self._resource_of[id(schema)] = resource
+        for keyword in ("$anchor", "$dynamicAnchor"):
+            if isinstance(schema.get(keyword), str):
+                resource.anchors[schema[keyword]] = schema
+                if keyword == "$dynamicAnchor":
+                    self._dynamic.setdefault(schema[keyword], []).append(schema)
+        for name, part in schema.items():
+            if name not in _VALUES or (isinstance(part, dict) and name == "default"):
+                self._index(part, resource)
+
+
+_NO_RESOURCE = _Resource("", None, {})
+
+
+def _pointed(root: Any, pointer: str) -> Any:
+    """What a JSON pointer leads to, None if nothing is there."""
+    found = root
+    for name in _steps(pointer):
+        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            return None
+    return found
+
+
+def _steps(pointer: str) -> Iterator[str]:
+    for name in pointer.split("/")[1:]:
+        yield name.replace("~1", "/").replace("~0", "~")

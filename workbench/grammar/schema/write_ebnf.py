@@ -1,0 +1,285 @@
+"""The rules of a schema as an EBNF grammar of JSON texts.
+
+Every place in a text is a rule of its own that goes on to the next, and says which characters may follow it (`(=...)`): so a
+backend knows beforehand which tokens fit there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.grammar.chars import EVERYTHING, MARK, Ranges, intersection
+from workbench.grammar.effort import spend
+from workbench.grammar.language import Language, words
+from workbench.grammar.schema.build import Schema
+from workbench.grammar.schema.forms import Array, Form, Number, String, Values
+from workbench.grammar.schema.moves import START, Move, Moves, State, array_moves, object_moves
+
+RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
+"""What a JSON string holds without escapes."""
+MUST_ESCAPE: Ranges = ((0, 0x1F), (34, 34), (92, 92))
+MUST = r'"\\" ([\"\\bfnrt] | "u00" [01] [0-9A-Fa-f])'
+"""Escapes of the characters that a JSON string cannot hold as they are."""
+_HEX = "[0-9A-Fa-f]"
+_PAIR = rf'[Dd] [89ABab] {_HEX} {_HEX} "\\u" [Dd] [C-Fc-f] {_HEX} {_HEX}'
+ESCAPE = rf'"\\" ([\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR}))'
+"""One whole character as an escape: half a character is no text, though its escape is JSON."""
+_CHAR = r"[^\0-\u001f\"\\\ud800-\udfff\U0010ffff]"
+MAX_ALTERNATIVES = 64
+INTEGER = '"-"? ("0" | [1-9] [0-9]*)'
+FRACTION = '("." [0-9]+)? ([eE] [+\\-]? [0-9] [0-9]?)?'
+"""With exponents of at most two digits, which every reader's doubles hold."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the parts of a JSON text stand apart."""
+
+    max_whitespace: int = 0
+    """White space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
+    after: str | None = None
+    """The text that follows the whole; None if that is not known."""
+
+    @property
+    def space(self) -> str:
+        return f"[ \\n\\r\\t]{{0,{self.max_whitespace}}} " if self.max_whitespace else ""
+
+    @property
+    def comma(self) -> str:
+        return f'{self.space}"," {self.space}'.strip() if self.max_whitespace else '", "'
+
+    @property
+    def colon(self) -> str:
+        return f'{self.space}":" {self.space}'.strip() if self.max_whitespace else '": "'
+
+    def ahead(self, characters: str | None) -> str:
+        """An assertion of what follows a rule."""
+        if characters is None:
+            return ""
+        if characters == self.after:
+            return f" (={quoted(characters)})"
+        return f" (=[{characters}])" if not self.max_whitespace else f" (=[ \\n\\r\\t{characters}])"
+
+
+NEXT, COLON = r",}\]", ":"
+"""What follows a value inside an array or object, and a name."""
+
+
+def schema_ebnf(schema: Schema, style: Style, root: str = "root") -> str:
+    """A grammar whose rule `root` is the schema; its other rules are called after it."""
+    writer = _Writer(schema, style, root)
+    writer.write()
+    return "\n".join(f"{name} ::= {body}" for name, body in writer.rules.items())
+
+
+class _Writer:
+    def __init__(self, schema: Schema, style: Style, root: str) -> None:
+        self.schema, self.style, self.root = schema, style, root
+        self.possible = {i for i, forms in enumerate(schema.rules) if forms}
+        self.rules: dict[str, str] = {}
+        self.names: dict[Any, str] = {}
+        self.written: list[Language] = []
+        """Languages that `names` knows by their identity, which must not be used again."""
+        self.todo: list[tuple[int, str, str | None]] = []
+
+    def write(self) -> None:
+        self.rules[self.root] = ""
+        self.todo.append((0, self.root, self.style.after))
+        while self.todo:
+            number, name, after = self.todo.pop()
+            self.rules[name] = " | ".join(
+                self.form(form, f"{name}_{i}", after) for i, form in enumerate(self.schema.rules[number])
+            )
+
+    def rule(self, number: int) -> str:
+        """The name of a rule for values inside arrays and objects."""
+        if number not in self.names:
+            self.names[number] = f"{self.root}_v{number}"
+            self.rules[self.names[number]] = ""
+            self.todo.append((number, self.names[number], NEXT))
+        return self.names[number]
+
+    def form(self, form: Form, name: str, after: str | None) -> str:
+        spend(20)
+        if isinstance(form, Values):
+            return self.values(form, after)
+        if isinstance(form, Number):
+            return self.number(form, after)
+        if isinstance(form, String):
+            return f'"\\"" {self.string(form.language, after)}'
+        if isinstance(form, Array):
+            return self.array(array_moves(form, self.possible), name)
+        return self.object(object_moves(form, self.possible), name)
+
+    def common(self, key: tuple[Any, ...], body: str, after: str | None) -> str:
+        """The name of a rule that is written once for all who need it."""
+        if (key, after) not in self.names:
+            name = self.names[key, after] = f"{self.root}_c{len(self.names)}"
+            self.rules[name] = f"({body.replace('@', name)}){self.style.ahead(after)}"
+        return self.names[key, after]
+
+    def number(self, form: Number, after: str | None) -> str:
+        if form.language is not None:
+            return self.language(form.language, after, in_string=False)
+        if form.is_integer:
+            return self.common(("integer",), INTEGER, after)
+        return self.common(("number",), f"{INTEGER} {FRACTION}", after)
+
+    def string(self, language: Language | None, after: str | None) -> str:
+        """A string without its first quote."""
+        if language is None:
+            escape = self.common(("escape",), ESCAPE, None)
+            return self.common(("string",), f'"\\"" | {_CHAR} @ | {escape} @', after)
+        return self.language(language, after, in_string=True)
+
+    def language(self, language: Language, after: str | None, *, in_string: bool) -> str:
+        """The name of the rule for a language: of what is between quotes and the second quote, or of plain text."""
+        key = (id(language), in_string, after)
+        if key not in self.names:
+            self.names[key] = f"{self.root}_l{len(self.names)}"
+            self.written.append(language)
+            _States(self, language, self.names[key], after, in_string).write()
+        return self.names[key]
+
+    def array(self, moves: Moves, name: str) -> str:
+        def part(move: Move, state: State) -> str:
+            assert move.rule is not None
+            return f"{'' if state == START else self.style.comma} {self.rule(move.rule)}"
+
+        return f'"[" {self.style.space}{self.parts(moves, name, "]", part)}'
+
+    def object(self, moves: Moves, name: str) -> str:
+        def part(move: Move, state: State) -> str:
+            assert move.rule is not None
+            key = quoted(json.dumps(move.name, ensure_ascii=False)) if isinstance(move.name, str) else ""
+            key = key or f'"\\"" {self.string(move.name if isinstance(move.name, Language) else None, COLON)}'
+            return f"{self.style.comma if state[1] else ''} {key} {self.style.colon} {self.rule(move.rule)}"
+
+        return f'"{{" {self.style.space}{self.parts(moves, name, "}", part)}'
+
+    def parts(self, moves: Moves, name: str, end: str, part: Any) -> str:
+        """Rules for the states of an array or object; the name of the first."""
+        names = {state: f"{name}_{i}" for i, state in enumerate(moves)}
+        for state, stop in moves.items():
+            spend(20)
+            choices = [f'{self.style.space}"{end}"'] if stop.may_end else []
+            choices += [names[move.to] if move.rule is None else f"{part(move, state)} {names[move.to]}" for move in stop.moves]
+            self.rules[names[state]] = " | ".join(choices)
+        return names[START]
+
+    def values(self, form: Values, after: str | None) -> str:
+        """One of the values. Many strings are an automaton: as alternatives, a mask would try all of them for every token."""
+        texts = [value for value in form.values if isinstance(value, str)]
+        others = [value for value in form.values if not isinstance(value, str)] if len(texts) > MAX_ALTERNATIVES else form.values
+        choices = [text for value in others for text in self.spellings(value)]
+        if len(texts) > MAX_ALTERNATIVES:
+            choices.append(f'"\\"" {self.language(words(texts), after, in_string=True)}')
+        return " | ".join(choices)
+
+    def spellings(self, value: Any) -> Iterable[str]:
+        if isinstance(value, float) and value.is_integer():
+            yield quoted(str(int(value)))
+        yield self.fixed(value)
+
+    def fixed(self, value: Any) -> str:
+        """One value, with this style's separators."""
+        space = self.style.space
+        if isinstance(value, list):
+            return f'"[" {space}{f" {self.style.comma} ".join(map(self.fixed, value))} {space}"]"'
+        if isinstance(value, dict):
+            pairs = (f"{self.fixed(name)} {self.style.colon} {self.fixed(part)}" for name, part in value.items())
+            return f'"{{" {space}{f" {self.style.comma} ".join(pairs)} {space}"}}"'
+        return quoted(json.dumps(value, ensure_ascii=False))
+
+
+class _States:
+    """Writes a language as rules, one for each state, but for those that only go on to one other."""
+
+    def __init__(self, writer: _Writer, language: Language, name: str, after: str | None, in_string: bool) -> None:
+        self.writer, self.language, self.name, self.after, self.in_string = writer, language, name, after, in_string
+        self.ahead = writer.style.ahead(after)
+        self.moves = [language.moves(state) for state in range(len(language.rows))]
+        self.names: dict[int, str] = {}
+        self.todo: list[int] = []
+
+    def write(self) -> None:
+        self.names[0] = self.name
+        self.todo.append(0)
+        while self.todo:
+            state = self.todo.pop()
+            self.writer.rules[self.names[state]] = f"({' | '.join(self.choices(state))}){self.ahead}"
+
+    def choices(self, state: int) -> Iterable[str]:
+        spend(20)
+        if self.language.final[state]:
+            yield '"\\""' if self.in_string else '""'
+        for target, ranges in self.moves[state].items():
+            text, at = self.run(target, ranges)
+            if text:
+                yield f"{quoted(self.escaped(text))} {self.goto(at)}"
+                continue
+            for piece in self.one_of(ranges):
+                yield f"{piece} {self.goto(target)}"
+
+    def run(self, at: int, ranges: Ranges) -> tuple[str, int]:
+        """The fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
+        text, seen = "", set()
+        while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+            text += chr(ranges[0][0])
+            if self.language.final[at] or len(self.moves[at]) != 1 or at in seen:
+                break
+            seen.add(at)
+            ((following, ranges),) = self.moves[at].items()
+            if len(ranges) > 1 or ranges[0][0] != ranges[0][1]:
+                break
+            at = following
+        return text, at
+
+    def escaped(self, text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)[1:-1] if self.in_string else text
+
+    def goto(self, state: int) -> str:
+        if self.in_string and self.language.final[state] and self.moves[state] == {state: EVERYTHING}:
+            return self.writer.string(None, self.after)
+        if state not in self.names:
+            self.names[state] = f"{self.name}_{len(self.names)}"
+            self.todo.append(state)
+        return self.names[state]
+
+    def one_of(self, ranges: Ranges) -> Iterable[str]:
+        """Expressions for one character of a set, as it stands in a JSON string or by itself."""
+        if not self.in_string:
+            yield char_class(ranges)
+            return
+        if raw := intersection(ranges, RAW):
+            yield char_class(raw)
+        if ranges == EVERYTHING:
+            yield self.writer.common(("escape",), ESCAPE, None)
+            return
+        escaped = intersection(ranges, MUST_ESCAPE)
+        if escaped == MUST_ESCAPE:
+            yield self.writer.common(("must escape",), MUST, None)
+            return
+        for low, high in escaped:
+            for code in range(low, high + 1):
+                yield quoted(json.dumps(chr(code))[1:-1])
+
+
+def quoted(text: str) -> str:
+    """A text as EBNF writes it. Raises ValueError for half a character."""
+    text.encode()
+    return f'"{"".join(map(_spelled, map(ord, text)))}"'
+
+
+def char_class(ranges: Ranges) -> str:
+    return f"[{''.join(_spelled(low) if low == high else f'{_spelled(low)}-{_spelled(high)}' for low, high in ranges)}]"
+
+
+def _spelled(code: int) -> str:
+    char = chr(code)
+    if char.isascii() and (char.isalnum() or char in " _:,.{}"):
+        return char
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
