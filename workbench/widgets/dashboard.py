@@ -12,14 +12,20 @@ from workbench.views.together import Pictures
 from workbench.widgets.base import Still, ViewWidget, shown_as
 
 
-class Dashboard(ipywidgets.HBox):
-    """Two columns where there is room for them. `dashboard.views["tree"]` is one of the views."""
+class Dashboard(ipywidgets.GridBox):
+    """Two columns where there is room for them, the views of a row equally high, one left over as wide as both.
+
+    `dashboard.views["tree"]` is one of the views.
+    """
 
     def __init__(self, views: Sequence[ViewWidget]) -> None:
         self.views = {type(view).__module__.rpartition(".")[2]: view for view in views}
-        half = ipywidgets.Layout(flex="1 1 36em", min_width="0")
-        columns = [ipywidgets.VBox(list(views[first::2]), layout=half) for first in (0, 1)]
-        super().__init__(columns, layout=ipywidgets.Layout(flex_flow="row wrap"))
+        for view in views:
+            view.layout.min_width = "0"
+        if len(views) % 2:
+            views[-1].layout.grid_column = "1 / -1"
+        columns = "repeat(auto-fit, minmax(min(34em, 100%), 1fr))"
+        super().__init__(list(views), layout=ipywidgets.Layout(grid_template_columns=columns, grid_gap="4px"))
 
     @property
     def selection(self) -> dict[str, Any] | None:

@@ -66,7 +66,7 @@ function render({ model, el: root }) {
     const key = el("div", {});
     const map = el("div", { class: "wb-kv" });
     const about = el("p", { class: "wb-soft", role: "status" });
-    view.root.append(head, bar, key, map, about);
+    view.root.append(head, view.about, bar, key, map, about);
     let made = layoutPages({});
     map.addEventListener("click", (event) => {
       const mark = hitBy(event)?.closest("[data-mark]");

@@ -49,23 +49,26 @@ TEMPLATE_ARGUMENTS = {
     "--against": {"metavar": "VAR", "help": "messages to compare with; without it the same conversation one turn before"},
 }
 PROGRAM_ARGUMENTS = {"program": {"nargs": "?", "metavar": "ID", "help": "which run; without it the newest"}}
-STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
+BATCH_ARGUMENTS = {
+    "--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"},
+    "--skip": {"type": int, "default": 0, "metavar": "N", "help": "leave out the latest N requests, to see those before them"},
+}
 WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
-# In the dashboard they stand in this order in two columns: left, right, left, ...
+# In the dashboard they stand in this order, two in a row: those beside each other are about equally high.
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
-        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
+        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", BATCH_ARGUMENTS),
         ViewKind(
             "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
             {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},
         ),
-        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind(
             "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
             {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
         ),
+        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
         ViewKind(
             "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",

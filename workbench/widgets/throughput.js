@@ -26,7 +26,7 @@ function render({ model, el: root }) {
     const head = el("p", {});
     const tiles = el("div", { class: "wb-tiles" });
     const holder = el("div", { class: "wb-plot" });
-    view.root.append(head, tiles, holder);
+    view.root.append(head, view.about, tiles, holder);
     const embedded = embed(model, holder, view.say);
     return {
       draw(state) {

@@ -55,7 +55,7 @@ class TreeWidget(ViewWidget):
             return super().answer(asked)
         with self.reader.lock:
             self._tree.drawn.opened.add(int(asked["id"]))
-            self.show(self.fold.state())
+            self.show(self.state_now())
         return {}
 
     @property
