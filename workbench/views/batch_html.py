@@ -102,9 +102,9 @@ def _percent(view: BatchPicture, at: float) -> str:
 
 def _scale(view: BatchPicture) -> str:
     left_out = sum(seconds for _, seconds in view.axis.breaks)
-    note = f", and {duration(left_out)} without any request left out at the dashed lines" if left_out else ""
-    ends = f"<span>0</span><span>{duration(view.axis.length)}{note}</span>"
-    return f'<div class="wb-lane"><span></span><div class="wb-soft wb-ends">{ends}</div><span></span></div>'
+    note = soft(f"{duration(left_out)} without any request left out at the dashed lines") if left_out else ""
+    ends = f"<span>0</span><span>{duration(view.axis.length)}</span>"
+    return f'<div class="wb-lane"><span></span><div class="wb-soft wb-ends">{ends}</div><span></span></div>{note}'
 
 
 def _listed(view: BatchPicture) -> str:

@@ -100,7 +100,7 @@ margin:0 .2em}
 .wb .wb-paused{background:repeating-linear-gradient(90deg,var(--wb-soft) 0 3px,transparent 3px 6px) 0 50%/100% 2px no-repeat}
 .wb .wb-journal{overflow:auto;max-height:20em}.wb .wb-journal td{white-space:nowrap}
 .wb .wb-lane,.wb .wb-pages-row{display:flex;align-items:center;gap:.6em;line-height:1.25}
-.wb .wb-lane>:first-child{flex:0 0 clamp(8em,34%,22em);overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.wb .wb-lane>:first-child{flex:0 0 clamp(8em,38%,22em);overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 .wb .wb-lanes{max-height:32em;overflow:auto}
 .wb .wb-lane>:last-child{flex:0 0 7em;color:var(--wb-soft);font-size:11px;white-space:nowrap;overflow:hidden}
 .wb .wb-track{position:relative;flex:1 1 0;height:1em;margin:2px 0;border-bottom:1px solid var(--wb-line)}

@@ -270,7 +270,13 @@ class TreeFold(Fold):
                 )
             )  # fmt: skip
         return TreePicture(
-            tuple(lines), len(self.nodes.by_id), self.num_tokens, self.num_referenced, self.num_evicted, self.empty
+            tuple(lines),
+            len(self.nodes.by_id),
+            self.num_tokens,
+            self.num_referenced,
+            self.num_evicted,
+            self.empty,
+            self.facts.opens("tree"),
         )
 
     def _head(self, row: Row) -> str:

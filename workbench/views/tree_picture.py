@@ -128,6 +128,8 @@ class TreePicture(View):
     num_evicted: int
     empty: str = ""
     """While nothing is stored: that, and what one types to change it."""
+    opens: str = 'engine.view("tree")'
+    """What one types to see all of it."""
 
     @property
     def num_saved(self) -> int:
@@ -160,7 +162,7 @@ class TreePicture(View):
     def _rest(self, num_shown: int) -> str | None:
         if num_shown >= self.num_nodes:
             return None
-        ways = 'engine.view("tree") scrolls through all, engine.cache.search("...") finds them by their text'
+        ways = f'{self.opens} scrolls through all, engine.cache.search("...") finds them by their text'
         return f"… {num_shown:,} of {plural(self.num_nodes, 'node')} are shown: {ways}"
 
     def body(self) -> str:

@@ -200,16 +200,17 @@ function render({ model, el: root }) {
   return mount(model, root, (view) => {
     const head = el("p", {});
     const key = el("div", {});
-    const chart = el("div", { class: "wb-chart" });
+    const chart = el("div", { class: "wb-chart wb-if-any" });
     const prefill = row("prefill tokens", " wb-tall");
     const decode = row("decode tokens", " wb-tall");
     const scale = row("");
     const words = el("div", { role: "status" });
     const abort = el("button", { "data-asks": "engine", onclick: () => view.ask({ do: "abort", rid: abort.value }), hidden: true }, "abort it"); // stays, since it may be pressed
-    const about = el("div", { class: "wb-about" }, words, abort);
+    const about = el("div", { class: "wb-about wb-if-any" }, words, abort);
     const queue = el("div", {});
     const rows = new Map();
     let places = []; // of the steps that are drawn
+    scale.root.classList.add("wb-if-any");
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
     const gaps = el("p", { class: "wb-soft" });

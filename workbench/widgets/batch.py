@@ -21,4 +21,5 @@ class BatchWidget(ViewWidget):
             assert isinstance(self.fold, BatchFold)
             self.fold.skip = max(int(asked["num"]), 0)
             self.show(self.state_now())
+        self.settle()
         return {}

@@ -166,6 +166,8 @@ export function pattern(context, kind, colour) {
 const grouped = new Intl.NumberFormat("en-US");
 export const count = (number) => grouped.format(Number(number ?? 0));
 
+export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+
 export function duration(seconds) {
   if (!(seconds >= 0)) return "";
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
@@ -236,7 +238,8 @@ export function ask(model, message, onSlow = () => {}) {
  * `{ draw(state, selected), hear?(news, state), remove?() }`; `draw` is called once per frame at most, when the state or the
  * selection changed and the view is in sight; `hear` makes of what the ticker tells what the model itself would say.
  * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
- * `view.about` says what one sees, or what to do where there is nothing to see: each view has a place for it, under its title.
+ * `view.about` says what one sees, or what to do where there is nothing to see: each view has a place for it, under its title,
+ * and marks with the class `wb-if-any` what is not drawn then.
  * What needs Python carries `data-asks`, "kernel" or "engine", and is hidden once that has ended.
  * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
  * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
@@ -298,6 +301,7 @@ export function mount(model, root, make, parts = []) {
     if (isStale) return;
     const began = performance.now();
     if (empty.textContent !== (state.empty ?? "")) empty.textContent = state.empty ?? "";
+    root.classList.toggle("wb-is-empty", Boolean(state.empty));
     made.draw(state, selected);
     root.dataset.ms = (performance.now() - began).toFixed(2);
     root.dataset.draws = String(++draws);

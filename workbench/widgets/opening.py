@@ -54,7 +54,6 @@ BATCH_ARGUMENTS = {
     "--skip": {"type": int, "default": 0, "metavar": "N", "help": "leave out the latest N requests, to see those before them"},
 }
 WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
-# In the dashboard they stand in this order, two in a row: those beside each other are about equally high.
 VIEWS = {
     kind.name: kind
     for kind in (
@@ -64,11 +63,11 @@ VIEWS = {
             "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
             {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},
         ),
+        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind(
             "mask", MaskFold, "MaskWidget", "The mask of a constrained request: how many tokens might come, and which.",
             {"rid": RID, "--step": {"type": int, "metavar": "N", "help": "take apart the mask of output token N, from 0"}},
         ),
-        ViewKind("throughput", ThroughputFold, "ThroughputWidget", "Tokens per second, queue, cache hits, memory.", WINDOW),
         ViewKind("kv", KVFold, "KvWidget", "Who owns which page of the KV pool."),
         ViewKind(
             "template", template_fold, "TemplateWidget", "A conversation as the model reads it, and where its prefix breaks.",

@@ -196,7 +196,7 @@ function render({ model, el: root }) {
       const next = position + step;
       if (next >= state.first && next < state.first + state.rows.length) pick(next);
     });
-    view.root.append(el("p", {}, head), view.about, el("div", { class: "wb-head" }, requests.node, colour.node, under.node, about), scale, legend, strip, note);
+    view.root.append(el("p", {}, head), view.about, el("div", { class: "wb-head wb-if-any" }, requests.node, colour.node, under.node, about), scale, legend, strip, note);
 
     const token = (box, title, at) => {
       const [tag, name] = box.line === null ? TAGS[box.kind] : ["span", ""];
@@ -228,12 +228,12 @@ function render({ model, el: root }) {
       last = selected;
       by = by || state.by || "";
       const measures = state.measures ?? {};
-      const listed = (state.requests ?? []).map(([rid, num, finish, kind]) => [rid, `${rid} · ${num} tokens${kind ? ` · ${kind}` : ""}${finish ? "" : " · running"}`]);
+      const listed = (state.requests ?? []).map(([rid, num, finish, kind]) => [rid, `${rid} · ${plural(num, "token")}${kind ? ` · ${kind}` : ""}${finish ? "" : " · running"}`]);
       requests.fill([["", "the newest"], ...listed], state.newest ? "" : state.rid);
       colour.node.hidden = under.node.hidden = Boolean(state.columns);
       colour.fill(Object.keys(measures).map((name) => [name, name]), by);
       under.fill([["kind", "how it came about"], ...Object.keys(measures).map((name) => [name, name])], line);
-      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${count(state.first + state.rows.length)} tokens` : `${count(state.rows?.length)} tokens`;
+      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${plural(state.first + state.rows.length, "token")}` : plural(state.rows?.length ?? 0, "token");
       const cost = state.detail_s === null || state.detail_s === undefined ? "" : ` · token detail took ${duration(state.detail_s)}`;
       morph(about, state.rid ? `${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : "");
       morph(head, `${state.columns ? "Mask" : "Tokens"}${state.rid ? ` of ${state.rid}` : ""}`);
@@ -251,7 +251,7 @@ function render({ model, el: root }) {
       morph(legend, keys());
       const [rid] = placeOf(selected);
       const at = placeIn(state, selected);
-      strip.className = `wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;
+      strip.className = `wb-if-any wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;
       const boxes = state.columns ? layoutColumns(state) : layoutStrip(state, by, line);
       const title = (box) => `${box.position}: ${words(state.rows[box.position - state.first])}`;
       patch(

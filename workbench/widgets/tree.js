@@ -9,7 +9,7 @@ function makeTree(view) {
   const head = el("div", { class: "wb-head" });
   const requests = el("div", { class: "wb-head" });
   const sheet = el("div", { style: "position:relative" });
-  const outline = el("div", { class: "wb-outline", role: "tree", tabindex: "0" }, sheet);
+  const outline = el("div", { class: "wb-outline wb-if-any", role: "tree", tabindex: "0" }, sheet);
   const choose = (id) => view.select({ kind: "node", id });
   const map = makeMap(view, choose);
   const detail = makeDetail(view);
@@ -20,7 +20,7 @@ function makeTree(view) {
   const keys = [["decode", "held by a running request"], ["reused", "found again"], ["wait", "stored, not found yet"]].map(([kind, text]) =>
     el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), text),
   );
-  view.root.append(head, view.about, requests, el("div", { class: "wb-head" }, search, flush, found), map.root, outline, el("div", {}, keys), journal.root, detail.root);
+  view.root.append(head, view.about, requests, el("div", { class: "wb-head wb-if-any" }, search, flush, found), map.root, outline, el("div", { class: "wb-if-any" }, keys), journal.root, detail.root);
 
   let state = {};
   let layout = { nodes: new Map(), lines: [] };

@@ -56,6 +56,7 @@ class TreeWidget(ViewWidget):
         with self.reader.lock:
             self._tree.drawn.opened.add(int(asked["id"]))
             self.show(self.state_now())
+        self.settle()
         return {}
 
     @property

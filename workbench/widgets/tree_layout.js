@@ -124,7 +124,6 @@ export function tieOf(node, selected) {
 }
 
 const oneLine = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
-const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const whole = (seconds) => (seconds < 60 ? `${Math.floor(Math.max(seconds, 0))} s` : duration(seconds));
 
 /** The engine's clock: that of its newest event, which goes on while nothing happens; of an engine that ended it stands still. */

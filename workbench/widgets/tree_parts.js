@@ -67,7 +67,7 @@ function makeMap(view, choose) {
   const [longest, leaves] = [el("span", {}), el("span", { class: "wb-map-leaves" })];
   const axes = el("div", { class: "wb-soft wb-map-axis" }, el("span", {}, "0"), el("span", {}, "place in the text, in tokens →"), longest);
   return {
-    root: el("div", { class: "wb-map" }, leaves, canvas, axes),
+    root: el("div", { class: "wb-map wb-if-any" }, leaves, canvas, axes),
     draw,
     remove() {
       canvas.removeEventListener("click", onClick);
@@ -137,7 +137,7 @@ function makeJournal(view) {
 
 /** What is selected, in full: a node's text and who has to do with it, or what a request has to do with the tree. */
 function makeDetail(view) {
-  const root = el("div", { class: "wb-detail" });
+  const root = el("div", { class: "wb-detail wb-if-any" });
   let shownNode = null; // id of the node that is told about, what it was when it was asked for, and when that was
   let shownKey = "";
   let askedAt = 0;
@@ -160,7 +160,7 @@ function makeDetail(view) {
     const place = facts.num_before ? `after ${plural(facts.num_before, "token")} in the nodes above it` : "the beginning of the text";
     made = { node: el("span", {}), at: facts.made_at };
     const rows = [
-      ["in Python", [code, " ", el("button", { onclick: (event) => copy(event.target, code), title: "copy" }, "copy")]],
+      ["in Python", el("span", { "data-asks": "kernel" }, code, " ", el("button", { onclick: (event) => copy(event.target, code), title: "copy" }, "copy"))],
       ["tokens", `${count(facts.token_ids.length)}, ${place}`],
       ["made by", [by(facts.made_by), " ", made.node]],
       ["found by", facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "nobody yet"],
