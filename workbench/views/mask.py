@@ -65,7 +65,7 @@ class MaskFold(TokensFold):
 
     @property
     def empty(self) -> str:  # type: ignore[override]
-        if self.note or ((output := self.shown) is not None and output.tokens):
+        if ((output := self.shown) is not None and output.tokens) or self.note:
             return ""
         python = 'engine.generate("A river:", {"regex": " [A-Z][a-z]+"})'
         example = "%%wb_gen --regex ' [A-Z][a-z]+'" if self.facts.by_magic else python

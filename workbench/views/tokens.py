@@ -107,6 +107,8 @@ class TokensFold(Fold):
         if self.rid is not None:
             return self.outputs.get(self.rid)
         newest = next(self._newest(), None)
+        if newest is None or newest.tokens:
+            return newest
         return next((output for output in self._newest() if output.tokens), newest)
 
     def _newest(self) -> Iterator[Output]:
@@ -128,7 +130,7 @@ class TokensFold(Fold):
 
     @property
     def empty(self) -> str:  # type: ignore[override]
-        if self.note or ((output := self.shown) is not None and output.tokens):
+        if ((output := self.shown) is not None and output.tokens) or self.note:
             return ""
         return f"No request has produced a token yet. Leave this view open and run a cell with {self.facts.begins}"
 

@@ -233,7 +233,7 @@ function render({ model, el: root }) {
       colour.node.hidden = under.node.hidden = Boolean(state.columns);
       colour.fill(Object.keys(measures).map((name) => [name, name]), by);
       under.fill([["kind", "how it came about"], ...Object.keys(measures).map((name) => [name, name])], line);
-      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${plural(state.first + state.rows.length, "token")}` : plural(state.rows?.length ?? 0, "token");
+      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${plural(state.first + state.rows.length, "token")}, view.fold.shown.tokens has all` : plural(state.rows?.length ?? 0, "token");
       const cost = state.detail_s === null || state.detail_s === undefined ? "" : ` · token detail took ${duration(state.detail_s)}`;
       morph(about, state.rid ? `${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : "");
       morph(head, `${state.columns ? "Mask" : "Tokens"}${state.rid ? ` of ${state.rid}` : ""}`);
