@@ -263,16 +263,7 @@ class BatchFold(Fold):
         steps = tuple(islice(reversed(self._steps), self.num_shown))[::-1]
         shown = self._shown()
         lanes = tuple(life.copy() for life in shown.lanes)
-        return BatchPicture(steps, replace(shown, lanes=lanes), self.empty, self._turns_over(shown))
-
-    def _turns_over(self, shown: Shown) -> str:
-        """What one types to see requests for which there was no room."""
-        if not shown.num_more:
-            return ""
-        skip = shown.last if shown.last < shown.num_all else 0
-        more = f"%wb batch --skip {skip}" if self.facts.by_magic else f'engine.view("batch", skip={skip})'
-        drawn = f"Requests {shown.first:,} to {shown.last:,} of {shown.num_all:,}, the latest being number 1"
-        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {more}"
+        return BatchPicture(steps, replace(shown, lanes=lanes), self.empty, shown.others(by_magic=self.facts.by_magic))
 
     def state(self) -> dict[str, Any]:
         width = len(COLUMNS)
@@ -292,12 +283,9 @@ class BatchFold(Fold):
         shown = Shown.of([*map(self._with_pause, self._present.values())], inside, axis, self.now, self.skip)
         for life in shown.lanes:
             if not life.prompt:
-                life.prompt = self._lives[life.rid].prompt = self._words_of(life)
+                words = one_line(self.facts.plain(life.first_ids))
+                life.prompt = self._lives[life.rid].prompt = "…" * life.is_parted + words
         return shown
-
-    def _words_of(self, life: Life) -> str:
-        words = one_line(self.facts.plain(life.first_ids))
-        return f"…{words}" if life.is_parted else words
 
     def _with_pause(self, life: Life) -> Life:
         """Of one that was not in the last step, also that it is held up."""

@@ -94,14 +94,15 @@ class Shown:
         """Requests that there was no room for."""
         return self.num_all - len(self.lanes)
 
-    @property
-    def first(self) -> int:
-        """Place of the latest that is drawn: 1 for the latest of all."""
-        return self.skip + bool(self.lanes)
-
-    @property
-    def last(self) -> int:
-        return self.skip + len(self.lanes)
+    def others(self, *, by_magic: bool) -> str:
+        """How one sees the requests that there was no room for."""
+        if not self.num_more:
+            return ""
+        last = self.skip + len(self.lanes)
+        skip = last if last < self.num_all else 0
+        more = f"%wb batch --skip {skip}" if by_magic else f'engine.view("batch", skip={skip})'
+        drawn = f"Requests {self.skip + bool(self.lanes):,} to {last:,} of {self.num_all:,}, the latest being number 1"
+        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {more}"
 
     @property
     def waiting(self) -> list[tuple[str, str, str]]:
