@@ -41,7 +41,8 @@ moment, and `engine.view(name, live=False)` or `%wb name --no-view` gives it alo
 `save("x.html")` are its other forms. And `view.fold` is the **facts** themselves, folded from the event log:
 `view.fold.node(17)`.
 
-An engine that has ended leaves its views as they were, with a note of two lines. A view that fell behind the log begins again
+An engine that has ended leaves its views as they were, with a note of two lines and without the buttons that would ask it; so
+does a kernel that was restarted, and a saved notebook shows the still pictures. A view that fell behind the log begins again
 from a snapshot of the engine. `%wb <name>` takes `--engine`, `--no-view`, `-o` and `-T` beside the options below, which are
 keywords of the call.
 """

@@ -17,6 +17,8 @@ from workbench.types import GrammarSpec
 
 NUM_TOLD = 8
 """Tokens that `PrefixMatched` tells of either side where a prompt goes its own way."""
+NUM_FIRST = 16
+"""Tokens that `RequestArrived` tells of its prompt."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
@@ -37,6 +39,8 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     priority: int = 0
     grammar: GrammarSpec | None = None
     """What its output must look like."""
+    first_ids: tuple[int, ...] = ()
+    """First tokens of its prompt, by which a reader tells requests apart."""
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):

@@ -81,6 +81,8 @@ class Questions:
     tokenizer: Any
     """The Hugging Face tokenizer, where there is one."""
     detail: DetailSwitch
+    by_magic = False
+    """Whether `%wb load` opened it: its views then advise magics."""
     _client: Client
     _tokenizer: Tokenizer | None
     _info: dict[str, Any]
@@ -169,7 +171,7 @@ class Questions:
             decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
             num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer,
             info=self.server_args.to_dict() | self._info,
-            grammar=None if self._tokenizer is None else self._grammar_of,
+            grammar=None if self._tokenizer is None else self._grammar_of, by_magic=self.by_magic,
         )  # fmt: skip
         return Source(log, facts, client, self.detail)
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutStep, axisOf, layoutBatch, layoutQueue, partInWords, shortened, stepAt, stepInWords } from "./view.mjs";
+import { aboutStep, axisOf, layoutBatch, layoutPages, layoutQueue, partInWords, shortened, stepAt, stepInWords } from "./view.mjs";
 
 const STATE = {
   title: "Batch",
@@ -86,11 +86,22 @@ test("an empty state draws nothing and does not fail", () => {
   assert.equal(aboutStep({}, 1), null);
 });
 
-test("of a long queue the first are named and the others counted", () => {
-  const queue = Array.from({ length: 1100 }, (_, i) => [`r${i}`, "1 ms", "memory"]);
-  assert.deepEqual(layoutQueue(queue).rows.map(([rid]) => rid), ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"]);
-  assert.equal(layoutQueue(queue).more, "and 1,092 more");
+test("of a long queue those that are drawn are named and the others counted", () => {
+  const queue = Array.from({ length: 40 }, (_, i) => [`r${i}`, "1 ms", "memory"]);
+  assert.deepEqual(layoutQueue(queue, 1100).rows, queue);
+  assert.equal(layoutQueue(queue, 1100).more, "and 1,060 more that wait, among the other requests");
+  assert.equal(layoutQueue(queue, 40).more, "");
   assert.deepEqual(layoutQueue(), { rows: [], more: "" });
+});
+
+test("requests without room are a turn of the page away", () => {
+  const state = (skip, num) => ({ skip, all: 100, lanes: Array.from({ length: num }, () => ({})) });
+  assert.equal(layoutPages({ all: 40, lanes: Array(40) }), null);
+  const turns = ({ says, earlier, later }) => [says.split(",")[0], earlier, later];
+  assert.deepEqual(turns(layoutPages(state(0, 40))), ["requests 1 to 40 of 100", 40, null]);
+  assert.deepEqual(turns(layoutPages(state(40, 40))), ["requests 41 to 80 of 100", 80, 0]);
+  assert.deepEqual(turns(layoutPages(state(80, 20))), ["requests 81 to 100 of 100", null, 40]);
+  assert.deepEqual(turns(layoutPages(state(140, 0))), ["requests 140 to 140 of 100", null, 100]);
 });
 
 test("the options of one call keep what tells them apart", () => {

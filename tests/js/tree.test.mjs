@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines, withAllRows } from "./view.mjs";
+import { longestText, numTexts, savedText, ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines, withAllRows } from "./view.mjs";
 
 const row = (id, parent, tokens, more = {}) => {
   const { hits = 0, maker = "r0", users = [], hidden = 0 } = more;
@@ -31,6 +31,19 @@ test("children stand one step to the right of their parent, where its text ends"
   const { lines } = layoutTree(ROWS);
   assert.deepEqual(lines.map((line) => line.depth), [0, 1, 2, 1, 0]);
   assert.deepEqual(lines.map((line) => line.start), [0, 30, 50, 30, 0]);
+});
+
+test("the axes of the map say how many texts there are and how long the longest is", () => {
+  const { lines } = layoutTree([...ROWS, row(11, 9, 5, { hidden: 3 })]);
+  assert.equal(numTexts(lines), 3); // 4, 5 and 11 have nothing below them
+  assert.equal(longestText(lines), 60);
+  assert.deepEqual([numTexts([]), longestText([])], [0, 0]);
+});
+
+test("the head says what was asked for and what of it was there", () => {
+  const says = savedText({ num_tokens: 2825, num_referenced: 3803 });
+  assert.equal(says, "of 3,803 tokens asked for, 2,825 computed and stored, 978 reused (26 %)");
+  assert.equal(savedText({}), "of 0 tokens asked for, 0 computed and stored, 0 reused");
 });
 
 test("rows may come in any order: children follow their parents in the order they came, namespaces stay together", () => {

@@ -201,7 +201,7 @@ source = Source(engine.log, Facts(), lambda: engine)
     *_, shown, _ = execute(source, "open_view(source, 'tree')", grow)
     live, still = shown.outputs
     assert set(live.data) == {"application/vnd.jupyter.widget-view+json", "text/plain"}
-    assert still.data["text/plain"].startswith("Radix tree: 1 node, 2 tokens stored once")
+    assert still.data["text/plain"].startswith("Radix tree: 1 node; of 2 tokens asked for, 2 computed and stored")
     assert "<script" not in still.data["text/html"]
     *_, dashboard, _ = execute(source, "open_view(source, 'dashboard')", grow)
     assert "Radix tree: 1 node" in dashboard.outputs[1].data["text/html"]

@@ -18,7 +18,7 @@ from workbench.engine.policy import POLICIES
 from workbench.engine.scheduler import Scheduler, SchedulerConfig
 from workbench.engine.sequence import Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
+from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
 from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -94,7 +94,7 @@ class EngineCore:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.constraint)
+                               grammar=request.params.constraint, first_ids=request.input_ids[:NUM_FIRST])
             )  # fmt: skip
         self.scheduler.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:

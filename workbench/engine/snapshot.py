@@ -12,6 +12,7 @@ from workbench.cache.radix import Node
 from workbench.engine.core import EngineCore
 from workbench.engine.sequence import Sequence
 from workbench.events import (
+    NUM_FIRST,
     Event,
     NodeAdded,
     PagesTaken,
@@ -82,4 +83,5 @@ def _arrived(seq: Sequence) -> RequestArrived:
     return RequestArrived(
         time=seq.arrived, rid=seq.rid, num_prompt=seq.num_prompt, max_new_tokens=request.params.max_new_tokens,
         namespace=request.namespace, priority=request.priority, grammar=request.params.constraint,
+        first_ids=request.input_ids[:NUM_FIRST],
     )  # fmt: skip

@@ -92,6 +92,7 @@ class Session:
             self._find(args, progress)
             self.stop(name)
         engine = self._open(args, process=process, progress=progress)
+        engine.by_magic = True
         atexit.unregister(self.close)
         atexit.register(self.close)
         self._running[name] = Running(engine, args, process, time.monotonic())

@@ -28,7 +28,7 @@ from workbench.events import (
 from workbench.types import as_int
 from workbench.views.batch_facts import Kind, Life, Step, Stretch
 from workbench.views.batch_picture import COLUMNS, Axis, BatchPicture, Shown, row_of
-from workbench.views.batch_words import about_step, says
+from workbench.views.batch_words import SEES, about_step, one_line, says
 from workbench.views.explanation import waits_for
 from workbench.views.fold import Facts, Fold, Handlers
 
@@ -42,15 +42,22 @@ MAX_STRETCHES = 120
 
 
 class BatchFold(Fold):
-    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows."""
+    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows.
+
+    Of more requests than it has rows for it shows those that run and the latest; `skip` leaves so many of them out.
+    """
 
     keeps_history = True
+    sees = SEES
 
-    def __init__(self, facts: Facts | None = None, steps: int = 160) -> None:
+    def __init__(self, facts: Facts | None = None, steps: int = 160, skip: int = 0) -> None:
         super().__init__(facts)
         self.num_shown = as_int("steps", steps)
         if not 0 < self.num_shown <= MAX_SHOWN:
             raise InvalidRequest("steps", steps, f"a number from 1 to {MAX_SHOWN}")
+        self.skip = as_int("skip", skip)
+        if self.skip < 0:
+            raise InvalidRequest("skip", skip, "a number of requests, 0 or more")
         self.now = 0.0
         """Time of the latest event."""
         self.num_steps = 0
@@ -107,7 +114,8 @@ class BatchFold(Fold):
     def _arrived(self, event: RequestArrived) -> None:
         self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
         self._present.pop(event.rid, None)
-        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived)
+        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived,
+                    first_ids=event.first_ids)  # fmt: skip
         life.stretches.append(Stretch("wait", event.time, None))
         self._num_arrived += 1
         if not self._present:
@@ -119,6 +127,8 @@ class BatchFold(Fold):
         match event:
             case PrefixMatched():
                 life.num_cached, life.cache_reason = event.num_cached, event.reason
+                if event.num_cached and event.asked:  # what it begins with, others begin with too
+                    life.first_ids, life.is_parted, life.prompt = event.asked, True, ""
             case RequestWaiting():
                 self._waits(life, event)
             case RequestScheduled():
@@ -245,10 +255,15 @@ class BatchFold(Fold):
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        return "" if self._steps or self._lives else f"No request has come yet. Try {self.facts.begins}"
+
     def picture(self) -> BatchPicture:
         steps = tuple(islice(reversed(self._steps), self.num_shown))[::-1]
         shown = self._shown()
-        return BatchPicture(steps, replace(shown, lanes=tuple(life.copy() for life in shown.lanes)))
+        lanes = tuple(life.copy() for life in shown.lanes)
+        return BatchPicture(steps, replace(shown, lanes=lanes), self.empty, shown.others(by_magic=self.facts.by_magic))
 
     def state(self) -> dict[str, Any]:
         width = len(COLUMNS)
@@ -264,9 +279,13 @@ class BatchFold(Fold):
         idle = [*self._idle] if self._present or self._idle_since is None else [*self._idle, (self._idle_since, self.now)]
         ended = (life for life in reversed(self._ended) if self._lives.get(life.rid) is life)  # its id may be in use again
         inside = takewhile(lambda life: (life.ended or 0.0) >= start, ended)
-        return Shown.of(
-            [*map(self._with_pause, self._present.values())], inside, Axis(idle, start, max(self.now, start)), self.now
-        )
+        axis = Axis(idle, start, max(self.now, start))
+        shown = Shown.of([*map(self._with_pause, self._present.values())], inside, axis, self.now, self.skip)
+        for life in shown.lanes:
+            if not life.prompt:
+                words = one_line(self.facts.plain(life.first_ids))
+                life.prompt = self._lives[life.rid].prompt = "…" * life.is_parted + words
+        return shown
 
     def _with_pause(self, life: Life) -> Life:
         """Of one that was not in the last step, also that it is held up."""

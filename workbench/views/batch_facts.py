@@ -10,6 +10,8 @@ import msgspec
 from workbench.events import StepMember
 
 Kind = Literal["wait", "compile", "prefill", "decode", "paused"]
+OWN = ("in_step", "number", "first_ids", "is_parted", "lane", "said")
+"""What a life remembers for those who draw it."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,11 @@ class Life:
     """Number of steps made so far when it was last in one."""
     number: int = 0
     """Of arrivals before it."""
+    first_ids: tuple[int, ...] = ()
+    """Tokens of the prompt to know it by: the first or, where it `is_parted`, the first that the cache did not have."""
+    is_parted: bool = False
+    prompt: str = ""
+    """Their text in one line, made when it is first drawn."""
     lane: dict[str, Any] | None = None
     """As it is drawn, once it has ended and been drawn; None again when more is told of it."""
     said: tuple[float, str] | None = None
@@ -74,7 +81,7 @@ class Life:
         return replace(self, stretches=[replace(part) for part in self.stretches], lane=None, said=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("in_step", "number", "lane", "said")}
+        return {name: value for name, value in asdict(self).items() if name not in OWN}
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

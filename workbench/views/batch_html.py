@@ -8,6 +8,7 @@ from workbench.escape import to_html
 from workbench.views.batch_words import (
     REQUEST_HEAD,
     REQUEST_NUMERIC,
+    SEES,
     STEP_HEAD,
     STEP_NUMERIC,
     about_step,
@@ -17,7 +18,7 @@ from workbench.views.batch_words import (
     shortened,
     step_row,
 )
-from workbench.views.parts import duration, table
+from workbench.views.parts import duration, soft, table
 
 if TYPE_CHECKING:
     from workbench.views.batch_facts import Life, Step, Stretch
@@ -29,24 +30,27 @@ KEY = {
 }  # fmt: skip
 RETRACTED = '<span class="wb-key"><b class="wb-mark">▼</b> retracted</span>'
 STEPS_LISTED = 60
+QUEUE_HEAD = ("waits", "since", "for")
 
 
 def batch_html(view: BatchPicture) -> str:
-    head = f"<p><b>{to_html(view.title)}</b></p>"
+    head = f"<p><b>{to_html(view.title)}</b></p>{soft(SEES)}"
     if not view.steps and not view.lanes:
-        return head
+        return head + soft(view.empty)
     used = {part.kind for life in view.lanes for part in view.drawn(life)}
     names = ((kind, words) for kind, words in KEY.items() if kind in used)
     key = "".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{words}</span> ' for kind, words in names)
     key += RETRACTED if any(life.num_retractions for life in view.lanes) else ""
     lanes = "".join(_lane(view, life) for life in view.lanes)
-    waiting = table(("waits", "since", "for"), view.waiting, numeric=(1,)) if view.waiting else ""
-    return f"{head}<div>{key}</div>{_steps(view)}{lanes}{_scale(view)}{waiting}{_listed(view)}"
+    waiting = f'<div class="wb-journal">{table(QUEUE_HEAD, view.waiting, numeric=(1,))}</div>' if view.waiting else ""
+    lanes = f'<div class="wb-lanes">{lanes}</div>'
+    return f"{head}<div>{key}</div>{_steps(view)}{lanes}{_scale(view)}{soft(view.others)}{waiting}{_listed(view)}"
 
 
-def _row(label: str, track: str, note: str, *, title: str = "", kind: str = "") -> str:
+def _row(label: str, track: str, note: str, *, prompt: str = "", title: str = "", kind: str = "") -> str:
     about = f' title="{to_html(title)}"' if title else ""
     name, after = to_html(label), to_html(note)
+    name += f' <span class="wb-soft">{to_html(prompt)}</span>' if prompt else ""
     return f'<div class="wb-lane"{about}><span>{name}</span><div class="wb-track{kind}">{track}</div><span>{after}</span></div>'
 
 
@@ -69,7 +73,7 @@ def _step(view: BatchPicture, step: Step, share: float, kind: str) -> str:
 def _lane(view: BatchPicture, life: Life) -> str:
     track = "".join(_stretch(view, part) for part in view.drawn(life))
     note = "waiting" if life.phase == "waiting" else f"{life.num_output:,} out"
-    return _row(shortened(life.rid), track + _breaks(view), note, title=says(life, view.now))
+    return _row(shortened(life.rid), track + _breaks(view), note, prompt=life.prompt, title=says(life, view.now))
 
 
 def _stretch(view: BatchPicture, part: Stretch) -> str:
@@ -98,9 +102,9 @@ def _percent(view: BatchPicture, at: float) -> str:
 
 def _scale(view: BatchPicture) -> str:
     left_out = sum(seconds for _, seconds in view.axis.breaks)
-    note = f", and {duration(left_out)} without any request left out at the dashed lines" if left_out else ""
-    ends = f"<span>0</span><span>{duration(view.axis.length)}{note}</span>"
-    return f'<div class="wb-lane"><span></span><div class="wb-soft wb-ends">{ends}</div><span></span></div>'
+    note = soft(f"{duration(left_out)} without any request left out at the dashed lines") if left_out else ""
+    ends = f"<span>0</span><span>{duration(view.axis.length)}</span>"
+    return f'<div class="wb-lane"><span></span><div class="wb-soft wb-ends">{ends}</div><span></span></div>{note}'
 
 
 def _listed(view: BatchPicture) -> str:

@@ -20,7 +20,7 @@ from workbench.views.batch_words import (
     step_row,
     waiting_for,
 )
-from workbench.views.parts import View, duration, lines, plural
+from workbench.views.parts import View, duration, lines
 
 if TYPE_CHECKING:
     from workbench.views.batch_facts import Life, Step, Stretch
@@ -59,31 +59,50 @@ class Axis:
 
 @dataclass(frozen=True)
 class Shown:
-    """Which requests are drawn, and on which axis. `lanes` are in order of arrival; without room for all the latest."""
+    """Which requests are drawn, and on which axis. `lanes` are in order of arrival; without room for all those that run and
+    the latest, or as many further back as `skip` says."""
 
     lanes: tuple[Life, ...]
     phases: Mapping[str, int]
     """How many are waiting, running, ended in the time shown, drawn or not."""
     axis: Axis
     now: float
+    skip: int = 0
 
     @classmethod
-    def of(cls, present: Sequence[Life], ended: Iterable[Life], axis: Axis, now: float) -> Shown:
+    def of(cls, present: Sequence[Life], ended: Iterable[Life], axis: Axis, now: float, skip: int = 0) -> Shown:
         """`present` in order of arrival; `ended` the latest first."""
         phases: Counter[str] = Counter(life.phase for life in present)
         lanes: list[Life] = []
         num_stretches = 0
-        for life in chain(reversed(present), ended):
+        for place, life in enumerate(chain(reversed(present), ended)):
             phases["ended"] += life.phase == "ended"
+            if place < skip:
+                continue
             num_stretches += len(life.stretches)
             if len(lanes) < MAX_LANES and (not lanes or num_stretches <= MAX_STRETCHES):
                 lanes.append(life)
-        return cls(tuple(sorted(lanes, key=lambda life: life.number)), phases, axis, now)
+        return cls(tuple(sorted(lanes, key=lambda life: life.number)), phases, axis, now, skip)
+
+    @property
+    def num_all(self) -> int:
+        """Requests of the time shown, drawn or not."""
+        return sum(self.phases.values())
 
     @property
     def num_more(self) -> int:
         """Requests that there was no room for."""
-        return sum(self.phases.values()) - len(self.lanes)
+        return self.num_all - len(self.lanes)
+
+    def others(self, *, by_magic: bool) -> str:
+        """How one sees the requests that there was no room for."""
+        if not self.num_more:
+            return ""
+        last = self.skip + len(self.lanes)
+        skip = last if last < self.num_all else 0
+        more = f"%wb batch --skip {skip}" if by_magic else f'engine.view("batch", skip={skip})'
+        drawn = f"Requests {self.skip + bool(self.lanes):,} to {last:,} of {self.num_all:,}, the latest being number 1"
+        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {more}"
 
     @property
     def waiting(self) -> list[tuple[str, str, str]]:
@@ -96,7 +115,7 @@ class Shown:
         if not numbers:
             return "Batch: no step yet"
         counts = ", ".join(f"{self.phases.get(phase, 0):,} {phase}" for phase in ("running", "waiting", "ended"))
-        more = f", {plural(self.num_more, 'request')} not shown" if self.num_more else ""
+        more = f"; {len(self.lanes):,} of them shown" if self.num_more else ""
         steps = f"steps {numbers[0]:,} to {numbers[-1]:,}" if len(numbers) > 1 else f"step {numbers[0]:,}"
         return f"Batch, {steps}, {duration(self.axis.length)}: {counts}{more}"
 
@@ -105,7 +124,8 @@ class Shown:
         `breaks`, from when and how much the axis leaves out."""
         axis = self.axis
         return {
-            "title": self.title(steps["number"]), "start": as_us(axis.start), "end": as_us(axis.end), "more": self.num_more,
+            "title": self.title(steps["number"]), "start": as_us(axis.start), "end": as_us(axis.end),
+            "skip": self.skip, "all": self.num_all,
             "breaks": [[as_us(since), as_us(left_out)] for since, left_out in axis.cuts],
             "steps": steps, "lanes": [_lane(life, self.now) for life in self.lanes],
             "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
@@ -133,7 +153,7 @@ def _lane(life: Life, now: float) -> dict[str, Any]:
     if life.phase == "ended" or life.said is None or now - life.said[0] > SAID_S:
         life.said = (now, says(life, now))
     lane = {
-        "rid": life.rid, "phase": life.phase, "says": life.said[1], "out": life.num_output,
+        "rid": life.rid, "prompt": life.prompt, "phase": life.phase, "says": life.said[1], "out": life.num_output,
         "kind": [part.kind for part in parts],
         "start": [as_us(part.start) for part in parts],
         "end": [as_us(now if part.end is None else part.end) for part in parts],
@@ -153,6 +173,10 @@ class BatchPicture(View):
 
     steps: tuple[Step, ...]
     shown: Shown
+    empty: str = ""
+    """While there is nothing to draw: that, and what one types to change it."""
+    others: str = ""
+    """How one sees requests for which there was no room."""
 
     @property
     def lanes(self) -> tuple[Life, ...]:
@@ -196,7 +220,8 @@ class BatchPicture(View):
 
     def to_text(self) -> str:
         rows = [request_row(life, self.now) for life in self.lanes]
-        parts = [visible(self.title), lines(REQUEST_HEAD, rows, numeric=REQUEST_NUMERIC) if rows else ""]
+        requests = lines(REQUEST_HEAD, rows, numeric=REQUEST_NUMERIC) if rows else ""
+        parts = [visible(self.title), visible(self.empty), visible(self.others), requests]
         waiting = [f"{visible(rid)} waits for {visible(why)}" for rid, _, why in self.waiting]
         steps = lines(STEP_HEAD, [step_row(step) for step in self.steps[-12:]], numeric=STEP_NUMERIC) if self.steps else ""
         return "\n\n".join(part for part in (*parts, "\n".join(waiting), steps) if part)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.escape import visible
 from workbench.views.parts import duration, plural
 
 if TYPE_CHECKING:
     from workbench.views.batch_facts import Life, Step, Stretch
 
 WORDS = {"wait": "queue", "compile": "constraint", "prefill": "prefill", "decode": "decode", "paused": "held up"}
+SEES = "Time runs to the right. Above: how many tokens each step computed. Below: one row a request, what it did or waited for."
 MAX_NAMED = 12
 MAX_ID = 12
 """Characters of an id that a lane has room for."""
+MAX_PROMPT = 48
+"""And of its prompt."""
 
 
 def says(life: Life, now: float) -> str:
@@ -24,7 +28,7 @@ def says(life: Life, now: float) -> str:
     if life.num_retractions:
         words.append(f"retracted {plural(life.num_retractions, 'time')}, {life.num_lost:,} tokens given up")
     state = (
-        f"ended by {life.finish}" if life.finish else f"waiting for {waiting_for(life)}" if life.phase == "waiting" else "running"
+        f"ended by {life.finish}" if life.finish else f"waiting: {waiting_for(life)}" if life.phase == "waiting" else "running"
     )
     return f"{life.rid}: {'; '.join([*words, state])}"
 
@@ -34,12 +38,19 @@ def shortened(rid: str) -> str:
     return f"{rid[:6]}…{rid[-4:]}" if len(rid) > MAX_ID else rid
 
 
+def one_line(text: str) -> str:
+    """The beginning of a prompt."""
+    words = visible(" ".join(text.split()))
+    return words if len(words) <= MAX_PROMPT else f"{words[:MAX_PROMPT]}…"
+
+
 def waiting_for(life: Life) -> str:
     return life.waits_for or "the next step"
 
 
-REQUEST_HEAD = ("request", "state", "prompt", "reused", "out", "queue", "compile", "prefill", "decode", "held up", "retracted")
-REQUEST_NUMERIC = tuple(range(2, 11))
+REQUEST_HEAD = ("request", "begins", "state", "prompt", "reused", "out", "queue", "compile", "prefill", "decode", "held up",
+                "retracted")  # fmt: skip
+REQUEST_NUMERIC = tuple(range(3, 12))
 STEP_HEAD = ("step", "took", "prefill", "decode", "reused", "budget left", "waiting", "requests")
 STEP_NUMERIC = tuple(range(7))
 
@@ -47,7 +58,8 @@ STEP_NUMERIC = tuple(range(7))
 def request_row(life: Life, now: float) -> tuple[str, ...]:
     times = (duration(seconds) if seconds else "" for seconds in life.seconds(now).values())
     retracted = f"{life.num_retractions}, {life.num_lost:,} tokens" if life.num_retractions else ""
-    return (life.rid, life.phase, f"{life.num_prompt:,}", f"{life.num_cached:,}", f"{life.num_output:,}", *times, retracted)
+    counts = (f"{life.num_prompt:,}", f"{life.num_cached:,}", f"{life.num_output:,}")
+    return (life.rid, life.prompt, life.phase, *counts, *times, retracted)
 
 
 def step_row(step: Step) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ class EvictionJournal(View):
     @property
     def rest(self) -> str:
         more = len(self.nodes) - MAX_LISTED
-        return f"and {more:,} before them" if more > 0 else ""
+        return f"and {more:,} before them: engine.cache.evictions().nodes has all" if more > 0 else ""
 
     def to_text(self) -> str:
         listed = lines(HEAD, self.rows(), numeric=NUMERIC) if self.nodes else ""

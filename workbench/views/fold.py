@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from workbench.errors import InvalidRequest
@@ -42,6 +43,25 @@ class Facts:
     """`get_server_info()` without what changes."""
     grammar: Callable[[GrammarSpec], Any] | None = None
     """A constraint for this model's tokens, to be asked (`workbench.Grammar`); None without a tokenizer."""
+    by_magic: bool = False
+    """Whether `%wb load` opened the engine: advice then names magics, and Python otherwise."""
+
+    def plain(self, token_ids: Sequence[int]) -> str:
+        """Their text without special tokens."""
+        return self.decode([token for token in token_ids if token not in self._special_ids])
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids) if self.tokenizer is not None else frozenset()
+
+    def opens(self, view: str) -> str:
+        """What one types to open one of the engine's views."""
+        return f"%wb {view}" if self.by_magic else f'engine.view("{view}")'
+
+    @property
+    def begins(self) -> str:
+        """What one types to have something to look at."""
+        return "%%wb_chat or %%wb_gen" if self.by_magic else 'engine.generate("Once upon a time")'
 
 
 class Fold:
@@ -54,6 +74,10 @@ class Fold:
     """Whether it shows what has ended: after a gap it is given what the log still holds, and then the engine's present state."""
     note = ""
     """What the view has to say of itself instead of a picture, in at most two lines: "no request is called r7\\n...".."""
+    sees = ""
+    """What one sees in it, in one line."""
+    empty = ""
+    """While there is nothing to see: that, and what one types to change it."""
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()

@@ -21,7 +21,7 @@ from workbench.events import (
     RequestFinished,
 )
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.kv_html import kv_html
+from workbench.views.kv_html import SEES, kv_html
 from workbench.views.parts import View, lines, plural
 
 Kind = Literal["free", "tree", "owned"]
@@ -72,6 +72,8 @@ class KVPicture(View):
     """Running request -> the letter on its pages."""
     readers: dict[str, list[str]] = field(default_factory=dict)
     """Node -> the running requests that read it."""
+    empty: str = ""
+    """While no page was ever used: that, and what one types to change it."""
 
     def to_text(self) -> str:
         owners = [(kind, owner, f"{pages:,}", f"{pages * self.page_size:,}") for (kind, owner), pages in self.by_owner()]
@@ -104,6 +106,8 @@ class KVPicture(View):
 
 class KVFold(Fold):
     """Each page is in exactly one place: free, in a node of the tree, or a running request's own."""
+
+    sees = SEES
 
     def __init__(self, facts: Facts | None = None) -> None:
         super().__init__(facts)
@@ -253,6 +257,10 @@ class KVFold(Fold):
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        return "" if self.high else f"Nothing is in it yet. Try {self.facts.begins}"
+
     def picture(self) -> KVPicture:
         runs = self._shown()
         makers = {run.owner: self._nodes[int(run.owner)].rid for run in runs if run.kind == "tree" and run.owner}
@@ -260,7 +268,7 @@ class KVFold(Fold):
         letters = {rid: _letter(place) for rid, place in self._places.items()}
         last = runs[-1].start + runs[-1].length if runs else 0
         return KVPicture(
-            self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, letters, readers
+            self.num_pages, self.page_size, self.counts, last, tuple(runs), makers, letters, readers, self.empty
         )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

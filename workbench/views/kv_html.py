@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.escape import to_html
-from workbench.views.parts import Segment, bar, plural, table
+from workbench.views.parts import Segment, bar, plural, soft, table
 
 if TYPE_CHECKING:
     from workbench.views.kv import KVPicture, Run
 
+SEES = "The memory for context, page by page in rows, each row's first page before it: who owns which."
 NUM_ROWS = 16
 MIN_ROW = 32
 LABEL_SHARE = 0.09
@@ -19,7 +20,7 @@ LETTER_SHARE = 1 / 80
 CLASSES = {"free": "wb-free", "tree": "wb-reused", "owned": "wb-decode"}
 NAMES = {"owned": "running requests", "tree": "kept in the tree", "free": "free"}
 KEY_KINDS = {"owned": "decode", "tree": "reused", "free": "free"}
-MAX_OWNERS = 12
+MAX_OWNERS = 100
 MAX_READERS = 6
 
 
@@ -33,7 +34,7 @@ def kv_html(view: KVPicture) -> str:
     )
     rest = view.num_pages - view.shown
     never = f'<p class="wb-soft">{plural(rest, "page")} behind these have never been used</p>' if rest > 0 else ""
-    return f"<p><b>{to_html(view.title)}</b></p>{key}{rows}{never}{_owners(view)}"
+    return f"<p><b>{to_html(view.title)}</b></p>{soft(SEES)}{key}{rows}{never}{soft(view.empty)}{_owners(view)}"
 
 
 def row_length(shown: int) -> int:
@@ -81,9 +82,9 @@ def label_of_node(node: str) -> str:
 def _owners(view: KVPicture) -> str:
     rows = [_owner(view, kind, owner, pages) for (kind, owner), pages in view.by_owner()]
     more = len(rows) - MAX_OWNERS
-    note = f'<p class="wb-soft">and {more:,} more</p>' if more > 0 else ""
+    note = soft(f"and {more:,} more: picture.by_owner() lists all") if more > 0 else ""
     head = ("mark", "owner", "pages", "tokens", "computed by", "read by")
-    return table(head, rows[:MAX_OWNERS], numeric=(2, 3)) + note if rows else ""
+    return f'<div class="wb-journal">{table(head, rows[:MAX_OWNERS], numeric=(2, 3))}</div>{note}' if rows else ""
 
 
 def _owner(view: KVPicture, kind: str, owner: str, pages: int) -> tuple[str, ...]:

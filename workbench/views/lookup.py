@@ -37,7 +37,7 @@ class CacheAnswer(dict[str, Any]):
             case "diverged":
                 return parted(self["num_cached"], self.expected_text, self.next_text)
             case "nothing stored":
-                return "nothing more was stored" if self["num_cached"] else "nothing is stored yet"
+                return "the rest is not stored" if self["num_cached"] else "nothing is stored yet"
             case "below page size":
                 return "what else is the same is less than a page"
             case "evicted":

@@ -10,10 +10,12 @@ from typing import Any
 from workbench.escape import to_html, visible
 from workbench.types import GrammarSpec
 from workbench.views.fold import Facts
-from workbench.views.parts import View, plural
+from workbench.views.parts import View, plural, soft
 from workbench.views.sampled import Output, OutputToken, percent
 from workbench.views.tokens import MAX_STILL, TokensFold
 
+SEES = "One column a token of a constrained request: how many tokens the constraint allowed there."
+SCALE = "Height: how many of the {} might come, on a logarithmic scale"
 BLOCKS = "▁▂▃▄▅▆▇█"
 BAR_EM = 3.0
 MAX_SOURCE = 400
@@ -29,8 +31,9 @@ KEYS = " ".join(
 class MaskFold(TokensFold):
     """`step` is the one that is taken apart, whatever is selected."""
 
+    sees = SEES
     only_constrained = True
-    magic = "%wb mask"
+    name = "mask"
     num_behind = 1  # it has a mask and no token yet
 
     def __init__(self, facts: Facts | None = None, rid: str | None = None, step: int | None = None) -> None:
@@ -40,7 +43,7 @@ class MaskFold(TokensFold):
     def picture(self) -> MaskCurve:  # type: ignore[override]
         output = self.shown
         if output is None:
-            return MaskCurve("", None, (), (), 0, self.note or "no request with a constraint yet")
+            return MaskCurve("", None, (), (), 0, self.note or self.empty)
         at = None
         if self.step is not None and not self._beyond(output):
             at = self._grammar(output).mask_at(output.ids, self.step)
@@ -57,8 +60,16 @@ class MaskFold(TokensFold):
     def note(self) -> str:  # type: ignore[override]
         output = self.outputs.get(self.rid) if self.rid is not None else None
         if output is not None and output.grammar is None:
-            return f"request {self.rid} has no constraint: every token was allowed\n%wb tokens shows its tokens"
+            return f"request {self.rid} has no constraint: every token was allowed\n{self.facts.opens('tokens')} shows its tokens"
         return super().note or ("" if self.shown is None else self._beyond(self.shown))
+
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        if ((output := self.shown) is not None and output.tokens) or self.note:
+            return ""
+        python = 'engine.generate("A river:", {"regex": " [A-Z][a-z]+"})'
+        example = "%%wb_gen --regex ' [A-Z][a-z]+'" if self.facts.by_magic else python
+        return f"No request with a constraint has produced a token yet. Try {example}"
 
     @property
     def shown(self) -> Output | None:
@@ -126,12 +137,12 @@ class MaskCurve(View):
 
     def body(self) -> str:
         if not self.rid or self.grammar is None:
-            return f"<p>{to_html(self.finish)}</p>"
+            return f"<p><b>Mask</b></p>{soft(SEES)}<p>{to_html(self.finish)}</p>"
         drawn = "".join(self._column(token, text) for token, text in zip(self.tokens, self.texts, strict=True))
         source = to_html(self.grammar.text[:MAX_SOURCE] + "…" * (len(self.grammar.text) > MAX_SOURCE))
-        scale = f"Bars: how many of {plural(self.vocab_size, 'token')} might come; half the height is the square root of that."
+        scale = SCALE.format(plural(self.vocab_size, "token"))
         return (
-            f"<p><b>Mask</b> {to_html(self._summary())}</p>"
+            f"<p><b>Mask</b> {to_html(self._summary())}</p>{soft(SEES)}"
             f'<details><summary>The {to_html(self.grammar.kind)}</summary><div class="wb-text">{source}</div></details>'
             f'<div class="wb-text wb-out wb-curve">{drawn}</div><p class="wb-soft">{scale}</p><p>{KEYS}</p>'
             f"{f'<p>{to_html(self.note)}</p>' if self.at is None else self.at.body()}"

@@ -24,6 +24,7 @@ CSS = """
 --wb-line:var(--jp-border-color2,var(--vscode-panel-border,#c8ccd1));
 color:var(--wb-ink);background:var(--wb-ground);font:13px/1.5 system-ui,sans-serif;max-width:62em;padding:.5em .75em;
 border:1px solid var(--wb-line);border-radius:4px;overflow-wrap:anywhere}
+@media screen{.wb:not(.wb-live){max-height:66em;overflow:auto}}
 @media (prefers-color-scheme:dark){.wb{--wb-ink:var(--jp-content-font-color1,var(--vscode-editor-foreground,#e6edf3));
 --wb-soft:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#9aa4af));
 --wb-ground:var(--jp-layout-color1,var(--vscode-editor-background,#0d1117));
@@ -99,7 +100,8 @@ margin:0 .2em}
 .wb .wb-paused{background:repeating-linear-gradient(90deg,var(--wb-soft) 0 3px,transparent 3px 6px) 0 50%/100% 2px no-repeat}
 .wb .wb-journal{overflow:auto;max-height:20em}.wb .wb-journal td{white-space:nowrap}
 .wb .wb-lane,.wb .wb-pages-row{display:flex;align-items:center;gap:.6em;line-height:1.25}
-.wb .wb-lane>:first-child{flex:0 0 8em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;text-align:right}
+.wb .wb-lane>:first-child{flex:0 0 clamp(8em,38%,22em);overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.wb .wb-lanes{max-height:32em;overflow:auto}
 .wb .wb-lane>:last-child{flex:0 0 7em;color:var(--wb-soft);font-size:11px;white-space:nowrap;overflow:hidden}
 .wb .wb-track{position:relative;flex:1 1 0;height:1em;margin:2px 0;border-bottom:1px solid var(--wb-line)}
 .wb .wb-ends{flex:1 1 0;display:flex;justify-content:space-between}
@@ -173,6 +175,11 @@ class Segment:
 
 def card(*blocks: str) -> str:
     return f'<style>{CSS}</style><div class="wb">{"".join(blocks)}</div>'
+
+
+def soft(text: str) -> str:
+    """A line that explains, in a softer colour."""
+    return f'<p class="wb-soft">{to_html(text)}</p>' if text else ""
 
 
 def document(body: str, title: str) -> str:

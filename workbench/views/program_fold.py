@@ -10,10 +10,11 @@ from workbench.errors import InvalidRequest
 from workbench.escape import to_html, visible
 from workbench.events import Event, ProgramStarted, RequestLinked
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.parts import View
+from workbench.views.parts import View, soft
 from workbench.views.program import OF_ENGINES, OF_PROGRAMS, ProgramView
 from workbench.views.program_run import Part, ProgramRun
 
+SEES = "A program's text as it is written; under each gap that the model filled, the request behind it."
 MAX_PROGRAMS = 16
 """Runs that are remembered; the oldest is forgotten first."""
 MAX_PARTS, MAX_TEXT = 2000, 4000
@@ -27,6 +28,7 @@ class NoProgram(View):
     """What is shown before any program ran."""
 
     says: str
+    """Also what one types to have one."""
 
     def to_text(self) -> str:
         return visible(self.says)
@@ -35,13 +37,14 @@ class NoProgram(View):
         return {}
 
     def body(self) -> str:
-        return f"<p>{to_html(self.says)}</p>"
+        return f"<p><b>Program</b></p>{soft(SEES)}<p>{to_html(self.says)}</p>"
 
 
 class ProgramFold(Fold):
     """Shows the newest run, or the one whose id is `program`."""
 
     keeps_history = True
+    sees = SEES
 
     def __init__(self, facts: Facts | None = None, program: str | None = None) -> None:
         super().__init__(facts)
@@ -69,13 +72,21 @@ class ProgramFold(Fold):
     def note(self) -> str:  # type: ignore[override]
         if self._wanted is None or self._wanted in self.runs:
             return ""
-        return f"no program is called {self._wanted}, or it was too long ago\n%wb program without an id shows the newest"
+        newest = f"{self.facts.opens('program')} without an id shows the newest"
+        return f"no program is called {visible(self._wanted)}, or it was too long ago\n{newest}"
+
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        if self.runs or self.note:
+            return ""
+        how = "%%wb_program runs a cell as one" if self.facts.by_magic else "call a @workbench.function with backend=engine"
+        return f"No program has run on this engine yet: {how}"
 
     def picture(self) -> View:
         run = self.shown
         if run is not None:
             return ProgramView.of_run(run)
-        return NoProgram(self.note or "no program has run on this engine yet: %%wb_program runs a cell as one")
+        return NoProgram(self.note or self.empty)
 
     def state(self) -> dict[str, Any]:
         run = self.shown

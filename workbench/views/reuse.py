@@ -13,7 +13,7 @@ def why_no_more(reason: str, num_cached: int, evicted_ago: float | None = None, 
         case "other namespace":
             return f"{elsewhere} would match in another namespace"
         case "nothing stored":
-            return "nothing more was stored"
+            return "the rest is not stored"
         case "below page size":
             return "the rest of the match is less than a page"
         case "scored":

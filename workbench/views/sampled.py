@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.escape import to_html
+from workbench.escape import to_html, visible
 from workbench.events import Event, TokenDetail, TokenSampled
 from workbench.types import GrammarSpec
 from workbench.views.parts import duration
@@ -67,26 +67,39 @@ class OutputToken(msgspec.Struct, frozen=True, gc=False):
         return "; ".join(facts)
 
 
+JOINER = "\u200d"
+"""Makes one emoji of the two beside it."""
+MAX_PENDING = {False: 4, True: 8}
+"""Tokens that one character may take; with a joiner before it."""
+
+
 class Pieces:
     """The text each token adds, in order. A token that completes no character adds "", the next that does adds it all.
 
-    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise.
+    Each piece is decoded behind the one before it, since some decoders treat the first token of a text otherwise. Emoji that
+    are joined to one stand where the first of them does.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self.texts: list[str] = []
+        self.first_changed = 0
+        """Place of the first text that the last token changed."""
         self._decode = decode
         self._before: list[int] = []
         self._pending: list[int] = []
 
     def add(self, token_id: int) -> None:
         self._pending.append(token_id)
+        self.texts.append("")
+        self.first_changed = len(self.texts) - 1
         text = self._pending_text()
-        if text.endswith("\ufffd") and len(self._pending) < 4:
-            self.texts.append("")
+        if text.endswith(("\ufffd", JOINER)) and len(self._pending) < MAX_PENDING[JOINER in text]:
             return
-        self.texts.append(text)
         self._before, self._pending = self._pending, []
+        before = next((i for i in range(self.first_changed, -1, -1) if self.texts[i]), self.first_changed)
+        if _are_joined(self.texts[before], text):
+            self.first_changed = before
+        self.texts[self.first_changed] += text
 
     def all(self) -> list[str]:
         """With what an unfinished character at the end looks like."""
@@ -94,6 +107,12 @@ class Pieces:
 
     def _pending_text(self) -> str:
         return self._decode(self._before + self._pending)[len(self._decode(self._before)) :]
+
+
+def _are_joined(before: str, after: str) -> bool:
+    """Whether an emoji goes on from one text to the next: a joiner can be seen where none is inside."""
+    near = before.endswith(JOINER) or after.startswith(JOINER)
+    return near and visible(before + after) != visible(before) + visible(after)
 
 
 def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from itertools import groupby, takewhile
 from typing import Any
 
 from workbench.escape import to_html, visible
-from workbench.views.parts import View, lines, plural, table
+from workbench.views.parts import View, lines, plural, soft, table
 
+SEES = "A conversation as the model reads it, token by token: who wrote what, what is stored, where the prefix breaks."
 MAX_DRAWN = 3000
 """Tokens drawn one by one; of a longer prompt the beginning, the end and what is around the break."""
 AROUND = 8
@@ -170,7 +171,7 @@ class TemplateView(View):
         return known | compared | ({"cache": dict(self.reuse)} if self.reuse else {})
 
     def body(self) -> str:
-        head = "".join(f"<p>{to_html(says)}</p>" for says in self.sentences())
+        head = f"<p><b>Chat template</b></p>{soft(SEES)}" + "".join(f"<p>{to_html(says)}</p>" for says in self.sentences())
         rows = self.around()
         both = table(("turn", "same", "then"), rows) if rows else ""
         return f'{head}<div class="wb-text">{self._drawn()}</div>{self._key()}{both}'
@@ -185,7 +186,8 @@ class TemplateView(View):
     def _drawn(self) -> str:
         html, last = "", -1
         for start, end in self.windows():
-            left_out = f'<p class="wb-soft">… {plural(start - last - 1, "token")} …</p>' if start > last + 1 else ""
+            num_left_out = start - last - 1
+            left_out = soft(f"… {plural(num_left_out, 'token')}, all are in view.turn.tokens …") if num_left_out else ""
             html += left_out + self._stretch(start, end)
             last = end - 1
         return html

@@ -9,7 +9,7 @@ from typing import Any
 from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.reuse import why_no_more
-from workbench.views.template import TemplateView, Turn
+from workbench.views.template import SEES, TemplateView, Turn
 from workbench.views.tree import TreeFold
 from workbench.views.tree_rows import Row
 
@@ -45,6 +45,8 @@ class Found:
 
 class TemplateFold(Fold):
     """`turn` is what is shown, `before` the turn to compare it with."""
+
+    sees = SEES
 
     def __init__(self, facts: Facts | None, turn: Turn, before: Turn | None = None, namespace: str = "") -> None:
         self.tree = TreeFold(facts)

@@ -24,7 +24,7 @@ from workbench.events import (
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.parts import View, duration, lines, plural
 from workbench.views.throughput_plotly import figure
-from workbench.views.throughput_svg import throughput_html
+from workbench.views.throughput_svg import SEES, throughput_html
 
 NUM_POINTS = 240
 RATE_S = 1.0
@@ -80,6 +80,8 @@ class ThroughputPicture(View):
     totals: Totals
     width_s: float
     num_pages: int
+    empty: str = ""
+    """While nothing has happened: that, and what one types to change it."""
 
     @property
     def title(self) -> str:
@@ -134,6 +136,7 @@ class ThroughputFold(Fold):
     """Keeps the last `window` seconds in at most 240 points, and the totals."""
 
     keeps_history = True
+    sees = SEES
 
     def __init__(self, facts: Facts | None = None, window: float = 60.0) -> None:
         super().__init__(facts)
@@ -263,9 +266,13 @@ class ThroughputFold(Fold):
     def _place(self, point: Point) -> float:
         return (point.index + 1 - self._first()) * self.width_s
 
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        return "" if self.totals.num_steps else f"The engine has done nothing yet. Try {self.facts.begins}"
+
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())
-        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages)
+        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, self.empty)
 
     def state(self) -> dict[str, Any]:
         """The words; the charts, which are slower to draw, ask for `series`."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.escape import to_html
-from workbench.views.parts import duration, table
+from workbench.views.parts import duration, soft, table
 
 if TYPE_CHECKING:
     from workbench.views.throughput import ThroughputPicture
 
+SEES = "How fast, how busy and how full the engine is, and how much of its work the cache saved. Time runs to the right."
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 400, 120, 6, 24, 16
 PAGES = ("pages_owned", "pages_tree", "pages_free")
 Line = tuple[str, str, Sequence[Any]]
@@ -20,7 +21,7 @@ Line = tuple[str, str, Sequence[Any]]
 
 def throughput_html(view: ThroughputPicture) -> str:
     series = view.series
-    head = f"<p><b>{to_html(view.title)}</b></p>"
+    head = f"<p><b>{to_html(view.title)}</b></p>{soft(SEES)}{soft(view.empty)}"
     if len(series["t"]) < 2:
         return head + table((), view.facts())
     t = series["t"]

@@ -15,7 +15,7 @@ from workbench.events import RequestArrived, RequestFinished, TokenSampled
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.measures import MEASURES, levels
 from workbench.views.sampled import SAYS, Output, OutputToken, Pieces
-from workbench.views.tokens_picture import TokenStrip
+from workbench.views.tokens_picture import SEES, TokenStrip
 
 MAX_REQUESTS = 100
 """Requests that are remembered; those that run always are."""
@@ -46,7 +46,9 @@ class Drawn:
         for token in output.tokens[len(self.tokens) :]:
             self._pieces.add(token.token_id)
             self.tokens.append(token)
-            self.rows.append(msgspec.json.encode(_row(visible(self._pieces.texts[-1]), token)))
+            self.rows.append(b"")
+            for i in {self._pieces.first_changed, len(self.rows) - 1}:
+                self.rows[i] = msgspec.json.encode(_row(visible(self._pieces.texts[i]), self.tokens[i]))
 
     @property
     def texts(self) -> list[str]:
@@ -57,8 +59,9 @@ class TokensFold(Fold):
     """One request at a time: the one called `rid`, or the newest that has a token. `by` is what the still picture colours."""
 
     keeps_history = True
+    sees = SEES
     only_constrained = False
-    magic = "%wb tokens"
+    name = "tokens"
     num_behind = 0
     """Places behind the last token that may be asked about."""
 
@@ -104,6 +107,8 @@ class TokensFold(Fold):
         if self.rid is not None:
             return self.outputs.get(self.rid)
         newest = next(self._newest(), None)
+        if newest is None or newest.tokens:
+            return newest
         return next((output for output in self._newest() if output.tokens), newest)
 
     def _newest(self) -> Iterator[Output]:
@@ -119,18 +124,25 @@ class TokensFold(Fold):
     @property
     def note(self) -> str:  # type: ignore[override]
         if self.rid is not None and self.rid not in self.outputs:
-            return f"no request is called {self.rid}, or it was too long ago\n{self.magic} without an id shows the newest"
+            newest = f"{self.facts.opens(self.name)} without an id shows the newest"
+            return f"no request is called {visible(self.rid)}, or it was too long ago\n{newest}"
         return ""
+
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        if ((output := self.shown) is not None and output.tokens) or self.note:
+            return ""
+        return f"No request has produced a token yet. Leave this view open and run a cell with {self.facts.begins}"
 
     def picture(self) -> TokenStrip:
         output = self.shown
         if output is None:
-            return TokenStrip("", (), (), self.note or "no request has produced a token yet", self.by)
+            return TokenStrip("", (), (), self.note or self.empty, self.by)
         tokens = tuple(output.tokens[-MAX_STILL:])
         texts = tuple(self._draw(output).texts[-MAX_STILL:])
         said = {token.token_id for token in tokens} | {i for token in tokens for i in alternatives(token)}
         names = {i: self._name(i) for i in said}
-        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names)
+        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.by_magic)
 
     def state(self) -> dict[str, Any]:
         """`rows` are the last tokens: text, kind, a level for each measure (`levels`), probability, entropy, rank, seconds

@@ -10,11 +10,18 @@ from msgspec import structs
 
 from workbench.escape import to_html, visible
 from workbench.views.measures import MEASURES
-from workbench.views.parts import View, duration, lines, plural, table
+from workbench.views.parts import View, duration, lines, plural, soft, table
 from workbench.views.sampled import OutputToken, legend, marked_token, percent, quote
 
+SEES = "What one request has written, token by token: how each came about, and what the model thought of it."
 MAX_TOLD = 8
 HEAD = ("step", "came", "the model gave it", "it wanted", "the mask removed", "and left")
+
+
+def no_detail(by: str, by_magic: bool) -> str:
+    """Why a measure is not known of a request, and what to do to know it of the next."""
+    how = "run the next one with --detail" if by_magic else "make the next one within `with engine.token_detail():`"
+    return f"{by} was not recorded while this request ran. Leave a token view open and run it again, or {how}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +37,7 @@ class TokenStrip(View):
     detail_s: float | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     """Texts of the tokens that details speak of."""
+    by_magic: bool = False
 
     @property
     def overruled(self) -> list[OutputToken]:
@@ -57,12 +65,12 @@ class TokenStrip(View):
 
     def body(self) -> str:
         if not self.rid:
-            return f"<p>{to_html(self.finish)}</p>"
+            return f"<p><b>Tokens</b></p>{soft(SEES)}<p>{to_html(self.finish)}</p>"
         drawn = "".join(self._token(token, text) for token, text in zip(self.tokens, self.texts, strict=True))
         rows = self._rows()
         told = f"<p>Where the constraint overruled the model</p>{table(HEAD, rows, numeric=(0,))}" if rows else ""
         return (
-            f"<p><b>Tokens</b> {to_html(self._summary())}</p>{self._scale()}"
+            f"<p><b>Tokens</b> {to_html(self._summary())}</p>{soft(SEES)}{self._scale()}"
             f'<div class="wb-text wb-out wb-strip">{drawn}</div>{legend(token.kind for token in self.tokens)}{told}'
         )
 
@@ -80,7 +88,7 @@ class TokenStrip(View):
         """What the colours mean."""
         measure = MEASURES[self.by]
         if measure.needs_detail and self.detail_s is None:
-            return f'<p class="wb-soft">{self.by} is token detail, which was off: engine.token_detail(True)</p>'
+            return soft(f"No colours: {no_detail(self.by, self.by_magic)}")
         steps = " ".join(f'<span class="wb-l{i}">{to_html(words)}</span>' for i, words in enumerate(measure.levels))
         return f'<p class="wb-soft wb-scale">{self.by}, {measure.words}: {steps}</p>'
 

@@ -22,7 +22,7 @@ from workbench.events import (
 from workbench.views.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 from workbench.views.fold import Facts, Fold, Handlers, no_text
 from workbench.views.tree_drawn import DrawnNodes
-from workbench.views.tree_picture import NodeFacts, NodeLine, TreePicture
+from workbench.views.tree_picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree_rows import Held, Nodes, Row, above, left_out
 
 MAX_USERS = 8
@@ -39,6 +39,8 @@ HEAD_TOKENS = 24
 
 
 class TreeFold(Fold):
+    sees = SEES
+
     def __init__(self, facts: Facts | None = None) -> None:
         super().__init__(facts)
         self.nodes = Nodes()
@@ -218,6 +220,12 @@ class TreeFold(Fold):
 
     # -- what is drawn ------------------------------------------------------------------------------------------
 
+    @property
+    def empty(self) -> str:  # type: ignore[override]
+        if self.nodes.by_id:
+            return ""
+        return f"Nothing is stored yet: a request leaves its text here when it ends. Try {self.facts.begins}"
+
     def state(self) -> dict[str, Any]:
         """`rows`: those of `DrawnNodes.row`; children of one node in the order in which they came. `hidden`: nodes and tokens
         that hang at the root and are not drawn."""
@@ -261,7 +269,15 @@ class TreeFold(Fold):
                     num_hidden=sum(child.num_nodes for child in hidden), hidden_tokens=sum(child.num_tokens for child in hidden),
                 )
             )  # fmt: skip
-        return TreePicture(tuple(lines), len(self.nodes.by_id), self.num_tokens, self.num_referenced, self.num_evicted)
+        return TreePicture(
+            tuple(lines),
+            len(self.nodes.by_id),
+            self.num_tokens,
+            self.num_referenced,
+            self.num_evicted,
+            self.empty,
+            self.facts.opens("tree"),
+        )
 
     def _head(self, row: Row) -> str:
         if row.head is None:

@@ -8,13 +8,14 @@ from math import log2
 from typing import Any
 
 from workbench.escape import to_html, visible
-from workbench.views.parts import Segment, View, bar, duration, plural, table
+from workbench.views.parts import Segment, View, bar, duration, plural, soft, table
 
+SEES = "Text that is stored once: what goes on from a text is indented below it. The wider a block, the more tokens."
 MAX_LINES, LINE_WIDTH = 60, 56
 """Of the text form: nodes, and characters of a node's text."""
 # Where a page drops all styles, as GitHub does, `wb-unstyled` stands in for the margins.
 CSS = """
-.wb .wb-nodes{margin:.4em 0}
+.wb .wb-nodes{margin:.4em 0;max-height:34em;overflow:auto}
 .wb .wb-nodes>div{display:flex;gap:.5em;align-items:baseline;border-bottom:1px solid var(--wb-line);padding:.1em 0}
 .wb .wb-block{flex:none;height:.8em;border:1px solid var(--wb-line);border-radius:2px;align-self:center}
 .wb .wb-unstyled{display:none}
@@ -50,17 +51,18 @@ class NodeFacts(View):
     idle_s: float
 
     @property
-    def lock(self) -> str:
+    def evictable(self) -> str:
+        """Whether it may make room for others, in words."""
         if self.held_by:
-            return f"held by {', '.join(self.held_by)}: cannot be evicted"
-        return "no request holds it, what hangs below it goes first" if self.children else "may be evicted"
+            return f"no: running requests use it ({', '.join(self.held_by)})"
+        return "yes, after the nodes below it" if self.children else "yes"
 
     def facts(self) -> list[tuple[str, str]]:
         return [
-            ("tokens", f"{len(self.token_ids):,}, behind {self.num_before:,} of the nodes above"),
+            ("tokens", f"{len(self.token_ids):,}, {place_in_text(self.num_before)}"),
             ("made by", f"{self.made_by}, {duration(self.age_s)} ago"),
             ("found by", f"{plural(self.num_hits, 'time')}: {', '.join(self.used_by)}" if self.used_by else "nobody yet"),
-            ("last used", f"{duration(self.idle_s)} ago"), ("lock", self.lock),
+            ("last used", f"{duration(self.idle_s)} ago"), ("evictable", self.evictable),
             ("children", ", ".join(map(str, self.children)) or "none"),
             *([("namespace", self.namespace)] if self.namespace else []),
         ]  # fmt: skip
@@ -124,6 +126,10 @@ class TreePicture(View):
     num_tokens: int
     num_referenced: int
     num_evicted: int
+    empty: str = ""
+    """While nothing is stored: that, and what one types to change it."""
+    opens: str = 'engine.view("tree")'
+    """What one types to see all of it."""
 
     @property
     def num_saved(self) -> int:
@@ -132,11 +138,12 @@ class TreePicture(View):
 
     def summary(self) -> str:
         gone = f", {plural(self.num_evicted, 'token')} evicted" if self.num_evicted else ""
-        what = f"{plural(self.num_tokens, 'token')} stored once, wanted {plural(self.num_referenced, 'time')}"
-        return f"Radix tree: {plural(self.num_nodes, 'node')}, {what}{gone}"
+        asked = f"of {plural(self.num_referenced, 'token')} asked for, {self.num_tokens:,} computed and stored"
+        share = f" ({self.num_saved / self.num_referenced:.0%})" if self.num_saved else ""
+        return f"Radix tree: {plural(self.num_nodes, 'node')}; {asked}, {self.num_saved:,} reused{share}{gone}"
 
     def to_text(self) -> str:
-        return "\n".join([self.summary(), *self._text_lines()])
+        return "\n".join([self.summary(), *(self._text_lines() if self.lines else [visible(self.empty)])])
 
     def _text_lines(self) -> Iterator[str]:
         namespace = ""
@@ -153,18 +160,22 @@ class TreePicture(View):
             yield rest
 
     def _rest(self, num_shown: int) -> str | None:
-        return f"… {num_shown:,} of {plural(self.num_nodes, 'node')} are shown" if num_shown < self.num_nodes else None
+        if num_shown >= self.num_nodes:
+            return None
+        ways = f'{self.opens} scrolls through all, engine.cache.search("...") finds them by their text'
+        return f"… {num_shown:,} of {plural(self.num_nodes, 'node')} are shown: {ways}"
 
     def body(self) -> str:
         head = f"<p><b>{to_html(self.summary())}</b></p>"
         if not self.lines:
-            return f'{head}<p class="wb-soft">Nothing is stored yet: a request leaves its text here when it ends.</p>'
+            return f"{head}{soft(SEES)}{soft(self.empty)}"
+        rest = self._rest(len(self.lines))
         shares = [Segment("stored, computed once", self.num_tokens, f"{self.num_tokens:,}", "prefill"),
                   Segment("taken from here, not computed again", self.num_saved, f"{self.num_saved:,}", "reused")]  # fmt: skip
         keys = " ".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{to_html(what)}</span>' for what, kind in KEY)
         return (
-            f'<style>{CSS}</style>{head}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div><div>{keys}</div>'
-            '<p class="wb-soft">idle: from its last use to the last step of the engine</p>'
+            f'<style>{CSS}</style>{head}{soft(SEES)}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div>'
+            f"{soft(rest or '')}<div>{keys}</div>{soft('idle: from its last use to the last step of the engine')}"
         )
 
     def _html_lines(self) -> Iterator[str]:
@@ -183,6 +194,11 @@ class TreePicture(View):
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def place_in_text(num_before: int) -> str:
+    """Where a node's text stands, by how many tokens the nodes above it have."""
+    return f"after {plural(num_before, 'token')} in the nodes above it" if num_before else "the beginning of the text"
 
 
 def block_em(num_tokens: int) -> float:

@@ -47,6 +47,10 @@ def shown_as(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]
     return {**data, "text/plain": picture.to_text(), "text/html": picture.to_html()}, metadata
 
 
+NOT_FOUND = ".jp-OutputArea-child:has(+.jp-OutputArea-child .KEY):not(:has(.wb-live)){display:none}"
+"""The output before a still picture is hidden where it draws no live view: without a kernel it says that a model is missing."""
+
+
 class Still:
     """The still picture that stands under a live view in a notebook's output, for pages without a kernel.
 
@@ -79,7 +83,8 @@ class Still:
 
     def _outputs(self) -> dict[str, str]:
         picture = self._picture()
-        return {"text/plain": picture.to_text(), "text/html": f'<div class="{self.key}">{picture.to_html()}</div>'}
+        html = f'<style>{NOT_FOUND.replace("KEY", self.key)}</style><div class="{self.key}">{picture.to_html()}</div>'
+        return {"text/plain": picture.to_text(), "text/html": html}
 
 
 def _take_messages_where_the_page_sends_them(comm: Any) -> None:
@@ -99,8 +104,12 @@ class ViewWidget(anywidget.AnyWidget):
     """What is drawn. In JavaScript a JSON text: `stateOf(model)`."""
     selected = traitlets.Dict().tag(sync=True)
     """{"kind": "request" | "node" | "step" | "token" | "page" | "part", "id": ...}, or {}. The one trait JavaScript writes."""
+    sees = traitlets.Unicode("").tag(sync=True)
+    """What one sees in it, in one line."""
     note = traitlets.Unicode("").tag(sync=True)
     """At most two lines above the picture: why it does not move, or what was asked for and is not there."""
+    ended = traitlets.Bool(False).tag(sync=True)
+    """The engine answers no more: pages offer nothing that would ask it."""
     engine = traitlets.Unicode("").tag(sync=True)
     """Views with the same key follow each other's selection."""
     still_key = traitlets.Unicode("").tag(sync=True)
@@ -121,7 +130,7 @@ class ViewWidget(anywidget.AnyWidget):
         feed = Feed.of(reader.source)
         feed.ticker = feed.ticker or Ticker()
         chosen = [view.selected for view in feed.views if isinstance(view, ViewWidget)]
-        common = {"engine": reader.source.key, "key": uuid.uuid4().hex, "ticker": feed.ticker}
+        common = {"engine": reader.source.key, "key": uuid.uuid4().hex, "ticker": feed.ticker, "sees": reader.fold.sees}
         super().__init__(**{**common, "selected": next(filter(None, chosen), {}), **traits})
         self.on_msg(self._receive)
         self.observe(self._follow, names="selected")
@@ -172,7 +181,12 @@ class ViewWidget(anywidget.AnyWidget):
             if self._drawn is not None and self._drawn[0] is now[0] and self._drawn[1] == now[1]:
                 return
             self._drawn = now
-            self.show(self.fold.state())
+            self.show(self.state_now())
+
+    def state_now(self) -> dict[str, Any]:
+        """What the fold draws; with `empty` what to say while that is nothing."""
+        state, empty = self.fold.state(), self.fold.empty
+        return {**state, "empty": empty} if empty else state
 
     def show(self, state: dict[str, Any]) -> None:
         """Changes: what pages draw; at once, or with the next message of the ticker."""
@@ -208,6 +222,7 @@ class ViewWidget(anywidget.AnyWidget):
             self._set(self._latest)
 
     def say(self, note: str) -> None:
+        self.ended = bool(self.reader.source.ended)
         if note != self.note:
             self.note = note
 

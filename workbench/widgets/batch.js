@@ -16,6 +16,7 @@ export function axisOf({ start = 0, end = 0, breaks = [] }) {
   return { place, length: place(end) };
 }
 
+const PAGE = 40; // requests that are drawn at a time, as in batch_picture.py
 const HAIR = 0.15; // percent of the axis, less than a pixel: steps no further apart are drawn as one
 
 /** A state in, marks out; places and widths are in percent of the axis. Steps in a row with as many tokens are one mark. */
@@ -57,7 +58,7 @@ export function layoutBatch(state) {
             },
           ],
     );
-  const drawn = lanes.map((lane) => ({ rid: lane.rid, phase: lane.phase, says: lane.says, out: lane.out, parts: parts(lane) }));
+  const drawn = lanes.map((lane) => ({ rid: lane.rid, prompt: lane.prompt ?? "", phase: lane.phase, says: lane.says, out: lane.out, parts: parts(lane) }));
   return {
     seconds: length / 1e6,
     places: (steps.number ?? []).map((number, i) => ({ number, ...ends(steps, i) })),
@@ -155,12 +156,21 @@ function stretches(lane, breaks) {
   return [...marks, ...dashes(breaks)].filter(Boolean);
 }
 
-const MAX_QUEUE = 8;
+/** Which requests are drawn, and how many to leave out for those before and after them; null where there are none. */
+export function layoutPages({ skip = 0, all = 0, lanes = [] }) {
+  const last = skip + lanes.length;
+  if (all <= lanes.length) return null;
+  return {
+    says: `requests ${count(lanes.length ? skip + 1 : skip)} to ${count(last)} of ${count(all)}, the latest being number 1`,
+    earlier: last < all ? last : null,
+    later: skip ? Math.max(skip - PAGE, 0) : null,
+  };
+}
 
-/** Who waits, since when, and for what: the first of the queue, and how many more there are. */
+/** Who waits, since when, and for what: those that are drawn, and how many more there are. */
 export function layoutQueue(queue = [], numWaiting = queue.length) {
-  const more = numWaiting - MAX_QUEUE;
-  return { rows: queue.slice(0, MAX_QUEUE), more: more > 0 ? `and ${count(more)} more` : "" };
+  const more = numWaiting - queue.length;
+  return { rows: queue, more: more > 0 ? `and ${count(more)} more that wait, among the other requests` : "" };
 }
 
 function drawQueue(queue, numWaiting) {
@@ -168,7 +178,7 @@ function drawQueue(queue, numWaiting) {
   if (!rows.length) return [];
   const line = (cells, tag) => el("tr", {}, cells.map((cell, i) => el(tag, { class: i === 1 ? "wb-num" : null }, cell)));
   const table = el("table", {}, el("thead", {}, line(["waits", "since", "for"], "th")), el("tbody", {}, rows.map((row) => line(row, "td"))));
-  return [table, more ? el("p", { class: "wb-soft" }, more) : null].filter(Boolean);
+  return [el("div", { class: "wb-journal" }, table), more ? el("p", { class: "wb-soft" }, more) : null].filter(Boolean);
 }
 
 /** What a click means: a step, a request, or nothing. */
@@ -190,20 +200,26 @@ function render({ model, el: root }) {
   return mount(model, root, (view) => {
     const head = el("p", {});
     const key = el("div", {});
-    const chart = el("div", { class: "wb-chart" });
+    const chart = el("div", { class: "wb-chart wb-if-any" });
     const prefill = row("prefill tokens", " wb-tall");
     const decode = row("decode tokens", " wb-tall");
     const scale = row("");
     const words = el("div", { role: "status" });
-    const abort = el("button", { onclick: () => view.ask({ do: "abort", rid: abort.value }), hidden: true }, "abort it"); // stays, since it may be pressed
-    const about = el("div", { class: "wb-about" }, words, abort);
+    const abort = el("button", { "data-asks": "engine", onclick: () => view.ask({ do: "abort", rid: abort.value }), hidden: true }, "abort it"); // stays, since it may be pressed
+    const about = el("div", { class: "wb-about wb-if-any" }, words, abort);
     const queue = el("div", {});
     const rows = new Map();
     let places = []; // of the steps that are drawn
+    scale.root.classList.add("wb-if-any");
     scale.track.className = "wb-soft wb-ends";
     chart.append(prefill.root, decode.root);
     const gaps = el("p", { class: "wb-soft" });
-    view.root.append(head, key, chart, scale.root, gaps, queue, about);
+    const skip = (name) => el("button", { onclick: (event) => view.ask({ do: "skip", num: Number(event.target.value) }) }, name);
+    const [earlier, later, drawnOf] = [skip("◀ those before them"), skip("later ones ▶"), el("span", { class: "wb-soft" })];
+    const pages = el("p", { class: "wb-pager", "data-asks": "kernel", hidden: true }, earlier, " ", drawnOf, " ", later);
+    const lanes = el("div", { class: "wb-lanes" });
+    chart.append(lanes);
+    view.root.append(head, view.about, key, chart, scale.root, gaps, pages, queue, about);
     chart.addEventListener("click", (event) => {
       const found = clicked(event, places);
       if (found) view.select(found);
@@ -212,7 +228,8 @@ function render({ model, el: root }) {
     const laneRow = (rid) => {
       const made = row("");
       made.root.dataset.rid = rid;
-      made.name.append(el("button", { class: "wb-plain", title: rid, "aria-label": rid }, shortened(rid)));
+      made.prompt = el("span", { class: "wb-soft" });
+      made.name.append(el("button", { class: "wb-plain", title: rid, "aria-label": rid }, shortened(rid)), " ", made.prompt);
       rows.set(rid, made);
       return made;
     };
@@ -258,6 +275,7 @@ function render({ model, el: root }) {
         }
         const shown = made.lanes.map((lane) => {
           const at = rows.get(lane.rid) ?? laneRow(lane.rid);
+          if (at.prompt.textContent !== lane.prompt) at.prompt.textContent = at.prompt.title = lane.prompt;
           morph(at.track, ...stretches(lane, made.breaks));
           morph(at.note, lane.phase === "waiting" ? "waiting" : `${count(lane.out)} out`);
           at.root.classList.toggle("wb-selected", same(selected, { kind: "request", id: lane.rid }));
@@ -265,9 +283,14 @@ function render({ model, el: root }) {
         });
         const wanted = new Set(made.lanes.map((lane) => lane.rid));
         for (const rid of rows.keys()) if (!wanted.has(rid)) rows.delete(rid);
-        const present = [...chart.children].slice(2);
-        if (present.length !== shown.length || shown.some((node, i) => node !== present[i])) {
-          chart.replaceChildren(prefill.root, decode.root, ...shown);
+        const present = [...lanes.children];
+        if (present.length !== shown.length || shown.some((node, i) => node !== present[i])) lanes.replaceChildren(...shown);
+        const turn = layoutPages(state);
+        pages.hidden = !turn;
+        morph(drawnOf, turn?.says ?? "");
+        for (const [button, num] of [[earlier, turn?.earlier], [later, turn?.later]]) {
+          button.hidden = (num ?? null) === null;
+          button.value = String(num ?? 0);
         }
         const cut = made.breaks.reduce((sum, gap) => sum + gap.seconds, 0);
         morph(scale.track, el("span", {}, "0"), el("span", {}, duration(made.seconds)));

@@ -166,6 +166,8 @@ export function pattern(context, kind, colour) {
 const grouped = new Intl.NumberFormat("en-US");
 export const count = (number) => grouped.format(Number(number ?? 0));
 
+export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+
 export function duration(seconds) {
   if (!(seconds >= 0)) return "";
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
@@ -182,12 +184,13 @@ function newsOf(key, buffers) {
 }
 
 /**
- * Calls `fn` with what the ticker tells of this view. A promise of the function that ends it, or of null where the page has no
- * way to the ticker: then Python writes to the view's own traits.
+ * Calls `fn` with what the ticker tells of this view, and `onDead` where no kernel stands behind it. A promise of the function
+ * that ends it, or of null where the page has no way to the ticker: then Python writes to the view's own traits.
  */
-async function hear(model, fn) {
+async function hear(model, fn, onDead) {
   try {
     const ticker = await model.widget_manager.get_model(model.get("ticker").slice("IPY_MODEL_".length));
+    if (ticker.comm_live === false) onDead();
     const listen = (_, buffers) => {
       const news = newsOf(model.get("key"), buffers);
       if (news) fn(news);
@@ -199,6 +202,17 @@ async function hear(model, fn) {
   }
 }
 
+const ENDS = ["restarting", "autorestarting", "terminating", "dead"]; // what a kernel says of itself when it forgets its views
+
+/** Calls `fn` when the kernel that made the view ends. Returns what stops it. */
+function onKernelEnd(model, fn) {
+  const kernel = model.widget_manager?.kernel;
+  const listen = (_, status) => ENDS.includes(status) && fn();
+  kernel?.statusChanged?.connect(listen);
+  return () => kernel?.statusChanged?.disconnect(listen);
+}
+
+const GONE = "the kernel that drew this has ended: this is the last state it told\nrun the cell again for a view that moves";
 const BUSY_MS = 2500;
 const SETTLE_MS = 1000;
 let lastAsked = 0;
@@ -224,6 +238,9 @@ export function ask(model, message, onSlow = () => {}) {
  * `{ draw(state, selected), hear?(news, state), remove?() }`; `draw` is called once per frame at most, when the state or the
  * selection changed and the view is in sight; `hear` makes of what the ticker tells what the model itself would say.
  * `view.select({kind, id})` selects in all views of the engine, `view.ask({do: ...})` asks Python, `view.say(text)` writes the note.
+ * `view.about` says what one sees, or what to do where there is nothing to see: each view has a place for it, under its title,
+ * and marks with the class `wb-if-any` what is not drawn then.
+ * What needs Python carries `data-asks`, "kernel" or "engine", and is hidden once that has ended.
  * `parts` names further traits with JSON texts, which `state` then holds too. `view.redraw()` draws again.
  * Returns the cleanup. The root carries `data-ms` (the last draw's milliseconds) and `data-draws` for tests and benchmarks.
  */
@@ -232,6 +249,8 @@ export function mount(model, root, make, parts = []) {
   root.classList.add("wb", "wb-live");
   const note = el("p", { class: "wb-note", role: "status" });
   const inner = el("div", { class: "wb-view" });
+  const empty = el("p", { class: "wb-empty" });
+  const about = el("div", {}, el("p", { class: "wb-soft wb-sees" }, model.get("sees") ?? ""), empty);
   const still = el("style");
   root.append(still, note, inner);
   const hideStill = () => {
@@ -247,9 +266,11 @@ export function mount(model, root, make, parts = []) {
     note.textContent = text ?? "";
     note.hidden = !text;
   };
+  let isGone = false;
   const view = {
     model,
     root: inner,
+    about,
     engine,
     say,
     redraw: () => draw(),
@@ -259,12 +280,15 @@ export function mount(model, root, make, parts = []) {
     select(next) {
       shared.select(engine, same(next, selected) ? {} : next);
       model.set("selected", selected); // Python tells the other views' models
-      model.save_changes();
+      if (!isGone) model.save_changes();
+    },
+    get isGone() {
+      return isGone;
     },
     ask: (message) =>
-      ask(model, message, () => say("the kernel is busy: this is done as soon as it answers, at the latest when the cell ends\nto stop everything now, interrupt the cell")).then(
+      isGone ? Promise.resolve({ error: GONE.split("\n")[0] }) : ask(model, message, () => say("the kernel is busy: this is done as soon as it answers, at the latest when the cell ends\nto stop everything now, interrupt the cell")).then(
         (reply) => {
-          say(model.get("note"));
+          onNote();
           return reply;
         },
       ),
@@ -276,6 +300,8 @@ export function mount(model, root, make, parts = []) {
     isStale = !isSeen;
     if (isStale) return;
     const began = performance.now();
+    if (empty.textContent !== (state.empty ?? "")) empty.textContent = state.empty ?? "";
+    root.classList.toggle("wb-is-empty", Boolean(state.empty));
     made.draw(state, selected);
     root.dataset.ms = (performance.now() - began).toFixed(2);
     root.dataset.draws = String(++draws);
@@ -299,7 +325,15 @@ export function mount(model, root, make, parts = []) {
       },
     ]),
   );
-  const onNote = () => say(model.get("note"));
+  const onNote = () => say(isGone ? GONE : model.get("note"));
+  const onEnded = () => root.classList.toggle("wb-ended", Boolean(model.get("ended")));
+  const onDead = () => {
+    isGone = true;
+    root.classList.add("wb-no-kernel");
+    onNote();
+    draw();
+  };
+  const offKernel = onKernelEnd(model, onDead);
   let chosenAt = -Infinity;
   const onSelected = () => {
     const next = model.get("selected") ?? {};
@@ -313,6 +347,7 @@ export function mount(model, root, make, parts = []) {
   });
   for (const [change, fn] of Object.entries(onTrait)) model.on(change, fn);
   model.on("change:note", onNote);
+  model.on("change:ended", onEnded);
   model.on("change:still_key", hideStill);
   model.on("change:selected", onSelected);
   let gone = false;
@@ -320,12 +355,13 @@ export function mount(model, root, make, parts = []) {
   const hearing = hear(model, (news) => {
     Object.assign(told, made.hear?.(news, state) ?? news);
     onState();
-  });
+  }, onDead);
   hearing.then((stop) => {
-    isShown = !gone;
+    isShown = !gone && !isGone;
     if (isShown) ask(model, { do: "shown", hears: stop !== null });
   });
   onNote();
+  onEnded();
   hideStill();
   draw();
   return () => {
@@ -333,14 +369,16 @@ export function mount(model, root, make, parts = []) {
     sight.disconnect();
     off();
     for (const [change, fn] of Object.entries(onTrait)) model.off(change, fn);
+    offKernel();
     model.off("change:note", onNote);
+    model.off("change:ended", onEnded);
     model.off("change:still_key", hideStill);
     model.off("change:selected", onSelected);
     made.remove?.();
     gone = true;
     hearing.then((stop) => {
       stop?.();
-      if (isShown) model.send({ do: "hidden", hears: stop !== null });
+      if (isShown && !isGone) model.send({ do: "hidden", hears: stop !== null });
     });
   };
 }

@@ -11,15 +11,21 @@ import ipywidgets
 from workbench.views.together import Pictures
 from workbench.widgets.base import Still, ViewWidget, shown_as
 
+COLUMNS = (("tree", "throughput"), ("batch", "tokens", "mask", "kv"))
+"""Names of views, from the top: about equally high in all. Any other view stands below, as wide as both."""
 
-class Dashboard(ipywidgets.HBox):
-    """Two columns where there is room for them. `dashboard.views["tree"]` is one of the views."""
+
+class Dashboard(ipywidgets.VBox):
+    """Two columns where there is room for them, filled to one height. `dashboard.views["tree"]` is one of the views."""
 
     def __init__(self, views: Sequence[ViewWidget]) -> None:
         self.views = {type(view).__module__.rpartition(".")[2]: view for view in views}
+        for view in views:
+            view.layout = ipywidgets.Layout(flex="1 1 auto", min_width="0")
         half = ipywidgets.Layout(flex="1 1 36em", min_width="0")
-        columns = [ipywidgets.VBox(list(views[first::2]), layout=half) for first in (0, 1)]
-        super().__init__(columns, layout=ipywidgets.Layout(flex_flow="row wrap"))
+        columns = [ipywidgets.VBox([self.views[name] for name in names if name in self.views], layout=half) for names in COLUMNS]
+        below = [view for name, view in self.views.items() if not any(name in names for names in COLUMNS)]
+        super().__init__([ipywidgets.HBox(columns, layout=ipywidgets.Layout(flex_flow="row wrap")), *below])
 
     @property
     def selection(self) -> dict[str, Any] | None:

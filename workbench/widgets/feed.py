@@ -174,23 +174,24 @@ class Feed:
             if is_last:
                 view.settle()
             reader = view.reader
-            view.say(
-                _ending(self.source.ended) or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note or reader.gap
-            )
+            ended = self._ending(self.source.ended)
+            view.say(ended or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note or reader.gap)
         except EngineDead as error:
-            view.say(_ending(str(error)))
+            view.say(self._ending(str(error)))
         except Exception as error:
             view.say(_wrong(in_one_line(error)))
+
+    def _ending(self, reason: str) -> str:
+        if not reason:
+            return ""
+        again = "%wb load starts it again" if self.source.facts.by_magic else "make the engine again to go on"
+        return f"{reason.splitlines()[0]}\nthis is its last state; {again}"
 
 
 def flush_all() -> None:
     """Every view of every engine has its last state when this returns."""
     for feed in list(Feed._all):
         feed.flush()
-
-
-def _ending(reason: str) -> str:
-    return f"{reason.splitlines()[0]}\nthis is its last state; %wb load starts it again" if reason else ""
 
 
 def _off(log: EventLog) -> str:

@@ -62,11 +62,11 @@ const isRead = (run, read) => run.kind === "t" && read.has(run.id);
 function render({ model, el: root }) {
   return mount(model, root, (view) => {
     const head = el("p", {});
-    const bar = el("div", { class: "wb-bar" });
+    const bar = el("div", { class: "wb-bar wb-if-any" });
     const key = el("div", {});
     const map = el("div", { class: "wb-kv" });
-    const about = el("p", { class: "wb-soft", role: "status" });
-    view.root.append(head, bar, key, map, about);
+    const about = el("p", { class: "wb-soft wb-if-any", role: "status" });
+    view.root.append(head, view.about, bar, key, map, about);
     let made = layoutPages({});
     map.addEventListener("click", (event) => {
       const mark = hitBy(event)?.closest("[data-mark]");

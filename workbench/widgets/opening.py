@@ -49,14 +49,16 @@ TEMPLATE_ARGUMENTS = {
     "--against": {"metavar": "VAR", "help": "messages to compare with; without it the same conversation one turn before"},
 }
 PROGRAM_ARGUMENTS = {"program": {"nargs": "?", "metavar": "ID", "help": "which run; without it the newest"}}
-STEPS = {"--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"}}
+BATCH_ARGUMENTS = {
+    "--steps": {"type": int, "default": 160, "metavar": "N", "help": "show the last N steps (default: 160)"},
+    "--skip": {"type": int, "default": 0, "metavar": "N", "help": "leave out the latest N requests, to see those before them"},
+}
 WINDOW = {"--window": {"type": float, "default": 60.0, "metavar": "SECONDS", "help": "show the last SECONDS (default: 60)"}}
-# In the dashboard they stand in this order in two columns: left, right, left, ...
 VIEWS = {
     kind.name: kind
     for kind in (
         ViewKind("tree", TreeFold, "TreeWidget", "The radix tree: which text is stored once, and who uses it."),
-        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", STEPS),
+        ViewKind("batch", BatchFold, "BatchWidget", "Who was in which step, and what each request waited for.", BATCH_ARGUMENTS),
         ViewKind(
             "tokens", TokensFold, "TokensWidget", "The tokens of a request: how each came about, what the model thought.",
             {"rid": RID, "--by": {"default": "probability", "choices": tuple(MEASURES), "help": "what colours them"}},

@@ -58,7 +58,7 @@ function line(view, part, em, selected, open) {
   const toggle = (event) => (event.target.open ? open.add(part.number) : open.delete(part.number));
   const table = el("table", {}, [...rows, ...scores, ...samples].map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell)))));
   const show = part.rid && el("button", { class: "wb-follow", onclick: () => view.select(chosenBy(part)) }, "show in all views");
-  const stop = part.rid && !part.is_done && el("button", { class: "wb-abort", onclick: () => view.ask({ do: "abort", rid: part.rid }) }, "abort");
+  const stop = part.rid && !part.is_done && el("button", { class: "wb-abort", "data-asks": "engine", onclick: () => view.ask({ do: "abort", rid: part.rid }) }, "abort");
   return el("details", { ...attrs, ontoggle: toggle }, el("summary", {}, share(part, em), " ", el("b", {}, part.title), ` ${part.facts}`), table, show, " ", stop);
 }
 
@@ -91,6 +91,7 @@ function render({ model, el: root }) {
       el(
         "select",
         {
+          "data-asks": "kernel",
           "aria-label": "program",
           onchange: async (event) => {
             const id = event.target.value;
@@ -107,15 +108,14 @@ function render({ model, el: root }) {
         const shown = other ?? state;
         const again = () => made.draw(state, view.selected);
         if (!shown.parts) {
-          const hint = "No program has run on this engine yet: %%wb_program runs a cell as one.";
-          return view.root.replaceChildren(...(view.model.get("note") ? [] : [el("p", {}, hint)]));
+          return view.root.replaceChildren(el("p", {}, el("b", {}, "Program")), view.about);
         }
         const em = BAR_EM / (longestPrompt(shown.parts) || 1);
         const head = el("p", {}, el("b", {}, shown.title), " ", el("span", { class: "wb-soft" }, `${shown.calls}, ${shown.lasted}`), " ", pick(programs, shown.program, again));
         view.root.replaceChildren(
           ...[
-            head, totals(shown.totals), ...blocks(view, shown.parts, em, selected, open).flat(Infinity),
-            shown.is_whole ? null : el("p", { class: "wb-soft" }, "… the program has more parts than are drawn here"),
+            head, view.about, totals(shown.totals), ...blocks(view, shown.parts, em, selected, open).flat(Infinity),
+            shown.is_whole ? null : el("p", { class: "wb-soft" }, "… the program has more parts than are drawn here: state.show() draws them all"),
             shown.error ? el("p", {}, el("b", {}, "failed "), shown.error) : null,
           ].filter(Boolean),
         );

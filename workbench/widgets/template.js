@@ -43,7 +43,7 @@ function render({ model, el: root }) {
     draw(state, selected) {
       const { sentences = [], roles = [], tokens = [], break_at: breakAt = null, around = [] } = state;
       const shown = layoutTemplate(tokens, roles).map(({ role, gap, tokens: own }) => [
-        gap ? el("p", { class: "wb-soft" }, `… ${count(gap)} tokens …`) : null,
+        gap ? el("p", { class: "wb-soft" }, `… ${count(gap)} tokens, all are in view.fold.turn.tokens …`) : null,
         el(
           "span",
           { class: kindOf(role), "data-name": role },
@@ -52,6 +52,8 @@ function render({ model, el: root }) {
       ]);
       const rows = around.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))));
       view.root.replaceChildren(
+        el("p", {}, el("b", {}, "Chat template")),
+        view.about,
         ...sentences.map((says) => el("p", {}, says)),
         el("div", { class: "wb-text" }, shown),
         key(roles, tokens.some((token) => token[4])),

@@ -24,9 +24,9 @@ async function embed(model, holder, say) {
 function render({ model, el: root }) {
   return mount(model, root, (view) => {
     const head = el("p", {});
-    const tiles = el("div", { class: "wb-tiles" });
+    const tiles = el("div", { class: "wb-tiles wb-if-any" });
     const holder = el("div", { class: "wb-plot" });
-    view.root.append(head, tiles, holder);
+    view.root.append(head, view.about, tiles, holder);
     const embedded = embed(model, holder, view.say);
     return {
       draw(state) {

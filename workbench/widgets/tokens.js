@@ -69,11 +69,11 @@ export function share(part) {
   return `${(part * 100).toFixed(1).replace(/\.0$/, "")} %`;
 }
 
-function choose(label, onchange) {
+function choose(label, onchange, asks = null) {
   const select = el("select", { onchange: () => onchange(select.value) });
   let shown = "";
   return {
-    node: el("label", { class: "wb-soft" }, `${label} `, select),
+    node: el("label", { class: "wb-soft", "data-asks": asks }, `${label} `, select),
     fill(options, value) {
       const wanted = JSON.stringify([options, value]);
       if (wanted === shown || document.activeElement === select) return;
@@ -107,7 +107,7 @@ function panel(view, node) {
       el(
         "td",
         {},
-        allowed === undefined ? "" : allowed ? "allowed" : el("button", { onclick: () => ask(rid, position, id) }, allowed === false ? "forbidden: why?" : "why?"),
+        allowed === undefined ? "" : allowed ? "allowed" : el("button", { "data-asks": "kernel", onclick: () => ask(rid, position, id) }, allowed === false ? "forbidden: why?" : "why?"),
       ),
     );
   const table = (title, rows) => el("div", {}, el("p", { class: "wb-soft" }, title), el("table", {}, el("tbody", {}, rows)));
@@ -173,7 +173,8 @@ function render({ model, el: root }) {
     let last = {};
     const redraw = () => draw(state, last);
     const show = (rid) => view.ask({ do: "show", rid: rid || null });
-    const requests = choose("request", show);
+    const requests = choose("request", show, "kernel");
+    const head = el("b", {});
     const colour = choose("colour", (name) => ((by = name), redraw()));
     const under = choose("underline", (name) => ((line = name), redraw()));
     const about = el("span", { class: "wb-soft" });
@@ -195,7 +196,7 @@ function render({ model, el: root }) {
       const next = position + step;
       if (next >= state.first && next < state.first + state.rows.length) pick(next);
     });
-    view.root.append(el("div", { class: "wb-head" }, requests.node, colour.node, under.node, about), scale, legend, strip, note);
+    view.root.append(el("p", {}, head), view.about, el("div", { class: "wb-head wb-if-any" }, requests.node, colour.node, under.node, about), scale, legend, strip, note);
 
     const token = (box, title, at) => {
       const [tag, name] = box.line === null ? TAGS[box.kind] : ["span", ""];
@@ -227,29 +228,30 @@ function render({ model, el: root }) {
       last = selected;
       by = by || state.by || "";
       const measures = state.measures ?? {};
-      const listed = (state.requests ?? []).map(([rid, num, finish, kind]) => [rid, `${rid} · ${num} tokens${kind ? ` · ${kind}` : ""}${finish ? "" : " · running"}`]);
+      const listed = (state.requests ?? []).map(([rid, num, finish, kind]) => [rid, `${rid} · ${plural(num, "token")}${kind ? ` · ${kind}` : ""}${finish ? "" : " · running"}`]);
       requests.fill([["", "the newest"], ...listed], state.newest ? "" : state.rid);
       colour.node.hidden = under.node.hidden = Boolean(state.columns);
       colour.fill(Object.keys(measures).map((name) => [name, name]), by);
       under.fill([["kind", "how it came about"], ...Object.keys(measures).map((name) => [name, name])], line);
-      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${count(state.first + state.rows.length)} tokens` : `${count(state.rows?.length)} tokens`;
+      const earlier = state.first > 0 ? `the last ${count(state.rows.length)} of ${plural(state.first + state.rows.length, "token")}, view.fold.shown.tokens has all` : plural(state.rows?.length ?? 0, "token");
       const cost = state.detail_s === null || state.detail_s === undefined ? "" : ` · token detail took ${duration(state.detail_s)}`;
-      morph(about, state.rid ? `${state.newest ? `${state.rid} · ` : ""}${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : model.get("note") ? "" : "nothing yet");
+      morph(about, state.rid ? `${earlier}${state.grammar ? ` · ${state.grammar}` : ""}${cost}` : "");
+      morph(head, `${state.columns ? "Mask" : "Tokens"}${state.rid ? ` of ${state.rid}` : ""}`);
       const [meaning, ...steps] = measures[by] ?? [""];
       const unknown = (state.rows ?? []).every((row) => row[3] === null) && !["latency", "allowed"].includes(by);
       scale.hidden = !state.rid;
       morph(
         scale,
         ...(state.columns
-          ? [`bars: how many of ${count(state.vocab_size)} tokens might come, on a logarithmic scale `]
+          ? [`Height: how many of the ${count(state.vocab_size)} tokens might come, on a logarithmic scale `]
           : unknown && state.rows?.length
-            ? [`${by} is token detail, which was off for this request `]
+            ? [`No colours: ${state.no_detail?.replace("{}", by)}`]
             : [`${by}, ${meaning}: `, ...steps.map((step, i) => el("span", { class: `wb-step wb-l${i}` }, step))]),
       );
       morph(legend, keys());
       const [rid] = placeOf(selected);
       const at = placeIn(state, selected);
-      strip.className = `wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;
+      strip.className = `wb-if-any wb-text wb-out ${state.columns ? "wb-curve" : "wb-strip"}`;
       const boxes = state.columns ? layoutColumns(state) : layoutStrip(state, by, line);
       const title = (box) => `${box.position}: ${words(state.rows[box.position - state.first])}`;
       patch(

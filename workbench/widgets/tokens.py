@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.views.measures import MEASURES
+from workbench.views.tokens_picture import no_detail
 from workbench.widgets.base import ViewWidget, module, styles
 from workbench.widgets.feed import Feed, Reader
 
@@ -51,4 +52,5 @@ class TokensWidget(OneRequest):
 
     def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
         scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
-        return {"state": {**state, "by": self.fold.by, "measures": scales}}  # type: ignore[attr-defined]
+        told = {"by": self.fold.by, "measures": scales, "no_detail": no_detail("{}", self.fold.facts.by_magic)}  # type: ignore[attr-defined]
+        return {"state": {**state, **told}}

@@ -2,29 +2,31 @@
 
 const MOVING_MS = 1400; // how long a change is seen, as in tree.css
 const MAX_CHIPS = 4; // of requests at the end of one line
+const MAX_RUNNING = 12; // named above the tree until all are asked for
 const TICK_MS = 1000; // how long a node is idle is told in seconds, also while nothing happens
 
 function makeTree(view) {
   const head = el("div", { class: "wb-head" });
   const requests = el("div", { class: "wb-head" });
   const sheet = el("div", { style: "position:relative" });
-  const outline = el("div", { class: "wb-outline", role: "tree", tabindex: "0" }, sheet);
+  const outline = el("div", { class: "wb-outline wb-if-any", role: "tree", tabindex: "0" }, sheet);
   const choose = (id) => view.select({ kind: "node", id });
   const map = makeMap(view, choose);
   const detail = makeDetail(view);
   const journal = makeJournal(view);
-  const search = el("input", { type: "search", placeholder: "search the text", "aria-label": "search the text of the tree" });
+  const search = el("input", { "data-asks": "kernel", type: "search", placeholder: "search the text", "aria-label": "search the text of the tree" });
   const found = el("span", { class: "wb-soft" });
-  const flush = el("button", { title: "drop all that no running request holds" }, "flush");
+  const flush = el("button", { "data-asks": "engine", title: "drop all that no running request holds" }, "flush");
   const keys = [["decode", "held by a running request"], ["reused", "found again"], ["wait", "stored, not found yet"]].map(([kind, text]) =>
     el("span", { class: "wb-key" }, el("span", { class: `wb-${kind}` }), text),
   );
-  view.root.append(head, requests, el("div", { class: "wb-head" }, search, flush, found), map.root, outline, el("div", {}, keys), journal.root, detail.root);
+  view.root.append(head, view.about, requests, el("div", { class: "wb-head wb-if-any" }, search, flush, found), map.root, outline, el("div", { class: "wb-if-any" }, keys), journal.root, detail.root);
 
   let state = {};
   let layout = { nodes: new Map(), lines: [] };
   let matches = null; // of a search: {found, num_found, rows}
   let seen = null; // number of the last change drawn
+  let isAllShown = false; // of the running requests
   let lastRunning = ""; // what the row of running requests was drawn from
   const drawn = new Map(); // line id -> its element
   const moving = new Map(); // node -> the class of its animation, for as long as that lasts
@@ -34,46 +36,52 @@ function makeTree(view) {
   const place = { top: 0, height: 0 };
   const onPlace = () => Object.assign(place, { top: outline.scrollTop, height: outline.clientHeight });
 
-  const now = () => clockOf(state, view.model.get("epoch"), Date.now() / 1000);
+  let stopped = null; // what the clock showed when the kernel ended
+  const clock = () => clockOf(state, view.model.get("epoch"), Date.now() / 1000);
+  const now = () => (view.isGone ? (stopped ??= clock()) : clock());
 
   function drawHead() {
     const { num_nodes: nodes = 0, num_tokens: stored = 0, num_referenced: wanted = 0 } = state;
     const saved = Math.max(wanted - stored, 0);
-    const bar = el("span", { class: "wb-save", title: `${count(stored)} computed and stored, ${count(saved)} taken from here` });
+    const bar = el("span", { class: "wb-save" });
     if (wanted) {
       bar.append(el("span", { class: "wb-prefill", style: `flex:${stored}` }), el("span", { class: "wb-reused", style: `flex:${saved}` }));
     }
     morph(
       head,
       el("b", {}, `Radix tree: ${plural(nodes, "node")}`),
-      el("span", { class: "wb-count" }, `${plural(stored, "token")} stored once, wanted ${plural(wanted, "time")}`),
+      el("span", { class: "wb-count" }, savedText(state)),
       bar,
-      el("span", {}, `${count(saved)} not computed again${wanted ? ` (${Math.round((100 * saved) / wanted)} %)` : ""}`),
     );
   }
 
   function drawRequests(selected) {
     const running = state.running ?? [];
-    const key = JSON.stringify([running.map((r) => r[0]), selected]);
+    const key = JSON.stringify([running.map((r) => r[0]), selected, isAllShown]);
     if (key === lastRunning) return;
     lastRunning = key;
-    const some = running.slice(0, 12).map(([rid]) => {
+    const some = running.slice(0, isAllShown ? running.length : MAX_RUNNING).map(([rid]) => {
       const made = chip(view, rid, rid, selected);
       const abort = (event) => {
         event.stopPropagation();
         view.ask({ do: "abort", rid });
       };
-      made.append(el("button", { title: `abort ${rid}`, "aria-label": `abort ${rid}`, onclick: abort }, "✕"));
+      made.append(el("button", { "data-asks": "engine", title: `abort ${rid}`, "aria-label": `abort ${rid}`, onclick: abort }, "✕"));
       return made;
     });
-    const rest = running.length > 12 ? el("span", { class: "wb-soft" }, `and ${running.length - 12} more`) : null;
+    const more = running.length - MAX_RUNNING;
+    const turn = () => {
+      isAllShown = !isAllShown;
+      view.redraw();
+    };
+    const rest = more > 0 ? el("button", { onclick: turn }, isAllShown ? "fewer" : `and ${more} more`) : null;
     requests.replaceChildren(el("span", { class: "wb-soft" }, running.length ? "running:" : "no request is running"), ...some, rest ?? "");
   }
 
   /** The class and the children of a line; a line that did not change keeps its elements. */
   function lineFor(line, selected) {
     if (line.more) {
-      const text = `… ${plural(line.more.hidden, "more node")}, ${plural(line.tokens, "token")}: click to draw them`;
+      const text = `… ${plural(line.more.hidden, "more node")}, ${plural(line.tokens, "token")}${view.isGone ? "" : ": click to draw them"}`;
       return ["wb-node wb-soft", text, () => [el("span", { style: `width:${18 * line.depth}px` }), text]];
     }
     const tie = tieOf(line, selected);
@@ -197,7 +205,8 @@ function makeTree(view) {
     view.ask({ do: "detail", text }).then((reply) => {
       if (search.value !== text) return;
       matches = reply.error ? null : reply;
-      found.textContent = reply.error ?? `${plural(reply.num_found, "node")}${reply.num_found > reply.found.length ? `, the first ${reply.found.length} drawn` : ""}`;
+      const more = reply.error || reply.num_found === reply.found.length ? "" : `, the first ${reply.found.length} drawn; engine.cache.search(text) lists all`;
+      found.textContent = reply.error ?? `${plural(reply.num_found, "node")}${more}`;
       view.redraw();
     });
   }

@@ -55,7 +55,8 @@ class TreeWidget(ViewWidget):
             return super().answer(asked)
         with self.reader.lock:
             self._tree.drawn.opened.add(int(asked["id"]))
-            self.show(self.fold.state())
+            self.show(self.state_now())
+        self.settle()
         return {}
 
     @property

@@ -67,6 +67,16 @@ export const kindOf = (node) => (node.holders?.length ? "decode" : node.hits ? "
 /** Width of a node's block in pixels: each doubling of its tokens adds the same. */
 export const blockWidth = (tokens) => 8 + 6 * Math.log2(1 + tokens);
 
+/** Tokens of the longest text from the root to a leaf: the width of the map. */
+export const longestText = (lines) => lines.reduce((most, line) => (line.more ? most : Math.max(most, line.start + line.tokens)), 0);
+
+/** Texts that the tree holds, each from the root to a leaf: the height of the map. */
+export function numTexts(lines) {
+  const nodes = lines.filter((line) => !line.more);
+  const parents = new Set(nodes.map((node) => node.parent));
+  return nodes.filter((node) => !parents.has(node.id)).length;
+}
+
 /** The map: x is the place in the text, y is shared among leaves; boxes [{id, x, y, width, height, node}] within width × height. */
 export function layoutMap(lines, width, height) {
   const leaves = new Map();
@@ -114,7 +124,6 @@ export function tieOf(node, selected) {
 }
 
 const oneLine = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
-const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const whole = (seconds) => (seconds < 60 ? `${Math.floor(Math.max(seconds, 0))} s` : duration(seconds));
 
 /** The engine's clock: that of its newest event, which goes on while nothing happens; of an engine that ended it stands still. */
@@ -136,6 +145,13 @@ export function sideText(node, now) {
 
 /** At the end of a node's line: a running request, and how many tokens of it are not in the tree. */
 export const chipText = ({ rid, own }) => `▶ ${rid}${own ? ` +${own}` : ""}`;
+
+/** What was asked for, and what of it was there. */
+export function savedText({ num_tokens: stored = 0, num_referenced: wanted = 0 }) {
+  const saved = Math.max(wanted - stored, 0);
+  const share = saved ? ` (${Math.round((100 * saved) / wanted)} %)` : "";
+  return `of ${plural(wanted, "token")} asked for, ${count(stored)} computed and stored, ${count(saved)} reused${share}`;
+}
 
 /** What left the tree so far, and for whom the last did. */
 export function evictedText(state) {

@@ -14,7 +14,7 @@ function chip(view, rid, text, selected) {
 
 /** The map of all nodes; a click chooses one. */
 function makeMap(view, choose) {
-  const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree" });
+  const canvas = el("canvas", { class: "wb-tree-map", role: "img", "aria-label": "map of the radix tree: a box a node, x its place in the text, y one row for each text" });
   let boxes = [];
   let mapped = []; // what it was drawn from
   let size = null; // [width, height] in pixels of the page
@@ -34,6 +34,8 @@ function makeMap(view, choose) {
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     boxes = layoutMap(layout.lines, width, height);
+    morph(longest, count(longestText(layout.lines)));
+    morph(leaves, `↓ ${plural(numTexts(layout.lines), "text")}`);
     const fills = Object.fromEntries(["wait", "reused", "decode"].map((kind) => [kind, pattern(pen, kind, colours[kind])]));
     pen.strokeStyle = colours.line;
     pen.lineWidth = 0.5;
@@ -62,8 +64,10 @@ function makeMap(view, choose) {
     view.redraw();
   });
   resized.observe(canvas);
+  const [longest, leaves] = [el("span", {}), el("span", { class: "wb-map-leaves" })];
+  const axes = el("div", { class: "wb-soft wb-map-axis" }, el("span", {}, "0"), el("span", {}, "place in the text, in tokens →"), longest);
   return {
-    root: canvas,
+    root: el("div", { class: "wb-map wb-if-any" }, leaves, canvas, axes),
     draw,
     remove() {
       canvas.removeEventListener("click", onClick);
@@ -86,7 +90,7 @@ async function copy(button, text) {
 function makeJournal(view) {
   const words = el("summary", {});
   const body = el("div", { class: "wb-journal" });
-  const root = el("details", { hidden: true }, words, body);
+  const root = el("details", { hidden: true, "data-asks": "kernel" }, words, body);
   let latest = 0; // engine's time of what is drawn
   let told = -1; // and of what the journal tells
   let askedAt = -RENEW_MS;
@@ -133,7 +137,7 @@ function makeJournal(view) {
 
 /** What is selected, in full: a node's text and who has to do with it, or what a request has to do with the tree. */
 function makeDetail(view) {
-  const root = el("div", { class: "wb-detail" });
+  const root = el("div", { class: "wb-detail wb-if-any" });
   let shownNode = null; // id of the node that is told about, what it was when it was asked for, and when that was
   let shownKey = "";
   let askedAt = 0;
@@ -151,15 +155,16 @@ function makeDetail(view) {
     }
     const code = el("code", {}, facts.in_python);
     const by = (rid) => chip(view, rid, rid, view.selected);
-    const free = facts.children.length ? "not held; what hangs below it is evicted before it" : "not held: evicted when room is needed";
-    const lock = facts.held_by.length ? ["held by ", facts.held_by.map(by), ": cannot be evicted"] : free;
+    const free = facts.children.length ? "yes, after the nodes below it" : "yes";
+    const evictable = facts.held_by.length ? ["no: running requests use it: ", facts.held_by.map(by)] : free;
+    const place = facts.num_before ? `after ${plural(facts.num_before, "token")} in the nodes above it` : "the beginning of the text";
     made = { node: el("span", {}), at: facts.made_at };
     const rows = [
-      ["in Python", [code, " ", el("button", { onclick: (event) => copy(event.target, code), title: "copy" }, "copy")]],
-      ["tokens", `${count(facts.token_ids.length)}, behind ${count(facts.num_before)} of the nodes above`],
+      ["in Python", el("span", { "data-asks": "kernel" }, code, " ", el("button", { onclick: (event) => copy(event.target, code), title: "copy" }, "copy"))],
+      ["tokens", `${count(facts.token_ids.length)}, ${place}`],
       ["made by", [by(facts.made_by), " ", made.node]],
       ["found by", facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "nobody yet"],
-      ["lock", lock],
+      ["evictable", evictable],
     ];
     root.replaceChildren(
       el("p", {}, el("b", {}, `node ${facts.id}`)),
@@ -173,7 +178,8 @@ function makeDetail(view) {
     const id = selected?.kind === "node" ? selected.id : null;
     if (id === null) {
       [shownNode, shownKey] = [null, ""];
-      const text = selected?.kind === "request" ? requestText(layout, selected.id) : "Click a node for its text, who made it and who found it.";
+      const hint = view.isGone ? "" : "Click a node for its text, who made it and who found it.";
+      const text = selected?.kind === "request" ? requestText(layout, selected.id) : hint;
       tell(null, text);
       return;
     }

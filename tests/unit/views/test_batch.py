@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from random_runs import CONFIGS, OPERATIONS, Reader, make_core, perform, squeeze
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
 from workbench.events import (
+    NUM_FIRST,
+    PrefixMatched,
     RequestArrived,
     RequestFinished,
     RequestScheduled,
@@ -23,6 +27,7 @@ from workbench.events import (
 )
 from workbench.views.batch import MAX_ENDED, MAX_STEPS, BatchFold
 from workbench.views.batch_picture import IDLE_SHARE, MAX_LANES, Axis
+from workbench.views.fold import Facts
 
 
 def folded(events, **options) -> BatchFold:
@@ -157,8 +162,8 @@ def test_memory_and_messages_stay_bounded_under_a_load_without_end():
     assert len(batch.requests) == MAX_ENDED
     state = batch.state()
     assert len(state["lanes"]) == MAX_LANES
-    assert state["more"] > 0
-    assert "not shown" in state["title"]
+    assert state["all"] > len(state["lanes"])
+    assert f"{MAX_LANES} of them shown" in state["title"]
     assert len(state["steps"]["number"]) <= 200
 
 
@@ -238,7 +243,7 @@ def test_words_about_a_request_are_new_each_second_and_when_more_is_told_of_it()
         return lane["says"]
 
     batch = folded([RequestArrived(time=0.0, rid="a", num_prompt=4, max_new_tokens=9)])
-    assert says() == "a: 4 prompt tokens; 0 tokens out; no time yet; waiting for the next step"
+    assert says() == "a: 4 prompt tokens; 0 tokens out; no time yet; waiting: the next step"
     batch.apply(RequestScheduled(time=1.0, rid="a", num_cached=0, num_pending=4))
     first = says()
     assert first == "a: 4 prompt tokens; 0 tokens out; 1.00 s queue; running"
@@ -249,6 +254,63 @@ def test_words_about_a_request_are_new_each_second_and_when_more_is_told_of_it()
     assert "3 tokens out" in says()
     batch.apply(RequestFinished(time=2.2, rid="a", reason="stop", detail="", num_prompt=4, num_cached=0, num_output=3))
     assert says().endswith("ended by stop")
+
+
+def test_every_request_can_be_reached_by_leaving_out_the_latest_ones():
+    batch = folded(busy_events(100, 2))
+    seen = []
+    for batch.skip in range(0, 10 * MAX_LANES, MAX_LANES):
+        seen += [lane["rid"] for lane in batch.state()["lanes"]]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {life.rid for life in batch.requests}
+
+
+@pytest.mark.parametrize("by_magic, more", [(False, 'engine.view("batch", skip=40)'), (True, "%wb batch --skip 40")])
+def test_a_still_picture_says_how_one_sees_the_requests_that_had_no_room(by_magic, more):
+    first = f"Requests 1 to 40 of 200, the latest being number 1. Those before them: {more}"
+    last = f"Requests 161 to 200 of 200, the latest being number 1. The latest: {more.replace('40', '0')}"
+    for skip, says in ((0, first), (160, last)):
+        batch = BatchFold(Facts(by_magic=by_magic), skip=skip)
+        for event in busy_events(100, 2):
+            batch.apply(event)
+        assert says in batch.picture().to_text()
+        assert says in html.unescape(batch.picture().to_html())
+
+
+def test_a_row_shows_what_its_prompt_begins_with_and_behind_a_shared_beginning_what_is_its_own():
+    texts = {1: "<|start|>", 2: "You", 3: " are", 4: "\n a\u202e ", 5: "river", 6: "lake"}
+    tokenizer = SimpleNamespace(all_special_ids=[1])
+    batch = BatchFold(Facts(decode=lambda ids: "".join(texts[i] for i in ids), tokenizer=tokenizer))
+    arrived = {"time": 0.0, "num_prompt": 5, "max_new_tokens": 4, "first_ids": (1, 2, 3, 4, 5)}
+    matched = {"time": 1.0, "num_prompt": 5, "node_id": 0}
+    for event in (
+        RequestArrived(rid="a", **arrived),
+        PrefixMatched(rid="a", num_cached=0, reason="nothing stored", **matched),
+        RequestArrived(rid="b", **arrived),
+        PrefixMatched(rid="b", num_cached=4, reason="diverged", expected=(5,), asked=(6,), **matched),
+    ):
+        batch.apply(event)
+    own = "You are a⟨U+202E⟩ river"
+    assert [lane["prompt"] for lane in batch.state()["lanes"]] == [own, "…lake"]
+    assert [life.prompt for life in batch.picture().lanes] == [own, "…lake"]
+    assert own in batch.picture().to_html()
+
+
+@settings(max_examples=30)
+@given(CONFIGS, OPERATIONS)
+def test_first_tokens_of_a_prompt_are_told_by_the_log_and_by_a_snapshot(config, operations):
+    core = make_core(config)
+    told = {}
+
+    def compare() -> None:
+        told.update((event.rid, event.first_ids) for event in core.log.read()[1] if isinstance(event, RequestArrived))
+        for event in snapshot(core)[1]:
+            if isinstance(event, RequestArrived):
+                assert event.first_ids == told[event.rid]
+        for seq in (*core.scheduler.running, *core.scheduler.waiting):
+            assert told[seq.rid] == seq.request.input_ids[:NUM_FIRST]
+
+    perform(core, operations, compare)
 
 
 def test_an_empty_batch_is_shown_as_such():

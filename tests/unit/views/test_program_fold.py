@@ -76,7 +76,7 @@ def test_the_newest_run_is_shown_or_the_one_that_was_asked_for():
 
 
 def test_before_any_program_the_picture_says_so():
-    assert "no program has run" in folded([]).picture().to_text()
+    assert "No program has run" in folded([]).picture().to_text()
     fold = folded(under_way(), program="<x>")
     assert fold.note.splitlines()[0] == "no program is called <x>, or it was too long ago"
     assert len(fold.note.splitlines()) == 2

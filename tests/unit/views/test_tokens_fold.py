@@ -16,6 +16,7 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
+from workbench.escape import visible
 from workbench.events import EventLog, RequestArrived, RequestFinished, TokenDetail, TokenSampled
 from workbench.types import GrammarSpec, Request, SamplingParams
 from workbench.views.fold import Facts
@@ -225,10 +226,27 @@ def test_pictures_say_it_in_text_in_html_and_as_data():
     strip = constrained(TokensFold(FACTS, by="removed")).picture()
     assert "wb-over wb-l3" in strip.body()
     assert "80 %" in strip.to_text()
-    assert TokensFold(FACTS).picture().to_text() == "no request has produced a token yet"
-    assert MaskFold(FACTS).picture().to_text() == "no request with a constraint yet"
     with pytest.raises(InvalidRequest, match="one of probability"):
         TokensFold(FACTS, by="beauty")
+
+
+@pytest.mark.parametrize("encoding, width", [("utf-8", 1), ("utf-32-le", 4), ("utf-32-le", 8)])
+def test_joined_emoji_stand_at_the_first_of_their_tokens_however_they_are_cut(encoding, width):
+    """Into bytes, characters, pairs of characters."""
+    family, flag = "👩\u200d👩\u200d👧\u200d👦", "🏴\u200d☠️"
+    for text in (f"a {family}!", f"{flag}{flag}", f"❤️\u200d🔥{family}", "a\u200db", f"{family}\u200d", "👩\u200d a"):
+        data = text.encode(encoding)
+        cut = [data[i : i + width] for i in range(0, len(data), width)]
+        fold = TokensFold(Facts(decode=lambda ids, cut=cut: b"".join(map(cut.__getitem__, ids)).decode(encoding, "replace")))
+        fold.apply(RequestArrived(time=0.0, rid="a", num_prompt=1, max_new_tokens=99))
+        for i in range(len(cut)):
+            fold.apply(TokenSampled(time=1.0, rid="a", token_id=i, position=i))
+            fold.state()
+        texts = fold.picture().texts
+        assert "".join(texts) == text
+        assert "".join(map(visible, texts)) == visible(text)
+        rows = msgspec.json.decode(msgspec.json.encode(fold.state()["rows"]))
+        assert [row[0] for row in rows[:-1]] == list(map(visible, texts[:-1]))
 
 
 def test_columns_are_as_high_as_the_logarithm_of_what_might_come():

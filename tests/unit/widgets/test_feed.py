@@ -107,8 +107,9 @@ def test_a_view_on_an_engine_that_ended_says_so_in_two_lines_and_keeps_its_pictu
     wait_until(lambda: widget.note)
     assert widget.note.splitlines() == [
         "the engine's process ended, exit code -9",
-        "this is its last state; %wb load starts it again",
+        "this is its last state; make the engine again to go on",
     ]
+    assert widget.ended
     assert drawn(widget) == 2
     assert drawn(open_view(engine.source, "tree", live=True)) == 2
 
