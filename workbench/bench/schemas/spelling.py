@@ -1,0 +1,157 @@
+"""How an instance is written as JSON text: with properties in the schema's order, and in whatever way a reader takes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from workbench.bench.schemas.readers import Position
+
+APPLIED = ("$ref", "$dynamicRef", "$recursiveRef")
+IN_PLACE = ("allOf", "anyOf", "oneOf")
+CONDITIONAL = ("if", "then", "else")
+SEPARATORS = ((", ", ": "), (",", ":"))
+MAX_TRIES = 4000
+"""Pieces of text offered to a reader for one instance."""
+
+
+class Layout:
+    """The order in which a schema lists the properties of an object, at every place of an instance."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+
+    def ordered(self, value: Any) -> Any:
+        """`value` with the listed properties of every object first, as the schema lists them; the others follow as they came."""
+        return self._ordered(value, [self._root])
+
+    def _ordered(self, value: Any, schemas: list[Any]) -> Any:
+        if not isinstance(value, dict | list):
+            return value
+        parts = [part for schema in schemas for part in self._parts(schema)]
+        if isinstance(value, list):
+            return [self._ordered(item, [p for part in parts for p in _of_item(part, i)]) for i, item in enumerate(value)]
+        listed = dict.fromkeys(name for part in parts for name in _dict(part.get("properties")))
+        names = [*(name for name in listed if name in value), *(name for name in value if name not in listed)]
+        return {name: self._ordered(value[name], [p for part in parts for p in _of_property(part, name)]) for name in names}
+
+    def _parts(self, schema: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+        """The schema, and those that hold at the same place."""
+        if not isinstance(schema, dict) or depth > 20:
+            return
+        yield schema
+        inner = [self._find(schema[key]) for key in APPLIED if key in schema]
+        inner += [branch for key in IN_PLACE for branch in _list(schema.get(key))]
+        inner += [schema[key] for key in CONDITIONAL if key in schema]
+        inner += [*_dict(schema.get("dependentSchemas")).values(), *_dict(schema.get("dependencies")).values()]
+        for branch in inner:
+            yield from self._parts(branch, depth + 1)
+
+    def _find(self, reference: Any) -> Any:
+        """What a reference inside the document points to."""
+        found = self._root
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return None
+        for step in reference[1:].split("/")[1:]:
+            step = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(found, list) and step.isdigit() and int(step) < len(found):
+                found = found[int(step)]
+            elif isinstance(found, dict) and step in found:
+                found = found[step]
+            else:
+                return None
+        return found
+
+
+def _of_property(schema: dict[str, Any], name: str) -> list[Any]:
+    listed = _dict(schema.get("properties"))
+    found = [listed[name]] if name in listed else []
+    for pattern, inner in _dict(schema.get("patternProperties")).items():
+        try:
+            found += [inner] if re.search(pattern, name) else []
+        except re.error:
+            continue
+    return found or [schema.get("additionalProperties")]
+
+
+def _of_item(schema: dict[str, Any], index: int) -> list[Any]:
+    items = schema.get("items")
+    fixed = _list(schema.get("prefixItems")) or _list(items)
+    if index < len(fixed):
+        return [fixed[index]]
+    return [schema.get("additionalItems") if isinstance(items, list) else items]
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Ways:
+    """Searches for a way to write a value that a reader takes: properties in any order and, where asked for, other spellings."""
+
+    def __init__(self, *, numbers: bool = False, separators: bool = False) -> None:
+        self._numbers = numbers
+        self._separators = SEPARATORS if separators else SEPARATORS[:1]
+        self._tries = 0
+
+    def fits(self, start: Position, value: Any) -> bool:
+        self._tries = 0
+        try:
+            return any(end.is_complete for end in self._after(start, value))
+        except RecursionError:
+            return False
+
+    def _after(self, at: Position, value: Any) -> Iterator[Position]:
+        if isinstance(value, dict):
+            for comma, colon in self._separators if value else SEPARATORS[:1]:
+                yield from self._members(at, "{", value, [*value], comma, colon)
+        elif isinstance(value, list):
+            for comma, _ in self._separators if len(value) > 1 else SEPARATORS[:1]:
+                yield from self._items(at, "[", value, 0, comma)
+        else:
+            for text in self._spelled(value):
+                yield from self._fed(at, text)
+
+    def _members(
+        self, at: Position, before: str, value: dict[str, Any], rest: list[str], comma: str, colon: str
+    ) -> Iterator[Position]:
+        if not rest:
+            yield from self._fed(at, before + "}" if before == "{" else "}")
+        for i, name in enumerate(rest):
+            for there in self._fed(at, before + written(name) + colon):
+                for then in self._after(there, value[name]):
+                    yield from self._members(then, comma, value, rest[:i] + rest[i + 1 :], comma, colon)
+
+    def _items(self, at: Position, before: str, value: list[Any], index: int, comma: str) -> Iterator[Position]:
+        if index == len(value):
+            yield from self._fed(at, before + "]" if before == "[" else "]")
+            return
+        for there in self._fed(at, before):
+            for then in self._after(there, value[index]):
+                yield from self._items(then, comma, value, index + 1, comma)
+
+    def _fed(self, at: Position, text: str) -> Iterator[Position]:
+        self._tries += 1
+        if self._tries > MAX_TRIES:
+            return
+        there = at.fork()
+        if there.feed(text.encode("utf-8", "surrogatepass")):
+            yield there
+
+    def _spelled(self, value: Any) -> list[str]:
+        texts = [written(value)]
+        if self._numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            if value == int(value):
+                texts += [str(int(value)), f"{int(value)}.0"]
+            texts += [f"{value:f}".rstrip("0").rstrip("."), f"{value:e}"]
+        return [*dict.fromkeys(texts)]
