@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.bench.schemas.draws import Walker
 from workbench.bench.schemas.judge import Judge, exact_value
-from workbench.bench.schemas.readers import Compiled, Position, Refused, open_reader
+from workbench.bench.schemas.readers import Compiled, Position, Reader, Refused
 from workbench.bench.schemas.sets import Case
 from workbench.bench.schemas.spelling import Layout, Ways, written
 from workbench.grammar import Vocabulary
@@ -30,15 +30,14 @@ FORMAT = "formats are enforced"
 class Measure:
     """One reader and a vocabulary."""
 
-    def __init__(self, reader: str, vocabulary: Vocabulary) -> None:
-        self.reader = reader
-        self._reader = open_reader(reader, vocabulary)
+    def __init__(self, name: str, reader: Reader, vocabulary: Vocabulary) -> None:
+        self.name, self._reader = name, reader
         self._encode = vocabulary.hf.backend_tokenizer.encode
         self._walker = Walker(vocabulary)
 
     def row(self, case: Case, num_draws: int, seed: int = 0, note: Callable[[Row], None] = lambda row: None) -> Row:
         """`note` gets what is known as soon as it is compiled, for a caller who may have to stop waiting."""
-        row: Row = {"reader": self.reader, "name": case.name, "family": case.family, "of_suite": case.of_suite}
+        row: Row = {"reader": self.name, "name": case.name, "family": case.family, "of_suite": case.of_suite}
         began = time.perf_counter()
         try:
             compiled = self._reader.compile(case.schema)
@@ -71,7 +70,9 @@ class Measure:
                 if why == "disputed" and not case.of_suite:
                     counts["disputed"] += 1
                 else:
-                    rejected.append({"test": number, "why": why, "text": text[:400], "fits": _num_fit(compiled, text)})
+                    fits = _num_fit(compiled, text)
+                    shown = {"fits": text[max(0, fits - 200) : fits], "then": text[fits : fits + 100]}
+                    rejected.append({"test": number, "why": why, **shown})
             elif is_taken or WAYS["key order"].fits(compiled.start(), value):
                 judged = judge.value(exact_value(text))
                 if judged.verdict == "excused":

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from workbench.bench.schemas.measure import Measure, Row
+from workbench.bench.schemas.readers import open_reader
 from workbench.bench.schemas.sets import Case
 from workbench.grammar import Vocabulary
 
@@ -100,7 +101,7 @@ def _serve(pipe: Connection, theirs: Any, reader: str, vocabulary: Vocabulary, n
 
     theirs.close()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-    measure = Measure(reader, vocabulary)
+    measure = Measure(reader, open_reader(reader, vocabulary), vocabulary)
     while True:
         try:
             case = pipe.recv()
