@@ -11,12 +11,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import regex
-from jsonschema import Draft3Validator, Draft4Validator, Draft202012Validator, ValidationError, validators
+from jsonschema import Draft3Validator, Draft4Validator, Draft7Validator, Draft202012Validator, ValidationError, validators
 from jsonschema.protocols import Validator
 from jsonschema_specifications import REGISTRY
 
 Verdict = Literal["valid", "invalid", "excused", "unjudged"]
 EXACT = decimal.Context(prec=5000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+DRAFTS = (Draft4Validator, Draft7Validator, Draft202012Validator)
 SPACE = r"\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": SPACE}
 PART = re.compile(r"\\.|\[\^?|\]|\$|\(\?<(?=[A-Za-z])", re.DOTALL)
@@ -29,12 +30,12 @@ class Judged:
 
 
 class Judge:
-    """Of one schema, in the draft that it names, else the latest. Numbers are decimal: 0.3 is a multiple of 0.1."""
+    """Of one schema, in the draft that it names, else in that of its keywords. Numbers are decimal: 0.3 is a multiple of 0.1."""
 
     def __init__(self, schema: Any, unenforced: Iterable[str] = ()) -> None:
         self._unenforced = [entry.partition(": ")[2] for entry in unenforced]
         exact = exact_value(json.dumps(schema))
-        base = validators.validator_for(exact, default=Draft202012Validator)
+        base = validators.validator_for(exact, default=_guessed(exact))
         checker = base.TYPE_CHECKER
         if base not in (Draft3Validator, Draft4Validator):  # there 1.0 is no integer
             checker = checker.redefine("integer", _is_integer)
@@ -76,6 +77,19 @@ class Judge:
         for inner in error.context:
             branches.setdefault(inner.schema_path[0] if inner.schema_path else None, []).append(inner)
         return any(all(map(self._is_excused, inner)) for inner in branches.values())
+
+
+def _guessed(schema: Any) -> Any:
+    """The draft of a schema that names none: the latest but where that has no such keyword."""
+    if isinstance(schema, list):
+        return min(map(_guessed, schema), key=DRAFTS.index, default=DRAFTS[-1])
+    if not isinstance(schema, dict):
+        return DRAFTS[-1]
+    if isinstance(schema.get("exclusiveMinimum"), bool) or isinstance(schema.get("exclusiveMaximum"), bool):
+        return Draft4Validator
+    inner = _guessed(list(schema.values()))
+    is_older = isinstance(schema.get("items"), list) or isinstance(schema.get("dependencies"), dict)
+    return min(inner, Draft7Validator if is_older else DRAFTS[-1], key=DRAFTS.index)
 
 
 def exact_value(text: str) -> Any:

@@ -37,12 +37,12 @@ class Measure:
 
     def row(self, case: Case, num_draws: int, seed: int = 0, note: Callable[[Row], None] = lambda row: None) -> Row:
         """`note` gets what is known as soon as it is compiled, for a caller who may have to stop waiting."""
-        row: Row = {"reader": self.name, "name": case.name, "family": case.family, "of_suite": case.of_suite}
+        row = bare_row(self.name, case)
         began = time.perf_counter()
         try:
             compiled = self._reader.compile(case.schema)
         except Refused as refused:
-            return row | {"taken": False, "why": str(refused), "wait_s": time.perf_counter() - began}
+            return row | {"why": str(refused), "wait_s": time.perf_counter() - began}
         row |= {"taken": True, "wait_s": time.perf_counter() - began, "compile_s": compiled.compile_s}
         row |= {"where": compiled.where, "unenforced": list(compiled.unenforced), "cut": "measuring"}
         note(row)
@@ -131,6 +131,11 @@ class Measure:
             elif judged.verdict == "invalid":
                 bad.append({"text": text.decode("utf-8", "backslashreplace")[:400], "why": judged.why})
         return {**counts, "bad": bad}
+
+
+def bare_row(reader: str, case: Case) -> Row:
+    """Of a case that was not taken yet."""
+    return {"reader": reader, "name": case.name, "family": case.family, "of_suite": case.of_suite, "taken": False}
 
 
 def _num_fit(compiled: Compiled, text: str) -> int:

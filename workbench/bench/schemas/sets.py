@@ -62,6 +62,7 @@ def sample(cases: Sequence[Case], num: int, seed: int) -> list[Case]:
     for _, members in sorted(by_family.items()):
         count = max(1, round(num * len(members) / len(cases)))
         taken += rng.sample(members, min(count, len(members)))
+    rng.shuffle(taken)  # a run that is ended early has seen every family
     return taken
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from workbench.bench.schemas.measure import Measure, Row
+from workbench.bench.schemas.measure import Measure, Row, bare_row
 from workbench.bench.schemas.readers import open_reader
 from workbench.bench.schemas.sets import Case
 from workbench.grammar import Vocabulary
@@ -33,7 +33,7 @@ class Worker:
 
     def ask(self, case: Case, reader: str) -> None:
         self.case, self._asked = case, time.monotonic()
-        self.row = {"reader": reader, "name": case.name, "family": case.family, "of_suite": case.of_suite, "taken": False}
+        self.row = bare_row(reader, case)
         self.pipe.send(case)
 
     def left(self, limit_s: float) -> float:
@@ -107,4 +107,19 @@ def _serve(pipe: Connection, theirs: Any, reader: str, vocabulary: Vocabulary, n
             case = pipe.recv()
         except EOFError:
             return
-        pipe.send((True, measure.row(case, num_draws, seed, note=lambda row: pipe.send((False, row)))))
+        pipe.send((True, _measured(measure, case, num_draws, seed, pipe)))
+
+
+def _measured(measure: Measure, case: Case, num_draws: int, seed: int, pipe: Connection) -> Row:
+    """With the words of what the reader raises though it should not."""
+    row = bare_row(measure.name, case)
+
+    def note(known: Row) -> None:
+        row.update(known)
+        pipe.send((False, known))
+
+    try:
+        return measure.row(case, num_draws, seed, note)
+    except Exception as error:
+        row["cut" if row["taken"] else "why"] = f"{type(error).__name__}: {error}"[:300]
+        return {"wait_s": 0.0, **row}
