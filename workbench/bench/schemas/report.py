@@ -147,6 +147,7 @@ def reason(why: str) -> str:
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", text)
     text = re.sub(r"^json_schema\S*?(:| is) ", "", text)
     text = re.sub(r"^.*, (?=it must be )", "", text)
+    text = re.sub(r"(beside|property|reference) '.*' (?=cannot|without)", r"\1 … ", text)
     return re.sub(r"\d[\d,.]*", "N", text)[:110]
 
 

@@ -13,8 +13,8 @@ APPLIED = ("$ref", "$dynamicRef", "$recursiveRef")
 IN_PLACE = ("allOf", "anyOf", "oneOf")
 CONDITIONAL = ("if", "then", "else")
 SEPARATORS = ((", ", ": "), (",", ":"))
-MAX_TRIES = 4000
-"""Pieces of text offered to a reader for one instance."""
+MAX_TRIES, FEW_TRIES = 4000, 300
+"""Pieces of text offered to a reader for one instance; for one that should not be taken, most orders fail alike."""
 
 
 class Layout:
@@ -99,10 +99,10 @@ def written(value: Any) -> str:
 class Ways:
     """Searches for a way to write a value that a reader takes: properties in any order and, where asked for, other spellings."""
 
-    def __init__(self, *, numbers: bool = False, separators: bool = False) -> None:
+    def __init__(self, *, numbers: bool = False, separators: bool = False, max_tries: int = MAX_TRIES) -> None:
         self._numbers = numbers
         self._separators = SEPARATORS if separators else SEPARATORS[:1]
-        self._tries = 0
+        self._tries, self._max_tries = 0, max_tries
 
     def fits(self, start: Position, value: Any) -> bool:
         self._tries = 0
@@ -142,7 +142,7 @@ class Ways:
 
     def _fed(self, at: Position, text: str) -> Iterator[Position]:
         self._tries += 1
-        if self._tries > MAX_TRIES:
+        if self._tries > self._max_tries:
             return
         there = at.fork()
         if there.feed(text.encode("utf-8", "surrogatepass")):
