@@ -100,6 +100,18 @@ def test_a_value_is_written_in_any_order_that_a_reader_takes(letters: Vocabulary
     assert Ways(numbers=True).fits(start(), {"y": 1.0, "x": 2})
 
 
+def test_rules_that_narrow_are_told_from_faults(letters: Vocabulary) -> None:
+    measure = Measure("narrow", Instead(letters, CLOSED), letters)
+    more = (True, {"x": 1, "y": 2, "z": 3})
+    untyped = {key: value for key, value in POINT.items() if key != "type"}
+    assert verdict(measure.row(Case("a", "f", POINT, (more,)), 0)) == "right by rules"
+    assert verdict(measure.row(Case("a", "f", untyped, ((True, 12),)), 0)) == "right by rules"
+    assert verdict(measure.row(Case("a", "f", {**POINT, "additionalProperties": True}, (more,)), 0)) == "wrong"
+    assert verdict(measure.row(Case("a", "f", POINT, ((True, {"x": 1, "y": 2 << 200, "z": 3}),)), 0)) == "right by rules"
+    wide = {"type": ["object", "integer"]}
+    assert verdict(measure.row(Case("a", "f", wide, ((True, 12),)), 0)) == "wrong"
+
+
 @pytest.mark.parametrize(
     "schema, text, verdict",
     [

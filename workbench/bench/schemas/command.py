@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 
@@ -18,6 +19,8 @@ from workbench.opened import find_tokenizer
 
 
 def run(args: argparse.Namespace) -> int:
+    # As at an interrupt: the processes that measure would outlive us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     rows = [json.loads(line) for path in args.rows for line in path.open()]
     if args.paths:
         rows += measured(args)

@@ -25,7 +25,9 @@ WAYS = {
 }
 """Why a valid instance is not taken as it is written first, and how it is."""
 QUICKLY = Ways(max_tries=FEW_TRIES)
-FORMAT = "formats are enforced"
+FORMAT, UNLISTED, OTHER_TYPE = "formats are enforced", "names that are not listed", "a type that is not named"
+NARROWED = (FORMAT, UNLISTED, OTHER_TYPE)
+"""Rules by which a valid instance cannot be written at all."""
 
 
 class Measure:
@@ -67,7 +69,7 @@ class Measure:
             if is_valid and is_taken:
                 counts["valid_taken"] += 1
             elif is_valid:
-                why = self._why_rejected(compiled, value, judge)
+                why = self._why_rejected(compiled, value, judge, layout)
                 if why == "disputed" and not case.of_suite:
                     counts["disputed"] += 1
                 else:
@@ -104,14 +106,17 @@ class Measure:
                 return False
         return position.is_complete
 
-    def _why_rejected(self, compiled: Compiled, value: Any, judge: Judge) -> str:
+    def _why_rejected(self, compiled: Compiled, value: Any, judge: Judge, layout: Layout) -> str:
         for why, ways in WAYS.items():
             if ways.fits(compiled.start(), value):
                 return why
         judged = judge.value(exact_value(written(value)))
-        if judged.verdict not in ("invalid", "excused"):
-            return "other"
-        return FORMAT if ": format: " in judged.why else "disputed"
+        if judged.verdict in ("invalid", "excused"):
+            return FORMAT if ": format: " in judged.why else "disputed"
+        unlisted = layout.unlisted(value)
+        if unlisted and WAYS["number spelling"].fits(compiled.start(), value, unlisted):
+            return UNLISTED
+        return OTHER_TYPE if layout.has_other_type(value) else "other"
 
     def _draws(self, case: Case, compiled: Compiled, judge: Judge, num_draws: int, seed: int) -> Row:
         counts = {"draws": 0, "unfinished": 0, "draws_excused": 0, "unjudged": 0}
@@ -136,7 +141,9 @@ class Measure:
 
 def bare_row(reader: str, case: Case) -> Row:
     """Of a case that was not taken yet."""
-    return {"reader": reader, "name": case.name, "family": case.family, "of_suite": case.of_suite, "taken": False}
+    num_valid = sum(is_valid for is_valid, _ in case.tests)
+    known = {"name": case.name, "family": case.family, "of_suite": case.of_suite, "num_valid": num_valid}
+    return {"reader": reader, **known, "taken": False}
 
 
 def _num_fit(compiled: Compiled, text: str) -> int:

@@ -11,7 +11,19 @@ from workbench.bench.schemas.readers import Position
 
 APPLIED = ("$ref", "$dynamicRef", "$recursiveRef")
 IN_PLACE = ("allOf", "anyOf", "oneOf")
+SAYS = ("additionalProperties", "unevaluatedProperties")
 CONDITIONAL = ("if", "then", "else")
+TYPED = {
+    "string": ("minLength", "maxLength", "pattern", "format"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"),
+    "object": (
+        *("properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"),
+        *("propertyNames", "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedProperties"),
+    ),
+}
+"""Keywords that speak of one type."""
+Path = tuple[str | int, ...]
 SEPARATORS = ((", ", ": "), (",", ":"))
 MAX_TRIES, FEW_TRIES = 4000, 300
 """Pieces of text offered to a reader for one instance; for one that should not be taken, most orders fail alike."""
@@ -27,15 +39,46 @@ class Layout:
         """`value` with the listed properties of every object first, as the schema lists them; the others follow as they came."""
         return self._ordered(value, [self._root])
 
+    def unlisted(self, value: Any) -> frozenset[Path]:
+        """Members of objects whose schema lists others and says nothing of these."""
+        return frozenset(
+            (*path, name)
+            for path, inner, parts in self._places(value, [self._root], ())
+            if isinstance(inner, dict) and not any(keyword in part for part in parts for keyword in SAYS)
+            for name in inner
+            if any((part.get("properties") or part.get("patternProperties")) and not _listing(part, name) for part in parts)
+        )
+
+    def has_other_type(self, value: Any) -> bool:
+        """Whether somewhere no type is named, and all keywords speak of types that the value has not."""
+        for _, inner, parts in self._places(value, [self._root], ()):
+            if any(keyword in part for part in parts for keyword in ("type", "enum", "const", "$ref")):
+                continue
+            types = {name for name, keywords in TYPED.items() for part in parts if any(keyword in part for keyword in keywords)}
+            if types and _type(inner) not in types:
+                return True
+        return False
+
     def _ordered(self, value: Any, schemas: list[Any]) -> Any:
         if not isinstance(value, dict | list):
             return value
-        parts = [part for schema in schemas for part in self._parts(schema)]
+        parts = self._all_parts(schemas)
         if isinstance(value, list):
-            return [self._ordered(item, [p for part in parts for p in _of_item(part, i)]) for i, item in enumerate(value)]
+            return [self._ordered(item, _below(parts, i)) for i, item in enumerate(value)]
         listed = dict.fromkeys(name for part in parts for name in _dict(part.get("properties")))
         names = [*(name for name in listed if name in value), *(name for name in value if name not in listed)]
-        return {name: self._ordered(value[name], [p for part in parts for p in _of_property(part, name)]) for name in names}
+        return {name: self._ordered(value[name], _below(parts, name)) for name in names}
+
+    def _places(self, value: Any, schemas: list[Any], path: Path) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
+        """Every place of an instance, its value, and the schemas that are said of it."""
+        parts = self._all_parts(schemas)
+        yield path, value, parts
+        members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, inner in members:
+            yield from self._places(inner, _below(parts, key), (*path, key))
+
+    def _all_parts(self, schemas: list[Any]) -> list[dict[str, Any]]:
+        return [part for schema in schemas for part in self._parts(schema)]
 
     def _parts(self, schema: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         """The schema, and those that hold at the same place."""
@@ -65,7 +108,16 @@ class Layout:
         return found
 
 
+def _below(parts: list[dict[str, Any]], key: str | int) -> list[Any]:
+    return [inner for part in parts for inner in (_of_item(part, key) if isinstance(key, int) else _of_property(part, key))]
+
+
 def _of_property(schema: dict[str, Any], name: str) -> list[Any]:
+    return _listing(schema, name) or [schema.get("additionalProperties")]
+
+
+def _listing(schema: dict[str, Any], name: str) -> list[Any]:
+    """What `properties` and `patternProperties` say of a name."""
     listed = _dict(schema.get("properties"))
     found = [listed[name]] if name in listed else []
     for pattern, inner in _dict(schema.get("patternProperties")).items():
@@ -73,7 +125,7 @@ def _of_property(schema: dict[str, Any], name: str) -> list[Any]:
             found += [inner] if re.search(pattern, name) else []
         except re.error:
             continue
-    return found or [schema.get("additionalProperties")]
+    return found
 
 
 def _of_item(schema: dict[str, Any], index: int) -> list[Any]:
@@ -82,6 +134,11 @@ def _of_item(schema: dict[str, Any], index: int) -> list[Any]:
     if index < len(fixed):
         return [fixed[index]]
     return [schema.get("additionalItems") if isinstance(items, list) else items]
+
+
+def _type(value: Any) -> str:
+    kinds = {str: "string", int: "number", float: "number", list: "array", dict: "object"}
+    return kinds.get(type(value), "other")
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -103,42 +160,45 @@ class Ways:
         self._numbers = numbers
         self._separators = SEPARATORS if separators else SEPARATORS[:1]
         self._tries, self._max_tries = 0, max_tries
+        self._without: frozenset[Path] = frozenset()
 
-    def fits(self, start: Position, value: Any) -> bool:
-        self._tries = 0
+    def fits(self, start: Position, value: Any, without: frozenset[Path] = frozenset()) -> bool:
+        """Members of objects that are named by `without` may be left out."""
+        self._tries, self._without = 0, without
         try:
-            return any(end.is_complete for end in self._after(start, value))
+            return any(end.is_complete for end in self._after(start, value, ()))
         except RecursionError:
             return False
 
-    def _after(self, at: Position, value: Any) -> Iterator[Position]:
+    def _after(self, at: Position, value: Any, path: Path) -> Iterator[Position]:
         if isinstance(value, dict):
-            for comma, colon in self._separators if value else SEPARATORS[:1]:
-                yield from self._members(at, "{", value, [*value], comma, colon)
+            for separators in self._separators if value else SEPARATORS[:1]:
+                yield from self._members(at, "{", value, [*value], separators, path)
         elif isinstance(value, list):
             for comma, _ in self._separators if len(value) > 1 else SEPARATORS[:1]:
-                yield from self._items(at, "[", value, 0, comma)
+                yield from self._items(at, "[", value, 0, comma, path)
         else:
             for text in self._spelled(value):
                 yield from self._fed(at, text)
 
     def _members(
-        self, at: Position, before: str, value: dict[str, Any], rest: list[str], comma: str, colon: str
+        self, at: Position, before: str, value: dict[str, Any], rest: list[str], separators: tuple[str, str], path: Path
     ) -> Iterator[Position]:
-        if not rest:
-            yield from self._fed(at, before + "}" if before == "{" else "}")
+        comma, colon = separators
         for i, name in enumerate(rest):
             for there in self._fed(at, before + written(name) + colon):
-                for then in self._after(there, value[name]):
-                    yield from self._members(then, comma, value, rest[:i] + rest[i + 1 :], comma, colon)
+                for then in self._after(there, value[name], (*path, name)):
+                    yield from self._members(then, comma, value, rest[:i] + rest[i + 1 :], separators, path)
+        if all((*path, name) in self._without for name in rest):
+            yield from self._fed(at, "{}" if before == "{" else "}")
 
-    def _items(self, at: Position, before: str, value: list[Any], index: int, comma: str) -> Iterator[Position]:
+    def _items(self, at: Position, before: str, value: list[Any], index: int, comma: str, path: Path) -> Iterator[Position]:
         if index == len(value):
-            yield from self._fed(at, before + "]" if before == "[" else "]")
+            yield from self._fed(at, "[]" if before == "[" else "]")
             return
         for there in self._fed(at, before):
-            for then in self._after(there, value[index]):
-                yield from self._items(then, comma, value, index + 1, comma)
+            for then in self._after(there, value[index], (*path, index)):
+                yield from self._items(then, comma, value, index + 1, comma, path)
 
     def _fed(self, at: Position, text: str) -> Iterator[Position]:
         self._tries += 1
