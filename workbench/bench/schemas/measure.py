@@ -25,7 +25,7 @@ WAYS = {
 }
 """Why a valid instance is not taken as it is written first, and how it is."""
 QUICKLY = Ways(max_tries=FEW_TRIES)
-FORMAT, UNLISTED, OTHER_TYPE = "formats are enforced", "names that are not listed", "a type that is not named"
+FORMAT, UNLISTED, OTHER_TYPE = "formats are enforced", "names or items that are not listed", "a type that is not named"
 NARROWED = (FORMAT, UNLISTED, OTHER_TYPE)
 """Rules by which a valid instance cannot be written at all."""
 

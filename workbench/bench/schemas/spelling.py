@@ -11,7 +11,6 @@ from workbench.bench.schemas.readers import Position
 
 APPLIED = ("$ref", "$dynamicRef", "$recursiveRef")
 IN_PLACE = ("allOf", "anyOf", "oneOf")
-SAYS = ("additionalProperties", "unevaluatedProperties")
 CONDITIONAL = ("if", "then", "else")
 TYPED = {
     "string": ("minLength", "maxLength", "pattern", "format"),
@@ -40,21 +39,23 @@ class Layout:
         return self._ordered(value, [self._root])
 
     def unlisted(self, value: Any) -> frozenset[Path]:
-        """Members of objects whose schema lists others and says nothing of these."""
-        return frozenset(
-            (*path, name)
-            for path, inner, parts in self._places(value, [self._root], ())
-            if isinstance(inner, dict) and not any(keyword in part for part in parts for keyword in SAYS)
-            for name in inner
-            if any((part.get("properties") or part.get("patternProperties")) and not _listing(part, name) for part in parts)
-        )
+        """Members of objects, and items, whose schema lists others and says nothing of these."""
+        found: list[Path] = []
+        for path, inner, parts in self._places(value, [self._root], ()):
+            if isinstance(inner, dict) and not _any(parts, "additionalProperties", "unevaluatedProperties"):
+                listing = [part for part in parts if part.get("properties") or part.get("patternProperties")]
+                found += [(*path, name) for name in inner if not all(_listing(part, name) for part in listing)]
+            elif isinstance(inner, list) and not _any(parts, "additionalItems", "unevaluatedItems"):
+                fixed = [_fixed(part) for part in parts if _fixed(part) and not isinstance(part.get("items"), dict | bool)]
+                found += [(*path, i) for i in range(len(inner)) if any(i >= len(items) for items in fixed)]
+        return frozenset(found)
 
     def has_other_type(self, value: Any) -> bool:
         """Whether somewhere no type is named, and all keywords speak of types that the value has not."""
         for _, inner, parts in self._places(value, [self._root], ()):
-            if any(keyword in part for part in parts for keyword in ("type", "enum", "const", "$ref")):
+            if _any(parts, "type", "enum", "const"):
                 continue
-            types = {name for name, keywords in TYPED.items() for part in parts if any(keyword in part for keyword in keywords)}
+            types = {name for name, keywords in TYPED.items() if _any(parts, *keywords)}
             if types and _type(inner) not in types:
                 return True
         return False
@@ -130,10 +131,18 @@ def _listing(schema: dict[str, Any], name: str) -> list[Any]:
 
 def _of_item(schema: dict[str, Any], index: int) -> list[Any]:
     items = schema.get("items")
-    fixed = _list(schema.get("prefixItems")) or _list(items)
+    fixed = _fixed(schema)
     if index < len(fixed):
         return [fixed[index]]
     return [schema.get("additionalItems") if isinstance(items, list) else items]
+
+
+def _fixed(schema: dict[str, Any]) -> list[Any]:
+    return _list(schema.get("prefixItems")) or _list(schema.get("items"))
+
+
+def _any(parts: list[dict[str, Any]], *keywords: str) -> bool:
+    return any(keyword in part for part in parts for keyword in keywords)
 
 
 def _type(value: Any) -> str:
@@ -163,7 +172,7 @@ class Ways:
         self._without: frozenset[Path] = frozenset()
 
     def fits(self, start: Position, value: Any, without: frozenset[Path] = frozenset()) -> bool:
-        """Members of objects that are named by `without` may be left out."""
+        """Members and items that `without` names may be left out."""
         self._tries, self._without = 0, without
         try:
             return any(end.is_complete for end in self._after(start, value, ()))
@@ -193,8 +202,9 @@ class Ways:
             yield from self._fed(at, "{}" if before == "{" else "}")
 
     def _items(self, at: Position, before: str, value: list[Any], index: int, comma: str, path: Path) -> Iterator[Position]:
-        if index == len(value):
+        if all((*path, i) in self._without for i in range(index, len(value))):
             yield from self._fed(at, "[]" if before == "[" else "]")
+        if index == len(value):
             return
         for there in self._fed(at, before):
             for then in self._after(there, value[index], (*path, index)):
