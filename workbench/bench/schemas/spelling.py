@@ -10,7 +10,6 @@ from typing import Any
 from workbench.bench.schemas.readers import Position
 
 APPLIED = ("$ref", "$dynamicRef", "$recursiveRef")
-IN_PLACE = ("allOf", "anyOf", "oneOf")
 CONDITIONAL = ("if", "then", "else")
 TYPED = {
     "string": ("minLength", "maxLength", "pattern", "format"),
@@ -63,7 +62,7 @@ class Layout:
     def _ordered(self, value: Any, schemas: list[Any]) -> Any:
         if not isinstance(value, dict | list):
             return value
-        parts = self._all_parts(schemas)
+        parts = self._all_parts(schemas, value)
         if isinstance(value, list):
             return [self._ordered(item, _below(parts, i)) for i, item in enumerate(value)]
         listed = dict.fromkeys(name for part in parts for name in _dict(part.get("properties")))
@@ -72,26 +71,32 @@ class Layout:
 
     def _places(self, value: Any, schemas: list[Any], path: Path) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
         """Every place of an instance, its value, and the schemas that are said of it."""
-        parts = self._all_parts(schemas)
+        parts = self._all_parts(schemas, value)
         yield path, value, parts
         members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, inner in members:
             yield from self._places(inner, _below(parts, key), (*path, key))
 
-    def _all_parts(self, schemas: list[Any]) -> list[dict[str, Any]]:
-        return [part for schema in schemas for part in self._parts(schema)]
+    def _all_parts(self, schemas: list[Any], value: Any) -> list[dict[str, Any]]:
+        return [part for schema in schemas for part in self._parts(schema, value)]
 
-    def _parts(self, schema: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-        """The schema, and those that hold at the same place."""
+    def _parts(self, schema: Any, value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
+        """The schema, and those that hold at the same place; of several branches that first which lists most of the value."""
         if not isinstance(schema, dict) or depth > 20:
             return
         yield schema
         inner = [self._find(schema[key]) for key in APPLIED if key in schema]
-        inner += [branch for key in IN_PLACE for branch in _list(schema.get(key))]
+        inner += _list(schema.get("allOf"))
+        for branches in (_list(schema.get("anyOf")), _list(schema.get("oneOf"))):
+            inner += sorted(branches, key=lambda branch: -self._num_listed(branch, value))
         inner += [schema[key] for key in CONDITIONAL if key in schema]
         inner += [*_dict(schema.get("dependentSchemas")).values(), *_dict(schema.get("dependencies")).values()]
         for branch in inner:
-            yield from self._parts(branch, depth + 1)
+            yield from self._parts(branch, value, depth + 1)
+
+    def _num_listed(self, schema: Any, value: Any) -> int:
+        parts = [schema, self._find(_dict(schema).get("$ref"))]
+        return sum(name in _dict(_dict(part).get("properties")) for part in parts for name in _dict(value))
 
     def _find(self, reference: Any) -> Any:
         """What a reference inside the document points to."""
