@@ -145,6 +145,10 @@ def test_only_what_is_named_as_unenforced_is_excused() -> None:
     either = Judge({"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}, ['json_schema.anyOf.0: format "date"'])
     assert either.value("x").verdict == "excused"
     assert either.value(1).verdict == "invalid"
+    one = Judge({"oneOf": [{"minimum": 1}, {"maximum": 5}]}, ["json_schema.oneOf[1]: that it must not hold"])
+    assert one.value(3).verdict == "excused"
+    none = Judge({"oneOf": [{"minimum": 9}, {"maximum": 5}]}, ["json_schema.oneOf[1]: that it must not hold"])
+    assert none.value(7).verdict == "invalid"
 
 
 def test_expressions_are_read_as_in_ecma_script() -> None:
