@@ -11,7 +11,7 @@ NOTEBOOKS ?= notebooks
 TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers docs strip clean
+.PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,10 @@ lint: setup  ## ruff, strict typing of the lower layers, layer order
 
 bench-peers: setup  ## us beside transformers and, where installed, vLLM, OpenVINO GenAI and llama.cpp
 	$(BIN)/python -m workbench.bench.peers $(ARGS)
+
+test-schemas: setup  ## the public sets of JSON schemas against our goals; SCHEMAS=FOLDER with their checkouts
+	@[ -n "$(SCHEMAS)" ] || { echo "say where the checkouts are: make test-schemas SCHEMAS=FOLDER"; exit 1; }
+	$(TEST_ENV) $(BIN)/python -m workbench bench schemas $(SCHEMAS) --check $(ARGS)
 
 docs: setup $(VENV)/.docs  ## build the documentation into docs/_build/html
 	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
     "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",
+    "schemas": "constrained decoding on public sets of JSON schemas: taken, wrong, compile and mask time",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }
