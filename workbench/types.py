@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,6 +131,14 @@ class GrammarSpec(msgspec.Struct, frozen=True):
     text: str
     """As the user wrote it; `choices` as a JSON list."""
     max_whitespace: int = 0
+
+
+def is_ggml_bnf(grammar: str) -> bool:
+    """Whether it begins, after comments, with a rule of GGML BNF (`root ::= ...`) and not with one in the style of Lark."""
+    return _FIRST_RULE.match(grammar) is not None
+
+
+_FIRST_RULE = re.compile(r"""(?:\s|#[^\n]*+|//[^\n]*+)*+[^\s:="'#/%]+\s*::=""")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,9 +21,9 @@ import numpy as np
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.automaton import DEAD, Automaton
+from workbench.grammar.charsets import MARK
 from workbench.grammar.json_regex import schema_regex
 from workbench.grammar.plain import Plain
-from workbench.grammar.regex import MARK
 from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20

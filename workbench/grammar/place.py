@@ -39,8 +39,7 @@ def find_place(spec: GrammarSpec, text: str) -> Place | None:
     """Where `text`, which the constraint has accepted so far, goes on. None where nobody can tell."""
     if spec.kind in ("json_schema", "json_object"):
         return _in_json(spec.text if spec.kind == "json_schema" else "{}", text)
-    kind = "ebnf" if spec.kind == "grammar" and "::=" in spec.text else spec.kind
-    syntax = read(kind, spec.text)
+    syntax = read(spec.kind, spec.text)
     if syntax is None:
         return None
     try:
