@@ -14,6 +14,7 @@ from typing import Any
 from workbench.errors import InvalidRequest, WorkbenchError
 from workbench.grammar.json_grammar import json_grammar
 from workbench.grammar.plain import Plain
+from workbench.grammar.quiet import without_library_lines
 from workbench.grammar.regex_rules import as_ebnf, regex_rules
 from workbench.grammar.shortest import check_lengths
 from workbench.types import GrammarSpec
@@ -53,7 +54,8 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
 def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
     """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
     try:
-        grammar = _grammar(plain)
+        with without_library_lines():
+            grammar = _grammar(plain)
         check_lengths(grammar, spec)
         return compiler.compile_grammar(grammar)
     except WorkbenchError:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
+from contextlib import suppress
+from typing import Any
 
 import lark
 import numpy as np
 import pytest
+import xgrammar
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar import Matcher, Vocabulary, compile_grammar
+from workbench.grammar.quiet import without_library_lines
+from workbench.grammar.structural_tag import FIELDS, OPTIONAL, read_structural_tag
 from workbench.types import GrammarSpec, SamplingParams
 
 END = 0
@@ -196,6 +203,42 @@ def test_what_a_structural_tag_cannot_have_is_named(tag, named: str, vocabulary:
 def test_what_is_no_structural_tag_is_an_invalid_request(text: str, vocabulary: Vocabulary) -> None:
     with pytest.raises(InvalidRequest, match="structural_tag"):
         start(vocabulary, "structural_tag", text)
+
+
+@pytest.mark.parametrize("value", [True, 5, 1.5, None, [], ["a"], [5], {}, {"type": []}, "a"])
+def test_a_value_of_a_wrong_type_is_named_with_its_place(value: Any) -> None:
+    """For each field of each format; what is right for some of them is left to the compiler."""
+    messages = []
+    for kind, fields in FIELDS.items():
+        for name in fields:
+            tag = {"format": {"type": kind, **dict.fromkeys(fields.keys() - OPTIONAL, value), name: value}}
+            try:
+                read_structural_tag(json.dumps(tag))
+            except (InvalidRequest, NotSupported) as error:
+                messages.append(error.message)
+    assert len(messages) > 10
+    for message in messages:
+        assert message.startswith("structural_tag.format")
+        assert not re.search(r"'(bool|int|float|str|list|dict|NoneType)'", message)
+    for old in ({"structures": value, "triggers": []}, {"structures": [value], "triggers": []}, {"format": value}):
+        if old != {"structures": [], "triggers": []}:
+            with pytest.raises(InvalidRequest, match=r"^structural_tag\."):
+                read_structural_tag(json.dumps(old))
+
+
+def test_nothing_of_the_compiler_reaches_standard_error(capfd: pytest.CaptureFixture[str], vocabulary: Vocabulary) -> None:
+    """The schema makes xgrammar's own reader warn, which is shown first."""
+    schema = json.dumps({"type": "integer", "minimum": 0, "multipleOf": 5})
+    xgrammar.Grammar.from_json_schema(schema)
+    if "Warning" not in capfd.readouterr().err:
+        pytest.skip("this xgrammar has nothing to say of it")
+    with without_library_lines():
+        xgrammar.Grammar.from_json_schema(schema)
+        os.write(2, b"somebody else\n")
+    assert capfd.readouterr().err == "somebody else\n"
+    with suppress(NotSupported):
+        compile_grammar(GrammarSpec("json_schema", schema), vocabulary)
+    assert capfd.readouterr().err == ""
 
 
 def test_two_constraints_are_refused_by_name() -> None:
