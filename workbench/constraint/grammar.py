@@ -50,6 +50,10 @@ class Grammar:
         if isinstance(tokenizer, Vocabulary):
             vocabulary = tokenizer
         elif tokenizer is not None:
+            if not hasattr(tokenizer, "eos_token_id"):
+                raise InvalidRequest(
+                    "tokenizer", tokenizer, "a transformers fast tokenizer", hint="a name or a folder is a model="
+                )
             vocabulary = Vocabulary(tokenizer, len(tokenizer), frozenset({tokenizer.eos_token_id} - {None}))
         else:
             found = find_tokenizer(ServerArgs.make(model_path=model))

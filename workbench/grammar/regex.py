@@ -59,6 +59,24 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
     return _Writer(field, tree.state.flags, allowed).sequence(tree, start=True, end=True)
 
 
+def is_whole(pattern: str) -> bool:
+    """Whether anchors hold the pattern to the whole text, also where it is searched for. True where nobody can tell."""
+    try:
+        tree = parser.parse(python_pattern(pattern))
+    except (re.error, RecursionError, OverflowError, NotSupported):
+        return True
+    return _has_anchor(tree, 0, START) and _has_anchor(tree, -1, END)
+
+
+def _has_anchor(items: Iterable[tuple[Any, Any]], at: int, anchors: set[Any]) -> bool:
+    kind, value = ([*items] or [(None, None)])[at]
+    if kind is op.BRANCH:
+        return all(_has_anchor(branch, at, anchors) for branch in value[1])
+    if kind is op.SUBPATTERN:
+        return _has_anchor(value[3], at, anchors)
+    return kind is op.AT and value in anchors
+
+
 def python_pattern(pattern: str, field: str = "regex") -> str:
     """The same with what ECMAScript writes otherwise as Python writes it, and without what Python would warn of.
 

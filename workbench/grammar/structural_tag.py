@@ -7,13 +7,14 @@ Every schema, regular expression and grammar inside goes the same way as one tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar.ebnf import plain_ebnf
 from workbench.grammar.json_schema import enforceable
 from workbench.grammar.regex import plain_regex
+from workbench.types import GrammarKind, GrammarSpec
 
 FIELD = "structural_tag"
 TEXT, TEXTS, FLAG, COUNT = "a string", "a list of strings", "true or false", "an integer"
@@ -41,6 +42,26 @@ def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
     unenforced: list[str] = []
     read = _read(tag["format"] if "format" in tag else _from_structures(tag), "format", unenforced)
     return json.dumps({"type": "structural_tag", "format": read}), tuple(unenforced)
+
+
+def constraints_in(text: str) -> Iterator[tuple[str, GrammarSpec]]:
+    """(where, what) of each constraint inside a tag that `read_structural_tag` takes."""
+    tag = json.loads(text)
+    yield from _constraints(tag["format"] if "format" in tag else _from_structures(tag), "format")
+
+
+def _constraints(part: Any, path: str) -> Iterator[tuple[str, GrammarSpec]]:
+    kinds: dict[str, tuple[GrammarKind, str]] = {
+        "json_schema": ("json_schema", "json_schema"), "regex": ("regex", "pattern"), "grammar": ("ebnf", "grammar"),
+    }  # fmt: skip
+    if part.get("type") in kinds:
+        kind, name = kinds[part["type"]]
+        yield path, GrammarSpec(kind, part[name] if isinstance(part[name], str) else json.dumps(part[name]))
+    if "content" in part:
+        yield from _constraints(part["content"], f"{path}.content")
+    for name in ("elements", "tags"):
+        for i, item in enumerate(part.get(name, ())):
+            yield from _constraints(item, f"{path}.{name}[{i}]")
 
 
 def _from_structures(tag: Mapping[str, Any]) -> dict[str, Any]:

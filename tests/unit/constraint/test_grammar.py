@@ -50,6 +50,8 @@ def engine(request, tmp_path_factory):
 def test_a_wrong_constraint_is_told_when_it_is_made(constraint, error):
     with pytest.raises((InvalidRequest, NotSupported), match=error):
         grammar(**constraint)
+    with pytest.raises(InvalidRequest, match="must be a transformers fast tokenizer"):
+        workbench.Grammar(regex="a", tokenizer="some-model")
 
 
 def test_what_is_refused_can_still_be_looked_at_part_by_part():
