@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     """The whole text is one of these."""
     grammar: str | None = None
-    """In the style of Lark, or in that of `ebnf` where it contains `::=`."""
+    """In the style of Lark, or in that of `ebnf` where its first rule is one of that (`root ::= ...`)."""
     structural_tag: str | None = None
     """Free text with constrained regions: JSON, or a dict."""
     max_whitespace: int = 0
@@ -130,6 +131,14 @@ class GrammarSpec(msgspec.Struct, frozen=True):
     text: str
     """As the user wrote it; `choices` as a JSON list."""
     max_whitespace: int = 0
+
+
+def is_ggml_bnf(grammar: str) -> bool:
+    """Whether it begins, after comments, with a rule of GGML BNF (`root ::= ...`) and not with one in the style of Lark."""
+    return _FIRST_RULE.match(grammar) is not None
+
+
+_FIRST_RULE = re.compile(r"""(?:\s|#[^\n]*+|//[^\n]*+)*+[^\s:="'#/%]+\s*::=""")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,7 +309,8 @@ def _schema(name: str, value: Any) -> str:
     if hasattr(value, "model_json_schema"):
         value = value.model_json_schema()
     if not isinstance(value, (Mapping, bool)):
-        raise InvalidRequest(name, value, "a JSON schema: text, a dict or a Pydantic model")
+        what = "a JSON schema: text, a dict or a Pydantic model" if name == "json_schema" else "JSON: text or a dict"
+        raise InvalidRequest(name, value, what)
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -9,7 +9,8 @@ from typing import Any
 from workbench.constraint.pointing import line_with_carets, marked
 from workbench.escape import to_html, visible
 from workbench.grammar.expected import either, quoted
-from workbench.grammar.lint import Cost, Finding
+from workbench.grammar.findings import Finding
+from workbench.grammar.lint import Cost
 from workbench.grammar.place import Place
 from workbench.types import GrammarSpec
 from workbench.views.parts import View, duration, lines, plural, size, table

@@ -25,8 +25,11 @@ class Grammar:
     """A constraint as one model's tokens see it; `engine.grammar(...)` gives one for a running engine.
 
     Exactly one of `regex`, `json_schema` (text, dict or Pydantic model), `ebnf` and the other constraints that `generate`
-    takes, or a `spec` that was made of one. `tokenizer` is a transformers fast
-    tokenizer; without one, that of `model` is read, and no weights.
+    takes, or a `spec` that was made of one. `tokenizer` is a transformers fast tokenizer; without one, that of `model` is read,
+    and no weights.
+
+    It is compiled when it is made: raises InvalidRequest for what is no such constraint, NotSupported for what cannot be
+    enforced. With `check=False` that waits for the first question; `lint` then lists all that is refused.
 
     >>> workbench.Grammar(regex=r"[0-9]+ cm").replay("12 mm")
     """
@@ -38,6 +41,7 @@ class Grammar:
         model: str = DEFAULT_MODEL,
         backend: str = "xgrammar",
         spec: GrammarSpec | None = None,
+        check: bool = True,
         **constraint: Any,
     ) -> None:
         spec = SamplingParams.make(constraint).constraint if spec is None else spec
@@ -46,6 +50,10 @@ class Grammar:
         if isinstance(tokenizer, Vocabulary):
             vocabulary = tokenizer
         elif tokenizer is not None:
+            if not hasattr(tokenizer, "eos_token_id"):
+                raise InvalidRequest(
+                    "tokenizer", tokenizer, "a transformers fast tokenizer", hint="a name or a folder is a model="
+                )
             vocabulary = Vocabulary(tokenizer, len(tokenizer), frozenset({tokenizer.eos_token_id} - {None}))
         else:
             found = find_tokenizer(ServerArgs.make(model_path=model))
@@ -54,6 +62,8 @@ class Grammar:
         self.spec: GrammarSpec = spec
         self.vocabulary = vocabulary
         self.backend = backend
+        if check:
+            _ = self.compiled
 
     def __repr__(self) -> str:
         text = self.spec.text if len(self.spec.text) <= 80 else self.spec.text[:79] + "…"
@@ -61,7 +71,6 @@ class Grammar:
 
     @cached_property
     def compiled(self) -> CompiledGrammar:
-        """Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
         return compile_grammar(self.spec, self.vocabulary, self.backend)
 
     def why(self, token: int | str, text: str | Sequence[int] = "", *, at: int | None = None) -> Why:
@@ -139,7 +148,7 @@ class Grammar:
     def lint(self, *, stop: str | Sequence[str] = (), prompt: str = "") -> Lint:
         """What may go wrong, before anything is generated: with the constraint, beside these stop strings, after this prompt.
 
-        Raises nothing for a constraint that cannot be enforced: that is a warning as well.
+        Raises nothing for a constraint that cannot be enforced (made with `check=False`): that is a warning as well.
         """
         stops = SamplingParams.make({"stop": stop}).stop
         found = lint(self.spec, self.vocabulary, self.backend, stops, prompt)

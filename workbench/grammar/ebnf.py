@@ -16,16 +16,38 @@ FIRST_HALF, LAST_HALF = 0xD800, 0xDFFF
 ANY, HALVES = r"[\u0000-\ud7ff\ue000-\U0010ffff]", r"\ud800-\udfff"
 MACROS = {"Token", "ExcludeToken", "TokenTagDispatch", "TagDispatch", "Regex"}
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.", re.DOTALL)
+_STRING, _CLASS = r'"(?:\\.|[^"\\])*"', r"\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]"
 _PART = re.compile(
-    r'(?P<string>"(?:\\.|[^"\\])*")|\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]|(?P<comment>#[^\n]*)'
+    rf"(?P<string>{_STRING})|{_CLASS}|(?P<comment>#[^\n]*)|(?P<token>!?<[^\n>]*>)"
     r"|(?P<count>\{[^}]*\})|(?P<ahead>\(=)|(?P<word>[\w.-]+)(?P<call>(?=\s*\())?",
     re.DOTALL,
+)
+_IN_STRINGS = re.compile(r"\\([\[\]])|\\.", re.DOTALL)
+"""Brackets need no escape there, and the backend takes none."""
+_ALTERNATIVE = re.compile(
+    rf"{_STRING}|{_CLASS}|(?P<blank>\s+|#[^\n]*)|(?P<rule>[\w.-]+\s*::=)|(?P<open>[(|])|(?P<close>\))|[\w.-]+|.|$", re.DOTALL
 )
 
 
 def plain_ebnf(text: str, field: str = FIELD) -> str:
     """The same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
-    return _PART.sub(lambda part: _plain(part, field), two_digits(text.replace("\0", r"\x00")))
+    text = two_digits(text.replace("\0", r"\x00"))
+    return _with_empty_texts(_PART.sub(lambda part: _plain(part, field), text))
+
+
+def _with_empty_texts(text: str) -> str:
+    """With `""` where an alternative is empty, as in `| "a"` and `("a" |)`."""
+    done: list[str] = []
+    begun, at = "", 0
+    for part in _ALTERNATIVE.finditer(text):
+        done.append(part[0])
+        if part["blank"]:
+            continue
+        is_end = part["rule"] or part["close"] or part[0] in ("|", "")
+        if is_end and (begun in ("|", "(") or (begun and part[0] == "|")):
+            done.insert(at, ' ""')
+        begun, at = part["rule"] or part["open"] or "", len(done)
+    return "".join(done)
 
 
 def two_digits(text: str) -> str:
@@ -40,15 +62,29 @@ def _plain(part: re.Match[str], field: str) -> str:
 
     if part["string"] is not None and any(map(_is_half, EBNF_CHAR.findall(part["string"]))):
         raise refused("half a character", r"write it whole: \U0001F600 for \ud83d\ude00")
+    if part["string"] is not None:
+        return _IN_STRINGS.sub(lambda found: found[1] or found[0], part["string"])
     if part["members"] is not None:
         return _class(part["negated"], part["members"])
     if part["count"] is not None and max(map(len, re.findall(r"\d+", part["count"])), default=0) > MAX_DIGITS:
         raise InvalidRequest(field, part["count"], f"a count of at most {MAX_DIGITS} digits")
+    if part["token"] is not None:
+        raise refused(f"the token {part[0]}", "a constraint is on the text: write the token's characters, if it has any")
     if part["ahead"] is not None:
         raise refused("looking ahead with (=", "write what follows into the rule")
     if part["call"] is not None and part["word"] in MACROS:
         raise refused(f"{part['word']}(", "write it as rules, or use structural_tag; a rule of that name needs another")
-    return ANY if part["word"] == "." else part[0]
+    return ANY if part["word"] == "." else _name(part) if part["word"] else part[0]
+
+
+def _name(part: re.Match[str]) -> str:
+    """A rule's name; the backend has none that begin with a digit."""
+    if not part[0][0].isdecimal():
+        return part[0]
+    first = "_"
+    while f"{first}{part[0]}" in part.string:
+        first += "_"
+    return first + part[0]
 
 
 def _is_half(spelled: str) -> bool:

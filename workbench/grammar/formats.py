@@ -2,8 +2,7 @@
 
 Each accepts only what its standard and the format checker of `jsonschema` both take, and as much of that as an automaton
 of some hundred states can. `NARROWER` says which right values cannot come. A format that is not listed is an annotation:
-`regex` (parentheses that match are no regular language), and `int32`, `double`, `byte`, `password`, `color` and others that no
-version of the standard defines for all.
+`int32`, `double`, `byte`, `password`, `color`, `url` and others that the standard does not define.
 
 The expressions use literals, classes, groups, alternatives and counts only.
 """
@@ -30,14 +29,14 @@ _IPV4 = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
 
 
 def _ipv6() -> str:
-    """Eight groups, or `::` for the missing ones; the last two may be written as an IPv4 address."""
+    """Eight groups, or `::` for one or more that are missing; the last two may be written as an IPv4 address."""
     group = f"{HEX}{{1,4}}"
-    last_two = f"(?:{group}:{group}|{_IPV4})"
-    forms = [f"(?:{group}:){{6}}{last_two}"]
-    for num_after in range(8):
-        before = f"(?:{group}(?::{group}){{0,{6 - num_after}}})?" if num_after < 7 else ""
-        after = ("", group)[num_after] if num_after < 2 else f"(?:{group}:){{{num_after - 2}}}{last_two}"
-        forms.append(f"{before}::{after}")
+    forms = [f"(?:{group}:){{6}}(?:{group}:{group}|{_IPV4})"]
+    for num_before in range(8):
+        most = 7 - num_before
+        after = [f"(?:{group}:){{0,{most - 1}}}{group}"] * (most > 0) + [f"(?:{group}:){{0,{most - 2}}}{_IPV4}"] * (most > 1)
+        begin = f"(?:{group}:){{{num_before}}}:" if num_before else "::"
+        forms.append(begin + (f"(?:{'|'.join(after)})?" if after else ""))
     return f"(?:{'|'.join(forms)})"
 
 
@@ -108,6 +107,26 @@ _TEMPLATE = rf"(?:[!#$&-;=?-\[\]_a-z~{_BEYOND_URI}{_PRIVATE}{_FURTHER_PLANES}]|{
 
 _POINTER = "(?:/(?:[^~/]|~[01])*)*"
 
+_DIGITS = "0123456789"
+
+
+def _regex() -> str:
+    """What is a regular expression to ECMAScript and to Python alike, with groups up to `DEPTH` deep in each other."""
+    escape = rf"\\(?:[dDwWsStnrfv!-/:-@\[-`{{-~]|x{HEX}{{2}}|u{HEX}{{4}})"
+    ranges = "|".join([*(f"{low}-[{low}-9]" for low in _DIGITS), "a-[a-z]", "A-[A-Z]"])
+    members = rf"\[\^?(?:-|-?(?:[^\[\]\\^-]|{escape}|(?:{ranges})-?)+-?)\]"
+    one = [f"{low},[{low}-9]" for low in _DIGITS]  # from a smaller to a larger number of one digit, and of two
+    two = [f"{low}[0-9],[{int(low) + 1}-9][0-9]" for low in _DIGITS[1:-1]] + [f"1{low},1[{low}-9]" for low in _DIGITS]
+    pairs = "|".join([*one, *two, "[0-9],[1-9][0-9]{1,2}", "[1-9][0-9],[1-9][0-9]{2}"])
+    count = rf"[*+?]|\{{(?:[0-9]{{1,3}},?|{pairs})\}}"
+    sequence = ""
+    for depth in range(DEPTH + 1):
+        group = rf"|\((?:\?[:=!])?{sequence}\)" if depth else ""
+        sequence = rf"(?:[$^|]|\\[bB]|(?:[^\\^$.*+?()\[\]{{}}|]|\.|{escape}|{members}{group})(?:(?:{count})\??)?)*"
+    return sequence
+
+
+DEPTH = 4
 FORMATS: dict[str, str] = {
     "date": _DATE,
     "time": _TIME,
@@ -127,6 +146,7 @@ FORMATS: dict[str, str] = {
     "uuid": f"{HEX}{{8}}(?:-{HEX}{{4}}){{3}}-{HEX}{{12}}",
     "json-pointer": _POINTER,
     "relative-json-pointer": f"(?:0|[1-9]+0?)(?:#|{_POINTER})",
+    "regex": _regex(),
 }
 NARROWER: dict[str, str] = {
     "date": "the year 0000",
@@ -145,5 +165,7 @@ NARROWER: dict[str, str] = {
     "uri-reference": "an IPvFuture address that begins with a capital V",
     "uri-template": "names of variables that begin with %, a prefix of four digits",
     "relative-json-pointer": "a number with a 0 before its last digit (100, 101), index manipulation (0+1)",
+    "regex": "more than four groups in each other, names, references, lookbehind, braces without \\, ranges from other letters "
+    "than a and A, some counts of two large numbers",
 }
 """Which right values cannot come. Formats that are missing here are complete."""

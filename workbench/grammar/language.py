@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from workbench.grammar.chars import EVERYTHING, MARK, Ranges
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges
 from workbench.grammar.effort import TooLarge, spend
 
 DEAD = -1

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar.regex import MARK, plain_regex
+from workbench.grammar.charsets import MARK
+from workbench.grammar.regex import plain_regex
 
 FIELD = "grammar"
 PART = re.compile(

@@ -14,7 +14,7 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from workbench.grammar.regex import Ranges
+from workbench.grammar.charsets import Ranges
 
 MAX_STATES, MAX_PLACES = 320, 4096
 """Of the automaton, and of the expression with its counts written out."""

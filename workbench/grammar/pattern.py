@@ -13,20 +13,20 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from workbench.grammar.chars import (
+from workbench.grammar.charsets import (
+    ASCII_WORD,
     DIGITS,
     EVERYTHING,
     LINE_ENDS,
     MARK,
     SPACES,
-    WORD,
     Ranges,
-    both_cases,
     complement,
+    ignoring_case,
     intersection,
     matching,
+    of_property,
     union,
-    with_category,
 )
 from workbench.grammar.effort import TooLarge, spend
 from workbench.grammar.language import DEAD, Language, minimal
@@ -76,12 +76,6 @@ _ECMA = re.compile(
     r"|\(\?<(?P<group>[A-Za-z_$]\w*)>|(?P<none>\[\])|(?P<any>\[\^\])|(?P<class>\[\^?\]?)|(?P<end>\])",
     re.DOTALL,
 )
-# Names that Unicode has for general categories; `Letter` and the like are written out.
-_CATEGORIES = {
-    "Letter": "L", "Alphabetic": "L", "Alpha": "L", "Uppercase_Letter": "Lu", "Uppercase": "Lu", "Lowercase_Letter": "Ll",
-    "Lowercase": "Ll", "Number": "N", "Decimal_Number": "Nd", "digit": "Nd", "punct": "P", "Punctuation": "P", "Mark": "M",
-    "Symbol": "S", "Separator": "Z", "Other": "C", "Space_Separator": "Zs", "White_Space": "Z", "ASCII": "ASCII", "Any": "Any",
-}  # fmt: skip
 
 
 def python_pattern(pattern: str) -> str:
@@ -119,14 +113,7 @@ def python_pattern(pattern: str) -> str:
 
 
 def _property(negated: bool, name: str, in_class: bool) -> str:
-    name = name.split("=")[-1]
-    short = _CATEGORIES.get(name, name)
-    if short == "ASCII":
-        ranges: Ranges | None = ((0, 127),)
-    elif short == "Any":
-        ranges = EVERYTHING
-    else:
-        ranges = with_category(short) if len(short) <= 2 else None
+    ranges = of_property(name)
     if ranges is None:
         raise NotRegular(f"the property \\p{{{name}}}")
     members = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in (complement(ranges) if negated else ranges))
@@ -251,7 +238,7 @@ class _Places:
         parts = [self.member(kind, value, generous, flags) for kind, value in items if kind is not op.NEGATE]
         ranges = union(*parts)
         if flags & re.IGNORECASE:
-            ranges = both_cases(ranges, generous=generous)
+            ranges = ignoring_case(ranges, ascii_only=not generous)
         return complement(ranges) if negated else intersection(ranges, EVERYTHING)
 
     def member(self, kind: Any, value: Any, generous: bool, flags: int) -> Ranges:
@@ -357,7 +344,7 @@ def _is_zero_width(kind: Any, value: Any) -> bool:
 _CLASSES: dict[Any, tuple[Ranges, str]] = {
     op.CATEGORY_DIGIT: (DIGITS, r"\d"),
     op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),
-    op.CATEGORY_WORD: (WORD, r"\w"),
+    op.CATEGORY_WORD: (ASCII_WORD, r"\w"),
 }
 _OPPOSITE = {
     op.CATEGORY_NOT_DIGIT: op.CATEGORY_DIGIT,

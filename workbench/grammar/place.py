@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from workbench.grammar.chart import Chart, TooMuch
 from workbench.grammar.expected import quoted
@@ -14,6 +15,8 @@ from workbench.grammar.syntax import Span, read
 from workbench.types import GrammarSpec
 
 MAX_SHOWN = 100
+UNTOLD = {"title", "description", "$defs", "definitions", "$schema", "$ref", "anyOf", "oneOf", "allOf"}
+"""What is not shown of a schema's part: annotations, and branches, which are shown one by one."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,7 @@ def find_place(spec: GrammarSpec, text: str) -> Place | None:
     """Where `text`, which the constraint has accepted so far, goes on. None where nobody can tell."""
     if spec.kind in ("json_schema", "json_object"):
         return _in_json(spec.text if spec.kind == "json_schema" else "{}", text)
-    kind = "ebnf" if spec.kind == "grammar" and "::=" in spec.text else spec.kind
-    syntax = read(kind, spec.text)
+    syntax = read(spec.kind, spec.text)
     if syntax is None:
         return None
     try:
@@ -162,27 +164,49 @@ def _schemas_at(root: Any, schema: Any, steps: list[str | int], depth: int) -> I
     """What may hold at a path: through references and every branch."""
     if not isinstance(schema, dict) or depth > 20:
         return
-    if "$ref" in schema:
-        target = root
-        for name in str(schema["$ref"]).split("/")[1:]:
-            target = (target[int(name)] if isinstance(target, list) else target.get(name)) if target else None
-        yield from _schemas_at(root, target, steps, depth + 1)
-        return
     branches = [branch for keyword in ("anyOf", "oneOf", "allOf") for branch in schema.get(keyword, ())]
+    if "$ref" in schema:
+        branches.append(target(root, str(schema["$ref"])))
     for branch in branches:
         yield from _schemas_at(root, branch, steps, depth + 1)
-    if branches:
-        return
     if not steps:
-        yield {key: value for key, value in schema.items() if key not in ("title", "description", "$defs", "definitions")}
+        own = {key: value for key, value in schema.items() if key not in UNTOLD}
+        if own or not branches:
+            yield own
         return
     first, *rest = steps
-    if isinstance(first, int):
-        fixed = schema.get("prefixItems", [])
-        yield from _schemas_at(root, fixed[first] if first < len(fixed) else schema.get("items"), rest, depth)
-    else:
-        named = schema.get("properties", {})
-        yield from _schemas_at(root, named[first] if first in named else schema.get("additionalProperties"), rest, depth)
+    for part in _items(schema, first) if isinstance(first, int) else _named(schema, first):
+        yield from _schemas_at(root, part, rest, depth)
+
+
+def _items(schema: dict[str, Any], at: int) -> list[Any]:
+    for keyword, others in (("prefixItems", "items"), ("items", "additionalItems")):
+        fixed = schema.get(keyword)
+        if isinstance(fixed, list):
+            return [fixed[at] if at < len(fixed) else schema.get(others)]
+    return [schema.get("items")]
+
+
+def _named(schema: dict[str, Any], name: str) -> list[Any]:
+    named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    found = [named[name]] if name in named else []
+    for pattern, part in patterns.items():
+        try:
+            found += [part] * bool(re.search(pattern, name))
+        except re.error:  # one of another dialect: nobody can tell here
+            continue
+    return found or [schema.get("additionalProperties")]
+
+
+def target(root: Any, pointer: str) -> Any:
+    """What a reference inside the schema leads to; None for all others."""
+    for escaped in pointer.split("/")[1:]:
+        name = unquote(escaped).replace("~1", "/").replace("~0", "~")
+        try:
+            root = root[int(name)] if isinstance(root, list) else root[name]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return root
 
 
 def _short(text: str) -> str:

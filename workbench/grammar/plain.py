@@ -19,7 +19,7 @@ from workbench.grammar.lark import lark_grammar
 from workbench.grammar.regex import literal, plain_regex
 from workbench.grammar.schema.build import Schema, read_schema
 from workbench.grammar.structural_tag import read_structural_tag
-from workbench.types import GrammarSpec
+from workbench.types import GrammarSpec, is_ggml_bnf
 
 ANY_OBJECT = '{"type": "object"}'
 MAX_CHARS = 1 << 20
@@ -72,7 +72,7 @@ def _plain(spec: GrammarSpec) -> Plain:
     if spec.kind == "structural_tag":
         tag, unenforced = read_structural_tag(text)
         return Plain("structural_tag", tag, unenforced=unenforced)
-    if spec.kind == "grammar" and "::=" not in text:
+    if spec.kind == "grammar" and not is_ggml_bnf(text):
         return Plain("lark", lark_grammar(text))
     return Plain("ebnf", plain_ebnf(text, spec.kind))
 

@@ -4,12 +4,14 @@ A pattern is parsed by Python itself and written again in the few constructs tha
 classes, groups, alternatives and greedy counts. What a finite automaton cannot express is refused by name.
 
 Backslash classes generate their ASCII members: `\\d` gives 0-9. Where such a class is excluded, all of Unicode is: no
-letter of any script comes out of `[^\\w]`. Either way the text is accepted by `re.fullmatch`.
+letter of any script comes out of `[^\\w]`. So it is with case: `(?i:k)` gives k and K and not the sign for kelvin. Either way
+the text is accepted by `re.fullmatch`.
+
+Three spellings of ECMAScript that Python has not are read too: `\\p{L}`, `(?<name>...)` and `\\u{1f600}`.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -18,13 +20,19 @@ from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.grammar.charsets import (
+    ASCII_WORD,
+    DIGITS,
+    EVERYTHING,
+    MARK,
+    SPACES,
+    Ranges,
+    ignoring_case,
+    matching,
+    of_property,
+    without,
+)
 
-Ranges = tuple[tuple[int, int], ...]
-"""Sorted, disjoint, inclusive ranges of code points."""
-
-MARK = 0x10FFFF
-"""The last code point, which no text should hold, is never generated: a backend marks the end of a text with it."""
-EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, MARK - 1))
 IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
 
@@ -41,6 +49,10 @@ MAX_DEPTH = 100
 """Of groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
 NO_GROUPS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 """Escapes and character classes, whose parentheses open nothing."""
+ESCAPE = r"\\u\{(?P<code>[0-9a-fA-F]{1,6})\}|\\[pP](?P<property>\{[^{}]*\}|[A-Z])|\\."
+OUTSIDE = re.compile(rf"(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])|\(\?#[^)]*\)|\(\?<(?P<group>[A-Za-z_]\w*)>|{ESCAPE}", re.DOTALL)
+INSIDE = re.compile(rf"{ESCAPE}|(?<=.)(?P<bracket>\[)", re.DOTALL)
+VERBOSE = re.compile(r"\(\?[a-wyz]*x")
 START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
 
 
@@ -52,10 +64,61 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
     if _depth(pattern) > MAX_DEPTH:
         raise InvalidRequest(field, pattern, f"a regular expression with at most {MAX_DEPTH} groups inside each other")
     try:
-        tree = parser.parse(pattern)
+        tree = parser.parse(python_pattern(pattern, field))
     except (re.error, RecursionError, OverflowError) as error:
         raise InvalidRequest(field, pattern, f"a regular expression ({error})") from None
     return _Writer(field, tree.state.flags, allowed).sequence(tree, start=True, end=True)
+
+
+def is_whole(pattern: str) -> bool:
+    """Whether anchors hold the pattern to the whole text, also where it is searched for. True where nobody can tell."""
+    try:
+        tree = parser.parse(python_pattern(pattern))
+    except (re.error, RecursionError, OverflowError, NotSupported):
+        return True
+    return _has_anchor(tree, 0, START) and _has_anchor(tree, -1, END)
+
+
+def _has_anchor(items: Iterable[tuple[Any, Any]], at: int, anchors: set[Any]) -> bool:
+    kind, value = ([*items] or [(None, None)])[at]
+    if kind is op.BRANCH:
+        return all(_has_anchor(branch, at, anchors) for branch in value[1])
+    if kind is op.SUBPATTERN:
+        return _has_anchor(value[3], at, anchors)
+    return kind is op.AT and value in anchors
+
+
+def python_pattern(pattern: str, field: str = "regex") -> str:
+    """The same with what ECMAScript writes otherwise as Python writes it, and without what Python would warn of.
+
+    A verbose pattern is Python's own and stays as it is. Raises NotSupported for a property that is not known.
+    """
+
+    def outside(part: re.Match[str]) -> str:
+        if part["set"]:
+            return INSIDE.sub(inside, part[0])
+        if part[0] == "\\k":
+            raise _refused(field, REFUSED[op.GROUPREF])
+        return f"(?P<{part['group']}>" if part["group"] else escape(part, "[{}]")
+
+    def inside(part: re.Match[str]) -> str:
+        return "\\[" if part["bracket"] else escape(part, "{}")
+
+    def escape(part: re.Match[str], form: str) -> str:
+        if part["code"]:
+            code = int(part["code"], 16)
+            return _spell(code) if code <= MARK else part[0]
+        return form.format(_members(_property(part, field))) if part["property"] else part[0]
+
+    return pattern if VERBOSE.search(pattern) else OUTSIDE.sub(outside, pattern)
+
+
+def _property(part: re.Match[str], field: str) -> Ranges:
+    found = of_property(part["property"].strip("{}"))
+    if found is None:
+        hint = r"there are the general categories: \p{L}, \p{Lu}, \p{N}, ..."
+        raise NotSupported(f"{field}: the property {part[0]} is not known", hint=hint)
+    return found if part[0][1] == "p" else without(EVERYTHING, found)
 
 
 def _depth(pattern: str) -> int:
@@ -63,16 +126,18 @@ def _depth(pattern: str) -> int:
     return max(itertools.accumulate(steps), default=0)
 
 
+def _refused(field: str, what: str, hint: str = "") -> NotSupported:
+    return NotSupported(f"{field}: {what} cannot be enforced while generating", hint=hint)
+
+
 class _Writer:
     """`start` and `end` tell whether a part stands at the very beginning or end of the text, where anchors hold."""
 
     def __init__(self, field: str, flags: int, allowed: Ranges) -> None:
         self.field, self.flags, self.allowed = field, flags, allowed
-        if flags & re.IGNORECASE:
-            raise self.refused("ignoring case", hint="write both cases: [aA]")
 
     def refused(self, what: str, hint: str = "") -> NotSupported:
-        return NotSupported(f"{self.field}: {what} cannot be enforced while generating", hint=hint)
+        return _refused(self.field, what, hint)
 
     def sequence(self, items: Iterable[tuple[Any, Any]], *, start: bool, end: bool) -> str:
         items = list(items)
@@ -84,11 +149,11 @@ class _Writer:
 
     def part(self, kind: Any, value: Any, *, start: bool, end: bool) -> str:
         if kind is op.LITERAL:
-            return self.characters(((value, value),))
+            return self.characters(self.cased([(value, value)]))
         if kind is op.NOT_LITERAL:
-            return self.characters(_without(EVERYTHING, ((value, value),)))
+            return self.characters(without(EVERYTHING, self.cased([(value, value)], whole=True)))
         if kind is op.ANY:
-            return self.characters(EVERYTHING if self.flags & re.DOTALL else _without(EVERYTHING, ((10, 10),)))
+            return self.characters(EVERYTHING if self.flags & re.DOTALL else without(EVERYTHING, ((10, 10),)))
         if kind is op.IN:
             return self.characters(self.members(value))
         if kind is op.BRANCH:
@@ -115,13 +180,22 @@ class _Writer:
     def members(self, items: Sequence[tuple[Any, Any]]) -> Ranges:
         """The characters of a class; where a class is excluded, no fewer than all of it."""
         negated = items[0][0] is op.NEGATE
-        ranges: list[tuple[int, int]] = []
+        listed = [(value, value) if kind is op.LITERAL else value for kind, value in items[negated:] if kind is not op.CATEGORY]
+        ranges = [*self.cased(listed, whole=negated)]
         for kind, value in items[negated:]:
             if kind is op.CATEGORY:
                 ranges += self.category(value, whole=negated)
-            else:
-                ranges.append((value, value) if kind is op.LITERAL else value)
-        return _without(EVERYTHING, ranges) if negated else tuple(ranges)
+        return without(EVERYTHING, ranges) if negated else tuple(ranges)
+
+    def cased(self, ranges: list[tuple[int, int]], *, whole: bool = False) -> Iterable[tuple[int, int]]:
+        """With their other cases where those count for nothing: all of them, or for generating those of ASCII as ASCII."""
+        if not self.flags & re.IGNORECASE:
+            return ranges
+        if whole:
+            return ignoring_case(ranges, ascii_only=bool(self.flags & re.ASCII))
+        in_ascii = [(low, min(high, 0x7F)) for low, high in ranges if low <= 0x7F]
+        beyond = [(max(low, 0x80), high) for low, high in ranges if high > 0x7F]
+        return (*ignoring_case(in_ascii, ascii_only=True), *ignoring_case(beyond, ascii_only=bool(self.flags & re.ASCII)))
 
     def category(self, name: Any, *, whole: bool) -> Ranges:
         """A backslash class: all of it, or for generating its ASCII part (of a negative one, what is surely in it)."""
@@ -130,16 +204,20 @@ class _Writer:
         exact = ascii_part if self.flags & re.ASCII else everything()
         if positive:
             return exact if whole else ascii_part
-        return _without(EVERYTHING, ascii_part if whole else exact)
+        return without(EVERYTHING, ascii_part if whole else exact)
 
     def characters(self, ranges: Iterable[tuple[int, int]]) -> str:
-        kept = _without(self.allowed, _without(EVERYTHING, ranges))
+        kept = without(self.allowed, without(EVERYTHING, ranges))
         if not kept:
             in_json = "a pattern inside JSON cannot hold quotes, backslashes or control characters"
             raise self.refused("a character that can never come", hint=in_json if self.allowed != EVERYTHING else "")
         if len(kept) == 1 and kept[0][0] == kept[0][1]:
             return _spell(kept[0][0])
-        return f"[{''.join(_spell(low) if low == high else f'{_spell(low)}-{_spell(high)}' for low, high in kept)}]"
+        return f"[{_members(kept)}]"
+
+
+def _members(ranges: Iterable[tuple[int, int]]) -> str:
+    return "".join(_spell(low) if low == high else f"{_spell(low)}-{_spell(high)}" for low, high in ranges)
 
 
 def literal(text: str) -> str:
@@ -156,36 +234,10 @@ def _spell(code: int) -> str:
     return char if code > 0xFFFF else f"\\u{code:04x}"
 
 
-def _without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> Ranges:
-    """The code points of `ranges` (sorted, disjoint) that no range of `removed` (in any order) holds."""
-    holes = sorted(removed)
-    kept = []
-    for low, high in ranges:
-        for first, last in holes:
-            if last < low or first > high:
-                continue
-            if first > low:
-                kept.append((low, first - 1))
-            low = max(low, last + 1)
-        if low <= high:
-            kept.append((low, high))
-    return tuple(kept)
-
-
-@functools.cache
-def _all(method: str) -> Ranges:
-    """Every character for which this method of `str` is true; takes a tenth of a second, once."""
-    test = getattr(str, method)
-    codes = [code for code in range(0x110000) if test(chr(code))]
-    breaks = [i for i in range(1, len(codes)) if codes[i] != codes[i - 1] + 1]
-    return tuple((codes[i], codes[j - 1]) for i, j in zip([0, *breaks], [*breaks, len(codes)], strict=True))
-
-
-ASCII_WORD: Ranges = ((48, 57), (65, 90), (95, 95), (97, 122))
 # Positive class -> its ASCII part, and all of it (for \w a little more: every character beyond ASCII).
 CATEGORIES: dict[Any, tuple[Ranges, Any]] = {
-    op.CATEGORY_DIGIT: (((48, 57),), lambda: _all("isdecimal")),
-    op.CATEGORY_SPACE: (((9, 13), (32, 32)), lambda: _all("isspace")),
+    op.CATEGORY_DIGIT: (DIGITS, lambda: matching(r"\d")),
+    op.CATEGORY_SPACE: (SPACES, lambda: matching(r"\s")),
     op.CATEGORY_WORD: (ASCII_WORD, lambda: (*ASCII_WORD, (0x80, 0x10FFFF))),
 }
 NEGATIVE = {

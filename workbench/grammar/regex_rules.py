@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from workbench.grammar.charsets import MARK
 from workbench.grammar.ebnf import two_digits
 from workbench.grammar.linear import linear_rules
-from workbench.grammar.regex import MARK
 
 END = chr(MARK)
 """Stands for the end of a text: no token may hold it."""

@@ -7,24 +7,28 @@ Every schema, regular expression and grammar inside goes the same way as one tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar.ebnf import plain_ebnf
 from workbench.grammar.regex import plain_regex
 from workbench.grammar.schema.build import read_schema
+from workbench.types import GrammarKind, GrammarSpec
 
 FIELD = "structural_tag"
-FIELDS: Mapping[str, frozenset[str]] = {
-    "const_string": frozenset({"value"}), "any_text": frozenset({"excludes"}), "json_schema": frozenset({"json_schema"}),
-    "regex": frozenset({"pattern"}), "grammar": frozenset({"grammar"}), "sequence": frozenset({"elements"}),
-    "or": frozenset({"elements"}), "tag": frozenset({"begin", "content", "end"}), "optional": frozenset({"content"}),
-    "plus": frozenset({"content"}), "star": frozenset({"content"}), "repeat": frozenset({"min", "max", "content"}),
-    "triggered_tags": frozenset({"triggers", "tags", "at_least_one", "stop_after_first", "excludes"}),
-    "tags_with_separator": frozenset({"tags", "separator", "at_least_one", "stop_after_first"}),
+TEXT, TEXTS, FLAG, COUNT = "a string", "a list of strings", "true or false", "an integer"
+PART, PARTS, TAGS, ANY = "an object with 'type'", "a list of objects with 'type'", "a list of tags", "a JSON schema"
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "const_string": {"value": TEXT}, "any_text": {"excludes": TEXTS}, "json_schema": {"json_schema": ANY},
+    "regex": {"pattern": TEXT}, "grammar": {"grammar": TEXT}, "sequence": {"elements": PARTS}, "or": {"elements": PARTS},
+    "tag": {"begin": TEXT, "content": PART, "end": f"{TEXT}, or {TEXTS}"}, "optional": {"content": PART},
+    "plus": {"content": PART}, "star": {"content": PART}, "repeat": {"min": COUNT, "max": COUNT, "content": PART},
+    "triggered_tags": {"triggers": TEXTS, "tags": TAGS, "at_least_one": FLAG, "stop_after_first": FLAG, "excludes": TEXTS},
+    "tags_with_separator": {"tags": TAGS, "separator": TEXT, "at_least_one": FLAG, "stop_after_first": FLAG},
 }  # fmt: skip
 """What a format may say. Formats of single tokens are not among them: special tokens are no part of an output's text."""
+OPTIONAL = {"excludes", "at_least_one", "stop_after_first"}
 
 
 def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
@@ -40,44 +44,78 @@ def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
     return json.dumps({"type": "structural_tag", "format": read}), tuple(unenforced)
 
 
+def constraints_in(text: str) -> Iterator[tuple[str, GrammarSpec]]:
+    """(where, what) of each constraint inside a tag that `read_structural_tag` takes."""
+    tag = json.loads(text)
+    yield from _constraints(tag["format"] if "format" in tag else _from_structures(tag), "format")
+
+
+def _constraints(part: Any, path: str) -> Iterator[tuple[str, GrammarSpec]]:
+    kinds: dict[str, tuple[GrammarKind, str]] = {
+        "json_schema": ("json_schema", "json_schema"), "regex": ("regex", "pattern"), "grammar": ("ebnf", "grammar"),
+    }  # fmt: skip
+    if part.get("type") in kinds:
+        kind, name = kinds[part["type"]]
+        yield path, GrammarSpec(kind, part[name] if isinstance(part[name], str) else json.dumps(part[name]))
+    if "content" in part:
+        yield from _constraints(part["content"], f"{path}.content")
+    for name in ("elements", "tags"):
+        for i, item in enumerate(part.get(name, ())):
+            yield from _constraints(item, f"{path}.{name}[{i}]")
+
+
 def _from_structures(tag: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        tags = [
-            {"begin": part["begin"], "content": {"type": "json_schema", "json_schema": part["schema"]}, "end": part["end"]}
-            for part in tag["structures"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise InvalidRequest(f"{FIELD}.structures", tag["structures"], f"a list of begin, schema and end ({error!r})") from None
+    structures, needed = tag["structures"], {"begin", "schema", "end"}
+    if not isinstance(structures, list) or not all(isinstance(part, dict) and needed <= part.keys() for part in structures):
+        raise InvalidRequest(f"{FIELD}.structures", structures, "a list of objects with begin, schema and end")
+    tags = [
+        {"begin": part["begin"], "content": {"type": "json_schema", "json_schema": part["schema"]}, "end": part["end"]}
+        for part in structures
+    ]
     return {"type": "triggered_tags", "triggers": tag["triggers"], "tags": tags}
 
 
 def _read(part: Any, path: str, unenforced: list[str], kind: str = "") -> dict[str, Any]:
-    if not isinstance(part, dict):
-        raise InvalidRequest(f"{FIELD}.{path}", part, "an object with 'type'")
-    kind = part.get("type", kind)
+    kind = part.get("type", kind) if isinstance(part, dict) else ""
+    if not isinstance(kind, str) or not kind:
+        raise InvalidRequest(f"{FIELD}.{path}", part, PART)
     if kind not in FIELDS:
         raise NotSupported(f"{FIELD}.{path}: a format of type {kind!r} is not supported", hint=f"there are {', '.join(FIELDS)}")
-    if unknown := part.keys() - FIELDS[kind] - {"type"}:
+    if unknown := part.keys() - FIELDS[kind].keys() - {"type"}:
         raise NotSupported(f"{FIELD}.{path}: {min(unknown)!r} of {kind} is not supported", hint="leave it out")
+    for name, wanted in FIELDS[kind].items():
+        if (name in part or name not in OPTIONAL) and not _is(part.get(name), wanted):
+            raise InvalidRequest(f"{FIELD}.{path}.{name}", part.get(name), wanted)
     read: dict[str, Any] = {**part, "type": kind}
     if kind == "json_schema":
-        listed = read_schema(json.dumps(part.get("json_schema"))).unenforced
-        unenforced += [f"{FIELD}.{path}: {what}" for what in listed]
+        unenforced += [f"{FIELD}.{path}: {what}" for what in _unenforced(part["json_schema"], path)]
     elif kind == "regex":
-        read["pattern"] = plain_regex(_text(part.get("pattern"), f"{path}.pattern"), field=f"{FIELD}.{path}")
+        read["pattern"] = plain_regex(part["pattern"], field=f"{FIELD}.{path}")
     elif kind == "grammar":
-        read["grammar"] = plain_ebnf(_text(part.get("grammar"), f"{path}.grammar"), f"{FIELD}.{path}.grammar")
+        read["grammar"] = plain_ebnf(part["grammar"], f"{FIELD}.{path}.grammar")
     if "content" in part:
         read["content"] = _read(part["content"], f"{path}.content", unenforced)
     for name, inner in (("elements", ""), ("tags", "tag")):
         if name in part:
-            if not isinstance(part[name], list):
-                raise InvalidRequest(f"{FIELD}.{path}.{name}", part[name], "a list")
             read[name] = [_read(item, f"{path}.{name}[{i}]", unenforced, inner) for i, item in enumerate(part[name])]
     return read
 
 
-def _text(value: Any, path: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{FIELD}.{path}", value, "a string")
-    return value
+def _is(value: Any, wanted: str) -> bool:
+    is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    fits = {
+        TEXT: isinstance(value, str), TEXTS: is_texts, f"{TEXT}, or {TEXTS}": isinstance(value, str) or is_texts,
+        FLAG: isinstance(value, bool), COUNT: isinstance(value, int) and not isinstance(value, bool),
+        PART: isinstance(value, dict), PARTS: isinstance(value, list), TAGS: isinstance(value, list),
+        ANY: isinstance(value, (dict, bool)),
+    }  # fmt: skip
+    return fits[wanted]
+
+
+def _unenforced(schema: Any, path: str) -> tuple[str, ...]:
+    """What of a schema is not enforced. Errors say where in the tag the schema stands."""
+    try:
+        return read_schema(json.dumps(schema)).unenforced
+    except WorkbenchError as error:
+        error.message = f"{FIELD}.{path}: {error.message}"
+        raise

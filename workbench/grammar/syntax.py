@@ -12,6 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.errors import NotSupported
+from workbench.grammar.regex import python_pattern
+from workbench.types import is_ggml_bnf
+
 Span = tuple[int, int]
 MAX_COUNT = 100_000
 
@@ -67,7 +71,7 @@ class Syntax:
 
 def read_regex(source: str) -> Syntax:
     """Raises NotKnown where it cannot."""
-    flags = re.compile(source).flags & ~re.UNICODE
+    flags = re.compile(python_pattern(source)).flags & ~re.UNICODE
     if flags & re.VERBOSE:
         raise NotKnown("a verbose pattern")
     reader = _RegexReader(source)
@@ -87,6 +91,8 @@ def read_ebnf(source: str) -> Syntax:
 
 class _Reader:
     """What both notations share: alternatives of sequences of parts with counts behind them."""
+
+    count = re.compile(r"(?:([*+?])|\{(?!\})(\d*)(,?)(\d*)\})\??")
 
     def __init__(self, source: str) -> None:
         self.source, self.at = source, 0
@@ -117,7 +123,7 @@ class _Reader:
             atom = self.atom(flags)
             if atom is None:
                 return items[0] if len(items) == 1 else Seq(tuple(items))
-            while count := self.take(_COUNT):
+            while count := self.take(self.count):
                 atom = Repeat(atom, *_count(count), (start, self.at))
             items.append(atom)
 
@@ -164,6 +170,8 @@ class _RegexReader(_Reader):
 
 
 class _EbnfReader(_Reader):
+    count = re.compile(r"(?:([*+?])|\{\s*(\d+)\s*(,?)\s*(\d*)\s*\})")
+
     def rules(self) -> dict[str, Node]:
         found: dict[str, Node] = {}
         self.skip()
@@ -204,18 +212,17 @@ class _EbnfReader(_Reader):
 
 
 _BAR, _CLOSE = re.compile(r"\|"), re.compile(r"\)")
-_COUNT = re.compile(r"(?:([*+?])|\{(?!\})(\d*)(,?)(\d*)\})\??")
 _ANCHOR = re.compile(r"\^|\$|\\[AZ]")
 _COMMENT = re.compile(r"\(\?#[^)]*\)")
 _GLOBAL_FLAGS = re.compile(r"\(\?[aimsux]+\)")
-_GROUP = re.compile(r"\((\?(?::|P<\w+>|([aimsux]*)(?:-([imsx]+))?:))?")
-_ESCAPE = r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^}]*\}|[0-7]{1,3}|.)"
+_GROUP = re.compile(r"\((\?(?::|P?<[^\W\d]\w*>|([aimsux]*)(?:-([imsx]+))?:))?")
+_ESCAPE = r"\\(?:[pP]\{[^{}]*\}|[pP][A-Z]|u\{[\da-fA-F]+\}|x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^}]*\}|[0-7]{1,3}|.)"
 _CHARACTER = re.compile(rf"\[\^?\]?(?:\\.|[^\]\\])*\]|{_ESCAPE}|[^\\()\[|]", re.DOTALL)
-_SET = re.compile(r"\[|\.|\\[dDwWsS]")
+_SET = re.compile(r"\[|\.|\\[dDwWsSpP]")
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 _DOT = re.compile(r"\.(?![\w.-])")
-_NAME = re.compile(r"[A-Za-z_][\w.-]*")
-_RULE = re.compile(r"([A-Za-z_][\w.-]*)\s*::=")
+_NAME = re.compile(r"[\w-][\w.-]*")
+_RULE = re.compile(r"([\w-][\w.-]*)\s*::=")
 _LITERAL = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
 _CLASS = re.compile(r"\[(\^?)((?:\\.|[^\]\\])*)\]", re.DOTALL)
 EBNF_CHAR = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
@@ -233,7 +240,7 @@ def _count(found: re.Match[str]) -> tuple[int, int | None]:
 
 
 def _one_of(source: str, flags: int) -> Callable[[str], bool]:
-    compiled = re.compile(source, flags)
+    compiled = re.compile(python_pattern(source), flags)
     return lambda char: compiled.fullmatch(char) is not None
 
 
@@ -282,7 +289,9 @@ def parts(node: Node) -> list[Node]:
 def read(kind: str, source: str) -> Syntax | None:
     """The tree of a constraint's source; None for kinds and constructs that have none here."""
     readers: dict[str, Any] = {"regex": read_regex, "ebnf": read_ebnf}
+    if kind == "grammar" and is_ggml_bnf(source):
+        kind = "ebnf"
     try:
         return readers[kind](source) if kind in readers else None
-    except (NotKnown, RecursionError, re.error, OverflowError):
+    except (NotKnown, NotSupported, RecursionError, re.error, OverflowError):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
-from workbench.types import GRAMMAR_FIELDS, SamplingParams
+from workbench.types import GRAMMAR_FIELDS, SamplingParams, is_ggml_bnf
 
 DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
 NATIVE_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
@@ -200,7 +200,7 @@ def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
                 raise InvalidRequest(name, value, f"of type {LOGPROBS[name].__name__}")
             logprobs[name] = value
         else:
-            is_ebnf = name == "grammar" and "::=" in str(value)
+            is_ebnf = name == "grammar" and is_ggml_bnf(str(value))
             native["ebnf" if is_ebnf else NATIVE_NAMES.get(name, name)] = value
     return _checked(native), {"return_logprob": True, **logprobs} if logprobs else {}
 

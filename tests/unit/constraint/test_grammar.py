@@ -34,6 +34,32 @@ def engine(request, tmp_path_factory):
         yield engine
 
 
+@pytest.mark.parametrize(
+    "constraint, error",
+    [
+        ({"regex": "[a-"}, "it must be a regular expression"),
+        ({"regex": "(?=a)b"}, "lookahead"),
+        ({"ebnf": "root ::= x"}, 'Rule "x" is not defined'),
+        ({"grammar": "start: x"}, "unknown name 'x'"),
+        ({"json_schema": "{"}, "it must be JSON"),
+        ({"structural_tag": {"format": True}}, "structural_tag.format is True"),
+        ({"regex": "a", "backend": "other"}, "no grammar backend 'other'"),
+        ({}, "it must be one of json_schema, regex"),
+    ],
+)
+def test_a_wrong_constraint_is_told_when_it_is_made(constraint, error):
+    with pytest.raises((InvalidRequest, NotSupported), match=error):
+        grammar(**constraint)
+    with pytest.raises(InvalidRequest, match="must be a transformers fast tokenizer"):
+        workbench.Grammar(regex="a", tokenizer="some-model")
+
+
+def test_what_is_refused_can_still_be_looked_at_part_by_part():
+    with pytest.raises(InvalidRequest, match="regular expression"):
+        grammar(regex="(", check=False).replay("a")
+    assert [finding.kind for finding in grammar(regex="(?=a)", check=False).lint().findings] == ["unsupported"]
+
+
 # -- why ----------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from typing import Any
 
 import lark
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar import Matcher, Vocabulary, compile_grammar
+from workbench.grammar.structural_tag import FIELDS, OPTIONAL, read_structural_tag
 from workbench.types import GrammarSpec, SamplingParams
 
 END = 0
@@ -77,7 +80,7 @@ LARK = {
     "ignored twice": 'start: ("a" "," )* "b"\n%ignore " "\n%ignore /#x*/',
     "priorities": 'start: A | b\nA.2: "a" "b"\nb.-1: "ab" C\nC: "c"',
     "python regex": r"start: /\d\w[^\s\w]/ X" + '\nX: /(?s:.)$/',
-    "ignore case": 'start: "ab"i "c"',
+    "ignore case": 'start: "ab"i "c" /x|y[0-9]/i',
     "escapes": 'start: "\\n" "\\x41" "\\"" "\\u00e9" /\\// "//"',
     "lines": 'start: ("a" // first\n  | "b")+\n  | "c"\n',
     "aliases": 'start: "a" -> one | x\n!x: "b" [["c"] "d"]',
@@ -102,7 +105,7 @@ def test_texts_of_a_lark_grammar_are_parsed_by_lark(name: str, vocabulary: Vocab
     [
         ("rules", "yyx12"), ("terminals", "ab,wxx,b"), ("optional", "-1.25"), ("imports", '"a b"'), ("ignored", "a  b\n7"),
         ("priorities", "abc"), ("escapes", '\nA"é///'), ("lines", "abba"), ("aliases", "bcd"), ("range", "c7"),
-        ("ignore case", "aBc"),
+        ("ignore case", "aBcY1"),
     ],
 )  # fmt: skip
 def test_what_lark_parses_can_be_generated(name: str, text: str, vocabulary: Vocabulary) -> None:
@@ -123,7 +126,6 @@ def test_what_lark_parses_can_be_generated(name: str, text: str, vocabulary: Voc
         ("start: PYTHON\n%import python.PYTHON", "line 2: '%import python.PYTHON'"),
         ("start: X\n%import common.X", "line 2: common.X"),
         ("start: X\nX: /(?=a)a/", "line 2: lookahead"),
-        ("start: /ab/i", "line 1: ignoring case"),
     ],
 )
 def test_what_a_lark_grammar_cannot_have_is_named_with_its_line(grammar: str, named: str, vocabulary: Vocabulary) -> None:
@@ -197,6 +199,35 @@ def test_what_a_structural_tag_cannot_have_is_named(tag, named: str, vocabulary:
 def test_what_is_no_structural_tag_is_an_invalid_request(text: str, vocabulary: Vocabulary) -> None:
     with pytest.raises(InvalidRequest, match="structural_tag"):
         start(vocabulary, "structural_tag", text)
+
+
+@pytest.mark.parametrize("value", [True, 5, 1.5, None, [], ["a"], [5], {}, {"type": []}, "a"])
+def test_a_value_of_a_wrong_type_is_named_with_its_place(value: Any) -> None:
+    """For each field of each format; what is right for some of them is left to the compiler."""
+    messages = []
+    for kind, fields in FIELDS.items():
+        for name in fields:
+            tag = {"format": {"type": kind, **dict.fromkeys(fields.keys() - OPTIONAL, value), name: value}}
+            try:
+                read_structural_tag(json.dumps(tag))
+            except (InvalidRequest, NotSupported) as error:
+                messages.append(error.message)
+    assert len(messages) > 10
+    for message in messages:
+        assert message.startswith("structural_tag.format")
+        assert not re.search(r"'(bool|int|float|str|list|dict|NoneType)'", message)
+    for old in ({"structures": value, "triggers": []}, {"structures": [value], "triggers": []}, {"format": value}):
+        if old != {"structures": [], "triggers": []}:
+            with pytest.raises(InvalidRequest, match=r"^structural_tag\."):
+                read_structural_tag(json.dumps(old))
+
+
+def test_nothing_of_a_compiler_reaches_standard_error(capfd, vocabulary: Vocabulary) -> None:
+    schema = '{"type": "integer", "minimum": 0, "multipleOf": 5}'
+    matcher = compile_grammar(GrammarSpec("json_schema", schema), vocabulary).start()
+    assert fits(matcher, "35")
+    assert not fits(start(vocabulary, "json_schema", schema), "37")
+    assert capfd.readouterr().err == ""
 
 
 def test_two_constraints_are_refused_by_name() -> None:

@@ -11,14 +11,18 @@ import pytest
 from workbench.constraint.grammar import Grammar
 from workbench.grammar import Vocabulary, compile_grammar
 from workbench.grammar import lint as lint_module
-from workbench.grammar.lint import Finding, lint, subschemas
+from workbench.grammar.findings import Finding
+from workbench.grammar.lint import lint
+from workbench.grammar.lint_schema import _narrower, _order, _runaway, schema_findings, subschemas
 from workbench.grammar.walks import walks
 from workbench.types import GrammarSpec
 
 BOUND = {"type": "string", "maxLength": 3}
+LENGTH = {"type": "integer", "minimum": 0, "maximum": 99}
+IN_ORDER = "Give the name and the size."
 RECORD = {
     "type": "object",
-    "properties": {"name": BOUND, "size": {"type": "object", "properties": {"cm": {"type": "integer"}}, "required": ["cm"]}},
+    "properties": {"name": BOUND, "size": {"type": "object", "properties": {"cm": LENGTH}, "required": ["cm"]}},
     "required": ["name", "size"],
 }
 
@@ -30,7 +34,7 @@ def found(vocabulary: Vocabulary, kind: str, text: Any, **more: Any) -> list[tup
 
 def test_a_constraint_that_can_only_end_has_no_warnings(vocabulary: Vocabulary) -> None:
     assert found(vocabulary, "regex", r"(yes|no), [0-9]{1,3} ?") == []
-    assert found(vocabulary, "json_schema", RECORD) == []
+    assert found(vocabulary, "json_schema", RECORD, prompt=IN_ORDER) == []
     assert found(vocabulary, "ebnf", 'root ::= "a" b?\nb ::= [0-9]{1,3}') == []
     assert str(Grammar(tokenizer=vocabulary, regex="a").lint()).startswith("Nothing to warn of. It compiles in")
 
@@ -60,15 +64,72 @@ def test_endless_whitespace_is_told_from_other_repetitions(kind, text, where, vo
         ({"type": "string", "pattern": "^[a-z]{3}$"}, []),
         ({"type": "string", "format": "date"}, []),
         ({"type": "string", "format": "uri"}, ["."]),
+        ({"type": "string", "format": "email"}, []),
+        ({"type": "string", "format": "smile"}, ["."]),
+        ({"type": "string", "pattern": "[a-z]{3}"}, ["."]),
+        ({"type": "string", "pattern": "[a-z]{3}", "maxLength": 9}, []),
+        ({"type": "string", "pattern": "^a|b$"}, ["."]),
+        ({"type": "string", "pattern": "^(?:a|bc$)"}, ["."]),
+        ({"type": "string", "pattern": "^a$|^(b|c)$"}, []),
+        ({"type": "number"}, ["."]),
+        ({"type": "object", "properties": {"n": {"type": "integer", "minimum": 0}}, "additionalProperties": False}, [".n"]),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, []),
+        ({"minimum": 0}, ["."]),
+        ({"type": ["integer", "string"]}, [".", "."]),
+        ({"type": "object"}, ["."]),
+        ({"type": "object", "patternProperties": {"^x": BOUND}, "properties": {"a": BOUND}}, ["."]),
+        ({"type": "object", "patternProperties": {"^x": {"type": "string"}}, "maxProperties": 2}, ["{}"]),
+        ({"type": "array", "items": [{"type": "number"}], "additionalItems": False}, ["[0]"]),
         ({"enum": ["a", "b"]}, []),
-        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, ["."]),
+        ({"anyOf": [LENGTH, {"type": "string"}]}, ["."]),
         ({"$defs": {"x": {"type": "string"}}, "type": "object", "properties": {"a b": {"$ref": "#/$defs/x"}}}, ['["a b"]']),
-        ({"type": "object", "additionalProperties": {"type": "string"}}, ["{}"]),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, [".", "{}"]),
         ({"type": "object", "properties": {"a": {}}}, [".a"]),
     ],
 )
-def test_strings_and_arrays_that_nothing_ends_are_named_by_their_path(schema, where, vocabulary: Vocabulary) -> None:
-    assert found(vocabulary, "json_schema", schema) == [("runaway", path) for path in where]
+def test_what_nothing_ends_is_named_by_its_path(schema, where) -> None:
+    """Without compiling: what is refused says so besides."""
+    told = [(finding.kind, finding.where) for finding in schema_findings(schema, IN_ORDER)]
+    assert [path for kind, path in told if kind == "runaway"] == where
+
+
+@pytest.mark.parametrize("value", [True, 5, "a", [], [True], {}, {"a": 5}, None])
+def test_a_schema_that_is_none_is_told_and_breaks_nothing(value) -> None:
+    keywords = (
+        *("type", "properties", "items", "anyOf", "$ref", "additionalProperties", "patternProperties", "prefixItems", "$defs"),
+        *("enum", "pattern", "format", "minLength", "minimum", "required", "then", "additionalItems", "definitions"),
+    )
+    for keyword in keywords:
+        for _, part in subschemas({keyword: value}):
+            list(_runaway("", part))
+            list(_narrower("", part))
+        list(_order({keyword: value}, ""))
+
+
+def test_what_gives_less_than_it_reads_is_told(vocabulary: Vocabulary) -> None:
+    (told,) = (f for f in schema_findings({"type": "string", "format": "hostname"}, "") if f.kind == "narrower")
+    assert told.what.startswith("of the format hostname these never come: labels with --")
+    assert found(vocabulary, "regex", r"\w{2}") == [("narrower", r"\w")]
+    assert found(vocabulary, "regex", r"\\w[a-z]{2}") == []
+
+
+def test_what_stands_in_a_structural_tag_is_looked_at_too(vocabulary: Vocabulary) -> None:
+    tag = {"structures": [{"begin": "<f>", "schema": {"type": "string"}, "end": "</f>"}], "triggers": ["<f"]}
+    assert found(vocabulary, "structural_tag", tag) == [("runaway", "format.tags[0].content")]
+    parts = [
+        {"type": "regex", "pattern": "a+"},
+        {"type": "star", "content": {"type": "grammar", "grammar": 'root ::= "a" | root "b"*'}},
+    ]
+    assert found(vocabulary, "structural_tag", {"format": {"type": "sequence", "elements": parts}}) == [
+        ("runaway", "format.elements[0] a+"), ("runaway", 'format.elements[1].content "b"*'),
+    ]  # fmt: skip
+    assert found(vocabulary, "structural_tag", {"format": 5}) == [("unsupported", "")]
+
+
+def test_the_order_of_properties_is_told_where_no_prompt_is_given(vocabulary: Vocabulary) -> None:
+    (told,) = lint(GrammarSpec("json_schema", json.dumps(RECORD)), vocabulary, "xgrammar").findings
+    assert (told.kind, told.where, told.what) == ("order", ".", "properties come in the order of the schema: name, size")
+    assert found(vocabulary, "json_object", "true") == [("runaway", ".")]
 
 
 def test_what_cannot_be_enforced_is_listed(vocabulary: Vocabulary) -> None:
@@ -77,8 +138,9 @@ def test_what_cannot_be_enforced_is_listed(vocabulary: Vocabulary) -> None:
         "properties": {"a": {"type": "array", "maxItems": 2, "uniqueItems": True}, "b": {"$ref": "other.json"}, "c": BOUND},
     }
     told = lint(GrammarSpec("json_schema", json.dumps(schema)), vocabulary, "xgrammar")
-    assert [(f.kind, f.where) for f in told.findings] == [("unsupported", ".b")]
-    assert "the reference 'other.json'" in told.findings[0].what
+    refused = [finding for finding in told.findings if finding.kind == "unsupported"]
+    assert [finding.where for finding in refused] == [".b"]
+    assert "the reference 'other.json'" in refused[0].what
     assert told.costs == ()
     for kind, text in (("regex", "(?=a)"), ("ebnf", "root ::="), ("json_schema", "{"), ("regex", "(")):
         assert found(vocabulary, kind, text) == [("unsupported", "")]
@@ -88,9 +150,6 @@ def test_what_no_mask_enforces_is_listed(vocabulary: Vocabulary) -> None:
     schema = {"type": "object", "properties": {"mood": {"type": "string", "format": "smile", "maxLength": 3}}}
     (told,) = lint(GrammarSpec("json_schema", json.dumps(schema)), vocabulary, "xgrammar").findings
     assert (told.kind, told.where, told.what) == ("unenforced", ".mood", 'format "smile" is an annotation')
-    schema = {"type": "array", "items": BOUND, "maxItems": 2, "uniqueItems": True}
-    (told,) = lint(GrammarSpec("json_schema", json.dumps(schema)), vocabulary, "xgrammar").findings
-    assert (told.kind, told.where, told.what) == ("unenforced", ".", "uniqueItems is not enforced")
 
 
 def test_a_stop_string_is_warned_of_only_where_it_cuts_an_unfinished_text(vocabulary: Vocabulary) -> None:
@@ -122,7 +181,7 @@ def test_a_prompt_that_names_the_keys_in_another_order_is_told(vocabulary: Vocab
     spec = GrammarSpec("json_schema", json.dumps(RECORD))
     (told,) = lint(spec, vocabulary, "xgrammar", (), "Give the size and the name.").findings
     assert (told.where, told.what) == (".", "the prompt names size, name; they are generated as name, size")
-    for fine in ("", "Give the name and the size.", "Just the name.", "Resized names"):
+    for fine in (IN_ORDER, "Just the name.", "Resized names"):
         assert found(vocabulary, "json_schema", RECORD, prompt=fine) == []
 
 
@@ -133,7 +192,7 @@ def test_what_compiling_costs_is_measured_for_the_whole_and_its_parts(vocabulary
     assert all(cost.seconds > 0 and cost.num_bytes > 0 for cost in costs)
     assert costs[0].num_bytes == compile_grammar(spec, vocabulary).num_bytes
     monkeypatch.setattr(lint_module, "SLOW_S", 0.0)
-    again = lint(spec, vocabulary, "xgrammar")
+    again = lint(spec, vocabulary, "xgrammar", prompt=IN_ORDER)
     hottest = max(again.costs[1:], key=lambda cost: cost.seconds)
     assert [(f.kind, f.where) for f in again.findings] == [("cost", hottest.where)]
 
@@ -144,7 +203,7 @@ def test_masks_are_timed_where_they_are_found_anew_at_each_step(vocabulary: Voca
     assert whole.mask_s > 0
     assert {part.mask_s for part in parts} == {None}
     monkeypatch.setattr(lint_module, "SLOW_MASK_S", 0.0)
-    (told,) = lint(spec, vocabulary, "xgrammar").findings
+    (told,) = lint(spec, vocabulary, "xgrammar", prompt=IN_ORDER).findings
     assert told.kind == "cost"
     assert re.fullmatch(r"a mask takes \d+\.\d ms on average", told.what)
     kept = lint(GrammarSpec("regex", "[ab]{1,3}"), vocabulary, "outlines")

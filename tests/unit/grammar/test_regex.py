@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import pytest
+import regex
 import xgrammar
 
 from workbench.errors import InvalidRequest, NotSupported
@@ -34,7 +36,9 @@ PATTERNS = [
     r'\-\_\/\"', r"[a\-z]", r"(?x) a b # comment", r"(?s).", r"(?s:.)x.", r"a#b", r"[é-ü]", r"😀+", r"\v\f\a", r"(?#c)a",
     r"\N{BULLET}", r"x{", r"x{a}", r"\U0001F600", r"^a$|^b$", r"(^a|b)c", r"(^)a($)", r"(a*)*b", r"(a|b*)+c",
     r"((a{1,3}){2}){2}", r"a{0}b", r"(?a)\w\W", r"[\x00-\x1f]", r'"\\', r"(?m)^a$", "[\U00010000-\U0010ffff]",
-    r"\$\.\*\(\)\[\]\^\|", r"[ -~]", r"_a0",
+    r"\$\.\*\(\)\[\]\^\|", r"[ -~]", r"_a0", r"(?i)AB", r"(?i:paris)", r"x?(?i:a)b", r"(?i)[^a-c]", r"(?i)a(?-i:b)",
+    r"(?i)É|[ß-ü]", r"(?ia)é|k", r"(?i)[A-C\d]?", r"(?i)\w", r"(?i)[k-s]", r"(?i)[^K]", r"[[a]", r"(?#[)[a]", r"[^[\]]",
+    r"(?x)a # [\n | [b]",
 ]  # fmt: skip
 TEXTS = [
     "", "a", "b", "ab", "abc", "a\nb", "aab", "c", "bc", "ac", "abab", "12", "1.2.3.4", "255.1x3.9", "Paris", "é", "漢", "ab c",
@@ -55,6 +59,40 @@ def test_the_plain_form_accepts_what_python_accepts(pattern: str) -> None:
             assert not (text.isascii() and text.isprintable()), f"{text!r} could not be generated for {pattern!r}"
 
 
+@pytest.mark.parametrize(
+    "pattern", ["(?i)[a-k]", "(?i)[^a-k]", "(?i)é", "(?i)[^ſ]", "(?i)[Ā-ſ]", "(?ia)[^k]", "(?i)[^\\u03b9]", "(?i)s"]
+)
+def test_case_is_ignored_as_python_ignores_it(pattern: str) -> None:
+    """Exactly; but a letter of ASCII brings no letter from beyond along."""
+    plain = re.compile(plain_regex(pattern))
+    found = {char for char in map(chr, range(0x3000)) if plain.fullmatch(char)}
+    wanted = {char for char in map(chr, range(0x3000)) if re.fullmatch(pattern, char)}
+    assert found <= wanted
+    assert wanted - found <= (set("\u017f\u212a\u0130\u0131") if "^" not in pattern else set())
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\p{L}", r"\P{L}", r"[\p{Lu}\p{Nd}_]", r"[^\p{Letter}\p{gc=Zs}]", r"\pN", r"\p{ASCII}", r"(?<x>[\P{M}])"],
+)
+def test_properties_of_characters_are_those_of_unicode(pattern: str) -> None:
+    plain = re.compile(plain_regex(pattern))
+    codes = [code for code in range(0x3000) if unicodedata.category(chr(code)) != "Cn"]
+    assert [code for code in codes if plain.fullmatch(chr(code))] == [
+        code for code in codes if regex.fullmatch(pattern, chr(code))
+    ]
+
+
+def test_spellings_of_ecmascript_are_read() -> None:
+    assert accepts(plain_regex(r"(?<year>\u{32}[0-9]{3})-\u{1F600}[\u{5d}]"), "2024-😀]")
+
+
+def test_no_pattern_makes_python_warn(recwarn: pytest.WarningsRecorder) -> None:
+    for pattern in ("[[a]", "[a[[]", "[^[]"):
+        plain_regex(pattern)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("pattern", ["[^a]{1,3}", r"\S+", ".*", r"[^@]+@[^@]+", r"\D", r"[ -~]*"])
 def test_patterns_inside_json_need_no_escapes(pattern: str) -> None:
     plain = plain_regex(pattern, allowed=IN_JSON_STRINGS)
@@ -71,8 +109,8 @@ def test_patterns_inside_json_need_no_escapes(pattern: str) -> None:
         (r"(a)\1", "references to groups"),
         (r"(a)?(?(1)b|c)", "conditions on groups"),
         (r"\bab\b", "a word boundary"),
-        ("(?i)ab", "ignoring case"),
-        ("x(?i:ab)", "ignoring case"),
+        (r"(?<n>a)\k<n>", "references to groups"),
+        (r"[\p{Script=Greek}]", r"the property \\p\{Script=Greek\} is not known"),
         ("(?>a)", "atomic groups"),
         ("a++", "possessive repetition"),
         ("a^b", "an anchor inside"),
@@ -88,7 +126,23 @@ def test_what_cannot_be_enforced_is_refused_by_name(pattern: str, named: str) ->
 
 
 @pytest.mark.parametrize(
-    "pattern", ["[a-", "(a", "a)", "*a", "a**", "[z-a]", "a{3,1}", r"\p{L}", r"\q", "(?<x>a)", "(" * 5000, "a{99999999999}"]
+    "pattern",
+    [
+        "[a-",
+        "(a",
+        "a)",
+        "*a",
+        "a**",
+        "[z-a]",
+        "a{3,1}",
+        r"\p",
+        r"\u{110000}",
+        r"\q",
+        "(?<1>a)",
+        "(?<x>a",
+        "(" * 5000,
+        "a{99999999999}",
+    ],
 )
 def test_what_is_no_regular_expression_is_an_invalid_request(pattern: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^regex is"):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.grammar.chars import EVERYTHING, MARK, Ranges, intersection
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, intersection
 from workbench.grammar.effort import spend
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.build import Schema

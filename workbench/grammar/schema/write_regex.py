@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar.chars import EVERYTHING, Ranges, intersection
+from workbench.grammar.charsets import EVERYTHING, Ranges, intersection
 from workbench.grammar.language import Language
 from workbench.grammar.regex import literal, plain_regex
 from workbench.grammar.schema.build import Schema
