@@ -23,7 +23,7 @@ def measured(file: str, vocabulary: Vocabulary, num_draws: int) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def published(vocabulary: Vocabulary) -> list[Row]:
-    return measured("jsonschemabench.jsonl.gz", vocabulary, num_draws=6)
+    return measured("jsonschemabench.jsonl.gz", vocabulary, num_draws=4)
 
 
 @pytest.fixture(scope="module")

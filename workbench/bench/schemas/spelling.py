@@ -23,7 +23,7 @@ TYPED = {
 """Keywords that speak of one type."""
 Path = tuple[str | int, ...]
 SEPARATORS = ((", ", ": "), (",", ":"))
-MAX_TRIES, FEW_TRIES = 4000, 300
+MAX_TRIES, FEW_TRIES = 2000, 60
 """Pieces of text offered to a reader for one instance; for one that should not be taken, most orders fail alike."""
 
 
