@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, ModelUnsupported
 from workbench.model import hf_hub, hub
 from workbench.model.catalog import CatalogEntry
+from workbench.model.tiny import write_config
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path: Path) -> Path:
     """A model folder in Hugging Face layout, as far as files go."""
     path = tmp_path / "model"
-    path.mkdir()
-    (path / "config.json").write_text('{"model_type": "llama"}')
+    write_config(path)
     save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.float16)}, path / "model.safetensors")
     return path
 
