@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,18 @@ class Checkpoint:
 
     def plan(self, sources: Mapping[str, list[str]], optional: set[str]) -> dict[str, list[str]]:
         """Our parameter name -> its tensors in the files. Of `optional` ones at least one must be there."""
-        found, missing = {}, []
-        for name, parts in sources.items():
-            stored = [self._find(part) for part in parts]
-            absent = [part for part, full in zip(parts, stored, strict=True) if full is None]
-            if not absent:
-                found[name] = [full for full in stored if full is not None]
-            elif name not in optional:
-                missing += absent
-        if optional and not optional & found.keys():
-            missing += sorted(optional)
+        found = {name: [self._find(part) for part in parts] for name, parts in sources.items()}
+        whole = {name: [part for part in stored if part] for name, stored in found.items() if None not in stored}
+        gaps = [name for name in sources if name not in whole and (name not in optional or not optional & whole.keys())]
+        missing = [part for name in gaps for part in sources[name] if self._find(part) is None]
         if missing:
+            others = self._unread(found, r"inv_freq$")
+            more = f"; {len(others)} others are not known here, the first is {others[0]}" if others else ""
             raise ModelCorrupt(
-                f"{self.folder} lacks {len(missing)} tensors, the first is {missing[0]}{self._also(found)}",
+                f"{self.folder} lacks {len(missing)} tensors, the first is {missing[0]}{more}",
                 hint="the checkpoint is incomplete, or config.json is of another model",
             )
-        return found
+        return whole
 
     def refuse_unread(self, found: Mapping[str, list[str]], family: Family) -> None:
         """Raises for a tensor that nothing reads: whatever it is for would be missing from the answers."""
@@ -95,13 +91,9 @@ class Checkpoint:
         tensor: Tensor = self._where[part].get_tensor(part)
         return tensor
 
-    def _unread(self, found: Mapping[str, list[str]], leftovers: str) -> list[str]:
+    def _unread(self, found: Mapping[str, Sequence[str | None]], leftovers: str) -> list[str]:
         read = {part for parts in found.values() for part in parts}
         return [name for name in self._where if name not in read and not re.search(leftovers, name)]
-
-    def _also(self, found: Mapping[str, list[str]]) -> str:
-        unread = self._unread(found, r"inv_freq$")
-        return f"; {len(unread)} others are not known here, the first is {unread[0]}" if unread else ""
 
     def _find(self, name: str) -> str | None:
         return next((full for prefix in PREFIXES if (full := prefix + name) in self._where), None)

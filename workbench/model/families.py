@@ -71,13 +71,13 @@ GEMMA3 = Family(
     read=_COMMON
     | frozenset(
         "hidden_activation query_pre_attn_scalar sliding_window layer_types sliding_window_pattern _sliding_window_pattern "
-        "attn_logit_softcapping final_logit_softcapping rope_local_base_freq".split()
+        "final_logit_softcapping rope_local_base_freq".split()
     ),
     defaults={
         "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131_072, "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True, "attention_bias": False, "head_dim": 256, "num_key_value_heads": 4,
         "query_pre_attn_scalar": 256, "sliding_window": 4096, "layer_types": None, "sliding_window_pattern": None,
-        "_sliding_window_pattern": 6, "attn_logit_softcapping": None, "final_logit_softcapping": None,
+        "_sliding_window_pattern": 6, "final_logit_softcapping": None,
         "rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0, "rope_scaling": None, "rope_parameters": None,
     },
     choices={"hidden_activation": ACTIVATIONS, "layer_types": frozenset({"full_attention", "sliding_attention"})},

@@ -32,13 +32,12 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(self.head_dim, eps, offset=1.0)
         self.scale = config["query_pre_attn_scalar"] ** -0.5
         self.window = config["sliding_window"] if kind == "sliding_attention" else None
-        self.softcap = config["attn_logit_softcapping"]
         self.layer = layer
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
         q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window, softcap=self.softcap)
+        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window)
         return self.o_proj(out.flatten(1))  # [T, H]
 
 

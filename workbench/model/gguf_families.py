@@ -47,12 +47,12 @@ KEYS_READ = frozenset(
     "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
 )
 KEYS_OF_GEMMA3 = frozenset(
-    "attention.sliding_window attention.sliding_window_pattern rope.freq_base_swa final_logit_softcapping "
-    "attn_logit_softcapping".split()
+    "attention.sliding_window attention.sliding_window_pattern rope.freq_base_swa final_logit_softcapping".split()
 )
 KEYS_WITHOUT_EFFECT = frozenset("vocab_size expert_used_count rope.scaling.finetuned rope.scaling.original_context_length "
                                 "tensor_data_layout".split())  # fmt: skip
-NEUTRAL_AT_ONE = frozenset("attention.causal logit_scale rope.scaling.attn_factor".split())
+NEUTRAL: dict[str, tuple[Any, ...]] = {"attention.causal": (True,), "logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
+"""Values that change nothing, of keys for which this is not as plain as for others: nothing, 0 or false."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def check_kind(gguf: GgufFile) -> None:
         if not key.startswith(prefix) or name in RULES[gguf.architecture].keys | KEYS_WITHOUT_EFFECT:
             continue
         value = gguf.meta.get(key)
-        if value and not (value == 1 and name in NEUTRAL_AT_ONE):
+        if value not in NEUTRAL[name] if name in NEUTRAL else value:
             raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here")
 
 
@@ -167,7 +167,6 @@ def _gemma3_config(gguf: GgufFile) -> dict[str, Any]:
         "layer_types": ["full_attention" if full else "sliding_attention" for full in is_full],
         "sliding_window": gguf.meta.need("gemma3.attention.sliding_window"),
         "query_pre_attn_scalar": base["hidden_size"] // base["num_attention_heads"] if is_27b else base["head_dim"],
-        "attn_logit_softcapping": gguf.meta.get("gemma3.attn_logit_softcapping"),
         "final_logit_softcapping": gguf.meta.get("gemma3.final_logit_softcapping"),
         "rope_theta": gguf.meta.get("gemma3.rope.freq_base", 1_000_000.0),
         "rope_local_base_freq": gguf.meta.get("gemma3.rope.freq_base_swa", 10_000.0),
