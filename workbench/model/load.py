@@ -15,6 +15,7 @@ from workbench.model.base import CausalLM
 from workbench.model.checkpoint import Checkpoint
 from workbench.model.config import check_config, read_config, settings
 from workbench.model.families import Family
+from workbench.model.layers import packs
 from workbench.model.registry import CLASSES
 
 logger = logging.getLogger("workbench")
@@ -42,6 +43,8 @@ def load_model(
     _tie(model)
     model.build_tables(dtype, device)
     model.prepare()
+    if device.type == "cpu" and not packs(dtype):
+        logger.warning("this processor multiplies %s slowly: float32 is faster", str(dtype).removeprefix("torch."))
     return model.eval()
 
 
