@@ -43,7 +43,8 @@ weights are fetched: other architectures, quantised safetensors (by the method's
 are not computed (computed: default, linear, llama3, yarn), attention in both directions. Pickled weights are never opened.
 `json_model_override_args='{"key": null}'` takes a key out of config.json, where you know that it changes nothing.
 
-`dtype="bfloat16"` runs on every processor; where none of its instructions multiply bfloat16, slower than float32.
+`dtype="bfloat16"` runs on every processor. Where none of its instructions multiply bfloat16 (AVX2 and no more), prompts take
+several times as long as in float32, which a line in the log says.
 """
 
 

@@ -44,7 +44,8 @@ def load_model(
     model.build_tables(dtype, device)
     model.prepare()
     if device.type == "cpu" and not packs(dtype):
-        logger.warning("this processor multiplies %s slowly: float32 is faster", str(dtype).removeprefix("torch."))
+        name = str(dtype).removeprefix("torch.")
+        logger.warning("this processor has no instructions for %s: long prompts take several times as long as in float32", name)
     return model.eval()
 
 

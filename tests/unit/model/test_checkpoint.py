@@ -127,6 +127,7 @@ BFLOAT16 = """
 import sys, torch
 from pathlib import Path
 from workbench.model.layers import Linear, packs
+from workbench.model.load import load_model
 assert torch.backends.cpu.get_cpu_capability() == "AVX2"
 torch.manual_seed(0)
 for dtype, close in ((torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float32, 1e-5)):
@@ -135,14 +136,17 @@ for dtype, close in ((torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float
     weight, x = linear.weight.data.to(dtype), torch.randn(5, 64).to(dtype)
     linear.to(dtype).pack()
     torch.testing.assert_close(linear(x).double(), x.double() @ weight.double().T, rtol=close, atol=close)
+model = load_model(Path(sys.argv[1]), dtype=torch.bfloat16, device=torch.device("cpu"), dummy=True)
+assert model.logits(torch.ones(3, 32, dtype=torch.bfloat16)).shape == (3, 256)
 print(packs(torch.bfloat16), packs(torch.float32))
 """
 
 
 @pytest.mark.skipif("AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="needs AVX-512, to do without it")
-def test_bfloat16_runs_on_a_processor_that_cannot_multiply_it():
+def test_bfloat16_runs_on_a_processor_that_cannot_multiply_it(folder: Path):
     """torch is told to use AVX2; packing bfloat16 then fails, so it must not be tried on the weights."""
     limits = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    run = [sys.executable, "-c", BFLOAT16]
+    run = [sys.executable, "-c", BFLOAT16, str(folder)]
     result = subprocess.run(run, env=os.environ | limits, capture_output=True, text=True, check=False)
     assert result.stdout == "False True\n", result.stderr
+    assert "no instructions for bfloat16" in result.stderr
