@@ -53,9 +53,9 @@ class Checkpoint:
         missing = [part for name in gaps for part in sources[name] if self._find(part) is None]
         if missing:
             others = self._unread(found, r"inv_freq$")
-            more = f"; {len(others)} others are not known here, the first is {others[0]}" if others else ""
+            more = f", and has {_named(others)}, which {'is' if len(others) == 1 else 'are'} not known here" if others else ""
             raise ModelCorrupt(
-                f"{self.folder} lacks {len(missing)} tensors, the first is {missing[0]}{more}",
+                f"{self.folder} lacks {_named(missing)}{more}",
                 hint="the checkpoint is incomplete, or config.json is of another model",
             )
         return whole
@@ -65,7 +65,7 @@ class Checkpoint:
         unread = self._unread(found, family.leftovers)
         if unread:
             raise ModelUnsupported(
-                f"{self.folder} has {len(unread)} tensors that {family.title} does not read, the first is {unread[0]}",
+                f"{self.folder} has {_named(unread)}, which {family.title} does not read",
                 hint="is config.json the one of these weights? biases, for one, are read where it has attention_bias",
             )
 
@@ -97,3 +97,7 @@ class Checkpoint:
 
     def _find(self, name: str) -> str | None:
         return next((full for prefix in PREFIXES if (full := prefix + name) in self._where), None)
+
+
+def _named(names: list[str]) -> str:
+    return f"the tensor {names[0]}" if len(names) == 1 else f"{len(names)} tensors, {names[0]} first"

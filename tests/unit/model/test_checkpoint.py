@@ -63,29 +63,31 @@ EXTRA = [f"{Q}.bias", "model.layers.1.self_attn.q_norm.weight", f"{Q}.lora_A.wei
 
 @pytest.mark.parametrize("name", EXTRA)
 def test_a_tensor_that_nothing_reads_is_named(folder: Path, name: str):
-    with pytest.raises(ModelUnsupported, match=f"has 1 tensors that Llama does not read, the first is {name}"):
+    with pytest.raises(ModelUnsupported, match=f"has the tensor {name}, which Llama does not read"):
         load(folder, tensors_of(TINY_LLAMA) | {name: torch.ones(32)})
+    with pytest.raises(ModelUnsupported, match=f"has 2 tensors, {name} first, which Llama does not read"):
+        load(folder, tensors_of(TINY_LLAMA) | {name: torch.ones(32), "z": torch.ones(1)})
 
 
 def test_a_vision_tower_beside_the_text_of_gemma_is_known_and_beside_llama_is_not(tmp_path: Path):
     more = {"vision_tower.encoder.weight": torch.ones(2)}
     load(write_config(tmp_path / "gemma", TINY_GEMMA3), tensors_of(TINY_GEMMA3) | more)
-    with pytest.raises(ModelUnsupported, match="the first is vision_tower"):
+    with pytest.raises(ModelUnsupported, match="has the tensor vision_tower"):
         load(write_config(tmp_path / "llama"), tensors_of(TINY_LLAMA) | more)
 
 
 def test_missing_tensors_are_named_as_the_file_would_name_them(folder: Path):
     tensors = tensors_of(TINY_LLAMA)
     del tensors[f"{Q}.weight"]
-    with pytest.raises(ModelCorrupt, match=r"lacks 1 tensors, the first is layers\.0\.self_attn\.q_proj\.weight\n") as caught:
+    with pytest.raises(ModelCorrupt, match=r"lacks the tensor layers\.0\.self_attn\.q_proj\.weight\n") as caught:
         load(folder, tensors)
     assert "incomplete" in caught.value.hint
-    with pytest.raises(ModelCorrupt, match=rf"q_proj\.weight; 1 others are not known here, the first is {Q}\.qweight"):
+    with pytest.raises(ModelCorrupt, match=rf"q_proj\.weight, and has the tensor {Q}\.qweight, which is not known here"):
         load(folder, tensors | {f"{Q}.qweight": torch.ones(4, dtype=torch.int32)})
 
 
 def test_a_model_without_a_head_that_ties_nothing_is_incomplete(folder: Path):
-    with pytest.raises(ModelCorrupt, match=r"lacks 1 tensors, the first is lm_head\.weight"):
+    with pytest.raises(ModelCorrupt, match=r"lacks the tensor lm_head\.weight"):
         load(folder, tensors_of(TINY_LLAMA), override={"tie_word_embeddings": False})
 
 
