@@ -23,6 +23,7 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
+from workbench.model.families import families_table
 from workbench.widgets import HELP, VIEWS
 
 BACKEND_NOTES = """
@@ -30,6 +31,20 @@ Without roles (`completion`), OpenAI's text models continue the text; the other 
 `select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
 the options' tokens allowed; the other APIs are asked for one of the options. Stop strings that an API does not take are found
 in its stream. A model may take less than its API, and with LiteLLM a provider: what it refuses is an error with its words.
+"""
+
+
+MODELS_NOTES = """
+A model is given as an alias of `workbench models`, a hub id (`org/name`, `org/name@revision`, `org/name:file.gguf`), a folder
+with config.json and `*.safetensors`, or a GGUF file. A GGUF is written out once in float32, which it says with size and place.
+
+Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
+weights are fetched: other architectures, quantised safetensors (by the method's name), activations and rotary embeddings that
+are not computed (computed: default, linear, llama3, yarn), attention in both directions. Pickled weights are never opened.
+`json_model_override_args='{"key": null}'` takes a key out of config.json, where you know that it changes nothing.
+
+`dtype="bfloat16"` runs on every processor. Where none of its instructions multiply bfloat16 (AVX2 and no more), prompts take
+several times as long as in float32, which a line in the log says.
 """
 
 
@@ -117,6 +132,13 @@ def views_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def models_page() -> str:
+    """One row per model family."""
+    head, *rows = families_table()
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(["# Models that run", "", *lines, MODELS_NOTES])
+
+
 def _methods(cls: type) -> list[object]:
     return [
         member
@@ -158,6 +180,7 @@ def write_all(out: Path, root: Path) -> None:
         "backends.md": backends_page(),
         "configuration.md": configuration_page(),
         "language.md": language_page(),
+        "models.md": models_page(),
         "modules.md": modules_page(root / "workbench"),
         "views.md": views_page(),
     }

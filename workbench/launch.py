@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -31,11 +30,11 @@ from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.kernels import compiled as kernels
 from workbench.model.base import CausalLM
+from workbench.model.config import read_config
 from workbench.model.folder import Progress
-from workbench.model.hub import resolve
-from workbench.model.load import load_model, read_config
+from workbench.model.load import load_model
 from workbench.model.progress import READING, Relay
-from workbench.opened import Opened, find_tokenizer
+from workbench.opened import Opened, find_model, find_tokenizer, model_override
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
@@ -103,8 +102,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
-    where = {"revision": args.revision, "download_dir": args.download_dir, "load_format": args.load_format}
-    folder = resolve(args.model_path, **where, progress=progress).path
+    folder = find_model(args, progress).path
     if progress is not None:
         progress(READING, 0, 0)
     found: list[Any] = []
@@ -113,8 +111,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     compiling = threading.Thread(target=_attempt, args=(kernels.status,), name="workbench-kernels")
     compiling.start()
     try:
-        override = json.loads(args.json_model_override_args)
-        dummy = args.load_format == "dummy"
+        override, dummy = model_override(args), args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         finder.join()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from workbench.client import Client
 from workbench.config import ServerArgs
+from workbench.model.folder import ModelFolder, Progress
 from workbench.model.hub import resolve
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -20,11 +22,30 @@ class Opened:
     info: dict[str, Any]
 
 
+def find_model(args: ServerArgs, progress: Progress | None = None) -> ModelFolder:
+    """The model's folder, fetched where it is not here yet. Raises for one that cannot be had or does not run."""
+    return resolve(
+        args.model_path,
+        revision=args.revision,
+        download_dir=args.download_dir,
+        load_format=args.load_format,
+        override=model_override(args),
+        progress=progress,
+    )
+
+
+def model_override(args: ServerArgs) -> dict[str, Any]:
+    """Keys that replace those of config.json."""
+    found: dict[str, Any] = json.loads(args.json_model_override_args)
+    return found
+
+
 def find_tokenizer(args: ServerArgs) -> Tokenizer | None:
-    """The model's tokenizer, or the one that `tokenizer_path` names; None with `skip_tokenizer_init`."""
+    """The model's tokenizer, or the one that `tokenizer_path` names; None with `skip_tokenizer_init`. It needs no weights."""
     if args.skip_tokenizer_init:
         return None
-    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=args.load_format).path
+    small = "gguf" if args.load_format == "gguf" else "dummy"
+    folder = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format=small).path
     where = folder
     if args.tokenizer_path is not None:
         where = resolve(args.tokenizer_path, download_dir=args.download_dir, load_format="dummy").path

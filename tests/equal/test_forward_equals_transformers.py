@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import transformers
+from tiny_models import logits_of, open_runner, planned, stored
 
-from workbench.attention.kv import KVStore
-from workbench.engine.plan import PlannedSeq, StepPlan
-from workbench.engine.runner import ATTENTION, TorchRunner, step_tensors
-from workbench.model.load import load_model, read_config
+from workbench.engine.runner import ATTENTION
+from workbench.model.load import load_model
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 from workbench.types import Segment
 
@@ -32,34 +29,6 @@ CONFIGS = {
     | {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
     "gemma3": TINY_GEMMA3,
 }
-
-
-def stored(folder: Path, config: dict) -> Path:
-    """A folder with seeded weights, written by transformers."""
-    torch.manual_seed(0)
-    write_config(folder, config)
-    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
-    return folder
-
-
-def open_runner(folder: Path, backend: str, num_slots: int = 1024) -> TorchRunner:
-    cpu = torch.device("cpu")
-    model = load_model(folder, dtype=torch.float32, device=cpu)
-    kv = KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, torch.float32, cpu)
-    return TorchRunner(model, kv, ATTENTION[backend](kv), sampler=None)
-
-
-@torch.inference_mode()
-def logits_of(runner: TorchRunner, *seqs: PlannedSeq, page_size: int = 1) -> torch.Tensor:
-    plan = StepPlan(1, seqs, page_size)
-    return runner.model.logits(runner.forward(step_tensors(plan, runner.device, runner.kv))).float()
-
-
-def planned(seq_id: int, tokens: list[int], start: int, end: int, segments: list[Segment]) -> PlannedSeq:
-    return PlannedSeq(seq_id, f"r{seq_id}", tuple(tokens[start:end]), start, tuple(segments), None)
 
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=lambda name: name.replace(" ", "-"))
@@ -163,4 +132,3 @@ def test_dummy_weights_are_seeded_and_the_override_changes_the_model(tmp_path):
     assert torch.equal(one.embed_tokens.weight, same.embed_tokens.weight)
     assert not torch.equal(one.embed_tokens.weight, other.embed_tokens.weight)
     assert load_model(folder, **how, override={"num_hidden_layers": 1}).num_layers == 1
-    assert read_config(folder, {"x": 1})["x"] == 1

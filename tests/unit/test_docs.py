@@ -72,6 +72,14 @@ def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows.values())
 
 
+def test_the_readme_and_the_page_of_the_models_list_the_families_of_the_loader(generate):
+    from workbench.model.families import families_table
+
+    for page in (generate.models_page(), (ROOT / "README.md").read_text()):
+        for cells in families_table():
+            assert f"| {' | '.join(cells)} |\n" in page
+
+
 def test_the_module_page_lists_every_module_with_its_summary(generate, tmp_path):
     package = tmp_path / "pkg"
     (package / "sub").mkdir(parents=True)
@@ -91,7 +99,7 @@ def test_generated_pages_replace_stale_ones(generate, tmp_path):
     out.mkdir()
     (out / "99-gone.ipynb").write_text("{}")
     generate.write_all(out, root)
-    pages = ["backends.md", "configuration.md", "language.md", "modules.md", "views.md"]
+    pages = ["backends.md", "configuration.md", "language.md", "models.md", "modules.md", "views.md"]
     assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
 
 

@@ -52,11 +52,10 @@ def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None)
 
 
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
-    """Raises for a model that cannot be had; fetches it where it is not here yet."""
-    from workbench.model.hub import resolve
+    """Raises for a model that cannot be had or does not run; fetches it where it is not here yet."""
+    from workbench import opened
 
-    where = {"revision": args.revision, "download_dir": args.download_dir, "load_format": args.load_format}
-    resolve(args.model_path, **where, progress=progress)
+    opened.find_model(args, progress)
 
 
 class Session:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from workbench.attention.step import StepContext
-from workbench.errors import ModelCorrupt
 from workbench.model.layers import Embedding, Linear, RMSNorm
 
 
@@ -25,26 +24,28 @@ class CausalLM(nn.Module):
     """Base of every family. A subclass sets `embed_tokens`, `layers`, `norm`, `lm_head`, and writes `forward`."""
 
     fused: ClassVar[tuple[Fused, ...]] = ()
-    ties_by_default: ClassVar[bool] = False
     embed_tokens: Embedding
     lm_head: Linear
     num_bytes: int = 0
     """Memory of the weights, tied ones counted once."""
 
     def __init__(self, config: dict[str, Any]) -> None:
+        """`config` is what `config.settings` returns: every key that the family reads has a value."""
         super().__init__()
-        try:
-            heads = config["num_attention_heads"]
-            defaults = {"head_dim": config["hidden_size"] // heads, "num_key_value_heads": heads, "rms_norm_eps": 1e-6}
-            self.config = config | {name: config.get(name) or value for name, value in defaults.items()}
-            self.vocab_size: int = config["vocab_size"]
-            self.num_layers: int = config["num_hidden_layers"]
-        except KeyError as error:
-            raise ModelCorrupt(f"config.json has no {error.args[0]!r}", hint="is this the folder of a complete model?") from None
-        self.head_dim: int = self.config["head_dim"]
-        self.num_kv_heads: int = self.config["num_key_value_heads"]
-        self.max_positions: int = config.get("max_position_embeddings", 2048)
-        self.ties_embeddings: bool = config.get("tie_word_embeddings", self.ties_by_default)
+        self.config = config
+        self.vocab_size: int = config["vocab_size"]
+        self.num_layers: int = config["num_hidden_layers"]
+        self.head_dim: int = config["head_dim"]
+        self.num_kv_heads: int = config["num_key_value_heads"]
+        self.max_positions: int = config["max_position_embeddings"]
+        self.ties_embeddings: bool = config["tie_word_embeddings"]
+
+    def stored_names(self, name: str) -> list[str]:
+        """Names in a checkpoint, without its prefix, of the tensors that make our parameter `name`."""
+        for fused in self.fused:
+            if f".{fused.name}." in name:
+                return [name.replace(fused.name, part) for part in fused.parts]
+        return [name]
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
         """[T] -> [T, H]"""

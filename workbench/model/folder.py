@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported
+from workbench.model.config import check_config, read_config
 
 CONVERTER = 1
 """Raised when `gguf_convert` writes something else than before: folders of an older number are converted again."""
@@ -36,21 +37,28 @@ class ModelFolder:
     """The GGUF file it was converted from."""
 
 
-def check_folder(path: Path, load_format: str = "auto") -> None:
-    """Raises unless `path` holds a config.json and, except for dummy weights, whole safetensors files."""
-    read_config(path)
+def check_folder(path: Path, load_format: str = "auto", override: Mapping[str, Any] | None = None) -> None:
+    """Raises unless `path` holds whole safetensors files of a model that runs; for dummy weights, unless it has a config.json.
+
+    `override` replaces keys of config.json. Nothing but the config and the heads of the files is read.
+    """
+    if load_format != "dummy":
+        refuse_adapter(path)  # first: such a folder seldom has a config.json
+    config = read_config(path)
     if load_format == "dummy":
         return
-    files = weight_files(path)
-    if not files:
-        pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
-        if pickles:
-            raise pickle_error(str(path), pickles)
-        raise ModelNotFound(
-            f"{path} has no *.safetensors file", hint='put the weights there, or use load_format="dummy" for random ones'
-        )
-    for file in files:
+    check_config(config | dict(override or {}), path)
+    for file in needed_files(path):
         check_safetensors(file)
+
+
+def refuse_adapter(path: Path) -> None:
+    """Raises for a folder with an adapter: peft and transformers would apply it, and the answers would be others."""
+    if (path / "adapter_config.json").is_file():
+        raise ModelUnsupported(
+            f"{path} holds an adapter (adapter_config.json), which is not applied yet",
+            hint="merge it into its base model (peft: merge_and_unload, then save_pretrained), or give the base model alone",
+        )
 
 
 def pickle_error(where: str, pickles: list[str]) -> ModelUnsupported:
@@ -60,24 +68,23 @@ def pickle_error(where: str, pickles: list[str]) -> ModelUnsupported:
     )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    file = path / "config.json"
-    if not file.is_file():
-        raise ModelNotFound(f"{path} has no config.json", hint="a model folder needs config.json and *.safetensors files")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelCorrupt(f"{file} is not JSON: {error}", hint="fetch the model again") from error
-    if not isinstance(config, dict):
-        raise ModelCorrupt(f"{file} holds a {type(config).__name__}, not an object", hint="fetch the model again")
-    return config
+def needed_files(path: Path) -> list[Path]:
+    """`weight_files`, of which there must be one."""
+    files = weight_files(path)
+    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if not files and pickles:
+        raise pickle_error(str(path), pickles)
+    if not files:
+        hint = 'put the weights there, or use load_format="dummy" for random ones'
+        raise ModelNotFound(f"{path} has no *.safetensors file", hint=hint)
+    return files
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The safetensors files in the order of their names; those an index lists when there is one."""
-    index = path / "model.safetensors.index.json"
+    """The safetensors files: those an index lists, else the one that has the usual name, else all in the order of names."""
+    index, usual = path / "model.safetensors.index.json", path / "model.safetensors"
     if not index.is_file():
-        return sorted(path.glob("*.safetensors"))
+        return [usual] if usual.is_file() else sorted(path.glob("*.safetensors"))
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -91,7 +98,7 @@ def weight_files(path: Path) -> list[Path]:
 def check_safetensors(file: Path) -> None:
     """Reads the header only: the file is as long as its tensors need."""
     size = file.stat().st_size
-    hint = "delete it and fetch it again"
+    hint = "get the file again from where it came"
     try:
         with file.open("rb") as stream:
             (head_len,) = struct.unpack("<Q", stream.read(8))

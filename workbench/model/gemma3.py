@@ -6,19 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from workbench.attention.step import StepContext
 from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, rope_parameters
+from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, gated, rope_settings
 
 
 def layer_types(config: dict[str, Any]) -> list[str]:
     """Kind of each layer: as listed, or every sixth (`sliding_window_pattern`) global."""
-    every = config.get("sliding_window_pattern", config.get("_sliding_window_pattern", 6))
+    every = config["sliding_window_pattern"] or config["_sliding_window_pattern"]
     kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(config["num_hidden_layers"])]
-    return (config.get("layer_types") or kinds)[: config["num_hidden_layers"]]
+    return (config["layer_types"] or kinds)[: config["num_hidden_layers"]]
 
 
 class Attention(nn.Module):
@@ -26,20 +25,19 @@ class Attention(nn.Module):
         super().__init__()
         hidden, self.head_dim, eps = config["hidden_size"], config["head_dim"], config["rms_norm_eps"]
         self.sizes = [heads * self.head_dim for heads in (config["num_attention_heads"], *[config["num_key_value_heads"]] * 2)]
-        bias = config.get("attention_bias", False)
+        bias = config["attention_bias"]
         self.qkv = Linear(hidden, sum(self.sizes), bias)
         self.o_proj = Linear(self.sizes[0], hidden, bias)
         self.q_norm = RMSNorm(self.head_dim, eps, offset=1.0)
         self.k_norm = RMSNorm(self.head_dim, eps, offset=1.0)
-        self.scale = config.get("query_pre_attn_scalar", self.head_dim) ** -0.5
+        self.scale = config["query_pre_attn_scalar"] ** -0.5
         self.window = config["sliding_window"] if kind == "sliding_attention" else None
-        self.softcap = config.get("attn_logit_softcapping")
         self.layer = layer
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
         q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window, softcap=self.softcap)
+        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window)
         return self.o_proj(out.flatten(1))  # [T, H]
 
 
@@ -49,10 +47,10 @@ class MLP(nn.Module):
         hidden, inner = config["hidden_size"], config["intermediate_size"]
         self.gate_up = Linear(hidden, 2 * inner)
         self.down_proj = Linear(inner, hidden)
+        self.act = gated(config["hidden_activation"])
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down_proj(F.gelu(gate, approximate="tanh") * up)
+        return self.down_proj(self.act(self.gate_up(x)))
 
 
 class Block(nn.Module):
@@ -76,24 +74,21 @@ class Gemma3ForCausalLM(CausalLM):
         Fused("self_attn.qkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
         Fused("mlp.gate_up", ("mlp.gate_proj", "mlp.up_proj")),
     )
-    ties_by_default = True
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
-        config = self.config
         self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
         self.kinds = layer_types(config)
         self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(self.kinds))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"], offset=1.0)
         self.lm_head = Linear(config["hidden_size"], self.vocab_size)
-        self.softcap = config.get("final_logit_softcapping")
+        self.softcap = config["final_logit_softcapping"]
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         config = self.config
-        rope = config.get("rope_parameters") or {}
-        nested = {kind: value for kind, value in rope.items() if isinstance(value, dict)}
-        local = nested.get("sliding_attention") or {"rope_theta": config.get("rope_local_base_freq", 10000.0)}
-        full = nested.get("full_attention") or {"rope_theta": 1_000_000.0} | rope_parameters(config)
+        kinds = config["rope_parameters"] or {}
+        local = rope_settings(config["rope_local_base_freq"], kinds.get("sliding_attention"))
+        full = rope_settings(config["rope_theta"], kinds.get("full_attention"), config["rope_scaling"])
         how: dict[str, Any] = {"dtype": dtype, "device": device}
         self.rotary = {
             "sliding_attention": Rotary(self.head_dim, local, self.max_positions, **how),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.model.config import check_config
 from workbench.model.disk import need_room
 from workbench.model.folder import CONVERTER, MARKER, Progress
-from workbench.model.gguf_families import ROPE_FACTORS, RULES, TOP_LEVEL, Rules
+from workbench.model.gguf_families import ROPE_FACTORS, RULES, TOP_LEVEL, Rules, check_kind
 from workbench.model.gguf_families import shapes as shapes_of
 from workbench.model.gguf_file import GgufFile, damage_is_an_error_of_ours
 from workbench.model.gguf_tokenizer import token_id, write_tokenizer
 
 
-def convert(gguf_path: Path, folder: Path, progress: Progress) -> None:
+def convert(gguf_path: Path, folder: Path, progress: Progress, tell: Callable[[int], None] = lambda size: None) -> None:
     """Writes config.json, generation_config.json, model.safetensors, tokenizer.json and tokenizer_config.json.
 
-    `folder` exists and is empty; the caller makes the result appear at once by renaming it.
+    `folder` exists and is empty; the caller makes the result appear at once by renaming it. `tell` hears the size of the
+    weights before they are written.
     """
     gguf = GgufFile(gguf_path)
     with damage_is_an_error_of_ours(gguf_path):
@@ -37,9 +39,12 @@ def convert(gguf_path: Path, folder: Path, progress: Progress) -> None:
             raise ModelUnsupported(
                 f"{gguf_path} has the architecture {gguf.architecture!r}", hint=f"supported architectures: {', '.join(RULES)}"
             )
+        check_kind(gguf)
         config = rules.config(gguf)
+        check_config(config)
         names = _names(gguf, rules, config)
         write_tokenizer(gguf, folder)
+    tell(4 * sum(int(np.prod(gguf.shape(source))) for source in names))
     digest = _write_weights(gguf, rules, config, names, folder / "model.safetensors", progress)
     size = gguf_path.stat().st_size
     marker = {"converter": CONVERTER, "gguf": gguf_path.name, "gguf_bytes": size, "safetensors_sha256": digest}

@@ -15,7 +15,7 @@ import numpy as np
 from gguf import GGUFReader, GGUFValueType, ReaderTensor
 from gguf.quants import dequantize
 
-from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported, WorkbenchError
+from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported, WorkbenchError, shown
 
 MAGIC = b"GGUF"
 CHUNK = 1 << 22  # elements dequantised at a time: 16 MiB of float32 stays near the cache
@@ -67,7 +67,7 @@ def damage_is_an_error_of_ours(path: Path) -> Iterator[None]:
     except Exception as error:
         raise ModelCorrupt(
             f"{path} ({path.stat().st_size:,} bytes) is truncated or damaged: {type(error).__name__}: {error}",
-            hint="delete it and fetch it again",
+            hint="get the file again from where it came",
         ) from error
 
 
@@ -79,7 +79,7 @@ def check_magic(path: Path) -> None:
     if start != MAGIC:
         raise ModelCorrupt(
             f"{path} ({path.stat().st_size:,} bytes) is not a GGUF file: it starts with {start!r}, not {MAGIC!r}",
-            hint="delete it and fetch it again",
+            hint="get the file again from where it came",
         )
 
 
@@ -111,6 +111,18 @@ class _Meta:
         if field.types[0] == GGUFValueType.FLOAT32:
             return float(str(np.float32(field.contents())))  # 1e-05, not 9.999999747378752e-06
         return field.contents()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def number(self, key: str, default: Any = None) -> Any:
+        """One number; a list, one for each layer, where all are the same. Without a `default` the key must be there."""
+        value = self.need(key) if default is None else self.get(key, default)
+        if not isinstance(value, list):
+            return value
+        if len(set(value)) != 1:
+            raise ModelUnsupported(f"the GGUF metadata have {key} = {shown(value)}: layers that differ in it are not supported")
+        return value[0]
 
     def need(self, key: str) -> Any:
         if key not in self._fields:

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import ModelNotFound, NotSupported
+from workbench.model.config import check_config, read_config
 from workbench.model.disk import full_disk_is_an_error_of_ours
-from workbench.model.folder import PICKLE_SUFFIXES, pickle_error, weight_files
+from workbench.model.folder import PICKLE_SUFFIXES, pickle_error, refuse_adapter, weight_files
 
 TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
-def fetch_folder(repo: str, revision: str | None, cache_dir: Path | None, *, weights: bool = True) -> Path:
-    """Snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code."""
-    patterns = [*TEXT_FILES, "*.safetensors"] if weights else TEXT_FILES
-    with _as_model_not_found(repo, revision):
-        from huggingface_hub import HfApi, snapshot_download
+def fetch_folder(
+    repo: str, revision: str | None, cache_dir: Path | None, *, weights: bool = True, override: Mapping[str, Any] | None = None
+) -> Path:
+    """Snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code.
 
-        path = Path(
+    Small files come first: what config.json says that does not run is refused before the weights are fetched.
+    """
+    path = _snapshot(repo, revision, cache_dir, TEXT_FILES)
+    if not weights:
+        return path
+    if (path / "config.json").is_file():
+        refuse_adapter(path)
+        check_config(read_config(path) | dict(override or {}), path)
+    path = _snapshot(repo, path.name, cache_dir, [*TEXT_FILES, "*.safetensors"])
+    if not weight_files(path):
+        _refuse_other_weights(repo, path.name)
+    return path
+
+
+def _snapshot(repo: str, revision: str | None, cache_dir: Path | None, patterns: list[str]) -> Path:
+    with _as_model_not_found(repo, revision):
+        from huggingface_hub import snapshot_download
+
+        return Path(
             snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=patterns, ignore_patterns=["*/*"])
         )
-        if weights and not weight_files(path):
-            names = HfApi().list_repo_files(repo, revision=revision)
-            pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
-            ggufs = [name for name in names if name.endswith(".gguf")]
-            if ggufs:
-                raise ModelNotFound(f"{repo} has no safetensors files", hint=f"name one of its GGUF files: {repo}:{ggufs[0]}")
-            if pickles:
-                raise pickle_error(repo, pickles)
-    return path
+
+
+def _refuse_other_weights(repo: str, revision: str) -> None:
+    """Raises with what the repository has in place of safetensors, where it has something."""
+    with _as_model_not_found(repo, revision):
+        from huggingface_hub import HfApi
+
+        names = HfApi().list_repo_files(repo, revision=revision)
+    pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
+    ggufs = [name for name in names if name.endswith(".gguf")]
+    if ggufs:
+        raise ModelNotFound(f"{repo} has no safetensors files", hint=f"name one of its GGUF files: {repo}:{ggufs[0]}")
+    if pickles:
+        raise pickle_error(repo, pickles)
 
 
 def fetch_file(repo: str, file: str, revision: str | None, cache_dir: Path | None) -> Path:

@@ -13,20 +13,24 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError
 from workbench.model import hf_hub
 from workbench.model.catalog import CATALOG, CatalogEntry
-from workbench.model.disk import appearing_folder, full_disk_is_an_error_of_ours
+from workbench.model.disk import MB, appearing_folder, full_disk_is_an_error_of_ours
 from workbench.model.folder import ModelFolder, Progress, check_folder, is_converted
 from workbench.model.progress import Bars
 from workbench.model.wheels import fetch_gguf, installed_gguf
 
+CLOSE = 0.6
+"""Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
+GGUF_MAGIC = b"GGUF"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -43,11 +47,13 @@ def resolve(
     revision: str | None = None,
     download_dir: str | os.PathLike[str] | None = None,
     load_format: str = "auto",
+    override: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ModelFolder:
     """The folder of a model, fetched and converted first if need be.
 
     `load_format`: "safetensors" and "gguf" insist on that kind of file; "dummy" is content with a config.json.
+    `override` replaces keys of config.json; what the result says that does not run is refused before weights are fetched.
     `progress` is called while bytes move; by default a bar is drawn where tqdm is installed.
     Raises ModelNotFound (with every place that was searched), ModelUnsupported, ModelCorrupt, DiskFull.
     """
@@ -60,17 +66,20 @@ def resolve(
     if entry is not None:
         return _resolve_alias(entry, root, load_format, steps)
     if is_local:
-        return _resolve_local(Path(text).expanduser(), text, root, load_format, steps)
+        path = Path(text).expanduser()
+        if path.is_dir():
+            return _resolve_folder(path, text, root, load_format, override, steps)
+        return _resolve_gguf(path, text, root, load_format, steps)
     repo, file, at = _split(text)
     if repo is None:
         raise _unknown(text)
     if file:
         _want_format(load_format, "gguf", text)
         path = hf_hub.fetch_file(repo, file, revision or at, cache_dir)
-        return replace(_resolve_local(path, text, root, load_format, steps), source=f"hub {repo}, {file}")
+        return replace(_resolve_gguf(path, text, root, load_format, steps), source=f"hub {repo}, {file}")
     _want_format(load_format, "safetensors", text)
-    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, weights=load_format != "dummy")
-    check_folder(path, load_format)
+    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, weights=load_format != "dummy", override=override)
+    check_folder(path, load_format, override)
     return ModelFolder(path, text, f"hub {repo} at {path.name}")
 
 
@@ -138,27 +147,54 @@ def _from_hub(entry: CatalogEntry, root: Path, miss: ModelNotFound) -> ModelFold
     return ModelFolder(path, entry.alias, f"hub {entry.hub_id} at {path.name}", entry.license)
 
 
-def _resolve_local(path: Path, name: str, root: Path, load_format: str, progress: Progress) -> ModelFolder:
-    if path.is_dir():
-        ggufs = sorted(path.glob("*.gguf"))
-        if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
-            if len(ggufs) != 1:
-                raise ModelNotFound(f"{path} has {len(ggufs)} GGUF files", hint="give the path of the one that is meant")
-            return _resolve_local(ggufs[0], name, root, load_format, progress)
-        check_folder(path, load_format)
-        return ModelFolder(path.absolute(), name, f"folder {path}")
+def _resolve_folder(
+    path: Path, name: str, root: Path, load_format: str, override: Mapping[str, Any] | None, progress: Progress
+) -> ModelFolder:
+    ggufs = sorted(path.glob("*.gguf"))
+    if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
+        if len(ggufs) != 1:
+            raise ModelNotFound(f"{path} has {len(ggufs)} GGUF files", hint="give the path of the one that is meant")
+        return _resolve_gguf(ggufs[0], name, root, load_format, progress)
+    check_folder(path, load_format, override)
+    return ModelFolder(path.absolute(), name, f"folder {path}")
+
+
+def _resolve_gguf(path: Path, name: str, root: Path, load_format: str, progress: Progress) -> ModelFolder:
     _want_format(load_format, "gguf", name)
+    refuse_other_file(path)
     state, stem = path.stat(), re.sub(r"[^\w.-]", "-", path.stem)
     identity = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = root / "gguf" / f"{stem}-{identity}"
     if not is_converted(folder):
         with lock_model(root, folder.name):
-            _convert(path, folder, progress)
+            _convert(path, folder, progress, lambda size: _tell_copy(path, folder, size))
     return ModelFolder(folder, name, f"file {path}", gguf=path.absolute())
 
 
-def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
-    """Under the lock. Does nothing when another process did it while we waited."""
+def refuse_other_file(path: Path) -> None:
+    """Raises for a file that is no GGUF: one file of a model stands for nothing, its folder does."""
+    with path.open("rb") as file:
+        if path.suffix == ".gguf" or file.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
+            return
+    folder = path.absolute().parent
+    if path.suffix == ".safetensors" or (folder / "config.json").is_file():
+        raise ModelNotFound(f"{path} is one file of a model", hint=f"give the folder that holds it: {folder}")
+    raise ModelNotFound(
+        f"{path} ({path.stat().st_size:,} bytes) is no GGUF file, and no folder of a model",
+        hint="give a GGUF file, or the folder with config.json and *.safetensors",
+    )
+
+
+def _tell_copy(path: Path, folder: Path, size: int) -> None:
+    print(
+        f"{path.name} is written out once in float32: {size / MB:,.0f} MB in {folder}\n"
+        f"  workbench models remove gguf/{folder.name} frees them again; {path.name} stays as it is",
+        file=sys.stderr,
+    )
+
+
+def _convert(gguf: Path, folder: Path, progress: Progress, tell: Callable[[int], None] = lambda size: None) -> None:
+    """Under the lock. Does nothing when another process did it while we waited. `tell` hears the size of the weights first."""
     if is_converted(folder):
         return
     try:
@@ -169,7 +205,7 @@ def _convert(gguf: Path, folder: Path, progress: Progress) -> None:
         full_disk_is_an_error_of_ours(folder.parent, None, f"converting {gguf.name}"),
         appearing_folder(folder) as work,
     ):
-        convert(gguf, work, progress)
+        convert(gguf, work, progress, tell)
 
 
 @contextmanager
@@ -209,9 +245,9 @@ def _split(text: str) -> tuple[str | None, str | None, str | None]:
 def _unknown(text: str) -> ModelNotFound:
     if text.endswith(".gguf") or text.startswith((".", "~", os.sep)):
         return ModelNotFound(f"there is no file or folder {Path(text).expanduser().absolute()}", hint="check the path")
-    near = difflib.get_close_matches(text, CATALOG, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(text.lower(), CATALOG, n=1, cutoff=CLOSE)
     kinds = "an alias, a Hugging Face id (org/name, org/name:file.gguf), a folder or a GGUF file"
-    hint = f"did you mean {near[0]!r}?" if near else f"aliases: {', '.join(CATALOG)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"aliases: {', '.join(CATALOG)}; other models by id, folder or GGUF file"
     return ModelNotFound(f"{text!r} is no model: it is not {kinds} that exists", hint=hint)
 
 

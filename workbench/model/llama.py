@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.attention.step import StepContext
-from workbench.kernels.ops import rotate, silu_mul
+from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, rope_parameters
+from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, gated, rope_settings
 
 
 class Attention(nn.Module):
@@ -18,7 +18,7 @@ class Attention(nn.Module):
         super().__init__()
         hidden, self.head_dim = config["hidden_size"], config["head_dim"]
         self.sizes = [heads * self.head_dim for heads in (config["num_attention_heads"], *[config["num_key_value_heads"]] * 2)]
-        bias = config.get("attention_bias", False)
+        bias = config["attention_bias"]
         self.qkv = Linear(hidden, sum(self.sizes), bias)
         self.o_proj = Linear(self.sizes[0], hidden, bias)
         self.scale = self.head_dim**-0.5
@@ -35,12 +35,13 @@ class MLP(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         hidden, inner = config["hidden_size"], config["intermediate_size"]
-        bias = config.get("mlp_bias", False)
+        bias = config["mlp_bias"]
         self.gate_up = Linear(hidden, 2 * inner, bias)
         self.down_proj = Linear(inner, hidden, bias)
+        self.act = gated(config["hidden_act"])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(silu_mul(self.gate_up(x)))
+        return self.down_proj(self.act(self.gate_up(x)))
 
 
 class Block(nn.Module):
@@ -66,14 +67,16 @@ class LlamaForCausalLM(CausalLM):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
-        config = self.config
         self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(self.num_layers))
         self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"])
         self.lm_head = Linear(config["hidden_size"], self.vocab_size)
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.rotary = Rotary(self.head_dim, rope_parameters(self.config), self.max_positions, dtype=dtype, device=device)
+        # `rope_scaling` of older configurations stands in place of `rope_parameters` of transformers 5, not beside it.
+        stated = self.config["rope_scaling"] or self.config["rope_parameters"]
+        rope = rope_settings(self.config["rope_theta"], stated)
+        self.rotary = Rotary(self.head_dim, rope, self.max_positions, dtype=dtype, device=device)
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         x = self.embed_tokens(token_ids)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelCorrupt, ModelNotFound
 from workbench.model.catalog import CATALOG, CatalogEntry
+from workbench.model.config import read_config
 from workbench.model.disk import MB, bytes_in, sha256_of
-from workbench.model.folder import MARKER, ModelFolder, is_converted, read_config
+from workbench.model.families import families_table
+from workbench.model.folder import MARKER, ModelFolder, is_converted
 from workbench.model.hub import entry_home, lock_model, models_dir, resolve
 from workbench.model.wheels import installed_gguf
 
@@ -87,7 +90,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> int:
     if args.action == "list":
-        print(_table(list_models(args.download_dir)))
+        print(_models_table(list_models(args.download_dir)))
+        print(f"\nWhat else runs, by hub id, folder or GGUF file:\n{_table(families_table())}")
         return 0
     if args.name is None:
         raise ModelNotFound(f"which model should I {args.action}?", hint=f"aliases: {', '.join(CATALOG)}")
@@ -130,8 +134,12 @@ def _home(name: str, root: Path) -> Path:
     raise ModelNotFound(f"{name} is not a model in {root}", hint="workbench models list shows those that are")
 
 
-def _table(rows: list[ModelRow]) -> str:
+def _models_table(rows: list[ModelRow]) -> str:
     head = ("NAME", "STATE", "SIZE", "LICENSE", "WHAT")
-    cells = [head, *((r.name, r.state, f"{r.num_bytes / MB:,.0f} MB", r.license, r.title) for r in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return _table([head, *((r.name, r.state, f"{r.num_bytes / MB:,.0f} MB", r.license, r.title) for r in rows)])
+
+
+def _table(cells: Sequence[Sequence[str]]) -> str:
+    """The first row is the head."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported
+from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported, in_one_line
 from workbench.text import chat
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 # Tokens that end a turn. One of them counts as an end token when the model's own chat template writes it.
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 
@@ -144,8 +145,10 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
             str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # the Rust side raises plain Exception for a file it cannot read
-        message = f"the tokenizer in {folder} cannot be read: {error}"
-        raise ModelCorrupt(message, hint="give another with tokenizer_path=") from error
+        hint = "give another with tokenizer_path=, or load with skip_tokenizer_init and send token ids"
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise ModelNotFound(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}", hint=hint) from error
+        raise ModelCorrupt(f"the tokenizer in {folder} cannot be read: {in_one_line(error)}", hint=hint) from error
 
 
 def _end_token_ids(hf: Any, model_folder: Path) -> frozenset[int]:

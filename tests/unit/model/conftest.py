@@ -77,9 +77,9 @@ def write_gguf(path: Path, spec: GgufSpec) -> Path:
         writer.add_rope_dimension_count(16)
         vocab_size = add_byte_level(writer, spec.tokenizer, spec.pre)
     for key, value in spec.meta.items():
-        {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}[type(value)](
-            key, value
-        )
+        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
+        writer.kv_data[0].pop(key, None)  # in place of the usual value
+        (writer.add_array if isinstance(value, list) else add[type(value)])(key, value)
     rng = np.random.default_rng(0)
     shapes = {"token_embd.weight": (vocab_size, 64), "output_norm.weight": (64,)}
     for layer in range(spec.num_layers):

@@ -13,6 +13,7 @@ from workbench.config import DEFAULT_MODEL
 from workbench.errors import ModelCorrupt, ModelNotFound
 from workbench.model import models_cli
 from workbench.model.catalog import CATALOG, CatalogEntry
+from workbench.model.families import FAMILIES
 
 
 @pytest.mark.parametrize("entry", CATALOG.values(), ids=list(CATALOG))
@@ -79,6 +80,13 @@ def test_the_command_shows_the_terms_and_where_the_files_are(alias: CatalogEntry
     assert capsys.readouterr().out.count("ok ") == 2
     assert cli.main(["models", "remove", "tiny"]) == 0
     assert not home.exists()
+
+
+def test_the_command_lists_the_families_that_run(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["models"]) == 0
+    shown = capsys.readouterr().out
+    for family in FAMILIES.values():
+        assert re.search(rf"^{re.escape(family.title)} +{family.architecture} +{family.gguf} +{family.models}$", shown, re.M)
 
 
 def test_an_error_of_the_command_is_two_lines_and_status_2(alias: CatalogEntry, capsys: pytest.CaptureFixture[str]):

@@ -142,6 +142,35 @@ def test_linear_rope_scaling_is_kept(converted):
     assert config_of(converted(meta=meta))["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
 
 
+@pytest.mark.parametrize("meta", [{"llama.rope.scale_linear": 4.0}, {"llama.rope.scaling.factor": 4.0}])
+def test_linear_rope_scaling_needs_no_type_and_has_an_older_key(converted, meta: dict[str, Any]):
+    """llama.cpp takes scaling without a type for linear, and reads `scale_linear` where there is no newer key."""
+    assert config_of(converted(meta=meta))["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+
+
+@pytest.mark.parametrize("meta", [{"llama.rope.scale_linear": 1.0}, {"llama.rope.scaling.type": "none"}, {}])
+def test_no_rope_scaling_is_none(converted, meta: dict[str, Any]):
+    assert config_of(converted(meta=meta))["rope_scaling"] is None
+
+
+def test_one_number_for_all_layers_may_be_a_list(converted):
+    assert config_of(converted(meta={"llama.attention.head_count_kv": [2, 2]}))["num_key_value_heads"] == 2
+    with pytest.raises(ModelUnsupported, match=r"llama\.attention\.head_count_kv = \[2, 4\]: layers that differ in it"):
+        converted(meta={"llama.attention.head_count_kv": [2, 4]})
+
+
+def test_a_window_pattern_may_be_a_list(converted):
+    folder = converted(arch="gemma3", meta={"gemma3.attention.sliding_window_pattern": [False, True]})
+    assert config_of(folder)["layer_types"] == ["full_attention", "sliding_attention"]
+
+
+def test_the_size_of_the_weights_is_told_before_they_are_written(make_gguf: Maker, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    told: list[int] = []
+    convert(make_gguf(), tmp_path / "out", lambda what, done, total: None, lambda size: told.append(size))
+    assert told == [sum(tensor.nbytes for tensor in load_file(tmp_path / "out" / "model.safetensors").values())]
+
+
 def test_llama_3_rope_scaling_is_found_from_its_divisors(converted):
     scaling = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
     divisors = llama3_divisors(scaling, 10_000.0, 8).astype(np.float32)
@@ -275,6 +304,18 @@ def test_metadata_that_do_not_fit_the_tensors_are_damage(converted):
         ({"pre": "martian"}, "by the rule 'martian'"),
         ({"tokenizer": "bert"}, "tokenizer of kind 'bert'"),
         ({"meta": {"llama.rope.scaling.type": "yarn"}}, "rotary embedding by 'yarn'"),
+        ({"meta": {"llama.attention.sliding_window": 64}}, r"llama\.attention\.sliding_window = 64, which is not computed"),
+        ({"meta": {"llama.attention.causal": False}}, r"llama\.attention\.causal = False"),
+        ({"meta": {"llama.attention.causal": True, "llama.logit_scale": 0.5}}, r"llama\.logit_scale = 0\.5"),
+        ({"meta": {"llama.rope.dimension_count": 8, "llama.attention.key_length": 16}}, "= 8 for heads of 16"),
+        ({"meta": {"llama.attention.value_length": 8}}, "value_length = 8 for heads of 16"),
+        ({"arch": "gemma3", "meta": {"gemma3.attn_logit_softcapping": 50.0}}, "attn_logit_softcapping"),
+        ({"meta": {"general.type": "adapter"}}, "holds no model, its general.type is 'adapter'"),
+        ({"meta": {"split.count": 3}}, "one of 3 parts"),
+        (
+            {"meta": {"llama.rope.scale_linear": 4.0}, "extra": {"rope_freqs.weight": np.ones(8, np.float32)}},
+            "divisors of Llama 3",
+        ),
     ],
 )
 def test_what_would_change_the_text_or_the_numbers_is_refused(converted, spec: dict[str, Any], error: str):

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, ModelUnsupported
 from workbench.model import hf_hub, hub
 from workbench.model.catalog import CatalogEntry
+from workbench.model.tiny import write_config
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(tmp_path: Path) -> Path:
     """A model folder in Hugging Face layout, as far as files go."""
     path = tmp_path / "model"
-    path.mkdir()
-    (path / "config.json").write_text('{"model_type": "llama"}')
+    write_config(path)
     save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.float16)}, path / "model.safetensors")
     return path
 
@@ -160,6 +160,51 @@ def test_a_name_that_is_nearly_an_alias_is_corrected(name: str):
     assert caught.value.hint == "did you mean 'smollm2-135m'?"
 
 
+@pytest.mark.parametrize("name", ["llama3", "llama", "qwen2", "mistral-7b", "phi-3"])
+def test_a_name_that_is_like_no_alias_is_not_guessed_at(name: str):
+    with pytest.raises(ModelNotFound, match=f"'{name}' is no model") as caught:
+        hub.resolve(name)
+    assert caught.value.hint == "aliases: smollm2-135m, gemma3-270m; other models by id, folder or GGUF file"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "notes.txt"])
+def test_a_path_to_one_file_of_a_model_names_its_folder(folder: Path, name: str):
+    (folder / "notes.txt").touch()
+    with pytest.raises(ModelNotFound, match=f"{name} is one file of a model") as caught:
+        hub.resolve(folder / name)
+    assert caught.value.hint == f"give the folder that holds it: {folder}"
+
+
+def test_a_path_to_some_other_file_says_what_is_wanted(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModelNotFound, match=r"notes\.txt \(5 bytes\) is no GGUF file, and no folder"):
+        hub.resolve(tmp_path / "notes.txt")
+
+
+def test_no_error_about_a_file_of_the_user_advises_to_delete_it(folder: Path, make_gguf: Callable[..., Path], tmp_path: Path):
+    gguf = make_gguf()
+    whole = gguf.read_bytes()
+    gguf.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "page.gguf").write_text("<html>")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
+    for path in (folder, folder / "model.safetensors", gguf, tmp_path / "page.gguf"):
+        with pytest.raises((ModelNotFound, ModelCorrupt)) as caught:
+            hub.resolve(path)
+        assert "delete" not in str(caught.value)
+        assert caught.value.hint
+
+
+def test_a_gguf_of_the_user_tells_where_its_copy_is_and_how_large(make_gguf: Callable[..., Path], capsys):
+    model = hub.resolve(make_gguf(), progress=lambda *step: None)
+    size = round((model.path / "model.safetensors").stat().st_size / 1e6)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"tiny.gguf is written out once in float32: {size} MB in {model.path}"
+    assert second == f"  workbench models remove gguf/{model.path.name} frees them again; tiny.gguf stays as it is"
+    assert model.gguf is not None
+    hub.resolve(model.gguf)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("name", ["./model", "/no/such/place", "models/x.gguf", "~/nothing-here"])
 def test_a_path_that_does_not_exist_is_shown_in_full(name: str):
     with pytest.raises(ModelNotFound, match="no file or folder") as caught:
@@ -188,6 +233,45 @@ def test_a_cached_hub_model_needs_no_network(folder: Path, tmp_path: Path):
     model = hub.resolve("org/name", download_dir=tmp_path / "cache")
     assert model.path == snapshot
     assert model.source == f"hub org/name at {snapshot.name}"
+
+
+REFUSED = {
+    "architecture": ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "Qwen2ForCausalLM is not supported"),
+    "quantised": ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"quantised by gptq \(4 bits\)"),
+    "key": ({"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The hub here hands out what it is asked for, one file for each pattern, and notes what that was."""
+    import huggingface_hub
+
+    changes, message = REFUSED[case]
+    write_config(folder, **changes)
+    asked: list[list[str]] = []
+
+    def snapshot_download(repo: str, *, allow_patterns: list[str], **how: object) -> str:
+        asked.append(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(ModelUnsupported, match=message):
+        hub.resolve("org/name")
+    assert len(asked) == 1
+    assert not any("safetensors" in pattern for pattern in asked[0])
+    if case == "key":
+        assert hub.resolve("org/name", override=dict.fromkeys(changes)).path == folder
+        assert "*.safetensors" in asked[-1]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_folder_is_refused_for_the_same_reasons_and_its_tokenizer_is_not(case: str, folder: Path):
+    changes, message = REFUSED[case]
+    write_config(folder, **changes)
+    with pytest.raises(ModelUnsupported, match=message):
+        hub.resolve(folder)
+    assert hub.resolve(folder, load_format="dummy").path == folder
 
 
 def test_a_cached_hub_gguf_is_converted(make_gguf: Callable[..., Path], tmp_path: Path):

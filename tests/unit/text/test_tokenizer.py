@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported
+from workbench.model.tiny import write_config
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
 CONVERSATION = [
@@ -113,6 +114,15 @@ def test_missing_and_broken_folders_are_named(tmp_path: Path, folder: Path) -> N
     (folder / "tokenizer.json").write_text('{"model": ')
     with pytest.raises(ModelCorrupt, match=str(folder)):
         load_tokenizer(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_told_in_our_words(tmp_path: Path) -> None:
+    write_config(tmp_path / "model")
+    with pytest.raises(ModelNotFound) as caught:
+        load_tokenizer(tmp_path / "model")
+    names = "tokenizer.json, tokenizer.model, vocab.json, vocab.txt"
+    assert caught.value.message == f"{tmp_path / 'model'} has no tokenizer: none of {names}"
+    assert caught.value.hint == "give another with tokenizer_path=, or load with skip_tokenizer_init and send token ids"
 
 
 def test_code_of_the_model_runs_only_when_trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

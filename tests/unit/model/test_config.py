@@ -1,0 +1,263 @@
+"""Every key of a config.json is read, known to change nothing, or refused with its name; quantised models by their method's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.model.config import check_config, settings
+from workbench.model.families import FAMILIES, NO_EFFECT, SIZES
+from workbench.model.registry import CLASSES
+from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
+
+TINY = {"LlamaForCausalLM": TINY_LLAMA, "Gemma3ForCausalLM": TINY_GEMMA3}
+both = pytest.mark.parametrize("config", TINY.values(), ids=list(TINY))
+
+
+class Noting(dict):
+    """A configuration that keeps the keys that were asked for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+
+def test_the_table_has_a_class_for_every_family_and_the_classes_a_family():
+    assert list(CLASSES) == list(FAMILIES)
+
+
+@both
+def test_the_keys_said_to_be_read_are_those_that_the_model_reads(config: dict[str, Any]):
+    family = check_config(config)
+    noting = Noting(settings(family, without(config, "layer_types")))
+    with torch.device("meta"):
+        model = CLASSES[family.architecture](noting)
+    model.build_tables(torch.float32, torch.device("cpu"))
+    assert noting.read == family.read
+    assert not family.read & NO_EFFECT
+    assert set(family.defaults) <= family.read
+    assert set(family.choices) <= family.read
+    assert not set(family.neutral) & (family.read | NO_EFFECT)
+
+
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+@both
+def test_what_transformers_saves_by_itself_changes_nothing(config: dict[str, Any]):
+    """Every key of its own configuration classes is known, and none of its values is refused."""
+    from transformers import AutoConfig
+
+    stated = AutoConfig.for_model(**config).to_dict()
+    check_config({**stated, "architectures": config["architectures"]})
+    older = {
+        "torch_dtype": "bfloat16",
+        "rope_theta": 1e4,
+        "rope_scaling": None,
+        "cache_implementation": "hybrid",
+        "do_sample": True,
+    }
+    check_config(config | older | {"_name_or_path": "x", "rope_interleaved": False, "sliding_window_pattern": None})
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "Llama 3.2 1B": {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 128000,
+        "eos_token_id": [128001, 128008], "head_dim": 64, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+        "intermediate_size": 8192, "max_position_embeddings": 131072, "mlp_bias": False, "model_type": "llama",
+        "num_attention_heads": 32, "num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+        "rope_scaling": {
+            "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0, "tie_word_embeddings": True, "torch_dtype": "bfloat16", "transformers_version": "4.45.0.dev0",
+        "use_cache": True, "vocab_size": 128256,
+    },
+    "SmolLM2 135M": {
+        "architectures": ["LlamaForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 1,
+        "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 576, "initializer_range": 0.041666666666666664,
+        "intermediate_size": 1536, "is_llama_config": True, "max_position_embeddings": 8192, "mlp_bias": False,
+        "model_type": "llama", "num_attention_heads": 9, "num_hidden_layers": 30, "num_key_value_heads": 3, "pad_token_id": 2,
+        "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_interleaved": False, "rope_scaling": None, "rope_theta": 100000,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}},
+        "transformers_version": "4.42.3", "use_cache": True, "vocab_size": 49152,
+    },
+    "Gemma 3 1B": {
+        "architectures": ["Gemma3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "attn_logit_softcapping": None,
+        "bos_token_id": 2, "cache_implementation": "hybrid", "eos_token_id": [1, 106], "final_logit_softcapping": None,
+        "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "initializer_range": 0.02,
+        "intermediate_size": 6912, "max_position_embeddings": 32768, "model_type": "gemma3_text", "num_attention_heads": 4,
+        "num_hidden_layers": 26, "num_key_value_heads": 1, "pad_token_id": 0, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06,
+        "rope_local_base_freq": 10000, "rope_scaling": None, "rope_theta": 1000000, "sliding_window": 512,
+        "sliding_window_pattern": 6, "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0", "use_cache": True,
+        "vocab_size": 262144,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_taken_as_they_are(name: str):
+    check_config(PUBLISHED[name])
+
+
+REFUSED: list[tuple[str, str, Any]] = [
+    ("LlamaForCausalLM", "hidden_act", "mish"),
+    ("LlamaForCausalLM", "sliding_window", 4096),
+    ("LlamaForCausalLM", "rope_interleaved", True),
+    ("LlamaForCausalLM", "partial_rotary_factor", 0.5),
+    ("LlamaForCausalLM", "layer_types", ["full_attention", "sliding_attention"]),
+    ("LlamaForCausalLM", "is_causal", False),
+    ("LlamaForCausalLM", "residual_multiplier", 0.5),
+    ("LlamaForCausalLM", "per_layer_config", {"0": {"head_dim": 4}}),
+    ("LlamaForCausalLM", "text_config", {"vocab_size": 1}),
+    ("Gemma3ForCausalLM", "hidden_activation", "mish"),
+    ("Gemma3ForCausalLM", "hidden_act", "silu"),
+    ("Gemma3ForCausalLM", "use_bidirectional_attention", True),
+    ("Gemma3ForCausalLM", "attn_logit_softcapping", 50.0),
+    ("Gemma3ForCausalLM", "mlp_bias", True),
+    ("Gemma3ForCausalLM", "layer_types", ["full_attention", "chunked_attention", "full_attention"]),
+]
+
+
+@pytest.mark.parametrize("architecture, key, value", REFUSED)
+def test_a_key_that_changes_the_result_is_refused_with_its_name(architecture: str, key: str, value: Any):
+    with pytest.raises(ModelUnsupported, match=f"config.json has {key} = ") as caught:
+        check_config(TINY[architecture] | {key: value})
+    if key not in FAMILIES[architecture].choices:
+        assert caught.value.hint == f"""if it changes nothing, say so: json_model_override_args='{{"{key}": null}}'"""
+    check_config(TINY[architecture] | {key: None})
+    assert len(caught.value._render_traceback_()) == 2
+
+
+def test_several_refused_keys_are_one_error():
+    with pytest.raises(ModelUnsupported, match=r"has a = 1 \(and 2 more: b, c\), which Llama does not"):
+        check_config(TINY_LLAMA | {"a": 1, "b": 2, "use_cache": True, "c": 3})
+
+
+@pytest.mark.parametrize("key, value", [("partial_rotary_factor", 1.0), ("layer_types", ["full_attention"] * 2), ("mup", False)])
+def test_a_neutral_value_is_taken(key: str, value: Any):
+    check_config(TINY_LLAMA | {key: value})
+
+
+ROPES = [
+    ({"rope_type": "dynamic", "factor": 2.0}, r"rope_scaling of the kind 'dynamic', which is not computed"),
+    ({"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}, "kind 'longrope'"),
+    ({"rope_type": "default", "mrope_section": [2, 3, 3]}, "rope_scaling.mrope_section = .* not computed for 'default'"),
+    ({"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}, "rope_scaling.partial_rotary_factor"),
+    ({"rope_type": "linear"}, "of the kind 'linear' without 'factor'"),
+    ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}, "without 'high_freq_factor'"),
+    ("linear", "rope_scaling = 'linear', it must be an object"),
+]
+
+
+@pytest.mark.parametrize("rope, message", ROPES)
+@both
+def test_a_rotary_embedding_that_is_not_computed_is_refused(config: dict[str, Any], rope: Any, message: str):
+    with pytest.raises((ModelUnsupported, ModelCorrupt), match=message):
+        check_config(config | {"rope_scaling": rope})
+
+
+def test_gemma_wants_its_newer_rope_parameters_by_layer():
+    with pytest.raises(ModelUnsupported, match=r"rope_parameters\.rope_type = 'default', it must be an object"):
+        check_config(TINY_GEMMA3 | {"rope_parameters": {"rope_type": "default"}})
+
+
+COUNTS = [
+    ("num_key_value_heads", [2, 4], ModelUnsupported, r"num_key_value_heads = \[2, 4\]: sizes that differ by layer"),
+    ("num_key_value_heads", 3, ModelCorrupt, "4 attention heads for 3 of keys and values"),
+    ("hidden_size", 0, ModelCorrupt, "hidden_size = 0, it must be a whole number above 0"),
+    ("vocab_size", "256", ModelCorrupt, "vocab_size = '256'"),
+    *((key, None, ModelCorrupt, f"config.json has no '{key}'") for key in SIZES),
+]
+
+
+@pytest.mark.parametrize("key, value, error, message", COUNTS)
+def test_sizes_that_make_no_model_are_errors(key: str, value: Any, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        check_config(TINY_LLAMA | {key: value})
+
+
+def test_fewer_kinds_than_layers_are_an_error():
+    with pytest.raises(ModelCorrupt, match="3 layer_types for 4 layers"):
+        check_config(TINY_GEMMA3 | {"num_hidden_layers": 4})
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "^Qwen2ForCausalLM is not supported"),
+        ({"architectures": ["LlamaModel"]}, "^LlamaModel is not supported"),
+        ({"architectures": None, "model_type": "qwen2"}, "^model_type 'qwen2' is not supported"),
+        ({"model_type": "mistral"}, "names LlamaForCausalLM and model_type 'mistral': which is it"),
+    ],
+)
+def test_another_architecture_is_refused_with_those_that_run(names: dict[str, Any], message: str):
+    with pytest.raises(ModelUnsupported, match=message) as caught:
+        check_config(TINY_LLAMA | names)
+    assert caught.value.hint == "architectures that run: LlamaForCausalLM, Gemma3ForCausalLM"
+
+
+def test_a_model_type_is_enough():
+    assert check_config(without(TINY_GEMMA3, "architectures")).architecture == "Gemma3ForCausalLM"
+
+
+# Quantised models, by what people write into config.json or beside it.
+
+IN_CONFIG = [
+    ("fp8", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}, "fp8 (dynamic)"),
+    ("gptq", {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True}, "gptq (4 bits)"),
+    ("awq", {"quant_method": "awq", "bits": 4, "version": "gemm", "zero_point": True}, "awq (4 bits)"),
+    ("packed", {"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors (pack-quantized)"),
+    ("int8", {"quant_method": "compressed-tensors", "format": "int-quantized"}, "compressed-tensors (int-quantized)"),
+    ("bnb", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes (nf4)"),
+    ("modelopt", {"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt (NVFP4)"),
+    ("torchao", {"quant_method": "torchao", "quant_type": "int4_weight_only"}, "torchao (int4_weight_only)"),
+    ("mlx", {"group_size": 64, "bits": 4}, "MLX (4 bits)"),
+]
+
+
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config", "quantization"])
+@pytest.mark.parametrize("values, name", [case[1:] for case in IN_CONFIG], ids=[case[0] for case in IN_CONFIG])
+def test_a_quantised_model_is_refused_by_its_methods_name(key: str, values: dict[str, Any], name: str):
+    with pytest.raises(ModelUnsupported) as caught:
+        check_config(TINY_LLAMA | {key: values})
+    assert caught.value.message == f"the weights are quantised by {name} (config.json), which does not run yet"
+    assert "or a GGUF of it" in caught.value.hint
+
+
+BESIDE = {
+    "hf_quant_config.json": ({"producer": {"name": "x"}, "quantization": {"quant_algo": "FP8"}}, "modelopt (FP8)"),
+    "quantize_config.json": ({"bits": 4, "group_size": 128, "desc_act": False}, "gptq (4 bits)"),
+    "quant_config.json": ({"zero_point": True, "q_group_size": 128, "w_bit": 4, "version": "GEMM"}, "awq (4 bits)"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_file_beside_the_config_says_it_too(tmp_path: Path, name: str):
+    values, method = BESIDE[name]
+    (tmp_path / name).write_text(json.dumps(values))
+    with pytest.raises(ModelUnsupported) as caught:
+        check_config(TINY_LLAMA, tmp_path)
+    assert caught.value.message.startswith(f"the weights are quantised by {method} ({name})")
+
+
+@pytest.mark.parametrize("text", ['{"per_channel": true, "per_model_config": {}}', '{"quantization": {"quant_algo": null}}', "?"])
+def test_a_file_that_quantises_nothing_is_no_obstacle(tmp_path: Path, text: str):
+    """transformers.js, for one, writes a quantize_config.json of its own."""
+    for name in BESIDE:
+        (tmp_path / name).write_text(text)
+    check_config(TINY_LLAMA | {"quantization_config": None}, tmp_path)
