@@ -55,6 +55,7 @@ class JinjaTemplate:
 
         if tools and "tools" not in self._source:
             messages, tools = with_tools(messages, tools), None
+        chat.check_roles(messages, self._source)
         try:
             text: str = self._template.render(
                 messages=list(messages), add_generation_prompt=add_generation_prompt, tools=tools, documents=None, **self._special
