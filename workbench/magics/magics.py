@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import keyword
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -235,8 +236,8 @@ class WorkbenchMagics(Magics):
 
     def _check_targets(self, args: argparse.Namespace) -> None:
         """Before the work, not after it."""
-        if args.out and not args.out.isidentifier():
-            raise MagicUsage(f"-o {args.out} is not a variable name", hint="for example -o answer")
+        if args.out and (not args.out.isidentifier() or keyword.iskeyword(args.out) or args.out == "__debug__"):
+            raise MagicUsage(f"-o {args.out} is not a name that a variable can have", hint="for example -o answer")
         if args.save and not Path(args.save).parent.is_dir():
             raise MagicUsage(f"-T {args.save}: there is no folder {Path(args.save).parent}", hint="make it first")
 
