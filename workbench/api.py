@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from workbench.batch import Batch, make_batch
@@ -19,6 +20,7 @@ from workbench.client import Client, Closed, DetailSwitch, Stream, read, read_as
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.kernels.openmp import share_cores
+from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
@@ -260,3 +262,15 @@ def _close_later(client: Client) -> None:
 
 class Runtime(Engine):
     """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
+
+    @cached_property
+    def endpoint(self) -> EngineBackend:
+        """The backend that it is for programs, whose `chat_template` may be set."""
+        return EngineBackend(self)
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
+
+    def cache_prefix(self, prefix: str) -> None:
+        """Computes a text that later prompts begin with."""
+        self.generate(prefix, max_new_tokens=0)

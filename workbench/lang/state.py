@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InvalidRequest, NotSupported, ProgramMistake, UnknownVariable
+from workbench.errors import InvalidRequest, NotSupported, ProgramMistake
 from workbench.lang import verbs
+from workbench.lang.calls import Call, calls_of, find_answer, unknown_name
 from workbench.lang.flow import Slot
-from workbench.lang.nodes import Expr, Gen, JoinMode, RoleBegin, RoleEnd, Select, Seq, VarBegin, VarEnd, flatten
+from workbench.lang.nodes import Expr, JoinMode, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
 from workbench.lang.place import caller, placed
-from workbench.lang.run import Answer, Key, Replay
-from workbench.lang.words import counts
+from workbench.lang.run import Replay
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
     from workbench.views.program import ProgramView
-
-
-@dataclass(frozen=True)
-class Call:
-    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
-
-    name: str | None
-    kind: str
-    rid: str | None
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    computed_tokens: int | None
-    """Prompt tokens that were not in the cache."""
-    completion_tokens: int | None
 
 
 class ProgramState:
@@ -223,8 +207,7 @@ class ProgramState:
     @property
     def calls(self) -> list[Call]:
         """Every generation and selection the run asked for, forks included, with its cached and computed tokens."""
-        answers = sorted(self._executor.run.answers.items(), key=_key)
-        return [_call(answer) for _, answer in answers if not answer.is_replayed]
+        return calls_of(self._executor.run.answers)
 
     # -- afterwards ---------------------------------------------------------------------------------------------
 
@@ -246,7 +229,7 @@ class ProgramState:
         answers = self._executor.run.answers
         if not isinstance(edit, Mapping) or not all(isinstance(text, str) for text in edit.values()):
             raise InvalidRequest("edit", edit, "a dict from names to texts", hint='for example edit={"plan": "new text"}')
-        return self._rerun(Replay(answers, {_find(answers, name): value for name, value in edit.items()}))
+        return self._rerun(Replay(answers, {find_answer(answers, name): value for name, value in edit.items()}))
 
     def __str__(self) -> str:
         """With the whole text, for which it waits; `repr` waits for nothing."""
@@ -264,7 +247,7 @@ class ProgramState:
             return executor.slots[name]
         if executor.run.failure is not None:
             raise executor.run.failure
-        raise placed(_unknown(name, executor.slots), executor.run.name, caller())
+        raise placed(unknown_name(name, executor.slots), executor.run.name, caller())
 
     def _flow(self, var_name: str | None) -> Any:
         if var_name is not None:
@@ -316,31 +299,3 @@ class ForkGroup(Sequence[ProgramState]):
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.join()
-
-
-def _key(item: tuple[Key, Answer]) -> Key:
-    return item[0]
-
-
-def _call(answer: Answer) -> Call:
-    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
-    kind = type(answer.node).__name__.lower()
-    return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
-
-
-def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
-    """Which generation an edit means."""
-    name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
-    nodes = {key: answer.node for key, answer in sorted(answers.items(), key=_key) if isinstance(answer.node, Gen | Select)}
-    keys = [key for key, node in nodes.items() if node.name == name]
-    if not keys:
-        raise _unknown(name, [node.name for node in nodes.values() if node.name is not None])
-    if not 0 <= index < len(keys):
-        raise InvalidRequest(f"edit of {name!r}", index, f"between 0 and {len(keys) - 1}")
-    return keys[index]
-
-
-def _unknown(name: str, known: Any) -> UnknownVariable:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the program has made: {', '.join(known) or 'nothing yet'}"
-    return UnknownVariable(f"no generation is called {name!r}", hint=hint)
