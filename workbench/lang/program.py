@@ -6,7 +6,6 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +20,12 @@ from workbench.lang.place import placed, raised_at, warn_at
 from workbench.lang.prompt import Prompt
 from workbench.lang.run import Replay, Run
 from workbench.lang.state import ProgramState
-from workbench.lang.tracing import StandIn, common_prefix, warm_common_prefix
+from workbench.lang.tracing import TRACED, StandIn, StopTracing, common_prefix, running_on, warm_common_prefix
 from workbench.lang.verbs import LOGPROBS, SAMPLING, call_params
 from workbench.types import ALIASES
 
 RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *ALIASES.values()})
 """What `run` takes beside the program's own inputs: defaults for its generations."""
-_running_on: ContextVar[Backend | None] = ContextVar("workbench_backend", default=None)
-"""The backend of the program whose body this is."""
 
 
 class RoleLeftOpen(UserWarning):
@@ -120,7 +117,9 @@ class Program:
         """
         if args and isinstance(args[0], ProgramState):
             return self.func(*args, **{**self.inputs, **inputs})
-        return self.run(*args, **{"backend": _running_on.get(), **inputs})
+        if (backend := running_on.get()) is TRACED:
+            raise StopTracing
+        return self.run(*args, **{"backend": backend, **inputs})
 
     def cache(self, backend: Any = None) -> None:
         """Computes what every run of the program begins with, so that the first one finds it."""
@@ -198,7 +197,7 @@ class Program:
     def _execute(self, run: Run, state: ProgramState, inputs: Mapping[str, Any]) -> None:
         """The function's body, then the end of all it started. A failure is kept in `run.failure`."""
         run.body_thread = threading.get_ident()
-        outer = _running_on.set(run.backend)
+        outer = running_on.set(run.backend)
         run.record(ProgramStarted, name=self.name, backend=run.backend.name, model=run.backend.model)
         try:
             state._ret_value = self.func(state, **inputs)
@@ -211,7 +210,7 @@ class Program:
             run.failure = placed(error, self.name, raised_at(error.__traceback__))
             run.abort(run.failure)
         finally:
-            _running_on.reset(outer)
+            running_on.reset(outer)
             run.end(run.failure)
             run.record(ProgramFinished, error="" if run.failure is None else f"{type(run.failure).__name__}: {run.failure}")
 

@@ -33,7 +33,7 @@ CHAT = options.chat_parser("%%wb_chat", "Say the cell's text in a conversation, 
 
 @magics_class
 class WorkbenchMagics(Magics):
-    """The magics of one shell. `%config WorkbenchMagics.max_tokens = 64` sets a default for the cells that follow."""
+    """The magics of one shell. `%config WorkbenchMagics.max_new_tokens = 64` sets a default for the cells that follow."""
 
     max_new_tokens = Int(None, allow_none=True, help="default of --max-tokens").tag(config=True)
     temperature = Float(None, allow_none=True, help="default of --temperature").tag(config=True)

@@ -91,7 +91,14 @@ def gen_parser(prog: str, description: str) -> Parser:
     """What `%%wb_gen` and `%%wb_chat` share."""
     parser = Parser(prog, description)
     add = parser.add_argument_group("how to sample (what is not given has the engine's default)").add_argument
-    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add(
+        "--max-tokens",
+        "--max-new-tokens",
+        type=int,
+        dest="max_new_tokens",
+        metavar="N",
+        help="stop after N tokens (default: 128)",
+    )
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
     add("--top-k", type=int, metavar="K", help="draw from this many likeliest tokens")
@@ -134,7 +141,14 @@ def chat_parser(prog: str, description: str) -> Parser:
 def program_parser(prog: str, description: str) -> Parser:
     parser = Parser(prog, description)
     add = parser.add_argument_group("defaults of the cell's generations").add_argument
-    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add(
+        "--max-tokens",
+        "--max-new-tokens",
+        type=int,
+        dest="max_new_tokens",
+        metavar="N",
+        help="stop after N tokens (default: 128)",
+    )
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
     add("--seed", type=int, metavar="S", help="same seed, same draws")

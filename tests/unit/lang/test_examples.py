@@ -14,6 +14,7 @@ from openai_server import OpenAIServer
 from vendor_server import serving
 
 import workbench as sgl
+from workbench.errors import InvalidRequest
 from workbench.lang.default import default_backend
 
 SCRIPTS = Path(__file__).parents[3] / "docs/examples/quick_start"
@@ -88,3 +89,10 @@ def test_a_vendors_quick_start_runs(name, monkeypatch, capsys):
 def test_every_quick_start_is_tested():
     local = {"programs", "local_example_chat", "local_example_complete"}
     assert {path.stem for path in SCRIPTS.glob("*.py")} == VENDORS.keys() | local
+
+
+def test_a_model_has_one_name_by_either_argument():
+    with pytest.raises(InvalidRequest, match="model is 'a' and model_name is 'b'"):
+        sgl.OpenAI("a", model_name="b", api_key="k")
+    with pytest.raises(InvalidRequest, match="model is None, it must be the name of a model"):
+        sgl.Anthropic(api_key="k")

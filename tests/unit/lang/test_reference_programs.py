@@ -92,6 +92,17 @@ def test_a_call_without_a_state_inside_a_program_is_a_run_of_its_own_on_the_same
     assert outer.run(backend=inside).text().startswith("o[ Q: x A:]plain Q: y A:[")
 
 
+def test_a_call_without_a_state_asks_nothing_while_the_prefix_of_a_batch_is_looked_for(backend):
+    @sgl.function
+    def outer(s, i):
+        s += "shared "
+        s += qa(question="x")["answer"] + i
+
+    outer.run_batch([{"i": "a"}, {"i": "b"}])
+    assert len(backend.calls) == 2
+    assert [prompt.plain_text for prompt in backend.warmed] == ["shared "]
+
+
 def test_a_batch_takes_its_inputs_in_order_too(backend):
     states = qa.run_batch([("a",), ["b", "fancy"], {"question": "c"}])
     assert [state.text() for state in states] == ["plain Q: a A:<13>", "fancy Q: b A:<13>", "plain Q: c A:<13>"]
