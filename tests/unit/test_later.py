@@ -116,3 +116,7 @@ def test_help_lists_what_has_an_effect_alone():
     listed = parser.format_help()
     assert all(flag(name) in listed for name in OWN)
     assert not [name for name in (*LATER, *NO_EFFECT) if f"{flag(name)} " in listed]
+
+
+def test_what_is_built_is_no_longer_on_the_list():
+    assert not OWN & (LATER.keys() | NO_EFFECT)
