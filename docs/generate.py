@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 from typing import get_args
 
-from workbench.config import LATER, NO_EFFECT, ServerArgs
+from workbench.config import ServerArgs
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import FEATURES, Feature
 from workbench.lang.backends.endpoint import RuntimeEndpoint
@@ -23,6 +23,7 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
+from workbench.later import LATER, NO_EFFECT
 from workbench.model.families import families_table
 from workbench.widgets import HELP, VIEWS
 
@@ -67,16 +68,25 @@ def configuration_page() -> str:
     """One row per field of `ServerArgs`."""
     hints = typing.get_type_hints(ServerArgs)
     rows = [_row(f, hints[f.name]) for f in dataclasses.fields(ServerArgs)]
-    later, same = (", ".join(f"`{name}`" for name in sorted(names)) for names in (LATER, NO_EFFECT))
+    same = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
+    later = [f"| `{name}` | {_words(one.neutral)} | {one.lacks} | {one.instead} |" for name, one in LATER.items()]
     return "\n".join(
         [
             "# Configuration\n\nThe same names are keywords of `Engine`, flags of the command line and options of `%wb load`.\n",
             "| keyword | flag | type | default | meaning |\n|---|---|---|---|---|",
             *rows,
-            f"\n## Known names without effect\n\nRefused, as they are not available yet: {later}.\n",
-            f"Accepted, as the engine always works so: {same}.\n",
+            "\n## Names of the reference that are not built yet\n",
+            "They are accepted at a value that asks for nothing, and refused at others.\n",
+            "| name | accepted | not available yet | instead |\n|---|---|---|---|",
+            *later,
+            f"\nAccepted at any value, as the engine always works so: {same}.\n",
         ]
     )
+
+
+def _words(values: tuple[object, ...]) -> str:
+    """Values that read differently; nothing is None, however it is spelled."""
+    return ", ".join(dict.fromkeys(f"`{value or None!r}`" if value in ("", (), []) else f"`{value!r}`" for value in values))
 
 
 def backends_page() -> str:

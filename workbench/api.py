@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from workbench.batch import Batch, make_batch
@@ -19,11 +20,12 @@ from workbench.client import Client, Closed, DetailSwitch, Stream, read, read_as
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.kernels.openmp import share_cores
+from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.model.progress import IMPORTING
 from workbench.questions import Questions
-from workbench.results import Collector
+from workbench.results import Collector, json_values
 from workbench.types import SamplingParams
 
 logger = logging.getLogger("workbench")
@@ -78,12 +80,16 @@ class Engine(Questions):
         self,
         prompt: str | Sequence[str] | None = None,
         sampling_params: Mapping[str, Any] | SamplingParams | Sequence[Mapping[str, Any] | SamplingParams] | None = None,
+        input_ids: Any = None,
         *,
-        input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
         stream: bool = False,
         **options: Any,
     ) -> Any:
         """Continues one prompt (a dict comes back) or several (a list of dicts, in order).
+
+        `input_ids` in the place of a prompt are token ids, or what a tokenizer returns. Sampling parameters are those of
+        `workbench.SamplingParams` (`max_new_tokens`, which may be called `max_tokens`, `temperature`, `top_p`, `stop`,
+        `seed`, `n`, `regex`, `json_schema`, ...): a dict, one per prompt, or keywords: `generate("Once", temperature=0)`.
 
         A result has `text`, `output_ids` and `meta_info`; with `n` above 1 each prompt gives a list of them. With
         `stream=True` an iterator of results comes back whose `text` is cumulative; several prompts carry an `index`.
@@ -97,21 +103,33 @@ class Engine(Questions):
         return self._watched(self._chunks(batch, streams), streams) if stream else self._results(batch, streams)
 
     async def async_generate(
-        self, prompt: Any = None, sampling_params: Any = None, *, stream: bool = False, **options: Any
+        self, prompt: Any = None, sampling_params: Any = None, input_ids: Any = None, *, stream: bool = False, **options: Any
     ) -> Any:
         """`generate`, awaited. With `stream=True` the awaited value is an async iterator of results."""
-        input_ids = options.pop("input_ids", None)
         batch = self._batch(prompt, sampling_params, input_ids, options)
         streams = self._submit(batch)
         if stream:
             return self._watched(self._async_chunks(batch, streams), streams)
         return await self._async_results(batch, streams)
 
+    def generate_json(self, prompt: Any, schema: Any, sampling_params: Any = None, **options: Any) -> Any:
+        """Continues a prompt with JSON of this schema (a dict, JSON text or a Pydantic model) and returns its value.
+
+        Of a Pydantic model the value is an instance. Several prompts, and `n` above 1, give lists. Raises InvalidRequest
+        where the tokens did not suffice (`max_new_tokens`, 128 where not given). Options as in `generate`.
+        """
+        if options.get("stream"):
+            raise InvalidRequest.because("stream", "JSON has a value when it is whole", hint="generate(stream=True) has its text")
+        return json_values(self.generate(prompt, sampling_params, json_schema=schema, **options), schema)
+
     def chat(
         self, messages: Sequence[Mapping[str, Any]], sampling_params: Any = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, **options: Any,
     ) -> Any:  # fmt: skip
-        """Answers a conversation (dicts with `role` and `content`) with the model's own chat template."""
+        """Answers a conversation (dicts with `role` and `content`) in the model's own chat template.
+
+        `tools` are descriptions of functions, for a template that tells the model of them; all else is as in `generate`.
+        """
         return self.generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), stream=stream, **options)
 
     async def async_chat(
@@ -122,6 +140,7 @@ class Engine(Questions):
         tools: Sequence[Any] | None = None,
         **options: Any,
     ) -> Any:
+        """`chat`, awaited."""
         return await self.async_generate(sampling_params=sampling_params, input_ids=self._chat_ids(messages, tools), **options)
 
     def abort(self, rid: str) -> None:
@@ -160,8 +179,6 @@ class Engine(Questions):
         return self._tokenizer.chat_ids(messages, tools=tools)
 
     def _batch(self, prompt: Any, sampling_params: Any, input_ids: Any, options: dict[str, Any]) -> Batch:
-        if (prompt is None) == (input_ids is None):
-            raise InvalidRequest("prompt and input_ids", "both" if prompt is not None else "neither", "exactly one of them")
         return make_batch(prompt, input_ids, sampling_params, options, self._encode, self._limit_prompt, self._seeds)
 
     def _limit_prompt(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
@@ -245,3 +262,15 @@ def _close_later(client: Client) -> None:
 
 class Runtime(Engine):
     """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
+
+    @cached_property
+    def endpoint(self) -> EngineBackend:
+        """The backend that it is for programs, whose `chat_template` may be set."""
+        return EngineBackend(self)
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
+
+    def cache_prefix(self, prefix: str) -> None:
+        """Computes a text that later prompts begin with."""
+        self.generate(prefix, max_new_tokens=0)

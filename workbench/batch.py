@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import InvalidRequest, UnknownParameter
-from workbench.types import Request, SamplingParams, as_int
+from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
+from workbench.types import ALIASES, Request, SamplingParams, as_int
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Sample j of a prompt draws with seed + j times this, so that parallel samples differ and repeat."""
@@ -25,6 +25,10 @@ OPTIONS: dict[str, tuple[type | tuple[type, ...], Any]] = {
     "namespace": (str, ""),
     "custom_logit_processor": (str, None),
 }
+SAMPLING = frozenset({*SamplingParams.__struct_fields__, *ALIASES})
+"""Keywords that belong to the sampling parameters."""
+LATER = {"image_data": "pictures", "lora_path": "adapters", "session_params": "sessions", "modalities": "other media than text"}
+"""Options of the reference that are not built yet: only None is taken."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,16 @@ def make_batch(
     prompt: Any, input_ids: Any, sampling_params: Any, options: dict[str, Any], encode: Callable[[str], tuple[int, ...]],
     limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
 ) -> Batch:  # fmt: skip
-    for name in options:
-        if name not in OPTIONS:
-            raise UnknownParameter(name, OPTIONS, where="generate")
+    for name, value in options.items():
+        if name in LATER and value is not None:
+            raise NotSupported(f"{name}: {LATER[name]} are not available yet", hint="leave it out, or give None")
+        if name not in OPTIONS and name not in SAMPLING and name not in LATER:
+            raise UnknownParameter(name, [*OPTIONS, *SAMPLING], where="generate")
     is_one, items = _items(prompt, input_ids)
+    keywords = {name: value for name, value in options.items() if name in SAMPLING and value is not None}
     many_params = isinstance(sampling_params, (list, tuple))
     params = [
-        SamplingParams.make(p)
+        SamplingParams.make(_merged(p, keywords))
         for p in _spread("sampling_params", sampling_params if many_params else [sampling_params] * len(items), len(items))
     ]
     values = [_options(options, i, len(items), is_one) for i in range(len(items))]
@@ -87,11 +94,13 @@ def make_batch(
 
 def _items(prompt: Any, input_ids: Any) -> tuple[bool, list[Any]]:
     """(was one prompt given, the prompts)"""
+    if (prompt is None) == (input_ids is None):
+        given = "neither prompt nor input_ids is given" if prompt is None else "prompt and input_ids are both given"
+        raise InvalidRequest.because("prompt", given, hint="give either prompt or input_ids")
     if isinstance(prompt, str):
         return True, [prompt]
     if prompt is not None:
-        if not isinstance(prompt, (list, tuple)) or not all(isinstance(item, str) for item in prompt):
-            raise InvalidRequest("prompt", prompt, "a string or a list of strings")
+        _check_texts(prompt)
         return False, list(prompt)
     ids = _listed(input_ids)
     if not isinstance(ids, (list, tuple)):
@@ -101,9 +110,51 @@ def _items(prompt: Any, input_ids: Any) -> tuple[bool, list[Any]]:
     return not nested, ids if nested else [ids]
 
 
+def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:
+    """The sampling parameters and those that were given as keywords. A name that both have is an error."""
+    if not keywords:
+        return params
+    if isinstance(params, SamplingParams):
+        default = SamplingParams()
+        changed = (name for name in params.__struct_fields__ if getattr(params, name) != getattr(default, name))
+        params = {name: getattr(params, name) for name in changed}
+    if params is not None and not isinstance(params, Mapping):
+        return params  # `SamplingParams.make` says what is wrong with it
+    given = {ALIASES.get(name, name) for name, value in (params or {}).items() if value is not None}
+    for name in keywords:
+        if ALIASES.get(name, name) in given:
+            raise InvalidRequest.because(name, f"{name} is given as a keyword and in sampling_params", hint="keep one of them")
+    return {**(params or {}), **keywords}
+
+
+def _check_texts(prompt: Any) -> None:
+    is_list = isinstance(prompt, (list, tuple))
+    items = prompt if is_list else [prompt]
+    if is_list and all(isinstance(item, str) for item in items):
+        return
+    if all(isinstance(item, Mapping) and "role" in item for item in items):
+        raise InvalidRequest.because(
+            "prompt", "prompt is a conversation, generate continues text", hint="engine.chat(messages) answers a conversation"
+        )
+    if hasattr(prompt, "tolist") or isinstance(prompt, Mapping) or (is_list and all(isinstance(item, int) for item in items)):
+        raise InvalidRequest.because("prompt", "prompt is token ids, not text", hint="generate(input_ids=...) takes these")
+    raise InvalidRequest("prompt", prompt, "a string or a list of strings")
+
+
 def _listed(value: Any) -> Any:
-    """Tensors and arrays as the lists or numbers they hold."""
+    """Token ids as plain lists: of tensors and arrays, and of what a tokenizer returns, without its padding."""
+    if isinstance(value, Mapping) and "input_ids" in value:
+        ids, mask = _listed(value["input_ids"]), _listed(value.get("attention_mask"))
+        return ids if mask is None else _unpadded(ids, mask)
+    if hasattr(value, "ids") and hasattr(value, "attention_mask"):  # an `Encoding` of tokenizers
+        return _unpadded(value.ids, value.attention_mask)
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _unpadded(ids: Any, mask: Any) -> Any:
+    if ids and isinstance(ids[0], (list, tuple)):
+        return [_unpadded(row, of_row) for row, of_row in zip(ids, mask, strict=True)]
+    return [token for token, is_there in zip(ids, mask, strict=True) if is_there]
 
 
 def _token_ids(field: str, ids: Any) -> tuple[int, ...]:
@@ -138,5 +189,6 @@ def _options(options: dict[str, Any], i: int, count: int, is_one: bool) -> dict[
 
 def _spread(name: str, values: Sequence[Any], count: int) -> Sequence[Any]:
     if len(values) != count:
-        raise InvalidRequest(name, f"{len(values)} values", f"one value, or a list of {count}, one per prompt")
+        message = f"{name} has {len(values)} value{'s' * (len(values) != 1)} for {count} prompt{'s' * (count != 1)}"
+        raise InvalidRequest.because(name, message, hint="give one value for all, or a list with one per prompt")
     return values

@@ -17,27 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from workbench import later
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.types import as_float, as_int
 
 MAX_THREADS = 1024
 """More ends the process: the operating system refuses, and OpenMP does not survive that."""
 DEFAULT_MODEL = "smollm2-135m"
-
-# Reference names that are known and not built yet: refused by name, so that nobody believes they had an effect.
-LATER = frozenset(
-    """api_key base_gpu_id chat_template_path cpu_offload_gb cuda_graph_bs
-    cuda_graph_max_bs delete_ckpt_after_loading disable_cuda_graph_padding disable_custom_all_reduce
-    disable_mla dist_init_addr dp_size ds_channel_config_path ds_heavy_channel_num
-    ds_heavy_channel_type ds_heavy_token_num ds_sparse_decode_threshold enable_cache_report enable_double_sparsity
-    enable_dp_attention enable_ep_moe enable_metrics enable_p2p_check enable_torch_compile ep_size file_storage_pth host
-    is_embedding load_balance_method lora_backend lora_paths max_loras_per_batch nccl_init_addr nnodes node_rank port
-    quantization return_hidden_states speculative_algorithm speculative_draft_model_path speculative_eagle_topk
-    speculative_num_draft_tokens speculative_num_steps tool_call_parser torch_compile_max_bs torchao_config tp_size
-    triton_attention_num_kv_splits triton_attention_reduce_in_fp32 watchdog_timeout""".split()
-)
-# Reference names whose effect is how this engine works anyway.
-NO_EFFECT = frozenset({"enable_radix_cache", "disable_cuda_graph", "disable_overlap_schedule"})
 
 
 def home() -> Path:
@@ -120,17 +106,19 @@ class ServerArgs:
 
     @classmethod
     def make(cls, **values: Any) -> ServerArgs:
-        """From keywords; an unknown name and a value of the wrong type are errors that say what is possible."""
+        """From keywords; an unknown name and a value of the wrong type are errors that say what is possible.
+
+        None means the default. Names of the reference that are not built yet: `workbench.later`.
+        """
         known = {f.name: f for f in dataclasses.fields(cls)}
         clean = {}
         for name, value in values.items():
-            if name in NO_EFFECT:
+            if later.is_accounted_for(name, value):
                 continue
-            if name in LATER:
-                raise NotSupported(f"{name} is known and not available yet", hint="leave it out")
             if name not in known:
                 raise UnknownParameter(name, known, where="the engine")
-            clean[name] = _checked(name, value, _hints(cls)[name])
+            if value is not None:
+                clean[name] = _checked(name, value, _hints(cls)[name])
         return cls(**clean)
 
     def __post_init__(self) -> None:
@@ -176,10 +164,11 @@ class ServerArgs:
             else:
                 base, choices = _base_type(kind)
                 parser.add_argument(*flags, dest=f.name, type=base, choices=choices, default=argparse.SUPPRESS, help=help)
+        later.add_cli_args(parser)
 
     @classmethod
     def from_cli_args(cls, namespace: argparse.Namespace) -> ServerArgs:
-        names = {f.name for f in dataclasses.fields(cls)}
+        names = {f.name for f in dataclasses.fields(cls)} | later.LATER.keys() | later.NO_EFFECT
         return cls.make(**{name: value for name, value in vars(namespace).items() if name in names})
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,14 +190,11 @@ def _base_type(kind: Any) -> tuple[type, tuple[Any, ...] | None]:
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     base, choices = _base_type(kind)
-    if value is None:
-        if isinstance(kind, types.UnionType):
-            return None
-    elif choices is not None:
+    if choices is not None:
         if value in choices:
             return value
         raise InvalidRequest(name, value, f"one of {', '.join(map(repr, choices))}")
-    elif base is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if base is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return as_float(name, value)
     elif base is int and isinstance(value, int) and not isinstance(value, bool):
         return as_int(name, value)

@@ -39,6 +39,14 @@ class InvalidRequest(WorkbenchError, ValueError):
         self.value = value
         self.limit = limit
 
+    @classmethod
+    def because(cls, field: str, message: str, *, hint: str) -> InvalidRequest:
+        """In words of its own, where "it must be" does not read well: two fields that exclude each other, one that is missing."""
+        error = cls.__new__(cls)
+        WorkbenchError.__init__(error, message, hint=hint)
+        error.field, error.value, error.limit = field, None, hint
+        return error
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.__dict__, self.args)
 

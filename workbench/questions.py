@@ -47,7 +47,7 @@ class Cache:
         """What of this prompt would be reused now, and why no more: a dict that prints as a sentence. Changes nothing."""
         ids = self._engine._encode(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not ids:
-            raise InvalidRequest("prompt", prompt, "at least one token")
+            raise InvalidRequest.because("prompt", "the prompt is empty", hint="cache.explain(text) needs some text")
         found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
         return CacheAnswer(found, ids, text_of(self._engine.tokenizer))
 

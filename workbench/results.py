@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from workbench.errors import InvalidRequest
 from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
+
+
+def json_values(results: Any, schema: Any) -> Any:
+    """The values of results that are JSON of a schema, in the lists the results are in; a Pydantic model makes instances."""
+    if isinstance(results, list):
+        return [json_values(result, schema) for result in results]
+    try:
+        read = schema.model_validate_json if hasattr(schema, "model_validate_json") else json.loads
+        return read(results["text"])
+    except ValueError as error:
+        num = results["meta_info"]["completion_tokens"]
+        raise InvalidRequest.because(
+            "max_new_tokens", f"the JSON is not complete after {num} tokens",
+            hint="give more (max_new_tokens=...), or a schema that needs fewer (maxLength, maxItems)",
+        ) from error  # fmt: skip
+
 
 Entry = list[Any]
 """[logprob, token_id, text or None]; the logprob of a prompt's first token is None."""

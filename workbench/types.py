@@ -24,6 +24,8 @@ GrammarKind = Literal["json_schema", "regex", "ebnf", "json_object", "choices", 
 GRAMMAR_FIELDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
 """Fields of `SamplingParams` of which a request sets at most one."""
 MAX_WHITESPACE = 1024
+ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
+"""Names that others have for fields of `SamplingParams`; either is taken wherever the other is."""
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +65,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def make(cls, params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
-        """From the dict a user writes: `stop` may be one string, `json_schema` a dict, ids may be strings."""
+        """From the dict a user writes: `stop` may be one string, `json_schema` a dict, ids may be strings; `ALIASES` hold."""
         if params is None:
             return cls()
         if isinstance(params, cls):
@@ -71,10 +73,15 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(params, Mapping):
             raise InvalidRequest("sampling_params", params, "a dict")
         known = cls.__struct_fields__
-        for name in params:
+        values: dict[str, Any] = {}
+        for given, value in params.items():
+            name = ALIASES.get(given, given)
             if name not in known:
-                raise UnknownParameter(str(name), known, where="sampling_params")
-        values: dict[str, Any] = {name: _DECODERS[name](name, value) for name, value in params.items() if value is not None}
+                raise UnknownParameter(str(given), known, where="sampling_params")
+            if name != given and params.get(name) is not None:
+                raise both_names(given, name)
+            if value is not None:
+                values[name] = _DECODERS[name](name, value)
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -103,7 +110,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
         _between("max_whitespace", self.max_whitespace, 0, MAX_WHITESPACE)
         given = [name for name in GRAMMAR_FIELDS if getattr(self, name) not in (None, False, ())]
         if len(given) > 1:
-            raise InvalidRequest(" and ".join(given), "both set", "one constraint per request", hint="keep one of them")
+            message = f"{' and '.join(given)} are given together: a request has one constraint"
+            raise InvalidRequest.because(given[1], message, hint="keep one of them")
 
     @property
     def is_greedy(self) -> bool:
@@ -224,6 +232,10 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     finish: FinishReason | None = None
     unenforced: tuple[str, ...] = ()
     """With the last output: what of the constraint no mask enforced."""
+
+
+def both_names(alias: str, name: str) -> InvalidRequest:
+    return InvalidRequest.because(name, f"{alias} and {name} are given, and mean the same", hint="keep one of them")
 
 
 def as_int(name: str, value: Any) -> int:

@@ -13,7 +13,7 @@ from fake_engine import FakeEngine
 from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
 from workbench.magics.options import MagicUsage, gen_parser
-from workbench.magics.session import NoEngine, Session
+from workbench.magics.session import NoEngine, NothingYet, Session
 from workbench.types import GRAMMAR_FIELDS
 from workbench.views import Loading
 from workbench.widgets import HELP
@@ -253,7 +253,7 @@ def test_quiet_shows_and_returns_nothing_unless_asked(shell, loaded, capsys, tmp
 
 
 def test_targets_are_checked_before_the_work(shell, loaded):
-    for line in ("-o 'not a name'", "-T /no/such/folder/x.html"):
+    for line in ("-o 'not a name'", "-o class", "-o None", "-o __debug__", "-T /no/such/folder/x.html"):
         with pytest.raises(MagicUsage):
             shell.run(f"%%wb_gen {line}\nx")
     assert loaded.calls == []
@@ -335,7 +335,7 @@ def test_an_error_while_showing_closes_the_stream(shell, loaded):
 
 
 def test_explain_asks_about_the_last_request_or_the_named_one(shell, loaded):
-    with pytest.raises(NoEngine, match="nothing was generated"):
+    with pytest.raises(NothingYet, match="no cell has generated text"):
         shell.run("%wb explain")
     first = shell.run("%%wb_gen\nx")
     second = shell.run("%%wb_gen\nx")
@@ -344,7 +344,7 @@ def test_explain_asks_about_the_last_request_or_the_named_one(shell, loaded):
 
 
 def test_why_asks_about_a_token_of_the_last_request_or_the_named_one(shell, loaded):
-    with pytest.raises(NoEngine, match="nothing was generated"):
+    with pytest.raises(NothingYet, match="no cell has generated text"):
         shell.run("%wb why x")
     first = shell.run("%%wb_gen\none")
     second = shell.run("%%wb_gen\ntwo")
@@ -423,17 +423,24 @@ def test_several_engines_need_a_name_where_none_is_the_default(shell):
     [
         ("%wb lod", "did you mean 'load'?"),
         ("%wb load --page-sise 2", "did you mean --page-size?"),
-        ("%wb load --page-size two", "invalid int value: 'two'"),
-        ("%wb load --device tpu", "invalid choice: 'tpu'"),
+        ("%wb load --page-size two", "%wb load: --page-size is 'two', it must be an integer"),
+        ("%wb load --device tpu", "--device is 'tpu', it must be one of "),
+        ("%wb load --name second", "did you mean --engine?"),
+        ("%wb load --tp 2", "tp_size=2: several devices for one model are not available yet"),
+        ("%wb load --quantization awq", "weights are used as the checkpoint has them"),
+        ("%wb load --log-requests=yes", "--log-requests takes no value, 'yes' is too much"),
+        ("%wb why", "TOKEN is missing"),
         ("%wb load a --model b", "two models"),
         ("%wb status now", "does not expect 'now'"),
         ("%wb help lod", "did you mean 'load'?"),
         ("%%wb_gen --tempature 1\nx", "did you mean --temperature?"),
-        ("%%wb_gen --temperature\nx", "expected one argument"),
+        ("%%wb_gen --temperature\nx", "%%wb_gen: --temperature needs a value"),
+        ("%%wb_gen --temperature hot\nx", "%%wb_gen: --temperature is 'hot', it must be a number"),
+        ("%%wb_gen --max 3\nx", "--max could be --max-"),
         ("%%wb_gen --temperature nan\nx", "temperature is nan"),
         ("%%wb_gen --stop 'open\nx", "a quote is not closed"),
         ("%%wb_gen --max-tokens 3 # comment\nx", "does not expect '#'"),
-        ("%%wb_gen --regex a --ebnf b\nx", "one constraint per request"),
+        ("%%wb_gen --regex a --ebnf b\nx", "a request has one constraint"),
     ],
 )
 def test_a_mistake_shows_two_lines_and_neither_exits_nor_prints_usage(shell, loaded, capsys, source, says):

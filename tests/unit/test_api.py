@@ -10,7 +10,9 @@ import math
 import threading
 import time
 import weakref
+from collections import UserDict
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -396,15 +398,62 @@ def test_processors_are_refused_unless_enabled(folder):
         engine.generate(input_ids=A, custom_logit_processor=Forced().to_str())
 
 
+# -- what users write ----------------------------------------------------------------------------------------------
+
+
+def test_sampling_parameters_may_be_keywords(engine):
+    expected = ids_of([engine.generate(input_ids=A, sampling_params=GREEDY)])
+    assert ids_of([engine.generate(input_ids=A, **GREEDY)]) == expected
+    most = {"temperature": 0, "ignore_eos": True}
+    assert ids_of([engine.generate(input_ids=A, sampling_params=most, max_tokens=6)]) == expected
+    assert ids_of([engine.generate(None, workbench.SamplingParams(**most), A, max_tokens=6)]) == expected
+    assert ids_of([engine.generate(input_ids=A, sampling_params={"max_tokens": 6}, temperature=0, ignore_eos=True)]) == expected
+    assert ids_of([asyncio.run(engine.async_generate(input_ids=A, **GREEDY))]) == expected
+    both = engine.generate(input_ids=[A, B], sampling_params=[{"max_tokens": 1}, {"max_tokens": 2}], temperature=0)
+    assert [len(result["output_ids"]) for result in both] == [1, 2]
+    assert engine.generate(input_ids=A, **GREEDY, image_data=None, lora_path=None)["output_ids"] == expected[0]
+
+
+class Encoded(UserDict):
+    """What a transformers tokenizer returns since its version 5."""
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        Encoded(input_ids=A, attention_mask=[1] * len(A)),
+        {"input_ids": torch.tensor(A)},
+        SimpleNamespace(ids=[0, *A], attention_mask=[0] + [1] * len(A)),
+        torch.tensor(A),
+    ],
+)
+def test_one_prompt_may_be_what_a_tokenizer_returns(engine, expected, ids):
+    assert engine.generate(input_ids=ids, sampling_params=GREEDY)["output_ids"] == expected
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        Encoded(input_ids=[[0, 0, *B], A], attention_mask=[[0, 0, 1, 1, 1], [1] * 5]),
+        {"input_ids": torch.tensor([[*B, 7, 7], A]), "attention_mask": torch.tensor([[1, 1, 1, 0, 0], [1] * 5])},
+        [Encoded(input_ids=B), Encoded(input_ids=A)],
+        [torch.tensor(B), torch.tensor(A)],
+    ],
+)
+def test_several_prompts_may_be_and_their_padding_is_none_of_them(engine, ids):
+    expected = engine.generate(input_ids=[B, A], sampling_params=GREEDY)
+    assert ids_of(engine.generate(input_ids=ids, sampling_params=GREEDY)) == ids_of(expected)
+
+
 # -- bad input ----------------------------------------------------------------------------------------------------
 
 NAN = float("nan")
 HUGE, ENDLESS_DIGITS = 10**400, 10**5000
 """Python converts the first to no float, and writes the digits of the second nowhere."""
 BAD = [
-    ({"input_ids": []}, InvalidRequest, "prompt.*at least one token"),
-    ({"input_ids": [[]]}, InvalidRequest, "prompt.*at least one token"),
-    ({"input_ids": torch.tensor([], dtype=torch.long)}, InvalidRequest, "at least one token"),
+    ({"input_ids": []}, InvalidRequest, "the prompt is empty"),
+    ({"input_ids": [[]]}, InvalidRequest, "the prompt is empty"),
+    ({"input_ids": torch.tensor([], dtype=torch.long)}, InvalidRequest, "the prompt is empty"),
     ({"input_ids": [1, 256]}, InvalidRequest, "input_ids is 256.*0 and 255"),
     ({"input_ids": [-1]}, InvalidRequest, "input_ids is -1.*0 and 255"),
     ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*at most 9223372036854775807"),
@@ -419,12 +468,22 @@ BAD = [
     ({"input_ids": [torch.tensor([A])]}, InvalidRequest, "input_ids.*integer"),
     ({"prompt": 5}, InvalidRequest, "prompt is 5.*string"),
     ({"prompt": ["a", 5]}, InvalidRequest, "prompt is .*string"),
-    ({}, InvalidRequest, "neither.*exactly one"),
-    ({"prompt": "a", "input_ids": A}, InvalidRequest, "both.*exactly one"),
+    ({}, InvalidRequest, "neither prompt nor input_ids is given\ngive either prompt or input_ids"),
+    ({"prompt": "a", "input_ids": A}, InvalidRequest, "prompt and input_ids are both given\ngive either"),
+    ({"prompt": [{"role": "user", "content": "x"}]}, InvalidRequest, r"prompt is a conversation.*engine\.chat\(messages\)"),
+    ({"prompt": {"role": "user", "content": "x"}}, InvalidRequest, r"engine\.chat\(messages\)"),
+    ({"prompt": A}, InvalidRequest, r"prompt is token ids.*generate\(input_ids=\.\.\.\)"),
+    ({"prompt": {"input_ids": A}}, InvalidRequest, "prompt is token ids"),
+    ({"input_ids": A, "temprature": 0}, UnknownParameter, "generate has no parameter 'temprature'.*did you mean 'temperature'"),
+    ({"input_ids": A, "temperature": 0, "sampling_params": {"temperature": 1}}, InvalidRequest, "temperature is given as a key"),
+    ({"input_ids": A, "max_tokens": 2, "sampling_params": {"max_new_tokens": 2}}, InvalidRequest, "max_tokens is given as a"),
+    ({"input_ids": A, "max_tokens": 2, "max_new_tokens": 2}, InvalidRequest, "mean the same"),
+    ({"input_ids": A, "temperature": "hot"}, InvalidRequest, "temperature is 'hot'"),
+    ({"input_ids": A, "image_data": "cat.png"}, NotSupported, "image_data: pictures are not available yet"),
     ({"input_ids": [1] * 513}, PromptTooLong, "prompt.*513 tokens.*at most 512"),
     ({"input_ids": A, "sampling_params": {"max_new_tokens": 508}}, PromptTooLong, "max_new_tokens is 508.*at most 507"),
     ({"input_ids": A, "sampling_params": {"max_new_tokens": -1}}, InvalidRequest, "max_new_tokens is -1.*at least 0"),
-    ({"input_ids": A, "sampling_params": {"max_tokens": 5}}, UnknownParameter, "max_tokens.*\n.*max_new_tokens"),
+    ({"input_ids": A, "sampling_params": {"max_tokens": 5, "max_new_tokens": 6}}, InvalidRequest, "mean the same"),
     ({"input_ids": A, "sampling_params": {"temprature": 5}}, UnknownParameter, "temprature.*\n.*temperature"),
     ({"input_ids": A, "return_logprobs": True}, UnknownParameter, "return_logprobs.*\n.*return_logprob"),
     ({"input_ids": A, "sampling_params": {"temperature": NAN}}, InvalidRequest, "temperature is nan.*at least 0"),
@@ -437,11 +496,15 @@ BAD = [
     ({"input_ids": A, "sampling_params": {"logit_bias": {256: 1.0}}}, InvalidRequest, "logit_bias is 256.*255"),
     ({"input_ids": A, "sampling_params": {"stop_token_ids": [256]}}, InvalidRequest, "stop_token_ids is 256.*255"),
     ({"input_ids": A, "sampling_params": {"min_new_tokens": 9, "max_new_tokens": 3}}, InvalidRequest, "min_new_tokens is 9.*3"),
-    ({"input_ids": A, "sampling_params": {"regex": "a", "ebnf": "b"}}, InvalidRequest, "regex and ebnf.*one constraint"),
+    (
+        {"input_ids": A, "sampling_params": {"regex": "a", "ebnf": "b"}},
+        InvalidRequest,
+        "regex and ebnf are given together: a request has one constraint\nkeep one",
+    ),
     ({"input_ids": A, "sampling_params": 5}, InvalidRequest, "sampling_params is 5.*dict"),
-    ({"input_ids": A, "sampling_params": [GREEDY, GREEDY]}, InvalidRequest, "sampling_params.*2 values"),
-    ({"input_ids": [A, B], "sampling_params": [GREEDY]}, InvalidRequest, "sampling_params.*1 values.*list of 2"),
-    ({"input_ids": [A, B], "return_logprob": [True]}, InvalidRequest, "return_logprob.*list of 2"),
+    ({"input_ids": A, "sampling_params": [GREEDY, GREEDY]}, InvalidRequest, "sampling_params has 2 values for 1 prompt\n"),
+    ({"input_ids": [A, B], "sampling_params": [GREEDY]}, InvalidRequest, "sampling_params has 1 value for 2 prompts"),
+    ({"input_ids": [A, B], "return_logprob": [True]}, InvalidRequest, "return_logprob has 1 value for 2 prompts"),
     ({"input_ids": [A, B], "rid": "one"}, InvalidRequest, "rid.*list of 2"),
     ({"input_ids": [A, B], "rid": ["one", "one"]}, InvalidRequest, "rid is 'one'.*not in use"),
     ({"input_ids": A, "rid": 5}, InvalidRequest, "rid is 5.*str"),
@@ -631,7 +694,7 @@ def test_flushing_drops_what_nobody_uses_and_the_cache_explains_itself(engine):
     assert engine.flush_cache() == 10, "five of the prompt, and all but the last of the output"
     assert engine.cache.explain(A)["num_cached"] == 0
     assert engine.flush_cache() == 0
-    with pytest.raises(InvalidRequest, match="at least one token"):
+    with pytest.raises(InvalidRequest, match="the prompt is empty"):
         engine.cache.explain([])
 
 

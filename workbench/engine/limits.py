@@ -46,7 +46,7 @@ def check_request(config: CoreConfig, request: Request) -> None:
     params = request.params
     num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
     if num_prompt == 0:
-        raise InvalidRequest("prompt", "empty", "at least one token", hint="a model continues text: write some before it")
+        raise InvalidRequest.because("prompt", "the prompt is empty", hint="a model continues text: write some before it")
     _check_ids("input_ids", request.input_ids, config.vocab_size)
     _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
     _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)

@@ -73,6 +73,11 @@ def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -
         "choices": list(node.choices),
         "scores": list(chosen.scores),
         "choice_token_logprobs": [list(option.logprobs) for option in chosen.options],
+        "normalized_prompt_logprobs": [sum(option.logprobs) / len(option.logprobs) for option in chosen.options],
+        "input_token_logprobs": [
+            [[logprob, token, None] for logprob, token in zip(option.logprobs, option.token_ids, strict=False)]
+            for option in chosen.options
+        ],
     }
 
 

@@ -14,14 +14,16 @@ from typing import Any, Protocol
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.lang.prompt import Prompt
+from workbench.lang.tools import with_tools, wrapped
 from workbench.text import chat
 
 CUT = "\ue000wb\ue000"
 """Stands at the end of an open message while the template renders it; private use, so no text holds it by accident."""
 
 
-class ChatTemplate(Protocol):
+class Template(Protocol):
     bos_token: str
+    """What it writes before anything else; empty where that is left to the tokenizer."""
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
         """The conversation as one text. Raises a `WorkbenchError` for messages that the template refuses."""
@@ -36,7 +38,7 @@ class TokenizerTemplate:
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
         if tools and "tools" not in (self._hf.chat_template or ""):
-            raise NotSupported("this model's chat template has no place for tools", hint="describe them in the system message")
+            messages, tools = with_tools(messages, tools), None
         return chat.render(self._hf, messages, add_generation_prompt=add_generation_prompt, tools=tools)
 
 
@@ -52,7 +54,8 @@ class JinjaTemplate:
         import jinja2
 
         if tools and "tools" not in self._source:
-            raise NotSupported("this model's chat template has no place for tools", hint="describe them in the system message")
+            messages, tools = with_tools(messages, tools), None
+        chat.check_roles(messages, self._source)
         try:
             text: str = self._template.render(
                 messages=list(messages), add_generation_prompt=add_generation_prompt, tools=tools, documents=None, **self._special
@@ -84,11 +87,11 @@ class JinjaTemplate:
             raise InvalidRequest("chat_template", self._source, f"a Jinja template ({error})") from None
 
 
-def render_prompt(prompt: Prompt, template: ChatTemplate) -> str:
+def render_prompt(prompt: Prompt, template: Template) -> str:
     """The whole prompt as text. Stretches outside roles stand between the messages as they are."""
     turns = prompt.turns
     closed = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role is not None and not turn.is_open]
-    tools = [_wrapped(tool) for tool in prompt.tools] or None
+    tools = [wrapped(tool) for tool in prompt.tools] or None
     text = _rendered(closed, prompt, template, tools)
     pieces, done, num_messages = [], 0, 0
     for turn in turns:
@@ -101,7 +104,7 @@ def render_prompt(prompt: Prompt, template: ChatTemplate) -> str:
     return "".join([*pieces, text[done:]])
 
 
-def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: ChatTemplate, tools: list[Any] | None) -> str:
+def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: Template, tools: list[Any] | None) -> str:
     open_turn = prompt.turns[-1] if prompt.turns and prompt.turns[-1].is_open else None
     if open_turn is None:
         return template.render(closed, add_generation_prompt=False, tools=tools)
@@ -114,7 +117,7 @@ def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: ChatTempla
     return text
 
 
-def _end_of(messages: list[dict[str, Any]], text: str, template: ChatTemplate, tools: list[Any] | None) -> int:
+def _end_of(messages: list[dict[str, Any]], text: str, template: Template, tools: list[Any] | None) -> int:
     """Where in the rendered conversation these first messages end; without any, behind the begin token."""
     if not messages:
         return len(template.bos_token) if text.startswith(template.bos_token) else 0
@@ -122,8 +125,3 @@ def _end_of(messages: list[dict[str, Any]], text: str, template: ChatTemplate, t
     if not text.startswith(head):
         raise NotSupported("this model's chat template has no place for text between these messages", hint="put it into a role")
     return len(head)
-
-
-def _wrapped(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """In OpenAI's form, which templates read."""
-    return tool if tool.get("type") == "function" else {"type": "function", "function": dict(tool)}

@@ -46,6 +46,8 @@ def as_backend(value: Any) -> Backend:
     """A backend as it is, an engine as the backend it makes."""
     if isinstance(value, Backend):
         return value
+    if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # of a Runtime whose template was chosen
+        return own
     if hasattr(value, "tokenizer_manager") and hasattr(value, "generate"):
         from workbench.lang.backends.engine import EngineBackend
 

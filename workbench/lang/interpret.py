@@ -21,6 +21,7 @@ from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEn
 from workbench.lang.place import Place, placed
 from workbench.lang.prompt import Part, Prompt
 from workbench.lang.run import Answer, Run
+from workbench.lang.tools import tools_text
 from workbench.lang.words import counts, describe, finish_words, logprob_pairs, option_scores
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
@@ -55,6 +56,8 @@ class Executor:
         self.error: BaseException | None = None
         self.flow = Flow()
         """Its text as it grows, when the run is streamed."""
+        self.tools: tuple[Mapping[str, Any], ...] = ()
+        """Those that the last generation was told of."""
         self._shown = ""
         self._scopes: list[int] = []
         """Where the scopes that are open in the prompt began; `_open_scopes` are those the program has opened."""
@@ -249,14 +252,19 @@ class Executor:
         self._append(node)
 
     def _reached(self, step: Step) -> int:
-        number, node = self.run.next_part(), step.node
+        node = step.node
+        if isinstance(node, Gen) and node.tools:
+            self._record_part(step, self.run.next_part(), kind="tools", detail=tools_text(node.tools))
+        number = self.run.next_part()
         name = getattr(node, "name", None) or getattr(node, "role", None) or ""
         text = node.value if isinstance(node, Text) else ""
-        self.run.record(
-            PartReached, part=number, branch=self.branch, kind=type(node).__name__.lower(), name=name, text=text,
-            detail=describe(node), place=str(step.place),
-        )  # fmt: skip
+        self._record_part(step, number, kind=type(node).__name__.lower(), name=name, text=text, detail=describe(node))
         return number
+
+    def _record_part(self, step: Step, number: int, *, kind: str, name: str = "", text: str = "", detail: str = "") -> None:
+        self.run.record(
+            PartReached, part=number, branch=self.branch, kind=kind, name=name, text=text, detail=detail, place=str(step.place)
+        )
 
     # -- asking the backend -------------------------------------------------------------------------------------
 
@@ -265,7 +273,8 @@ class Executor:
 
     def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
         """A generation or selection: answered by an earlier run if it is replayed, else by the backend."""
-        run, prompt = self.run, self.prompt(node.tools if isinstance(node, Gen) else ())
+        self.tools = node.tools if isinstance(node, Gen) else ()
+        run, prompt = self.run, self.prompt(self.tools)
         key = (self.branch, self._num_asked)
         self._num_asked += 1
         written: list[str] = []

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter, shown
+from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.events import ProgramFinished, ProgramStarted
+from workbench.lang.ask import warm
 from workbench.lang.backends.base import Backend
 from workbench.lang.batch import run_all
 from workbench.lang.default import as_backend, default_backend
@@ -19,10 +20,11 @@ from workbench.lang.place import placed, raised_at, warn_at
 from workbench.lang.prompt import Prompt
 from workbench.lang.run import Replay, Run
 from workbench.lang.state import ProgramState
-from workbench.lang.tracing import warm_common_prefix
-from workbench.lang.verbs import LOGPROBS, NATIVE_NAMES, SAMPLING, call_params
+from workbench.lang.tracing import TRACED, StandIn, StopTracing, common_prefix, running_on, warm_common_prefix
+from workbench.lang.verbs import LOGPROBS, SAMPLING, call_params
+from workbench.types import ALIASES
 
-RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *NATIVE_NAMES.values()})
+RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *ALIASES.values()})
 """What `run` takes beside the program's own inputs: defaults for its generations."""
 
 
@@ -83,19 +85,20 @@ class Program:
         return self._start(values, self._setup(backend, more), is_streamed=stream)
 
     def run_batch(
-        self, batch: Sequence[Mapping[str, Any]], *, backend: Any = None, num_threads: int | str = "auto",
+        self, batch: Sequence[Mapping[str, Any] | Sequence[Any]], *, backend: Any = None, num_threads: int | str = "auto",
         progress_bar: bool = False, warm: bool = True, **defaults: Any,
     ) -> list[ProgramState]:  # fmt: skip
-        """Runs the program once for each dict of inputs, all at the same time; the states come in the order of the inputs.
+        """Runs the program once for each dict (or list) of inputs, all at the same time; the states come in their order.
 
         A program that fails leaves the others alone: its state raises when it is read (`state.error()` tells), and a
         warning counts the failures. `warm`: what all of them begin with is found by running the function with stand-ins
         for its inputs, up to its first generation, and computed once.
         """
-        if isinstance(batch, Mapping | str) or not all(isinstance(inputs, Mapping) for inputs in batch):
+        if isinstance(batch, Mapping | str) or not all(isinstance(inputs, Mapping | list | tuple) for inputs in batch):
             raise InvalidRequest("batch", batch, "a list of dicts, one per program")
+        named = [inputs if isinstance(inputs, Mapping) else self._named(inputs) for inputs in batch]
         return run_batch(
-            [self.bind(**inputs) for inputs in batch], backend=backend, num_threads=num_threads, progress_bar=progress_bar,
+            [self.bind(**inputs) for inputs in named], backend=backend, num_threads=num_threads, progress_bar=progress_bar,
             warm=warm, **defaults,
         )  # fmt: skip
 
@@ -107,14 +110,25 @@ class Program:
                 raise UnknownParameter(name, known, where=f"program {self.name}")
         return Program(self.func, {**self.inputs, **inputs}, num_api_spec_tokens=self.num_api_spec_tokens)
 
-    def __call__(self, state: Any, *args: Any, **inputs: Any) -> Any:
-        """Inside another program: its parts are appended to that state, its return value comes back."""
-        if not isinstance(state, ProgramState):
-            raise ProgramMistake(
-                f"{self.name}(...) was called with {shown(state)}, inside a program its first argument is the state",
-                hint=f"{self.name}.run(...) runs it",
-            )
-        return self.func(state, *args, **{**self.inputs, **inputs})
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
+        """With a state first, inside another program: its parts are appended there, and what it returns comes back.
+
+        Without one it is `run`, inside another program on that one's backend.
+        """
+        if args and isinstance(args[0], ProgramState):
+            return self.func(*args, **{**self.inputs, **inputs})
+        if (backend := running_on.get()) is TRACED:
+            raise StopTracing
+        return self.run(*args, **{"backend": backend, **inputs})
+
+    def cache(self, backend: Any = None) -> None:
+        """Computes what every run of the program begins with, so that the first one finds it."""
+        prefix = common_prefix(self.func, [dict.fromkeys(self._required, StandIn()) | self.inputs])
+        warm(default_backend() if backend is None else as_backend(backend), prefix)
+
+    def compile(self, *, backend: Any = None) -> Program:
+        """The program itself: it runs as it is written."""
+        return self
 
     # -- one run ------------------------------------------------------------------------------------------------
 
@@ -124,13 +138,7 @@ class Program:
 
     def _split(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(inputs by name, defaults for generations)"""
-        names = [parameter.name for parameter in self._parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-        if len(args) > len(names):
-            raise ProgramMistake(
-                f"{len(args)} inputs are given, program {self.name} takes at most {len(names)}",
-                hint=f"{self.name}.run({', '.join(f'{name}=...' for name in names)})",
-            )
-        values = {**self.inputs, **dict(zip(names, args, strict=False))}
+        values = {**self.inputs, **self._named(args)}
         more = {}
         own = {parameter.name for parameter in self._parameters}
         for name, value in keywords.items():
@@ -139,14 +147,27 @@ class Program:
             elif name in RUN_PARAMS:
                 more[name] = value
             else:
-                raise UnknownParameter(name, own | RUN_PARAMS - {*NATIVE_NAMES.values()}, where=f"program {self.name}")
+                raise UnknownParameter(name, own | RUN_PARAMS - {*ALIASES.values()}, where=f"program {self.name}")
         self._check_complete(values)
         return values, more
 
-    def _check_complete(self, values: Mapping[str, Any]) -> None:
+    def _named(self, args: Sequence[Any]) -> dict[str, Any]:
+        names = [parameter.name for parameter in self._parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        if len(args) > len(names):
+            raise ProgramMistake(
+                f"{len(args)} inputs are given, program {self.name} takes at most {len(names)}",
+                hint=f"{self.name}.run({', '.join(f'{name}=...' for name in names)})",
+            )
+        return dict(zip(names, args, strict=False))
+
+    @property
+    def _required(self) -> set[str]:
         fixed = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+        return {one.name for one in self._parameters if one.default is one.empty and one.kind in fixed}
+
+    def _check_complete(self, values: Mapping[str, Any]) -> None:
         for parameter in self._parameters:
-            if parameter.default is parameter.empty and parameter.kind in fixed and parameter.name not in values:
+            if parameter.name in self._required - values.keys():
                 raise ProgramMistake(
                     f"program {self.name} was not given its input {parameter.name}",
                     hint=f"{self.name}.run({parameter.name}=...), or bind({parameter.name}=...) for a batch",
@@ -176,6 +197,7 @@ class Program:
     def _execute(self, run: Run, state: ProgramState, inputs: Mapping[str, Any]) -> None:
         """The function's body, then the end of all it started. A failure is kept in `run.failure`."""
         run.body_thread = threading.get_ident()
+        outer = running_on.set(run.backend)
         run.record(ProgramStarted, name=self.name, backend=run.backend.name, model=run.backend.model)
         try:
             state._ret_value = self.func(state, **inputs)
@@ -188,6 +210,7 @@ class Program:
             run.failure = placed(error, self.name, raised_at(error.__traceback__))
             run.abort(run.failure)
         finally:
+            running_on.reset(outer)
             run.end(run.failure)
             run.record(ProgramFinished, error="" if run.failure is None else f"{type(run.failure).__name__}: {run.failure}")
 
@@ -217,7 +240,7 @@ def run_batch(
         return []
     unknown = sorted(defaults.keys() - RUN_PARAMS)
     if unknown:
-        raise UnknownParameter(unknown[0], RUN_PARAMS - {*NATIVE_NAMES.values()}, where="run_batch")
+        raise UnknownParameter(unknown[0], RUN_PARAMS - {*ALIASES.values()}, where="run_batch")
     setup = programs[0]._setup(backend, defaults)
     if warm:
         for func in dict.fromkeys(program.func for program in programs):

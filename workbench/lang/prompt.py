@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.lang.nodes import Image, Role, RoleBegin, RoleEnd, Text, Video
+from workbench.lang.tools import tools_text
 
 Part = Text | Image | Video | RoleBegin | RoleEnd
 Content = Text | Image | Video
@@ -85,10 +86,11 @@ class Prompt:
 
     @property
     def plain_text(self) -> str:
-        """For people, where no template is known: the text; in a conversation one `role: text` per message."""
+        """For people, where no template is known: the text, behind what tells of the tools; `role: text` for each message."""
+        told = f"{tools_text(self.tools)}\n\n" if self.tools else ""
         if not self.has_roles:
-            return "".join(turn.text for turn in self.turns)
-        return "\n".join(turn.text if turn.role is None else f"{turn.role}: {turn.text}" for turn in self.turns)
+            return told + "".join(turn.text for turn in self.turns)
+        return told + "\n".join(turn.text if turn.role is None else f"{turn.role}: {turn.text}" for turn in self.turns)
 
 
 def _merged(parts: list[Content]) -> tuple[Content, ...]:

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InvalidRequest, ProgramMistake, UnknownVariable
+from workbench.errors import InvalidRequest, NotSupported, ProgramMistake
 from workbench.lang import verbs
+from workbench.lang.calls import Call, calls_of, find_answer, unknown_name
 from workbench.lang.flow import Slot
-from workbench.lang.nodes import Expr, Gen, JoinMode, RoleBegin, RoleEnd, Select, Seq, VarBegin, VarEnd, flatten
+from workbench.lang.nodes import Expr, JoinMode, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
 from workbench.lang.place import caller, placed
-from workbench.lang.run import Answer, Key, Replay
-from workbench.lang.words import counts
+from workbench.lang.run import Replay
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
     from workbench.views.program import ProgramView
-
-
-@dataclass(frozen=True)
-class Call:
-    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
-
-    name: str | None
-    kind: str
-    rid: str | None
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    computed_tokens: int | None
-    """Prompt tokens that were not in the cache."""
-    completion_tokens: int | None
 
 
 class ProgramState:
@@ -84,12 +68,21 @@ class ProgramState:
         """`with s.var_scope("name"): ...` binds all text that is appended inside to `s["name"]`."""
         return self._within(VarBegin(name), VarEnd(name))
 
-    def fork(self, num: int = 1) -> ForkGroup:
-        """`num` states that share everything up to here and go on independently."""
-        if isinstance(num, bool) or not isinstance(num, int) or num < 1:
-            raise InvalidRequest("the number of forks", num, "an integer of at least 1")
+    def fork(self, size: int = 1, position_ids_offset: None = None) -> ForkGroup:
+        """`size` states that share everything up to here and go on independently."""
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InvalidRequest("the number of forks", size, "an integer of at least 1")
+        if position_ids_offset is not None:
+            raise NotSupported("fork(position_ids_offset=...) is not available", hint="leave it out: positions follow the text")
         self._settle()
-        return ForkGroup(self, [ProgramState(child) for child in self._executor.fork(num, caller())])
+        return ForkGroup(self, [ProgramState(child) for child in self._executor.fork(size, caller())])
+
+    @contextmanager
+    def copy(self, position_ids_offset: None = None) -> Iterator[ProgramState]:
+        """`with s.copy() as trial:` one fork that is joined at the end: its names are kept here, its text is not."""
+        group = self.fork(1, position_ids_offset)
+        with group:
+            yield group[0]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.set_var(name, value)
@@ -150,7 +143,7 @@ class ProgramState:
     def text(self) -> str:
         """The whole prompt as the model reads it."""
         self.sync()
-        return self._executor.run.backend.text_of(self._executor.prompt())
+        return self._executor.run.backend.text_of(self._executor.prompt(self._executor.tools))
 
     def messages(self) -> list[dict[str, Any]]:
         """The conversation: dicts with `role` and `content`."""
@@ -165,8 +158,24 @@ class ProgramState:
             self._executor.run.abort()
             raise
 
-    async def text_async_iter(self, var_name: str | None = None) -> AsyncIterator[str]:
-        """`text_iter` in an event loop."""
+    async def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
+        """`text_iter` in an event loop. With `return_meta_data` pairs of a variable's new text and its meta information, which
+        is empty until the generation has ended."""
+        if return_meta_data and var_name is None:
+            raise InvalidRequest.because(
+                "return_meta_data", "return_meta_data needs a variable", hint="text_async_iter(var_name, return_meta_data=True)"
+            )
+        pieces = self._pieces(var_name)
+        if not return_meta_data:
+            async for piece in pieces:
+                yield piece
+            return
+        slot = (await asyncio.to_thread(self._slots, str(var_name)))[-1]
+        async for piece in pieces:
+            yield piece, slot.meta_info
+        yield "", slot.meta_info
+
+    async def _pieces(self, var_name: str | None) -> AsyncIterator[str]:
         flow = await asyncio.to_thread(self._flow, var_name)  # the program may not have come to the name yet
         if isinstance(flow, list):
             for piece in flow:
@@ -198,8 +207,7 @@ class ProgramState:
     @property
     def calls(self) -> list[Call]:
         """Every generation and selection the run asked for, forks included, with its cached and computed tokens."""
-        answers = sorted(self._executor.run.answers.items(), key=_key)
-        return [_call(answer) for _, answer in answers if not answer.is_replayed]
+        return calls_of(self._executor.run.answers)
 
     # -- afterwards ---------------------------------------------------------------------------------------------
 
@@ -221,7 +229,11 @@ class ProgramState:
         answers = self._executor.run.answers
         if not isinstance(edit, Mapping) or not all(isinstance(text, str) for text in edit.values()):
             raise InvalidRequest("edit", edit, "a dict from names to texts", hint='for example edit={"plan": "new text"}')
-        return self._rerun(Replay(answers, {_find(answers, name): value for name, value in edit.items()}))
+        return self._rerun(Replay(answers, {find_answer(answers, name): value for name, value in edit.items()}))
+
+    def __str__(self) -> str:
+        """With the whole text, for which it waits; `repr` waits for nothing."""
+        return f"ProgramState({self.text()})"
 
     def __repr__(self) -> str:
         run = self._executor.run
@@ -235,7 +247,7 @@ class ProgramState:
             return executor.slots[name]
         if executor.run.failure is not None:
             raise executor.run.failure
-        raise placed(_unknown(name, executor.slots), executor.run.name, caller())
+        raise placed(unknown_name(name, executor.slots), executor.run.name, caller())
 
     def _flow(self, var_name: str | None) -> Any:
         if var_name is not None:
@@ -253,13 +265,18 @@ class ForkGroup(Sequence[ProgramState]):
     def __getitem__(self, index: Any) -> Any:
         return self._states[index]
 
+    def __setitem__(self, index: int, state: Any) -> None:
+        """The end of `forks[i] += ...`, which assigns what it appended to."""
+        if state is not self._states[index]:
+            raise ProgramMistake(f"forks[{index}] = ... replaces no state", hint=f"forks[{index}] += ... appends to it")
+
     def __len__(self) -> int:
         return len(self._states)
 
     def __iadd__(self, expr: Any) -> ForkGroup:
         """The same for every child; a list has one for each; a function is asked with the child's index."""
         each = [expr(i) for i in range(len(self))] if callable(expr) else expr
-        if not isinstance(each, list):
+        if not isinstance(each, list | tuple):
             each = [each] * len(self)
         if len(each) != len(self):
             raise InvalidRequest("what is appended to a fork", f"{len(each)} parts", f"one, or {len(self)}: one per child")
@@ -282,31 +299,3 @@ class ForkGroup(Sequence[ProgramState]):
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.join()
-
-
-def _key(item: tuple[Key, Answer]) -> Key:
-    return item[0]
-
-
-def _call(answer: Answer) -> Call:
-    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
-    kind = type(answer.node).__name__.lower()
-    return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
-
-
-def _find(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
-    """Which generation an edit means."""
-    name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
-    nodes = {key: answer.node for key, answer in sorted(answers.items(), key=_key) if isinstance(answer.node, Gen | Select)}
-    keys = [key for key, node in nodes.items() if node.name == name]
-    if not keys:
-        raise _unknown(name, [node.name for node in nodes.values() if node.name is not None])
-    if not 0 <= index < len(keys):
-        raise InvalidRequest(f"edit of {name!r}", index, f"between 0 and {len(keys) - 1}")
-    return keys[index]
-
-
-def _unknown(name: str, known: Any) -> UnknownVariable:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the program has made: {', '.join(known) or 'nothing yet'}"
-    return UnknownVariable(f"no generation is called {name!r}", hint=hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from workbench.lang.ask import warm
@@ -14,6 +15,11 @@ from workbench.lang.state import ProgramState
 
 MARK = "\x00workbench input\x00"
 """What a stand-in is as text: the common prefix ends here."""
+
+
+TRACED = object()
+running_on: ContextVar[Any] = ContextVar("workbench_running_on", default=None)
+"""The backend of the program whose body this is, or `TRACED` where nothing may be asked of any."""
 
 
 class StopTracing(BaseException):
@@ -66,10 +72,12 @@ def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]])
     """The literal parts before the first generation or differing input. Inputs that are the same for all stand as they are."""
     tracer = Tracer()
     shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
+    outer = running_on.set(TRACED)
     with contextlib.suppress(StopTracing, Exception):  # a body that fails on a stand-in has shown its prefix
         state = ProgramState(tracer)  # type: ignore[arg-type]
         func(state, **shared)
         state._settle()
+    running_on.reset(outer)
     return Prompt(tracer.parts)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
-from workbench.types import GRAMMAR_FIELDS, SamplingParams, is_ggml_bnf
+from workbench.lang.tools import function_of
+from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, both_names, is_ggml_bnf
 
 DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
-NATIVE_NAMES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 SAMPLING = (
     "max_tokens", "min_tokens", "stop", "stop_token_ids", "temperature", "top_p", "top_k", "min_p", "frequency_penalty",
     "presence_penalty", "repetition_penalty", "ignore_eos", "skip_special_tokens", "seed", "n", "logit_bias", "max_whitespace",
@@ -48,7 +48,8 @@ def gen(
 
     At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf`, `grammar`
     (in the style of Lark, or of `ebnf` where it contains `::=`), `json_object=True`, `structural_tag` (free text with
-    constrained regions), `dtype` (int, float, str, bool) or `choices`.
+    constrained regions), `dtype` (int, float, str, bool) or `choices`. `tools`: descriptions of functions that the model may
+    call (`name`, `description`, `parameters`), told to it by its chat template or as `workbench.lang.tools` says.
     More parameters: `min_tokens`, `top_p`, `top_k`, `min_p`, `stop_token_ids`,
     `frequency_penalty`, `presence_penalty`, `repetition_penalty`, `ignore_eos`, `skip_special_tokens`, `seed`,
     `logit_bias`, `max_whitespace`, `return_logprob`, `top_logprobs_num`, `logprob_start_len`, `return_text_in_logprobs`.
@@ -78,7 +79,7 @@ def gen(
     params, logprobs = call_params({key: value for key, value in given_params.items() if key not in ("dtype", "choices")}, "gen")
     if dtype is not None and dtype not in DTYPES:
         raise InvalidRequest("dtype", dtype, "int, float, str or bool", hint="other forms: regex=, json_schema= or ebnf=")
-    return Gen(_name(name), params, logprobs, None if dtype is None else DTYPES[dtype], tuple(tools or ()))
+    return Gen(_name(name), params, logprobs, None if dtype is None else DTYPES[dtype], _tools(tools))
 
 
 def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Any) -> Node:
@@ -131,17 +132,17 @@ def role(name: str, expr: Expr) -> Seq:
     return Seq((RoleBegin(name), *flatten(expr), RoleEnd(name)))
 
 
-def system(expr: Expr) -> Seq:
-    """`expr` as the system message."""
+def system(expr: Expr = "") -> Seq:
+    """`expr` as the system message. An empty one keeps a template from writing its own."""
     return role("system", expr)
 
 
-def user(expr: Expr) -> Seq:
+def user(expr: Expr = "") -> Seq:
     """`expr` as a message of the user."""
     return role("user", expr)
 
 
-def assistant(expr: Expr) -> Seq:
+def assistant(expr: Expr = "") -> Seq:
     """`expr`, usually with a `gen` in it, as a message of the model."""
     return role("assistant", expr)
 
@@ -187,7 +188,10 @@ def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
 
     Raises for unknown names and for values that cannot be; `where` names the verb in the error.
     """
-    known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS, *NATIVE_NAMES.values()}
+    known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS, *ALIASES.values()}
+    for name, same in ALIASES.items():
+        if values.get(name) is not None and values.get(same) is not None:
+            raise both_names(name, same)
     native: dict[str, Any] = {}
     logprobs: dict[str, Any] = {}
     for name, value in values.items():
@@ -201,7 +205,7 @@ def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
             logprobs[name] = value
         else:
             is_ebnf = name == "grammar" and is_ggml_bnf(str(value))
-            native["ebnf" if is_ebnf else NATIVE_NAMES.get(name, name)] = value
+            native["ebnf" if is_ebnf else ALIASES.get(name, name)] = value
     return _checked(native), {"return_logprob": True, **logprobs} if logprobs else {}
 
 
@@ -223,6 +227,13 @@ def _refuse_with_choices(more: Mapping[str, Any]) -> None:
     for name in more:
         if name not in known:
             raise UnknownParameter(name, known, where="gen")
+
+
+def _tools(tools: Any) -> tuple[Mapping[str, Any], ...]:
+    for tool in tools or ():
+        if not isinstance(tool, Mapping) or not isinstance(function_of(tool).get("name"), str):
+            raise InvalidRequest("tools", tool, "dicts with name, description and parameters (a JSON schema)")
+    return tuple(tools or ())
 
 
 def _name(name: Any) -> str | None:

@@ -41,7 +41,7 @@ class Candidates:
         if pending is not None and pending.nargs != 0:
             return self._values(pending)
         if current.startswith("-"):
-            return parser._option_string_actions
+            return [flag for flag, action in parser._option_string_actions.items() if action.help != argparse.SUPPRESS]
         return self._positional(parser)
 
     def _values(self, action: argparse.Action) -> Iterable[str]:

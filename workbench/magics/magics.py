@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import keyword
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ CHAT = options.chat_parser("%%wb_chat", "Say the cell's text in a conversation, 
 
 @magics_class
 class WorkbenchMagics(Magics):
-    """The magics of one shell. `%config WorkbenchMagics.max_tokens = 64` sets a default for the cells that follow."""
+    """The magics of one shell. `%config WorkbenchMagics.max_new_tokens = 64` sets a default for the cells that follow."""
 
     max_new_tokens = Int(None, allow_none=True, help="default of --max-tokens").tag(config=True)
     temperature = Float(None, allow_none=True, help="default of --temperature").tag(config=True)
@@ -235,8 +236,8 @@ class WorkbenchMagics(Magics):
 
     def _check_targets(self, args: argparse.Namespace) -> None:
         """Before the work, not after it."""
-        if args.out and not args.out.isidentifier():
-            raise MagicUsage(f"-o {args.out} is not a variable name", hint="for example -o answer")
+        if args.out and (not args.out.isidentifier() or keyword.iskeyword(args.out) or args.out == "__debug__"):
+            raise MagicUsage(f"-o {args.out} is not a name that a variable can have", hint="for example -o answer")
         if args.save and not Path(args.save).parent.is_dir():
             raise MagicUsage(f"-T {args.save}: there is no folder {Path(args.save).parent}", hint="make it first")
 

@@ -17,6 +17,19 @@ from workbench.types import GRAMMAR_FIELDS
 from workbench.widgets import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+MEANT = {("%wb load", "--name"): "--engine"}
+"""Options that others have and this one calls otherwise, where the nearest spelling is not what is meant."""
+VOICE = (
+    (r"argument (\S+): invalid int value: (.+)", "{} is {}, it must be an integer"),
+    (r"argument (\S+): invalid float value: (.+)", "{} is {}, it must be a number"),
+    (r"argument (\S+): invalid choice: (.+?) \(choose from (.+)\)", "{} is {}, it must be one of {}"),
+    (r"argument (\S+): expected one argument", "{} needs a value"),
+    (r"argument (\S+): expected at least one argument", "{} needs at least one value"),
+    (r"argument (\S+): ignored explicit argument (.+)", "{} takes no value, {} is too much"),
+    (r"the following arguments are required: (.+)", "{} is missing"),
+    (r"ambiguous option: (\S+) could match (.+)", "{} could be {}"),
+)
+"""What argparse says of a mistake, and how it is said here."""
 
 
 class MagicUsage(WorkbenchError):
@@ -38,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         magic = self.prog.split()[0]
-        raise MagicUsage(f"{self.prog}: {message}", hint=f"{magic}? lists what it understands")
+        raise MagicUsage(f"{self.prog}: {in_our_words(message)}", hint=f"{magic}? lists what it understands")
 
     def parse(self, line: str) -> argparse.Namespace:
         """Parse the rest of a magic's line; a mistake is a `MagicUsage`."""
@@ -58,17 +71,34 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, word: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]
-        near = difflib.get_close_matches(word.split("=")[0], options, n=1)
+        given = word.split("=")[0]
+        near = [MEANT[self.prog, given]] if (self.prog, given) in MEANT else difflib.get_close_matches(given, options, n=1)
         if word.startswith("-") and near:
             raise MagicUsage(f"{self.prog} has no option {word}", hint=f"did you mean {near[0]}?")
         self.error(f"{'no option' if word.startswith('-') else 'does not expect'} {word!r}")
+
+
+def in_our_words(message: str) -> str:
+    """A message of argparse as one says it; an option by its long name."""
+    for theirs, ours in VOICE:
+        if (found := re.fullmatch(theirs, message)) is not None:
+            name, *more = found.groups()
+            return ours.format(max(name.split("/"), key=len), *more)
+    return message
 
 
 def gen_parser(prog: str, description: str) -> Parser:
     """What `%%wb_gen` and `%%wb_chat` share."""
     parser = Parser(prog, description)
     add = parser.add_argument_group("how to sample (what is not given has the engine's default)").add_argument
-    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add(
+        "--max-tokens",
+        "--max-new-tokens",
+        type=int,
+        dest="max_new_tokens",
+        metavar="N",
+        help="stop after N tokens (default: 128)",
+    )
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
     add("--top-k", type=int, metavar="K", help="draw from this many likeliest tokens")
@@ -111,7 +141,14 @@ def chat_parser(prog: str, description: str) -> Parser:
 def program_parser(prog: str, description: str) -> Parser:
     parser = Parser(prog, description)
     add = parser.add_argument_group("defaults of the cell's generations").add_argument
-    add("--max-tokens", type=int, dest="max_new_tokens", metavar="N", help="stop after N tokens (default: 128)")
+    add(
+        "--max-tokens",
+        "--max-new-tokens",
+        type=int,
+        dest="max_new_tokens",
+        metavar="N",
+        help="stop after N tokens (default: 128)",
+    )
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
     add("--seed", type=int, metavar="S", help="same seed, same draws")

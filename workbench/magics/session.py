@@ -21,6 +21,7 @@ from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids, unfinished
+from workbench.types import both_names
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
 MAX_NAMED = 8
@@ -31,6 +32,10 @@ OnProgress = Callable[[str, int, int], None]
 
 class NoEngine(WorkbenchError):
     """No engine runs under the name, or none at all."""
+
+
+class NothingYet(WorkbenchError):
+    """What is asked about has not happened yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +260,14 @@ class Session:
         if messages is None:
             messages = self.conversations.get(conversation or "default")
             if messages is None:
-                raise NoEngine(f"no conversation is called {conversation or 'default'!r}", hint="%%wb_chat begins one")
+                raise NothingYet(f"no conversation is called {conversation or 'default'!r}", hint="%%wb_chat begins one")
         return {"messages": messages, **options}
 
     def _rid(self, rid: str | None) -> str:
         if rid is not None:
             return rid
         if self.last is None:
-            raise NoEngine("nothing was generated yet", hint="%%wb_gen or %%wb_chat first, or give a request id")
+            raise NothingYet("no cell has generated text", hint="run %%wb_gen or %%wb_chat first, or give a request id")
         return self.last.rid
 
     def memory(self, name: str | None = None) -> Memory:
@@ -285,6 +290,8 @@ def _drain(chunks: Generator[dict[str, Any]], on_text: OnText | None) -> dict[st
 
 
 def _params(max_tokens: int | None, sampling: Mapping[str, Any]) -> dict[str, Any]:
+    if max_tokens is not None and sampling.get("max_new_tokens") is not None:
+        raise both_names("max_tokens", "max_new_tokens")
     return {**sampling, **({} if max_tokens is None else {"max_new_tokens": max_tokens})}
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 
+ROLES = ("system", "user", "assistant", "tool", "developer", "function")
+"""What conversations are made of anywhere."""
+
 
 def read_template(source: str) -> str:
     """The template in the file `source`, or `source` itself when it is a template and not a path."""
@@ -41,9 +44,11 @@ def render(
         raise NotSupported(
             "this model has no chat template", hint="give one with chat_template=PATH.jinja, or use generate() with plain text"
         )
+    said = checked(messages)
+    check_roles(said, str(hf.chat_template))
     try:
         text: str = hf.apply_chat_template(
-            checked(messages), tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
+            said, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
         )
     except jinja2.TemplateError as error:
         raise InvalidRequest("messages", messages, f"a conversation that the model's chat template takes ({error})") from error
@@ -58,6 +63,13 @@ def checked(messages: Any) -> list[dict[str, Any]]:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"messages[{i}]", message, 'a dict with "role" and "content"')
     return [dict(message) for message in messages]
+
+
+def check_roles(messages: Sequence[Mapping[str, Any]], template: str) -> None:
+    """Raises InvalidRequest for a role that is none of `ROLES` and that the template does not name: most write any word."""
+    for i, message in enumerate(messages):
+        if (role := message["role"]) not in ROLES and role not in template:
+            raise InvalidRequest(f"messages[{i}] role", role, f"one of {', '.join(ROLES)}")
 
 
 def facts(hf: Any) -> dict[str, Any]:

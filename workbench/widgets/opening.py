@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from workbench.errors import NotSupported, UnknownParameter
+from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv import KVFold
@@ -92,7 +92,7 @@ def open_view(source: Source, name: str, *, live: bool | None = None, **options:
     Raises `InvalidRequest` for a name that is no view, `UnknownParameter` for an option that it does not have.
     """
     if name not in HELP:
-        raise UnknownParameter(name, HELP, where="engine.view")
+        raise InvalidRequest.because("view", f"{name!r} is no view", hint=UnknownParameter(str(name), HELP, where="").hint)
     live = has_widgets() if live is None else live
     if name == DASHBOARD:
         names = [kind.name for kind in VIEWS.values() if kind.in_dashboard]

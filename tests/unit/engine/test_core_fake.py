@@ -276,7 +276,7 @@ def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
 @pytest.mark.parametrize(
     ("bad", "error", "named"),
     [
-        (request("x", []), InvalidRequest, "at least one token"),
+        (request("x", []), InvalidRequest, "the prompt is empty"),
         (request("x", [1, 999]), InvalidRequest, "999"),
         (request("x", [-1]), InvalidRequest, "-1"),
         (request("x", range(200), 201), PromptTooLong, "400"),

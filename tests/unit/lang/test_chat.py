@@ -12,6 +12,7 @@ import workbench as sgl
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.lang.chat import JinjaTemplate, TokenizerTemplate, render_prompt
 from workbench.lang.program import RoleLeftOpen
+from workbench.lang.tools import tools_text
 from workbench.text.chat import facts
 
 MESSAGES = [
@@ -94,12 +95,17 @@ def test_text_outside_roles_stands_between_the_messages(hf, template):
     assert render_prompt(prompt_of("first", system, user), template) == bos + "first" + plain[len(bos) :]
 
 
-def test_a_tool_needs_a_template_that_has_a_place_for_it(hf, template):
-    prompt = prompt_of(*said(MESSAGES))
-    with pytest.raises(NotSupported, match="no place for tools"):
-        render_prompt(type(prompt)(prompt.parts, ({"name": "f"},)), template)
+def test_tools_stand_in_the_system_message_where_the_template_has_no_place_for_them(hf, template):
+    def with_tool(prompt):
+        return type(prompt)(prompt.parts, ({"name": "f"},))
+
+    prompt, block = prompt_of(*said(MESSAGES)), tools_text([{"name": "f"}])
+    first, *rest = MESSAGES
+    for messages, content in ((MESSAGES, f"{first['content']}\n\n{block}"), (rest, block)):
+        told = prompt_of(*said([{"role": "system", "content": content}, *rest]))
+        assert render_prompt(with_tool(prompt_of(*said(messages))), template) == render_prompt(told, template)
     shown = JinjaTemplate("{% for t in tools %}{{ t | tojson }}{% endfor %}", {})
-    assert render_prompt(type(prompt)(prompt.parts, ({"name": "f"},)), shown) == '{"type": "function", "function": {"name": "f"}}'
+    assert render_prompt(with_tool(prompt), shown) == '{"type": "function", "function": {"name": "f"}}'
 
 
 def test_a_model_without_a_template_says_what_to_give():

@@ -14,7 +14,7 @@ from random_runs import facts, make_core
 
 from workbench.engine.limits import UNCUT
 from workbench.engine.snapshot import snapshot
-from workbench.errors import UnknownParameter
+from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.events import EventLog, NodeSplit, RequestArrived
 from workbench.types import Request, SamplingParams
 from workbench.views.parts import View
@@ -173,7 +173,7 @@ def test_the_saved_form_has_text_and_static_html_beside_the_widget(engine):
 
 
 def test_a_name_that_is_no_view_is_refused(engine):
-    with pytest.raises(UnknownParameter, match="did you mean"):
+    with pytest.raises(InvalidRequest, match="'tee' is no view\ndid you mean 'tree'"):
         open_view(engine.source, "tee")
 
 

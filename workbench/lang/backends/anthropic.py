@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.lang.backends.base import GenerateCall, Piece
 from workbench.lang.backends.schema import strict_schema
-from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, tool_call, vendor_package
+from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, the_model, tool_call, vendor_package
 from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
 from workbench.lang.prompt import Turn
@@ -32,9 +32,11 @@ class Anthropic(VendorBackend):
     params = frozenset({"max_new_tokens", "temperature", "top_p", "top_k", "stop"})
     key_hint = "set ANTHROPIC_API_KEY, or Anthropic(model, api_key=...)"
 
-    def __init__(self, model: str, *, api_key: str | None = None, **client: Any) -> None:
+    def __init__(
+        self, model: str | None = None, *, model_name: str | None = None, api_key: str | None = None, **client: Any
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model = the_model(model, model_name)
         package = vendor_package("anthropic", "Anthropic", "anthropic")
         with self.translated():
             self._client = package.Anthropic(api_key=api_key, **client)

@@ -10,28 +10,40 @@ from typing import Any
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.lang.backends.http import Server
 from workbench.lang.backends.native import Body, NativeBackend, Result
-from workbench.lang.chat import ChatTemplate, JinjaTemplate
+from workbench.lang.chat import JinjaTemplate, Template
+from workbench.lang.chat_template import get_chat_template, matching_template
 from workbench.text.chat import read_template
 
 
 class RuntimeEndpoint(NativeBackend):
     """`RuntimeEndpoint("http://localhost:30000")`: the address of a running server, without `/v1`.
 
-    Roles are written with the chat template that the server names in `/get_server_info`; for a server that names none,
-    give it as `chat_template` (a .jinja file or its text). Raises BackendFailed where no server answers.
+    Roles are written with the chat template that the server names in `/get_server_info`; for a server that names none, with
+    the one that `workbench.lang.chat_template` knows for its model. `chat_template` (a .jinja file or its text) or
+    `chat_template_name` replaces it. `verify` is the file of the certificates that an https address is checked against.
+    Raises BackendFailed where no server answers.
     """
 
     name = "RuntimeEndpoint"
     always_streams = True
 
-    def __init__(self, base_url: str, *, api_key: str | None = None, chat_template: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None = None, verify: str | None = None, chat_template_name: str | None = None, *,
+        chat_template: str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if base_url.rstrip("/").endswith("/v1"):
             raise InvalidRequest("base_url", base_url, "the server's address without /v1")
-        self._server = Server(base_url, {} if api_key is None else {"Authorization": f"Bearer {api_key}"})
+        if chat_template is not None and chat_template_name is not None:
+            raise InvalidRequest.because(
+                "chat_template", "chat_template and chat_template_name are both given", hint="keep one of them"
+            )
+        self._server = Server(base_url, {} if api_key is None else {"Authorization": f"Bearer {api_key}"}, verify)
         self.base_url = self._server.url
         self._given_template = None if chat_template is None else read_template(chat_template)
-        self.model = str(json.loads(self._server.call("GET", "/get_model_info")).get("model_path", ""))
+        self.model_info: dict[str, Any] = json.loads(self._server.call("GET", "/get_model_info"))
+        self.model = str(self.model_info.get("model_path", ""))
+        self.chat_template = None if chat_template_name is None else get_chat_template(chat_template_name)
 
     @cached_property
     def _tokenizer(self) -> dict[str, Any]:
@@ -40,21 +52,23 @@ class RuntimeEndpoint(NativeBackend):
         return found if isinstance(found, dict) else {}
 
     @cached_property
-    def _template(self) -> ChatTemplate:
+    def _template(self) -> Template:
         source = self._given_template or self._tokenizer.get("chat_template")
         if not source:
+            if (known := matching_template(self.model)) is not None:
+                return known
             raise NotSupported(
-                f"the server at {self.base_url} names no chat template",
-                hint="give one: RuntimeEndpoint(url, chat_template=PATH.jinja), or write the program without roles",
+                f"the server at {self.base_url} names no chat template, and its model {self.model} is not known to have one",
+                hint='give one: RuntimeEndpoint(url, chat_template_name="default"), or chat_template=PATH.jinja',
             )
         return JinjaTemplate(source, {name: text for name, text in self._tokenizer.items() if name.endswith("_token")})
 
-    def template(self) -> ChatTemplate:
+    def template(self) -> Template:
         return self._template
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
         """The server adds its begin token to every text, so the one that the template wrote goes."""
-        bos = self._template.bos_token if is_rendered else ""
+        bos = self.get_chat_template().bos_token if is_rendered else ""
         doubled = bos and text.startswith(bos) and self._tokenizer.get("adds_bos", True)
         return {"text": text[len(bos) :] if doubled else text}
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from workbench.errors import NotSupported
 from workbench.lang.backends.native import Body, NativeBackend, Result
-from workbench.lang.chat import ChatTemplate, TokenizerTemplate
+from workbench.lang.chat import Template, TokenizerTemplate
+from workbench.lang.chat_template import get_chat_template
 from workbench.text.tokenizer import Tokenizer
 
 
 class EngineBackend(NativeBackend):
     name = "Engine"
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, chat_template_name: str | None = None) -> None:
         super().__init__(engine.log)
+        self.chat_template = None if chat_template_name is None else get_chat_template(chat_template_name)
         self._engine = engine
         self.model = str(engine.server_args.model_path)
         if engine.tokenizer is None:
@@ -28,11 +30,12 @@ class EngineBackend(NativeBackend):
     def _template(self) -> TokenizerTemplate:
         return TokenizerTemplate(self._tokenizer.hf)
 
-    def template(self) -> ChatTemplate:
+    def template(self) -> Template:
         return self._template
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
-        return {"input_ids": list(self._tokenizer.encode(text, add_special_tokens=not is_rendered))}
+        has_begin = is_rendered and self.chat_template is None
+        return {"input_ids": list(self._tokenizer.encode(text, add_special_tokens=not has_begin))}
 
     @property
     def start_ids(self) -> tuple[int, ...]:

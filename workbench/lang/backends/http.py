@@ -22,13 +22,14 @@ Watch = Callable[[Callable[[], None]], AbstractContextManager[None]]
 class Server:
     """One address. `call` reads a whole answer, `events` one that is streamed as server-sent events."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None, certificates: str | None = None) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidRequest("the server's address", base_url, "a URL like http://localhost:30000")
         self.url = base_url.rstrip("/")
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
         self._is_secure = parts.scheme == "https"
+        self._certificates = certificates
         self._headers = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
 
     def call(self, method: str, path: str, body: Any = None, watch: Watch | None = None) -> str:
@@ -73,10 +74,16 @@ class Server:
         finally:
             connection.close()
 
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._certificates)
+        except OSError as error:  # ssl.SSLError is one
+            raise InvalidRequest("verify", self._certificates, f"the path of a file of certificates ({error})") from None
+
     def _connect(self) -> http.client.HTTPConnection:
         if self._is_secure:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=ssl.create_default_context()
+                self._host, self._port, timeout=CONNECT_TIMEOUT_S, context=self._context()
             )
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT_S)

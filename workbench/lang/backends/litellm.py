@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.lang.backends.base import GenerateCall, Piece
 from workbench.lang.backends.chat_api import chat_body, read_chunks
-from workbench.lang.backends.vendor import Line, VendorBackend, vendor_package
+from workbench.lang.backends.vendor import Line, VendorBackend, the_model, vendor_package
 
 PARAMS = {
     "temperature": "temperature", "top_p": "top_p", "frequency_penalty": "frequency_penalty", "stop": "stop", "seed": "seed",
@@ -32,9 +32,9 @@ class LiteLLM(VendorBackend):
     params = frozenset(PARAMS.values())
     key_hint = "set the provider's variable (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...), or LiteLLM(model, api_key=...)"
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str | None = None, *, model_name: str | None = None, **options: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model = model = the_model(model, model_name)
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
         self._package = vendor_package("litellm", "LiteLLM", "litellm")
         self._package.suppress_debug_info = True  # it prints advice for every error, which is raised anyway

@@ -6,22 +6,24 @@ A subclass says how a body of `/generate` is answered; prompts, constraints, sco
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from workbench.errors import BackendLacks, NotSupported
+from workbench.errors import BackendLacks
 from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.scoring import Scorer
-from workbench.lang.chat import ChatTemplate, render_prompt
+from workbench.lang.chat import Template, render_prompt
+from workbench.lang.chat_template import ChatTemplate
 from workbench.lang.choices import best
 from workbench.lang.prompt import Prompt
 
 DTYPE_REGEX: dict[type, str] = {
-    int: r"[-+]?[0-9]{1,18}[ .,;\n]{0,2}",
-    float: r"[-+]?[0-9]{1,16}(\.[0-9]{1,16})?[ ,;\n]{0,2}",
+    int: r"[-+]?(0|[1-9][0-9]{0,17})[ .,;\n]{0,2}",
+    float: r"[-+]?(0|[1-9][0-9]{0,15})\.[0-9]{1,16}[ ,;\n]{0,2}",
     bool: r"(True|False)",
-    str: r'"[^"\\\r\n]*"',
+    str: r'"[^"\\\r\n\x00]*"',
 }
-"""Python literals, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
+"""Python literals of the type, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
 DTYPE_STOP: dict[type, tuple[str, ...]] = {int: (" ", ".", ",", ";", "\n"), float: (" ", ",", ";", "\n")}
 """How a model ends a number. If digits were all it could write, it would write them to the limit."""
 Body = Mapping[str, Any]
@@ -34,10 +36,12 @@ class NativeBackend(Backend):
     params = ALL_PARAMS
     always_streams = False
     """Also where nobody reads along: only a stream tells a server at once that its reader has gone."""
+    chat_template: ChatTemplate | None = None
+    """A template of `workbench.lang.chat_template` in the place of the model's own."""
 
     # -- what a subclass answers --------------------------------------------------------------------------------
 
-    def template(self) -> ChatTemplate:
+    def template(self) -> Template:
         """The model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
         raise NotImplementedError
 
@@ -62,13 +66,27 @@ class NativeBackend(Backend):
 
     def text_of(self, prompt: Prompt) -> str:
         if not prompt.has_roles:
-            if prompt.tools:
-                raise NotSupported("tools are told to the model by its chat template", hint="write the program with roles")
             return prompt.plain_text
-        return render_prompt(prompt, self.template())
+        return render_prompt(prompt, self.get_chat_template())
+
+    def get_chat_template(self) -> Template:
+        return self.chat_template or self.template()
 
     def generate(self, call: GenerateCall) -> Iterator[Piece]:
+        if call.params.get("max_new_tokens") != 0 or not call.logprobs.get("top_logprobs_num"):
+            return self._generate(call)
+        return self._look(call)
+
+    def _look(self, call: GenerateCall) -> Iterator[Piece]:
+        """What could come next, without writing it: one token is drawn for its alternatives."""
+        for piece in self._generate(replace(call, params={**call.params, "max_new_tokens": 1})):
+            if piece.meta_info is not None:
+                yield Piece("", piece.index, {**piece.meta_info, "finish_reason": {"type": "length", "length": 0}})
+
+    def _generate(self, call: GenerateCall) -> Iterator[Piece]:
         params = dict(call.params)
+        if call.prompt.has_roles and (ends := getattr(self.get_chat_template(), "stop_str", ())):
+            params["stop"] = (*params.get("stop", ()), *ends)
         if call.dtype is not None:
             params["regex"] = DTYPE_REGEX[call.dtype]
             params["stop"] = (*params.get("stop", ()), *DTYPE_STOP.get(call.dtype, ()))

@@ -10,7 +10,7 @@ from typing import Any
 from workbench.errors import InvalidRequest
 from workbench.lang.backends.base import Feature, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.chat_api import chat_body, read_chunks, sampling
-from workbench.lang.backends.vendor import Line, VendorBackend, vendor_package
+from workbench.lang.backends.vendor import Line, VendorBackend, one_model, vendor_package
 
 TEXT_MODELS = frozenset({"gpt-3.5-turbo-instruct", "gpt-3.5-turbo-instruct-0914", "davinci-002", "babbage-002"})
 MAX_STOPS = 4
@@ -21,7 +21,8 @@ class OpenAI(VendorBackend):
     that speaks the same API, whose first model is taken unless `model` names one.
 
     `is_chat_model=False` continues plain text (`/completions`); by default only OpenAI's own text models do. Further keywords
-    go to `openai.OpenAI` (`organization`, `project`, `timeout`, `max_retries`, `default_headers`, ...).
+    go to `openai.OpenAI` (`organization`, `project`, `timeout`, `max_retries`, `default_headers`, ...), with `is_azure=True` to
+    `openai.AzureOpenAI` (`azure_endpoint`, `api_version`, ...), where the model is the name of a deployment.
     Without `max_tokens` a chat ends where the vendor ends it, and a text after 128 tokens.
     """
 
@@ -36,20 +37,22 @@ class OpenAI(VendorBackend):
     key_hint = "set OPENAI_API_KEY, or OpenAI(model, api_key=...)"
 
     def __init__(
-        self, model: str | None = None, *, api_key: str | None = None, base_url: str | None = None,
-        is_chat_model: bool | None = None, **client: Any,
+        self, model: str | None = None, *, model_name: str | None = None, api_key: str | None = None,
+        base_url: str | None = None, is_chat_model: bool | None = None, is_azure: bool = False, **client: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         openai = vendor_package("openai", "OpenAI", "openai")
+        model = one_model(model, model_name)
         if model is not None and model.startswith(("http://", "https://")):
             model, base_url = None, model
-        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
-        if model is None and base_url is None:
+        base_url = base_url or (None if is_azure else os.environ.get("OPENAI_BASE_URL"))
+        if model is None and (base_url is None or is_azure):
             raise InvalidRequest("model", model, "the name of a model, or the address of a server")
         if base_url is not None and api_key is None and "OPENAI_API_KEY" not in os.environ:
             api_key = "none"  # a server of one's own asks for none, the package does
         with self.translated():
-            self._client = openai.OpenAI(api_key=api_key, base_url=base_url, **client)
+            kind = openai.AzureOpenAI if is_azure else openai.OpenAI
+            self._client = kind(api_key=api_key, **({} if base_url is None else {"base_url": base_url}), **client)
             self.model = model or next(iter(self._client.models.list())).id
         self.is_chat_model = self.model not in TEXT_MODELS if is_chat_model is None else is_chat_model
         # Every server of this API knows `max_tokens`; OpenAI's newer models take its new name only.

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from workbench.errors import Aborted, BackendFailed, BackendLacks, WorkbenchError
+from workbench.errors import Aborted, BackendFailed, BackendLacks, InvalidRequest, WorkbenchError
 from workbench.lang.backends.base import Backend, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.nodes import RoleBegin, RoleEnd, Text
 from workbench.lang.prompt import Prompt, Turn
+from workbench.lang.tools import function_of
 from workbench.text.stop import StopFinder
 
 MAX_MESSAGE = 300
@@ -36,6 +37,20 @@ def vendor_package(module: str, backend: str, extra: str) -> Any:
         raise ImportError(
             f"workbench.{backend} needs {module}: pip install 'radix-workbench[{extra}]'", name=error.name
         ) from error
+
+
+def one_model(model: str | None, model_name: str | None) -> str | None:
+    """The model by either name of the argument. Raises InvalidRequest where both are given and differ."""
+    if model is not None and model_name is not None and model != model_name:
+        raise InvalidRequest.because("model", f"model is {model!r} and model_name is {model_name!r}", hint="keep one of them")
+    return model if model is not None else model_name
+
+
+def the_model(model: str | None, model_name: str | None) -> str:
+    """As `one_model`, where there must be one."""
+    if (found := one_model(model, model_name)) is None:
+        raise InvalidRequest("model", None, "the name of a model")
+    return found
 
 
 class Line:
@@ -186,7 +201,7 @@ class VendorBackend(Backend):
 
 def functions(prompt: Prompt) -> list[dict[str, Any]]:
     """The tools of a prompt without OpenAI's wrapper: `name`, `description`, `parameters` (a JSON schema)."""
-    return [dict(tool.get("function", tool)) for tool in prompt.tools]
+    return [function_of(tool) for tool in prompt.tools]
 
 
 def tool_call(name: str, arguments: str, call_id: str | None = None) -> dict[str, Any]:

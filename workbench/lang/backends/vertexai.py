@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.errors import BackendLacks
 from workbench.lang.backends.base import GenerateCall, Piece, SelectCall
-from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, tool_call, vendor_package
+from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, the_model, tool_call, vendor_package
 from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
 from workbench.lang.prompt import Turn
@@ -40,11 +40,12 @@ class VertexAI(VendorBackend):
     key_hint = "set GOOGLE_API_KEY, or VertexAI(model, api_key=...), or VertexAI(model, project=..., location=...)"
 
     def __init__(
-        self, model: str, *, project: str | None = None, location: str | None = None, api_key: str | None = None,
+        self, model: str | None = None, *, model_name: str | None = None,
+        project: str | None = None, location: str | None = None, api_key: str | None = None,
         base_url: str | None = None, http_options: Mapping[str, Any] | None = None, **client: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.model = model
+        self.model = the_model(model, model_name)
         genai = vendor_package("google.genai", "VertexAI", "vertexai")
         if api_key is None:
             project = project or _first_set(PROJECTS)

@@ -200,3 +200,8 @@ def test_the_language_runs_where_torch_and_the_engine_cannot_be_imported():
     assert lines[0].startswith("['<44>', '<44>', '<44>'] yes {'role': 'assistant', 'content': 'Well: <39>yes'")
     assert lines[1] == "['<39>', '<39>', '<39>']"
     assert lines[2:] == ["True", "! True True", "scripted", "True"]
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(InvalidRequest, match=r"verify is .*none\.pem', it must be the path of a file of certificates"):
+        sgl.RuntimeEndpoint("https://localhost:1", verify=str(tmp_path / "none.pem"))

@@ -1,0 +1,60 @@
+"""The generations and selections of a run, looked at afterwards: what each cost, and which one a name means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import InvalidRequest, UnknownVariable
+from workbench.lang.nodes import Gen, Select
+from workbench.lang.run import Answer, Key
+from workbench.lang.words import counts
+
+
+@dataclass(frozen=True)
+class Call:
+    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
+
+    name: str | None
+    kind: str
+    rid: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    computed_tokens: int | None
+    """Prompt tokens that were not in the cache."""
+    completion_tokens: int | None
+
+
+def calls_of(answers: Mapping[Key, Answer]) -> list[Call]:
+    """What was asked in this run, forks included, in the order of the text."""
+    return [_call(answer) for _, answer in _in_order(answers) if not answer.is_replayed]
+
+
+def _in_order(answers: Mapping[Key, Answer]) -> list[tuple[Key, Answer]]:
+    return sorted(answers.items(), key=lambda item: item[0])
+
+
+def _call(answer: Answer) -> Call:
+    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
+    kind = type(answer.node).__name__.lower()
+    return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
+
+
+def find_answer(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
+    """Which generation an edit means."""
+    name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
+    nodes = {key: answer.node for key, answer in _in_order(answers) if isinstance(answer.node, Gen | Select)}
+    keys = [key for key, node in nodes.items() if node.name == name]
+    if not keys:
+        raise unknown_name(name, [node.name for node in nodes.values() if node.name is not None])
+    if not 0 <= index < len(keys):
+        raise InvalidRequest(f"edit of {name!r}", index, f"between 0 and {len(keys) - 1}")
+    return keys[index]
+
+
+def unknown_name(name: str, known: Any) -> UnknownVariable:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the program has made: {', '.join(known) or 'nothing yet'}"
+    return UnknownVariable(f"no generation is called {name!r}", hint=hint)

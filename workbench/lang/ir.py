@@ -1,0 +1,6 @@
+"""Patterns that programs of the reference import from here: what a typed generation writes, as regular expressions."""
+
+REGEX_INT = r"[-+]?(0|[1-9][0-9]{0,17})[ \n]*"
+REGEX_FLOAT = r"[-+]?(0|[1-9][0-9]{0,15})(\.[0-9]{1,16})?[ \n]*"
+REGEX_BOOL = r"(True|False)"
+REGEX_STR = r'"[^"\\\r\n\x00]*"'
