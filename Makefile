@@ -8,7 +8,7 @@ SETUP := $(PYTHON) .ci/setup.py
 MODEL ?= smollm2-135m
 WELCOME := notebooks/00-welcome.ipynb
 NOTEBOOKS ?= notebooks
-TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OMP_WAIT_POLICY=PASSIVE
+TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WORKBENCH_KERNELS=wait OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers docs strip clean

@@ -126,7 +126,7 @@ def install(extras: list[str], stages: list[tuple[str, float]]) -> None:
 
 
 def make_venv() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  # it is read by whatever Python there is
         raise Failed(
             f"workbench needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}.\n"
             "Install one and say which: make lab PYTHON=python3.12"

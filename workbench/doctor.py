@@ -32,7 +32,7 @@ def report() -> dict[str, str]:
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "cpu": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
         "device": _device(),
-        "kernels": kernels.status(),
+        "kernels": kernels.outlook(),
         "memory": _free_memory(),
         "WORKBENCH_HOME": f"{home.parent} ({chosen}), {free_bytes(home) / MB:,.0f} MB free",
         "models": ", ".join(f"{row.name} ({row.state})" for row in list_models()),
