@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.errors import NotSupported, WorkbenchError
+from workbench.errors import NotSupported, WorkbenchError, install
 
 BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     except ImportError as error:
         if error.name is None or error.name.startswith("workbench"):
             raise
-        raise NotSupported(f"this benchmark needs {error.name}", hint="pip install 'radix-workbench[engine]'") from error
+        raise NotSupported(f"this benchmark needs {error.name}", hint=install("engine")) from error
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:
