@@ -30,7 +30,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = str(BIN / "python")
 STAMP = VENV / ".installed"
 CONSTRAINTS = ".ci/constraints.txt"
-NEEDS = "about 400 MB to download, 2 GB of disk with the model, 1 to 3 minutes"
+NEEDS = "about 450 MB to download, 2 GB of disk, 1 to 3 minutes"
 NEEDS_XGRAMMAR = ["apache-tvm-ffi>=0.1.11", "pydantic"]
 """What xgrammar requires and no other package here does, without triton (1 GB): torch brings that where it computes with it."""
 SILENCE_S = 3.0
@@ -236,25 +236,26 @@ def call(what: str, command: list[str], env: dict[str, str] | None = None) -> No
     """Runs a command. Each few seconds a line says for how long it runs and the newest that it said. Raises `Failed`."""
     began = time.monotonic()
     print(f"{what} ...", flush=True)
-    child = subprocess.Popen(
+    words = deque([what], maxlen=20)
+    with subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    reader = threading.Thread(target=lambda: [*map(said.put, child.stdout), said.put(None)], daemon=True)
-    reader.start()
-    words: deque[str] = deque(maxlen=20)
-    due = began + SILENCE_S
-    while True:
-        try:
-            line = said.get(timeout=max(0.0, due - time.monotonic()))
-            if line is None:
-                break
-            words.append(line.strip())
-        except queue.Empty:
-            print(f"{time.monotonic() - began:6.0f} s  {(words or [''])[-1][:100]}", flush=True)
-            due = time.monotonic() + SILENCE_S
-    if child.wait():
+    ) as child:  # fmt: skip
+        said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=lambda: [*map(said.put, child.stdout), said.put(None)], daemon=True)
+        reader.start()
+        due = began + SILENCE_S
+        while True:
+            try:
+                line = said.get(timeout=max(0.0, due - time.monotonic()))
+                if line is None:
+                    break
+                words.append(line.strip())
+            except queue.Empty:
+                print(f"{time.monotonic() - began:6.0f} s  {words[-1][:100]}", flush=True)
+                due = time.monotonic() + SILENCE_S
+        reader.join()
+    if child.returncode:
         raise Failed("\n".join([*words, f"{what}: {' '.join(command[:4])} ... ended with status {child.returncode}"]))
 
 
