@@ -32,21 +32,21 @@ def cell_text(outputs: Iterable[Mapping[str, Any]]) -> str:
 
 
 class Watch:
-    """What a notebook's kernel says while a cell runs: for how long nobody heard of it, and when the first token came."""
+    """Breaks the silence of work that takes long with the newest that the kernel said, and notes when the first token came."""
 
     def __init__(self) -> None:
-        self.began = float(os.environ.get("WORKBENCH_BEGAN") or time.time())
-        """When `make` began, where it says so."""
         self.first_token_s: float | None = None
+        """After the start of `make`, where that tells, else after this one's."""
+        self._began = float(os.environ.get("WORKBENCH_BEGAN") or time.time())
         self._source = ""
         self._newest = ""
-        self._cell_began = 0.0
         self._done = threading.Event()
 
     def starts(self, source: str) -> None:
-        self._source, self._newest, self._cell_began = source, "", time.monotonic()
-        self._done = threading.Event()
-        threading.Thread(target=self._beat, args=(self._done,), daemon=True).start()
+        """A cell, or other work in its place."""
+        self.ends()
+        self._source, self._newest, self._done = source, source.partition("\n")[0], threading.Event()
+        threading.Thread(target=self._beat, args=(self._done, time.monotonic()), daemon=True).start()
 
     def ends(self) -> None:
         self._done.set()
@@ -59,11 +59,11 @@ class Watch:
             return
         self._newest = (_ANSI.sub("", text).strip().splitlines() or [""])[-1]
         if self.first_token_s is None and self._source.startswith(GENERATES):
-            self.first_token_s = time.time() - self.began
+            self.first_token_s = time.time() - self._began
 
-    def _beat(self, done: threading.Event) -> None:
+    def _beat(self, done: threading.Event, began: float) -> None:
         while not done.wait(SILENCE_S):
-            print(f"{time.monotonic() - self._cell_began:6.0f} s  {self._newest[:100]}", flush=True)
+            print(f"{time.monotonic() - began:6.0f} s  {self._newest[:100]}", file=sys.stderr, flush=True)
 
 
 def run(path: Path, *, timeout_s: int = 600) -> int:
@@ -80,6 +80,7 @@ def run(path: Path, *, timeout_s: int = 600) -> int:
             return super().process_message(msg, cell, cell_index)
 
     def show(cell: Any, cell_index: int) -> None:
+        watch.ends()
         if cell.cell_type == "markdown":
             print(f"\n{cell.source}\n", flush=True)
 
@@ -102,11 +103,14 @@ def run(path: Path, *, timeout_s: int = 600) -> int:
         on_cell_execute=show_code,
         on_cell_executed=show_outputs,
     )
+    watch.starts("starting the kernel")
     try:
         client.execute()
     except CellExecutionError as error:
         print(f"the cell above failed: {error.ename}: {error.evalue}", file=sys.stderr)
         return 1
+    finally:
+        watch.ends()
     if watch.first_token_s is not None:
         print(f"The first token came {watch.first_token_s:.0f} s after the start.")
     return 0

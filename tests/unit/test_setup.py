@@ -62,6 +62,19 @@ print(logits.max().item(), "triton" in [name for name, module in sys.modules.ite
     assert (done.stdout.split(), done.stderr) == (["-inf", "False"], "")
 
 
+def test_jupyterlab_asks_nothing_on_the_first_page(setup, monkeypatch, tmp_path):
+    import jupyterlab
+
+    monkeypatch.setattr(setup, "VENV", tmp_path)
+    setup.settle(["engine"])
+    assert not (tmp_path / "share").exists()
+    setup.settle(["engine", "notebook"])
+    ((plugin, settings),) = json.loads((tmp_path / "share/jupyter/lab/settings/overrides.json").read_text()).items()
+    schema = Path(jupyterlab.__file__).parent / "schemas" / f"{plugin.replace(':', '/')}.json"
+    known = json.loads(schema.read_text())["properties"]["fetchNews"]
+    assert {"const": settings["fetchNews"], "title": "Never"} in known["oneOf"]
+
+
 def test_uv_is_told_what_pip_was_told(setup, monkeypatch):
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)

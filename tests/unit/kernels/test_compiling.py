@@ -67,10 +67,11 @@ import json, time
 from pathlib import Path
 import workbench
 from workbench.kernels.compiled import kernels
-with workbench.Engine({model!r}, max_total_tokens=4096) as engine:
+seen = []
+with workbench.Engine({model!r}, max_total_tokens=4096, progress=lambda what, *_: seen.append(what)) as engine:
     def state(): return engine.get_server_info()["kernels"]
     def tokens(): return engine.generate("a b c", {{"temperature": 0, "max_new_tokens": 8, "ignore_eos": True}})["output_ids"]
-    first = [state(), tokens()]
+    first = [seen[-1], state(), tokens()]
     (Path({folder!r}) / "gate").touch()
     while kernels.is_compiling: time.sleep(0.02)
     engine.flush_cache()
@@ -81,7 +82,8 @@ with workbench.Engine({model!r}, max_total_tokens=4096) as engine:
 
 def test_the_first_token_comes_before_the_compiler_is_done_and_later_steps_use_what_it_made(gated, tmp_path, smollm2):
     with start(GENERATE.format(folder=str(tmp_path), model=smollm2), gated) as running:
-        before, with_torch, with_compiled, after, is_used = json.loads(running.communicate()[0])
+        shown, before, with_torch, with_compiled, after, is_used = json.loads(running.communicate()[0])
+    assert shown == "reading the weights and compiling the CPU kernels"
     assert before == "torch (until the CPU kernels are compiled)"
     assert (after, is_used) == ("compiled", True)
     assert with_torch == with_compiled
