@@ -174,11 +174,12 @@ def installers(uv: str | None) -> list[tuple[str, list[str], dict[str, str]]]:
     command = [uv, "pip", "install", "--python", PYTHON]
     for path in settings.get("constraint", "").split():
         command += ["-c", path]
-    ways = [("uv", command, {**told, **env}), pip]
-    chooses = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_TORCH_BACKEND", "UV_INDEX_URL"}
-    if sys.platform == "linux" and chooses.isdisjoint({**told, **env}):
-        ways.insert(0, ("uv, torch for this machine", command, {**told, **env, "UV_TORCH_BACKEND": "auto"}))
-    return ways
+    env = {**told, **env}
+    chosen = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_TORCH_BACKEND"} & set(env)
+    if sys.platform != "linux" or chosen:
+        return [("uv", command, env), pip]
+    fitting = ("uv with the torch for this machine", command, {**env, "UV_TORCH_BACKEND": "auto"})
+    return [fitting, ("uv with the torch of the package index, 3 GB more", command, env), pip]
 
 
 def pip_settings() -> dict[str, str]:

@@ -96,7 +96,10 @@ class Kernels:
         self.adopt()
 
     def adopt(self) -> None:
-        """Takes into use what became ready. To be called between two steps, for a step to be computed in one way."""
+        """Takes into use what became ready. To be called between two steps, so that a step is computed in one way.
+
+        Another engine of this process may be within one: there two operations differ by rounding.
+        """
         self.used = self._ready
 
     @property
