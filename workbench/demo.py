@@ -68,11 +68,11 @@ class Watch:
 
 def run(path: Path, *, timeout_s: int = 600) -> int:
     """Execute `path` and print it cell by cell while it runs; returns the exit status."""
+    watch = Watch()
+    watch.starts(f"opening {path}")
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
-
-    watch = Watch()
 
     class Client(NotebookClient):
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
@@ -103,7 +103,6 @@ def run(path: Path, *, timeout_s: int = 600) -> int:
         on_cell_execute=show_code,
         on_cell_executed=show_outputs,
     )
-    watch.starts("starting the kernel")
     try:
         client.execute()
     except CellExecutionError as error:

@@ -52,7 +52,7 @@ def test_a_long_cell_is_not_silent_and_the_first_token_is_timed_from_the_start(t
     assert main([path]) == 0
     printed = capsys.readouterr()
     assert 1000 <= int(re.fullmatch(r"The first token came (\d+) s after the start.", printed.out.splitlines()[-1])[1]) < 1100
-    assert re.search(r"^ +\d+ s  starting the kernel$", printed.err, re.M)
+    assert re.search(rf"^ +\d+ s  opening {re.escape(path)}$", printed.err, re.M)
     assert re.search(r"^ +\d+ s  a token$", printed.err, re.M)
 
 
