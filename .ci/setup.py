@@ -166,7 +166,7 @@ def installers(uv: str | None) -> list[tuple[str, list[str], dict[str, str]]]:
     unless pip is told where packages come from: then torch comes from there too.
     """
     env = dict(os.environ)
-    pip = ("pip", [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"], env)
+    pip = ("pip", [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"], env)
     if uv is None:
         return [pip]
     settings = pip_settings()
