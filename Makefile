@@ -4,11 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+SETUP := $(PYTHON) .ci/setup.py
 MODEL ?= smollm2-135m
 WELCOME := notebooks/00-welcome.ipynb
 NOTEBOOKS ?= notebooks
-TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OMP_WAIT_POLICY=PASSIVE
+TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WORKBENCH_KERNELS=wait OMP_WAIT_POLICY=PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
@@ -16,33 +16,15 @@ TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 OM
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.installed  ## create .venv and install everything
-
-# torch first and alone: with it in place no other package can pull another build.
-$(VENV)/.installed: pyproject.toml .ci/constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "workbench needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
-	  echo "Install one and say which: make setup PYTHON=python3.12"; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	@echo "installing torch ..."
-	@$(PIP) install -qq -c .ci/constraints.txt torch
-	@echo "installing workbench with engine, notebook and test ..."
-	@$(PIP) install -qq -c .ci/constraints.txt -e '.[engine,notebook,test]'
-	@if git rev-parse --git-dir >/dev/null 2>&1; then \
-	  git config filter.nbstripout.clean '$(BIN)/nbstripout'; \
-	  git config filter.nbstripout.smudge cat; \
-	  git config filter.nbstripout.extrakeys 'metadata.language_info.version'; \
-	  git config diff.ipynb.textconv '$(BIN)/nbstripout -t'; fi
-	@touch $@
+setup:  ## create .venv and install everything
+	@$(SETUP) engine notebook test
 
 # In a container one is often root, which JupyterLab refuses unless told.
-lab: setup  ## fetch the default model and open JupyterLab on the welcome notebook
-	$(BIN)/workbench models fetch $(MODEL)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
+lab:  ## fetch the default model and open JupyterLab on the welcome notebook
+	@$(SETUP) engine notebook --model $(MODEL) -- jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
 
-demo: setup  ## the same without a browser: run the welcome notebook and print what it produced
-	$(BIN)/workbench models fetch $(MODEL)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m workbench.demo $(WELCOME)
+demo:  ## the same without a browser: run the welcome notebook and print what it produced
+	@$(SETUP) engine notebook --model $(MODEL) -- $(BIN)/python -m workbench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
 	$(TEST_ENV) $(BIN)/python -m pytest -rs tests
@@ -72,13 +54,10 @@ test-schemas: setup  ## the public sets of JSON schemas against our goals; SCHEM
 	@[ -n "$(SCHEMAS)" ] || { echo "say where the checkouts are: make test-schemas SCHEMAS=FOLDER"; exit 1; }
 	$(TEST_ENV) $(BIN)/python -m workbench bench schemas $(SCHEMAS) --check $(ARGS)
 
-docs: setup $(VENV)/.docs  ## build the documentation into docs/_build/html
+docs:  ## build the documentation into docs/_build/html
+	@$(SETUP) engine notebook test docs
 	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
-
-$(VENV)/.docs: pyproject.toml .ci/constraints.txt
-	@$(PIP) install -qq -c .ci/constraints.txt -e '.[docs]'
-	@touch $@
 
 strip: setup  ## remove the outputs of every notebook
 	$(BIN)/nbstripout notebooks/*.ipynb

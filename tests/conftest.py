@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WORKBENCH_CHECK", "1")
+os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in one way
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -52,9 +52,10 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("workbench"):
             raise
-        raise ImportError(
-            f"workbench.{name} needs {error.name}: pip install 'radix-workbench[engine]'", name=error.name
-        ) from error
+        from workbench.errors import install
+
+        message = f"workbench.{name} needs {error.name}, of the extra engine (1.2 GB with torch): {install('engine')}"
+        raise ImportError(message, name=error.name) from error
     value = globals()[name] = getattr(module, name)
     return value
 

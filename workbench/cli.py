@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import workbench
-from workbench.errors import NotSupported, WorkbenchError
+from workbench.errors import NotSupported, WorkbenchError, install, no_server
 
 # name -> (module with add_parser(subparsers) and main(args) -> int, what the top-level help says of it).
 COMMANDS = {
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
+    if chosen == "serve":
+        raise no_server()
     what = "A language-model engine in a notebook, and the reasons for what it did."
     parser = argparse.ArgumentParser(prog="workbench", description=what)
     parser.add_argument("--version", action="version", version=f"workbench {workbench.__version__}")
@@ -61,4 +63,4 @@ def _import(name: str, path: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "workbench").startswith("workbench"):
             raise
-        raise NotSupported(f"workbench {name} needs {error.name}", hint='pip install "radix-workbench[engine]"') from error
+        raise NotSupported(f"workbench {name} needs {error.name}", hint=install("engine")) from error

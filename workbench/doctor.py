@@ -1,49 +1,47 @@
-"""`workbench doctor`: what this machine has, and what is missing, on one screen."""
+"""`workbench doctor`: what this machine has, and what is missing, on one screen. Imports no torch and compiles nothing."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
+import shutil
+import subprocess
+from contextlib import suppress
 from typing import Any
 
 import workbench
+from workbench.errors import install
 from workbench.kernels import compiled as kernels
+from workbench.kernels.cores import busy, num_cores
 from workbench.model.disk import MB, free_bytes
 from workbench.model.hub import models_dir
 from workbench.model.models_cli import list_models
 
-# Extra -> the modules that it brings, by the names of their distributions.
+# Extra -> the distributions that one asks about. An extra that no feature needs yet is not listed.
 EXTRAS = {
     "engine": ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xgrammar", "numpy", "filelock"),
     "notebook": ("jupyterlab", "ipykernel", "ipywidgets", "anywidget"),
-    "server": ("fastapi", "uvicorn", "httpx"),
 }
+GPU_ANSWER_S = 1.0
 
 
 def report() -> dict[str, str]:
-    """Name -> finding, in the order in which it is printed. Imports torch when it is installed."""
+    """Name -> finding, in the order in which it is printed."""
     home = models_dir()
     chosen = "set" if os.environ.get("WORKBENCH_HOME") else "the default"
-    found = {
+    return {
         "workbench": workbench.__version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "cpu": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
-        "device": _device(),
-        "kernels": kernels.status(),
-        "memory": _free_memory(),
+        "cpu": cpu(),
+        "gpu": gpus(),
+        "kernels": kernels.outlook(),
+        "memory": free_memory(),
         "WORKBENCH_HOME": f"{home.parent} ({chosen}), {free_bytes(home) / MB:,.0f} MB free",
         "models": ", ".join(f"{row.name} ({row.state})" for row in list_models()),
+        **{f"extra {name}": extra(name) for name in EXTRAS},
     }
-    for extra, names in EXTRAS.items():
-        versions = {name: _version(name) for name in names}
-        missing = [name for name, version in versions.items() if version is None]
-        present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-        advice = f'missing: {", ".join(missing)}; pip install "radix-workbench[{extra}]"' if missing else ""
-        found[f"extra {extra}"] = "; ".join(filter(None, (present, advice)))
-    return found
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -59,24 +57,39 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _version(distribution: str) -> str | None:
+def extra(name: str) -> str:
+    """What of an extra is here; what is missing, where it is here in part; how to add it, where nothing is."""
+    versions = {package: version(package) for package in EXTRAS[name]}
+    present = [f"{package} {found}" for package, found in versions.items() if found]
+    missing = [package for package, found in versions.items() if not found]
+    if not present:
+        return f"not installed; {install(name)}"
+    return "; ".join([", ".join(present), *([f"missing: {', '.join(missing)}; {install(name)}"] if missing else [])])
+
+
+def version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _device() -> str:
-    if importlib.util.find_spec("torch") is None:
-        return "cpu (torch is not installed)"
-    import torch
-
-    if torch.cuda.is_available():
-        return ", ".join(f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count()))
-    return f"cpu, {torch.get_num_threads()} threads ({torch.backends.cpu.get_cpu_capability()})"
+def cpu() -> str:
+    return "; ".join(filter(None, (f"{num_cores()} cores", busy())))
 
 
-def _free_memory() -> str:
+def gpus() -> str:
+    """As the driver names them. Torch computes on them where its version says so: 2.13.0+cpu does not."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        names = subprocess.run(command, capture_output=True, text=True, timeout=GPU_ANSWER_S, check=True).stdout.splitlines()
+        return f"{', '.join(names)}; used where torch is a CUDA build (torch {version('torch') or 'is not installed'})"
+    return "none that answers"
+
+
+def free_memory() -> str:
     try:
         import psutil
     except ImportError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -139,6 +140,19 @@ def shown(value: Any) -> str:
     except Exception:  # Python writes no integer of more than 4,300 digits, and somebody's own class may do anything
         text = f"<an integer of {value.bit_length()} bits>" if isinstance(value, int) else f"<a {type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def install(extra: str) -> str:
+    """The command that adds an extra to this installation; to the clone it runs from, where that is one."""
+    root = Path(__file__).parents[1]
+    return (
+        f"pip install -e '{root}[{extra}]'" if (root / "pyproject.toml").is_file() else f"pip install 'radix-workbench[{extra}]'"
+    )
+
+
+def no_server() -> NotSupported:
+    """What every way to start a server says until there is one."""
+    return NotSupported("there is no server yet", hint="until then: %wb load in a notebook, workbench.Engine() in Python")
 
 
 def in_one_line(error: BaseException) -> str:

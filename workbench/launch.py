@@ -28,7 +28,7 @@ from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
-from workbench.kernels import compiled as kernels
+from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress
@@ -103,21 +103,25 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
     folder = find_model(args, progress).path
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        kernels.begin()
     if progress is not None:
-        progress(READING, 0, 0)
+        progress(f"{READING} and {COMPILING}" if kernels.is_compiling else READING, 0, 0)
     found: list[Any] = []
     finder = threading.Thread(target=lambda: found.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
     finder.start()  # importing transformers takes as long as reading the weights
-    compiling = threading.Thread(target=_attempt, args=(kernels.status,), name="workbench-kernels")
-    compiling.start()
     try:
         override, dummy = model_override(args), args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         finder.join()
-        compiling.join()
     if isinstance(found[0], BaseException):
         raise found[0]
+    if on_cpu and progress is not None and kernels.is_compiling and mode() == "wait":
+        progress(COMPILING, 0, 0)
+    if on_cpu:
+        kernels.settle()
     kv = make_kv(args, model, device, dtype)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     return Loaded(TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler), found[0], folder, dtype)
@@ -251,7 +255,6 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) ->
         "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
         "attention_backend": _backend(args),
-        "kernels": kernels.status() if kv.k.device.type == "cpu" else "torch",
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,
@@ -276,6 +279,7 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
             "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
             "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
             "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,
+            "kernels": kernels.status() if runner.device.type == "cpu" else "torch",
             "kv_touched_tokens": runner.kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
         }  # fmt: skip
 

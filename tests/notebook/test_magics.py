@@ -10,7 +10,7 @@ import sys
 import pytest
 from fake_engine import FakeEngine
 
-from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
+from workbench.errors import InvalidRequest, NotSupported, UnknownParameter, WorkbenchError
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
 from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, NothingYet, Session
@@ -79,6 +79,23 @@ def test_load_again_returns_the_running_engine_and_says_so(shell):
     assert "already running" in repr(shell.run("%wb load --model smollm2-135m --page-size 1"))
     assert session.engine() is engine
     assert FakeEngine.started == started + 1
+
+
+def test_a_busy_machine_is_named_where_slow_tokens_are_wondered_at(shell, monkeypatch):
+    import os
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (99.0, 0.0, 0.0))
+    for line in ("%wb load", "%wb status"):
+        assert "this machine is busy: 99.0 programs want its" in repr(shell.run(line))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 99.0, 99.0))
+    assert "busy" not in repr(shell.run("%wb status"))
+
+
+def test_a_server_is_refused_in_one_line_with_what_to_use_meanwhile(shell):
+    for line in ("%wb serve", "%wb serve --port 30000", "%wb help serve"):
+        with pytest.raises(NotSupported, match="there is no server yet") as caught:
+            shell.run(line)
+        assert "%wb load" in caught.value.hint
 
 
 def test_load_names_each_piece_of_work_once_in_a_terminal(shell, capsys):

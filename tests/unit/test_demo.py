@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+import time
+
 import nbformat
 from nbformat import v4
 
+from workbench import demo
 from workbench.demo import cell_text, main
 
 
@@ -28,6 +32,28 @@ def test_a_notebook_is_run_and_printed_and_left_as_it_was(tmp_path, capsys):
     assert main([str(path)]) == 0
     assert capsys.readouterr().out.split() == ["#", "Title", ">>>", "print('a')", ">>>", "6", "*", "7", "a", "42"]
     assert path.read_bytes() == before
+
+
+TOKENS = """
+import time
+from IPython.core.magic import register_cell_magic
+
+@register_cell_magic
+def wb_gen(line, cell):
+    print("a token", flush=True)
+    time.sleep(0.5)
+"""
+
+
+def test_a_long_cell_is_not_silent_and_the_first_token_is_timed_from_the_start(tmp_path, capsys, monkeypatch):
+    path = write(tmp_path / "a.ipynb", v4.new_code_cell(TOKENS), v4.new_code_cell("%%wb_gen\nA prompt"))
+    monkeypatch.setenv("WORKBENCH_BEGAN", str(time.time() - 1000))
+    monkeypatch.setattr(demo, "SILENCE_S", 0.1)
+    assert main([path]) == 0
+    printed = capsys.readouterr()
+    assert 1000 <= int(re.fullmatch(r"The first token came (\d+) s after the start.", printed.out.splitlines()[-1])[1]) < 1100
+    assert re.search(rf"^ +\d+ s  opening {re.escape(path)}$", printed.err, re.M)
+    assert re.search(r"^ +\d+ s  a token$", printed.err, re.M)
 
 
 def test_a_failing_cell_fails_the_demo_with_its_error(tmp_path, capsys):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from workbench.errors import install
+
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {"notebooks", "workbench", "docs", "tests", "environment.yml", "pyproject.toml", "Makefile", "README.md", "LICENSE"}
 EXTRAS = set("engine srt notebook server openai anthropic vertexai litellm cuda docs test all".split())
@@ -61,7 +63,17 @@ def test_in_a_base_install_the_engine_says_which_extra_to_install():
     code = "import sys; sys.modules.update(torch=None, numpy=None, psutil=None, zmq=None)\n"
     code += "import workbench\ntry: workbench.Engine\nexcept ImportError as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert re.fullmatch(r"workbench.Engine needs \w+: pip install 'radix-workbench\[engine\]'", done.stdout.strip())
+    assert re.fullmatch(r"workbench.Engine needs \w+, of the extra engine \(.*\): (.*)", done.stdout.strip())[1] == install(
+        "engine"
+    )
+
+
+def test_the_command_that_adds_an_extra_names_this_clone(monkeypatch):
+    from workbench import errors
+
+    assert install("engine") == f"pip install -e '{ROOT}[engine]'"
+    monkeypatch.setattr(errors, "__file__", "/site-packages/workbench/errors.py")
+    assert install("engine") == "pip install 'radix-workbench[engine]'"
 
 
 def test_modules_import_lower_layers_only():

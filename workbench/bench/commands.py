@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.errors import NotSupported, WorkbenchError
+from workbench.errors import NotSupported, WorkbenchError, install
 
 BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
@@ -31,12 +32,13 @@ def add_parser(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the benchmark that was chosen; NotSupported names a package that is missing."""
+    os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # what is measured does not change in between
     try:
         return int(args.run_benchmark(args))
     except ImportError as error:
         if error.name is None or error.name.startswith("workbench"):
             raise
-        raise NotSupported(f"this benchmark needs {error.name}", hint="pip install 'radix-workbench[engine]'") from error
+        raise NotSupported(f"this benchmark needs {error.name}", hint=install("engine")) from error
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:

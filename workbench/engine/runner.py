@@ -14,6 +14,7 @@ from workbench.attention.step import Span, StepContext, StepTensors, as_tensor, 
 from workbench.attention.torch_fast import FastAttention
 from workbench.attention.torch_ref import ReferenceAttention
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.kernels.compiled import kernels
 from workbench.model.base import CausalLM
 from workbench.types import TokenLogprob
 
@@ -39,6 +40,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
+        kernels.adopt()
         hidden = self.forward(step_tensors(plan, self.device, self.kv))
         starts = _starts(plan)
         scored = {

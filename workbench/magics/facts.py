@@ -72,6 +72,7 @@ def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> 
         dtype=info["dtype"],
         place="a child process" if process else "this process",
         uptime_s=uptime_s,
+        kernels=info.get("kernels", ""),
         num_running=info["num_running"],
         num_waiting=info["num_waiting"],
         cached_tokens=sum(event.num_cached for event in ended),

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Float, Int
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.errors import UnknownParameter
+from workbench.errors import UnknownParameter, no_server
 from workbench.escape import visible
 from workbench.magics import options
 from workbench.magics.live import live, loading
@@ -53,6 +53,8 @@ class WorkbenchMagics(Magics):
     @line_magic
     def wb(self, line: str) -> object:
         name, *rest = line.strip().split(maxsplit=1) or ["help"]
+        if name == "serve":
+            raise no_server()
         if name not in WB:
             raise MagicUsage(f"%wb has no sub-command {name!r}", hint=UnknownParameter(name, WB, where="%wb").hint)
         args = WB[name].parse("".join(rest))
@@ -174,6 +176,8 @@ class WorkbenchMagics(Magics):
         models_cli.main(args)
 
     def _help(self, args: argparse.Namespace) -> None:
+        if args.name == "serve":
+            raise no_server()
         if args.name is not None and args.name not in WB:
             raise MagicUsage(f"%wb has no sub-command {args.name!r}", hint=UnknownParameter(args.name, WB, where="%wb").hint)
         print(WB[args.name].format_help() if args.name else options.wb_help(WB))

@@ -18,6 +18,7 @@ from typing import Any
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.kernels.cores import busy
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids, unfinished
@@ -229,7 +230,7 @@ class Session:
     # Questions
 
     def status(self) -> Status:
-        return Status(tuple(self.status_of(name) for name in self._running))
+        return Status(tuple(self.status_of(name) for name in self._running), busy())
 
     def status_of(self, name: str | None = None) -> EngineStatus:
         name = self.resolve(name)
@@ -237,7 +238,7 @@ class Session:
         return engine_status(name, running.engine, process=running.process, uptime_s=time.monotonic() - running.since)
 
     def loaded(self, name: str, note: str) -> Loaded:
-        return Loaded(self.status_of(name), note, self.engine(name).memory()["kv_capacity_tokens"])
+        return Loaded(self.status_of(name), note, self.engine(name).memory()["kv_capacity_tokens"], busy())
 
     def explain(self, rid: str | None = None, *, engine: str | None = None) -> Any:
         """Where the time of a request went; of the last one when `rid` is not given."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ModelNotFound, NotSupported
+from workbench.errors import ModelNotFound, NotSupported, install
 from workbench.model.config import check_config, read_config
 from workbench.model.disk import full_disk_is_an_error_of_ours
 from workbench.model.folder import PICKLE_SUFFIXES, pickle_error, refuse_adapter, weight_files
@@ -74,7 +74,7 @@ def _as_model_not_found(repo: str, revision: str | None) -> Iterator[None]:
     try:
         from huggingface_hub import constants, errors
     except ImportError as error:
-        raise NotSupported(f"the hub model {repo} needs {error.name}", hint='pip install "radix-workbench[engine]"') from error
+        raise NotSupported(f"the hub model {repo} needs {error.name}", hint=install("engine")) from error
     at = f" at {revision}" if revision else ""
     transport_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # of whichever HTTP library the hub's own uses
     offline = "is not in the hub's cache and the hub cannot be reached"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import home
-from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError
+from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.model import hf_hub
 from workbench.model.catalog import CATALOG, CatalogEntry
 from workbench.model.disk import MB, appearing_folder, full_disk_is_an_error_of_ours
@@ -200,7 +200,7 @@ def _convert(gguf: Path, folder: Path, progress: Progress, tell: Callable[[int],
     try:
         from workbench.model.gguf_convert import convert
     except ImportError as error:
-        raise NotSupported(f"converting {gguf.name} needs {error.name}", hint='pip install "radix-workbench[engine]"') from error
+        raise NotSupported(f"converting {gguf.name} needs {error.name}", hint=install("engine")) from error
     with (
         full_disk_is_an_error_of_ours(folder.parent, None, f"converting {gguf.name}"),
         appearing_folder(folder) as work,
@@ -214,7 +214,7 @@ def lock_model(root: Path, name: str) -> Iterator[None]:
     try:
         from filelock import FileLock, Timeout
     except ImportError as error:
-        raise NotSupported("fetching a model needs filelock", hint='pip install "radix-workbench[engine]"') from error
+        raise NotSupported("fetching a model needs filelock", hint=install("engine")) from error
     lock = FileLock(root / ".locks" / f"{name}.lock")
     try:
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,8 @@ class EngineStatus:
     place: str
     """"this process" or "child process"."""
     uptime_s: float
+    kernels: str = ""
+    """"compiled", or "torch" with the reason in brackets."""
     num_running: int = 0
     num_waiting: int = 0
     cached_tokens: int = 0
@@ -33,24 +35,31 @@ class EngineStatus:
     def cells(self) -> tuple[str, ...]:
         hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
         busy = (f"{self.num_running:,}", f"{self.num_waiting:,}")
-        return (self.name, self.model, self.device, self.dtype, self.place, duration(self.uptime_s), *busy, hits)
+        kernels = self.kernels.partition(" ")[0]
+        return (self.name, self.model, self.device, self.dtype, kernels, self.place, duration(self.uptime_s), *busy, hits)
 
 
-HEAD = ("engine", "model", "device", "dtype", "runs in", "up", "running", "waiting", "prompt tokens from cache")
-NUMERIC = (5, 6, 7)
+HEAD = ("engine", "model", "device", "dtype", "kernels", "runs in", "up", "running", "waiting", "prompt tokens from cache")
+NUMERIC = (6, 7, 8)
 
 
 @dataclass(frozen=True, repr=False)
 class Status(View):
     engines: tuple[EngineStatus, ...]
+    note: str = ""
+    """What slows all of them."""
 
     def to_text(self) -> str:
-        return lines(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) if self.engines else NOTHING
+        if not self.engines:
+            return NOTHING
+        rows = lines(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC)
+        return f"{rows}\n{visible(self.note)}" if self.note else rows
 
     def body(self) -> str:
         if not self.engines:
             return f"<p>{to_html(NOTHING)}</p>"
-        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC)
+        note = f"<p>{to_html(self.note)}</p>" if self.note else ""
+        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) + note
 
     def to_dict(self) -> dict[str, Any]:
         return {e.name: asdict(e) for e in self.engines}
@@ -87,19 +96,24 @@ class Loaded(View):
     status: EngineStatus
     note: str
     pool_tokens: int | None = None
+    warning: str = ""
+    """What slows it, from outside."""
 
     def to_text(self) -> str:
-        return visible(f"{self.note}: {self.status.model} {self._where()}")
+        said = f"{self.note}: {self.status.model} {self._where()}"
+        return visible(f"{said}\n{self.warning}" if self.warning else said)
 
     def body(self) -> str:
-        return f"<p>{to_html(self.note)}: <b>{to_html(self.status.model)}</b> {to_html(self._where())}</p>"
+        warning = f"<p>{to_html(self.warning)}</p>" if self.warning else ""
+        return f"<p>{to_html(self.note)}: <b>{to_html(self.status.model)}</b> {to_html(self._where())}</p>{warning}"
 
     def to_dict(self) -> dict[str, Any]:
         return {"note": self.note, "pool_tokens": self.pool_tokens, **asdict(self.status)}
 
     def _where(self) -> str:
         pool = f", room for {self.pool_tokens:,} tokens of context" if self.pool_tokens else ""
-        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{pool}"
+        kernels = f", kernels: {self.status.kernels}" if self.status.kernels else ""
+        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{kernels}{pool}"
 
 
 @dataclass(frozen=True, slots=True)

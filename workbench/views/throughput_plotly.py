@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.errors import NotSupported
+from workbench.errors import NotSupported, install
 from workbench.views.throughput_svg import top_of_pages
 
 BLUE, ORANGE, GREEN, INK, LINE = "#3b82f6", "#d97706", "#16a34a", "#78818c", "rgba(128,128,128,.25)"
@@ -27,7 +27,7 @@ def figure(series: Mapping[str, Sequence[Any]]) -> Any:
         from plotly import graph_objects as go
         from plotly.subplots import make_subplots
     except ImportError:
-        raise NotSupported("charts need plotly", hint="pip install 'radix-workbench[notebook]'") from None
+        raise NotSupported("charts need plotly", hint=install("notebook")) from None
     fig = make_subplots(
         rows=2, cols=2, subplot_titles=[f"{title}<br>{_keys(place)}" for place, title in TITLES.items()],
         specs=[[{"secondary_y": True}, {}], [{}, {}]], horizontal_spacing=0.15, vertical_spacing=0.24,

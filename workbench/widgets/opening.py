@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
+from workbench.errors import InvalidRequest, NotSupported, UnknownParameter, install
 from workbench.views.batch import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv import KVFold
@@ -127,7 +127,7 @@ def widgets_module(name: str) -> ModuleType:
     try:
         return import_module(f"workbench.widgets.{name}")
     except ImportError as error:
-        raise NotSupported(f"live views need {error.name}", hint="pip install 'radix-workbench[notebook]'") from None
+        raise NotSupported(f"live views need {error.name}", hint=install("notebook")) from None
 
 
 def has_widgets() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from workbench import cli
 from workbench.config import DEFAULT_MODEL
-from workbench.errors import ModelCorrupt, ModelNotFound
+from workbench.errors import ModelCorrupt, ModelNotFound, install
 from workbench.model import models_cli
 from workbench.model.catalog import CATALOG, CatalogEntry
 from workbench.model.families import FAMILIES
@@ -108,14 +109,33 @@ def test_the_help_of_the_command_loads_no_model_code():
         assert f"\n    {name} " in result.stdout
 
 
+@pytest.mark.parametrize("words", [["-m", "workbench", "serve"], ["-m", "workbench.launch_server"]], ids=" ".join)
+def test_a_server_is_refused_with_what_to_use_meanwhile(words):
+    done = subprocess.run([sys.executable, *words, "--model-path", "m"], capture_output=True, text=True, check=False)
+    first, second = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, first) == (2, "", "NotSupported: there is no server yet")
+    assert "workbench.Engine()" in second
+
+
+def test_the_doctor_imports_no_torch_and_compiles_nothing(tmp_path):
+    code = "import sys; from workbench.cli import main; main(['doctor']); print('torch' in sys.modules)"
+    env = {**os.environ, "WORKBENCH_HOME": str(tmp_path), "WORKBENCH_KERNELS": "auto"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert not (tmp_path / "kernels").exists()
+
+
 def test_the_doctor_names_versions_places_and_what_is_missing(alias: CatalogEntry, monkeypatch: pytest.MonkeyPatch, capsys):
     from workbench import doctor
 
     monkeypatch.setitem(doctor.EXTRAS, "moon", ("torch", "no-such-package"))
+    monkeypatch.setitem(doctor.EXTRAS, "sun", ("no-such-package",))
     assert cli.main(["doctor"]) == 0
     lines = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["WORKBENCH_HOME"].startswith(f"{models_cli.models_dir().parent} (set), ")
     assert "tiny (not fetched)" in lines["models"]
     assert "MB free of" in lines["memory"]
     assert lines["extra moon"].startswith("torch 2.")
-    assert lines["extra moon"].endswith('missing: no-such-package; pip install "radix-workbench[moon]"')
+    assert lines["extra moon"].endswith(f"missing: no-such-package; {install('moon')}")
+    assert lines["extra sun"] == f"not installed; {install('sun')}"
+    assert "server" not in lines

@@ -92,7 +92,7 @@ class Server:
         except OSError as error:
             raise BackendFailed(
                 f"no server answers at {self.url} ({error})",
-                hint="start it, or check the address",
+                hint="start it, or check the address; workbench itself has no server yet: workbench.Engine() works without",
             ) from error
         connection.sock.settimeout(None)  # an answer takes as long as it takes; `abort` cuts it
         return connection

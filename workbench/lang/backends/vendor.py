@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from workbench.errors import Aborted, BackendFailed, BackendLacks, InvalidRequest, WorkbenchError
+from workbench.errors import Aborted, BackendFailed, BackendLacks, InvalidRequest, WorkbenchError, install
 from workbench.lang.backends.base import Backend, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.nodes import RoleBegin, RoleEnd, Text
 from workbench.lang.prompt import Prompt, Turn
@@ -34,9 +34,7 @@ def vendor_package(module: str, backend: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f"workbench.{backend} needs {module}: pip install 'radix-workbench[{extra}]'", name=error.name
-        ) from error
+        raise ImportError(f"workbench.{backend} needs {module}: {install(extra)}", name=error.name) from error
 
 
 def one_model(model: str | None, model_name: str | None) -> str | None:

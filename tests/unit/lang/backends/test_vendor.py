@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from vendor_server import tokens
 
 import workbench as sgl
-from workbench.errors import Aborted, BackendFailed, BackendLacks
+from workbench.errors import Aborted, BackendFailed, BackendLacks, install
 from workbench.lang.backends.base import GenerateCall
 from workbench.lang.backends.vendor import find_choice
 from workbench.lang.nodes import RoleBegin, RoleEnd, Text
@@ -359,7 +360,7 @@ def test_text_before_a_generation_is_continued_or_refused(place):
 )  # fmt: skip
 def test_without_its_package_a_backend_says_which_extra_to_install(monkeypatch, name, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"workbench.{name} needs {module}: pip install 'radix-workbench\[{extra}\]'"):
+    with pytest.raises(ImportError, match=re.escape(f"workbench.{name} needs {module}: {install(extra)}")):
         getattr(sgl, name)("some-model")
 
 
