@@ -105,7 +105,8 @@ class Clauses:
         ]
 
     def conditional(self, keywords: dict[str, Any], entry: Entry, depth: int) -> list[Clause] | None:
-        if not {"then", "else"} & keywords.keys():
+        """`if` with what follows from it. Alone it says nothing, but for what `unevaluated...` then counts as evaluated."""
+        if not {"then", "else"} & keywords.keys() and not self.source.asks_for_unevaluated:
             return None
         node = entry.node
         test = self.source.part(keywords["if"], node, ".if")

@@ -69,6 +69,7 @@ class Source:
         self._dynamic: dict[str, list[Any]] = {}
         text = json.dumps(root) if isinstance(root, dict) else ""
         spend(len(text) // 20)
+        self.asks_for_unevaluated = '"unevaluated' in text
         if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor")):
             self._index(root, first)
 
