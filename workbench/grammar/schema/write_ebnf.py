@@ -258,14 +258,10 @@ class _States:
             yield char_class(raw)
         if ranges == EVERYTHING:
             yield self.writer.common(("escape",), ESCAPE, None)
-            return
-        escaped = intersection(ranges, MUST_ESCAPE)
-        if escaped == MUST_ESCAPE:
-            yield self.writer.common(("must escape",), MUST, None)
-            return
-        for low, high in escaped:
-            for code in range(low, high + 1):
-                yield quoted(json.dumps(chr(code))[1:-1])
+        elif escaped := intersection(ranges, MUST_ESCAPE):
+            codes = (code for low, high in escaped for code in range(low, high + 1))
+            body = MUST if escaped == MUST_ESCAPE else " | ".join(quoted(json.dumps(chr(code))[1:-1]) for code in codes)
+            yield self.writer.common(("escape", escaped), body, None)
 
 
 def quoted(text: str) -> str:
