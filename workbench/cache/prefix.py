@@ -200,10 +200,10 @@ class PrefixCache:
         hit = hit or self.tree.match(token_ids, namespace, limit)
         done, page = hit.num_tokens, self.page_size
         found: dict[str, Any] = {"num_cached": done, "node_id": hit.node.id}
-        if done == limit - limit % page:
-            if limit < whole and self.tree.match(token_ids, namespace, whole, hit).num_tokens > done:
-                return Lookup(**found, reason="scored")
+        if done == whole - whole % page:
             return Lookup(**found, reason="whole prompt")
+        if limit < whole and self.tree.match(token_ids, namespace, whole, hit).num_tokens > done:
+            return Lookup(**found, reason="scored")
         evicted = self._ghosts.get((namespace, hash(token_ids[: done + page])))
         if evicted is not None:
             return Lookup(**found, reason="evicted", evicted_ago=self.clock() - evicted)

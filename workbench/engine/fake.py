@@ -14,7 +14,7 @@ import numpy as np
 
 from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.errors import CacheCorrupt
-from workbench.types import TokenLogprob
+from workbench.types import HiddenRows, TokenLogprob
 
 EMPTY = 0xCBF29CE484222325
 """The state before the first token."""
@@ -81,18 +81,20 @@ class FakeRunner:
     def execute(self, plan: StepPlan) -> StepResult:
         for seq in plan.seqs:
             self._write(seq, plan.page_size)
-        sampled, scored = [], {}
+        sampled, scored, hidden = [], {}, {}
         for seq in plan.seqs:
             state = self._read_back(seq, plan.page_size)
             if seq.score_ids:
                 scored[seq.seq_id] = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
             if seq.sample is not None:
                 sampled.append(self._sample(seq.sample, state))
+            if seq.hidden_from is not None:
+                hidden[seq.seq_id] = self._hidden(seq, plan.page_size)
         self.num_computed += plan.num_new
         if self.clock is not None:
             base_s, per_token_s, per_context_s = self.cost
             self.clock.now += base_s + per_token_s * plan.num_new + per_context_s * sum(seq.num_tokens for seq in plan.seqs)
-        return StepResult(tuple(sampled), scored)
+        return StepResult(tuple(sampled), scored, hidden)
 
     def _write(self, seq: PlannedSeq, page_size: int) -> None:
         start = 0
@@ -132,6 +134,12 @@ class FakeRunner:
             self._read_of[slot] = read
         read.end, read.pages = end, pages
         return read.state
+
+    def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
+        """Token id and position of each, as the slots have them."""
+        slots = [page * page_size + offset for segment in seq.segments for page in segment.pages for offset in range(page_size)]
+        rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
+        return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
 
     def _sample(self, row: SampleRow, state: int) -> Sampled:
         token, logprob = _drawn(state, self.vocab_size), None

@@ -270,6 +270,7 @@ class Scheduler:
             sample=self._sample_row(seq) if is_last and not has_ended else None,
             score_from=score_from, score_ids=score_ids,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
+            hidden_from=seq.hidden_from(num_new),
         )  # fmt: skip
 
     def _sample_row(self, seq: Sequence) -> SampleRow:
@@ -315,6 +316,8 @@ class Scheduler:
             seq = by_id[planned.seq_id]
             was_decoding = seq.is_decoding
             seq.num_computed += planned.num_new
+            hidden = (result.hidden[planned.seq_id],) if planned.seq_id in result.hidden else ()
+            seq.num_shown = max(seq.num_shown, seq.num_computed)
             scored = result.scored.get(planned.seq_id, ())
             num_of_prompt = max(0, min(seq.num_prompt - seq.to_score.start, len(scored)))
             seq.to_score = seq.to_score[len(scored) :]
@@ -325,9 +328,9 @@ class Scheduler:
             token_id = draw.token_id if draw is not None and draw.token_id >= 0 else None
             if token_id is not None:
                 seq.output_ids.append(token_id)
-            if draw is not None or scored or seq.num_left == 0:
+            if draw is not None or scored or hidden or seq.num_left == 0:
                 drawn = draw or Sampled(-1)
-                outcomes.append(Outcome(seq, token_id, scored[:num_of_prompt], drawn, scored[num_of_prompt:]))
+                outcomes.append(Outcome(seq, token_id, scored[:num_of_prompt], drawn, scored[num_of_prompt:], hidden))
         return outcomes
 
     def vacate(self, seq: Sequence) -> None:
