@@ -260,6 +260,9 @@ class PrefixCache:
         wrong = {node.id: (node.num_pins, pins[node.id]) for node in nodes if node.num_pins != pins[node.id]}
         pinned = sum(len(node.segment.pages) for node in nodes if node.num_pins)
         total = sum(len(node.segment.pages) for node in nodes)
+        misplaced = [node.id for node in nodes if (node.place is not None) != node.is_unused_leaf]
+        if misplaced:
+            raise CacheCorrupt(f"nodes {misplaced[:8]} are unused leaves or stand in the eviction queue, not both")
         if wrong or pinned != self.tree.num_pinned_pages or total != self.tree.num_pages:
             raise CacheCorrupt(
                 f"node pins (held, counted) differ: {wrong}; pinned pages {self.tree.num_pinned_pages}, counted {pinned}"
