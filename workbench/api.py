@@ -95,8 +95,9 @@ class Engine(Questions):
         `stream=True` an iterator of results comes back whose `text` is cumulative; several prompts carry an `index`.
 
         Options, each one value or one per prompt: `return_logprob`, `logprob_start_len` (first prompt position scored,
-        -1 for none), `top_logprobs_num`, `token_ids_logprob`, `return_text_in_logprobs`, `rid`, `priority`,
-        `timeout_s`, `namespace`, `custom_logit_processor`. Raises a `WorkbenchError` that names field, value and limit.
+        -1 for none), `top_logprobs_num`, `token_ids_logprob`, `return_text_in_logprobs`, `return_hidden_states`, `rid`,
+        `priority`, `timeout_s`, `namespace`, `custom_logit_processor`.
+        Raises a `WorkbenchError` that names field, value and limit.
         """
         batch = self._batch(prompt, sampling_params, input_ids, options)
         streams = self._submit(batch)
@@ -179,6 +180,8 @@ class Engine(Questions):
         return self._tokenizer.chat_ids(messages, tools=tools)
 
     def _batch(self, prompt: Any, sampling_params: Any, input_ids: Any, options: dict[str, Any]) -> Batch:
+        if self.server_args.return_hidden_states and options.get("return_hidden_states") is None:
+            options = options | {"return_hidden_states": True}
         return make_batch(prompt, input_ids, sampling_params, options, self._encode, self._limit_prompt, self._seeds)
 
     def _limit_prompt(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:

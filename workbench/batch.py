@@ -24,6 +24,7 @@ OPTIONS: dict[str, tuple[type | tuple[type, ...], Any]] = {
     "timeout_s": ((int, float), None),
     "namespace": (str, ""),
     "custom_logit_processor": (str, None),
+    "return_hidden_states": (bool, False),
 }
 SAMPLING = frozenset({*SamplingParams.__struct_fields__, *ALIASES})
 """Keywords that belong to the sampling parameters."""
@@ -86,6 +87,7 @@ def make_batch(
                     token_ids_logprob=_token_ids("token_ids_logprob", chosen["token_ids_logprob"]), namespace=chosen["namespace"],
                     priority=chosen["priority"], timeout_s=chosen["timeout_s"],
                     custom_logit_processor=chosen["custom_logit_processor"],
+                    return_hidden_states=chosen["return_hidden_states"],
                 )
             )  # fmt: skip
             with_text.append(chosen["return_text_in_logprobs"])

@@ -76,7 +76,7 @@ class ServerArgs:
     schedule_conservativeness: float = _arg(1.0, "above 1 admits fewer requests and retracts less, below 1 the opposite")
     prefill_only_one_req: bool = _arg(False, "at most one request in a prefill step")
     enable_mixed_chunk: bool = _arg(False, "prefill chunks and decode tokens in one step")
-    disable_radix_cache: bool = _arg(False, "keep and share no prefixes")
+    disable_radix_cache: bool = _arg(False, "keep and share no prefixes; enable_radix_cache=False is the same")
     allow_auto_truncate: bool = _arg(False, "cut over-long prompts to the longest that fits instead of refusing them")
     stream_interval: int = _arg(1, "tokens between streamed chunks")
     random_seed: int | None = _arg(None, "seed for requests that give none; drawn at start when not given")
@@ -96,7 +96,10 @@ class ServerArgs:
     )
     disable_jump_forward: bool = _arg(False, "decode token by token where a constraint leaves one continuation")
     enable_custom_logit_processor: bool = _arg(False, "allow requests to bring Python code that runs with the engine's rights")
-    enable_nan_detection: bool = _arg(False, "end requests whose logits contain NaN with an error")
+    enable_nan_detection: bool = _arg(
+        False, "warn of NaN in logits and draw other tokens; without it NaN ends its request with an error"
+    )
+    return_hidden_states: bool = _arg(False, "every request returns hidden states; a request may ask for them by itself")
     num_threads: int | None = _arg(None, "CPU threads for the forward pass; torch's own choice when not given")
     event_log_size: int = _arg(200_000, "events kept for views and explanations; 0 records nothing")
     decode_log_interval: int = _arg(40, "steps between two progress lines on the log (level info)")
@@ -112,7 +115,7 @@ class ServerArgs:
         """
         known = {f.name: f for f in dataclasses.fields(cls)}
         clean = {}
-        for name, value in values.items():
+        for name, value in _radix_cache_once(values).items():
             if later.is_accounted_for(name, value):
                 continue
             if name not in known:
@@ -173,6 +176,19 @@ class ServerArgs:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def _radix_cache_once(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`enable_radix_cache` has an opposite, which is the field."""
+    rest = dict(values)
+    on, off = rest.pop("enable_radix_cache", None), rest.get("disable_radix_cache")
+    if on is None:
+        return rest
+    if not isinstance(on, bool):
+        raise InvalidRequest("enable_radix_cache", on, "True or False")
+    if off is on:
+        raise InvalidRequest("enable_radix_cache", on, f"the opposite of disable_radix_cache={off}", hint="keep one of them")
+    return rest | {"disable_radix_cache": not on}
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -64,7 +64,6 @@ LATER: dict[str, Later] = {
     "enable_metrics": Later(OFF, "Prometheus metrics", "engine.get_server_info() and %wb throughput have the numbers"),
     "watchdog_timeout": Later((None, 300, 300.0), "limits of a step's time", "a request may have one: timeout_s=..."),
     "is_embedding": Later(OFF, "embeddings and rewards", "leave it out: models generate text"),
-    "return_hidden_states": Later(OFF, "hidden states", "leave it out: return_logprob=True tells what the model thought"),
     "quantization": Later(NONE, "quantised weights", _PLAIN),
     "torchao_config": Later(NONE, "quantised weights", _PLAIN),
     "lora_paths": Later(NONE, "adapters", "merge the adapter into the checkpoint, and load that", (), "*"),

@@ -6,6 +6,9 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.errors import InvalidRequest
 from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
 
@@ -42,6 +45,8 @@ class Collector:
         self._output: list[TokenLogprob] = []
         self._prompt: list[TokenLogprob] = []
         self._num_cached = 0
+        self._hidden: list[NDArray[np.float32]] = []
+        """The prompt's [num_tokens, width] once they are all there, then one of [width] for each token."""
         self._num_forced = 0
         self._num_shown = 0
         self._unenforced: tuple[str, ...] = ()
@@ -51,6 +56,8 @@ class Collector:
         self._output_ids += out.token_ids
         self._output += out.logprobs
         self._prompt += out.prompt_logprobs
+        for rows in out.hidden:
+            self._add_hidden(np.frombuffer(rows.data, np.float32).reshape(-1, rows.width))
         self._num_cached = out.num_cached
         self._num_forced += sum(out.forced)
         self.finish = out.finish
@@ -75,14 +82,27 @@ class Collector:
             "cached_tokens": self._num_cached,
             "finish_reason": None if self.finish is None else self.finish.to_dict(),
         }
+        if request.params.constraint is not None and self.finish is not None:
+            meta |= _constraint(self.finish)
         if self._unenforced:
             meta["unenforced"] = list(self._unenforced)
         if request.params.constraint is not None:
             meta["forced_tokens"] = self._num_forced
         if request.return_logprob:
             meta |= self._logprobs()
-        text = {"text": "".join(self._text)} if self._has_text else {}
+        if request.return_hidden_states:
+            meta["hidden_states"] = list(self._hidden)
+        text = {"text": "".join(self._text)} if self._has_text else {"token_ids": list(self._output_ids)}
         return {**text, "output_ids": list(self._output_ids), "meta_info": meta}
+
+    def _add_hidden(self, rows: NDArray[np.float32]) -> None:
+        num_prompt = len(self.request.input_ids)
+        have = len(self._hidden[0]) if self._hidden else 0
+        if have < num_prompt:
+            missing = num_prompt - have
+            self._hidden[:1] = [np.concatenate([*self._hidden, rows[:missing]])]
+            rows = rows[missing:]
+        self._hidden += list(rows)
 
     def _logprobs(self) -> dict[str, Any]:
         request, prompt = self.request, self._prompt
@@ -105,3 +125,9 @@ class Collector:
 
     def _entry(self, logprob: float | None, token_id: int) -> Entry:
         return [logprob, token_id, None if self._name is None else self._name(token_id)]
+
+
+def _constraint(finish: FinishReason) -> dict[str, Any]:
+    """Whether the text satisfies its constraint, and what that takes next where it does not and this is known."""
+    is_met = finish.constraint is None
+    return {"constraint_met": is_met} | ({} if is_met or finish.expected is None else {"constraint_expected": finish.expected})

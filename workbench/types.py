@@ -170,6 +170,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Higher is scheduled earlier; equal priorities follow the schedule policy."""
     timeout_s: float | None = None
     custom_logit_processor: str | None = None
+    return_hidden_states: bool = False
+    """Of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its last token."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,6 +197,14 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     """The ids asked for in `token_ids_logprob`, in the order asked."""
 
 
+class HiddenRows(msgspec.Struct, frozen=True):
+    """The model's last hidden states (after the final norm) of neighbouring tokens."""
+
+    data: bytes
+    """float32 [num_tokens, width] in the machine's byte order."""
+    width: int
+
+
 class FinishReason(msgspec.Struct, frozen=True):
     """Why a request ended; `to_dict` is what `meta_info["finish_reason"]` shows."""
 
@@ -203,7 +213,9 @@ class FinishReason(msgspec.Struct, frozen=True):
     length: int | None = None
     message: str | None = None
     constraint: Literal["incomplete"] | None = None
-    """Of "length": the text does not satisfy its constraint yet; `message` then says where it stopped."""
+    """The text does not satisfy its constraint; of "length" `message` then says where it stopped."""
+    expected: str | None = None
+    """What the constraint would have taken next, where that is known."""
 
     def to_dict(self) -> dict[str, Any]:
         if self.type == "stop":
@@ -227,6 +239,8 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     """One per entry of `token_ids`: whether the grammar left no other text there. Empty where none was forced."""
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     """Prompt positions scored in this step, in order."""
+    hidden: tuple[HiddenRows, ...] = ()
+    """Of the tokens computed since the last output, in order, when asked for."""
     num_cached: int = 0
     """Prompt tokens whose K/V was reused when the request was first admitted."""
     finish: FinishReason | None = None

@@ -93,6 +93,33 @@ def test_a_stop_string_ends_a_constrained_text(engine):
     assert result["meta_info"]["finish_reason"] == {"type": "stop", "matched": "-"}
 
 
+@pytest.mark.parametrize("pattern", [NUMBER, "[0-9]{3}(-[a-z]{1,9})*", "[0-9]*-?[a-f]*"])
+@pytest.mark.parametrize("stop", [[], "-", "red", ["een", "b"]])
+@pytest.mark.parametrize("limit", [3, 60])
+def test_meta_info_says_whether_the_text_satisfies_the_constraint_and_what_else_could_come(engine, pattern, stop, limit):
+    params = {"regex": pattern, "stop": stop, "temperature": 1.0, "max_new_tokens": limit, "n": 4, "seed": 5}
+    for result in engine.generate("A", params):
+        text, meta = result["text"], result["meta_info"]
+        assert meta["constraint_met"] is bool(re.fullmatch(pattern, text)), text
+        assert ("constraint_expected" in meta) is not meta["constraint_met"]
+        if meta.get("constraint_expected", "").startswith("one of "):
+            coming = meta["constraint_expected"].removeprefix("one of ")[0]
+            assert regex.fullmatch(pattern, text + coming, partial=True)
+
+
+def test_a_stream_says_it_at_its_end_and_an_abort_says_it_too(engine):
+    params = {"regex": "[0-9]{3}-[a-f]{300}", "temperature": 0, "max_new_tokens": 400}
+    *chunks, last = engine.generate("A", params, stream=True, timeout_s=60)
+    assert not any("constraint_met" in chunk["meta_info"] for chunk in chunks)
+    assert last["meta_info"]["constraint_met"] is True
+    for chunk in engine.generate("A", params, stream=True, rid="leaves"):
+        engine.abort("leaves")
+        last = chunk
+    assert last["meta_info"]["finish_reason"]["type"] == "abort"
+    assert last["meta_info"]["constraint_met"] is False
+    assert "constraint_met" not in engine.generate("A", {"max_new_tokens": 2})["meta_info"]
+
+
 def test_min_new_tokens_keeps_an_optional_text_going_and_is_an_error_where_none_can(engine):
     bias = {engine.tokenizer.convert_tokens_to_ids(END): 50.0}
     params = {"regex": "[a-c]*", "temperature": 0, "max_new_tokens": 30, "logit_bias": bias}

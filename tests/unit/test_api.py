@@ -108,6 +108,7 @@ def test_one_prompt_gives_a_dict_and_several_a_list_in_order(engine, log_softmax
     assert (one["meta_info"]["prompt_tokens"], one["meta_info"]["completion_tokens"]) == (5, 6)
     assert one["meta_info"]["finish_reason"] == {"type": "length", "length": 6}
     assert "text" not in one, "there is no tokenizer"
+    assert one["token_ids"] == expected
     many = engine.generate(input_ids=[A, B], sampling_params=GREEDY)
     assert ids_of(many) == [expected, greedy(log_softmax, B, 6)]
     assert ids_of(engine.generate(input_ids=[A], sampling_params=GREEDY)) == [expected], "a list of one stays a list"
@@ -810,3 +811,107 @@ def test_several_engines_live_in_one_process(folder, expected):
         assert [[chunk["output_ids"] for chunk in chunks][-1] for chunks in streams] == [expected, expected]
         one.shutdown()
         answers(two, expected)
+
+
+# -- hidden states ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def last_hidden(folder):
+    """token ids -> the last hidden states [T, H] of the same weights through transformers."""
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def of(ids):
+        return model(torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0]
+
+    return of
+
+
+def check_hidden(result, prompt, last_hidden):
+    states, whole = result["meta_info"]["hidden_states"], [*prompt, *result["output_ids"][:-1]]
+    assert states[0].shape == (len(prompt), TINY_LLAMA["hidden_size"])
+    assert [rows.shape for rows in states[1:]] == [(TINY_LLAMA["hidden_size"],)] * (len(result["output_ids"]) - 1)
+    found = torch.cat([torch.tensor(rows).reshape(-1, TINY_LLAMA["hidden_size"]) for rows in states])
+    torch.testing.assert_close(found, last_hidden(whole), atol=2e-5, rtol=1e-4)
+
+
+def test_hidden_states_are_those_of_transformers_also_where_the_prompt_is_in_the_cache(engine, last_hidden):
+    for _ in range(2):
+        result = engine.generate(input_ids=A, sampling_params=GREEDY, return_hidden_states=True)
+        check_hidden(result, A, last_hidden)
+        assert result["meta_info"]["cached_tokens"] == 0, "a reused token has no hidden state"
+    assert "hidden_states" not in engine.generate(input_ids=A, sampling_params=GREEDY)["meta_info"]
+
+
+def test_hidden_states_of_samples_streams_and_log_probabilities(engine, last_hidden):
+    asks = {"return_hidden_states": True, "return_logprob": True, "logprob_start_len": 0}
+    for result in engine.generate(input_ids=B, sampling_params=DRAWN | {"n": 3}, **asks):
+        check_hidden(result, B, last_hidden)
+    *_, last = engine.generate(input_ids=B, sampling_params=GREEDY, stream=True, **asks)
+    check_hidden(last, B, last_hidden)
+    both = engine.generate(input_ids=[A, B], sampling_params=GREEDY, return_hidden_states=[True, False])
+    assert ["hidden_states" in result["meta_info"] for result in both] == [True, False]
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_an_engine_may_return_hidden_states_of_every_request_whatever_its_chunks_and_its_memory(folder, last_hidden, process):
+    args = {"chunked_prefill_size": 3, "max_total_tokens": 60, "schedule_conservativeness": 0.01, "page_size": 4}
+    prompts = [[*A, i, *B, i, i] for i in range(4)]
+    with open_engine(folder, return_hidden_states=True, process=process, **args) as small:
+        results = small.generate(input_ids=prompts, sampling_params=GREEDY | {"max_new_tokens": 30})
+        assert small.get_server_info()["num_retractions"] > 0, "the pool is meant to be too small"
+    for prompt, result in zip(prompts, results, strict=True):
+        check_hidden(result, prompt, last_hidden)
+
+
+# -- without the prefix cache -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [{"enable_radix_cache": False}, {"disable_radix_cache": True}])
+def test_without_the_prefix_cache_nothing_is_reused_or_kept(folder, engine, off):
+    prompts = [A * 4, A * 4 + B]
+    with open_engine(folder, **off) as without, open_engine(folder, enable_radix_cache=True) as reusing:
+        for _ in range(2):
+            results = without.generate(input_ids=prompts, sampling_params=GREEDY)
+            again = reusing.generate(input_ids=prompts, sampling_params=GREEDY)
+            assert ids_of(results) == ids_of(again)
+            assert [result["meta_info"]["cached_tokens"] for result in results] == [0, 0]
+        assert [result["meta_info"]["cached_tokens"] for result in again] == [19, 22]
+        info = without.get_server_info()
+        assert (info["tokens_tree"], info["tokens_free"]) == (0, info["max_total_num_tokens"])
+        assert info["disable_radix_cache"] is True
+        assert "0 reused, the prefix cache is off" in without.explain(results[1]["meta_info"]["id"]).sentence
+        assert reusing.get_server_info()["tokens_tree"] > 0
+
+
+@pytest.mark.parametrize("wrong", [{"enable_radix_cache": "no"}, {"enable_radix_cache": True, "disable_radix_cache": True}])
+def test_a_prefix_cache_that_is_on_and_off_is_refused(wrong):
+    with pytest.raises(InvalidRequest, match="enable_radix_cache"):
+        ServerArgs.make(**wrong)
+    assert not ServerArgs.make(enable_radix_cache=True, disable_radix_cache=False).disable_radix_cache
+
+
+# -- NaN ----------------------------------------------------------------------------------------------------------
+
+
+class Spoils(CustomLogitProcessor):
+    def __call__(self, logits, custom_param_list=None):
+        logits[:, :] = float("nan")
+        return logits
+
+
+@pytest.mark.parametrize("detected", [False, True])
+def test_nan_ends_its_own_request_or_with_detection_warns_and_goes_on(folder, expected, detected, caplog):
+    with open_engine(folder, enable_custom_logit_processor=True, enable_nan_detection=detected) as engine:
+        fine, spoilt = engine.generate(input_ids=[A, B], sampling_params=GREEDY, custom_logit_processor=[None, Spoils().to_str()])
+    assert fine["output_ids"] == expected
+    reason = spoilt["meta_info"]["finish_reason"]
+    if detected:
+        assert reason == {"type": "length", "length": 6}
+        assert "NaN in the edited logits" in caplog.text
+    else:
+        assert reason["type"] == "abort"
+        assert "NaN at output position 0" in reason["message"]

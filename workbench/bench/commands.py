@@ -13,6 +13,7 @@ from workbench.errors import NotSupported, WorkbenchError, install
 
 BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
+    "cache": "what the prefix cache costs as its tree grows to a million nodes: match, split, evict, insert, steps, snapshots",
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
     "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 from workbench.cache.eviction import EvictionPolicy
@@ -22,6 +23,8 @@ Reason = Literal[
     "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
 ]
 MAX_GHOSTS = 4096
+MAX_COMPARED = 64
+"""Stored continuations that an explanation looks at, the newest first: a root may have a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +109,18 @@ class PrefixCache:
         """Free, or free after evicting all that no request uses."""
         return self.pool.num_free + self.tree.num_evictable_pages
 
-    def match(self, token_ids: tuple[int, ...], namespace: str, limit: int) -> int:
-        """Reads only: tokens of `token_ids[:limit]` that need not be computed."""
-        return 0 if self.disabled else self.tree.match(token_ids, namespace, limit).num_tokens
+    def match(self, token_ids: tuple[int, ...], namespace: str, limit: int) -> Match:
+        """Reads only: how much of `token_ids[:limit]` need not be computed, and where it ends in the tree."""
+        return self.tree.match(token_ids, namespace, 0 if self.disabled else limit)
 
-    def lease(self, token_ids: tuple[int, ...], namespace: str, limit: int, rid: str) -> Lease:
-        """Changes: pins the longest stored prefix of `token_ids[:limit]`, splitting a node where it ends inside one."""
-        if self.disabled:
-            limit = 0
-        hit = self.tree.match(token_ids, namespace, limit)
-        node = self.tree.fork_at(hit) if hit.num_tokens else self.tree.root(namespace)
+    def lease(self, match: Match, rid: str) -> Lease:
+        """Changes: pins the prefix that a current match found, splitting a node where it ends inside one."""
+        assert self.tree.is_current(match) or not match.num_tokens
+        node = self.tree.fork_at(match) if match.num_tokens else self.tree.root(match.node.namespace)
         now = self.clock()
-        self.tree.touch(node, rid, now)
         self.tree.pin(node)
-        lease = Lease(self, rid, node, hit.num_tokens)
+        self.tree.touch(node, rid, now)
+        lease = Lease(self, rid, node, match.num_tokens)
         self.leases.add(lease)
         self._log_held(lease, now, is_hit=True)
         return lease
@@ -158,7 +159,7 @@ class PrefixCache:
         end = len(token_ids) - len(token_ids) % self.page_size
         if self.disabled or end <= lease.num_shared:
             return
-        start = Match(lease.node, len(lease.node.token_ids), lease.num_shared)
+        start = Match(lease.node, len(lease.node.token_ids), lease.num_shared, lease.node.version)
         hit = self.tree.match(token_ids, lease.node.namespace, end, start)
         node = self.tree.fork_at(hit)
         num_same = (hit.num_tokens - lease.num_shared) // self.page_size
@@ -185,22 +186,24 @@ class PrefixCache:
             self.log.add(CacheFlushed(time=self.clock(), num_tokens=num_tokens))
         return num_tokens
 
-    def explain(self, token_ids: tuple[int, ...], namespace: str = "", limit: int | None = None) -> Lookup:
+    def explain(
+        self, token_ids: tuple[int, ...], namespace: str = "", limit: int | None = None, hit: Match | None = None
+    ) -> Lookup:
         """Reads only: what would be reused of this prompt now, and the reason why it is not more.
 
-        The last token of a prompt is always computed, since its logits are wanted.
+        The last token of a prompt is always computed, since its logits are wanted. `hit` is the current match, if it is known.
         """
         whole = len(token_ids) - 1
         limit = whole if limit is None else min(limit, whole)
         if self.disabled:
             return Lookup(0, "disabled")
-        hit = self.tree.match(token_ids, namespace, limit)
+        hit = hit or self.tree.match(token_ids, namespace, limit)
         done, page = hit.num_tokens, self.page_size
         found: dict[str, Any] = {"num_cached": done, "node_id": hit.node.id}
-        if done == limit - limit % page:
-            if limit < whole and self.tree.match(token_ids, namespace, whole).num_tokens > done:
-                return Lookup(**found, reason="scored")
+        if done == whole - whole % page:
             return Lookup(**found, reason="whole prompt")
+        if limit < whole and self.tree.match(token_ids, namespace, whole, hit).num_tokens > done:
+            return Lookup(**found, reason="scored")
         evicted = self._ghosts.get((namespace, hash(token_ids[: done + page])))
         if evicted is not None:
             return Lookup(**found, reason="evicted", evicted_ago=self.clock() - evicted)
@@ -213,7 +216,8 @@ class PrefixCache:
 
     def _divergence(self, hit: Match, token_ids: tuple[int, ...], found: dict[str, Any]) -> Lookup:
         rest = hit.node.token_ids[hit.num_in_node :]
-        stored = [rest] if rest else [child.token_ids for child in hit.node.children.values()]
+        below = islice(reversed(hit.node.children.values()), MAX_COMPARED)
+        stored = [rest] if rest else [child.token_ids for child in below]
         if not stored:
             return Lookup(**found, reason="nothing stored")
         prompt = token_ids[hit.num_tokens :]
@@ -237,7 +241,7 @@ class PrefixCache:
             self.pool.give(node.segment.pages)
             freed += len(node.segment.pages)
             assert node.parent is not None
-            above = [token for step in path_to(node.parent) for token in step.token_ids]
+            above = chain.from_iterable(step.token_ids for step in path_to(node.parent))
             self._ghosts[node.namespace, hash((*above, *node.token_ids[: self.page_size]))] = self.clock()
             if len(self._ghosts) > MAX_GHOSTS:
                 self._ghosts.popitem(last=False)
@@ -256,6 +260,9 @@ class PrefixCache:
         wrong = {node.id: (node.num_pins, pins[node.id]) for node in nodes if node.num_pins != pins[node.id]}
         pinned = sum(len(node.segment.pages) for node in nodes if node.num_pins)
         total = sum(len(node.segment.pages) for node in nodes)
+        misplaced = [node.id for node in nodes if (node.place is not None) != node.is_unused_leaf]
+        if misplaced:
+            raise CacheCorrupt(f"nodes {misplaced[:8]} are unused leaves or stand in the eviction queue, not both")
         if wrong or pinned != self.tree.num_pinned_pages or total != self.tree.num_pages:
             raise CacheCorrupt(
                 f"node pins (held, counted) differ: {wrong}; pinned pages {self.tree.num_pinned_pages}, counted {pinned}"

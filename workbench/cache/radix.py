@@ -1,16 +1,16 @@
 """The radix tree: which token prefixes have K/V, and on which pages.
 
 One root per namespace. An edge is a run of whole pages of tokens; two children of a node differ in their first page.
-Questions (`match`) never change the tree; `fork_at`, `insert`, `pin`, `unpin` and `evict` do.
+Questions (`match`, `is_current`) never change the tree; `fork_at`, `insert`, `touch`, `pin`, `unpin` and `evict` do.
+What a change costs does not grow with the tree: a path is walked, and one place in the eviction queue changes.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from workbench.cache.eviction import EvictionPolicy
+from workbench.cache.eviction import EvictionPolicy, EvictionQueue, Place
 from workbench.events import EventLog, NodeAdded, NodeEvicted, NodeSplit
 from workbench.types import Segment
 
@@ -23,8 +23,8 @@ class Node:
     """One edge of the tree with the pages of its tokens. `num_pins` counts the leases whose path runs through it."""
 
     __slots__ = (
-        "children", "created", "id", "last_used", "made_at", "made_by", "namespace", "num_hits", "num_pins", "parent", "segment",
-        "token_ids", "used_at", "used_by",
+        "children", "created", "id", "last_used", "made_at", "made_by", "namespace", "num_hits", "num_pins", "parent", "place",
+        "segment", "token_ids", "used_at", "used_by", "version",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +44,15 @@ class Node:
         self.made_at = self.used_at = 0.0
         """On the engine's clock, for views; policies go by the ticks, of which no two are equal."""
         self.used_by: tuple[str, ...] = ()
+        self.place: Place | None = None
+        """Its place in the eviction queue while it is an unused leaf."""
+        self.version = 0
+        """Rises with every change that can move the end of a match that ends here."""
+
+    @property
+    def is_unused_leaf(self) -> bool:
+        """Whether it may be evicted."""
+        return not self.children and self.num_pins == 0 and self.parent is not None
 
     @property
     def depth(self) -> int:
@@ -58,6 +67,8 @@ class Match:
     node: Node
     num_in_node: int
     num_tokens: int
+    version: int
+    """The node's, when this was found."""
 
 
 def path_to(node: Node) -> list[Node]:
@@ -86,7 +97,7 @@ def common_prefix(left: Tokens, right: Tokens) -> int:
 class RadixTree:
     def __init__(self, page_size: int, evict_key: EvictionPolicy, log: EventLog, clock: Callable[[], float]) -> None:
         self.page_size = page_size
-        self.evict_key = evict_key
+        self._evictable = EvictionQueue(evict_key)
         self.log = log
         self.clock = clock
         self.roots: dict[str, Node] = {}
@@ -95,10 +106,17 @@ class RadixTree:
         self.num_pinned_pages = 0
         self.num_splits = 0
         """Rises with every split: a path remembered under another number is out of date."""
-        self.version = 0
-        """Rises with every change of what is stored: an answer of `match` holds while it stays."""
         self._tick = 0
         self._last_id = 0
+
+    @property
+    def evict_key(self) -> EvictionPolicy:
+        """The eviction policy; it may be set at any time, which computes all keys anew."""
+        return self._evictable.policy
+
+    @evict_key.setter
+    def evict_key(self, policy: EvictionPolicy) -> None:
+        self._evictable = EvictionQueue(policy, self.nodes.values())
 
     @property
     def num_evictable_pages(self) -> int:
@@ -121,9 +139,12 @@ class RadixTree:
         if start is None:
             root = self.roots.get(namespace)
             if root is None:
-                return Match(Node(0, None, (), (), namespace, 0), 0, 0)
-            start = Match(root, 0, 0)
+                return Match(Node(0, None, (), (), namespace, 0), 0, 0, 0)
+            start = Match(root, 0, 0, 0)
         node, in_node, done = start.node, start.num_in_node, start.num_tokens
+        if in_node < len(node.token_ids) and node.parent is not None:  # a shorter limit may have ended it there
+            node, done = node.parent, done - in_node
+            in_node = len(node.token_ids)
         while done < end and in_node == len(node.token_ids):
             child = node.children.get(token_ids[done : done + page])
             if child is None:
@@ -131,7 +152,12 @@ class RadixTree:
             same = common_prefix(child.token_ids, token_ids[done:end])
             node, in_node = child, same - same % page
             done += in_node
-        return Match(node, in_node, done)
+        return Match(node, in_node, done, node.version)
+
+    def is_current(self, match: Match) -> bool:
+        """Reads only: whether `match` would find the same again. Changes elsewhere in the tree leave a match as it is."""
+        node = match.node
+        return node.version == match.version and (node.parent is not None or self.roots.get(node.namespace) is node)
 
     def fork_at(self, match: Match) -> Node:
         """Changes: the node that ends where the match ends, splitting one if that is inside an edge."""
@@ -152,7 +178,8 @@ class RadixTree:
         head.children[node.token_ids[: self.page_size]] = node
         self.nodes[head.id] = head
         self.num_splits += 1
-        self.version += 1
+        node.version += 1
+        self._evictable.update(node)
         if self.log.on:
             self.log.add(NodeSplit(time=self.clock(), node_id=node.id, head_id=head.id, num_head=head_len))
         return head
@@ -165,9 +192,11 @@ class RadixTree:
         parent.children[token_ids[: self.page_size]] = node
         self.nodes[node.id] = node
         self.num_pages += len(pages)
-        self.version += 1
+        parent.version += 1
         node.made_by, node.made_at = rid, self.clock()
         node.used_at = node.made_at
+        self._evictable.update(parent)
+        self._evictable.update(node)
         if self.log.on:
             self.log.add(
                 NodeAdded(time=node.made_at, node_id=node.id, parent_id=parent.id, token_ids=token_ids,
@@ -183,6 +212,7 @@ class RadixTree:
             step.num_hits += 1
             step.used_at = now
             step.used_by = (*step.used_by[1 - MAX_USERS :], rid)
+        self._evictable.update(node)
 
     def pin(self, node: Node) -> None:
         """Changes: nothing on the path to `node` can be evicted until `unpin`."""
@@ -190,8 +220,10 @@ class RadixTree:
             if step.num_pins == 0:
                 self.num_pinned_pages += len(step.segment.pages)
             step.num_pins += 1
+        self._evictable.update(node)
 
     def unpin(self, node: Node, now: float) -> None:
+        """Changes: takes back one `pin`; the whole path counts as used now."""
         tick = self._next_tick()
         for step in path_to(node):
             step.num_pins -= 1
@@ -200,23 +232,23 @@ class RadixTree:
             assert step.num_pins >= 0, step.id
             if step.num_pins == 0:
                 self.num_pinned_pages -= len(step.segment.pages)
+        self._evictable.update(node)
 
     def evict(self, num_pages: int, needed_by: str) -> Iterator[tuple[Node, float]]:
         """Changes: unused leaves leave, smallest key first, until at least `num_pages` pages are free of them.
 
         Yields each node already cut off, with the key it was chosen by.
         """
-        heap = [self._entry(node) for node in self.nodes.values() if not node.children and node.num_pins == 0]
-        heapq.heapify(heap)
-        while num_pages > 0 and heap:
-            key, _, _, node = heapq.heappop(heap)
+        while num_pages > 0 and (first := self._evictable.pop()) is not None:
+            node, key = first
             parent = node.parent
             assert parent is not None
             del parent.children[node.token_ids[: self.page_size]]
             del self.nodes[node.id]
+            node.version += 1
             self.num_pages -= len(node.segment.pages)
-            self.version += 1
             num_pages -= len(node.segment.pages)
+            self._evictable.update(parent)
             if self.log.on:
                 self.log.add(
                     NodeEvicted(
@@ -224,11 +256,6 @@ class RadixTree:
                     )
                 )
             yield node, key
-            if parent.parent is not None and not parent.children and parent.num_pins == 0:
-                heapq.heappush(heap, self._entry(parent))
-
-    def _entry(self, node: Node) -> tuple[float, int, int, Node]:
-        return self.evict_key(node), node.last_used, node.id, node
 
     def _next_id(self) -> int:
         self._last_id += 1

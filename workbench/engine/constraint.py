@@ -30,7 +30,7 @@ class Tail:
         return (False,) * self.num_own + (True,) * num_forced if num_forced else ()
 
 
-def cut_short(spec: GrammarSpec, matcher: Any, text: str) -> str:
+def cut_short(spec: GrammarSpec, text: str, next_may_come: str) -> str:
     """Where a text that reached its length stopped inside its constraint."""
     began = open_string(text) if spec.kind == "json_schema" else None
     if began is not None and len(text) - began > SHOWN:
@@ -38,13 +38,13 @@ def cut_short(spec: GrammarSpec, matcher: Any, text: str) -> str:
             f"cut inside a string of {len(text) - began} characters that ends in {text[-SHOWN:]!r}: "
             "give it a maxLength in the schema, or a pattern with counts, or raise max_new_tokens"
         )
-    return f"{state(matcher, text)}; raise max_new_tokens"
+    return f"{state(text, next_may_come)}; raise max_new_tokens"
 
 
-def state(matcher: Any, text: str) -> str:
+def state(text: str, next_may_come: str) -> str:
     """The end of the text so far, and what the grammar takes next."""
     quoted = f"the text so far ends in {text[-SHOWN:]!r}" if text else "there is no text yet"
-    return f"{quoted}, next may come {expected(matcher)}"
+    return f"{quoted}, next may come {next_may_come}"
 
 
 def expected(matcher: Any) -> str:

@@ -104,7 +104,7 @@ class EngineCore:
         """The constraint of a request that was added while it was being compiled. Ids that are gone are ignored."""
         seq = self._by_rid.get(rid)
         if seq is not None and seq in self.scheduler.compiling:
-            seq.matcher = matcher
+            seq.constrain(matcher)
             self.scheduler.compiled(seq)
             self._begin(seq)
 
@@ -132,8 +132,8 @@ class EngineCore:
                 rest = ""
             if seq.held is not None:  # what nobody has seen is not part of the output
                 seq.cut(len(seq.output_ids) - len(seq.held.token_ids))
-                rest = ""
-            self._finished.append(self._finish(seq, aborted(message), text=rest))
+                seq.matcher, rest = None, ""  # it stands behind what was cut
+            self._finished.append(self._finish(seq, self._output.judge(seq, aborted(message)), text=rest))
         return bool(ending)
 
     def fail(self, rid: str, message: str) -> None:
@@ -207,6 +207,8 @@ class EngineCore:
         self._deadlines.pop(seq.rid, None)
         if self.log.on:
             detail = reason.message or ("" if reason.matched is None else repr(reason.matched))
+            if reason.type == "stop" and reason.constraint is not None:
+                detail += ", its constraint is not satisfied"
             self.log.add(
                 RequestFinished(time=self.clock(), rid=seq.rid, reason=reason.type, detail=detail, num_prompt=seq.num_prompt,
                                 num_cached=seq.num_reused, num_output=len(seq.output_ids))

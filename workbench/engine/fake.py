@@ -6,14 +6,18 @@ model on a virtual clock. It drives property tests, simulations and lessons.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, StepPlan, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.errors import CacheCorrupt
-from workbench.types import TokenLogprob
+from workbench.types import HiddenRows, TokenLogprob
+
+EMPTY = 0xCBF29CE484222325
+"""The state before the first token."""
 
 
 @dataclass
@@ -26,12 +30,33 @@ class VirtualClock:
         return self.now
 
 
-def next_token(token_ids: tuple[int, ...], vocab_size: int) -> int:
+def next_token(token_ids: Iterable[int], vocab_size: int) -> int:
     """The fake model: a function of the whole prefix (FNV-1a over the ids)."""
-    state = 0xCBF29CE484222325
+    state = EMPTY
     for token in token_ids:
-        state = ((state ^ (token + 1)) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+        state = _behind(state, token)
+    return _drawn(state, vocab_size)
+
+
+def _behind(state: int, token: int) -> int:
+    return ((state ^ (token + 1)) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+
+
+def _drawn(state: int, vocab_size: int) -> int:
     return (state >> 17) % vocab_size
+
+
+@dataclass(slots=True)
+class _Read:
+    """What was read back of one segment's pages, up to position `end`. Valid until one of its slots is written again."""
+
+    before: int
+    """The state in front of it."""
+    start: int
+    end: int
+    state: int
+    pages: tuple[int, ...] = ()
+    is_outdated: bool = False
 
 
 class FakeRunner:
@@ -48,46 +73,88 @@ class FakeRunner:
         """slot -> (token id, position) last written there."""
         self.num_computed = 0
         """Tokens computed since the start."""
+        self._reads: dict[int, _Read] = {}
+        """By first page of a segment."""
+        self._read_of: dict[int, _Read] = {}
+        """slot -> what it was last read for."""
 
     def execute(self, plan: StepPlan) -> StepResult:
-        sampled, scored = [], {}
         for seq in plan.seqs:
-            slots = slots_of(seq, plan.page_size)
-            for i, token in enumerate(seq.token_ids):
-                position = seq.num_cached + i
-                self.slots[slots[position]] = (token, position)
+            self._write(seq, plan.page_size)
+        sampled, scored, hidden = [], {}, {}
         for seq in plan.seqs:
-            prefix = self._read_back(seq, slots_of(seq, plan.page_size))
+            state = self._read_back(seq, plan.page_size)
             if seq.score_ids:
                 scored[seq.seq_id] = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
             if seq.sample is not None:
-                allowed = allowed_by(seq.sample.matcher, self.vocab_size)
-                allowed[list(seq.sample.suppress)] = False
-                if not allowed.any():
-                    sampled.append(Sampled(NOTHING_ALLOWED, error=seq.sample.why_nothing))
-                    continue
-                token = next_token(prefix, self.vocab_size)
-                while not allowed[token]:
-                    token = (token + 1) % self.vocab_size
-                logprob = TokenLogprob(token, -1.0) if seq.sample.return_logprob else None
-                num_allowed = int(allowed.sum()) if seq.sample.matcher is not None else None
-                sampled.append(Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0))
+                sampled.append(self._sample(seq.sample, state))
+            if seq.hidden_from is not None:
+                hidden[seq.seq_id] = self._hidden(seq, plan.page_size)
         self.num_computed += plan.num_new
         if self.clock is not None:
             base_s, per_token_s, per_context_s = self.cost
             self.clock.now += base_s + per_token_s * plan.num_new + per_context_s * sum(seq.num_tokens for seq in plan.seqs)
-        return StepResult(tuple(sampled), scored)
+        return StepResult(tuple(sampled), scored, hidden)
 
-    def _read_back(self, seq: PlannedSeq, slots: list[int]) -> tuple[int, ...]:
-        tokens = []
-        for position in range(seq.num_tokens):
-            token, written_for = self.slots.get(slots[position], (-1, -1))
+    def _write(self, seq: PlannedSeq, page_size: int) -> None:
+        start = 0
+        for segment in seq.segments:
+            end = start + len(segment.pages) * page_size
+            for position in range(max(start, seq.num_cached), min(end, seq.num_tokens)):
+                slot = _slot(segment.pages, position - start, page_size)
+                self.slots[slot] = (seq.token_ids[position - seq.num_cached], position)
+                if (read := self._read_of.pop(slot, None)) is not None:
+                    read.is_outdated = True
+            start = end
+
+    def _read_back(self, seq: PlannedSeq, page_size: int) -> int:
+        """The state behind the last token. What was read before and not written since is not read again."""
+        state, start = EMPTY, 0
+        for segment in seq.segments:
+            end = min(start + len(segment.pages) * page_size, seq.num_tokens)
+            if end > start:
+                state = self._read(seq.rid, segment.pages, state, start, end, page_size)
+                start = end
+        if start < seq.num_tokens:
+            raise CacheCorrupt(f"{seq.rid}: pages for {start} tokens, {seq.num_tokens} were planned")
+        return state
+
+    def _read(self, rid: str, pages: tuple[int, ...], before: int, start: int, end: int, page_size: int) -> int:
+        read = self._reads.get(pages[0])
+        if read is None or read.is_outdated or (read.before, read.start) != (before, start) or not _goes_on(read, pages, end):
+            read = self._reads[pages[0]] = _Read(before, start, start, before)
+        for position in range(read.end, end):
+            slot = _slot(pages, position - start, page_size)
+            token, written_for = self.slots.get(slot, (-1, -1))
             if written_for != position:
-                raise CacheCorrupt(
-                    f"{seq.rid}: slot {slots[position]} holds position {written_for}, position {position} was expected"
-                )
-            tokens.append(token)
-        return tuple(tokens)
+                raise CacheCorrupt(f"{rid}: slot {slot} holds position {written_for}, position {position} was expected")
+            read.state = _behind(read.state, token)
+            if (other := self._read_of.get(slot)) is not None and other is not read:
+                other.is_outdated = True
+            self._read_of[slot] = read
+        read.end, read.pages = end, pages
+        return read.state
+
+    def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
+        """Token id and position of each, as the slots have them."""
+        slots = [page * page_size + offset for segment in seq.segments for page in segment.pages for offset in range(page_size)]
+        rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
+        return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
+
+    def _sample(self, row: SampleRow, state: int) -> Sampled:
+        token, logprob = _drawn(state, self.vocab_size), None
+        num_allowed = None
+        if row.matcher is not None or row.suppress:
+            allowed = allowed_by(row.matcher, self.vocab_size)
+            num_allowed = int(allowed.sum()) if row.matcher is not None else None
+            allowed[list(row.suppress)] = False
+            if not allowed.any():
+                return Sampled(NOTHING_ALLOWED, error=row.why_nothing)
+            while not allowed[token]:
+                token = (token + 1) % self.vocab_size
+        if row.return_logprob:
+            logprob = TokenLogprob(token, -1.0)
+        return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
 
 
 def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
@@ -99,6 +166,10 @@ def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
     return np.unpackbits(mask.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
 
 
-def slots_of(seq: PlannedSeq, page_size: int) -> list[int]:
-    """KV slots of all tokens of a planned sequence, in order (the last page may have room to spare)."""
-    return [page * page_size + offset for segment in seq.segments for page in segment.pages for offset in range(page_size)]
+def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:
+    """Whether these pages begin with those that were read."""
+    return read.end <= end and (read.pages is pages or read.pages == pages[: len(read.pages)])
+
+
+def _slot(pages: tuple[int, ...], offset: int, page_size: int) -> int:
+    return pages[offset // page_size] * page_size + offset % page_size

@@ -76,6 +76,10 @@ class JumpForward:
         """For messages."""
         return self._tokenizer.decode(token_ids)
 
+    def data(self, token_ids: Sequence[int]) -> bytes:
+        """The text of tokens as a matcher takes it."""
+        return b"".join(self._pieces[i] for i in token_ids)
+
     def prepare(self) -> None:
         """Makes the tables, which takes a moment with a large vocabulary. From any thread."""
         self._sorted  # noqa: B018

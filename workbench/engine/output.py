@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from typing import Any
 
 from msgspec import structs
 
-from workbench.engine.constraint import Tail, context, cut_short, state
+from workbench.engine.constraint import Tail, context, cut_short, expected, state
 from workbench.engine.jump import NUM_CONTEXT, JumpForward
 from workbench.engine.plan import NOTHING_ALLOWED, Sampled
 from workbench.engine.sequence import Outcome, Sequence
 from workbench.errors import in_one_line
 from workbench.events import EventLog, TokenSampled
-from workbench.types import FinishReason, TokenLogprob, TokenOut
+from workbench.types import FinishReason, HiddenRows, TokenLogprob, TokenOut
 
 logger = logging.getLogger("workbench.engine")
+Logprobs = tuple[TokenLogprob, ...]
 
 
 class OutputWriter:
@@ -43,12 +45,13 @@ class OutputWriter:
             logger.exception("request %s ends: its token %s could not be handled", seq.rid, token_id)
             what = f"output token {len(seq.output_ids) - 1} (id {token_id}) could not be handled"
             tail = Tail(() if token_id is None else (token_id,), 1, "", aborted(f"{what}: {in_one_line(error)}"))
-        return _send(seq, tail, outcome.prompt_logprobs, _logprobs(outcome.drawn, tail), outcome.forced_logprobs)
+        logprobs = (outcome.prompt_logprobs, _logprobs(outcome.drawn, tail), outcome.forced_logprobs)
+        return self._send(seq, tail, *logprobs, outcome.hidden)
 
     def begin(self, seq: Sequence) -> TokenOut | None:
         """What a constraint forces before anything was drawn is computed with the prompt."""
         forced = self._forced(seq, None)
-        return None if forced is None else _send(seq, self._ended(seq, self._append(seq, *forced)))
+        return None if forced is None else self._send(seq, self._ended(seq, self._append(seq, *forced)))
 
     def _decide(self, outcome: Outcome) -> Tail:
         """The tokens and the text that are certain now, and why they were the last, if they were."""
@@ -66,10 +69,6 @@ class OutputWriter:
         finish = tail.finish
         if finish is None and seq.num_left == 0:
             finish = FinishReason("length", length=len(seq.output_ids))
-            if seq.matcher is not None and not seq.matcher.is_complete:
-                spec, text = seq.request.params.constraint, self._text_so_far(seq)
-                message = cut_short(spec, seq.matcher, text) if spec is not None else None
-                finish = FinishReason("length", length=len(seq.output_ids), constraint="incomplete", message=message)
         if finish is None:
             return tail
         text = tail.text + held_back(seq)
@@ -84,7 +83,7 @@ class OutputWriter:
     def _with_state(self, seq: Sequence, drawn: Sampled) -> str:
         if drawn.token_id != NOTHING_ALLOWED or seq.matcher is None:
             return drawn.error
-        return f"{drawn.error}; {state(seq.matcher, self._text_so_far(seq))}"
+        return f"{drawn.error}; {state(self._text_so_far(seq), expected(seq.matcher))}"
 
     def _advance(self, seq: Sequence, token_id: int, drawn: Sampled) -> Tail:
         params = seq.request.params
@@ -144,6 +143,55 @@ class OutputWriter:
                              num_allowed=known and known.num_allowed, forced=forced, detail=known and known.detail)
             )  # fmt: skip
 
+    def judge(self, seq: Sequence, finish: FinishReason) -> FinishReason:
+        """Reads only: the reason, and where the text does not satisfy the request's constraint that and what could come next."""
+        spec, coming, message = seq.request.params.constraint, None, finish.message
+        if spec is None or finish.constraint is not None:
+            return finish
+        try:
+            matcher = self._matcher_behind(seq, finish)
+            if matcher is not None and matcher.is_complete:
+                return finish
+            if matcher is not None and finish.type != "abort":
+                coming = expected(matcher)
+            if coming is not None and finish.type == "length":
+                message = cut_short(spec, self._text_so_far(seq), coming)
+        except Exception:
+            logger.exception("where %s stands in its constraint is not known", seq.rid)
+        return structs.replace(finish, constraint="incomplete", expected=coming, message=message)
+
+    def _matcher_behind(self, seq: Sequence, finish: FinishReason) -> Any:
+        """Where the text ends in its constraint; a stop string is not part of the text."""
+        if seq.start is None or self._jump is None or not isinstance(finish.matched, str):
+            return seq.matcher
+        data, matcher = self._jump.data(seq.output_ids).partition(finish.matched.encode())[0], seq.start.fork()
+        return matcher if matcher.accept_bytes(data) == len(data) else None
+
+    def _send(
+        self, seq: Sequence, tail: Tail, prompt: Logprobs = (), own: Logprobs = (), forced: Logprobs = (),
+        hidden: tuple[HiddenRows, ...] = (),
+    ) -> TokenOut | None:  # fmt: skip
+        held = seq.held or TokenOut(rid=seq.rid)
+        seq.held = None
+        flags = [(out.forced or (False,) * len(out.token_ids)) for out in (held, tail)]
+        finish = tail.finish or held.finish
+        out = TokenOut(
+            rid=seq.rid,
+            token_ids=held.token_ids + tail.token_ids,
+            text=held.text + tail.text,
+            logprobs=held.logprobs + forced + own,
+            forced=flags[0] + flags[1] if any(flags[0] + flags[1]) else (),
+            prompt_logprobs=held.prompt_logprobs + prompt,
+            hidden=held.hidden + hidden,
+            num_cached=seq.num_reused,
+            finish=finish and self.judge(seq, finish),
+        )
+        is_abort = finish is not None and finish.type == "abort"
+        if seq.request.return_logprob and len(out.logprobs) < len(out.token_ids) and not is_abort:
+            seq.held = out
+            return None
+        return out
+
 
 def held_back(seq: Sequence) -> str:
     return seq.text.finish() if seq.text is not None else ""
@@ -152,30 +200,6 @@ def held_back(seq: Sequence) -> str:
 def aborted(message: str) -> FinishReason:
     """Messages may quote what a user wrote; they have to pass through UTF-8."""
     return FinishReason("abort", message=message.encode("utf-8", "replace").decode())
-
-
-def _send(
-    seq: Sequence, tail: Tail, prompt: tuple[TokenLogprob, ...] = (), own: tuple[TokenLogprob, ...] = (),
-    forced: tuple[TokenLogprob, ...] = (),
-) -> TokenOut | None:  # fmt: skip
-    held = seq.held or TokenOut(rid=seq.rid)
-    seq.held = None
-    flags = [(out.forced or (False,) * len(out.token_ids)) for out in (held, tail)]
-    out = TokenOut(
-        rid=seq.rid,
-        token_ids=held.token_ids + tail.token_ids,
-        text=held.text + tail.text,
-        logprobs=held.logprobs + forced + own,
-        forced=flags[0] + flags[1] if any(flags[0] + flags[1]) else (),
-        prompt_logprobs=held.prompt_logprobs + prompt,
-        num_cached=seq.num_reused,
-        finish=tail.finish or held.finish,
-    )
-    is_abort = out.finish is not None and out.finish.type == "abort"
-    if seq.request.return_logprob and len(out.logprobs) < len(out.token_ids) and not is_abort:
-        seq.held = out
-        return None
-    return out
 
 
 def _logprobs(drawn: Sampled, tail: Tail) -> tuple[TokenLogprob, ...]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from workbench.events import TokenDetail
-from workbench.types import SamplingParams, Segment, TokenLogprob
+from workbench.types import HiddenRows, SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
 """What stands for the token of a row that has none; its `error` says more, and the other rows have their tokens."""
@@ -74,6 +74,8 @@ class PlannedSeq:
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
     """For the scored positions."""
+    hidden_from: int | None = None
+    """The new token from which on hidden states are wanted."""
 
     @property
     def num_new(self) -> int:
@@ -123,6 +125,8 @@ class StepResult:
 
     sampled: tuple[Sampled, ...]
     scored: dict[int, tuple[TokenLogprob, ...]]
+    hidden: dict[int, HiddenRows] = field(default_factory=dict)
+    """By seq_id, for sequences with `hidden_from`."""
 
 
 class Runner(Protocol):

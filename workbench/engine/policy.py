@@ -9,10 +9,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
 
 from workbench.cache.prefix import PrefixCache
-from workbench.cache.radix import path_to
+from workbench.cache.radix import Match, path_to
 from workbench.engine.sequence import Sequence
 
 LPM_QUEUE_LIMIT = 128
@@ -20,21 +19,28 @@ LPM_QUEUE_LIMIT = 128
 
 
 class Candidate:
-    """A waiting request as a policy sees it; what costs time is computed when asked for."""
+    """A waiting request as a policy sees it. Its prompt is looked up when asked for, and again when that answer is outdated."""
 
     def __init__(self, seq: Sequence, cache: PrefixCache) -> None:
         self.seq = seq
         self._cache = cache
+        self._match: Match | None = None
 
-    @cached_property
+    @property
+    def match(self) -> Match:
+        """What the tree holds of its tokens now."""
+        if self._match is None or not self._cache.tree.is_current(self._match):
+            self._match = self._cache.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
+        return self._match
+
+    @property
     def num_cached(self) -> int:
-        return self._cache.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
+        return self.match.num_tokens
 
-    @cached_property
+    @property
     def path(self) -> tuple[int, ...]:
         """Ids of the tree nodes its cached prefix runs through, from the root."""
-        hit = self._cache.tree.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
-        return tuple(node.id for node in path_to(hit.node))
+        return tuple(node.id for node in path_to(self.match.node))
 
 
 Policy = Callable[[list[Candidate], random.Random], list[Candidate]]

@@ -16,7 +16,7 @@ from workbench.attention.torch_ref import ReferenceAttention
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.kernels.compiled import kernels
 from workbench.model.base import CausalLM
-from workbench.types import TokenLogprob
+from workbench.types import HiddenRows, TokenLogprob
 
 ATTENTION: dict[str, type[FastAttention] | type[ReferenceAttention]] = {"torch": FastAttention, "reference": ReferenceAttention}
 ROWS_SCORED_AT_ONCE = 256
@@ -48,13 +48,18 @@ class TorchRunner:
             for seq, start in zip(plan.seqs, starts, strict=True)
             if seq.score_ids
         }
+        shown = {
+            seq.seq_id: _rows(hidden[start + seq.hidden_from : start + seq.num_new])
+            for seq, start in zip(plan.seqs, starts, strict=True)
+            if seq.hidden_from is not None
+        }
         last = [(start + seq.num_new - 1, seq.sample) for seq, start in zip(plan.seqs, starts, strict=True) if seq.sample]
         if not last:
-            return StepResult((), scored)
+            return StepResult((), scored, shown)
         rows = [row for row, _ in last]
         picked = hidden if rows == list(range(len(hidden))) else hidden[as_tensor(rows, self.device)]
         sampled = self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last), detail=plan.detail)
-        return StepResult(sampled, scored)
+        return StepResult(sampled, scored, shown)
 
     def forward(self, step: StepTensors) -> Tensor:
         """Hidden states of all new tokens [T, H]; their K/V is in the store afterwards."""
@@ -75,6 +80,11 @@ def _attend(
     backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None
 ) -> Tensor:
     return backend.attend(layer, q, k, v, plan, **how)  # type: ignore[arg-type]
+
+
+def _rows(hidden: Tensor) -> HiddenRows:
+    """[N, H], as a message can carry it."""
+    return HiddenRows(hidden.float().cpu().numpy().tobytes(), hidden.shape[-1])
 
 
 def _starts(plan: StepPlan) -> list[int]:

@@ -8,6 +8,7 @@ suppressed ids, grammar mask; after them the greedy choice, or temperature, top_
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from workbench.errors import in_one_line
 from workbench.kernels.ops import argmax, mask_rows_
 from workbench.types import TokenLogprob
 
+logger = logging.getLogger("workbench.engine")
+_NAN = "the logits contain NaN at output position {}; with enable_nan_detection=True such tokens are passed over, with a warning"
 SCORED_AT_ONCE = 64
 """Rows whose log-probabilities are in memory together."""
 
@@ -33,7 +36,7 @@ class Sampler:
     """Keeps nothing between steps: a row's token follows from its logits and its `SampleRow` alone."""
 
     def __init__(self, vocab_size: int, *, detect_nan: bool = False) -> None:
-        """With `detect_nan` a row that contains NaN gives no token; without it, only the tokens with NaN are never drawn."""
+        """A row with NaN gives no token and says why. With `detect_nan` it gives a warning, and a token that has no NaN."""
         self.vocab_size = vocab_size
         self._detect_nan = detect_nan
 
@@ -64,7 +67,7 @@ class Sampler:
         logits = logits.float()
         if self._detect_nan:
             for i in logits.amax(-1).isnan().nonzero().flatten().tolist():
-                failed[i] = Sampled(NAN, error="the model's logits contain NaN")
+                _mend(logits[i], rows[i], "the model's")
         scored = [i for i, row in enumerate(rows) if row.return_logprob]
         original = logits[scored] if scored else logits
         _run_processors(logits, rows, failed)
@@ -96,6 +99,11 @@ class Sampler:
     def _choose(self, logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> list[int]:
         best, peak = argmax(logits)
         for i in (~peak.isfinite()).nonzero().flatten().tolist():
+            if i not in failed and logits[i].isnan().any():
+                if self._detect_nan:
+                    _mend(logits[i], rows[i], "the edited")
+                else:
+                    failed[i] = Sampled(NAN, error=_NAN.format(rows[i].position))
             if i not in failed and not _repair(logits[i]):
                 failed[i] = Sampled(NOTHING_ALLOWED, error=rows[i].why_nothing)
             best[i : i + 1], peak[i : i + 1] = argmax(logits[i : i + 1])
@@ -123,9 +131,19 @@ def _is_plain(row: SampleRow) -> bool:
     return params.is_greedy and not params.logit_bias and not params.has_penalties
 
 
+def _mend(row: Tensor, of: SampleRow, whose: str) -> None:
+    """Changes: tokens with NaN in a row [V] are never drawn; where there are no others, all of them are equally likely."""
+    is_nan = row.isnan()
+    is_all = not (row > -torch.inf).any()
+    then = "each of them is as likely as the others" if is_all else "they are not drawn"
+    logger.warning(
+        "NaN in %s logits of %d of %d tokens, at output position %d: %s", whose, is_nan.sum(), len(row), of.position, then
+    )
+    row.masked_fill_(is_nan, 0.0 if is_all else -torch.inf)
+
+
 def _repair(row: Tensor) -> bool:
-    """Makes a row [V] with NaN or infinity one that can be drawn from; False when nothing is left to draw."""
-    row.masked_fill_(row.isnan(), -torch.inf)
+    """Makes a row [V] with infinity one that can be drawn from; False when nothing is left to draw."""
     if (certain := row == torch.inf).any():
         row.copy_(torch.where(certain, 0.0, -torch.inf))
     return bool((row > -torch.inf).any())

@@ -77,8 +77,8 @@ class Scheduler:
         self._ratio_min = self.ratio * RATIO_MIN_SHARE
         self._ratio_step = (self.ratio - self._ratio_min) / RATIO_DECAY_STEPS
         self._step = 0
-        self._known: dict[int, Candidate] = {}
-        self._known_of = -1
+        self._candidates: dict[int, Candidate] = {}
+        """By sequence, with what they found out about the tree."""
 
     def enqueue(self, seq: Sequence, *, is_compiling: bool = False) -> None:
         """Changes: a new request waits, for its constraint or for a place."""
@@ -120,15 +120,14 @@ class Scheduler:
         return planned
 
     def _ordered(self) -> list[Candidate]:
-        """The queue in policy order. What candidates found out about the tree holds until the tree changes."""
+        """The queue in policy order."""
         if not self.waiting or len(self.running) >= self.config.max_running:
             for seq in self.waiting:
                 self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running)
             return []
-        if self._known_of != self.cache.tree.version:
-            self._known_of, self._known = self.cache.tree.version, {}
-        candidates = [self._known.setdefault(seq.seq_id, Candidate(seq, self.cache)) for seq in self.waiting]
-        return sorted(self.policy(candidates, self.rng), key=lambda c: -c.seq.request.priority)
+        known = self._candidates
+        self._candidates = {seq.seq_id: known.get(seq.seq_id) or Candidate(seq, self.cache) for seq in self.waiting}
+        return sorted(self.policy([*self._candidates.values()], self.rng), key=lambda c: -c.seq.request.priority)
 
     def _has_room(self, planned: list[PlannedSeq]) -> bool:
         return self.budget_left > 0 and not (self.config.prefill_only_one and planned)
@@ -150,7 +149,7 @@ class Scheduler:
             if self.running and needed > available:
                 self._refuse(seq, "memory", blocked_by=self.running[0].rid, needed=needed, available=max(available, 0))
                 return False
-            self._admit(seq)
+            self._admit(candidate)
             self._take(seq, planned)
         return True
 
@@ -171,12 +170,13 @@ class Scheduler:
             self.log.add(RequestWaited(time=now, rid=seq.rid, parts=seq.wait.parts(now)))
             seq.wait = None
 
-    def _admit(self, seq: Sequence) -> None:
+    def _admit(self, candidate: Candidate) -> None:
         """Changes: leaves the queue with a lease on all that the cache has of it, and pages for the rest."""
+        seq, match = candidate.seq, candidate.match
         request = seq.request
         self._end_wait(seq)
         if self.log.on and not seq.was_admitted:
-            lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit)
+            lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit, match)
             asked = seq.token_ids[lookup.num_cached :][:NUM_TOLD] if lookup.reason in ("diverged", "evicted") else ()
             self.log.add(
                 PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
@@ -184,7 +184,7 @@ class Scheduler:
                               reason=lookup.reason, node_id=lookup.node_id, expected=lookup.expected, asked=asked,
                               evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere, namespace=request.namespace)
             )  # fmt: skip
-        seq.lease = self.cache.lease(seq.token_ids, request.namespace, seq.reuse_limit, seq.rid)
+        seq.lease = self.cache.lease(match, seq.rid)
         seq.num_computed = seq.lease.num_shared
         if not self.cache.grow(seq.lease, seq.num_tokens):
             raise CacheCorrupt(
@@ -200,6 +200,7 @@ class Scheduler:
             seq.num_reused = min(seq.num_computed, seq.num_prompt)  # and not what its constraint forced behind it
         seq.was_admitted = True
         self.waiting.remove(seq)
+        del self._candidates[seq.seq_id]
         self.running.append(seq)
 
     def _take(self, seq: Sequence, planned: list[PlannedSeq]) -> None:
@@ -269,6 +270,7 @@ class Scheduler:
             sample=self._sample_row(seq) if is_last and not has_ended else None,
             score_from=score_from, score_ids=score_ids,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
+            hidden_from=seq.hidden_from(num_new),
         )  # fmt: skip
 
     def _sample_row(self, seq: Sequence) -> SampleRow:
@@ -296,7 +298,7 @@ class Scheduler:
         """Pages that can be evicted now and no longer once this candidate's prefix is pinned."""
         if not candidate.num_cached:
             return 0
-        hit = self.cache.tree.match(candidate.seq.token_ids, candidate.seq.request.namespace, candidate.seq.reuse_limit)
+        hit = candidate.match
         unpinned, node = 0, hit.node
         while node.parent is not None and node.num_pins == 0:
             unpinned += hit.num_in_node if node is hit.node else len(node.token_ids)
@@ -314,6 +316,8 @@ class Scheduler:
             seq = by_id[planned.seq_id]
             was_decoding = seq.is_decoding
             seq.num_computed += planned.num_new
+            hidden = (result.hidden[planned.seq_id],) if planned.seq_id in result.hidden else ()
+            seq.num_shown = max(seq.num_shown, seq.num_computed)
             scored = result.scored.get(planned.seq_id, ())
             num_of_prompt = max(0, min(seq.num_prompt - seq.to_score.start, len(scored)))
             seq.to_score = seq.to_score[len(scored) :]
@@ -324,9 +328,9 @@ class Scheduler:
             token_id = draw.token_id if draw is not None and draw.token_id >= 0 else None
             if token_id is not None:
                 seq.output_ids.append(token_id)
-            if draw is not None or scored or seq.num_left == 0:
+            if draw is not None or scored or hidden or seq.num_left == 0:
                 drawn = draw or Sampled(-1)
-                outcomes.append(Outcome(seq, token_id, scored[:num_of_prompt], drawn, scored[num_of_prompt:]))
+                outcomes.append(Outcome(seq, token_id, scored[:num_of_prompt], drawn, scored[num_of_prompt:], hidden))
         return outcomes
 
     def vacate(self, seq: Sequence) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from workbench.cache.prefix import Lease
 from workbench.engine.plan import Sampled
 from workbench.engine.waiting import Wait
-from workbench.types import Request, TokenLogprob, TokenOut
+from workbench.types import HiddenRows, Request, TokenLogprob, TokenOut
 
 RIDE = 64
 """New tokens up to which a sequence goes along in a decode step: a forced stretch must not hold up the others."""
@@ -39,6 +39,10 @@ class Sequence:
     """Prompt tokens found in the cache at the first admission: `meta_info["cached_tokens"]`."""
     to_score: range = range(0)
     """Positions whose log-probability is wanted and not known: of the prompt, then of forced tokens."""
+    start: Any = None
+    """The matcher at the beginning of the output, kept where a stop string may cut the text back."""
+    num_shown: int = 0
+    """Tokens whose hidden states were given out."""
     held: TokenOut | None = None
     """Output that waits for the log-probabilities of its forced tokens."""
     lease: Lease | None = None
@@ -52,6 +56,8 @@ class Sequence:
         start = self.request.logprob_start_len
         if self.request.return_logprob and start >= 0:
             self.to_score = range(max(start, 1), self.num_prompt)
+        if self.matcher is not None:
+            self.constrain(self.matcher)
 
     @property
     def rid(self) -> str:
@@ -86,8 +92,15 @@ class Sequence:
 
     @property
     def reuse_limit(self) -> int:
-        """Tokens that may come from the cache: at least the last is computed, and the one before each scored position."""
-        return min(self.num_tokens, self.to_score.start if self.to_score else self.num_tokens) - 1
+        """Tokens that may come from the cache: at least the last is computed, the one before each scored position, and all
+        whose hidden states are still wanted."""
+        limit = min(self.num_tokens, self.to_score.start if self.to_score else self.num_tokens) - 1
+        return min(limit, self.num_shown) if self.request.return_hidden_states else limit
+
+    def constrain(self, matcher: Any) -> None:
+        """Changes: the output has to satisfy this."""
+        self.matcher = matcher
+        self.start = matcher.fork() if self.request.params.stop else None
 
     def score_span(self, num_new: int) -> tuple[int, tuple[int, ...]]:
         """(row among this step's new tokens, ids): logits at row + i predict ids[i]."""
@@ -96,6 +109,11 @@ class Sequence:
         if first >= stop:
             return 0, ()
         return first - 1 - self.num_computed, self.token_ids[first:stop]
+
+    def hidden_from(self, num_new: int) -> int | None:
+        """The first of so many new tokens whose hidden state is wanted; after a retraction they begin later."""
+        first = max(self.num_shown - self.num_computed, 0)
+        return first if self.request.return_hidden_states and first < num_new else None
 
     def cut(self, num_output: int) -> None:
         """Changes: the output after so many tokens is dropped. Its K/V, if any, is not looked at again."""
@@ -122,6 +140,7 @@ class Outcome:
     drawn: Sampled
     forced_logprobs: tuple[TokenLogprob, ...] = ()
     """Of forced tokens, which wait for them."""
+    hidden: tuple[HiddenRows, ...] = ()
 
     @property
     def error(self) -> str:

@@ -17,7 +17,7 @@ def why_no_more(reason: str, num_cached: int, evicted_ago: float | None = None, 
         case "below page size":
             return "the rest of the match is less than a page"
         case "scored":
-            return "the rest is computed for its log-probabilities"
+            return "the rest is computed for its log-probabilities or hidden states"
         case "disabled":
             return "the prefix cache is off"
     return ""

@@ -126,7 +126,7 @@ class TemplateFold(Fold):
             return "whole prompt", ""
         if at in self._lost:
             return "evicted", why_no_more("evicted", at, max(0.0, self.tree.now - self._lost[at]))
-        stored = [rest] if rest else [child.token_ids for child in row.children.values()] if row is not None else []
+        stored = [rest] if rest else [child.token_ids for child in reversed(row.children.values())] if row is not None else []
         if not stored:
             return "nothing stored", why_no_more("nothing stored", at)
         if any(ids[0] == self._ids[at] for ids in stored):

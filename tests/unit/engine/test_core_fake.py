@@ -254,6 +254,15 @@ def test_scoring_a_cached_prompt_computes_what_it_must_and_says_why():
     assert (event.num_cached, event.reason) == (19, "scored")
 
 
+@pytest.mark.parametrize("wanted", [{"return_hidden_states": True}, {"return_logprob": True, "logprob_start_len": 0}])
+def test_what_is_computed_although_it_is_stored_is_told_from_what_is_not_stored(wanted):
+    core = make_core()
+    for _ in range(2):
+        core.add(request("a", range(50), 1, **wanted))
+        assert run(core)[1]["a"].num_cached == 0
+    assert [event.reason for event in events(core, PrefixMatched)] == ["nothing stored", "scored"]
+
+
 def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
     prompt = list(range(30))
     expected = plain_loop(prompt, 20)

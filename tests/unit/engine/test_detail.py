@@ -128,7 +128,7 @@ def test_equals_at_the_top_do_not_count_as_overruled_where_one_of_them_is_allowe
 
 def test_what_is_not_finite_counts_as_never_or_as_certain() -> None:
     logits = torch.tensor([[1.0, math.nan, 3.0, -math.inf], [0.0, math.inf, 1.0, 2.0], [0.0, 1.0, 2.0, 3.0]])
-    first, second, third = (s.detail for s in Sampler(4).sample(logits, [row(), row(), row()], detail=True))
+    first, second, third = (s.detail for s in Sampler(4, detect_nan=True).sample(logits, [row(), row(), row()], detail=True))
     assert first is not None
     assert second is not None
     assert third is not None

@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from workbench.attention.kv import KVStore
-from workbench.engine.constraint import cut_short
+from workbench.engine.constraint import cut_short, expected
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward, whole_characters
@@ -214,8 +214,8 @@ def test_a_long_string_that_is_cut_is_told_in_words(vocabulary):
     text = '{"a": "' + "on and on " * 10
     matcher = compile_grammar(spec, vocabulary).start()
     assert matcher.accept_bytes(text.encode()) == len(text)
-    assert cut_short(spec, matcher, text).startswith("cut inside a string of 100 characters")
-    assert "maxLength" in cut_short(spec, matcher, text)
+    assert cut_short(spec, text, expected(matcher)).startswith("cut inside a string of 100 characters")
+    assert "maxLength" in cut_short(spec, text, expected(matcher))
 
 
 def test_an_empty_mask_shows_the_text_and_what_was_expected(tokenizer, vocabulary):

@@ -216,23 +216,40 @@ def failures(sampled: tuple[Sampled, ...]) -> dict[int, tuple[int, str]]:
 
 @pytest.mark.parametrize("params", [GREEDY, SamplingParams(), SamplingParams(top_p=0.9), SamplingParams(top_k=4)])
 @pytest.mark.parametrize("detect_nan", [True, False])
-def test_nan_ends_only_its_row_and_only_when_detected(params: SamplingParams, detect_nan: bool) -> None:
+def test_nan_ends_only_its_row_or_with_detection_warns_and_draws_another_token(
+    params: SamplingParams, detect_nan: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     logits = random_logits(3)
     clean = sample(logits, *[row(params, seed=i, return_logprob=i == 2) for i in range(3)])
     logits[1, 50] = math.nan
     sampled = sample(logits, *[row(params, seed=i, return_logprob=i == 2) for i in range(3)], detect_nan=detect_nan)
     assert (sampled[0], sampled[2]) == (clean[0], clean[2])
     if detect_nan:
-        assert failures(sampled) == {1: (NAN, "the model's logits contain NaN")}
-    else:
+        assert not failures(sampled)
         assert sampled[1].token_id not in {50, -1}
+        assert f"NaN in the model's logits of 1 of {V} tokens, at output position 0: they are not drawn" in caplog.text
+    else:
+        ((row_number, (code, said)),) = failures(sampled).items()
+        assert (row_number, code) == (1, NAN)
+        assert "contain NaN at output position 0; with enable_nan_detection=True" in said
+        assert not caplog.text
 
 
-def test_detected_nan_counts_even_where_the_grammar_forbids_the_token() -> None:
+def test_the_draw_beside_nan_is_the_draw_without_these_tokens() -> None:
+    logits = random_logits(1)
+    without = logits.clone()
+    logits[0, [3, 50]] = math.nan
+    without[0, [3, 50]] = -math.inf
+    for seed in range(50):
+        asked = row(SamplingParams(), seed=seed, return_logprob=True, top_logprobs_num=3)
+        assert sample(logits, asked, detect_nan=True)[0] == sample(without, asked)[0]
+
+
+@pytest.mark.parametrize("detect_nan", [True, False])
+def test_nan_of_a_token_that_the_grammar_forbids_harms_nobody(detect_nan: bool) -> None:
     logits = random_logits(1)
     logits[0, 50] = math.nan
-    assert sample(logits, row(matcher=Allow(3)), detect_nan=True)[0].token_id == NAN
-    assert sample(logits, row(matcher=Allow(3)))[0].token_id == 3
+    assert sample(logits, row(matcher=Allow(3)), detect_nan=detect_nan)[0].token_id == 3
 
 
 def test_an_empty_mask_is_reported_with_its_causes_and_never_sampled() -> None:
@@ -251,10 +268,23 @@ def test_an_empty_mask_is_reported_with_its_causes_and_never_sampled() -> None:
     assert sampled[1].token_id >= 0
 
 
-def test_all_nan_without_detection_is_reported_as_nothing_to_draw() -> None:
+def test_where_all_is_nan_detection_draws_any_token_that_is_allowed() -> None:
     logits = torch.full((2, V), math.nan)
     logits[0] = -math.inf
-    assert [s.token_id for s in sample(logits, row(), row(SamplingParams()))] == [NOTHING_ALLOWED] * 2
+    assert [s.token_id for s in sample(logits, row(), row(SamplingParams()))] == [NOTHING_ALLOWED, NAN]
+    rows = [row(SamplingParams(), seed=seed, matcher=Allow(3, 7)) for seed in range(40)]
+    drawn = [s.token_id for s in sample(torch.full((40, V), math.nan), *rows, detect_nan=True)]
+    assert {*drawn} == {3, 7}
+
+
+@pytest.mark.parametrize("detect_nan", [True, False])
+def test_nan_from_a_processor_is_treated_as_the_models_is(detect_nan: bool) -> None:
+    def spoil(logits: torch.Tensor, _: list) -> torch.Tensor:
+        return torch.full_like(logits, math.nan)
+
+    sampled = sample(random_logits(2), row(SamplingParams(), processor=spoil), row(), detect_nan=detect_nan)
+    assert (sampled[0].token_id >= 0) is detect_nan
+    assert sampled[1].token_id >= 0
 
 
 def test_a_grammar_that_fails_ends_only_its_row() -> None:
