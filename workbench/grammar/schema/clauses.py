@@ -128,14 +128,14 @@ class Clauses:
 
     def both(self, clauses: list[Clause], others: list[Clause], node: Node, what: str) -> list[Clause]:
         """What holds of one in each list. Where that is too much, the second is not enforced."""
-        if len(clauses) * len(others) > 16 * MAX_CLAUSES:
+        if len(clauses) * len(others) > max(16 * MAX_CLAUSES, len(clauses), len(others)):
             self.source.drop(node, f"{what}, of too many alternatives")
             return clauses
         spend(3 * len(clauses) * len(others))
         found = [whole for clause in clauses for other in others if not (whole := clause + other).is_empty]
         if len(found) > MAX_UNCHECKED:
             found = [clause for clause in found if not requires_nothing_possible(self.source, clause)]
-        if len(found) > MAX_CLAUSES:
+        if len(found) > max(MAX_CLAUSES, len(clauses), len(others)):
             self.source.drop(node, f"{what}, of too many alternatives")
             return clauses
         return found

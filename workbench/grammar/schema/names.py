@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.grammar.pattern import NotRegular, python_pattern
+from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.source import FIELD, Made, Node, Source
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workbench.errors import InvalidRequest
+from workbench.grammar.ecma import NotRegular
 from workbench.grammar.effort import TooLarge
 from workbench.grammar.language import Language, all_but, everything, words
-from workbench.grammar.pattern import BadPattern, NotRegular, pattern_language
+from workbench.grammar.pattern import BadPattern, pattern_language
 from workbench.grammar.schema.arrays import RuleOf
 from workbench.grammar.schema.clause import Clause
 from workbench.grammar.schema.forms import Object, Property

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from workbench.errors import InvalidRequest
+from workbench.grammar.ecma import NotRegular
 from workbench.grammar.effort import TooLarge
 from workbench.grammar.formats import FORMATS
 from workbench.grammar.language import Language, all_but, everything, lengths
-from workbench.grammar.pattern import BadPattern, NotRegular, pattern_language
+from workbench.grammar.pattern import BadPattern, pattern_language
 from workbench.grammar.schema.clause import Clause
 from workbench.grammar.schema.forms import Number, String
 from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN
