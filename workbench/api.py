@@ -91,8 +91,9 @@ class Engine(Questions):
         `workbench.SamplingParams` (`max_new_tokens`, which may be called `max_tokens`, `temperature`, `top_p`, `stop`,
         `seed`, `n`, `regex`, `json_schema`, ...): a dict, one per prompt, or keywords: `generate("Once", temperature=0)`.
 
-        A result has `text`, `output_ids` and `meta_info`; with `n` above 1 each prompt gives a list of them. With
-        `stream=True` an iterator of results comes back whose `text` is cumulative; several prompts carry an `index`.
+        A result has `text` (without a tokenizer `token_ids`), `output_ids` and `meta_info`; with `n` above 1 each prompt gives
+        a list of them. With `stream=True` an iterator of results comes back whose `text` is cumulative; several prompts carry
+        an `index`.
 
         Options, each one value or one per prompt: `return_logprob`, `logprob_start_len` (first prompt position scored,
         -1 for none), `top_logprobs_num`, `token_ids_logprob`, `return_text_in_logprobs`, `return_hidden_states`, `rid`,

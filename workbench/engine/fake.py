@@ -142,8 +142,7 @@ class FakeRunner:
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
 
     def _sample(self, row: SampleRow, state: int) -> Sampled:
-        token, logprob = _drawn(state, self.vocab_size), None
-        num_allowed = None
+        token, num_allowed = _drawn(state, self.vocab_size), None
         if row.matcher is not None or row.suppress:
             allowed = allowed_by(row.matcher, self.vocab_size)
             num_allowed = int(allowed.sum()) if row.matcher is not None else None
@@ -152,8 +151,7 @@ class FakeRunner:
                 return Sampled(NOTHING_ALLOWED, error=row.why_nothing)
             while not allowed[token]:
                 token = (token + 1) % self.vocab_size
-        if row.return_logprob:
-            logprob = TokenLogprob(token, -1.0)
+        logprob = TokenLogprob(token, -1.0) if row.return_logprob else None
         return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
 
 
