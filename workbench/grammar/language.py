@@ -45,6 +45,18 @@ class Language:
     def is_everything(self) -> bool:
         return len(self.rows) == 1 and self.final[0] and self.moves(0) == {0: EVERYTHING}
 
+    @property
+    def counts(self) -> tuple[int, int | None] | None:
+        """The least and the largest length, where any characters make up the texts; None where not."""
+        last = len(self.rows) - 1
+        for state in range(last):
+            if self.moves(state) != {state + 1: EVERYTHING}:
+                return None
+        if self.moves(last) not in ({}, {last: EVERYTHING}) or self.is_empty:
+            return None
+        low = self.final.index(True)
+        return (low, last if not self.moves(last) else None) if all(self.final[low:]) else None
+
     def moves(self, state: int) -> dict[int, Ranges]:
         """The characters that lead from a state to each other one."""
         found: dict[int, list[tuple[int, int]]] = {}

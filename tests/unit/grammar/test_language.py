@@ -1,5 +1,6 @@
 """Languages as automata: patterns held to `re`, numbers to exact arithmetic, and what is made of several to both."""
 
+# ruff: noqa: E501  (tables of data)
 from __future__ import annotations
 
 import itertools
@@ -112,6 +113,11 @@ def test_the_words_of_a_language_are_listed_where_they_are_few() -> None:
     assert words(["b", "", "ab"]).words(10) == ["", "b", "ab"]
     assert pattern_language("^a{1,3}$").words(10) == ["a", "aa", "aaa"]
     assert pattern_language("^a*$").words(10) is None
+
+
+def test_mere_lengths_are_known_as_such() -> None:
+    assert [lengths(*pair).counts for pair in ((0, None), (2, 5), (3, None), (0, 0))] == [(0, None), (2, 5), (3, None), (0, 0)]
+    assert pattern_language("^a*$").counts is pattern_language("^(?:..)*$").counts is None
 
 
 def spelled(draw: random.Random) -> str:

@@ -118,6 +118,9 @@ def language_regex(language: Language, *, in_string: bool) -> str:
     """A language of plain texts, or of what stands between the quotes of a JSON string."""
     if len(language.rows) > MAX_STATES:
         raise refused(f"a text of {len(language.rows):,} states")
+    if (counts := language.counts) is not None:
+        low, high = counts
+        return f"(?:{_one_of(EVERYTHING, in_string=in_string)}){{{low},{'' if high is None else high}}}"
     edges = {
         state: {target: _one_of(ranges, in_string=in_string) for target, ranges in language.moves(state).items()}
         for state in range(len(language.rows))
