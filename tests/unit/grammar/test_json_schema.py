@@ -45,6 +45,8 @@ ENFORCED: dict[str, Any] = {
     "count only": {"minItems": 2, "maxItems": 3}, "tuple": {**A, "prefixItems": [I, S], "items": False, "minItems": 2},
     "tuple and rest": {**A, "prefixItems": [I], "items": S, "minItems": 3},
     "unique false": {**A, "items": I, "uniqueItems": False},
+    "unique values": {**A, "items": {"enum": ["a", "b", "c", 1, 1.0]}, "uniqueItems": True, "minItems": 2},
+    "unique of two": {**A, "items": {"enum": [1, 2, 3, "x"], **I}, "uniqueItems": True, "maxItems": 2},
     "unevaluated items": {**A, "prefixItems": [I], "unevaluatedItems": False}, "object": O, "properties": {**O, **AB},
     "required": {**O, **AB, "required": ["b"]}, "closed": {**O, **AB, "additionalProperties": False},
     "required elsewhere": {**O, **AB, "required": ["z"]}, "required only": {"required": ["z"]},

@@ -37,6 +37,9 @@ class Acceptor:
         return form.language is None or form.language.accepts(text)
 
     def array(self, form: Array, values: list[Any]) -> bool:
+        if form.distinct:
+            fits = [[rule for rule in form.distinct if self.rule(rule, value)] for value in values]
+            return form.low <= len(values) <= _or_more(form.high) and all(fits) and len(set(map(tuple, fits))) == len(values)
         counted = 0
         for i, value in enumerate(values):
             item = form.first[i] if i < len(form.first) else form.rest

@@ -19,7 +19,12 @@ class RuleOf(Protocol):
         """The number of the rule for values that satisfy all these schemas."""
 
 
-def array_form(source: Source, clause: Clause, rule_of: RuleOf) -> Array:
+class RulesOfValues(Protocol):
+    def __call__(self, nodes: list[Node]) -> tuple[int, ...] | None:
+        """A rule for each value that satisfies all these schemas; None where they are not a few."""
+
+
+def array_form(source: Source, clause: Clause, rule_of: RuleOf, rules_of_values: RulesOfValues) -> Array:
     low = max((count(value, entry.node, "minItems") for entry, value in clause.each("minItems")), default=0)
     high = min((count(value, entry.node, "maxItems") for entry, value in clause.each("maxItems")), default=None)
     if high is not None and high > MAX_COUNTED:
@@ -41,6 +46,9 @@ def array_form(source: Source, clause: Clause, rule_of: RuleOf) -> Array:
     is_open = not num_first or low > num_first or any(True for key in _OF_REST for _ in clause.each(key))
     unique = next((entry for entry, value in clause.each("uniqueItems") if value is True), None)
     if unique is not None and (high is None or high > 1):
+        rules = rules_of_values(_items_at(source, clause, None)) if not num_first and needed is None else None
+        if rules is not None:
+            return Array((), None, low, high, distinct=rules)
         source.drop(unique.node, "uniqueItems")
     return Array(tuple(map(item, range(num_first))), item(None) if is_open else None, low, high, need, most)
 

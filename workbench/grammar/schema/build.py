@@ -13,7 +13,7 @@ from workbench.grammar.formats import FORMATS
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.accept import Acceptor
 from workbench.grammar.schema.arrays import array_form
-from workbench.grammar.schema.clause import Clause, Entry, type_of
+from workbench.grammar.schema.clause import Clause, Entry, spelled, type_of
 from workbench.grammar.schema.clauses import BRANCHES, Clauses
 from workbench.grammar.schema.forms import Form, Rules, String, Values
 from workbench.grammar.schema.moves import is_possible
@@ -31,7 +31,7 @@ OF_TYPE = {
         *("minProperties", "maxProperties", "unevaluatedProperties"),
     },
 }
-MAX_RULES = 20_000
+MAX_RULES, MAX_DISTINCT = 20_000, 7
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class _Builder:
         self._number: dict[frozenset[Node | bool], int] = {}
         self._todo: list[tuple[int, list[Node]]] = []
         self._noted: set[int] = set()
-        self._paths: list[str] = []
-        """Where the first schema of each rule stands."""
+        self._paths: dict[int, str] = {}
+        """Where the first schema of a rule stands."""
         self._contradictory: set[int] = set()
 
     def rule_of(self, nodes: list[Node]) -> int:
@@ -81,9 +81,9 @@ class _Builder:
         if key not in self._number:
             if len(self._number) >= MAX_RULES:
                 raise InvalidRequest(FIELD, f"a schema of more than {MAX_RULES:,} parts", "a smaller schema")
-            self._number[key] = len(self._number)
+            self._number[key] = len(self.rules)
             self.rules.append(())
-            self._paths.append(nodes[0].path if nodes else "")
+            self._paths[self._number[key]] = nodes[0].path if nodes else ""
             self._todo.append((self._number[key], nodes))
         return self._number[key]
 
@@ -129,7 +129,7 @@ class _Builder:
         if types & {"integer", "fraction"}:
             forms.append(number_form(self.source, clause))
         if "array" in types:
-            forms.append(array_form(self.source, clause, self.rule_of))
+            forms.append(array_form(self.source, clause, self.rule_of, self.rules_of_values))
         if "object" in types:
             forms.append(object_form(self.source, clause, self.rule_of, self.names))
         if any(isinstance(value, (list, dict)) for value in excluded):
@@ -147,6 +147,17 @@ class _Builder:
             acceptor = Acceptor(self.rules)
             kept = [value for value in kept if any(acceptor.form(form, value) for form in forms)]
         return [Values(tuple(kept))] if kept else []
+
+    def rules_of_values(self, nodes: list[Node]) -> tuple[int, ...] | None:
+        """A rule for each value that satisfies all these schemas; None where they are not a few."""
+        said = [self.source.keywords(node) for node in map(self.source.resolved, nodes) if not isinstance(node.schema, bool)]
+        forms = self.forms(nodes) if any({"enum", "const"} & keywords.keys() for keywords in said) else ()
+        values = {spelled(value): value for form in forms if isinstance(form, Values) for value in form.values}
+        if not values or len(values) > MAX_DISTINCT or not all(isinstance(form, Values) for form in forms):
+            return None
+        first = len(self.rules)
+        self.rules += [(Values((value,)),) for value in values.values()]
+        return tuple(range(first, len(self.rules)))
 
     def names(self, nodes: list[Node]) -> Language | None:
         """The language of the strings that satisfy all these schemas; None for all strings."""

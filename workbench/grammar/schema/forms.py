@@ -49,6 +49,8 @@ class Array:
     high: int | None = None
     need: int = 0
     most: int | None = None
+    distinct: tuple[int, ...] = ()
+    """In place of `first` and `rest`: rules of one value each, of which none comes twice."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from workbench.grammar.effort import spend
 from workbench.grammar.language import Language
@@ -49,6 +50,8 @@ def is_possible(form: Form, possible: Collection[int]) -> bool:
 
 def array_moves(form: Array, possible: Collection[int]) -> Moves:
     """The items by position; the state's second number counts those that `contains` asks for."""
+    if form.distinct:
+        return _living(partial(_distinct, form, possible))
     last = form.high if form.high is not None else max(1, len(form.first), form.low)
 
     def stop(state: State) -> Stop:
@@ -61,6 +64,14 @@ def array_moves(form: Array, possible: Collection[int]) -> Moves:
         return Stop(i >= form.low and num >= form.need, tuple(moves))
 
     return _living(stop)
+
+
+def _distinct(form: Array, possible: Collection[int], state: State) -> Stop:
+    """The state's second number has a bit for each value that was there."""
+    i, used = state
+    left = [(j, rule) for j, rule in enumerate(form.distinct) if not used >> j & 1 and rule in possible]
+    has_room = form.high is None or i < form.high
+    return Stop(i >= form.low, tuple(Move((i + 1, used | 1 << j), rule) for j, rule in left if has_room))
 
 
 def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
