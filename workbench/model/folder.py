@@ -12,7 +12,7 @@ from typing import Any
 from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported
 from workbench.model.config import check_config, read_config
 
-CONVERTER = 1
+CONVERTER = 2
 """Raised when `gguf_convert` writes something else than before: folders of an older number are converted again."""
 MARKER = "workbench_gguf"
 """The key in config.json of a converted folder: number of the converter, name and size of the GGUF, sha256 of the weights."""

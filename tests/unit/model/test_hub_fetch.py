@@ -277,7 +277,7 @@ def test_a_folder_of_an_older_converter_is_converted_again(alias: CatalogEntry, 
     folder = hub.resolve("tiny", progress=silent).path
     before = (folder / "config.json").read_text()
     (folder / "left-over").touch()
-    (folder / "config.json").write_text(before.replace('"converter": 1', '"converter": 0'))
+    (folder / "config.json").write_text(before.replace('"converter": 2', '"converter": 0'))
     assert hub.resolve("tiny", progress=silent).path == folder
     assert (folder / "config.json").read_text() == before
     assert not (folder / "left-over").exists()
