@@ -145,7 +145,7 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
         wait_until(lambda: view.note)
         assert view.note.splitlines() == [
             "the engine's process ended, exit code -9",
-            "this is its last state; %wb load starts it again",
+            "this is its last state; make the engine again to go on",
         ]
         assert msgspec.json.decode(view.rows) == rows
         assert engine.view("tree", live=False).num_nodes == len(rows)
