@@ -295,6 +295,21 @@ def _class_at(bounds: tuple[int, ...], code: int) -> int:
     return low
 
 
+def is_complete_at(language: Language, length: int) -> bool:
+    """Whether every text of `length` characters or more that the language has begun may also end."""
+    final = language.final
+    if any(final[i] and not all(final[target] for target in row if target != DEAD) for i, row in enumerate(language.rows)):
+        return False
+    states = {0}
+    for _ in range(min(length, len(final)) + 1):
+        states = {i for i in states if not final[i]}
+        if not states:
+            return True
+        spend(len(states))
+        states = {target for i in states for target in language.rows[i] if target != DEAD}
+    return False
+
+
 def texts(language: Language) -> Iterator[str]:
     """Texts of the language, shorter ones first; with many characters to choose from, one of each range."""
     todo = deque([("", 0)])

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import xgrammar
 
+from workbench.grammar.length_guard import QUOTE, LengthGuard, TokenLengths
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary
-from workbench.grammar.xgrammar_compile import RULES, compile_plain
+from workbench.grammar.xgrammar_compile import COUNTED, RULES, compile_plain
 from workbench.types import GrammarSpec
 
 CACHE_BYTES = 128 << 20
@@ -27,32 +28,44 @@ class XGrammarBackend:
             self._info, max_threads=2, cache_limit_bytes=CACHE_BYTES, enable_dynamic_compilation=True
         )
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
+        self._token_lengths: TokenLengths | None = None
 
     def check(self, plain: Plain, spec: GrammarSpec) -> bool:
         return True
 
     def compile(self, plain: Plain, spec: GrammarSpec) -> XGrammarCompiled:
-        return self._made(compile_plain(self._compiler, plain, spec), plain.unenforced)
+        lengths = self._lengths() if plain.schema is not None and plain.schema.has_limits else None
+        return self._made(compile_plain(self._compiler, plain, spec), plain.unenforced, lengths)
 
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> XGrammarCompiled:
         text = data[1:].decode()
-        if data[:1] == RULES:
-            return self._made(self._compiler.compile_grammar(xgrammar.Grammar.from_ebnf(text)), unenforced)
+        if data[:1] in (RULES, COUNTED):
+            lengths = self._lengths() if data[:1] == COUNTED else None
+            return self._made(self._compiler.compile_grammar(xgrammar.Grammar.from_ebnf(text)), unenforced, lengths)
         return self._made(xgrammar.CompiledGrammar.deserialize_json(text, self._info), unenforced)
 
     def about(self) -> bytes:
         return self._info.serialize_json().encode()
 
-    def _made(self, compiled: xgrammar.CompiledGrammar, unenforced: tuple[str, ...]) -> XGrammarCompiled:
-        return XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids, unenforced)
+    def _lengths(self) -> TokenLengths:
+        if self._token_lengths is None:
+            self._token_lengths = TokenLengths([bytes(piece) for piece in self._info.decoded_vocab])
+        return self._token_lengths
+
+    def _made(
+        self, compiled: xgrammar.CompiledGrammar, unenforced: tuple[str, ...], lengths: TokenLengths | None = None
+    ) -> XGrammarCompiled:
+        return XGrammarCompiled(compiled, self._vocab_size, self._eos_token_ids, unenforced, lengths)
 
 
 class XGrammarCompiled:
     def __init__(
-        self, compiled: xgrammar.CompiledGrammar, vocab_size: int, eos_token_ids: frozenset[int], unenforced: tuple[str, ...] = ()
-    ) -> None:
+        self, compiled: xgrammar.CompiledGrammar, vocab_size: int, eos_token_ids: frozenset[int],
+        unenforced: tuple[str, ...] = (), lengths: TokenLengths | None = None,
+    ) -> None:  # fmt: skip
         self._compiled = compiled
         self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
+        self._lengths = lengths
         self.unenforced = unenforced
 
     @property
@@ -64,16 +77,20 @@ class XGrammarCompiled:
         wanted = self._eos_token_ids if stop_token_ids is None else stop_token_ids
         stop = frozenset(i for i in wanted if i < self._vocab_size)
         matcher = xgrammar.GrammarMatcher(self._compiled, override_stop_tokens=sorted(stop) or None)
-        return XGrammarMatcher(matcher, self._vocab_size, stop, self.unenforced)
+        guard = None if self._lengths is None else LengthGuard(self._lengths)
+        return XGrammarMatcher(matcher, self._vocab_size, stop, self.unenforced, guard)
 
 
 class XGrammarMatcher:
     def __init__(
-        self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int], unenforced: tuple[str, ...]
-    ) -> None:
+        self, matcher: xgrammar.GrammarMatcher, vocab_size: int, stop_token_ids: frozenset[int],
+        unenforced: tuple[str, ...], guard: LengthGuard | None = None,
+    ) -> None:  # fmt: skip
         self.made: Made | None = None
         self.unenforced = unenforced
         self._matcher = matcher
+        self._guard = guard
+        """Counts the characters of strings, where the grammar leaves that to it."""
         self._vocab_size = vocab_size
         self._stop_token_ids = stop_token_ids
         self._filled: np.ndarray[Any, Any] | None = None
@@ -88,6 +105,8 @@ class XGrammarMatcher:
             self._matcher.fill_next_token_bitmask(mask[None])
             if rest := self._vocab_size % 32:  # xgrammar sets the bits after the last token
                 mask[-1] &= (1 << rest) - 1
+            if self._guard is not None:
+                self._guard.narrow(mask)
 
     def _mask(self) -> np.ndarray[Any, Any]:
         """Not to be written to."""
@@ -98,15 +117,28 @@ class XGrammarMatcher:
         return self._filled
 
     def accept(self, token_id: int) -> None:
-        self._filled = None
-        if not self._matcher.accept_token(token_id):
+        guard = self._guard
+        if guard is not None and token_id not in self._stop_token_ids:
+            guard = guard.after(token_id, self._matcher)
+        if (guard is None and self._guard is not None) or not self._matcher.accept_token(token_id):
             raise TokenRejected(f"token {token_id} is not allowed by the grammar here, {self.num_allowed} others are")
+        self._filled, self._guard = None, guard
 
     def accept_bytes(self, data: bytes) -> int:
         self._filled = None
-        return next((i for i in range(len(data)) if not self._matcher.accept_string(data[i : i + 1])), len(data))
+        for i in range(len(data)):
+            if self._guard is not None and not self._guard.allows(data[i]):
+                return i
+            if not self._matcher.accept_string(data[i : i + 1]):
+                return i
+            if self._guard is not None:
+                self._guard.move(data[i], self._matcher)
+        return len(data)
 
     def forced(self) -> bytes:
+        if self._guard is not None and self._guard.is_full:
+            behind = self.fork()
+            return (QUOTE + behind.forced())[:MAX_FORCED] if behind.accept_bytes(QUOTE) else b""
         try:
             return self._matcher.find_jump_forward_string().encode()[:MAX_FORCED]
         except UnicodeDecodeError as error:  # it begins or ends inside a character
@@ -135,4 +167,5 @@ class XGrammarMatcher:
         return int(np.bitwise_count(self._mask().view(np.uint32)).sum())
 
     def fork(self) -> XGrammarMatcher:
-        return XGrammarMatcher(self._matcher.fork(), self._vocab_size, self._stop_token_ids, self.unenforced)
+        guard = None if self._guard is None else self._guard.copy()
+        return XGrammarMatcher(self._matcher.fork(), self._vocab_size, self._stop_token_ids, self.unenforced, guard)

@@ -20,8 +20,8 @@ from workbench.grammar.schema.write_ebnf import Style, schema_ebnf
 from workbench.grammar.shortest import check_lengths
 from workbench.types import GrammarSpec
 
-RULES, MASKS = b"E", b"C"
-"""First byte of what a child sends: a grammar's text, or a compiled grammar."""
+RULES, COUNTED, MASKS = b"E", b"L", b"C"
+"""First byte of what a child sends: a grammar's text, one of strings whose characters are counted, or a compiled grammar."""
 # What xgrammar writes before each message: the time and a place in its own source.
 _PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
 
@@ -50,8 +50,8 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
     inner = GrammarCompiler(info, max_threads=1, cache_enabled=False)
 
     def run(plain: Plain, spec: GrammarSpec) -> bytes:
-        if plain.kind == "json_schema":
-            return RULES + read_plain(plain, spec)[1].encode()
+        if plain.schema is not None:
+            return (COUNTED if plain.schema.has_limits else RULES) + read_plain(plain, spec)[1].encode()
         return MASKS + compile_plain(inner, plain, spec).serialize_json().encode()
 
     return run
@@ -106,5 +106,5 @@ def _with_fixed_separators(tag: Any) -> Any:
     if not isinstance(tag, dict):
         return tag
     if tag.get("type") == "json_schema":
-        return {"type": "grammar", "grammar": schema_ebnf(read_schema(json.dumps(tag["json_schema"])), Style())}
+        return {"type": "grammar", "grammar": schema_ebnf(read_schema(json.dumps(tag["json_schema"]), counts=False), Style())}
     return {name: _with_fixed_separators(part) for name, part in tag.items()}

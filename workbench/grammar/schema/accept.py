@@ -23,7 +23,8 @@ class Acceptor:
             return spelled(value) in map(spelled, form.values)
         type_ = type_of(value)
         if isinstance(form, String):
-            return type_ == "string" and (form.language is None or form.language.accepts(value))
+            fits = type_ == "string" and (form.language is None or form.language.accepts(value))
+            return fits and len(value) <= _or_more(form.limit)
         if isinstance(form, Number):
             return type_ in ("integer", "fraction") and self.number(form, value)
         if isinstance(form, Array):

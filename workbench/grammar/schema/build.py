@@ -16,10 +16,11 @@ from workbench.grammar.schema.arrays import array_form
 from workbench.grammar.schema.clause import Clause, Entry, spelled, type_of
 from workbench.grammar.schema.clauses import BRANCHES, Clauses
 from workbench.grammar.schema.forms import Form, Rules, String, Values
+from workbench.grammar.schema.limits import disputed
 from workbench.grammar.schema.moves import is_possible
 from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN, TYPES
 from workbench.grammar.schema.objects import object_form
-from workbench.grammar.schema.scalars import number_form, string_form
+from workbench.grammar.schema.scalars import exact, number_form, string_form
 from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
 
 OF_TYPE = {
@@ -41,9 +42,16 @@ class Schema:
     rules: Rules
     unenforced: tuple[str, ...]
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether a matcher has to count the characters of some strings."""
+        return any(isinstance(form, String) and form.limit is not None for forms in self.rules for form in forms)
 
-def read_schema(text: str) -> Schema:
-    """Raises InvalidRequest for what is no schema or satisfied by no value, NotSupported for what cannot be enforced."""
+
+def read_schema(text: str, *, counts: bool = True) -> Schema:
+    """Without `counts` no string is left to a matcher that counts its characters.
+
+    Raises InvalidRequest for what is no schema or satisfied by no value, NotSupported for what cannot be enforced."""
     try:
         root = json.loads(text)
     except json.JSONDecodeError as error:
@@ -55,6 +63,7 @@ def read_schema(text: str) -> Schema:
         builder.rule_of([builder.source.node(root, "")])
         builder.work()
         builder.keep_possible()
+        builder.settle_limits(counts)
     except RecursionError:
         raise InvalidRequest(FIELD, text, "less deeply nested") from None
     if not builder.rules[0]:
@@ -164,6 +173,8 @@ class _Builder:
         string = self.source.made("string", nodes[0], lambda: _STRING)
         found: Language | None = None
         for form in self.forms([*nodes, string]):
+            if isinstance(form, String) and form in self.source.limited:
+                form = exact(self.source, form, self.source.limited[form])
             language = words(form.values) if isinstance(form, Values) else form.language if isinstance(form, String) else None
             if language is None:
                 return None
@@ -187,6 +198,17 @@ class _Builder:
         }:
             possible |= more
         self.rules[:] = [tuple(form for form in forms if is_possible(form, possible)) for forms in self.rules]
+
+    def settle_limits(self, counts: bool) -> None:
+        """Leaves a limit to a matcher only where no other string may stand instead: that would be cut too."""
+        kept = {*self.source.limited} - disputed(self.rules) if counts else set()
+
+        def settled(form: Form) -> Form:
+            if isinstance(form, String) and form.limit is not None and form not in kept:
+                return exact(self.source, form, self.source.limited[form])
+            return form
+
+        self.rules[:] = [tuple(map(settled, forms)) for forms in self.rules]
 
 
 class _Narrowed(Clause):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from workbench.grammar.language import Language
+from workbench.grammar.language import Language, lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +26,21 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class String:
-    """A string whose content is of this language; None for any."""
+    """A string whose content is of this language (None: any) and has at most `limit` characters (None: any number).
+
+    With a limit every text of that length that the language has begun is complete, so that a matcher can count instead.
+    """
 
     language: Language | None = None
+    limit: int | None = None
+
+    @cached_property
+    def exact(self) -> Language | None:
+        """The language and the limit as one automaton. Raises TooLarge."""
+        if self.limit is None:
+            return self.language
+        most = lengths(0, self.limit)
+        return most if self.language is None else self.language & most
 
 
 @dataclass(frozen=True, eq=False)

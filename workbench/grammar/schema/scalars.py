@@ -13,7 +13,7 @@ from workbench.errors import InvalidRequest
 from workbench.grammar.ecma import NotRegular
 from workbench.grammar.effort import TooLarge
 from workbench.grammar.formats import FORMATS
-from workbench.grammar.language import Language, all_but, everything, lengths
+from workbench.grammar.language import Language, all_but, everything, is_complete_at, lengths
 from workbench.grammar.pattern import BadPattern, pattern_language
 from workbench.grammar.schema.clause import Clause
 from workbench.grammar.schema.forms import Number, String
@@ -23,6 +23,8 @@ from workbench.grammar.schema.source import FIELD, Node, Source
 
 NO_LIMIT = 1 << 20
 """A length above this is none: no output has as many characters."""
+LONG = 64
+"""Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
 Part = tuple[Node, str, Callable[[], Language]]
 """Where a language is asked for, in which words, and how to make it."""
 
@@ -40,16 +42,33 @@ def string_form(source: Source, clause: Clause) -> String | None:
             source.drop(node, f"{what} ({error})")
     if language is not None and language.is_empty:
         return None
-    return String(None if language is None or language.is_everything else language)
+    if language is not None and language.is_everything:
+        language = None
+    limit = min((count(value, entry.node, "maxLength") for entry, value in clause.each("maxLength")), default=NO_LIMIT)
+    if limit < NO_LIMIT:
+        node = next(entry.node for entry, value in clause.each("maxLength") if int(value) == limit)
+        form = String(language, limit)
+        if limit > LONG and (language is None or is_complete_at(language, limit)):
+            source.limited[form] = node
+            return form
+        language = exact(source, form, node).language
+    return None if language is not None and language.is_empty else String(language)
+
+
+def exact(source: Source, form: String, node: Node) -> String:
+    """The form without a limit that is still to be counted; `node` asks for that."""
+    try:
+        return String(form.exact)
+    except TooLarge as error:
+        source.drop(node, f"maxLength {form.limit} ({error})")
+        return String(form.language)
 
 
 def _of_string(clause: Clause) -> Iterator[Part]:
     low = max((count(value, entry.node, "minLength") for entry, value in clause.each("minLength")), default=0)
-    high = min((count(value, entry.node, "maxLength") for entry, value in clause.each("maxLength")), default=NO_LIMIT)
-    for keyword, limit, length in (("minLength", low, (low, None)), ("maxLength", high, (0, high))):
-        if (low if keyword == "minLength" else NO_LIMIT - high) > 0:
-            node = next(entry.node for entry, value in clause.each(keyword) if int(value) == limit)
-            yield node, f"{keyword} {limit}", partial(lengths, *length)
+    if low > 0:
+        node = next(entry.node for entry, value in clause.each("minLength") if int(value) == low)
+        yield node, f"minLength {low}", partial(lengths, low, None)
     for entry, pattern in clause.each("pattern"):
         if not isinstance(pattern, str):
             raise InvalidRequest(f"{FIELD}{entry.node.path}.pattern", pattern, "a string")

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.effort import spend
+from workbench.grammar.schema.forms import String
 
 FIELD = "json_schema"
 MAX_REFERENCES = 16
@@ -59,6 +60,8 @@ class Source:
         """Draft 3 to 7: what stands beside `$ref` counts for nothing."""
         self.unenforced: dict[str, None] = {}
         """What is not enforced, in the order of discovery."""
+        self.limited: dict[String, Node] = {}
+        """Strings whose characters a matcher counts, with the node that asks for their limit."""
         self._nodes: dict[int, Node] = {}
         self._made: dict[Hashable, Node] = {}
         self._opposites: dict[int | bool, Made] = {}

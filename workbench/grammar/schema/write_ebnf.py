@@ -28,6 +28,9 @@ _PAIR = rf'[Dd] [89ABab] {_HEX} {_HEX} "\\u" [Dd] [C-Fc-f] {_HEX} {_HEX}'
 ESCAPE = rf'"\\" ([\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR}))'
 """One whole character as an escape: half a character is no text, though its escape is JSON."""
 _CHAR = r"[^\0-\u001f\"\\\ud800-\udfff\U0010ffff]"
+LIMIT = "\x01"
+"""Begins what stands, instead of its content, in a string whose characters a matcher counts: this, then `<200>` for 200 of them.
+No JSON text holds the character; with it a matcher asks which limit holds."""
 MAX_ALTERNATIVES = 64
 INTEGER = '"-"? ("0" | [1-9] [0-9]*)'
 FRACTION = '("." [0-9]+)? ([eE] [+\\-]? [0-9] [0-9]?)?'
@@ -109,7 +112,8 @@ class _Writer:
         if isinstance(form, Number):
             return self.number(form, after)
         if isinstance(form, String):
-            return f'"\\"" {self.string(form.language, after)}'
+            body = self.string(form.language, after)
+            return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{_spelled(ord(LIMIT))}<{form.limit}>" | {body})'
         if isinstance(form, Array):
             return self.array(array_moves(form, self.possible), name)
         return self.object(object_moves(form, self.possible), name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.charsets import EVERYTHING, Ranges, intersection
+from workbench.grammar.effort import TooLarge
 from workbench.grammar.language import Language
 from workbench.grammar.regex import literal, plain_regex
 from workbench.grammar.schema.build import Schema
@@ -70,15 +71,19 @@ class _Writer:
                 return INTEGER if form.is_integer else NUMBER
             return language_regex(form.language, in_string=False)
         if isinstance(form, String):
-            return self.string(form.language)
+            return self.string(form)
         if isinstance(form, Array):
             return rf"\[{self.pad}{self.parts(array_moves(form, self.possible), inside)}{self.pad}\]"
         return rf"\{{{self.pad}{self.parts(object_moves(form, self.possible), inside)}{self.pad}\}}"
 
-    def string(self, language: Language | None) -> str:
-        if language is None:
-            return f'"(?:{_either([_class(RAW), ESCAPE])})*"'
-        return f'"{language_regex(language, in_string=True)}"'
+    def string(self, form: String) -> str:
+        if form.language is None:
+            count = "*" if form.limit is None else f"{{0,{form.limit}}}"
+            return f'"(?:{_either([_class(RAW), ESCAPE])}){count}"'
+        try:
+            return f'"{language_regex(form.exact or form.language, in_string=True)}"'
+        except TooLarge as error:
+            raise refused(f"maxLength {form.limit} ({error})") from None
 
     def parts(self, moves: Moves, inside: tuple[int, ...]) -> str:
         number = {state: i for i, state in enumerate(moves)}
@@ -96,7 +101,7 @@ class _Writer:
         value = self.rule(move.rule, inside)
         if isinstance(move.name, str):
             return f"{self.fixed(move.name)}{self.colon}{value}"
-        return f"{self.string(move.name)}{self.colon}{value}" if move.is_property else value
+        return f"{self.string(String(move.name))}{self.colon}{value}" if move.is_property else value
 
     def fixed(self, value: Any) -> str:
         """One value as JSON, with this writer's separators."""

@@ -1,0 +1,151 @@
+"""Limits of JSON strings that are counted beside the grammar, so that it need not have a state for every number of characters.
+
+xgrammar makes a mask for each state when that is first reached, which takes milliseconds: with a state for each of 200
+characters, a text would wait for 200 masks. So the grammar of such a string has no limit (`schema.forms.String`). A guard
+follows the text, and takes the tokens out of each mask that would make the string too long.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from workbench.grammar.schema.scalars import LONG
+from workbench.grammar.schema.write_ebnf import LIMIT
+
+QUOTE, BACKSLASH = b'"', b"\\"
+Mask = np.ndarray[Any, Any]
+_MARK = LIMIT.encode()
+_GOES_ON = bytes(range(0x80, 0xC0))
+"""Bytes of a character in UTF-8 after its first."""
+
+
+class TokenLengths:
+    """What each token adds to a JSON string, for one vocabulary."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+        self._num_chars = np.array([_num_chars(piece) for piece in pieces], dtype=np.int32)
+        self._num_bytes = np.array(list(map(len, pieces)), dtype=np.int32)
+        self.longest = int(self._num_bytes.max(initial=0))
+        self._within = lru_cache(2 * self.longest + 16)(self._make_within)
+        never = [_MARK in piece or len(piece.partition(QUOTE)[2]) > LONG for piece in pieces]
+        self.possible = _bits(~np.array(never, dtype=bool))
+        """Without tokens that no JSON text holds, and those that open a string and could be longer than its limit."""
+
+    def within(self, left: int, owed: int) -> Mask:
+        """The tokens that add at most `left` characters before the string's end. Inside a character that wants `owed` more
+        bytes, each further byte counts as a character."""
+        return self._within(left, owed)
+
+    def _make_within(self, left: int, owed: int) -> Mask:
+        return _bits(self._num_bytes <= left + owed if owed else self._num_chars <= left)
+
+
+def _num_chars(piece: bytes) -> int:
+    """The characters that begin in a piece before a quote ends the string."""
+    if BACKSLASH not in piece:
+        return len(piece.partition(QUOTE)[0].translate(None, _GOES_ON))
+    lexer = _Lexer(is_inside=True)
+    return sum(lexer.move(byte) for byte in piece if lexer.is_inside)
+
+
+def _bits(flags: Mask) -> Mask:
+    padded = np.zeros(-(-len(flags) // 32) * 32, dtype=bool)
+    padded[: len(flags)] = flags
+    return np.packbits(padded, bitorder="little").view(np.int32)
+
+
+class _Lexer:
+    """Where a JSON text stands: inside a string or not, and inside a character or not."""
+
+    def __init__(self, *, is_inside: bool = False) -> None:
+        self.is_inside = is_inside
+        self.owed = 0
+        """Bytes that the character still wants."""
+        self.escape = b""
+        """What came of it after its backslash."""
+
+    def move(self, byte: int) -> bool:
+        """Whether a character of a string begins here."""
+        if self.owed:
+            self._go_on(byte)
+            return False
+        if byte == QUOTE[0]:
+            self.is_inside = not self.is_inside
+            return False
+        if self.is_inside:
+            self.owed = 1 if byte == BACKSLASH[0] else (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+            self.escape = b""
+        return self.is_inside and not 0x80 <= byte < 0xC0
+
+    def _go_on(self, byte: int) -> None:
+        self.owed -= 1
+        self.escape += bytes([byte])
+        if self.escape == b"u":
+            self.owed = 4
+        elif len(self.escape) == 5 and self.escape[:3].lower() in (b"ud8", b"ud9", b"uda", b"udb"):
+            self.owed, self.escape = 6, b""  # half a character: the escape of the other half follows
+
+
+class LengthGuard(_Lexer):
+    """Counts the characters of one sequence's strings."""
+
+    def __init__(self, lengths: TokenLengths) -> None:
+        super().__init__()
+        self._lengths = lengths
+        self._left: int | None = None
+        """Characters that the string may still get; None for any number."""
+
+    def copy(self) -> LengthGuard:
+        return copy.copy(self)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether only the string's end may come next."""
+        return self._left == 0 and not self.owed
+
+    def narrow(self, mask: Mask) -> None:
+        """Takes out of a mask what would make a string too long."""
+        mask &= self._lengths.possible
+        if self._left is not None and self._left < self._lengths.longest:
+            mask &= self._lengths.within(self._left, self.owed)
+
+    def after(self, token_id: int, matcher: Any) -> LengthGuard | None:
+        """The guard behind a token, if its length allows it; `matcher` stands before the token and stays there."""
+        new = self.copy()
+        piece, at = self._lengths.pieces[token_id], 0
+        for i, byte in enumerate(piece):
+            if not new.allows(byte):
+                return None
+            if byte == QUOTE[0] and not new.is_inside:
+                matcher = matcher.fork()
+                if not matcher.accept_string(piece[at : i + 1]):
+                    return None
+                at = i + 1
+            new.move(byte, matcher)
+        return new
+
+    def allows(self, byte: int) -> bool:
+        return byte != _MARK[0] and (not self.is_full or byte == QUOTE[0])
+
+    def move(self, byte: int, matcher: Any = None) -> bool:
+        """`matcher` stands behind the byte, if that opens a string."""
+        was_inside, begins = self.is_inside, super().move(byte)
+        if self.is_inside != was_inside:
+            self._left = _limit_at(matcher) if self.is_inside else None
+        elif begins and self._left is not None:
+            self._left -= 1
+        return begins
+
+
+def _limit_at(matcher: Any) -> int | None:
+    """The limit of the string that has just begun, which the grammar tells who asks with the mark."""
+    asked = matcher.fork()
+    if not asked.accept_string(_MARK):
+        return None
+    return int(asked.find_jump_forward_string().partition(">")[0][1:])

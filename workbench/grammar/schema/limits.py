@@ -1,0 +1,101 @@
+"""Which strings can leave their limit to a matcher that counts: those for which no other string may stand.
+
+The matcher knows one limit for the string it is in. Where a grammar has begun two at once, such as those of two objects of an
+`anyOf` that have the same property, both must have this limit, or the other is never longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from workbench.grammar.effort import spend
+from workbench.grammar.schema.clause import spelled
+from workbench.grammar.schema.forms import Array, Form, Object, Rules, String, Values
+
+
+def disputed(rules: Rules) -> set[String]:
+    """The strings with a limit that must be counted by the grammar itself."""
+    if not any(isinstance(form, String) and form.limit is not None for forms in rules for form in forms):
+        return set()
+    return _Pairs(rules).disputed()
+
+
+class _Pairs:
+    """Pairs of rules that may both hold for one value, as far as the text before it tells."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.todo = [(i, i) for i in range(len(rules))]
+        self.seen = set(self.todo)
+
+    def disputed(self) -> set[String]:
+        found: set[String] = set()
+        while self.todo:
+            a, b = self.todo.pop()
+            for i, form in enumerate(self.rules[a]):
+                for other in self.rules[b][i if a == b else 0 :]:
+                    spend(1)
+                    found |= _disputed(form, other)
+                    for pair in self.inside(form, other):
+                        pair = (min(pair), max(pair))
+                        if pair not in self.seen:
+                            self.seen.add(pair)
+                            self.todo.append(pair)
+        return found
+
+    def inside(self, a: Form, b: Form) -> Iterable[tuple[int, int]]:
+        """The pairs for the parts of a value of both forms."""
+        if isinstance(a, Array) and isinstance(b, Array):
+            for i in range(max(len(a.first), len(b.first)) + 1):
+                yield from ((x, y) for x in _items(a, i) for y in _items(b, i))
+        elif isinstance(a, Object) and isinstance(b, Object) and a is not b:  # its own names are apart
+            yield from self.properties(a, b)
+
+    def properties(self, a: Object, b: Object) -> Iterable[tuple[int, int]]:
+        """Those of one name, as far as no property before them tells the objects apart: properties keep their order."""
+        places = {part.name: i for i, part in enumerate(b.properties)}
+        end, are_apart = len(places), False
+        for part in a.properties:
+            spend(1)
+            if part.name not in places:
+                if not are_apart:
+                    yield from ((part.rule, rule) for names, rule in b.others if names is None or names.accepts(part.name))
+            elif places[part.name] < end:
+                other = b.properties[places[part.name]]
+                yield part.rule, other.rule
+                if part.is_required and other.is_required and self.are_apart(part.rule, other.rule):
+                    end, are_apart = places[part.name], True
+        for names, rule in a.others:
+            yield from ((rule, part.rule) for part in b.properties[:end] if names is None or names.accepts(part.name))
+            if not are_apart:
+                yield from ((rule, other) for _, other in b.others)
+
+    def are_apart(self, a: int, b: int) -> bool:
+        """Whether both rules list their values and have none in common."""
+        forms = [*self.rules[a], *self.rules[b]]
+        if not all(isinstance(form, Values) for form in forms):
+            return False
+        return not self.values(a) & self.values(b)
+
+    def values(self, rule: int) -> set[str]:
+        return {spelled(value) for form in self.rules[rule] if isinstance(form, Values) for value in form.values}
+
+
+def _items(form: Array, i: int) -> set[int]:
+    """The rules that an item may be of."""
+    item = form.first[i] if i < len(form.first) else form.rest
+    return set(form.distinct) if item is None else {rule for rule in (item.rule, item.counted, item.other) if rule is not None}
+
+
+def _disputed(a: Form, b: Form) -> set[String]:
+    """Those of two forms that cannot be counted where the other may stand too."""
+    pairs = ((a, b), (b, a)) if a is not b else ()
+    return {form for form, other in pairs if isinstance(form, String) and not _may_stand_beside(form, other)}
+
+
+def _may_stand_beside(form: String, other: Form) -> bool:
+    if form.limit is None:
+        return True
+    if isinstance(other, Values):
+        return all(len(value) <= form.limit for value in other.values if isinstance(value, str))
+    return not isinstance(other, String) or other.limit == form.limit
