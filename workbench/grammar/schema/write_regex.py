@@ -77,13 +77,13 @@ class _Writer:
         return rf"\{{{self.pad}{self.parts(object_moves(form, self.possible), inside)}{self.pad}\}}"
 
     def string(self, form: String) -> str:
-        if form.language is None:
-            count = "*" if form.limit is None else f"{{0,{form.limit}}}"
-            return f'"(?:{_either([_class(RAW), ESCAPE])}){count}"'
         try:
-            return f'"{language_regex(form.exact or form.language, in_string=True)}"'
+            language = form.exact
         except TooLarge as error:
             raise refused(f"maxLength {form.limit} ({error})") from None
+        if language is None:
+            return f'"(?:{_either([_class(RAW), ESCAPE])})*"'
+        return f'"{language_regex(language, in_string=True)}"'
 
     def parts(self, moves: Moves, inside: tuple[int, ...]) -> str:
         number = {state: i for i, state in enumerate(moves)}
