@@ -40,7 +40,8 @@ COUNTABLE: dict[str, Any] = {
     "apart by a kind": {"anyOf": [closed(kind={"const": "a"}, v=S), closed(kind={"const": "b"}, v=LONGER)]},
 }  # fmt: skip
 DISPUTED: dict[str, Any] = {
-    "no end everywhere": {**S, "pattern": "x"}, "a loop before the end": {**S, "pattern": "^a*b$"}, "short": {**S, "maxLength": LONG},
+    "no end everywhere": {**S, "pattern": "x"}, "a loop before the end": {**S, "pattern": "^a*b$"},
+    "short": {**S, "maxLength": LONG},
     "two at one place": {"anyOf": [{**S, "pattern": "^a"}, {**LONGER, "pattern": "^b"}]},
     "beside a longer value": {"anyOf": [S, {"const": "a" * (N + 1)}]},
     "beside no limit": {"anyOf": [{**S, "pattern": "^a"}, {"type": "string", "pattern": "^b"}]},
@@ -181,7 +182,8 @@ def test_a_full_string_can_only_end(vocabulary: Vocabulary) -> None:
     with pytest.raises(TokenRejected):
         fork.accept(vocabulary.pieces.index(b"a"))
     assert fork.accept_bytes(end := fork.forced()) == len(end)
-    assert fork.is_complete and fork.is_finished
+    assert fork.is_complete
+    assert fork.is_finished
     assert not matcher.is_complete
 
 
@@ -237,7 +239,7 @@ def test_tokens_of_a_real_vocabulary(smollm2: str) -> None:
         for _ in range(40):
             tokens = [allowed(matcher, vocabulary) for matcher in matchers]
             if matchers[0]._guard.owed:  # type: ignore[attr-defined]
-                assert tokens[0] and tokens[0] <= tokens[1]
+                assert set() < tokens[0] <= tokens[1]
             else:
                 assert tokens[0] == tokens[1], data
             if matchers[0].is_finished:
