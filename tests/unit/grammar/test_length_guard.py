@@ -197,10 +197,14 @@ def test_a_character_that_tokens_cut_is_finished_in_a_full_string(vocabulary: Vo
     ):
         matcher = start(S, vocabulary, counts=True)
         assert matcher.accept_bytes(b'"' + b"x" * (N - 1) + begun) == N + len(begun)
+        exact = start(S, vocabulary, counts=False)
+        exact.accept_bytes(b'"' + b"x" * (N - 1) + begun)
         for byte in end:
-            token = vocabulary.pieces.index(bytes([byte]))
-            assert token in allowed(matcher, vocabulary)
+            token, tokens = vocabulary.pieces.index(bytes([byte])), allowed(matcher, vocabulary)
+            assert token in tokens
+            assert tokens <= allowed(exact, vocabulary)
             matcher.accept(token)
+            exact.accept(token)
         assert matcher.forced() == b'"'
 
 
