@@ -7,6 +7,7 @@ The matcher knows one limit for the string it is in. Where a grammar has begun t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from workbench.grammar.effort import spend
 from workbench.grammar.schema.clause import spelled
@@ -15,9 +16,19 @@ from workbench.grammar.schema.forms import Array, Form, Object, Rules, String, V
 
 def disputed(rules: Rules) -> set[String]:
     """The strings with a limit that must be counted by the grammar itself."""
-    if not any(isinstance(form, String) and form.limit is not None for forms in rules for form in forms):
+    forms = [form for forms in rules for form in forms]
+    limited = {form for form in forms if isinstance(form, String) and form.limit is not None}
+    if not limited:
         return set()
-    return _Pairs(rules).disputed()
+    listed = [value for form in forms if isinstance(form, Values) for value in form.values if not isinstance(value, str)]
+    longest = max(map(_longest, listed), default=0)  # wherever its array or object may stand
+    return {form for form in limited if (form.limit or 0) < longest} | _Pairs(rules).disputed()
+
+
+def _longest(value: Any) -> int:
+    """The length of the longest string in a value."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return len(value) if isinstance(value, str) else max(map(_longest, parts), default=0)
 
 
 class _Pairs:

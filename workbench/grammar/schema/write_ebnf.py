@@ -72,7 +72,8 @@ NEXT, COLON = r",}\]", ":"
 
 
 def schema_ebnf(schema: Schema, style: Style, root: str = "root") -> str:
-    """A grammar whose rule `root` is the schema; its other rules are called after it."""
+    """A grammar whose rule `root` is the schema; its other rules are called after it. What `schema.has_limits` means is left
+    to its matcher."""
     writer = _Writer(schema, style, root)
     writer.write()
     return "\n".join(f"{name} ::= {body}" for name, body in writer.rules.items())
