@@ -50,7 +50,7 @@ DISPUTED: dict[str, Any] = {
     "one place in two arrays": {"anyOf": [{"type": "array", "items": S, "maxItems": 1},
                                           {"type": "array", "items": LONGER, "minItems": 2, "maxItems": 2}]},
     "items that are counted": {"type": "array", "maxItems": 2, "items": {"type": "string"}, "contains": {**S, "pattern": "^a"}},
-    "beside a value that holds a longer one": {"anyOf": [closed(a=S), {"const": {"a": ["b" * (N + 1)]}}, {"const": {"a": "b" * 99}}]},
+    "beside a value that holds a longer one": {"anyOf": [closed(a=S), {"const": {"a": "b" * (N + 1)}}]},
     "keys": {"type": "object", "propertyNames": S, "additionalProperties": {"const": 1}},
     "a name and others": {"anyOf": [closed(a=S), {"type": "object", "additionalProperties": LONGER, "maxProperties": 1}]},
 }  # fmt: skip
