@@ -122,6 +122,28 @@ def test_tokens_are_those_of_an_automaton_that_counts(name: str, seed: int, voca
         assert jsonschema.Draft202012Validator(schema).is_valid(json.loads(data)), data
 
 
+def any_schema(draw: random.Random, depth: int = 0) -> dict[str, Any]:
+    kind = draw.choice(["string"] * 3 + ["values", "either", "array"] + ["object"] * 2) if depth < 3 else "string"
+    if kind == "string":
+        pattern = draw.choice([{}, {}, {"minLength": 2}, *({"pattern": p} for p in ("^a", "^b", "^[ab]+$"))])
+        return {"type": "string", **pattern, **draw.choice([S, S, S, LONGER, {}])}
+    if kind == "values":
+        return {"enum": draw.sample(["ab", "b" * (N + 2), 1, None, {"a": "a" * 80}, ["b" * 75]], 2)}
+    if kind == "either":
+        return {"anyOf": [any_schema(draw, depth + 1) for _ in range(2)]}
+    if kind == "array":
+        return {"type": "array", "items": any_schema(draw, depth + 1), "minItems": 1, "maxItems": 2}
+    first = draw.choice([{}, {"kind": {"const": draw.choice("xy")}}])
+    return closed(**first, **{name: any_schema(draw, depth + 1) for name in draw.sample("abc", draw.choice([1, 2]))})
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_tokens_are_those_of_an_automaton_that_counts_whatever_stands_beside(seed: int, vocabulary: Vocabulary) -> None:
+    draw = random.Random(seed)
+    schema = {"anyOf": [any_schema(draw), any_schema(draw)]}
+    walk([start(schema, vocabulary, counts=counts) for counts in (True, False)], draw, vocabulary)
+
+
 @pytest.mark.parametrize("name", {**COUNTABLE, **DISPUTED})
 def test_what_comes_out_satisfies_the_schema(name: str, vocabulary: Vocabulary) -> None:
     schema = {**DISPUTED, **COUNTABLE}[name]
