@@ -17,7 +17,7 @@ from workbench.grammar.schema.apart import are_apart, requires_nothing_possible
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.names import listed_names, required_names, values_at
 from workbench.grammar.schema.negate import NOT_ENUM, TYPES, negation
-from workbench.grammar.schema.source import FIELD, Made, Node, Source
+from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
 
 MAX_CLAUSES, MAX_UNCHECKED, MAX_OPPOSITE = 256, 4, 2
 MAX_OF_NEGATION, MAX_STEPS = 24, 400
@@ -165,7 +165,7 @@ class Clauses:
         failed = [*failed, *self.outside(clause, node)]
         found = [whole for other in failed if not (whole := clause + other).is_empty]
         if not found and not _is_whole(node):
-            self.source.drop(node, "that it must not hold")
+            self.source.drop(node, "'not' or 'oneOf': that this must not hold")
             return [clause]
         return found
 
@@ -220,4 +220,4 @@ def _check_types(entry: Entry) -> None:
 def _is_whole(node: Node) -> bool:
     """Whether the negation of a node left nothing out, so that no alternative means no value."""
     plain = {"type", "const", "enum", "minimum", "maximum", "minLength", "maxLength", NOT_ENUM}
-    return isinstance(node.schema, bool) or (isinstance(node.schema, dict) and node.schema.keys() <= plain)
+    return isinstance(node.schema, bool) or node.schema.keys() - ANNOTATIONS <= plain

@@ -5,8 +5,8 @@ Only states from which an end can be reached are kept, so a text that follows th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from workbench.grammar.effort import spend
@@ -16,6 +16,7 @@ from workbench.grammar.schema.forms import Array, Form, Item, Object, Values
 State = tuple[int, int]
 """The number of the next part, and how many there are so far of those that are counted."""
 START: State = (0, 0)
+MAX_MERGED = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,48 @@ def object_moves(form: Object, possible: Collection[int]) -> Moves:
         return Stop(False, tuple(moves))
 
     return _living(stop)
+
+
+def merged(graphs: Sequence[Moves]) -> Moves | None:
+    """The moves of all as one automaton, in which the same part leads to one state; None where that has too many states.
+
+    Alternatives of one value mostly share their parts. Side by side, a backend would follow each of them for every token.
+    """
+    start = _without_skips(graphs, ((i, START) for i in range(len(graphs))))
+    number: dict[frozenset[tuple[int, State]], State] = {start: START}
+    found: Moves = {}
+    for members in (todo := [start]):
+        to: dict[tuple[object, ...], tuple[Move, set[tuple[int, State]]]] = {}
+        for i, state in sorted(members):
+            spend(3)
+            for move in graphs[i][state].moves:
+                if move.rule is not None:
+                    label = (move.name if isinstance(move.name, str) else id(move.name), move.rule)
+                    to.setdefault(label, (move, set()))[1].add((i, move.to))
+        moves = []
+        for move, targets in to.values():
+            target = _without_skips(graphs, targets)
+            if target not in number:
+                if len(number) >= MAX_MERGED:
+                    return None
+                number[target] = (len(number), 1)
+                todo.append(target)
+            moves.append(replace(move, to=number[target]))
+        found[number[members]] = Stop(any(graphs[i][state].may_end for i, state in members), tuple(moves))
+    return found
+
+
+def _without_skips(graphs: Sequence[Moves], members: Iterable[tuple[int, State]]) -> frozenset[tuple[int, State]]:
+    """With the states that are reached by leaving properties out."""
+    found = set(members)
+    todo = [*found]
+    while todo:
+        i, state = todo.pop()
+        for move in graphs[i][state].moves:
+            if move.rule is None and (i, move.to) not in found:
+                found.add((i, move.to))
+                todo.append((i, move.to))
+    return frozenset(found)
 
 
 def _living(stop: Callable[[State], Stop]) -> Moves:

@@ -15,8 +15,8 @@ from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, intersection
 from workbench.grammar.effort import spend
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.build import Schema
-from workbench.grammar.schema.forms import Array, Form, Number, String, Values
-from workbench.grammar.schema.moves import START, Move, Moves, State, array_moves, object_moves
+from workbench.grammar.schema.forms import Array, Form, Number, Object, String, Values
+from workbench.grammar.schema.moves import START, Move, Moves, State, array_moves, merged, object_moves
 
 RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
@@ -94,9 +94,22 @@ class _Writer:
         self.todo.append((0, self.root, self.style.after))
         while self.todo:
             number, name, after = self.todo.pop()
-            self.rules[name] = " | ".join(
-                self.form(form, f"{name}_{i}", after) for i, form in enumerate(self.schema.rules[number])
-            )
+            self.rules[name] = " | ".join(self.alternatives(self.schema.rules[number], name, after))
+
+    def alternatives(self, forms: Iterable[Form], name: str, after: str | None) -> Iterable[str]:
+        """The forms of one rule; several objects, or arrays, are one automaton where it is not too large."""
+        arrays = [form for form in forms if isinstance(form, Array)]
+        objects = [form for form in forms if isinstance(form, Object)]
+        for i, form in enumerate(forms):
+            if not isinstance(form, (Array, Object)):
+                yield self.form(form, f"{name}_{i}", after)
+        for kind, graphs, write in (
+            ("a", [array_moves(form, self.possible) for form in arrays], self.array),
+            ("o", [object_moves(form, self.possible) for form in objects], self.object),
+        ):
+            whole = merged(graphs) if len(graphs) > 1 else None
+            for i, moves in enumerate(graphs if whole is None else [whole]):
+                yield write(moves, f"{name}_{kind}{i}")
 
     def rule(self, number: int) -> str:
         """The name of a rule for values inside arrays and objects."""
@@ -112,12 +125,9 @@ class _Writer:
             return self.values(form, after)
         if isinstance(form, Number):
             return self.number(form, after)
-        if isinstance(form, String):
-            body = self.string(form.language, after)
-            return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{_spelled(ord(LIMIT))}<{form.limit}>" | {body})'
-        if isinstance(form, Array):
-            return self.array(array_moves(form, self.possible), name)
-        return self.object(object_moves(form, self.possible), name)
+        assert isinstance(form, String), form
+        body = self.string(form.language, after)
+        return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{_spelled(ord(LIMIT))}<{form.limit}>" | {body})'
 
     def common(self, key: tuple[Any, ...], body: str, after: str | None) -> str:
         """The name of a rule that is written once for all who need it."""
