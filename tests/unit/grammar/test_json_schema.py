@@ -83,7 +83,7 @@ ENFORCED: dict[str, Any] = {
     "contains": {**A, "items": {**I, "minimum": 0, "maximum": 9}, "contains": {"const": 7}},
     "contains some": {**A, "items": {"enum": [1, 2]}, "contains": {"const": 2}, "minContains": 2, "maxContains": 3, "maxItems": 6},
     "dependent": {**O, **AB, "dependentRequired": {"a": ["b"]}},
-    "dependent in many ways": {**O, "properties": {n: I for n in "abcdef"}, "dependentRequired": {"a": ["b"], "b": ["c"], "d": ["a", "e"], "f": ["d"]}},
+    "dependent in many ways": {**O, "properties": dict.fromkeys("abcdef", I), "dependentRequired": {"a": ["b"], "b": ["c"], "d": ["a", "e"], "f": ["d"]}},
     "arrays of two kinds": {"anyOf": [{**A, "items": I, "maxItems": 3}, {**A, "items": I, "minItems": 5}, {**A, "items": S, "minItems": 1}]},
     "dependent schema": {**O, **AB, "dependentSchemas": {"a": {"properties": {"b": {"const": "x"}}, "required": ["b"]}}},
     "old dependencies": {"$schema": "http://json-schema.org/draft-07/schema#", **O, **AB, "dependencies": {"a": ["b"]}},
