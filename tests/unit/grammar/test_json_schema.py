@@ -74,7 +74,7 @@ ENFORCED: dict[str, Any] = {
     "recursive": {"$defs": {"n": NODE}, "$ref": "#/$defs/n"},
     "definitions": {"definitions": {"x": I}, "$ref": "#/definitions/x"},
     "annotations": {**I, "title": "t", "default": 3, "examples": [1], "$schema": DRAFT, "$comment": "c"},
-    "not type": {"type": ["string", "integer"], "not": S, "minimum": 0}, "not values": {**I, "minimum": 0, "maximum": 9, "not": {"enum": [3, 5]}},
+    "not an integer": {"type": ["number", "null"], "not": I}, "not type": {"type": ["string", "integer"], "not": S, "minimum": 0}, "not values": {**I, "minimum": 0, "maximum": 9, "not": {"enum": [3, 5]}},
     "not pattern": {**S, "maxLength": 3, "not": {"pattern": "a"}}, "not required": {**O, **AB, "not": {"required": ["a"]}},
     "not both": {**O, **AB, "not": {"required": ["a", "b"]}}, "not a value of a property": {**O, **AB, "not": {"properties": {"a": {"minimum": 3}}, "required": ["a"]}},
     "if": {**O, "properties": {"kind": {"enum": ["i", "s"]}, "v": {"type": ["integer", "string"]}}, "required": ["kind", "v"],
@@ -156,6 +156,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "missing reference": ({"$ref": "#/$defs/x"}, "reference '#/"),
     "two anchors of one name": (
         {"$defs": {"x": {"$dynamicAnchor": "q"}, "y": {"$id": "y", "$dynamicAnchor": "q"}}, "$dynamicRef": "#q"}, "reference '#q'",
+    ),
+    "two recursive anchors": (
+        {"$recursiveAnchor": True, "$defs": {"x": {"$id": "x", "$recursiveAnchor": True}}, "items": {"$recursiveRef": "#"}}, "reference '#'",
     ),
     "a reference to itself": ({"$ref": "#/$defs/x", "$defs": {"x": {"allOf": [{"$ref": "#/$defs/x"}]}}}, "does not refer to itself"),
 }  # fmt: skip

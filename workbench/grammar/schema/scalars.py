@@ -114,8 +114,8 @@ def number_form(source: Source, clause: Clause) -> Number | None:
         except TooLarge as error:
             source.drop(node, f"{what} ({error})")
     if "integer" not in clause.types:
-        whole = decimals(False) & ~decimals(True)
-        language = whole if language is None else language & whole
+        broken = decimals(False) - pattern_language(r"-?[0-9]+(\.0+)?", search=False)
+        language = broken if language is None else language & broken
     if language is not None and language.is_empty:
         return None
     return Number(is_integer, language)

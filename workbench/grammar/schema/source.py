@@ -73,7 +73,7 @@ class Source:
         text = json.dumps(root) if isinstance(root, dict) else ""
         spend(len(text) // 20)
         self.asks_for_unevaluated = '"unevaluated' in text
-        if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor")):
+        if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor")):
             self._index(root, first)
 
     def node(self, schema: Any, path: str) -> Node:
@@ -160,7 +160,8 @@ class Source:
             resource = self._resources.get(urljoin(resource.uri, uri).rstrip("#"), _NO_RESOURCE)
         fragment = unquote(fragment)
         found = self._anchor(keyword, resource, fragment) if fragment[:1] not in ("", "/") else _pointed(resource.root, fragment)
-        if not isinstance(found, (dict, bool)):
+        depends_on_way = keyword == "$recursiveRef" and len(self._dynamic.get("", ())) > 1
+        if not isinstance(found, (dict, bool)) or depends_on_way:
             raise NotSupported(
                 f"{FIELD}{node.path}: the reference {reference!r} cannot be enforced while generating",
                 hint="references go to '#/$defs/NAME' or an anchor in the schema itself",
@@ -193,6 +194,8 @@ class Source:
             if fragment:
                 resource.anchors[fragment] = schema
         self._resource_of[id(schema)] = resource
+        if schema.get("$recursiveAnchor") is True:
+            self._dynamic.setdefault("", []).append(schema)
         for keyword in ("$anchor", "$dynamicAnchor"):
             if isinstance(schema.get(keyword), str):
                 resource.anchors[schema[keyword]] = schema
