@@ -20,8 +20,9 @@ from workbench.grammar.schema.moves import START, Move, Moves, array_moves, obje
 from workbench.grammar.schema.source import FIELD
 from workbench.grammar.schema.write_ebnf import MUST_ESCAPE, RAW
 
-MAX_CHARS, MAX_STATES = 1 << 20, 400
-"""References are written out where they stand, which can double at each."""
+MAX_CHARS, MAX_STATES, MAX_ESCAPED = 1 << 20, 400, 16
+"""References are written out where they stand, which can double at each. Strings that count to more than the last hold no
+escapes: outlines-core takes minutes for an alternative that is counted."""
 _HEX = "[0-9a-fA-F]"
 ESCAPE = rf"\u005c(?:[\u0022\u005c\u002fbfnrt]|u(?:[0-9a-ce-fA-CE-F]{_HEX}{{3}}|[dD][0-7]{_HEX}{{2}}))"
 """An escape that is a whole character."""
@@ -125,7 +126,9 @@ def language_regex(language: Language, *, in_string: bool) -> str:
         raise refused(f"a text of {len(language.rows):,} states")
     if (counts := language.counts) is not None:
         low, high = counts
-        return f"(?:{_one_of(EVERYTHING, in_string=in_string)}){{{low},{'' if high is None else high}}}"
+        is_long = in_string and max(low, high or 0) > MAX_ESCAPED
+        one = _class(RAW) if is_long else _one_of(EVERYTHING, in_string=in_string)
+        return f"(?:{one}){{{low},{'' if high is None else high}}}"
     edges = {
         state: {target: _one_of(ranges, in_string=in_string) for target, ranges in language.moves(state).items()}
         for state in range(len(language.rows))
