@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from workbench.grammar.charsets import EVERYTHING, MARK, Ranges
@@ -308,14 +308,3 @@ def is_complete_at(language: Language, length: int) -> bool:
         spend(len(states))
         states = {target for i in states for target in language.rows[i] if target != DEAD}
     return False
-
-
-def texts(language: Language) -> Iterator[str]:
-    """Texts of the language, shorter ones first; with many characters to choose from, one of each range."""
-    todo = deque([("", 0)])
-    while todo:
-        text, state = todo.popleft()
-        if language.final[state]:
-            yield text
-        for target, ranges in language.moves(state).items():
-            todo += ((text + chr(low), target) for low, _ in ranges)

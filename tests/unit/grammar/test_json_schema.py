@@ -245,3 +245,24 @@ def test_a_keyword_that_nobody_knows_is_listed_and_a_property_of_that_name_is_no
         'json_schema: keyword "nullable"',
         'json_schema.maxLenght: keyword "maxLenght"',
     )
+
+
+@pytest.mark.parametrize("keyword", [
+    *("type", "enum", "minimum", "multipleOf", "minLength", "pattern", "format", "items", "prefixItems", "minItems", "contains", "not", "if"),
+    *("properties", "required", "additionalProperties", "patternProperties", "propertyNames", "dependentRequired", "dependencies", "anyOf"),
+])  # fmt: skip
+def test_a_value_that_a_keyword_cannot_have_is_named_wherever_it_stands(keyword: str) -> None:
+    for value in (True, 5, -1, 1.5, "a", [], [True], {}, {"a": 5}, {"a": [5]}, None, [None]):
+        schema = {keyword: value}
+        for whole in (
+            schema,
+            {"not": schema},
+            {"oneOf": [schema, {**O, "required": ["a"]}]},
+            {"if": schema, "then": S},
+            {**O, "properties": {"p": schema}},
+        ):
+            try:
+                read_schema(json.dumps(whole))
+            except (InvalidRequest, NotSupported) as error:
+                told = str(error)
+                assert "json_schema" in told

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.effort import spend
 from workbench.grammar.schema.forms import String
+from workbench.grammar.schema.shapes import check_shapes
 
 FIELD = "json_schema"
 MAX_REFERENCES = 16
@@ -114,7 +115,9 @@ class Source:
         assert isinstance(node.schema, Mapping)
         key = id(node.schema)
         if key not in self._keywords:
-            self._keywords[key] = self._read(node.schema)
+            read = self._read(node.schema)
+            check_shapes(read, f"{FIELD}{node.path}")
+            self._keywords[key] = read
         return self._keywords[key]
 
     def _read(self, schema: Mapping[str, Any]) -> dict[str, Any]:
