@@ -24,7 +24,7 @@ lab:  ## fetch the default model and open JupyterLab on the welcome notebook
 	@$(SETUP) engine notebook --model $(MODEL) -- jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
 
 demo:  ## the same without a browser: run the welcome notebook and print what it produced
-	@$(SETUP) engine notebook --model $(MODEL) -- $(BIN)/python -m workbench.demo $(WELCOME)
+	@$(SETUP) engine notebook --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
 	$(TEST_ENV) $(BIN)/python -m pytest -rs tests

@@ -25,7 +25,7 @@ from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
 from workbench.later import LATER, NO_EFFECT
 from workbench.model.families import families_table
-from workbench.widgets import HELP, VIEWS
+from workbench.views.live import HELP, VIEWS
 
 BACKEND_NOTES = """
 Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.

@@ -39,6 +39,6 @@ def gemma3() -> str:
 
 
 def _model_folder(alias: str) -> str:
-    from workbench.model import hub
+    from workbench.hub import find as hub
 
     return str(hub.resolve(alias).path)

@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.api import Engine as Engine
-    from workbench.api import Runtime as Runtime
+    from workbench.api.engine import Engine as Engine
+    from workbench.api.engine import Runtime as Runtime
     from workbench.config import ServerArgs as ServerArgs
-    from workbench.constraint.grammar import Grammar as Grammar
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.types import SamplingParams as SamplingParams
+    from workbench.why.grammar import Grammar as Grammar
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    **dict.fromkeys(("Engine", "Runtime"), "workbench.api"),
-    "Grammar": "workbench.constraint.grammar",
+    **dict.fromkeys(("Engine", "Runtime"), "workbench.api.engine"),
+    "Grammar": "workbench.why.grammar",
     "SamplingParams": "workbench.types",
     "ServerArgs": "workbench.config",
     "WorkbenchError": "workbench.errors",

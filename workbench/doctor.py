@@ -13,11 +13,11 @@ from typing import Any
 
 import workbench
 from workbench.errors import install
+from workbench.hub.disk import MB, free_bytes
+from workbench.hub.find import models_dir
+from workbench.hub.models_cli import list_models
 from workbench.kernels import compiled as kernels
 from workbench.kernels.cores import busy, num_cores
-from workbench.model.disk import MB, free_bytes
-from workbench.model.hub import models_dir
-from workbench.model.models_cli import list_models
 
 # Extra -> the distributions that one asks about. An extra that no feature needs yet is not listed.
 EXTRAS = {

@@ -8,8 +8,8 @@ from typing import Any
 
 from workbench.client import Client
 from workbench.config import ServerArgs
+from workbench.hub.find import resolve
 from workbench.model.folder import ModelFolder, Progress
-from workbench.model.hub import resolve
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("anywidget")
-from workbench.widgets.base import module
+from workbench.views.live.base import module
 
 pytestmark = pytest.mark.browser
 

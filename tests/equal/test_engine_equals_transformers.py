@@ -15,7 +15,7 @@ from workbench.engine.limits import CoreConfig
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted
-from workbench.model.hub import gguf_path
+from workbench.hub.find import gguf_path
 from workbench.model.load import load_model
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from workbench.hub.find import gguf_path
 from workbench.model.gguf_families import llama3_divisors
-from workbench.model.hub import gguf_path
 
 TEXTS = [
     "Hello world",
@@ -43,7 +43,7 @@ def same_logits(gguf: Path, folder: str, num_tokens: int) -> None:
         assert torch.equal(ours(ids).logits, theirs(ids).logits)
 
 
-@pytest.mark.slow  # transformers takes half a minute to read the file; tests/unit/model does the same with tiny ones
+@pytest.mark.slow  # transformers takes half a minute to read the file; tests/unit/hub does the same with tiny ones
 @pytest.mark.model
 def test_smollm2_converted_equals_smollm2_read_by_transformers(smollm2: str):
     same_logits(gguf_path("smollm2-135m"), smollm2, 300)

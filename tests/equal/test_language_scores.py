@@ -8,7 +8,7 @@ import torch
 from native_server import serving
 
 import workbench as sgl
-from workbench.model.hub import gguf_path
+from workbench.hub.find import gguf_path
 from workbench.text.chat import facts
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]

@@ -11,7 +11,7 @@ import torch
 import workbench
 from workbench.events import TokenSampled
 from workbench.grammar import Vocabulary
-from workbench.model.hub import gguf_path
+from workbench.hub.find import gguf_path
 
 pytestmark = pytest.mark.timeout(1200)
 TYPE = r"(?:yes|no), (?:red|green)ish [0-9]{3}"

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("anywidget", reason="the modules are joined by the widgets, which need anywidget")
 
-from workbench.widgets.opening import VIEWS, widgets_module
+from workbench.views.live.opening import VIEWS, widgets_module
 
 HERE = Path(__file__).parent
 

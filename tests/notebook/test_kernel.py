@@ -189,7 +189,7 @@ def test_a_saved_notebook_holds_the_last_state_of_a_live_view_as_a_still_picture
         FAKE
         + """
 from workbench.views.fold import Facts
-from workbench.widgets import Source, open_view
+from workbench.views.live import Source, open_view
 from workbench.events import NodeAdded
 engine = session.engine()
 engine.ended, engine.call = "", lambda name, *args: (0, [])

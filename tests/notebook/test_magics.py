@@ -16,7 +16,7 @@ from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, NothingYet, Session
 from workbench.types import GRAMMAR_FIELDS
 from workbench.views import Loading
-from workbench.widgets import HELP
+from workbench.views.live import HELP
 
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u200bb"
 

@@ -16,15 +16,15 @@ import psutil
 import pytest
 
 import workbench
-from workbench import child as child_module
 from workbench.config import ServerArgs
-from workbench.engine import process as process_module
-from workbench.engine.process import ProcessClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
 from workbench.events import PartReached
 from workbench.model.tiny import write_config
-from workbench.views.tree import TreeFold
-from workbench.widgets.feed import flush_all
+from workbench.process import client as process_module
+from workbench.process import main as child_module
+from workbench.process.client import ProcessClient
+from workbench.views.live.feed import flush_all
+from workbench.views.tree.fold import TreeFold
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
 ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}

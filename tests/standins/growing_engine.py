@@ -9,7 +9,7 @@ from typing import Any
 from workbench.errors import EngineDead
 from workbench.events import EventLog, NodeAdded
 from workbench.views.fold import Facts
-from workbench.widgets import Source
+from workbench.views.live import Source
 
 
 class Engine:

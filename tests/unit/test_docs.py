@@ -66,7 +66,7 @@ def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(genera
 
 
 def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate):
-    from workbench.widgets import HELP, VIEWS
+    from workbench.views.live import HELP, VIEWS
 
     rows = {line.split("`")[1]: line for line in generate.views_page().splitlines() if line.startswith("| `%wb")}
     assert list(rows) == [f"%wb {name}" for name in HELP]

@@ -29,7 +29,7 @@ from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import WORKLOADS, Workload
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest, WorkbenchError
-from workbench.model import hub
+from workbench.hub import find as hub
 
 SCRIPTS = Path(__file__).parent / "peer_scripts"
 PEERS = {

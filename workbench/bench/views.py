@@ -23,7 +23,7 @@ from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import Event, NodeAdded
 from workbench.views.fold import Fold
-from workbench.widgets import VIEWS
+from workbench.views.live import VIEWS
 
 NUM_NODES = 50_000
 CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
@@ -155,7 +155,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import launch
-    from workbench.widgets.tree import TreeWidget
+    from workbench.views.tree.widget import TreeWidget
 
     fold = VIEWS["tree"].fold()
     grow, _ = _timed(lambda: [fold.apply(event) for event in _nodes(NUM_NODES)])

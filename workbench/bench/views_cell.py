@@ -17,9 +17,9 @@ import msgspec
 from workbench.bench.overhead import DECODE
 from workbench.bench.views import ALONE, OPTIONS
 from workbench.events import StepExecuted
-from workbench.widgets import VIEWS
-from workbench.widgets.feed import Feed
-from workbench.widgets.tokens import OneRequest
+from workbench.views.live import VIEWS
+from workbench.views.live.feed import Feed
+from workbench.views.tokens.widget import OneRequest
 
 WINDOW_S = 0.6
 """How long views stay open or closed: a shared machine is as fast in one window as in the next, and not for longer."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from msgspec import structs
 
-from workbench.engine.constraint import Tail, context, cut_short, expected, state
 from workbench.engine.jump import NUM_CONTEXT, JumpForward
 from workbench.engine.plan import NOTHING_ALLOWED, Sampled
 from workbench.engine.sequence import Outcome, Sequence
 from workbench.errors import in_one_line
 from workbench.events import EventLog, TokenSampled
+from workbench.grammar.unfinished import Tail, context, cut_short, expected, state
 from workbench.types import FinishReason, HiddenRows, TokenLogprob, TokenOut
 
 logger = logging.getLogger("workbench.engine")

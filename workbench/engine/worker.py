@@ -21,7 +21,7 @@ from workbench.client import Stream
 from workbench.engine.core import EngineCore
 from workbench.engine.progress import Progress
 from workbench.errors import EngineDead, InvalidRequest, in_one_line
-from workbench.switching import QUICK_S, switching
+from workbench.switch_interval import QUICK_S, switching
 from workbench.types import Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")

@@ -13,10 +13,10 @@ import threading
 import time
 from typing import Any, BinaryIO
 
-from workbench.failure import Failure
 from workbench.grammar.messages import OUT_OF_MEMORY, READY, Answer, Setup, receive, send
-from workbench.grammar.plain import plain
+from workbench.grammar.normalise import plain
 from workbench.types import GrammarSpec
+from workbench.wire_error import Failure
 
 
 def answer(compiler: Any, spec: GrammarSpec) -> Answer:

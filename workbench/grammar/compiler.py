@@ -17,7 +17,7 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.effort import OutOfEffort, effort
 from workbench.grammar.matcher import CompiledGrammar, Made, Matcher
 from workbench.grammar.messages import Answer, Setup
-from workbench.grammar.plain import QUICK_CHARS, QUICK_EFFORT, Plain, is_quick, plain
+from workbench.grammar.normalise import QUICK_CHARS, QUICK_EFFORT, Plain, is_quick, plain
 from workbench.grammar.pool import CompilePool, Limits
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from workbench.failure import Failure
+from workbench.wire_error import Failure
 
 
 class Setup(msgspec.Struct, frozen=True):

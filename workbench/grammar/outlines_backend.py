@@ -10,8 +10,8 @@ import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
+from workbench.grammar.normalise import Plain
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
-from workbench.grammar.plain import Plain
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec
 

@@ -22,7 +22,7 @@ import numpy as np
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.automaton import DEAD, Automaton
 from workbench.grammar.charsets import MARK
-from workbench.grammar.plain import Plain
+from workbench.grammar.normalise import Plain
 from workbench.grammar.schema.write_regex import schema_regex
 from workbench.types import GrammarSpec
 

@@ -10,7 +10,7 @@ import xgrammar
 
 from workbench.grammar.length_guard import QUOTE, LengthGuard, TokenLengths
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
-from workbench.grammar.plain import Plain
+from workbench.grammar.normalise import Plain
 from workbench.grammar.vocabulary import Vocabulary
 from workbench.grammar.xgrammar_compile import COUNTED, RULES, compile_plain
 from workbench.types import GrammarSpec

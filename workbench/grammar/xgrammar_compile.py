@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from workbench.errors import InvalidRequest, WorkbenchError
-from workbench.grammar.plain import Plain
+from workbench.grammar.normalise import Plain
 from workbench.grammar.regex_rules import END, regex_rules
 from workbench.grammar.schema.build import read_schema
 from workbench.grammar.schema.write_ebnf import Style, schema_ebnf

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.lang.place import caller, warn_at
-from workbench.lang.run import Run
+from workbench.lang.run_state import Run
+from workbench.lang.source_line import caller, warn_at
 
 MAX_THREADS = 64
 BAR_INTERVAL_S = 0.1

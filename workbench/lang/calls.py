@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.errors import InvalidRequest, UnknownVariable
+from workbench.lang.describe import counts
 from workbench.lang.nodes import Gen, Select
-from workbench.lang.run import Answer, Key
-from workbench.lang.words import counts
+from workbench.lang.run_state import Answer, Key
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from typing import Any
 
 from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
 from workbench.events import PartFinished, PartReached
-from workbench.lang.ahead import Ahead
-from workbench.lang.ask import ask, warm
-from workbench.lang.flow import Flow, Slot
+from workbench.lang.backend_calls import ask, warm
+from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
+from workbench.lang.growing_text import Flow, Slot
+from workbench.lang.lookahead import Ahead
 from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
-from workbench.lang.place import Place, placed
 from workbench.lang.prompt import Part, Prompt
-from workbench.lang.run import Answer, Run
+from workbench.lang.run_state import Answer, Run
+from workbench.lang.source_line import Place, placed
 from workbench.lang.tools import tools_text
-from workbench.lang.words import counts, describe, finish_words, logprob_pairs, option_scores
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
 """Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""

@@ -11,14 +11,14 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.events import ProgramFinished, ProgramStarted
-from workbench.lang.ask import warm
+from workbench.lang.backend_calls import warm
 from workbench.lang.backends.base import Backend
 from workbench.lang.batch import run_all
 from workbench.lang.default import as_backend, default_backend
 from workbench.lang.interpret import Executor
-from workbench.lang.place import placed, raised_at, warn_at
 from workbench.lang.prompt import Prompt
-from workbench.lang.run import Replay, Run
+from workbench.lang.run_state import Replay, Run
+from workbench.lang.source_line import placed, raised_at, warn_at
 from workbench.lang.state import ProgramState
 from workbench.lang.tracing import TRACED, StandIn, StopTracing, common_prefix, running_on, warm_common_prefix
 from workbench.lang.verbs import LOGPROBS, SAMPLING, call_params

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import InvalidRequest, NotSupported, ProgramMistake
 from workbench.lang import verbs
 from workbench.lang.calls import Call, calls_of, find_answer, unknown_name
-from workbench.lang.flow import Slot
+from workbench.lang.growing_text import Slot
 from workbench.lang.nodes import Expr, JoinMode, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
-from workbench.lang.place import caller, placed
-from workbench.lang.run import Replay
+from workbench.lang.run_state import Replay
+from workbench.lang.source_line import caller, placed
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
-    from workbench.views.program import ProgramView
+    from workbench.views.program.picture import ProgramView
 
 
 class ProgramState:
@@ -213,7 +213,7 @@ class ProgramState:
 
     def show(self) -> ProgramView:
         """The run as a tree of what was written and by whom: HTML in a notebook, text in a terminal."""
-        from workbench.views.program import ProgramView
+        from workbench.views.program.picture import ProgramView
 
         run = self._executor.run
         return ProgramView.of(run.events, run.backend.log.read()[1])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
-from workbench.lang.ask import warm
+from workbench.lang.backend_calls import warm
 from workbench.lang.backends.base import Backend
 from workbench.lang.nodes import Image, Node, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
 from workbench.lang.prompt import Part, Prompt

@@ -72,7 +72,7 @@ class Candidates:
 
 
 def model_names() -> list[str]:
-    from workbench.model.catalog import CATALOG
+    from workbench.hub.catalog import CATALOG
 
     return list(CATALOG)
 

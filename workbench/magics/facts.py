@@ -9,9 +9,9 @@ from typing import Any, Literal
 from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
-from workbench.views.sampled import output_of, token_pieces
+from workbench.views.tokens.output_tokens import output_of, token_pieces
 
-WORKER = "workbench.child"
+WORKER = "workbench.process.main"
 """The module a child process runs: how its workers are found among all processes."""
 
 

@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Any, Protocol
 
-from workbench.escape import to_html, visible
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import card
 from workbench.views import Loading
-from workbench.views.parts import card
 
 MIN_INTERVAL_S = 0.05
 """At most 20 updates a second."""

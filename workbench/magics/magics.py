@@ -16,14 +16,14 @@ from traitlets import Float, Int
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import UnknownParameter, no_server
-from workbench.escape import visible
+from workbench.html.escape import visible
+from workbench.html.parts import plural
 from workbench.magics import options
 from workbench.magics.live import live, loading
 from workbench.magics.options import MagicUsage
 from workbench.magics.session import Session
 from workbench.views import Completion, Loaded, Memory, Processes, ProgramView, Status
-from workbench.views.parts import plural
-from workbench.widgets import HELP, VIEWS
+from workbench.views.live import HELP, VIEWS
 
 WB = options.wb_parsers()
 GEN = options.gen_parser("%%wb_gen", "Continue the cell's text as it stands (its last line break does not count).")
@@ -171,7 +171,7 @@ class WorkbenchMagics(Magics):
         return self.session.ps()
 
     def _models(self, args: argparse.Namespace) -> None:
-        from workbench.model import models_cli
+        from workbench.hub import models_cli
 
         models_cli.main(args)
 

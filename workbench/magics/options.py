@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from workbench.config import ServerArgs
 from workbench.errors import WorkbenchError
 from workbench.types import GRAMMAR_FIELDS
-from workbench.widgets import HELP, VIEWS
+from workbench.views.live import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 MEANT = {("%wb load", "--name"): "--engine"}

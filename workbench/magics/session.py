@@ -52,7 +52,7 @@ class Running:
 
 def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None) -> Any:
     """Here, not at the top: this is where torch comes in."""
-    from workbench.api import Engine
+    from workbench.api.engine import Engine
 
     return Engine(process=process, progress=progress, **args.to_dict())
 

@@ -1,1 +1,1 @@
-"""Models: from a name to a folder on disk, and from a folder to weights and layers."""
+"""A folder or file of a model, read into a module."""

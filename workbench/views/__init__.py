@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from workbench.html.parts import View
 from workbench.views.completion import Completion, Timings
-from workbench.views.explanation import Span
 from workbench.views.memory import Memory
-from workbench.views.parts import View
-from workbench.views.program import ProgramView
+from workbench.views.program.picture import ProgramView
 from workbench.views.status import EngineStatus, Loaded, Loading, Process, Processes, Status
+from workbench.why.request_picture import Span
 
 __all__ = [
     "Completion",

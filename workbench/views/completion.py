@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import accumulate, islice
 from typing import Any, Literal
 
-from workbench.escape import to_html, visible
 from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
-from workbench.views.parts import Segment, View, bar, duration, plural
-from workbench.views.sampled import Kind, legend, marked_token
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import Segment, View, bar, duration, plural
+from workbench.views.tokens.output_tokens import Kind, legend, marked_token
 
 MAX_MARKED = 3000
 """Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""

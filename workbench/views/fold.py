@@ -9,23 +9,11 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import Event
+from workbench.html.parts import View
+from workbench.text.readable import no_text
 from workbench.types import GrammarSpec
-from workbench.views.parts import View
 
 Handlers = Mapping[type[Event], Callable[[Any], None]]
-
-
-def no_text(token_ids: Sequence[int]) -> str:
-    """For an engine without tokenizer: the numbers."""
-    return " ".join(map(str, token_ids))
-
-
-def text_of(tokenizer: Any) -> Callable[[Sequence[int]], str]:
-    """The text of token ids in a Hugging Face tokenizer, special tokens included."""
-    if tokenizer is None:
-        return no_text
-    backend = tokenizer.backend_tokenizer  # what `tokenizer.decode` asks in the end: a view asks it for every token
-    return lambda ids: backend.decode(list(ids), skip_special_tokens=False)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.escape import to_html, visible
-from workbench.views.parts import Segment, View, bar, lines, size, table
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import Segment, View, bar, lines, size, table
 
 
 @dataclass(frozen=True, repr=False)

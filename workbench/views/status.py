@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workbench.escape import to_html, visible
-from workbench.views.parts import View, duration, lines, size, table
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import View, duration, lines, size, table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,13 +12,13 @@ import pytest
 import workbench
 from workbench.client import read
 from workbench.engine.core import EngineCore
-from workbench.engine.explain import explain
 from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.worker import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.types import Request, SamplingParams
+from workbench.why.request import explain
 
 CONFIG = CoreConfig(num_pages=4096, context_length=2000, vocab_size=256)
 

@@ -7,13 +7,13 @@ import re
 import pytest
 
 from workbench.engine.core import EngineCore
-from workbench.engine.explain import explain
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.limits import CoreConfig
 from workbench.engine.progress import Progress
 from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
 from workbench.types import Request, SamplingParams
+from workbench.why.request import explain
 
 VOCAB = 256
 

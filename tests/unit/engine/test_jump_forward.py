@@ -15,7 +15,6 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from workbench.attention.kv import KVStore
-from workbench.engine.constraint import cut_short, expected
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward, whole_characters
@@ -25,6 +24,7 @@ from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenSampled
 from workbench.grammar import Vocabulary, compile_grammar
+from workbench.grammar.unfinished import cut_short, expected
 from workbench.model.load import load_model
 from workbench.model.tiny import write_config
 from workbench.text.detokenizer import TextStream

@@ -10,11 +10,11 @@ from itertools import groupby
 import pytest
 
 from workbench.engine.core import EngineCore
-from workbench.engine.explain import explain
 from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.events import EventLog, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.types import Request, SamplingParams
+from workbench.why.request import explain
 
 VOCAB = 256
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from workbench import switching
+from workbench import switch_interval as switching
 from workbench.client import read, read_async
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, next_token

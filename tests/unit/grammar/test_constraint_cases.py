@@ -10,8 +10,8 @@ import pytest
 
 from workbench.errors import InvalidRequest
 from workbench.grammar import Vocabulary, compile_grammar
-from workbench.grammar.lint import lint
 from workbench.types import SamplingParams
+from workbench.why.lint import lint
 
 FILE = Path(__file__).parents[2] / "data/constraint_cases.jsonl"
 CASES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

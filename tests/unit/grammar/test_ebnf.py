@@ -9,9 +9,9 @@ import pytest
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary, compile_grammar
-from workbench.grammar.chart import Chart
 from workbench.grammar.syntax import Leaf, Seq, Syntax, read_ebnf
 from workbench.types import GrammarSpec, is_ggml_bnf
+from workbench.why.chart import Chart
 
 CHARS = [
     "\0",

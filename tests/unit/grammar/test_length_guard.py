@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from workbench.grammar import Matcher, TokenRejected, Vocabulary, compile_grammar
-from workbench.grammar.plain import Plain
+from workbench.grammar.normalise import Plain
 from workbench.grammar.schema.build import read_schema
 from workbench.grammar.schema.scalars import LONG
 from workbench.grammar.xgrammar_backend import XGrammarBackend

@@ -16,7 +16,7 @@ import pytest
 
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
-from workbench.grammar.plain import is_quick
+from workbench.grammar.normalise import is_quick
 from workbench.types import GrammarSpec
 
 LONG = "|".join(f"word{i * 7919:07d}tail" * 3 for i in range(20_000))

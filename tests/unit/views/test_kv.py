@@ -22,7 +22,7 @@ from workbench.events import (
     Taken,
 )
 from workbench.views.fold import Facts
-from workbench.views.kv import MAX_RUNS, KVFold, Run
+from workbench.views.kv.fold import MAX_RUNS, KVFold, Run
 
 
 def account(core: EngineCore) -> dict[int, str | int]:

@@ -11,7 +11,7 @@ from workbench.errors import InvalidRequest
 from workbench.events import Event, PartFinished, ProgramFinished, ProgramStarted, RequestLinked, TokenSampled
 from workbench.views import ProgramView
 from workbench.views.fold import Facts
-from workbench.views.program_fold import MAX_PARTS, MAX_PROGRAMS, MAX_TEXT, ProgramFold
+from workbench.views.program.fold import MAX_PARTS, MAX_PROGRAMS, MAX_TEXT, ProgramFold
 
 
 def folded(events: list[Event], **options: str) -> ProgramFold:

@@ -19,7 +19,7 @@ from workbench.events import (
     StepMember,
     TokenSampled,
 )
-from workbench.views.throughput import NUM_POINTS, ThroughputFold
+from workbench.views.throughput.fold import NUM_POINTS, ThroughputFold
 
 
 def folded(events, window_s: float = 60.0) -> ThroughputFold:

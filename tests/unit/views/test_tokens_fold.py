@@ -16,14 +16,14 @@ from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
-from workbench.escape import visible
 from workbench.events import EventLog, RequestArrived, RequestFinished, TokenDetail, TokenSampled
+from workbench.html.escape import visible
 from workbench.types import GrammarSpec, Request, SamplingParams
 from workbench.views.fold import Facts
-from workbench.views.mask import MaskFold
-from workbench.views.measures import MEASURES, levels
-from workbench.views.sampled import OutputToken
-from workbench.views.tokens import MAX_LIVE, MAX_REQUESTS, TokensFold, allowed
+from workbench.views.mask.fold import MaskFold
+from workbench.views.tokens.colours import MEASURES, levels
+from workbench.views.tokens.fold import MAX_LIVE, MAX_REQUESTS, TokensFold, allowed
+from workbench.views.tokens.output_tokens import OutputToken
 
 VOCAB = 32
 moves = st.lists(

@@ -22,10 +22,10 @@ from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
 from workbench.events import EventLog, NodeAdded, NodeEvicted, PathHeld, PrefixMatched
 from workbench.types import Request, SamplingParams
-from workbench.views import tree_drawn
 from workbench.views.fold import Facts
-from workbench.views.tree import MAX_PICTURE, TreeFold
-from workbench.views.tree_drawn import MAX_NODES, NUM_DRAWN
+from workbench.views.tree import drawn as tree_drawn
+from workbench.views.tree.drawn import MAX_NODES, NUM_DRAWN
+from workbench.views.tree.fold import MAX_PICTURE, TreeFold
 
 VOCAB, CONTEXT = 32, 56
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))

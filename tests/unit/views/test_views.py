@@ -23,6 +23,7 @@ from workbench.events import (
     TokenDetail,
     TokenSampled,
 )
+from workbench.html.parts import Segment, bar, document, duration, lines, size, table
 from workbench.views import (
     Completion,
     EngineStatus,
@@ -33,13 +34,12 @@ from workbench.views import (
     Span,
     Status,
     Timings,
-    explanation,
 )
-from workbench.views.batch import BatchFold
+from workbench.views.batch.fold import BatchFold
 from workbench.views.fold import Facts, Fold
-from workbench.views.kv import KVFold
-from workbench.views.parts import Segment, bar, document, duration, lines, size, table
-from workbench.views.sampled import output_of
+from workbench.views.kv.fold import KVFold
+from workbench.views.tokens.output_tokens import output_of
+from workbench.why import request_picture
 
 LEDGER = {
     "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
@@ -78,8 +78,8 @@ def every_view(text: str) -> list[str]:
             text=text, prompt=text, kind="chat", output_pieces=(), finish_reason={"type": "abort", "message": text}
         ).to_html(),
         completion(stop_text=text).to_html(),
-        explanation.to_html(text, [Span(text, 0.0, 1.0, "wait", text)]),
-        explanation.to_html(text, []),
+        request_picture.to_html(text, [Span(text, 0.0, 1.0, "wait", text)]),
+        request_picture.to_html(text, []),
         Memory(text, text, LEDGER).to_html(),
         Status((engine,)).to_html(),
         Loaded(engine, text, 10).to_html(),
@@ -158,7 +158,9 @@ def test_hostile_text_is_as_harmless_in_plain_text():
     text = completion(text=HOSTILE, finish_reason={"type": "stop", "matched": HOSTILE}).to_text()
     assert not re.search("[\x1b\u202e\u202c\u200b\ud800-\udfff]", text)
     assert "␛[31m" in text
-    assert "\x1b" not in Memory(HOSTILE, HOSTILE, LEDGER).to_text() + explanation.to_text(HOSTILE, [Span(HOSTILE, 0, 1, "wait")])
+    assert "\x1b" not in Memory(HOSTILE, HOSTILE, LEDGER).to_text() + request_picture.to_text(
+        HOSTILE, [Span(HOSTILE, 0, 1, "wait")]
+    )
 
 
 def test_the_plain_repr_tells_what_happened_and_no_time():
@@ -255,7 +257,7 @@ def test_the_bar_is_full_however_small_the_numbers():
 
 
 def test_a_waterfall_row_starts_where_the_one_before_ends():
-    html = explanation.to_html("s", [Span("queue", 0.0, 0.25, "wait"), Span("prefill", 0.25, 0.75, "prefill")])
+    html = request_picture.to_html("s", [Span("queue", 0.0, 0.25, "wait"), Span("prefill", 0.25, 0.75, "prefill")])
     assert re.findall(r"flex:0 0 ([0-9.]+)%", html) == ["0.00", "25.00", "25.00", "75.00"]
 
 

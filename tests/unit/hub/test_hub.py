@@ -1,0 +1,308 @@
+"""Names: which kind of model each one is, and what is said when it cannot be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, ModelUnsupported
+from workbench.hub import find as hub
+from workbench.hub import hf_hub
+from workbench.hub.catalog import CatalogEntry
+from workbench.model.tiny import write_config
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder in Hugging Face layout, as far as files go."""
+    path = tmp_path / "model"
+    write_config(path)
+    save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.float16)}, path / "model.safetensors")
+    return path
+
+
+def test_a_folder_is_taken_as_it_is(folder: Path):
+    model = hub.resolve(folder)
+    assert (model.path, model.name, model.gguf) == (folder, str(folder), None)
+
+
+def test_a_folder_with_only_a_config_is_enough_for_dummy_weights(folder: Path):
+    (folder / "model.safetensors").unlink()
+    assert hub.resolve(folder, load_format="dummy").path == folder
+    with pytest.raises(ModelNotFound, match=r"no \*\.safetensors") as caught:
+        hub.resolve(folder)
+    assert "dummy" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth", "model.ckpt"])
+def test_pickled_weights_are_refused(folder: Path, name: str):
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(ModelUnsupported, match=f"pickled weights \\({name}") as caught:
+        hub.resolve(folder)
+    assert "safetensors" in caught.value.hint
+
+
+def test_pickles_beside_safetensors_are_ignored(folder: Path):
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    assert hub.resolve(folder).path == folder
+
+
+@pytest.mark.parametrize("keep", [0, 4, 7, 20, -1])
+def test_truncated_safetensors_are_found_without_reading_the_tensors(folder: Path, keep: int):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:keep])
+    with pytest.raises(ModelCorrupt, match=r"model\.safetensors") as caught:
+        hub.resolve(folder)
+    assert f"{len(whole[:keep]):,} bytes" in caught.value.message
+
+
+def test_an_index_that_names_missing_shards_is_an_error(folder: Path):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelNotFound, match=r"lacks 1 of 2 weight files, model-2\.safetensors"):
+        hub.resolve(folder)
+    shutil.copy(folder / "model-1.safetensors", folder / "model-2.safetensors")
+    assert hub.resolve(folder).path == folder
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ModelCorrupt, match=r"index\.json"):
+        hub.resolve(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_a_config_that_is_no_object_is_an_error(folder: Path, text: str):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelCorrupt, match=r"config\.json"):
+        hub.resolve(folder)
+
+
+def test_a_gguf_file_is_converted_once(make_gguf: Callable[..., Path], home: Path, tmp_path: Path):
+    path = make_gguf()
+    model = hub.resolve(path)
+    assert model.gguf == path
+    assert model.path.is_relative_to(home / "models" / "gguf")
+    stamp = (model.path / "config.json").stat().st_mtime_ns
+    assert hub.resolve(path) == model
+    assert (model.path / "config.json").stat().st_mtime_ns == stamp
+    assert hub.resolve(path.parent, load_format="gguf").path == model.path, "a folder with one GGUF stands for it"
+    os.utime(path, ns=(1, 1))
+    assert hub.resolve(path).path != model.path, "a file that changed is another model"
+    assert hub.resolve(path, download_dir=tmp_path / "elsewhere").path.is_relative_to(tmp_path / "elsewhere")
+
+
+def test_a_folder_of_several_ggufs_is_ambiguous(make_gguf: Callable[..., Path]):
+    make_gguf("a.gguf")
+    folder = make_gguf("b.gguf").parent
+    with pytest.raises(ModelNotFound, match="has 2 GGUF files"):
+        hub.resolve(folder)
+
+
+def test_a_load_format_that_the_model_does_not_have_is_an_error(make_gguf: Callable[..., Path], alias: CatalogEntry):
+    for name in (make_gguf(), "tiny", "org/name:file.gguf"):
+        with pytest.raises(InvalidRequest, match="load_format is 'safetensors'"):
+            hub.resolve(name, load_format="safetensors")
+    with pytest.raises(InvalidRequest, match="load_format is 'gguf'"):
+        hub.resolve("org/name", load_format="gguf")
+
+
+def test_only_hub_models_have_revisions(folder: Path, alias: CatalogEntry):
+    for name in ("tiny", folder):
+        with pytest.raises(InvalidRequest, match="revision is 'v1'"):
+            hub.resolve(name, revision="v1")
+
+
+@pytest.mark.parametrize(
+    "name, repo, file, revision",
+    [
+        ("org/name", "org/name", None, None),
+        ("org/name@v1.0", "org/name", None, "v1.0"),
+        ("org/name@refs/pr/1", "org/name", None, "refs/pr/1"),
+        ("org/na.me-1_x:Some.Q4_K.gguf", "org/na.me-1_x", "Some.Q4_K.gguf", None),
+        ("org/name@v1:sub/x.gguf", "org/name", "sub/x.gguf", "v1"),
+        ("name", None, None, None),
+        ("org/name/more", None, None, None),
+        ("org/name:file.bin", None, None, None),
+        ("../name", None, None, None),
+        ("org/", None, None, None),
+        ("", None, None, None),
+    ],
+)
+def test_hub_names_are_taken_apart(name: str, repo: str | None, file: str | None, revision: str | None):
+    assert hub._split(name) == (repo, file, revision)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 5000, "a\0b", "org/" + "x" * 300, "name:x", "a b/c"])
+def test_no_name_is_odd_enough_for_anything_but_an_error_of_ours(name: str):
+    with pytest.raises(ModelNotFound):
+        hub.resolve(name)
+
+
+@pytest.mark.parametrize("name", ["smollm2", "smollm2-153m", "SmolLM2-135M"])
+def test_a_name_that_is_nearly_an_alias_is_corrected(name: str):
+    with pytest.raises(ModelNotFound, match=f"'{name}' is no model") as caught:
+        hub.resolve(name)
+    assert caught.value.hint == "did you mean 'smollm2-135m'?"
+
+
+@pytest.mark.parametrize("name", ["llama3", "llama", "qwen2", "mistral-7b", "phi-3"])
+def test_a_name_that_is_like_no_alias_is_not_guessed_at(name: str):
+    with pytest.raises(ModelNotFound, match=f"'{name}' is no model") as caught:
+        hub.resolve(name)
+    assert caught.value.hint == "aliases: smollm2-135m, gemma3-270m; other models by id, folder or GGUF file"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "notes.txt"])
+def test_a_path_to_one_file_of_a_model_names_its_folder(folder: Path, name: str):
+    (folder / "notes.txt").touch()
+    with pytest.raises(ModelNotFound, match=f"{name} is one file of a model") as caught:
+        hub.resolve(folder / name)
+    assert caught.value.hint == f"give the folder that holds it: {folder}"
+
+
+def test_a_path_to_some_other_file_says_what_is_wanted(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModelNotFound, match=r"notes\.txt \(5 bytes\) is no GGUF file, and no folder"):
+        hub.resolve(tmp_path / "notes.txt")
+
+
+def test_no_error_about_a_file_of_the_user_advises_to_delete_it(folder: Path, make_gguf: Callable[..., Path], tmp_path: Path):
+    gguf = make_gguf()
+    whole = gguf.read_bytes()
+    gguf.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "page.gguf").write_text("<html>")
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1])
+    for path in (folder, folder / "model.safetensors", gguf, tmp_path / "page.gguf"):
+        with pytest.raises((ModelNotFound, ModelCorrupt)) as caught:
+            hub.resolve(path)
+        assert "delete" not in str(caught.value)
+        assert caught.value.hint
+
+
+def test_a_gguf_of_the_user_tells_where_its_copy_is_and_how_large(make_gguf: Callable[..., Path], capsys):
+    model = hub.resolve(make_gguf(), progress=lambda *step: None)
+    size = round((model.path / "model.safetensors").stat().st_size / 1e6)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"tiny.gguf is written out once in float32: {size} MB in {model.path}"
+    assert second == f"  workbench models remove gguf/{model.path.name} frees them again; tiny.gguf stays as it is"
+    assert model.gguf is not None
+    hub.resolve(model.gguf)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["./model", "/no/such/place", "models/x.gguf", "~/nothing-here"])
+def test_a_path_that_does_not_exist_is_shown_in_full(name: str):
+    with pytest.raises(ModelNotFound, match="no file or folder") as caught:
+        hub.resolve(name)
+    assert str(Path(name).expanduser().absolute()) in caught.value.message
+
+
+def test_a_hub_model_that_is_not_cached_is_an_error_without_a_network(tmp_path: Path):
+    with pytest.raises(ModelNotFound, match="org/name at v2 is not in the hub's cache"):
+        hub.resolve("org/name@v2", download_dir=tmp_path)
+    with pytest.raises(ModelNotFound, match="org/name is not in the hub's cache"):
+        hub.resolve("org/name:x.gguf", download_dir=tmp_path)
+
+
+def cache_snapshot(cache: Path, repo: str, files: Path) -> Path:
+    """What the hub's library leaves behind after a download."""
+    base = cache / f"models--{repo.replace('/', '--')}"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (base / "refs").mkdir(parents=True)
+    (base / "refs" / "main").write_text(commit)
+    return Path(shutil.copytree(files, base / "snapshots" / commit))
+
+
+def test_a_cached_hub_model_needs_no_network(folder: Path, tmp_path: Path):
+    snapshot = cache_snapshot(tmp_path / "cache", "org/name", folder)
+    model = hub.resolve("org/name", download_dir=tmp_path / "cache")
+    assert model.path == snapshot
+    assert model.source == f"hub org/name at {snapshot.name}"
+
+
+REFUSED = {
+    "architecture": ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "Qwen2ForCausalLM is not supported"),
+    "quantised": ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"quantised by gptq \(4 bits\)"),
+    "key": ({"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The hub here hands out what it is asked for, one file for each pattern, and notes what that was."""
+    import huggingface_hub
+
+    changes, message = REFUSED[case]
+    write_config(folder, **changes)
+    asked: list[list[str]] = []
+
+    def snapshot_download(repo: str, *, allow_patterns: list[str], **how: object) -> str:
+        asked.append(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(ModelUnsupported, match=message):
+        hub.resolve("org/name")
+    assert len(asked) == 1
+    assert not any("safetensors" in pattern for pattern in asked[0])
+    if case == "key":
+        assert hub.resolve("org/name", override=dict.fromkeys(changes)).path == folder
+        assert "*.safetensors" in asked[-1]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_folder_is_refused_for_the_same_reasons_and_its_tokenizer_is_not(case: str, folder: Path):
+    changes, message = REFUSED[case]
+    write_config(folder, **changes)
+    with pytest.raises(ModelUnsupported, match=message):
+        hub.resolve(folder)
+    assert hub.resolve(folder, load_format="dummy").path == folder
+
+
+def test_a_cached_hub_gguf_is_converted(make_gguf: Callable[..., Path], tmp_path: Path):
+    files = tmp_path / "files"
+    files.mkdir()
+    make_gguf("files/x.gguf")
+    cache_snapshot(tmp_path / "cache", "org/name", files)
+    model = hub.resolve("org/name:x.gguf", download_dir=tmp_path / "cache")
+    assert model.source == "hub org/name, x.gguf"
+    assert (model.path / "tokenizer.json").is_file()
+
+
+def test_an_alias_falls_back_to_the_hub(alias: CatalogEntry, index, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    index.files.clear()
+    asked = []
+    monkeypatch.setattr(hf_hub, "fetch_folder", lambda repo, *more: asked.append(repo) or folder)
+    model = hub.resolve("tiny")
+    assert asked == ["nobody/tiny"]
+    assert (model.path, model.source) == (folder, f"hub nobody/tiny at {folder.name}")
+
+
+def test_a_home_that_cannot_be_written_is_an_error(make_gguf: Callable[..., Path], home: Path):
+    home.write_text("a file where the folder should be")
+    with pytest.raises(ModelNotFound, match="nothing can be written there"):
+        hub.resolve(make_gguf())
+
+
+def test_a_ready_model_loads_neither_torch_nor_gguf_nor_transformers(make_gguf: Callable[..., Path]):
+    path = hub.resolve(make_gguf()).gguf
+    heavy = {"torch", "transformers", "gguf", "numpy", "filelock", "tqdm", "huggingface_hub"}
+    code = f"import sys; from workbench.hub.find import resolve; resolve({str(path)!r}); print([*{heavy} & set(sys.modules)])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"

@@ -1,0 +1,92 @@
+"""The Hugging Face hub, through its own library: HF_HOME, HF_HUB_OFFLINE, HF_TOKEN and HF_ENDPOINT mean what they mean there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import ModelNotFound, NotSupported, install
+from workbench.hub.disk import full_disk_is_an_error_of_ours
+from workbench.model.config import check_config, read_config
+from workbench.model.folder import PICKLE_SUFFIXES, pickle_error, refuse_adapter, weight_files
+
+TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+
+
+def fetch_folder(
+    repo: str, revision: str | None, cache_dir: Path | None, *, weights: bool = True, override: Mapping[str, Any] | None = None
+) -> Path:
+    """Snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code.
+
+    Small files come first: what config.json says that does not run is refused before the weights are fetched.
+    """
+    path = _snapshot(repo, revision, cache_dir, TEXT_FILES)
+    if not weights:
+        return path
+    if (path / "config.json").is_file():
+        refuse_adapter(path)
+        check_config(read_config(path) | dict(override or {}), path)
+    path = _snapshot(repo, path.name, cache_dir, [*TEXT_FILES, "*.safetensors"])
+    if not weight_files(path):
+        _refuse_other_weights(repo, path.name)
+    return path
+
+
+def _snapshot(repo: str, revision: str | None, cache_dir: Path | None, patterns: list[str]) -> Path:
+    with _as_model_not_found(repo, revision):
+        from huggingface_hub import snapshot_download
+
+        return Path(
+            snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=patterns, ignore_patterns=["*/*"])
+        )
+
+
+def _refuse_other_weights(repo: str, revision: str) -> None:
+    """Raises with what the repository has in place of safetensors, where it has something."""
+    with _as_model_not_found(repo, revision):
+        from huggingface_hub import HfApi
+
+        names = HfApi().list_repo_files(repo, revision=revision)
+    pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
+    ggufs = [name for name in names if name.endswith(".gguf")]
+    if ggufs:
+        raise ModelNotFound(f"{repo} has no safetensors files", hint=f"name one of its GGUF files: {repo}:{ggufs[0]}")
+    if pickles:
+        raise pickle_error(repo, pickles)
+
+
+def fetch_file(repo: str, file: str, revision: str | None, cache_dir: Path | None) -> Path:
+    with _as_model_not_found(repo, revision):
+        from huggingface_hub import snapshot_download
+
+        # Not hf_hub_download: without a network that one retries for 20 seconds.
+        path = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=[file])) / file
+    if not path.is_file():
+        raise ModelNotFound(f"{repo} has no file {file}", hint="check its name on the hub")
+    return path
+
+
+@contextmanager
+def _as_model_not_found(repo: str, revision: str | None) -> Iterator[None]:
+    try:
+        from huggingface_hub import constants, errors
+    except ImportError as error:
+        raise NotSupported(f"the hub model {repo} needs {error.name}", hint=install("engine")) from error
+    at = f" at {revision}" if revision else ""
+    transport_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # of whichever HTTP library the hub's own uses
+    offline = "is not in the hub's cache and the hub cannot be reached"
+    try:
+        with full_disk_is_an_error_of_ours(Path(constants.HF_HUB_CACHE), None, f"fetching {repo}"):
+            yield
+    except errors.GatedRepoError as error:
+        raise ModelNotFound(f"{repo} is gated", hint="accept its terms on the hub and set HF_TOKEN") from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise ModelNotFound(f"the hub has no {repo}{at}", hint="check the spelling; a private model needs HF_TOKEN") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        why = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON") else ""
+        raise ModelNotFound(f"{repo}{at} {offline}{why}", hint="check the network, or use an alias or a path") from error
+    except (transport_error, ConnectionError, TimeoutError) as error:
+        raise ModelNotFound(f"{repo}{at} {offline}: {error}", hint="check the network, or use an alias or a path") from error

@@ -1,0 +1,88 @@
+"""A node becomes a call, the backend's answer becomes a value: what a generation or selection costs is counted here."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from workbench.errors import Aborted, WorkbenchError
+from workbench.events import RequestLinked
+from workbench.lang.backends.base import Backend, GenerateCall, Piece, SelectCall
+from workbench.lang.nodes import Gen, Select
+from workbench.lang.prompt import Prompt
+from workbench.lang.run_state import Run
+
+Write = Callable[[str], None]
+"""Takes new text of the part as it comes."""
+
+
+def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Any, Any]:
+    """(value, meta_info); of several samples a list of each, and the first is written."""
+    return (_generate if isinstance(node, Gen) else _select)(run, node, prompt, number, write)  # type: ignore[operator]
+
+
+def warm(backend: Backend, prompt: Prompt) -> None:
+    """A help, never a failure: what is wrong with the prompt shows where it is used, with its line."""
+    with contextlib.suppress(WorkbenchError):
+        backend.warm(prompt)
+
+
+def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) -> tuple[Any, Any]:
+    call = GenerateCall(
+        rid=uuid.uuid4().hex[:12], prompt=prompt, params={**run.defaults, **node.params},
+        logprobs={**run.logprobs, **node.logprobs}, dtype=node.dtype, is_streamed=run.is_streamed,
+    )  # fmt: skip
+    run.backend.check(call)
+    n = call.params.get("n", 1)
+    texts: list[str] = [""] * n
+    metas: list[dict[str, Any]] = [{} for _ in range(n)]
+    run.record(RequestLinked, part=number, rid=call.rid)
+    with run.opened(call.rid):
+        for piece in run.backend.generate(call):
+            if run.is_aborted:
+                raise Aborted(f"program {run.name} was aborted")
+            texts[piece.index] += piece.text
+            if piece.index == 0:
+                write(piece.text)
+            if piece.meta_info is not None:
+                metas[piece.index] = _finished(piece)
+    return (texts[0], metas[0]) if n == 1 else (texts, metas)
+
+
+def _finished(piece: Piece) -> dict[str, Any]:
+    meta = piece.meta_info or {}
+    reason = meta.get("finish_reason") or {}
+    if reason.get("type") == "abort":
+        raise Aborted(f"the generation was aborted: {reason.get('message')}")
+    return _with_computed(meta)
+
+
+def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -> tuple[str, dict[str, Any]]:
+    call = SelectCall(
+        rid=uuid.uuid4().hex[:12], prompt=prompt, choices=node.choices, method=node.method, temperature=node.temperature
+    )
+    run.backend.check(call)
+    run.record(RequestLinked, part=number, rid=call.rid)
+    with run.opened(call.rid):
+        chosen = run.backend.select(call)
+    write(node.choices[chosen.index])
+    return node.choices[chosen.index], {
+        **_with_computed(chosen.meta_info),
+        "choices": list(node.choices),
+        "scores": list(chosen.scores),
+        "choice_token_logprobs": [list(option.logprobs) for option in chosen.options],
+        "normalized_prompt_logprobs": [sum(option.logprobs) / len(option.logprobs) for option in chosen.options],
+        "input_token_logprobs": [
+            [[logprob, token, None] for logprob, token in zip(option.logprobs, option.token_ids, strict=False)]
+            for option in chosen.options
+        ],
+    }
+
+
+def _with_computed(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """With the prompt tokens that were not in the cache, where both numbers are known."""
+    if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
+        return dict(meta)
+    return {**meta, "computed_tokens": meta["prompt_tokens"] - meta["cached_tokens"]}

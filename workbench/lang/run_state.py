@@ -1,0 +1,146 @@
+"""One run of a program: what its states share. It knows which requests are open, so that it can end them all."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import Aborted
+from workbench.events import Event
+from workbench.lang.backends.base import Backend
+from workbench.lang.nodes import Node
+from workbench.lang.prompt import Prompt
+
+if TYPE_CHECKING:
+    from workbench.lang.interpret import Executor
+
+Key = tuple[tuple[int, ...], int]
+"""A generation or selection in a program: its state's branch, and its number in that state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a generation or selection gave, and for which question."""
+
+    node: Node
+    prompt: Prompt
+    value: Any
+    meta_info: Any
+    is_replayed: bool = False
+    """Nothing was asked in this run."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Answers of an earlier run, and texts that replace some of them."""
+
+    answers: Mapping[Key, Answer] = field(default_factory=dict)
+    edits: Mapping[Key, Any] = field(default_factory=dict)
+
+    def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Any, Any] | None:
+        """(value, meta_info): the edit; else the earlier answer, if the same was asked with the same before it."""
+        if key in self.edits:
+            return self.edits[key], {}
+        answer = self.answers.get(key)
+        if answer is None or (answer.node, answer.prompt) != (node, prompt):
+            return None
+        return answer.value, answer.meta_info
+
+
+class Run:
+    def __init__(
+        self,
+        name: str,
+        backend: Backend,
+        defaults: Mapping[str, Any] | None = None,
+        logprobs: Mapping[str, Any] | None = None,
+        *,
+        is_streamed: bool = False,
+        replay: Replay | None = None,
+        num_ahead: int | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex[:8]
+        self.name = name
+        self.backend = backend
+        self.defaults = defaults or {}
+        self.logprobs = logprobs or {}
+        self.is_streamed = is_streamed
+        self.replay = replay or Replay()
+        self.num_ahead = num_ahead if backend.writes_ahead else None
+        """Tokens that a generation asks for beyond its own need, if it may (`workbench.lang.lookahead`)."""
+        self.events: list[Event] = []
+        self.answers: dict[Key, Answer] = {}
+        self.executors: list[Executor] = []
+        self.is_aborted = False
+        self.failure: BaseException | None = None
+        """What `run` raises: the failure of the function's body, or the first of any state."""
+        self.body_done = threading.Event()
+        """The program's own function has returned or raised; no new names come."""
+        self.body_thread: int | None = None
+        self._open: set[str] = set()
+        self._num_parts = 0
+        self._lock = threading.Lock()
+
+    def record(self, event: type[Event], **fields: Any) -> None:
+        """Into the run's own account and into the backend's log."""
+        happened = event(time=time.monotonic(), program=self.id, **fields)
+        self.events.append(happened)
+        if self.backend.log.on:
+            self.backend.log.add(happened)
+
+    def next_part(self) -> int:
+        with self._lock:
+            self._num_parts += 1
+            return self._num_parts
+
+    @contextmanager
+    def opened(self, rid: str) -> Iterator[None]:
+        """A request is under way while inside; `abort` ends it."""
+        with self._lock:
+            if self.is_aborted:
+                raise Aborted(f"program {self.name} was aborted")
+            self._open.add(rid)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(rid)
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """Ends every open request and fails what waits for one; nobody waits any more when this returns."""
+        with self._lock:
+            self.is_aborted = True
+            open_rids, executors = list(self._open), list(self.executors)
+        for rid in open_rids:
+            self.backend.abort(rid)
+        reason = error if isinstance(error, Exception) else Aborted(f"program {self.name} was aborted")
+        for executor in executors:
+            executor.abandon(reason)
+
+    @property
+    def is_read_along(self) -> bool:
+        """The function runs on another thread than this, which reads its state."""
+        return self.is_streamed and self.body_thread != threading.get_ident()
+
+    def end(self, error: BaseException | None) -> None:
+        """The function's body is done: no new names come, and readers of the whole text have all of it."""
+        self.body_done.set()
+        for executor in list(self.executors):
+            executor.end(error)
+
+    def sync(self) -> None:
+        """Until every state, forks included, has done what it was given."""
+        num_synced = 0
+        while num_synced < len(self.executors):
+            self.executors[num_synced].sync()
+            num_synced += 1
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first failure in any of the states."""
+        return next((executor.error for executor in self.executors if executor.error is not None), None)

@@ -1,0 +1,1 @@
+"""Explains what the engine did: refused tokens, missed prefixes, delayed requests. Enforces nothing."""
