@@ -28,7 +28,7 @@ from workbench.engine.sequence import Outcome, Sequence
 from workbench.engine.waiting import Wait
 from workbench.errors import CacheCorrupt
 from workbench.events import (
-    NUM_TOLD,
+    NUM_SHOWN,
     EventLog,
     PrefixMatched,
     RequestRetracted,
@@ -177,7 +177,7 @@ class Scheduler:
         self._end_wait(seq)
         if self.log.on and not seq.was_admitted:
             lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit, match)
-            asked = seq.token_ids[lookup.num_cached :][:NUM_TOLD] if lookup.reason in ("diverged", "evicted") else ()
+            asked = seq.token_ids[lookup.num_cached :][:NUM_SHOWN] if lookup.reason in ("diverged", "evicted") else ()
             self.log.add(
                 PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
                               num_cached=min(lookup.num_cached, seq.num_prompt),
