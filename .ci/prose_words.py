@@ -11,47 +11,48 @@ PAGE_OPENERS = {"what", "who", "whether", "whom", "whose"}
 """Words that may not open a sentence of a page; "What you see" may."""
 
 NOT_VERBS = set(
-    """across alas always analysis as besides bias class its less minus perhaps plus process progress status this thus towards
-    unless""".split()
+    """across alas always analysis as besides bias class its less minus perhaps plus process progress status this thus
+    towards unless""".split()
 )
 """Words in -s that are never verbs."""
 
 NOUNS = set(
-    """arguments arrays bits bytes cells characters children classes clauses columns constraints continuations details edges
-    entries errors events expressions facts fields files folders frequencies grammars heads hours ids indexes items keywords
-    kinds languages layers lengths lists log-probabilities logits loops makers medians members messages microseconds
-    milliseconds minutes neighbours nodes options pairs panels parents paths points positions prefixes prompts ranges
-    reasons rows seconds segments sentences sequences series settings sizes slots snapshots sums systems tables tails
-    tensors texts thoughts threads titles tokens totals trees turns units values variables versions ways widths words
-    workers""".split()
+    """arguments arrays bits bytes cells characters children classes clauses columns constraints continuations details
+    edges entries errors events expressions facts fields files folders frequencies grammars heads hours ids indexes
+    items keywords kinds languages layers lengths lists log-probabilities logits loops makers medians members messages
+    microseconds milliseconds minutes neighbours nodes options pairs panels parents paths points positions prefixes
+    prompts ranges reasons rows seconds segments sentences sequences series settings sizes slots snapshots sums
+    systems tables tails tensors texts thoughts threads titles tokens totals trees turns units values variables
+    versions ways widths words workers""".split()
 )
 """Plural nouns that are never verbs here."""
 
 NOUNS_OR_VERBS = set(
-    """answers batches blocks calls chains changes chunks copies cores counts cuts ends forms fragments gaps groups holds keys
-    leaves levels lines links marks masks matches means measures models moves names numbers objects offsets orders pages
-    parts patterns pieces places plans processes programs queries questions queues records requests results returns rounds
-    rules runs samples scales scores sets shapes shares sorts spans starts steps stops strings tests times types users uses
-    views walks weights""".split()
+    """answers batches blocks calls chains changes chunks copies cores counts cuts ends forms fragments gaps groups
+    holds keys leaves levels lines links marks masks matches means measures models moves names numbers objects offsets
+    orders pages parts patterns pieces places plans processes programs queries questions queues records requests
+    results returns rounds rules runs samples scales scores sets shapes shares sorts spans starts steps stops strings
+    tests times types users uses views walks weights""".split()
 )
 """Words that are nouns where one of `AFTER_NOUNS` follows ("Names of places"), and verbs elsewhere ("Names the place")."""
 
 AFTER_NOUNS = {"of", "that", "which", "whose", "are", "were", "have", "may", "before"}
 
 FIELD_VERBS = set(
-    """answers appends asks builds checks computes creates decides does draws finds gives has holds is keeps knows loads looks
-    makes raises reads receives rises runs says sends shows starts stops takes tells turns waits writes yields""".split()
+    """answers appends asks builds checks computes creates decides does draws finds gives has holds is keeps knows loads
+    looks makes raises reads receives rises runs says sends shows starts stops takes tells turns waits writes yields""".split()
 )
 """Verbs that do not open the docstring of a property, a field or a constant: it begins with its noun."""
 
 HUMANS = set(
-    """anyone author authors developer developers engineer engineers everyone maintainer maintainers newcomer newcomers people
-    person reader readers student students user users we you""".split()
+    """anyone author authors developer developers engineer engineers everyone maintainer maintainers newcomer newcomers
+    people person reader readers student students user users we you""".split()
 )
 
 DOCUMENTS = set(
-    """chapter comment config docs docstring documentation file files header json label licence manifest md message metadata
-    name note page pages paper papers pyproject rfc rule rules section sentence specification standard table text toml which""".split()
+    """chapter comment config docs docstring documentation file files header json label licence manifest md message
+    metadata name note page pages paper papers pyproject rfc rule rules section sentence specification standard table
+    text toml which""".split()
 )
 """Things in writing: only they say something."""
 
