@@ -2,7 +2,7 @@
 
 `make_core` makes a real `EngineCore` on the fake runner, and `plain_loop` gives the tokens that its requests must produce:
 
-    core = make_core(page_size=4, chunk=3)
+    core = make_core(page_size=4, chunked_prefill_size=3)
     core.add(make_request("a", range(20), 8))
     assert run_to_end(core)["a"].token_ids == plain_loop(range(20), 8)
 

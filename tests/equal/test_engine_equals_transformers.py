@@ -10,9 +10,9 @@ import oracle
 import pytest
 import torch
 
-from workbench.attention.kv import KVStore
+from workbench.attention.registry import create_backend, create_store
 from workbench.engine.core import EngineCore
-from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted
 from workbench.hub.find import gguf_path
@@ -91,9 +91,9 @@ def family(request):
 
 
 def open_core(model, num_slots=8192, **config) -> EngineCore:
-    kv = KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, torch.float32, torch.device("cpu"))
-    runner = TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(model.vocab_size))
-    values = {"num_tokens": num_slots, "context_length": 2048, "vocab_size": model.vocab_size, "chunk": 512}
+    kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
+    runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(model.vocab_size))
+    values = {"num_tokens": num_slots, "context_length": 2048, "vocab_size": model.vocab_size, "chunked_prefill_size": 512}
     return make_core(runner=runner, clock=time.monotonic, **values | config)
 
 
@@ -145,27 +145,27 @@ def test_one_batch_of_all_prompts_equals_transformers_cold_and_warm(family):
 
 def test_mixed_chunks_and_larger_pages_equal_transformers(family):
     model, _, expected, _ = family
-    agree(open_core(model, mixed=True, page_size=16, chunk=200), expected)
+    agree(open_core(model, enable_mixed_chunk=True, page_size=16, chunked_prefill_size=200), expected)
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_short_prompts(family, chunk):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    agree(open_core(model, chunk=chunk), short)
+    agree(open_core(model, chunked_prefill_size=chunk), short)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_every_prompt(family, chunk):
     model, _, expected, _ = family
-    agree(open_core(model, chunk=chunk), expected)
+    agree(open_core(model, chunked_prefill_size=chunk), expected)
 
 
 def test_retracted_requests_continue_as_transformers_would(family):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    core = open_core(model, num_slots=160, context_length=160, conservativeness=0.01)
+    core = open_core(model, num_slots=160, context_length=160, schedule_conservativeness=0.01)
     agree(core, short)
     assert any(isinstance(event, RequestRetracted) for event in core.log.read()[1]), "the pool was meant to be too small"
 
@@ -173,7 +173,7 @@ def test_retracted_requests_continue_as_transformers_would(family):
 def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
     model, _tokenizer, expected, reference = family
     some = [want for want in expected if 2 <= len(want.prompt) <= 300]
-    core = open_core(model, chunk=100)
+    core = open_core(model, chunked_prefill_size=100)
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, want in enumerate(some):
         core.add(

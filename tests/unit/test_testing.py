@@ -21,7 +21,7 @@ from workbench.testing import (
 
 
 def test_a_core_equals_the_plain_loop() -> None:
-    core = make_core(page_size=4, chunk=3)
+    core = make_core(page_size=4, chunked_prefill_size=3)
     core.add(make_request("a", range(20), 8))
     core.add(make_request("b", [7], 5))
     outputs = run_to_end(core)

@@ -58,7 +58,7 @@ def play(core: EngineCore, moves: list[tuple[Any, ...]]):
 @given(moves=moves, num_pages=st.sampled_from([40, 400]), capacity=st.sampled_from([8, 100_000]))
 def test_after_every_move_the_folded_outputs_are_the_engines(moves, num_pages, capacity):
     """Retracted ones too; and a reader that lost events goes on from a snapshot."""
-    core = make_core(num_pages=num_pages, context_length=40, vocab_size=VOCAB, chunk=8, log=EventLog(capacity))
+    core = make_core(num_pages=num_pages, context_length=40, vocab_size=VOCAB, chunked_prefill_size=8, log=EventLog(capacity))
     reader = FoldReader(core, TokensFold)
     for _ in play(core, moves):
         fold = reader.read()
