@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:
-    """Runs one benchmark by itself (`python -m workbench.bench_one_batch`) and returns its exit status; 2: an error of the user."""
+    """Runs one benchmark by itself (`python -m workbench.bench_one_batch`) and returns its exit status; 2 for a user's error."""
     parser = _fill(argparse.ArgumentParser(), name)
     try:
         return main(parser.parse_args(argv))
