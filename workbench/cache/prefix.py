@@ -6,8 +6,8 @@ at the end of a prefill chunk and when the request finishes or is retracted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -111,14 +111,78 @@ class PrefixCache:
         """Since the last `tell_taken`."""
         self._ghosts: OrderedDict[tuple[str, int], float] = OrderedDict()
 
+    # -- the account, in pages ----------------------------------------------------------------------------------
+
+    @property
+    def num_pages(self) -> int:
+        """All pages: free + tree + owned."""
+        return self.pool.num_pages
+
+    @property
+    def num_free_pages(self) -> int:
+        """Pages that hold nothing."""
+        return self.pool.num_free
+
+    @property
+    def num_tree_pages(self) -> int:
+        """Pages of tree nodes."""
+        return self.tree.num_pages
+
+    @property
+    def num_owned_pages(self) -> int:
+        """Private pages of running requests."""
+        return self.pool.num_pages - self.pool.num_free - self.tree.num_pages
+
+    @property
+    def num_evictable_pages(self) -> int:
+        """Tree pages that no request uses."""
+        return self.tree.num_evictable_pages
+
     @property
     def num_available_pages(self) -> int:
-        """Free, or free after evicting all that no request uses."""
+        """Pages that are free, or would be after evicting all that no request uses."""
         return self.pool.num_free + self.tree.num_evictable_pages
+
+    def num_pages_for(self, num_tokens: int) -> int:
+        """Returns the number of pages that so many tokens need."""
+        return -(-num_tokens // self.page_size) if num_tokens > 0 else 0
+
+    @property
+    def evict_key(self) -> EvictionPolicy:
+        """The eviction policy; it may be set at any time."""
+        return self.tree.evict_key
+
+    @evict_key.setter
+    def evict_key(self, policy: EvictionPolicy) -> None:
+        self.tree.evict_key = policy
+
+    def nodes(self) -> Iterator[Node]:
+        """Yields all nodes of the tree, parents before children. Reads only."""
+        queue = deque(child for root in self.tree.roots.values() for child in root.children.values())
+        while queue:
+            node = queue.popleft()
+            yield node
+            queue.extend(node.children.values())
+
+    # -- look-ups and leases ------------------------------------------------------------------------------------
 
     def match(self, token_ids: tuple[int, ...], namespace: str, limit: int) -> Match:
         """Reads only: how much of `token_ids[:limit]` need not be computed, and where it ends in the tree."""
         return self.tree.match(token_ids, namespace, 0 if self.disabled else limit)
+
+    def is_current(self, match: Match) -> bool:
+        """Returns whether `match` would find the same again. Reads only."""
+        return self.tree.is_current(match)
+
+    def num_pages_pinned_by(self, match: Match) -> int:
+        """Returns how many pages could be evicted now and no longer once a lease holds this match. Reads only."""
+        if not match.num_tokens:
+            return 0
+        num_tokens, node = 0, match.node
+        while node.parent is not None and node.num_pins == 0:
+            num_tokens += match.num_in_node if node is match.node else len(node.token_ids)
+            node = node.parent
+        return self.num_pages_for(num_tokens)
 
     def lease(self, match: Match, rid: str) -> Lease:
         """Changes: pins the prefix that a current match found, splitting a node where it ends inside one."""
@@ -134,8 +198,8 @@ class PrefixCache:
 
     def grow(self, lease: Lease, num_tokens: int) -> bool:
         """Changes: gives the lease pages for `num_tokens` tokens in all, evicting for it; False (and no change) if it cannot."""
-        missing = -(-(num_tokens - lease.num_slots) // self.page_size)
-        if missing <= 0:
+        missing = self.num_pages_for(num_tokens - lease.num_slots)
+        if not missing:
             return True
         if missing > self.num_available_pages:
             return False
@@ -145,6 +209,13 @@ class PrefixCache:
         if self.log.on:
             self._taken.append(Taken(lease.rid, tuple(pages)))
         return True
+
+    def trim(self, lease: Lease, num_tokens: int) -> None:
+        """Changes: private pages behind the first `num_tokens` tokens go back to the pool."""
+        num_kept = self.num_pages_for(num_tokens - lease.num_shared)
+        if num_kept < len(lease.private):
+            lease.private, spare = lease.private[:num_kept], lease.private[num_kept:]
+            self.take_back(lease.rid, spare)
 
     def tell_taken(self) -> None:
         """One event for all that leases took since the last call; before anything of it is given back."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.errors import CacheCorrupt
 from workbench.types import HiddenRows, TokenLogprob
 
@@ -81,20 +81,28 @@ class FakeRunner:
     def execute(self, plan: StepPlan) -> StepResult:
         for seq in plan.seqs:
             self._write(seq, plan.page_size)
-        sampled, scored, hidden = [], {}, {}
-        for seq in plan.seqs:
-            state = self._read_back(seq, plan.page_size)
-            if seq.score_ids:
-                scored[seq.seq_id] = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
-            if seq.sample is not None:
-                sampled.append(self._sample(seq.sample, state))
-            if seq.hidden_from is not None:
-                hidden[seq.seq_id] = self._hidden(seq, plan.page_size)
+        done = tuple(self._compute(seq, plan.page_size) for seq in plan.seqs)
         self.num_computed += plan.num_new
         if self.clock is not None:
             base_s, per_token_s, per_context_s = self.cost
             self.clock.now += base_s + per_token_s * plan.num_new + per_context_s * sum(seq.num_tokens for seq in plan.seqs)
-        return StepResult(tuple(sampled), scored, hidden)
+        return StepResult(done)
+
+    def _compute(self, seq: PlannedSeq, page_size: int) -> SeqResult:
+        state = self._read_back(seq, page_size)
+        drawn = tuple(self._sample(row, state) for row in seq.rows) if len(seq.rows) < 2 else self._verify(seq, state)
+        if not seq.score_ids and seq.hidden_from is None:
+            return SeqResult(drawn)
+        scored = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
+        return SeqResult(drawn, scored, self._hidden(seq, page_size) if seq.hidden_from is not None else None)
+
+    def _verify(self, seq: PlannedSeq, state: int) -> tuple[Sampled, ...]:
+        """Returns the accepted draws; `state` is the one before the drafts."""
+        drawn = [self._sample(seq.rows[0], state)]
+        for draft, row in zip(seq.token_ids[-seq.num_drafts :], seq.rows[1:], strict=True):
+            state = _behind(state, draft)
+            drawn.append(self._sample(row, state))
+        return accepted(seq, tuple(drawn))
 
     def _write(self, seq: PlannedSeq, page_size: int) -> None:
         start = 0
@@ -108,15 +116,16 @@ class FakeRunner:
             start = end
 
     def _read_back(self, seq: PlannedSeq, page_size: int) -> int:
-        """The state behind the last token. What was read before and not written since is not read again."""
-        state, start = EMPTY, 0
+        """Returns the state behind the last token that is no draft. What was read before and not written since is not read
+        again; a draft that is accepted is read in the next step."""
+        state, start, num_tokens = EMPTY, 0, seq.num_tokens - seq.num_drafts
         for segment in seq.segments:
-            end = min(start + len(segment.pages) * page_size, seq.num_tokens)
+            end = min(start + len(segment.pages) * page_size, num_tokens)
             if end > start:
                 state = self._read(seq.rid, segment.pages, state, start, end, page_size)
                 start = end
-        if start < seq.num_tokens:
-            raise CacheCorrupt(f"{seq.rid}: pages for {start} tokens, {seq.num_tokens} were planned")
+        if start < num_tokens:
+            raise CacheCorrupt(f"{seq.rid}: pages for {start} tokens, {num_tokens} were planned")
         return state
 
     def _read(self, rid: str, pages: tuple[int, ...], before: int, start: int, end: int, page_size: int) -> int:

@@ -110,7 +110,8 @@ class Output:
     def _failed(self, what: str, sampled: Sampled | None, output_ids: Ids, error: Exception) -> Tail:
         """Returns the draw as the last token, without text, and a reason that names the error."""
         logger.exception("request %s ends: its output could not be handled", self.request.rid)
-        ids, drawn = (), ()
+        ids: tuple[int, ...] = ()
+        drawn: tuple[Sampled, ...] = ()
         if sampled is not None and sampled.token_id >= 0:
             ids, drawn = (sampled.token_id,), (sampled,)
             what = f"output token {len(output_ids)} (id {sampled.token_id})"

@@ -19,7 +19,7 @@ from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward, whole_characters
 from workbench.engine.limits import CoreConfig
-from workbench.engine.plan import NOTHING_ALLOWED, Sampled, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, Sampled, SeqResult, StepResult
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenSampled
@@ -135,7 +135,7 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
         core = make_core(tokenizer, off=off)
         add(core, vocabulary, "a", [40], {"regex": "(a|b)" + " Slytherin" * 10 + "(a|b)"})
         run(core)
-        steps.append(core.scheduler._step)
+        steps.append(core.scheduler.num_steps)
     assert steps[0] <= 5
     assert steps[1] > 20
 
@@ -147,7 +147,7 @@ def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabular
         core = make_core(tokenizer, off=kind == "off")
         add(core, vocabulary, kind, [40], {"regex": "[a-c]{2}x[a-c]", **more})
         ids, text, forced, _, finish = run(core)[kind]
-        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler._step}
+        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler.num_steps}
     assert drawn["jump"]["ids"] == drawn["off"]["ids"]
     assert drawn["jump"]["ids"][-1] == 0
     assert drawn["jump"]["finish"] == drawn["off"]["finish"] == FinishReason("stop", matched=0)
@@ -223,7 +223,8 @@ def test_an_empty_mask_shows_the_text_and_what_was_expected(tokenizer, vocabular
         def execute(self, plan):
             done = super().execute(plan)
             if plan.step > 3:
-                done = StepResult(tuple(Sampled(NOTHING_ALLOWED, error="no token is allowed") for _ in done.sampled), {})
+                nothing = SeqResult((Sampled(NOTHING_ALLOWED, error="no token is allowed"),))
+                done = StepResult(tuple(nothing for _ in done.seqs))
             return done
 
     core = make_core(tokenizer, Stuck(VOCAB))
