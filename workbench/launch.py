@@ -20,7 +20,6 @@ from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
-from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.snapshot import snapshot
@@ -30,6 +29,7 @@ from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress

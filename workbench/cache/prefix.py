@@ -6,21 +6,17 @@ at the end of a prefill chunk and when the request finishes or is retracted.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any
 
 from workbench.cache.eviction import EvictionPolicy
+from workbench.cache.lookup import EvictedPrefixes, Lookup, look_up
 from workbench.cache.pages import PagePool
-from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
+from workbench.cache.radix import Match, Node, RadixTree, path_to
 from workbench.errors import CacheCorrupt
 from workbench.events import (
-    NUM_SHOWN,
     CacheFlushed,
     EventLog,
-    MatchReason,
     PagesReturned,
     PagesTaken,
     PathHeld,
@@ -28,22 +24,6 @@ from workbench.events import (
     Taken,
 )
 from workbench.types import Segment
-
-MAX_GHOSTS = 4096
-MAX_COMPARED = 64
-"""Stored continuations that an explanation looks at, the newest first: a root may have a million."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What the cache knows of a prompt, and why it knows no more."""
-
-    num_cached: int
-    reason: MatchReason
-    node_id: int = 0
-    expected: tuple[int, ...] = ()
-    evicted_ago: float | None = None
-    elsewhere: int = 0
 
 
 class Lease:
@@ -109,7 +89,7 @@ class PrefixCache:
         self.leases: set[Lease] = set()
         self._taken: list[Taken] = []
         """Since the last `tell_taken`."""
-        self._ghosts: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._evicted = EvictedPrefixes(page_size, clock)
 
     # -- the account, in pages ----------------------------------------------------------------------------------
 
@@ -259,7 +239,7 @@ class PrefixCache:
     def flush(self) -> int:
         """Changes: drops all that no request uses; the number of tokens dropped."""
         num_tokens = self._evict(self.tree.num_evictable_pages, "") * self.page_size
-        self._ghosts.clear()
+        self._evicted.clear()
         if self.log.on:
             self.log.add(CacheFlushed(time=self.clock(), num_tokens=num_tokens))
         return num_tokens
@@ -267,41 +247,17 @@ class PrefixCache:
     def explain(
         self, token_ids: tuple[int, ...], namespace: str = "", limit: int | None = None, hit: Match | None = None
     ) -> Lookup:
-        """Reads only: what would be reused of this prompt now, and the reason why it is not more.
+        """Returns what would be reused of this prompt now, and why it is not more. Reads only.
 
-        The last token of a prompt is always computed, since its logits are wanted. `hit` is the current match, if it is known.
+        The last token of a prompt is always computed, since its logits are wanted. `limit` caps the tokens that may be reused,
+        `hit` is the current match within it, if it is known.
         """
         whole = len(token_ids) - 1
         limit = whole if limit is None else min(limit, whole)
         if self.disabled:
             return Lookup(0, "disabled")
         hit = hit or self.tree.match(token_ids, namespace, limit)
-        done, page = hit.num_tokens, self.page_size
-        found: dict[str, Any] = {"num_cached": done, "node_id": hit.node.id}
-        if done == whole - whole % page:
-            return Lookup(**found, reason="whole prompt")
-        if limit < whole and self.tree.match(token_ids, namespace, whole, hit).num_tokens > done:
-            return Lookup(**found, reason="scored")
-        evicted = self._ghosts.get((namespace, hash(token_ids[: done + page])))
-        if evicted is not None:
-            return Lookup(**found, reason="evicted", evicted_ago=self.clock() - evicted)
-        elsewhere = max(
-            (self.tree.match(token_ids, other, limit).num_tokens for other in self.tree.roots if other != namespace), default=0
-        )
-        if elsewhere > done:
-            return Lookup(**found, reason="other namespace", elsewhere=elsewhere)
-        return self._divergence(hit, token_ids, found)
-
-    def _divergence(self, hit: Match, token_ids: tuple[int, ...], found: dict[str, Any]) -> Lookup:
-        rest = hit.node.token_ids[hit.num_in_node :]
-        below = islice(reversed(hit.node.children.values()), MAX_COMPARED)
-        stored = [rest] if rest else [child.token_ids for child in below]
-        if not stored:
-            return Lookup(**found, reason="nothing stored")
-        prompt = token_ids[hit.num_tokens :]
-        nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
-        same = common_prefix(nearest, prompt)
-        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_SHOWN])
+        return look_up(self.tree, self._evicted, token_ids, limit, hit)
 
     def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
         if self.log.on:
@@ -318,11 +274,7 @@ class PrefixCache:
         for node, _ in self.tree.evict(num_pages, needed_by):
             self.pool.give(node.segment.pages)
             freed += len(node.segment.pages)
-            assert node.parent is not None
-            above = chain.from_iterable(step.token_ids for step in path_to(node.parent))
-            self._ghosts[node.namespace, hash((*above, *node.token_ids[: self.page_size]))] = self.clock()
-            if len(self._ghosts) > MAX_GHOSTS:
-                self._ghosts.popitem(last=False)
+            self._evicted.add(node)
         return freed
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workbench.cache.prefix import PrefixCache
-from workbench.cache.radix import common_prefix
+from workbench.common_prefix import num_common
 from workbench.engine.batch import Batch
 from workbench.engine.limits import CoreConfig
 from workbench.engine.planning import Prefill
@@ -140,7 +140,7 @@ class Admission:
         best, most = None, candidate.num_cached + MIN_SHARED - 1
         for other in self.batch.running:
             if not other.is_decoding and other.request.namespace == seq.request.namespace:
-                same = common_prefix(tokens, other.request.input_ids)
+                same = num_common(tokens, other.request.input_ids)
                 same -= same % page
                 if same > most:
                     best, most = other, same
