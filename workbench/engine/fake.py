@@ -14,7 +14,7 @@ import numpy as np
 
 from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.errors import CacheCorrupt
-from workbench.types import HiddenRows, TokenLogprob
+from workbench.types import HiddenRows, TokenLogprob, slots_of_pages
 
 EMPTY = 0xCBF29CE484222325
 """The state before the first token."""
@@ -146,7 +146,7 @@ class FakeRunner:
 
     def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
         """Token id and position of each, as the slots have them."""
-        slots = [page * page_size + offset for segment in seq.segments for page in segment.pages for offset in range(page_size)]
+        slots = slots_of_pages([page for segment in seq.segments for page in segment.pages], page_size)
         rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
 
