@@ -32,12 +32,12 @@ class EngineCore:
         *,
         log: EventLog | None = None,
         clock: Callable[[], float] = time.monotonic,
-        text_for: Callable[[Request], TextOut | None] = lambda request: None,
+        text_for: Callable[[Request], TextOut | None] | None = None,
         jump: JumpForward | None = None,
         disable_jump_forward: bool = False,
         propose: Propose | None = None,
     ) -> None:
-        """`text_for` makes the text stream of a request, None where only token ids are wanted.
+        """`text_for` makes the text stream of a request; without one only token ids are produced.
 
         `jump` decodes and forces the text of constraints; with `disable_jump_forward` it only decodes. `propose` guesses
         tokens that a decode step verifies: outputs are the same with and without.
@@ -181,7 +181,7 @@ class EngineCore:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
     def _output(self, request: Request, matcher: Matcher | None, *, is_constrained: bool) -> Output:
-        text = self._text_for(request)
+        text = None if self._text_for is None else self._text_for(request)
         if is_constrained:
             return ConstrainedOutput(request, self.config.eos_ids, text, matcher, self._jump, self._is_jumping)
         return Output(request, self.config.eos_ids, text)

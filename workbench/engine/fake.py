@@ -90,7 +90,7 @@ class FakeRunner:
 
     def _compute(self, seq: PlannedSeq, page_size: int) -> SeqResult:
         state = self._read_back(seq, page_size)
-        drawn = tuple(self._sample(row, state) for row in seq.rows) if len(seq.rows) < 2 else self._verify(seq, state)
+        drawn = tuple(self.sample(seq.rid, row, state) for row in seq.rows) if len(seq.rows) < 2 else self._verify(seq, state)
         if not seq.score_ids and seq.hidden_from is None:
             return SeqResult(drawn)
         scored = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
@@ -98,10 +98,10 @@ class FakeRunner:
 
     def _verify(self, seq: PlannedSeq, state: int) -> tuple[Sampled, ...]:
         """Returns the accepted draws; `state` is the one before the drafts."""
-        drawn = [self._sample(seq.rows[0], state)]
+        drawn = [self.sample(seq.rid, seq.rows[0], state)]
         for draft, row in zip(seq.token_ids[-seq.num_drafts :], seq.rows[1:], strict=True):
             state = _behind(state, draft)
-            drawn.append(self._sample(row, state))
+            drawn.append(self.sample(seq.rid, row, state))
         return accepted(seq, tuple(drawn))
 
     def _write(self, seq: PlannedSeq, page_size: int) -> None:
@@ -150,7 +150,8 @@ class FakeRunner:
         rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
 
-    def _sample(self, row: SampleRow, state: int) -> Sampled:
+    def sample(self, rid: str, row: SampleRow, state: int) -> Sampled:
+        """Returns the token of one row, behind the tokens that `state` stands for."""
         token, num_allowed = _drawn(state, self.vocab_size), None
         if row.matcher is not None or row.suppress:
             allowed = allowed_by(row.matcher, self.vocab_size)
