@@ -55,10 +55,10 @@ def measure(num_nodes: int, times: int) -> dict[str, float]:
     figures = {"match": median_us(lambda prompt: cache.match(prompt, "", len(prompt)), asked)}
     with ExitStack() as held:
         for name, policy in EVICTION.items():
-            cache.tree.evict_key = policy
+            cache.evict_key = policy
             lease = held.enter_context(new_lease(cache))
             figures[f"evict, {name}"] = median_us(partial(grow, lease), range(LEAF_PAGES, times * LEAF_PAGES, LEAF_PAGES))
-        cache.tree.evict_key = EVICTION["lru"]
+        cache.evict_key = EVICTION["lru"]
         step_us, num_events = steps(core, times, rng)
     figures["insert"] = median_us(lambda prompt: store(cache, prompt), [random_page(rng) for _ in range(times)])
     figures["split"] = median_us(lambda prompt: cache.lease(cache.match(prompt, "", 2 * PAGE), "split").release(), asked)

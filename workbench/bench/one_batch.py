@@ -47,9 +47,9 @@ class StaticBatch:
         result = self.runner.execute(plan)
         seconds = time.perf_counter() - began
         self.steps += 1
-        for i, sampled in enumerate(result.sampled):
+        for i, done in enumerate(result.seqs):
             self.computed[i] = len(self.tokens[i])
-            self.tokens[i].append(sampled.token_id)
+            self.tokens[i].append(done.drawn[0].token_id)
         return seconds
 
     def _planned(self, i: int) -> PlannedSeq:
@@ -61,7 +61,7 @@ class StaticBatch:
             token_ids=tuple(self.tokens[i][self.computed[i] :]),
             num_cached=self.computed[i],
             segments=(Segment(0, pages),),
-            sample=SampleRow(GREEDY, seed=0, position=0),
+            rows=(SampleRow(GREEDY, seed=0, position=0),),
         )
 
 
