@@ -21,7 +21,6 @@ from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
-from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.snapshot import snapshot
@@ -31,6 +30,7 @@ from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress
@@ -264,13 +264,13 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
 
     def load() -> dict[str, Any]:
         page = core.config.page_size
-        pool, tree = core.cache.pool, core.cache.tree
+        cache = core.cache
         return {
             "num_running": len(core.scheduler.running), "num_compiling": len(core.scheduler.compiling),
             "num_waiting": len(core.scheduler.waiting) + len(core.scheduler.compiling),
-            "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
-            "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
-            "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,
+            "new_token_ratio": core.scheduler.new_token_ratio, "num_retractions": core.scheduler.num_retractions,
+            "tokens_free": cache.num_free_pages * page, "tokens_tree": cache.num_tree_pages * page,
+            "tokens_running": cache.num_owned_pages * page,
             "kernels": kernels.status() if runner.device.type == "cpu" else "torch",
             "kv_touched_tokens": runner.kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
         }  # fmt: skip
