@@ -58,7 +58,8 @@ def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, op
 
     perform(core, operations, compare)
     batch = reader.read()
-    assert sum(step.num_prefill + step.num_decode for step in batch.steps) == core.runner.num_computed
+    num_kept = sum(step.num_prefill + step.num_decode for step in batch.steps)
+    assert num_kept == core.runner.num_computed or (config["drafts"] is not None and num_kept < core.runner.num_computed)
     scheduled = [event for event in core.log.read()[1] if isinstance(event, RequestScheduled)]
     assert sum(step.num_reused for step in batch.steps) == sum(event.num_cached for event in scheduled)
     for life in batch.requests:
