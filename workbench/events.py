@@ -80,7 +80,9 @@ class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):
     """Compiled for an earlier request, which `seconds` tells of."""
 
 
-WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
+WaitReason = Literal[
+    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
+]
 
 
 class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
@@ -277,7 +279,7 @@ class CacheFlushed(Event, frozen=True, kw_only=True, tag=True):
 
 
 class SnapshotTaken(Event, frozen=True, kw_only=True, tag=True):
-    """Somebody asked for the engine's present state as events (`engine/snapshot.py`); it holds all that stands before this."""
+    """A snapshot of the engine was made (`engine/snapshot.py`). It includes the effect of every event before this one."""
 
     number: int
     """Of this event in the engine's own log."""
@@ -388,6 +390,15 @@ class EventLog:
             events = list(islice(reversed(self._events), max(self.num_added - first, 0)))  # from the end: no walk over the old
         events.reverse()
         return first, events
+
+    def number_after(self, event: Event) -> int:
+        """Returns the number of the first event after the newest one that equals `event`; where none is held any more, that of
+        the oldest held."""
+        with self._lock:
+            for num_behind, held in enumerate(reversed(self._events)):
+                if held == event:
+                    return self.num_added - num_behind
+            return self.num_added - len(self._events)
 
 
 class NullLog(EventLog):

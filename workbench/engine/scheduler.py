@@ -71,6 +71,8 @@ class Scheduler:
     num_retractions: int = 0
     detail: bool = False
     """Whether steps are planned with token detail."""
+    is_paused: bool = False
+    """Whether no step may be planned."""
 
     def __post_init__(self) -> None:
         self.ratio = min(1.0, RATIO_START * self.config.conservativeness)
@@ -86,12 +88,23 @@ class Scheduler:
             self.compiling.append(seq)
             self._refuse(seq, "compiling")
         else:
-            self.waiting.append(seq)
+            self._queue(seq)
 
     def compiled(self, seq: Sequence) -> None:
         """Changes: its constraint is there, so it waits for a place."""
         self.compiling.remove(seq)
+        self._queue(seq)
+
+    def pause(self) -> None:
+        """Changes: no step is planned until `is_paused` is False again; requests that wait are told the reason."""
+        self.is_paused = True
+        for seq in self.waiting:
+            self._refuse(seq, "paused")
+
+    def _queue(self, seq: Sequence) -> None:
         self.waiting.append(seq)
+        if self.is_paused:
+            self._refuse(seq, "paused")
 
     # -- plan ---------------------------------------------------------------------------------------------------
 

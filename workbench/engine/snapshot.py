@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 
 from workbench.cache.radix import Node
+from workbench.client.answers import Snapshot
 from workbench.engine.core import EngineCore
 from workbench.engine.sequence import Sequence
 from workbench.events import (
     NUM_FIRST,
-    Event,
+    AnyEvent,
     NodeAdded,
     PagesTaken,
     PathHeld,
@@ -26,8 +27,8 @@ from workbench.events import (
 )
 
 
-def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
-    """(number in the log of the first event that is not part of it, the state as events). To be called between two steps."""
+def snapshot(core: EngineCore) -> Snapshot:
+    """Returns the present state. Changes: logs that it was taken. Call it between two steps."""
     log = core.log
     pool, tree = core.cache.pool, core.cache.tree
     num_owned = pool.num_pages - pool.num_free - tree.num_pages
@@ -35,10 +36,10 @@ def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
                           pages_owned=num_owned)  # fmt: skip
     if log.on:
         log.add(taken)
-    return log.num_added, [*_events(core), taken]
+    return Snapshot([*_events(core), taken])
 
 
-def _events(core: EngineCore) -> Iterator[Event]:
+def _events(core: EngineCore) -> Iterator[AnyEvent]:
     yield from _tree(core)
     scheduler = core.scheduler
     for seq in (*scheduler.running, *scheduler.compiling, *scheduler.waiting):
@@ -54,8 +55,8 @@ def _events(core: EngineCore) -> Iterator[Event]:
             num_pending=seq.num_pending,
             resumed=bool(seq.output_ids),
         )
-        held = {"node_id": seq.lease.node.id, "namespace": seq.lease.node.namespace, "num_tokens": seq.lease.num_shared}
-        yield PathHeld(time=core.clock(), rid=seq.rid, **held)
+        node, num_shared = seq.lease.node, seq.lease.num_shared
+        yield PathHeld(time=core.clock(), rid=seq.rid, node_id=node.id, namespace=node.namespace, num_tokens=num_shared)
     taken = tuple(Taken(lease.rid, tuple(lease.private)) for lease in core.cache.leases if lease.private)
     if taken:
         yield PagesTaken(time=core.clock(), taken=taken)
@@ -65,7 +66,7 @@ def _events(core: EngineCore) -> Iterator[Event]:
             yield RequestWaiting(time=since, rid=seq.rid, reason=reason, blocked_by=blocked_by)
 
 
-def _tree(core: EngineCore) -> Iterator[Event]:
+def _tree(core: EngineCore) -> Iterator[NodeAdded]:
     """Parents before children."""
     queue: deque[Node] = deque(child for root in core.cache.tree.roots.values() for child in root.children.values())
     while queue:

@@ -8,13 +8,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from core_calls import core_calls
 
 import workbench
-from workbench.client import read
+from workbench.client.stream import read
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock
 from workbench.engine.limits import CoreConfig
-from workbench.engine.worker import LocalClient
+from workbench.engine.local_client import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.types import Request, SamplingParams
@@ -55,7 +56,7 @@ def slow():
         return futures.setdefault(request.rid, Future()), None
 
     core = EngineCore(CONFIG, FakeRunner(256))
-    client = LocalClient(core, prepare, {"now": core.clock, "waits": lambda: len(core.scheduler.compiling)})
+    client = LocalClient(core, prepare, core_calls(core))
     client.futures = futures
     yield client
     client.close()
@@ -73,7 +74,7 @@ def test_others_go_on_while_a_request_waits_for_its_constraint(slow):
     (stream,) = slow.submit([request("slow")])
     assert sum(len(out.token_ids) for out in outputs(slow, "quick")) == 4
     assert [event.reason for event in events(slow, RequestWaiting, "slow")] == ["compiling"]
-    told = explain(slow.log, "slow", slow.call("now"))
+    told = explain(slow.log, "slow", slow.engine.now())
     assert "waiting for compiling" in told.sentence
     assert told.facts["waited"][0]["seconds"] > 0, "how long so far"
     slow.futures["slow"].set_result(Anything())
@@ -92,7 +93,7 @@ def test_an_error_of_the_compiler_is_raised_where_the_stream_is_read(slow):
     with pytest.raises(InvalidRequest, match="one that compiles"):
         list(read([stream]))
     assert outputs(slow, "quick"), "the engine goes on"
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
 
 
 def test_an_abort_ends_the_wait_and_the_compilation(slow):
@@ -101,7 +102,7 @@ def test_an_abort_ends_the_wait_and_the_compilation(slow):
     (last,) = [out for _, out in read([stream])]
     assert last.finish.type == "abort"
     assert slow.futures["slow"].cancelled()
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
     (again,) = slow.submit([request("slow again")])
     slow.futures["slow again"].set_result(Anything())
     assert [out for _, out in read([again])][-1].finish.type == "length"
@@ -116,7 +117,7 @@ def test_time_runs_out_while_compiling_though_nothing_else_happens(slow):
 
 def test_shutting_down_ends_who_waits_for_a_constraint(slow):
     (stream,) = slow.submit([request("slow")])
-    slow.call("now")
+    slow.engine.now()
     slow.close()
     with pytest.raises(EngineDead):
         list(read([stream]))

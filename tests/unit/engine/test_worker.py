@@ -9,13 +9,15 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from core_calls import core_calls
 
 from workbench import switch_interval as switching
-from workbench.client import read, read_async
+from workbench.client.stream import read, read_async
+from workbench.engine.calls import CoreCalls
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, next_token
 from workbench.engine.limits import CoreConfig
-from workbench.engine.worker import LocalClient
+from workbench.engine.local_client import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
 from workbench.types import Request, SamplingParams
 
@@ -40,10 +42,10 @@ class Gate(FakeRunner):
         return super().execute(plan)
 
 
-def make_client(runner=None, questions=None, prepare=lambda request: (None, None), **config):
+def make_client(runner=None, calls=CoreCalls, prepare=lambda request: (None, None), **config):
     values = {"num_pages": 8192, "context_length": 8000, "vocab_size": VOCAB}
     core = EngineCore(CoreConfig(**values | config), runner or FakeRunner(VOCAB))
-    return LocalClient(core, prepare, {"flush_cache": core.flush_cache, "now": core.clock, **(questions or {})})
+    return LocalClient(core, prepare, core_calls(core, calls))
 
 
 @contextmanager
@@ -210,16 +212,39 @@ def test_what_cannot_be_prepared_is_raised_in_the_callers_thread():
         assert collect(read(client.submit([request("a")])), 1) == [plain_loop((1, 2, 3), 8)]
 
 
-def test_questions_are_answered_on_the_engines_thread_and_their_errors_come_back():
-    def fail():
+class Watched(CoreCalls):
+    """Calls that tell their thread, and one that fails."""
+
+    def weights(self):
+        return threading.current_thread().name
+
+    def flush_cache(self):
         raise ValueError("no")
 
-    with opened(questions={"thread": lambda: threading.current_thread().name, "fail": fail}) as client:
-        assert client.call("thread") == "workbench-engine"
+
+def test_calls_are_answered_on_the_engines_thread_and_their_errors_come_back():
+    with opened(calls=Watched) as client:
+        assert client.engine.weights() == "workbench-engine"
         with pytest.raises(ValueError, match="no"):
-            client.call("fail")
-        with pytest.raises(InvalidRequest, match="one of flush_cache"):
-            client.call("nonsense")
+            client.engine.flush_cache()
+        with pytest.raises(TypeError):
+            client.engine.token_detail()
+        assert client.engine.now() > 0, "the engine goes on"
+
+
+def test_a_call_that_its_caller_gave_up_is_not_made_and_does_no_harm():
+    gate = Gate()
+    with opened(gate) as client:
+        client.submit([request("a")])
+        gate.open.clear()
+        gate.entered.clear()
+        assert gate.entered.wait(WAIT_S)
+        made = []
+        future = client._worker.ask(lambda: made.append(1))
+        assert future.cancel()
+        gate.open.set()
+        assert client.engine.now() > 0
+        assert not made
 
 
 @pytest.mark.parametrize("from_a_loop", [False, True])
@@ -244,7 +269,7 @@ def test_a_loop_that_breaks_ends_every_reader_and_every_later_call(monkeypatch, 
         with pytest.raises(EngineDead, match="page account"):
             client.submit([request("later")])
         with pytest.raises(EngineDead):
-            client.call("now")
+            client.engine.now()
         client.abort("a")
         wait_until(lambda: not engine_threads())
     assert "the engine's loop broke" in caplog.text
@@ -260,9 +285,9 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
         gate.open.clear()
         client.submit([request("a")])
         assert gate.entered.wait(WAIT_S)
-        future = client._worker.ask("now")
+        future = client._worker.ask(client._core.clock)
         client._worker.send(broken_step)
-        after = client._worker.ask("now")
+        after = client._worker.ask(client._core.clock)
         gate.open.set()
         assert future.result(WAIT_S) > 0, "asked before it broke"
         with pytest.raises(EngineDead, match="page account"):
@@ -276,7 +301,7 @@ def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
     assert gate.entered.wait(WAIT_S)
     gate.open.clear()
     client._worker._inbox.put(None)
-    late = client._worker.ask("now")
+    late = client._worker.ask(client._core.clock)
     gate.open.set()
     client.close()
     client.close()
@@ -285,7 +310,7 @@ def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
         list(read(streams))
     assert late.exception(WAIT_S) is None or isinstance(late.exception(), EngineDead), "answered or refused, not forgotten"
     with pytest.raises(EngineDead, match="shut down"):
-        client.call("now")
+        client.engine.now()
     with pytest.raises(EngineDead, match="shut down"):
         client.submit([request("b")])
 

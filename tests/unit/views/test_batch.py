@@ -304,7 +304,7 @@ def test_first_tokens_of_a_prompt_are_told_by_the_log_and_by_a_snapshot(config, 
 
     def compare() -> None:
         told.update((event.rid, event.first_ids) for event in core.log.read()[1] if isinstance(event, RequestArrived))
-        for event in snapshot(core)[1]:
+        for event in snapshot(core).events:
             if isinstance(event, RequestArrived):
                 assert event.first_ids == told[event.rid]
         for seq in (*core.scheduler.running, *core.scheduler.waiting):
@@ -365,8 +365,9 @@ def test_a_fold_from_a_snapshot_knows_who_runs_and_who_waits_and_goes_on(config,
         num_calls += 1
         if num_calls == when + 1:
             reader = Reader(core, BatchFold())
-            reader.since, state = snapshot(core)
-            for event in state:
+            state = snapshot(core)
+            reader.since = core.log.number_after(state.taken)
+            for event in state.events:
                 reader.fold.apply(event)
         if reader is not None:
             batch = reader.read()

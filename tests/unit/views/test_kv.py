@@ -129,9 +129,9 @@ def test_a_reader_that_fell_behind_goes_on_from_a_snapshot_and_is_right_again(co
     def now_and_then() -> None:
         nonlocal num_restarts
         if core.log.num_added - reader.since > capacity:
-            number, state = snapshot(core)
-            reader.fold, reader.since = KVFold(facts(core)), number
-            for event in state:
+            state = snapshot(core)
+            reader.fold, reader.since = KVFold(facts(core)), core.log.number_after(state.taken)
+            for event in state.events:
                 reader.fold.apply(event)
             num_restarts += 1
         if core.log.num_added % 7 == 0:

@@ -126,8 +126,9 @@ def test_a_reader_that_lost_events_goes_on_from_a_snapshot(config, moves, late):
         first, events = core.log.read(max(number, 0))
         if number < 0 or first > number:
             fold = TreeFold()
-            number, state = snapshot(core)
-            for event in state:
+            state = snapshot(core)
+            number = core.log.number_after(state.taken)
+            for event in state.events:
                 fold.apply(event)
             first, events = core.log.read(number)
         for event in events:

@@ -1,29 +1,18 @@
-"""A running engine as the public API sees it, wherever it runs."""
+"""The model and the tokenizer that `ServerArgs` name, found on disk or fetched."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from workbench.client import Client
 from workbench.config import ServerArgs
 from workbench.hub.find import resolve
 from workbench.model.folder import ModelFolder, Progress
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
 
-@dataclass(frozen=True)
-class Opened:
-    """How to reach it, how to write for it, and what was settled."""
-
-    client: Client
-    tokenizer: Tokenizer | None
-    info: dict[str, Any]
-
-
 def find_model(args: ServerArgs, progress: Progress | None = None) -> ModelFolder:
-    """The model's folder, fetched where it is not here yet. Raises for one that cannot be had or does not run."""
+    """Returns the model's folder, fetched if it is not here yet. Raises for one that cannot be had or does not run."""
     return resolve(
         args.model_path,
         revision=args.revision,
@@ -35,13 +24,13 @@ def find_model(args: ServerArgs, progress: Progress | None = None) -> ModelFolde
 
 
 def model_override(args: ServerArgs) -> dict[str, Any]:
-    """Keys that replace those of config.json."""
+    """Returns the keys that replace those of config.json."""
     found: dict[str, Any] = json.loads(args.json_model_override_args)
     return found
 
 
 def find_tokenizer(args: ServerArgs) -> Tokenizer | None:
-    """The model's tokenizer, or the one that `tokenizer_path` names; None with `skip_tokenizer_init`. It needs no weights."""
+    """Returns the model's tokenizer, or the one that `tokenizer_path` names; None with `skip_tokenizer_init`. No weights."""
     if args.skip_tokenizer_init:
         return None
     small = "gguf" if args.load_format == "gguf" else "dummy"

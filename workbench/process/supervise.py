@@ -1,0 +1,76 @@
+"""Supervision of child processes: started in a process group of their own, watched, and ended together with this process.
+
+A child ends when its standard input closes, which the operating system does when its parent ends in whatever way. So the
+child calls `end_with_parent`, and its own children do alike. A child that ends, in whatever way, leaves none of its group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+PATIENCE_S = 10.0
+TICK_S = 0.005
+
+
+class ChildProcess:
+    """A running child. Any thread may use it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code once the child has ended, None before. Changes: when it has, kills what is left of its group."""
+        with self._lock:
+            if self._process.returncode is None and _has_ended(self._process):
+                _kill_group(self.pid)  # before `wait` frees the id for another process
+                self._process.wait()
+            return self._process.returncode
+
+    def end(self, patience_s: float = PATIENCE_S) -> None:
+        """Closes the child's standard input, and kills its group if it does not exit in `patience_s`. Returns when it is gone."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        deadline = time.monotonic() + patience_s
+        while self.exit_code is None and time.monotonic() < deadline:
+            time.sleep(TICK_S)
+        if self.exit_code is None:
+            _kill_group(self.pid)
+            self._process.kill()
+            self._process.wait()
+
+
+def end_with_parent() -> None:
+    """Lets this process exit as soon as its standard input closes."""
+    threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
+
+
+def _exit_at_end_of_input() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Leaves the ended process unreaped where the system can, so that no other process gets its id."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return process.poll() is not None
+
+
+def _kill_group(pid: int) -> None:
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
