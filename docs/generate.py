@@ -10,7 +10,10 @@ import typing
 from pathlib import Path
 from typing import get_args
 
-from workbench.config import ServerArgs
+from workbench.config import GROUPS, Group
+from workbench.config.field_docs import field_docs
+from workbench.config.later import LATER, NO_EFFECT, flag
+from workbench.config.limits import limits_of
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import FEATURES, Feature
 from workbench.lang.backends.endpoint import RuntimeEndpoint
@@ -23,7 +26,6 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.later import LATER, NO_EFFECT
 from workbench.model.families import families_table
 from workbench.views.live import HELP, VIEWS
 
@@ -65,16 +67,13 @@ keywords of the call.
 
 
 def configuration_page() -> str:
-    """One row per field of `ServerArgs`."""
-    hints = typing.get_type_hints(ServerArgs)
-    rows = [_row(f, hints[f.name]) for f in dataclasses.fields(ServerArgs)]
+    """One table per group of `ServerArgs`, with a row per field."""
     same = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
     later = [f"| `{name}` | {_words(one.neutral)} | {one.lacks} | {one.instead} |" for name, one in LATER.items()]
     return "\n".join(
         [
             "# Configuration\n\nThe same names are keywords of `Engine`, flags of the command line and options of `%wb load`.\n",
-            "| keyword | flag | type | default | meaning |\n|---|---|---|---|---|",
-            *rows,
+            *(line for group in GROUPS for line in _group(group)),
             "\n## Names of the reference that are not built yet\n",
             "They are accepted at a value that asks for nothing, and refused at others.\n",
             "| name | accepted | not available yet | instead |\n|---|---|---|---|",
@@ -204,10 +203,16 @@ def write_all(out: Path, root: Path) -> None:
         shutil.copy2(book, out / book.name)
 
 
-def _row(field: dataclasses.Field, kind: object) -> str:
-    flag = f"--{field.name.replace('_', '-')}"
-    cells = [_code(field.name), _code(flag), _code(_type_name(kind)), _code(repr(field.default)), _text(field.metadata["help"])]
-    return f"| {' | '.join(cells)} |"
+def _group(group: type[Group]) -> list[str]:
+    """A heading and a table: each field with its type, limits, default and meaning."""
+    hints, docs, limits = typing.get_type_hints(group), field_docs(group), limits_of(group)
+    head = "| keyword | flag | type | range | default | meaning |\n|---|---|---|---|---|---|"
+    lines = [f"\n## {inspect.getdoc(group)}\n", head]
+    for field in dataclasses.fields(group):
+        name, allowed = field.name, ", ".join(limit.words for limit in limits.get(field.name, ()))
+        codes = [_code(text) for text in (name, flag(name), _type_name(hints[name]))]
+        lines.append(f"| {' | '.join([*codes, allowed, _code(repr(field.default)), _text(docs[name])])} |")
+    return lines
 
 
 def _type_name(kind: object) -> str:

@@ -19,11 +19,11 @@ import torch
 from workbench.attention.kv import KVStore
 from workbench.client.answers import EngineInfo, WeightsInfo
 from workbench.client.opened import Opened
-from workbench.config import ServerArgs
+from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
-from workbench.engine.limits import UNCUT, CoreConfig
+from workbench.engine.limits import CoreConfig
 from workbench.engine.local_client import Coming, LocalClient, LogitProcessor, Prepare
 from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import ATTENTION, TorchRunner
@@ -195,25 +195,18 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
 def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
     model, kv, tokenizer = loaded.runner.model, loaded.runner.kv, loaded.tokenizer
     on_cpu = kv.k.device.type == "cpu"
-    chunk = args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK)
     eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(loaded.folder)
+    settled = {
+        "max_running_requests": args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
+        "chunked_prefill_size": args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK),
+    }
     return CoreConfig(
+        **args.part(CacheArgs).to_dict() | args.part(ScheduleArgs).to_dict() | settled,
         num_pages=kv.num_slots // args.page_size,
-        page_size=args.page_size,
         context_length=args.context_length or model.max_positions,
         vocab_size=model.vocab_size,
         eos_ids=frozenset(token for token in eos_ids if token < model.vocab_size),
-        max_running=args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
-        max_queued=args.max_queued_requests,
-        chunk=UNCUT if chunk == -1 else chunk,
-        max_prefill_tokens=args.max_prefill_tokens,
-        schedule_policy=args.schedule_policy,
-        eviction_policy=args.eviction_policy,
-        conservativeness=args.schedule_conservativeness,
-        prefill_only_one=args.prefill_only_one_req,
-        mixed=args.enable_mixed_chunk,
-        disable_radix_cache=args.disable_radix_cache,
-        seed=seed,
+        random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",
     )
 
@@ -264,8 +257,8 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         context_length=config.context_length,
         vocab_size=config.vocab_size,
         max_total_num_tokens=kv.num_slots,
-        max_running_requests=config.max_running,
-        chunked_prefill_size=-1 if config.chunk == UNCUT else config.chunk,
+        max_running_requests=config.max_running_requests,
+        chunked_prefill_size=config.chunked_prefill_size,
         random_seed=seed,
         weights_bytes=model.num_bytes,
         kv_bytes_per_token=kv.bytes_per_token,

@@ -96,7 +96,7 @@ def make_core(model, num_slots=8192, **config) -> EngineCore:
         "context_length": 2048,
         "vocab_size": model.vocab_size,
         "check": True,
-        "chunk": 512,
+        "chunked_prefill_size": 512,
     }
     return EngineCore(CoreConfig(**values | config), TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(model.vocab_size)))
 
@@ -149,27 +149,27 @@ def test_one_batch_of_all_prompts_equals_transformers_cold_and_warm(family):
 
 def test_mixed_chunks_and_larger_pages_equal_transformers(family):
     model, _, expected, _ = family
-    agree(make_core(model, mixed=True, page_size=16, chunk=200), expected)
+    agree(make_core(model, enable_mixed_chunk=True, page_size=16, chunked_prefill_size=200), expected)
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_short_prompts(family, chunk):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    agree(make_core(model, chunk=chunk), short)
+    agree(make_core(model, chunked_prefill_size=chunk), short)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_every_prompt(family, chunk):
     model, _, expected, _ = family
-    agree(make_core(model, chunk=chunk), expected)
+    agree(make_core(model, chunked_prefill_size=chunk), expected)
 
 
 def test_retracted_requests_continue_as_transformers_would(family):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    core = make_core(model, num_slots=160, context_length=160, conservativeness=0.01)
+    core = make_core(model, num_slots=160, context_length=160, schedule_conservativeness=0.01)
     agree(core, short)
     assert any(isinstance(event, RequestRetracted) for event in core.log.read()[1]), "the pool was meant to be too small"
 
@@ -177,7 +177,7 @@ def test_retracted_requests_continue_as_transformers_would(family):
 def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
     model, _tokenizer, expected, reference = family
     some = [want for want in expected if 2 <= len(want.prompt) <= 300]
-    core = make_core(model, chunk=100)
+    core = make_core(model, chunked_prefill_size=100)
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, want in enumerate(some):
         core.add(

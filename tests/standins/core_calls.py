@@ -14,8 +14,9 @@ def info_of(core: EngineCore) -> EngineInfo:
     return EngineInfo(
         device="cpu", dtype="float32", kv_cache_dtype="float32", architecture="FakeRunner", attention_backend="none",
         num_threads=1, context_length=config.context_length, vocab_size=config.vocab_size,
-        max_total_num_tokens=config.num_pages * config.page_size, max_running_requests=config.max_running,
-        chunked_prefill_size=config.chunk, random_seed=config.seed, weights_bytes=0, kv_bytes_per_token=0, load_s=0.0,
+        max_total_num_tokens=config.num_pages * config.page_size, max_running_requests=config.max_running_requests,
+        chunked_prefill_size=config.chunked_prefill_size, random_seed=config.random_seed, weights_bytes=0,
+        kv_bytes_per_token=0, load_s=0.0,
     )  # fmt: skip
 
 

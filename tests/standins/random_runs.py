@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import UNCUT, CoreConfig
+from workbench.engine.limits import CoreConfig
 from workbench.events import EventLog
 from workbench.types import Request, SamplingParams
 from workbench.views.fold import Facts
@@ -22,12 +22,12 @@ CONFIGS = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
         "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
-        "chunk": st.sampled_from([3, 8, UNCUT]),
-        "max_running": st.sampled_from([2, 64]),
-        "mixed": st.booleans(),
+        "chunked_prefill_size": st.sampled_from([3, 8, -1]),
+        "max_running_requests": st.sampled_from([2, 64]),
+        "enable_mixed_chunk": st.booleans(),
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
-        "conservativeness": st.sampled_from([0.02, 1.0]),
+        "schedule_conservativeness": st.sampled_from([0.02, 1.0]),
     }
 )
 ADDS = st.tuples(
@@ -95,7 +95,13 @@ class Reader:
 
 def squeezed() -> EngineCore:
     """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
-    config = {"page_size": 1, "num_tokens": 72, "chunk": 8, "max_running": 3, "conservativeness": 0.02}
+    config = {
+        "page_size": 1,
+        "num_tokens": 72,
+        "chunked_prefill_size": 8,
+        "max_running_requests": 3,
+        "schedule_conservativeness": 0.02,
+    }
     core = make_core(config)
 
     def add(rid: str, shared: int, max_new: int) -> None:

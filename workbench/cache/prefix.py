@@ -10,18 +10,25 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Any
 
 from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import NUM_TOLD, CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
+from workbench.events import (
+    NUM_SHOWN,
+    CacheFlushed,
+    EventLog,
+    MatchReason,
+    PagesReturned,
+    PagesTaken,
+    PathHeld,
+    PathReleased,
+    Taken,
+)
 from workbench.types import Segment
 
-Reason = Literal[
-    "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
-]
 MAX_GHOSTS = 4096
 MAX_COMPARED = 64
 """Stored continuations that an explanation looks at, the newest first: a root may have a million."""
@@ -32,7 +39,7 @@ class Lookup:
     """What the cache knows of a prompt, and why it knows no more."""
 
     num_cached: int
-    reason: Reason
+    reason: MatchReason
     node_id: int = 0
     expected: tuple[int, ...] = ()
     evicted_ago: float | None = None
@@ -223,7 +230,7 @@ class PrefixCache:
         prompt = token_ids[hit.num_tokens :]
         nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
         same = common_prefix(nearest, prompt)
-        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_TOLD])
+        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_SHOWN])
 
     def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
         if self.log.on:

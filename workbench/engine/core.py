@@ -15,7 +15,7 @@ from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import OutputWriter, aborted, held_back
 from workbench.engine.plan import Runner, StepPlan
 from workbench.engine.policy import POLICIES
-from workbench.engine.scheduler import Scheduler, SchedulerConfig
+from workbench.engine.scheduler import Scheduler
 from workbench.engine.sequence import Sequence, TextOut
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
 from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
@@ -45,17 +45,8 @@ class EngineCore:
         self.cache = PrefixCache(
             config.num_pages, config.page_size, EVICTION[config.eviction_policy], self.log, clock, config.disable_radix_cache
         )
-        scheduler = SchedulerConfig(
-            max_running=config.max_running,
-            chunk=config.chunk,
-            max_prefill_tokens=max(config.max_prefill_tokens, config.context_length),
-            prefill_only_one=config.prefill_only_one,
-            mixed=config.mixed,
-            conservativeness=config.conservativeness,
-            eos_ids=config.eos_ids,
-        )
         self.scheduler = Scheduler(
-            scheduler, self.cache, POLICIES[config.schedule_policy], self.log, clock, random.Random(config.seed)
+            config, self.cache, POLICIES[config.schedule_policy], self.log, clock, random.Random(config.random_seed)
         )
         self._by_rid: dict[str, Sequence] = {}
         self._finished: list[TokenOut] = []
@@ -115,10 +106,10 @@ class EngineCore:
 
     def check_queue(self, num_open: int, num_new: int = 1) -> None:
         """Reads only: raises `QueueFull` when `num_new` more requests would not fit beside `num_open` unfinished ones."""
-        limit = self.config.max_queued
-        if limit is not None and num_open + num_new > limit + self.config.max_running:
+        running, queued = self.config.max_running_requests, self.config.max_queued_requests
+        if queued is not None and num_open + num_new > running + queued:
             raise QueueFull(
-                f"{num_open} requests open, the limit: {self.config.max_running} running, {limit} queued (max_queued_requests)",
+                f"{num_open} requests open, the limit: {running} running, {queued} queued (max_queued_requests)",
                 hint="send it again later",
             )
 

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 
 from workbench.cache.prefix import PrefixCache
 from workbench.cache.radix import common_prefix
+from workbench.engine.limits import CoreConfig
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.engine.policy import Candidate, Policy
 from workbench.engine.sequence import Outcome, Sequence
 from workbench.engine.waiting import Wait
 from workbench.errors import CacheCorrupt
 from workbench.events import (
-    NUM_TOLD,
+    NUM_SHOWN,
     EventLog,
     PrefixMatched,
     RequestRetracted,
@@ -43,21 +44,9 @@ MIN_SHARED = 16
 RATIO_START, RATIO_MIN_SHARE, RATIO_DECAY_STEPS = 0.7, 0.14, 600
 
 
-@dataclass(frozen=True, kw_only=True)
-class SchedulerConfig:
-    max_running: int
-    chunk: int
-    """New tokens in one prefill step (the smaller of chunk and prefill budget); per sequence too."""
-    max_prefill_tokens: int
-    prefill_only_one: bool = False
-    mixed: bool = False
-    conservativeness: float = 1.0
-    eos_ids: frozenset[int] = frozenset()
-
-
 @dataclass
 class Scheduler:
-    config: SchedulerConfig
+    config: CoreConfig
     cache: PrefixCache
     policy: Policy
     log: EventLog
@@ -75,7 +64,7 @@ class Scheduler:
     """Whether no step may be planned."""
 
     def __post_init__(self) -> None:
-        self.ratio = min(1.0, RATIO_START * self.config.conservativeness)
+        self.ratio = min(1.0, RATIO_START * self.config.schedule_conservativeness)
         self._ratio_min = self.ratio * RATIO_MIN_SHARE
         self._ratio_step = (self.ratio - self._ratio_min) / RATIO_DECAY_STEPS
         self._step = 0
@@ -111,16 +100,16 @@ class Scheduler:
     def plan(self) -> StepPlan:
         """Changes: admits, reserves pages, retracts. Empty `seqs` only when there is nothing to do."""
         self._step += 1
-        decode = self._plan_decode() if self.config.mixed else []
+        decode = self._plan_decode() if self.config.enable_mixed_chunk else []
         prefill = self._plan_prefill()
-        if not prefill and not self.config.mixed:
+        if not prefill and not self.config.enable_mixed_chunk:
             decode = self._plan_decode()
         self.cache.tell_taken()
         return StepPlan(self._step, (*decode, *prefill), self.cache.page_size, self.detail)
 
     def _plan_prefill(self) -> list[PlannedSeq]:
-        num_riding = sum(seq.num_pending for seq in self.running if seq.is_decoding) if self.config.mixed else 0
-        self.budget_left = max(min(self.config.chunk, self.config.max_prefill_tokens) - num_riding, 1)
+        num_riding = sum(seq.num_pending for seq in self.running if seq.is_decoding) if self.config.enable_mixed_chunk else 0
+        self.budget_left = max(self.config.prefill_budget - num_riding, 1)
         planned: list[PlannedSeq] = []
         for seq in self.running:
             if not seq.is_decoding and self._has_room(planned):
@@ -134,25 +123,25 @@ class Scheduler:
 
     def _ordered(self) -> list[Candidate]:
         """The queue in policy order."""
-        if not self.waiting or len(self.running) >= self.config.max_running:
+        if not self.waiting or len(self.running) >= self.config.max_running_requests:
             for seq in self.waiting:
-                self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running)
+                self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running_requests)
             return []
         known = self._candidates
         self._candidates = {seq.seq_id: known.get(seq.seq_id) or Candidate(seq, self.cache) for seq in self.waiting}
         return sorted(self.policy([*self._candidates.values()], self.rng), key=lambda c: -c.seq.request.priority)
 
     def _has_room(self, planned: list[PlannedSeq]) -> bool:
-        return self.budget_left > 0 and not (self.config.prefill_only_one and planned)
+        return self.budget_left > 0 and not (self.config.prefill_only_one_req and planned)
 
     def _offer(self, candidate: Candidate, planned: list[PlannedSeq]) -> bool:
         """Admits the candidate into this step, or says why not. False: nobody behind it may pass it either."""
         seq = candidate.seq
-        if len(self.running) >= self.config.max_running:
-            self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running)
+        if len(self.running) >= self.config.max_running_requests:
+            self._refuse(seq, "batch full", needed=len(self.running) + 1, available=self.config.max_running_requests)
         elif self.budget_left <= 0:
             self._refuse(seq, "token budget", blocked_by=planned[0].rid if planned else "")
-        elif self.config.prefill_only_one and planned:
+        elif self.config.prefill_only_one_req and planned:
             self._refuse(seq, "one prefill at a time", blocked_by=planned[0].rid)
         elif (other := self._computing_same_prefix(candidate)) is not None:
             self._refuse(seq, "shared prefix in progress", blocked_by=other.rid)
@@ -190,7 +179,7 @@ class Scheduler:
         self._end_wait(seq)
         if self.log.on and not seq.was_admitted:
             lookup = self.cache.explain(seq.token_ids, request.namespace, seq.reuse_limit, match)
-            asked = seq.token_ids[lookup.num_cached :][:NUM_TOLD] if lookup.reason in ("diverged", "evicted") else ()
+            asked = seq.token_ids[lookup.num_cached :][:NUM_SHOWN] if lookup.reason in ("diverged", "evicted") else ()
             self.log.add(
                 PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
                               num_cached=min(lookup.num_cached, seq.num_prompt),

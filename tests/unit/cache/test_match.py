@@ -17,7 +17,7 @@ from workbench.types import Request, SamplingParams
 @settings(max_examples=100)
 @given(config=CONFIGS, operations=OPERATIONS)
 def test_what_a_waiting_request_remembers_of_the_tree_is_what_a_new_look_up_finds(config, operations):
-    core = make_core({**config, "max_running": 2, "disable_radix_cache": False})
+    core = make_core({**config, "max_running_requests": 2, "disable_radix_cache": False})
     cache = core.cache
 
     def compare() -> None:

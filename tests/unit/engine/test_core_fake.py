@@ -66,7 +66,7 @@ PROMPTS = [list(range(1, 40)), list(range(1, 25)) + [99] * 30, [7], list(range(1
 @pytest.mark.parametrize("chunk", [1, 3, 64])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_engine_equals_the_plain_loop(page_size, chunk, mixed):
-    core = make_core(num_pages=1024 // page_size, page_size=page_size, chunk=chunk, mixed=mixed)
+    core = make_core(num_pages=1024 // page_size, page_size=page_size, chunked_prefill_size=chunk, enable_mixed_chunk=mixed)
     for i, prompt in enumerate(PROMPTS):
         core.add(request(f"r{i}", prompt, 5 + i))
     outputs, finished = run(core)
@@ -77,7 +77,9 @@ def test_the_engine_equals_the_plain_loop(page_size, chunk, mixed):
 @pytest.mark.parametrize("policy", ["lpm", "fcfs", "dfs-weight", "lof", "random"])
 @pytest.mark.parametrize("eviction", ["lru", "lfu", "fifo"])
 def test_every_policy_finishes_in_a_small_pool_with_retraction(policy, eviction):
-    core = make_core(num_pages=150, context_length=140, schedule_policy=policy, eviction_policy=eviction, conservativeness=0.1)
+    core = make_core(
+        num_pages=150, context_length=140, schedule_policy=policy, eviction_policy=eviction, schedule_conservativeness=0.1
+    )
     prompts = [[i] * 5 + list(range(20)) for i in range(12)]
     for i, prompt in enumerate(prompts):
         core.add(request(f"r{i}", prompt, 60))
@@ -87,7 +89,7 @@ def test_every_policy_finishes_in_a_small_pool_with_retraction(policy, eviction)
 
 
 def test_a_retraction_names_its_cost_and_raises_the_ratio():
-    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    core = make_core(num_pages=100, context_length=90, schedule_conservativeness=0.01)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 10, 60))
     run(core)
@@ -122,7 +124,7 @@ def test_the_next_turn_of_a_chat_reuses_prompt_and_answer():
 
 
 def test_chunks_of_a_prefix_in_progress_are_shared_before_it_is_complete():
-    core = make_core(chunk=32)
+    core = make_core(chunked_prefill_size=32)
     core.add(request("long", range(200), 1))
     core.add(request("short", [*range(40), 255], 1))
     run(core)
@@ -183,7 +185,7 @@ def test_abort_returns_every_page_within_one_step():
 
 
 def test_aborting_a_group_ends_all_its_samples_and_nobody_else():
-    core = make_core(max_running=2)
+    core = make_core(max_running_requests=2)
     for j in range(3):
         core.add(request(f"a-{j}", range(30), 100, group="a"))
     core.add(request("a-3", range(60, 90), 5))
@@ -203,7 +205,7 @@ def test_a_timeout_is_an_abort_that_names_its_limit():
 
 
 def test_higher_priority_goes_first():
-    core = make_core(max_running=1, schedule_policy="fcfs")
+    core = make_core(max_running_requests=1, schedule_policy="fcfs")
     for rid, priority in (("low", 0), ("high", 5), ("mid", 1)):
         core.add(request(rid, [priority] * 20, 2, priority=priority))
     run(core)
@@ -211,7 +213,7 @@ def test_higher_priority_goes_first():
 
 
 def test_one_prefill_at_a_time_and_the_batch_limit_are_kept_and_named():
-    core = make_core(prefill_only_one=True, max_running=2)
+    core = make_core(prefill_only_one_req=True, max_running_requests=2)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 20, 4))
     run(core)
@@ -222,7 +224,7 @@ def test_one_prefill_at_a_time_and_the_batch_limit_are_kept_and_named():
 
 
 def test_a_step_never_exceeds_the_prefill_budget():
-    core = make_core(chunk=16)
+    core = make_core(chunked_prefill_size=16)
     for i in range(5):
         core.add(request(f"r{i}", [i] * 30, 2))
     run(core)
@@ -230,7 +232,7 @@ def test_a_step_never_exceeds_the_prefill_budget():
 
 
 def test_zero_new_tokens_scores_the_prompt_and_ends():
-    core = make_core(chunk=7)
+    core = make_core(chunked_prefill_size=7)
     core.add(request("score", range(30), 0, return_logprob=True, logprob_start_len=10))
     core.add(request("warm", range(30), 2))
     scored = []
@@ -315,7 +317,7 @@ def test_a_pool_too_small_for_one_request_refuses_it_with_both_numbers():
 
 
 def test_the_queue_limit_refuses_the_next_request():
-    core = make_core(max_queued=1, max_running=1)
+    core = make_core(max_queued_requests=1, max_running_requests=1)
     core.add(request("a", [1]))
     core.add(request("b", [2]))
     with pytest.raises(QueueFull, match="2 requests open"):
@@ -409,7 +411,7 @@ def test_flush_empties_what_nobody_uses():
 
 
 def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
-    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    core = make_core(num_pages=100, context_length=90, schedule_conservativeness=0.01)
     progress = Progress(core, interval=10)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 10, 60))

@@ -244,7 +244,9 @@ def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabu
     theirs.save_pretrained(folder)
     model = load_model(folder, dtype=torch.float32, device=torch.device("cpu"))
     kv = KVStore(model.num_layers, num_pages, model.num_kv_heads, model.head_dim, torch.float32, torch.device("cpu"))
-    core = make_core(tokenizer, TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(VOCAB)), num_pages=num_pages, chunk=chunk)
+    core = make_core(
+        tokenizer, TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(VOCAB)), num_pages=num_pages, chunked_prefill_size=chunk
+    )
     requests = [
         add(core, vocabulary, f"r{i}", [40 + i, 50, 60], params, return_logprob=True, logprob_start_len=i - 1, top_logprobs_num=2)
         for i, params in enumerate(GRAMMARS)
@@ -273,7 +275,14 @@ def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabu
 )
 @settings(max_examples=60)
 def test_any_mix_of_constrained_and_free_requests_balances(tokenizer, vocabulary, jobs, aborts, num_pages, chunk, mixed):
-    core = make_core(tokenizer, num_pages=num_pages, context_length=80, chunk=chunk, mixed=mixed, conservativeness=0.05)
+    core = make_core(
+        tokenizer,
+        num_pages=num_pages,
+        context_length=80,
+        chunked_prefill_size=chunk,
+        enable_mixed_chunk=mixed,
+        schedule_conservativeness=0.05,
+    )
     asked = {}
     for i, (kind, first, return_logprob, limit) in enumerate(jobs):
         params = {"max_new_tokens": limit, "ignore_eos": kind == 3, **(GRAMMARS[kind] if kind < 3 else {})}

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
-from workbench.engine.limits import UNCUT, CoreConfig
+from workbench.engine.limits import CoreConfig
 from workbench.types import Request, SamplingParams
 
 VOCAB = 32
@@ -45,14 +45,14 @@ configs = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
         "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
-        "chunk": st.sampled_from([1, 3, 8, UNCUT]),
-        "max_running": st.sampled_from([1, 3, 64]),
-        "mixed": st.booleans(),
-        "prefill_only_one": st.booleans(),
+        "chunked_prefill_size": st.sampled_from([1, 3, 8, -1]),
+        "max_running_requests": st.sampled_from([1, 3, 64]),
+        "enable_mixed_chunk": st.booleans(),
+        "prefill_only_one_req": st.booleans(),
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "schedule_policy": st.sampled_from(["lpm", "fcfs", "dfs-weight", "lof", "random"]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
-        "conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
+        "schedule_conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
     }
 )
 

@@ -56,10 +56,10 @@ def watched(core):
 @pytest.mark.parametrize(
     "config",
     [
-        {"chunk": 100, "max_running": 8},
-        {"chunk": 100, "num_pages": 1000, "conservativeness": 0.3},
-        {"prefill_only_one": True, "schedule_policy": "fcfs"},
-        {"mixed": True, "chunk": 64, "schedule_policy": "random"},
+        {"chunked_prefill_size": 100, "max_running_requests": 8},
+        {"chunked_prefill_size": 100, "num_pages": 1000, "schedule_conservativeness": 0.3},
+        {"prefill_only_one_req": True, "schedule_policy": "fcfs"},
+        {"enable_mixed_chunk": True, "chunked_prefill_size": 64, "schedule_policy": "random"},
     ],
     ids=["batch and budget", "memory", "one prefill", "mixed"],
 )
@@ -90,7 +90,7 @@ def test_the_end_of_a_wait_tells_the_time_of_every_reason_and_who_was_longest_in
 
 
 def test_a_long_wait_is_a_handful_of_events():
-    core = make_core(chunk=64, max_running=16, num_pages=1500)
+    core = make_core(chunked_prefill_size=64, max_running_requests=16, num_pages=1500)
     refusals = watched(core)
     crowd(core, num=250)
     while core.has_work:
@@ -102,7 +102,7 @@ def test_a_long_wait_is_a_handful_of_events():
 
 
 def test_the_explanation_splits_the_wait_and_its_parts_add_up():
-    core = make_core(chunk=100, num_pages=1000, conservativeness=0.3)
+    core = make_core(chunked_prefill_size=100, num_pages=1000, schedule_conservativeness=0.3)
     crowd(core)
     while core.has_work:
         core.step()
@@ -122,7 +122,7 @@ def test_the_explanation_splits_the_wait_and_its_parts_add_up():
 
 
 def test_who_stands_behind_a_request_that_waits_for_memory_waits_for_it():
-    core = make_core(num_pages=300, context_length=300, schedule_policy="fcfs", conservativeness=1.4)
+    core = make_core(num_pages=300, context_length=300, schedule_policy="fcfs", schedule_conservativeness=1.4)
     core.add(request("running", range(100), 100))
     core.step()
     core.add(request("big", range(100, 250), 100))
@@ -140,7 +140,7 @@ def test_who_stands_behind_a_request_that_waits_for_memory_waits_for_it():
 
 
 def test_nothing_is_accounted_where_nothing_is_recorded():
-    core = make_core(log=EventLog(0), chunk=64)
+    core = make_core(log=EventLog(0), chunked_prefill_size=64)
     crowd(core, num=20)
     core.step()
     assert core.scheduler.waiting

@@ -181,7 +181,7 @@ def test_an_id_in_use_is_refused_and_nothing_of_its_batch_is_queued():
 
 def test_a_batch_beyond_the_queue_limit_is_refused_as_a_whole():
     gate = Gate()
-    with opened(gate, max_running=1, max_queued=2) as client:
+    with opened(gate, max_running_requests=1, max_queued_requests=2) as client:
         gate.open.clear()
         first = client.submit([request("a"), request("b")])
         with pytest.raises(QueueFull, match="2 requests open"):

@@ -61,7 +61,7 @@ def play(core: EngineCore, moves: list[tuple[Any, ...]]):
 def test_after_every_move_the_folded_outputs_are_the_engines(moves, num_pages, capacity):
     """Retracted ones too; and a reader that lost events goes on from a snapshot."""
     clock = VirtualClock()
-    config = CoreConfig(num_pages=num_pages, page_size=1, context_length=40, vocab_size=VOCAB, chunk=8)
+    config = CoreConfig(num_pages=num_pages, page_size=1, context_length=40, vocab_size=VOCAB, chunked_prefill_size=8)
     core = EngineCore(config, FakeRunner(VOCAB, clock=clock), clock=clock, log=EventLog(capacity))
     fold, number = TokensFold(), 0
     for _ in play(core, moves):

@@ -47,8 +47,8 @@ cores = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
         "num_tokens": st.sampled_from([CONTEXT, 72, 400]),
-        "chunk": st.sampled_from([3, 8, 64]),
-        "max_running": st.sampled_from([1, 3, 64]),
+        "chunked_prefill_size": st.sampled_from([3, 8, 64]),
+        "max_running_requests": st.sampled_from([1, 3, 64]),
         "eviction_policy": st.sampled_from(["lru", "lfu"]),
     }
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
-    NUM_TOLD,
+    NUM_SHOWN,
     NodeAdded,
     NodeEvicted,
     NodeSplit,
@@ -129,7 +129,7 @@ class TreeFold(Fold):
 
     def _mark_of(self, namespace: str, before: tuple[int, ...], tokens: tuple[int, ...]) -> int:
         """Of a text that goes on behind `before`: a prompt misses it by its first page, of which the log tells so much."""
-        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_TOLD)]))
+        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_SHOWN)]))
 
     def _hold(self, event: PathHeld) -> None:
         row = self.nodes.by_id.get(event.node_id) if event.node_id else self.nodes.root(event.namespace)
