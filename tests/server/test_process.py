@@ -25,6 +25,8 @@ from workbench.model.tiny import write_config
 from workbench.process import client as process_module
 from workbench.process.client import ProcessClient
 from workbench.process.main import Child
+from workbench.process.messages import messages_of
+from workbench.process.supervise import ChildProcess
 from workbench.views.live.feed import flush_all
 from workbench.views.tree.fold import TreeFold
 from workbench.wire_error import Failure
@@ -411,6 +413,59 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
     assert rid == "r"
     assert isinstance(error, EngineDead)
     assert str(error) == "the engine's loop broke: it did\nload it again"
+
+
+UNKNOWN = """
+import sys, msgspec
+from workbench.process.channel import Channel
+from workbench.process.messages import Call
+channel = Channel(Call, (sys.argv[1], sys.argv[2]))
+channel.receive()
+channel.send({"type": "Teleported", "number": 1})
+sys.stdin.read()
+"""
+"""The child of a later version: its answer is a message that is not known here."""
+
+
+def test_a_message_that_is_not_known_ends_the_engine_with_its_name_and_leaves_no_child(monkeypatch, folder):
+    before = psutil.Process().children()
+    monkeypatch.setattr(process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]]))
+    with pytest.raises(EngineDead, match=r"message that is not known here.*Teleported.*same version"):
+        ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
+    assert psutil.Process().children() == before
+
+
+def test_a_call_that_the_child_does_not_know_is_refused_and_it_goes_on(engine, monkeypatch):
+    def fly(self, height: int) -> None:
+        """A call of a later version."""
+
+    later = type("Later", (), {"fly": fly})
+    monkeypatch.setattr(process_module, "MESSAGES", {**process_module.MESSAGES, **messages_of(later)})
+    with pytest.raises(NotSupported, match="no call 'fly'"):
+        engine._client._start(fly, 3).result(20)
+    assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
+
+
+def test_an_engine_that_dies_by_itself_can_be_replaced_where_its_end_is_told(folder):
+    args, ended, opened = ServerArgs.make(model_path=str(folder), **ARGS), [], threading.Event()
+    clients = []
+
+    def replace(reason):
+        ended.append((reason, clients[0].ended))
+        clients.append(ProcessClient(args, on_end=ended.append))
+        opened.set()
+
+    clients.append(ProcessClient(args, on_end=replace))
+    try:
+        os.kill(clients[0].pid, signal.SIGKILL)
+        assert opened.wait(60)
+        died = "the engine's process ended, exit code -9"
+        assert ended == [(died, died)], "told once, when all who waited know"
+        assert clients[1].engine.get_load().num_running == 0
+    finally:
+        for client in clients:
+            client.close()
+    assert len(ended) == 1, "an engine that was closed is not missed"
 
 
 def test_the_parent_side_imports_no_torch():

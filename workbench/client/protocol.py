@@ -27,7 +27,7 @@ class EngineCalls(Protocol):
         """Returns the facts that never change."""
 
     def now(self) -> float:
-        """Returns the engine's clock in seconds, on which the `time` of its events is told."""
+        """Returns the engine's clock in seconds, the clock of its events' `time`."""
 
     def get_load(self) -> Load:
         """Returns how many requests run and wait, and the use of memory."""

@@ -56,7 +56,7 @@ class Waiters:
             stream.put(error)
 
     def forget(self, rids: Iterable[str]) -> None:
-        """Closes streams that nobody was given."""
+        """Closes streams that have no reader."""
         for rid in rids:
             self._streams.pop(rid, None)
 

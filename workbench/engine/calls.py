@@ -34,7 +34,7 @@ class CoreCalls:
         weights: WeightsInfo,
         status: Callable[[], RunnerStatus] = lambda: RunnerStatus("none", 0),
     ) -> None:
-        """`status` reads the state of the core's runner; by default that of one which computes nothing."""
+        """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing."""
         self._core = core
         self._info = info
         self._weights = weights

@@ -22,7 +22,7 @@ from workbench.types import Request, TokenOut
 
 LogitProcessor = Callable[..., Any]
 Coming = Matcher | Future[Matcher] | None
-"""The matcher of a request, a future of one that is being compiled, or None without a constraint."""
+"""The matcher of a request, a future while it is being compiled, or None without a constraint."""
 Prepare = Callable[[Request], tuple[Coming, LogitProcessor | None]]
 """Returns the matcher and the logit processor of a request. Takes its time, on the caller's thread; raises what the caller
 should see.
@@ -45,7 +45,7 @@ class LocalClient:
         log_interval: int = 40,
         at_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`at_end` is called when the engine has ended, to close what `prepare` uses."""
+        """Starts the worker. `close` calls `at_end` when the engine has ended, to close what `prepare` uses."""
         self.log = core.log
         self.engine = forwarding(self._start)
         self._core = core

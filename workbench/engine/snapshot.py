@@ -67,7 +67,7 @@ def _events(core: EngineCore) -> Iterator[AnyEvent]:
 
 
 def _tree(core: EngineCore) -> Iterator[NodeAdded]:
-    """Parents before children."""
+    """Yields the nodes of the tree, parents before children."""
     queue: deque[Node] = deque(child for root in core.cache.tree.roots.values() for child in root.children.values())
     while queue:
         node = queue.popleft()

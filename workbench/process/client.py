@@ -52,8 +52,11 @@ class ProcessClient:
     def __init__(
         self, args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = lambda reason: None
     ) -> None:
-        """`on_end` is called with the reason when the process has ended by itself and all waiters know; a supervisor opens
-        another engine there."""
+        """Starts the process and waits until its engine is open.
+
+        When the process has ended by itself, calls `on_end` with the reason, after all waiters got it, on the thread that
+        receives. `on_end` may open another engine.
+        """
         self.log = EventLog(args.event_log_size)
         self.engine = forwarding(self._start)
         self._on_end = on_end

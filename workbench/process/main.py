@@ -1,6 +1,6 @@
 """The main of an engine's process: `python -m workbench.process.main ADDRESS ADDRESS`. Its parent is `process.client`.
 
-It is started anew, so nothing of the parent's `__main__` runs again.
+It is a new interpreter, so nothing of the parent's `__main__` runs again.
 """
 
 from __future__ import annotations
