@@ -67,7 +67,7 @@ keywords of the call.
 
 
 def configuration_page() -> str:
-    """One table per group of `ServerArgs`, with a row per field."""
+    """Writes one table per group of `ServerArgs`, with a row per field."""
     same = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
     later = [f"| `{name}` | {_words(one.neutral)} | {one.lacks} | {one.instead} |" for name, one in LATER.items()]
     return "\n".join(
@@ -84,12 +84,12 @@ def configuration_page() -> str:
 
 
 def _words(values: tuple[object, ...]) -> str:
-    """Values that read differently; nothing is None, however it is spelled."""
+    """Returns the values that read differently. Every spelling of nothing is None."""
     return ", ".join(dict.fromkeys(f"`{value or None!r}`" if value in ("", (), []) else f"`{value!r}`" for value in values))
 
 
 def backends_page() -> str:
-    """Which backend can do what, from what the classes say of themselves."""
+    """Writes a table of backends and their features, from the declarations of the classes."""
     columns = [
         ("Engine, Runtime", EngineBackend, EngineBackend.features),
         ("RuntimeEndpoint", RuntimeEndpoint, RuntimeEndpoint.features),
@@ -114,7 +114,7 @@ def backends_page() -> str:
 
 
 def language_page() -> str:
-    """One row per word of the language, per choices method, and per method of a state; from signatures and docstrings."""
+    """Writes one row per word of the language, choices method and method of a state, from signatures and docstrings."""
     words = [*VERBS, function, run_batch, set_default_backend, flush_cache, get_server_info]
     parts = [
         ("Words", "workbench.", words),
@@ -132,7 +132,7 @@ def language_page() -> str:
 
 
 def views_page() -> str:
-    """One row per view: its magic, its call, what it shows, its own options."""
+    """Writes one row per view: its magic, its call, its content and its options."""
     lines = ["# Views", "", VIEWS_NOTES, "| magic | call | what it shows | its options |", "|---|---|---|---|"]
     for name, says in HELP.items():
         arguments = (VIEWS[name].arguments or {}) if name in VIEWS else {}
@@ -142,7 +142,7 @@ def views_page() -> str:
 
 
 def models_page() -> str:
-    """One row per model family."""
+    """Writes one row per model family."""
     head, *rows = families_table()
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(["# Models that run", "", *lines, MODELS_NOTES])
@@ -169,7 +169,7 @@ def _summary(member: object) -> str:
 
 
 def modules_page(package: Path) -> str:
-    """Every module with the first line of its docstring, folder by folder."""
+    """Writes every module with the first line of its docstring, folder by folder."""
     lines = ["# Modules", "", "What may import what is drawn in [](../architecture.md)."]
     folder = None
     for path in sorted(package.rglob("*.py"), key=lambda path: (path.parent.relative_to(package).parts, path.name)):
@@ -182,7 +182,7 @@ def modules_page(package: Path) -> str:
 
 
 def write_all(out: Path, root: Path) -> None:
-    """Write the generated pages and copy the notebooks into `out`; files that did not change keep their time."""
+    """Writes the generated pages and copies the notebooks into `out`; files that did not change keep their time."""
     out.mkdir(exist_ok=True)
     books = sorted((root / "notebooks").glob("*.ipynb"))
     pages = {
@@ -204,7 +204,7 @@ def write_all(out: Path, root: Path) -> None:
 
 
 def _group(group: type[Group]) -> list[str]:
-    """A heading and a table: each field with its type, limits, default and meaning."""
+    """Returns a heading and a table: each field with its type, limits, default and meaning."""
     hints, docs, limits = typing.get_type_hints(group), field_docs(group), limits_of(group)
     head = "| keyword | flag | type | range | default | meaning |\n|---|---|---|---|---|---|"
     lines = [f"\n## {inspect.getdoc(group)}\n", head]

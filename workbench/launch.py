@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import torch
 
-from workbench.attention.kv import KVStore
+from workbench.attention.kv import KVStore, bytes_per_token
+from workbench.attention.registry import backend_name, create_backend, create_store
 from workbench.client.answers import EngineInfo, WeightsInfo
 from workbench.client.opened import Opened
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
@@ -26,7 +27,7 @@ from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
 from workbench.engine.local_client import Coming, LocalClient, LogitProcessor, Prepare
 from workbench.engine.logit_processor import load_processor
-from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.worker import EngineThread
 from workbench.errors import InvalidRequest, NotSupported
@@ -130,7 +131,8 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         kernels.settle()
     kv = make_kv(args, model, device, dtype)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
-    return Loaded(TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler), found[0], folder, dtype)
+    attention = create_backend(backend_name(args.attention_backend), kv)
+    return Loaded(TorchRunner(model, kv, attention, sampler), found[0], folder, dtype)
 
 
 def _attempt(make: Callable[..., Any], *args: Any) -> Any:
@@ -162,14 +164,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return ("AVX512" in features and "avx512_bf16" in names) or "amx_bf16" in names or " bf16" in names
 
 
-def _backend(args: ServerArgs) -> str:
-    return "torch" if args.attention_backend == "auto" else args.attention_backend
-
-
 def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
     """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * kv_dtype.itemsize
+    specs = model.attention_specs()
+    per_token = bytes_per_token(specs, kv_dtype)
     if kv_dtype != dtype:
         raise NotSupported(
             f"kv_cache_dtype {args.kv_cache_dtype} beside dtype {dtype} is not available yet", hint="leave it at auto"
@@ -186,7 +185,7 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
         raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
                              hint="free memory, or raise mem_fraction_static")  # fmt: skip
     try:
-        return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+        return create_store(specs, num_slots, kv_dtype, device)
     except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
         raise InvalidRequest("max_total_tokens", num_slots, f"few enough for the memory, at {per_token:,} bytes each",
                              hint="ask for less, or leave it out: memory then decides") from error  # fmt: skip
@@ -194,7 +193,7 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
 
 def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
     model, kv, tokenizer = loaded.runner.model, loaded.runner.kv, loaded.tokenizer
-    on_cpu = kv.k.device.type == "cpu"
+    on_cpu = kv.device.type == "cpu"
     eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(loaded.folder)
     settled = {
         "max_running_requests": args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
@@ -248,11 +247,11 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
     """Returns the static part of `get_server_info`: the values that "auto" was settled to."""
     model, kv = loaded.runner.model, loaded.runner.kv
     return EngineInfo(
-        device=kv.k.device.type,
+        device=kv.device.type,
         dtype=_name_of(loaded.dtype),
-        kv_cache_dtype=_name_of(kv.k.dtype),
+        kv_cache_dtype=_name_of(kv.dtype),
         architecture=type(model).__name__,
-        attention_backend=_backend(args),
+        attention_backend=backend_name(args.attention_backend),
         num_threads=torch.get_num_threads(),
         context_length=config.context_length,
         vocab_size=config.vocab_size,

@@ -9,10 +9,10 @@ import oracle
 import pytest
 import torch
 
-from workbench.attention.kv import KVStore
+from workbench.attention.registry import create_backend, create_store
 from workbench.engine.core import EngineCore
 from workbench.engine.limits import CoreConfig
-from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted
 from workbench.hub.find import gguf_path
@@ -90,7 +90,7 @@ def family(request):
 
 
 def make_core(model, num_slots=8192, **config) -> EngineCore:
-    kv = KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, torch.float32, torch.device("cpu"))
+    kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
     values = {
         "num_pages": num_slots // config.get("page_size", 1),
         "context_length": 2048,
@@ -98,7 +98,8 @@ def make_core(model, num_slots=8192, **config) -> EngineCore:
         "check": True,
         "chunked_prefill_size": 512,
     }
-    return EngineCore(CoreConfig(**values | config), TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(model.vocab_size)))
+    runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(model.vocab_size))
+    return EngineCore(CoreConfig(**values | config), runner)
 
 
 def run(core, prompts) -> list[tuple[int, ...]]:

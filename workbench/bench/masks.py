@@ -102,16 +102,16 @@ class Batch:
     """The streams of one constraint, in a core and a K/V store of their own."""
 
     def __init__(self, args: ServerArgs, loaded: Loaded, compiled: CompiledGrammar | None) -> None:
-        from workbench.attention.kv import KVStore
+        from workbench.attention.registry import create_backend, create_store
         from workbench.engine.core import EngineCore
         from workbench.engine.runner import TorchRunner
         from workbench.launch import core_config
         from workbench.text.detokenizer import TextStream
 
         shared, tokenizer = loaded.runner, loaded.tokenizer
-        layers, _, heads, dim = shared.kv.k.shape
-        kv = KVStore(layers, NUM_STREAMS * (NUM_PROMPT + NUM_TOKENS), heads, dim, shared.kv.k.dtype, shared.device)
-        runner = TorchRunner(shared.model, kv, type(shared.attention)(kv), shared.sampler)
+        num_slots = NUM_STREAMS * (NUM_PROMPT + NUM_TOKENS)
+        kv = create_store(shared.model.attention_specs(), num_slots, shared.kv.dtype, shared.device)
+        runner = TorchRunner(shared.model, kv, create_backend("torch", kv), shared.sampler)
         self.core = EngineCore(
             core_config(args, replace(loaded, runner=runner), 0), runner,
             text_for=lambda request: TextStream(tokenizer, request.input_ids, request.params),

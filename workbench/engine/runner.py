@@ -1,24 +1,20 @@
-"""The middle word of a step with a real model: plan -> flat tensors -> logits -> tokens."""
+"""Executes a step with a real model: plan -> flat tensors -> logits -> tokens."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from workbench.attention.base import AttentionBackend
+from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
-from workbench.attention.step import Span, StepContext, StepTensors, as_tensor, last_slots
-from workbench.attention.torch_fast import FastAttention
-from workbench.attention.torch_ref import ReferenceAttention
+from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
 from workbench.kernels.compiled import kernels
 from workbench.model.base import CausalLM
 from workbench.types import HiddenRows, TokenLogprob
 
-ATTENTION: dict[str, type[FastAttention] | type[ReferenceAttention]] = {"torch": FastAttention, "reference": ReferenceAttention}
 ROWS_SCORED_AT_ONCE = 256
 
 
@@ -35,7 +31,7 @@ class TorchRunner:
         self.kv = kv
         self.attention = attention
         self.sampler = sampler
-        self.device = kv.k.device
+        self.device = kv.device
         self.vocab_size = model.vocab_size
 
     @torch.inference_mode()
@@ -62,12 +58,12 @@ class TorchRunner:
         return StepResult(sampled, scored, shown)
 
     def forward(self, step: StepTensors) -> Tensor:
-        """Hidden states of all new tokens [T, H]; their K/V is in the store afterwards."""
-        attend = partial(_attend, self.attention, self.attention.prepare(step))
-        return self.model(step.token_ids, StepContext(step.positions, attend))
+        """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
+        hidden: Tensor = self.model(step.token_ids, StepContext(step.positions, self.attention.prepare(step)))
+        return hidden
 
     def _score(self, hidden: Tensor, seq: PlannedSeq) -> tuple[TokenLogprob, ...]:
-        """In parts: the logits of a long prompt would not fit."""
+        """Returns the log-probabilities of the forced tokens. Works in parts: the logits of a long prompt would not fit."""
         scores: list[TokenLogprob] = []
         for at in range(0, len(seq.score_ids), ROWS_SCORED_AT_ONCE):
             part = slice(at, at + ROWS_SCORED_AT_ONCE)
@@ -76,14 +72,8 @@ class TorchRunner:
         return tuple(scores)
 
 
-def _attend(
-    backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None
-) -> Tensor:
-    return backend.attend(layer, q, k, v, plan, **how)  # type: ignore[arg-type]
-
-
 def _rows(hidden: Tensor) -> HiddenRows:
-    """[N, H], as a message can carry it."""
+    """Returns hidden states [N, H] in the form of a message."""
     return HiddenRows(hidden.float().cpu().numpy().tobytes(), hidden.shape[-1])
 
 
@@ -96,7 +86,10 @@ def _starts(plan: StepPlan) -> list[int]:
 
 
 def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTensors:
-    """The plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order."""
+    """Returns the plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order.
+
+    Changes: the store's count of touched slots.
+    """
     spans = tuple(
         Span(seq.seq_id, start, seq.num_new, seq.num_tokens, seq.segments)
         for seq, start in zip(plan.seqs, _starts(plan), strict=True)

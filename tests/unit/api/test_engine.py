@@ -750,7 +750,7 @@ def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
     with same_threads():
         engine = open_engine(folder)
         runner = weakref.ref(engine._client._core.runner)
-        model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.k)
+        model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.views(0)[0])
         engine.generate(input_ids=[A, B], sampling_params=GREEDY)
         list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
         engine.shutdown()

@@ -14,13 +14,13 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from workbench.attention.kv import KVStore
+from workbench.attention.registry import create_backend, create_store
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward, whole_characters
 from workbench.engine.limits import CoreConfig
 from workbench.engine.plan import NOTHING_ALLOWED, Sampled, StepResult
-from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenSampled
 from workbench.grammar import Vocabulary, compile_grammar
@@ -243,10 +243,9 @@ def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabu
         torch.nn.init.normal_(parameter, std=0.1)
     theirs.save_pretrained(folder)
     model = load_model(folder, dtype=torch.float32, device=torch.device("cpu"))
-    kv = KVStore(model.num_layers, num_pages, model.num_kv_heads, model.head_dim, torch.float32, torch.device("cpu"))
-    core = make_core(
-        tokenizer, TorchRunner(model, kv, ATTENTION["torch"](kv), Sampler(VOCAB)), num_pages=num_pages, chunked_prefill_size=chunk
-    )
+    kv = create_store(model.attention_specs(), num_pages, torch.float32, torch.device("cpu"))
+    runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(VOCAB))
+    core = make_core(tokenizer, runner, num_pages=num_pages, chunked_prefill_size=chunk)
     requests = [
         add(core, vocabulary, f"r{i}", [40 + i, 50, 60], params, return_logprob=True, logprob_start_len=i - 1, top_logprobs_num=2)
         for i, params in enumerate(GRAMMARS)
