@@ -8,10 +8,10 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -20,6 +20,7 @@ from workbench.attention.kv import KVStore, bytes_per_token
 from workbench.attention.registry import backend_name, create_backend, create_store
 from workbench.client.answers import EngineInfo, WeightsInfo
 from workbench.client.opened import Opened
+from workbench.client.waiters import answer
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
@@ -115,16 +116,15 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         kernels.begin()
     if progress is not None:
         progress(f"{READING} and {COMPILING}" if kernels.is_compiling else READING, 0, 0)
-    found: list[Any] = []
-    finder = threading.Thread(target=lambda: found.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
+    tokenizer: Future[Tokenizer | None] = Future()
+    finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")
     finder.start()  # importing transformers takes as long as reading the weights
     try:
         override, dummy = model_override(args), args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         finder.join()
-    if isinstance(found[0], BaseException):
-        raise found[0]
+    found = tokenizer.result()
     if on_cpu and progress is not None and kernels.is_compiling and mode() == "wait":
         progress(COMPILING, 0, 0)
     if on_cpu:
@@ -132,14 +132,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     kv = make_kv(args, model, device, dtype)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     attention = create_backend(backend_name(args.attention_backend), kv)
-    return Loaded(TorchRunner(model, kv, attention, sampler), found[0], folder, dtype)
-
-
-def _attempt(make: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return make(*args)
-    except BaseException as error:
-        return error
+    return Loaded(TorchRunner(model, kv, attention, sampler), found, folder, dtype)
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -47,18 +47,18 @@ def family(tmp_path, then):
 
 def test_a_child_that_is_killed_leaves_none_of_its_group(tmp_path):
     child, grandchild = family(tmp_path, "import time; time.sleep(600)")
-    assert child.exit_code is None
+    assert child.poll() is None
     os.kill(child.pid, signal.SIGKILL)
-    wait_until(lambda: child.exit_code is not None)
-    assert child.exit_code == -signal.SIGKILL
+    wait_until(lambda: child.poll() is not None)
+    assert child.poll() == -signal.SIGKILL
     wait_until(lambda: is_gone(grandchild))
     child.end()
 
 
 def test_a_child_that_exits_leaves_none_of_its_group(tmp_path):
     child, grandchild = family(tmp_path, "raise SystemExit(3)")
-    wait_until(lambda: child.exit_code is not None)
-    assert child.exit_code == 3
+    wait_until(lambda: child.poll() is not None)
+    assert child.poll() == 3
     wait_until(lambda: is_gone(grandchild))
     child.end()
 
@@ -67,7 +67,7 @@ def test_a_child_that_does_not_mind_its_input_is_killed_with_its_group(tmp_path)
     child, grandchild = family(tmp_path, "import time; time.sleep(600)")
     child.end(patience_s=0.05)
     assert not psutil.pid_exists(child.pid)
-    assert child.exit_code == -signal.SIGKILL
+    assert child.poll() == -signal.SIGKILL
     wait_until(lambda: is_gone(grandchild))
 
 
@@ -75,7 +75,7 @@ def test_a_child_that_minds_its_input_ends_by_itself():
     child = ChildProcess([sys.executable, "-c", "import sys; sys.stdin.read(); raise SystemExit(5)"])
     child.end()
     child.end()
-    assert child.exit_code == 5
+    assert child.poll() == 5
     assert not psutil.pid_exists(child.pid)
 
 
@@ -93,7 +93,7 @@ def test_many_threads_learn_the_same_exit_code(tmp_path):
     codes = []
 
     def watch():
-        while (code := child.exit_code) is None:
+        while (code := child.poll()) is None:
             time.sleep(0.001)
         codes.append(code)
 

@@ -62,9 +62,9 @@ class EngineThread:
 
 
 class Worker:
-    """Runs a core on a thread. `deliver` gets the outputs of each step; `ended` is called when the loop has ended.
+    """Runs a core on a thread, and gives the outputs of each step to `deliver`.
 
-    When it ends, in whatever way, all `waiters` end too.
+    When its loop ends, in whatever way, it ends all `waiters` and then calls `at_end`.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Worker:
         waiters: Waiters,
         thread: EngineThread,
         deliver: Callable[[list[TokenOut]], None],
-        ended: Callable[[], None],
+        at_end: Callable[[], None],
     ) -> None:
         self.core = core
         self._waiters = waiters
         self._deliver = deliver
-        self._ended = ended
+        self._at_end = at_end
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = thread
@@ -124,7 +124,7 @@ class Worker:
 
     def _end(self, reason: str) -> None:
         self._waiters.end(reason)
-        self._ended()
+        self._at_end()
 
     def _take(self, action: Callable[[], None] | None) -> None:
         if action is None:

@@ -113,14 +113,14 @@ class ProcessClient:
         encoded = message.call(number, *args, **kwargs)
         future = self._waiters.call()
         self._unanswered[number] = (future, message)  # before it is sent: its answer may be quick
-        while self._child.exit_code is None:  # a plain send would wait for a dead child as well
+        while self._child.poll() is None:  # a plain send would wait for a dead child as well
             if self._channel.send(encoded):
                 return future
         self._unanswered.pop(number, None)
         raise EngineDead(self._reason())
 
     def _reason(self) -> str:
-        return SHUT_DOWN if self._is_closing else self._fault or f"the engine's process ended, exit code {self._child.exit_code}"
+        return SHUT_DOWN if self._is_closing else self._fault or f"the engine's process ended, exit code {self._child.poll()}"
 
     # -- on the thread that receives ----------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class ProcessClient:
                 message = self._channel.receive(RECEIVE_WAIT_MS)
                 if message is not None:
                     self._receive(message)
-                elif self._child.exit_code is not None:
+                elif self._child.poll() is not None:
                     break
         except msgspec.ValidationError as error:
             self._fault = f"the engine's process sent a message that is not known here ({error}): {ONE_VERSION}"

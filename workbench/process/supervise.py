@@ -30,12 +30,11 @@ class ChildProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code once the child has ended, None before. Changes: when it has, kills what is left of its group."""
+    def poll(self) -> int | None:
+        """Returns the exit code, None while the child runs. Changes: when it has ended, kills what is left of its group."""
         with self._lock:
             if self._process.returncode is None and _has_ended(self._process):
-                _kill_group(self.pid)  # before `wait` frees the id for another process
+                _kill_group(self._process)  # before `wait` frees the id for another process
                 self._process.wait()
             return self._process.returncode
 
@@ -45,12 +44,10 @@ class ChildProcess:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         deadline = time.monotonic() + patience_s
-        while self.exit_code is None and time.monotonic() < deadline:
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                _kill_group(self._process)
             time.sleep(TICK_S)
-        if self.exit_code is None:
-            _kill_group(self.pid)
-            self._process.kill()
-            self._process.wait()
 
 
 def end_with_parent() -> None:
@@ -65,12 +62,18 @@ def _exit_at_end_of_input() -> None:
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Leaves the ended process unreaped where the system can, so that no other process gets its id."""
-    if hasattr(os, "waitid"):
+    if not hasattr(os, "waitid"):
+        return process.poll() is not None
+    try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return process.poll() is not None
+    except ChildProcessError:  # a handler of this process has waited for it
+        return True
 
 
-def _kill_group(pid: int) -> None:
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a child that was not waited for, and all of its group."""
+    if not hasattr(os, "killpg"):
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
