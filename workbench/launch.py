@@ -96,7 +96,7 @@ def _build(
 
 @dataclass(frozen=True)
 class Loaded:
-    """What computes, and what it computes with; no engine around it yet."""
+    """The parts of an engine that compute, before there is an engine around them."""
 
     runner: TorchRunner
     tokenizer: Tokenizer | None
@@ -105,7 +105,7 @@ class Loaded:
 
 
 def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
-    """The model in memory with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
+    """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
@@ -148,7 +148,7 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware (AVX-512 BF16, AMX, ARM BF16, or a GPU that says so)."""
+    """Returns whether the device multiplies bfloat16 in hardware: AVX-512 BF16, AMX, ARM BF16, or a GPU that has it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.backends.cpu.get_cpu_capability()
@@ -158,7 +158,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
-    """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
+    """Creates the K/V store, as large as `max_total_tokens` or as the share of memory allows."""
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
     specs = model.attention_specs()
     per_token = bytes_per_token(specs, kv_dtype)
@@ -209,7 +209,7 @@ def _config_eos(folder: Path) -> frozenset[int]:
 
 
 def options(args: ServerArgs) -> Options:
-    """How constraints are compiled."""
+    """Returns how constraints are compiled."""
     limits = Limits(args.grammar_compile_workers, args.grammar_compile_timeout_s, args.grammar_compile_memory_mb)
     return Options(args.grammar_backend, limits, args.constrained_json_whitespace_pattern, not args.disable_outlines_disk_cache)
 

@@ -29,7 +29,7 @@ def engines(tmp_path_factory):
 
 
 def essence(value):
-    """A value without what differs from run to run."""
+    """Returns a value without the fields that differ from run to run."""
     if isinstance(value, structs.Struct):
         fields = {name: getattr(value, name) for name in value.__struct_fields__ if name not in TIMES}
         return type(value), {name: essence(part) for name, part in fields.items()}

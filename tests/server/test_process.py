@@ -415,6 +415,25 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
     assert str(error) == "the engine's loop broke: it did\nload it again"
 
 
+def test_an_interrupt_while_requests_are_sent_aborts_those_that_the_child_took(engine, monkeypatch):
+    client, start = engine._client, engine._client._start
+
+    def interrupted(call, /, *args, **kwargs):
+        future = start(call, *args, **kwargs)
+        if call.__name__ == "submit":
+            future.result(20)
+            raise KeyboardInterrupt
+        return future
+
+    monkeypatch.setattr(client, "_start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(input_ids=A, sampling_params=ENDLESS, rid="cut off")
+    monkeypatch.undo()
+    wait_until(lambda: client.engine.get_load().num_running == 0)
+    assert engine.explain("cut off").facts["finish"] == "abort"
+    assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY, rid="cut off"))) == 6, "its id is free"
+
+
 UNKNOWN = """
 import sys, msgspec
 from workbench.process.channel import Channel
@@ -437,7 +456,7 @@ def test_a_message_that_is_not_known_ends_the_engine_with_its_name_and_leaves_no
 
 def test_a_call_that_the_child_does_not_know_is_refused_and_it_goes_on(engine, monkeypatch):
     def fly(self, height: int) -> None:
-        """A call of a later version."""
+        """Flies: a call of a later version."""
 
     later = type("Later", (), {"fly": fly})
     monkeypatch.setattr(process_module, "MESSAGES", {**process_module.MESSAGES, **messages_of(later)})

@@ -20,7 +20,7 @@ import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.DEVNULL)
 open(sys.argv[1], "w").write(f"{child.pid}\\n")
 """
-"""Starts a process that watches nothing, and writes down its id."""
+"""Code that starts a process which watches nothing, and writes down its id."""
 
 
 def wait_until(true, seconds=20):
@@ -38,7 +38,7 @@ def is_gone(pid):
 
 
 def family(tmp_path, then):
-    """A child that has a child, and the id of the latter; the first goes on with `then`."""
+    """Returns a child that has a child and goes on with the code `then`, and the id of the second."""
     told = tmp_path / "pid"
     child = ChildProcess([sys.executable, "-c", FAMILY + then, str(told)])
     wait_until(lambda: told.exists() and told.read_text().endswith("\n"))

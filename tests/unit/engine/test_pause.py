@@ -1,4 +1,4 @@
-"""Generation paused and continued: nothing is planned, nothing is lost, and what waits says why."""
+"""Generation paused and continued: nothing is planned, nothing is lost, and what waits has the reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plain_loop(num_new):
 
 
 def run(core):
-    """All outputs until there is no work, by request."""
+    """Returns the output ids of each request, from steps until there is no work."""
     ids = {}
     while core.has_work:
         for out in core.step():

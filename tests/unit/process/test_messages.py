@@ -20,7 +20,7 @@ class Inner(msgspec.Struct):
 
 
 class Newer(Protocol):
-    """A protocol with a call that no other code knows."""
+    """A protocol with a call that no other code has."""
 
     def fly(self, height: int, names: tuple[str, ...] = ("a",), *, inner: Inner | None = None) -> dict[str, Inner]:
         """Flies."""
