@@ -9,17 +9,14 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from core_calls import core_calls
 
 from workbench import switch_interval as switching
 from workbench.client.stream import read, read_async
 from workbench.engine.calls import CoreCalls
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, next_token
-from workbench.engine.limits import CoreConfig
-from workbench.engine.local_client import LocalClient
+from workbench.engine.fake import FakeRunner
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
-from workbench.types import Request, SamplingParams
+from workbench.testing import make_client, make_core, plain_loop
+from workbench.testing import make_request as request
 
 VOCAB = 256
 LONG = 3000
@@ -42,32 +39,20 @@ class Gate(FakeRunner):
         return super().execute(plan)
 
 
-def make_client(runner=None, calls=CoreCalls, prepare=lambda request: (None, None), **config):
-    values = {"num_pages": 8192, "context_length": 8000, "vocab_size": VOCAB}
-    core = EngineCore(CoreConfig(**values | config), runner or FakeRunner(VOCAB))
-    return LocalClient(core, prepare, core_calls(core, calls))
+def open_client(runner=None, calls=CoreCalls, prepare=lambda request: (None, None), **config):
+    values = {"num_tokens": 8192, "context_length": 8000, "check": False, "clock": time.monotonic}
+    return make_client(make_core(runner=runner, **values | config), prepare, calls)
 
 
 @contextmanager
 def opened(*args, **config):
-    client = make_client(*args, **config)
+    client = open_client(*args, **config)
     try:
         yield client
     finally:
         if isinstance(client._core.runner, Gate):
             client._core.runner.open.set()
         client.close()
-
-
-def request(rid, prompt=(1, 2, 3), max_new_tokens=8, **fields):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams(max_new_tokens=max_new_tokens), **fields)
-
-
-def plain_loop(prompt, num_new):
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
 
 
 def collect(pairs, count):
@@ -213,7 +198,7 @@ def test_what_cannot_be_prepared_is_raised_in_the_callers_thread():
 
 
 class Watched(CoreCalls):
-    """Calls that tell their thread, and one that fails."""
+    """Calls of which one returns its thread and one fails."""
 
     def weights(self):
         return threading.current_thread().name
@@ -235,9 +220,8 @@ def test_calls_are_answered_on_the_engines_thread_and_their_errors_come_back():
 def test_a_call_that_its_caller_gave_up_is_not_made_and_does_no_harm():
     gate = Gate()
     with opened(gate) as client:
-        client.submit([request("a")])
         gate.open.clear()
-        gate.entered.clear()
+        client.submit([request("a")])
         assert gate.entered.wait(WAIT_S)
         made = []
         future = client._worker.ask(lambda: made.append(1))
@@ -296,7 +280,7 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
 
 def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
     before = threading.active_count()
-    client = make_client(gate := Gate())
+    client = open_client(gate := Gate())
     streams = client.submit([request("a", max_new_tokens=LONG)])
     assert gate.entered.wait(WAIT_S)
     gate.open.clear()
@@ -347,9 +331,9 @@ def test_the_switch_interval_is_usual_again_after_a_loop_broke(monkeypatch):
 def test_two_engines_in_one_process_do_not_meet():
     with opened() as first, opened(vocab_size=128) as second:
         streams = [*first.submit([request("same", max_new_tokens=50)]), *second.submit([request("same", [9], 50)])]
-        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50)]
+        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50, 128)]
         first.close()
-        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8)]
+        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8, 128)]
 
 
 def test_an_unexpected_error_while_a_request_is_added_ends_that_request_alone(monkeypatch):
