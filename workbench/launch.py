@@ -27,7 +27,6 @@ from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
 from workbench.engine.local_client import Coming, LocalClient, LogitProcessor, Prepare
-from workbench.engine.logit_processor import load_processor
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.worker import EngineThread
@@ -37,6 +36,7 @@ from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.from_args import find_model, find_tokenizer, model_override
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress

@@ -13,10 +13,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from msgspec import structs
 
 from workbench.client.answers import EngineInfo, WeightsInfo
 from workbench.engine.calls import CoreCalls
@@ -25,8 +26,9 @@ from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
 from workbench.engine.local_client import LocalClient, Prepare
-from workbench.engine.plan import Runner, StepPlan, StepResult
-from workbench.engine.sequence import TextOut
+from workbench.engine.output import TextOut
+from workbench.engine.plan import Runner, Sampled, SampleRow
+from workbench.engine.scheduler import Propose
 from workbench.engine.snapshot import snapshot
 from workbench.events import Event, EventLog
 from workbench.grammar.matcher import Made
@@ -57,8 +59,8 @@ def plain_loop(prompt: Iterable[int], num_new: int, vocab_size: int = VOCAB_SIZE
 
 def make_core(
     *, num_tokens: int = NUM_TOKENS, runner: Runner | None = None, clock: Callable[[], float] | None = None,
-    log: EventLog | None = None, text_for: Callable[[Request], TextOut] | None = None, jump: JumpForward | None = None,
-    disable_jump_forward: bool = False, **config: Any,
+    log: EventLog | None = None, text_for: Callable[[Request], TextOut | None] | None = None, jump: JumpForward | None = None,
+    disable_jump_forward: bool = False, propose: Propose | None = None, **config: Any,
 ) -> EngineCore:  # fmt: skip
     """Returns a core on `FakeRunner` and a virtual clock that checks its accounts after every step.
 
@@ -71,7 +73,7 @@ def make_core(
     if runner is None:
         runner = FakeRunner(core_config.vocab_size, clock=clock if isinstance(clock, VirtualClock) else None)
     return EngineCore(core_config, runner, log=log, clock=clock, text_for=text_for, jump=jump,
-                      disable_jump_forward=disable_jump_forward)  # fmt: skip
+                      disable_jump_forward=disable_jump_forward, propose=propose)  # fmt: skip
 
 
 def core_calls(core: EngineCore, kind: type[CoreCalls] = CoreCalls) -> CoreCalls:
@@ -149,15 +151,10 @@ class ScriptedRunner(FakeRunner):
         super().__init__(vocab_size, **costs)
         self.answers = answers
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Computes a step as `FakeRunner` does and replaces the drawn tokens."""
-        result = super().execute(plan)
-        rows = [(seq.rid, seq.sample.position) for seq in plan.seqs if seq.sample is not None]
-        sampled = [
-            replace(drawn, token_id=answer[position]) if position < len(answer := self.answers.get(rid, ())) else drawn
-            for (rid, position), drawn in zip(rows, result.sampled, strict=True)
-        ]
-        return replace(result, sampled=tuple(sampled))
+    def sample(self, rid: str, row: SampleRow, state: int) -> Sampled:
+        """Draws as `FakeRunner` does and replaces the token."""
+        drawn, answer = super().sample(rid, row, state), self.answers.get(rid, ())
+        return structs.replace(drawn, token_id=answer[row.position]) if row.position < len(answer) else drawn
 
 
 # -- text and constraints --------------------------------------------------------------------------------------------

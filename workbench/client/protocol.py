@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from workbench.cache.prefix import Lookup
+from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.client.stream import Stream
 from workbench.events import EventLog

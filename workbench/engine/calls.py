@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from workbench.cache.prefix import Lookup
+from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.engine.core import EngineCore
 from workbench.engine.snapshot import snapshot
@@ -47,14 +47,14 @@ class CoreCalls:
         return self._core.clock()
 
     def get_load(self) -> Load:
-        scheduler, pool, tree = self._core.scheduler, self._core.cache.pool, self._core.cache.tree
+        scheduler, cache = self._core.scheduler, self._core.cache
         page, status = self._core.config.page_size, self._status()
         return Load(
             num_running=len(scheduler.running), num_compiling=len(scheduler.compiling),
-            num_waiting=len(scheduler.waiting) + len(scheduler.compiling), is_paused=scheduler.is_paused,
-            new_token_ratio=scheduler.ratio, num_retractions=scheduler.num_retractions,
-            tokens_free=pool.num_free * page, tokens_tree=tree.num_pages * page,
-            tokens_running=(pool.num_pages - pool.num_free - tree.num_pages) * page,
+            num_waiting=len(scheduler.waiting) + len(scheduler.compiling), is_paused=scheduler.admission.is_paused,
+            new_token_ratio=scheduler.new_token_ratio, num_retractions=scheduler.num_retractions,
+            tokens_free=cache.num_free_pages * page, tokens_tree=cache.num_tree_pages * page,
+            tokens_running=cache.num_owned_pages * page,
             kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
             process_rss_bytes=psutil.Process().memory_info().rss,
         )  # fmt: skip
@@ -72,10 +72,10 @@ class CoreCalls:
         self._core.scheduler.detail = on and self._core.log.on  # without a log it would be found and thrown away
 
     def pause_generation(self) -> None:
-        self._core.scheduler.pause()
+        self._core.scheduler.admission.pause()
 
     def continue_generation(self) -> None:
-        self._core.scheduler.is_paused = False
+        self._core.scheduler.admission.is_paused = False
 
     def weights(self) -> WeightsInfo:
         return self._weights

@@ -92,18 +92,18 @@ class LocalClient:
 
     def _add(self, prepared: list[Prepared]) -> None:
         for request, matcher, processor in prepared:
-            is_compiling = isinstance(matcher, Future)
+            coming = matcher if isinstance(matcher, Future) else None
+            ready = None if isinstance(matcher, Future) else matcher
             try:
-                self._core.add(request, matcher=None if is_compiling else matcher, processor=processor, is_compiling=is_compiling)
+                self._core.add(request, matcher=ready, processor=processor, is_compiling=coming is not None)
             except Exception as error:  # its own fault: the others go on
                 _let_go(matcher)
                 self._waiters.fail(request.rid, error)
                 continue
-            if isinstance(matcher, Future):
-                self._compiling[request.rid] = matcher
-                matcher.add_done_callback(partial(self._when_compiled, request.rid))
-            else:
-                self._note_unenforced(request.rid, matcher)
+            if coming is not None:
+                self._compiling[request.rid] = coming
+                coming.add_done_callback(partial(self._when_compiled, request.rid))
+            self._note_unenforced(request.rid, ready)
 
     def _abort(self, rid: str, message: str) -> None:
         self._core.abort(rid, message)

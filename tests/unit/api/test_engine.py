@@ -19,9 +19,9 @@ import torch
 import workbench
 from workbench.config import ServerArgs
 from workbench.config.values import kinds_of
-from workbench.engine.logit_processor import CustomLogitProcessor
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
 from workbench.events import TokenSampled
+from workbench.logit_processor import CustomLogitProcessor
 from workbench.model.tiny import TINY_LLAMA, write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from workbench.attention.registry import create_backend, create_store
 from workbench.engine.fake import FakeRunner
 from workbench.engine.jump import JumpForward, whole_characters
-from workbench.engine.plan import NOTHING_ALLOWED, Sampled, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, Sampled, SeqResult, StepResult
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenSampled
@@ -122,7 +122,7 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
         core = open_core(tokenizer, off=off)
         add(core, vocabulary, "a", [40], {"regex": "(a|b)" + " Slytherin" * 10 + "(a|b)"})
         run(core)
-        steps.append(core.scheduler._step)
+        steps.append(core.scheduler.num_steps)
     assert steps[0] <= 5
     assert steps[1] > 20
 
@@ -134,7 +134,7 @@ def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabular
         core = open_core(tokenizer, off=kind == "off")
         add(core, vocabulary, kind, [40], {"regex": "[a-c]{2}x[a-c]", **more})
         ids, text, forced, _, finish = run(core)[kind]
-        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler._step}
+        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler.num_steps}
     assert drawn["jump"]["ids"] == drawn["off"]["ids"]
     assert drawn["jump"]["ids"][-1] == 0
     assert drawn["jump"]["finish"] == drawn["off"]["finish"] == FinishReason("stop", matched=0)
@@ -210,7 +210,8 @@ def test_an_empty_mask_shows_the_text_and_what_was_expected(tokenizer, vocabular
         def execute(self, plan):
             done = super().execute(plan)
             if plan.step > 3:
-                done = StepResult(tuple(Sampled(NOTHING_ALLOWED, error="no token is allowed") for _ in done.sampled), {})
+                nothing = SeqResult((Sampled(NOTHING_ALLOWED, error="no token is allowed"),))
+                done = StepResult(tuple(nothing for _ in done.seqs))
             return done
 
     core = open_core(tokenizer, Stuck(VOCAB))

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
+    MAX_USERS,
     NUM_SHOWN,
     NodeAdded,
     NodeEvicted,
@@ -26,8 +27,6 @@ from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree.rows import Held, Nodes, Row, above, left_out
 from workbench.why.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 
-MAX_USERS = 8
-"""As many users of a node are remembered as the engine remembers."""
 MAX_PICTURE = 200
 """Nodes in a still picture."""
 MAX_FOUND = 100
