@@ -93,8 +93,8 @@ def _key(form: Form, number: NumberOf) -> Hashable:
         case String(language, limit):
             return "string", language, limit
         case Array():
-            form = _renumbered(form, number)
-            first = tuple((item.rule, item.counted, item.other) for item in (*form.first, *([form.rest] if form.rest else [])))
+            items = (*form.first, *([form.rest] if form.rest else []))
+            first = tuple((item.rule, item.counted, item.other) for item in (_item(item, number) for item in items))
             return "array", first, form.rest is None, form.low, form.high, form.need, form.most, form.distinct
         case Object():
             parts = tuple((part.name, number(part.rule), part.is_required) for part in form.properties)
