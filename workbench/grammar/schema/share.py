@@ -95,7 +95,7 @@ def _key(form: Form, number: NumberOf) -> Hashable:
         case Array():
             items = (*form.first, *([form.rest] if form.rest else []))
             first = tuple((item.rule, item.counted, item.other) for item in (_item(item, number) for item in items))
-            return "array", first, form.rest is None, form.low, form.high, form.need, form.most, form.distinct
+            return "array", first, form.rest is None, form.low, form.high, form.need, form.most, tuple(map(number, form.distinct))
         case Object():
             parts = tuple((part.name, number(part.rule), part.is_required) for part in form.properties)
             others = tuple((names, number(rule)) for names, rule in form.others)
