@@ -1,7 +1,7 @@
 """One static batch through the model runner: what the arithmetic costs, without scheduler, cache or threads.
 
 Prefill of the whole batch in one step, then one decode step per further token; medians over the decode steps.
---correct prints what the model says to three prompts instead, cut into prefill and decode steps.
+--correct prints the answers to three prompts instead, cut into prefill and decode steps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StaticBatch:
         self.pages_each = pages_for(max(map(len, prompts)) + max_new, page_size)
 
     def step(self) -> float:
-        """Compute every pending token, append the greedy one; returns seconds."""
+        """Computes every pending token and appends the greedy one; returns seconds."""
         plan = StepPlan(self.steps, tuple(map(self._planned, range(len(self.tokens)))), self.page_size)
         began = time.perf_counter()
         result = self.runner.execute(plan)
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
-    """The model with room for `num_tokens`, and its tokenizer; no engine around them."""
+    """Returns the model with room for `num_tokens`, and its tokenizer, without an engine."""
     share_cores()
     from workbench.launch import load_runner
 
@@ -148,7 +148,7 @@ def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
 
 
 def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:
-    """The greedy continuations of three prompts, one per line."""
+    """Returns the greedy continuations of three prompts, one per line."""
     batch = StaticBatch(runner, [tokenizer.encode(text) for text in SAYINGS], new_tokens, page_size)
     for _ in range(new_tokens):
         batch.step()
