@@ -31,6 +31,7 @@ from workbench.engine.plan import Runner, Sampled, SampleRow
 from workbench.engine.scheduler import Propose
 from workbench.engine.snapshot import snapshot
 from workbench.events import Event, EventLog
+from workbench.grammar.mask import pack
 from workbench.grammar.matcher import Made
 from workbench.types import FinishReason, Request, SamplingParams, TokenLogprob
 
@@ -197,9 +198,9 @@ class AllowTokens:
 
     def fill_mask(self, mask: np.ndarray) -> None:
         """Sets the bits of the allowed tokens in `mask`, int32 [ceil(V / 32)]."""
-        bits = np.zeros(mask.size * 32, dtype=np.uint8)
-        bits[list(self.token_ids)] = 1
-        mask[:] = np.packbits(bits, bitorder="little").view(np.int32)
+        flags = np.zeros(mask.size * 32, dtype=bool)
+        flags[list(self.token_ids)] = True
+        mask[:] = pack(flags)
 
     def accept(self, token_id: int) -> None:
         """Asserts that the token is allowed."""

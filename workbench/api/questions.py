@@ -31,13 +31,13 @@ from workbench.views.live import Source, open_view
 from workbench.views.live.feed import Reader
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.picture import NodeFacts
-from workbench.why.answers import Why
-from workbench.why.cache_answer import CacheAnswer
-from workbench.why.evictions import EvictionJournal
-from workbench.why.grammar import Grammar
-from workbench.why.masks import MaskAt
-from workbench.why.recorded import Constrained, constrained
-from workbench.why.request import Explanation, explain
+from workbench.why.constraint import Grammar
+from workbench.why.prefix.answer import CacheAnswer
+from workbench.why.prefix.evictions import EvictionJournal
+from workbench.why.request.explanation import Explanation, explain
+from workbench.why.token.answers import Why
+from workbench.why.token.logged_request import LoggedRequest, logged_request
+from workbench.why.token.mask import MaskAt
 
 NUM_GRAMMARS = 16
 FIT_LENGTHS = (256, 1024, 4096, 16384)
@@ -126,9 +126,9 @@ class Questions:
         request, step = self._step(rid, step)
         return self._grammar_of(request.spec).mask_at(request.output_ids, step)
 
-    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
+    def _step(self, rid: str, step: int | None) -> tuple[LoggedRequest, int]:
         """The constrained request, and `step` or the place after all that it has produced."""
-        request = constrained(self.log, rid)
+        request = logged_request(self.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
             step = len(ids) - 1

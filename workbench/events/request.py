@@ -39,7 +39,7 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
-    """Admission looked the prompt up in the cache; `workbench.why.cache_reasons` words the reason."""
+    """Admission looked the prompt up in the cache; `workbench.why.prefix.reasons` words the reason."""
 
     rid: str
     num_prompt: int

@@ -14,7 +14,7 @@ from workbench.client.stream import read
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.testing import AllowAll, VirtualClock, events_of, make_client, make_core, make_request
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 UNENFORCED = ("json_schema: format 'x'",)
 
@@ -213,7 +213,7 @@ def test_how_a_constraint_was_compiled_is_in_the_log_and_explained(smollm2):
         assert second.spans[0].label == "compile"
         assert second.spans[0].duration_s >= made[1].seconds / 2
         assert all(span.note != "compiling" for span in second.spans[1:])
-        assert "its regex known already (xgrammar" in third.sentence
+        assert "its regex compiled before (xgrammar" in third.sentence
         assert "compile" not in [span.label for span in third.spans]
         assert third.facts["compiled"]["is_cached"] is True
         assert engine.explain(engine.generate("a", params)["meta_info"]["id"]).facts["compiled"] is None

@@ -115,13 +115,13 @@ def test_who_waits_is_told_with_the_reason_in_words_and_with_numbers():
         ]
     )  # fmt: skip
     assert batch.picture().waiting == [
-        ("a", "3.00 s", "memory, behind z: 12 pages needed, 4 to be had"),
+        ("a", "3.00 s", "memory, behind z: 12 pages needed, 4 available"),
         ("b", "3.00 s", "batch full: 2 running at most"),
         ("c", "2.00 s", "compiling"),
         ("d", "3.00 s", "the next step"),
     ]
     assert [part.kind for part in batch.request("c").stretches] == ["wait", "compile"]
-    for words in ("12 pages needed, 4 to be had", "2 running at most"):
+    for words in ("12 pages needed, 4 available", "2 running at most"):
         assert words in batch.picture().to_html()
         assert words in batch.picture().to_text()
 
