@@ -707,7 +707,7 @@ def test_what_the_cache_says_of_a_prompt_is_a_sentence_with_both_texts(engine):
     says = f"then the stored text goes on with {goes_on!r}, this prompt with '99 98'"
     assert str(engine.cache.explain([*A, 99, 98])) == f"5 of 7 tokens would be reused: {says}."
     assert str(engine.cache.explain(A)) == "4 of 5 tokens would be reused: all but the last, which is always computed."
-    assert "5 are stored in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
+    assert "5 tokens would match in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
     engine.flush_cache()
     assert "was evicted" in str(engine.cache.explain(A)) or "nothing is stored yet" in str(engine.cache.explain(A))
 
