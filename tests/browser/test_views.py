@@ -58,7 +58,7 @@ LINES = """tree => [...tree.querySelectorAll(".wb-outline [data-node]")]
 
 @pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
-    hears = "print([name for name, view in dashboard.views.items() if view._hears])"
+    hears = "print([name for name, view in dashboard.views.items() if view._has_ticker])"
     notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears, "%wb tree"], face=face)
     notebook.run(0)
     notebook.run(1)

@@ -19,7 +19,7 @@ from workbench.bench.views import ALONE, OPTIONS
 from workbench.events import StepExecuted
 from workbench.views.live import VIEWS
 from workbench.views.live.feed import Feed
-from workbench.views.tokens.widget import OneRequest
+from workbench.views.tokens.widget import RequestWidget
 
 WINDOW_S = 0.6
 """How long views stay open or closed: a shared machine is as fast in one window as in the next, and not for longer."""
@@ -47,8 +47,8 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     for view in views.values():
         if not is_drawn:
             view.answer({"do": "shown", "hears": True})  # as a page would say
-        if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself
-            source.need_detail(view._who, False)
+        if isinstance(view, RequestWidget):  # it switched token detail on, which is measured by itself
+            source.need_detail(view.detail_user, False)
         feed.remove(view)
 
     def opened(stack: ExitStack) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import Segment, View, bar, duration, plural
-from workbench.views.tokens.output_tokens import Kind, legend, marked_token
+from workbench.views.tokens.marks import legend, marked_token
+from workbench.views.tokens.state import Kind
 
 MAX_MARKED = 3000
 """Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""

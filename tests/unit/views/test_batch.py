@@ -25,8 +25,8 @@ from workbench.events import (
     StepMember,
     TokenSampled,
 )
+from workbench.views.batch.drawn import IDLE_SHARE, MAX_LANES, Axis
 from workbench.views.batch.fold import MAX_ENDED, MAX_STEPS, BatchFold
-from workbench.views.batch.picture import IDLE_SHARE, MAX_LANES, Axis
 from workbench.views.fold import Facts
 
 

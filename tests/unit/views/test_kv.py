@@ -22,7 +22,9 @@ from workbench.events import (
     Taken,
 )
 from workbench.views.fold import Facts
-from workbench.views.kv.fold import MAX_RUNS, KVFold, Run
+from workbench.views.kv.drawn import MAX_RUNS
+from workbench.views.kv.fold import KVFold
+from workbench.views.kv.state import Run
 
 
 def account(core: EngineCore) -> dict[int, str | int]:

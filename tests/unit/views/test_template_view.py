@@ -13,9 +13,9 @@ from random_runs import CONFIGS, OPERATIONS, TRUNK, Reader, facts, make_core, pe
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.views.fold import Facts
-from workbench.views.template.conversation import template_fold, turn_before
-from workbench.views.template.fold import TemplateFold
-from workbench.views.template.picture import MAX_DRAWN, PromptToken, TemplateView, Turn
+from workbench.views.template.fold import TemplateFold, template_fold
+from workbench.views.template.picture import MAX_DRAWN, TemplateView
+from workbench.views.template.state import PromptToken, Turn, turn_before
 
 HOSTILE = "</span><script>alert(1)</script>\x1b[31m\u202e"
 

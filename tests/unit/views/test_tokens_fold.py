@@ -23,7 +23,7 @@ from workbench.views.fold import Facts
 from workbench.views.mask.fold import MaskFold
 from workbench.views.tokens.colours import MEASURES, levels
 from workbench.views.tokens.fold import MAX_LIVE, MAX_REQUESTS, TokensFold, allowed
-from workbench.views.tokens.output_tokens import OutputToken
+from workbench.views.tokens.state import OutputToken
 
 VOCAB = 32
 moves = st.lists(

@@ -38,7 +38,7 @@ from workbench.views import (
 from workbench.views.batch.fold import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv.fold import KVFold
-from workbench.views.tokens.output_tokens import output_of
+from workbench.views.tokens.state import output_of
 from workbench.why import request_picture
 
 LEDGER = {

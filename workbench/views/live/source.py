@@ -1,4 +1,4 @@
-"""What a live view knows of an engine: its log, its constant facts, and the few things one may ask of it."""
+"""What a live view has of an engine: its log, its constant facts, and the few questions it may ask."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from workbench.views.fold import Facts
 
 
 class Source:
-    """One per log. `client` gives the engine's client of the moment, so that a view keeps no engine alive."""
+    """One engine, as its views use it. `client` returns the engine's client of the moment, so no view keeps an engine alive."""
 
     def __init__(self, log: EventLog, facts: Facts, client: Callable[[], Client], detail: DetailSwitch | None = None) -> None:
         self.key = uuid.uuid4().hex
-        """No other source of any kernel has it: selections are linked by it."""
+        """Key of the engine's selection in pages: no other source of any kernel has it."""
         self.log = log
         self.facts = facts
         self.feed: Any = None
-        """The `Feed` that moves its views, once there is one."""
+        """The `Feed` that moves its views; None until there is one."""
         self._client = client
         self._detail = detail
 
-    def need_detail(self, who: str, needed: bool) -> None:
-        """Token detail is on while anybody needs it; of an engine that ended there is none to come."""
+    def need_detail(self, user: str, needed: bool) -> None:
+        """Switches token detail on for one user or off for it; it is on while any user needs it."""
         if self._detail is not None:
             with suppress(EngineDead):
-                self._detail.set(who, needed)
+                self._detail.set(user, needed)
 
     def call(self, name: str, *args: Any) -> Any:
+        """Returns the engine's answer to a question of this name. Raises what the engine raises."""
         return self._client().call(name, *args)
 
     def abort(self, rid: str) -> None:
+        """Aborts a request."""
         self._client().abort(rid)
 
     @property

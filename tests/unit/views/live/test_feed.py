@@ -19,7 +19,8 @@ from workbench.events import EventLog, NodeSplit, RequestArrived
 from workbench.html.parts import View
 from workbench.types import Request, SamplingParams
 from workbench.views.live import VIEWS, Source, open_view
-from workbench.views.live.feed import Reader, flush_all
+from workbench.views.live.feed import flush_all
+from workbench.views.live.reader import Reader
 from workbench.views.tokens.fold import TokensFold
 
 

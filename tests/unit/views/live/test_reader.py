@@ -14,7 +14,7 @@ from workbench.events import EventLog, RequestArrived, StepExecuted
 from workbench.types import Request, SamplingParams
 from workbench.views.batch.fold import BatchFold
 from workbench.views.live import Source
-from workbench.views.live.feed import Reader
+from workbench.views.live.reader import Reader
 from workbench.views.throughput.fold import ThroughputFold
 
 
