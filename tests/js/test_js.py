@@ -78,7 +78,7 @@ def test_a_module_stands_once_and_behind_those_that_it_imports(tmp_path: Path) -
                 "view": 'import { one } from "./a.js";\nasync function helper() {}\n',
                 "a": "class helper {}\nexport const one = 1;\n",
             },
-            "f is declared in a.js and in view.js",
+            "helper is declared in a.js and in view.js",
         ),
         ({"view": 'import one from "./a.js";\n', "a": ""}, "cannot be joined"),
         ({"view": 'import { one as two } from "./a.js";\n', "a": "export const one = 1;\n"}, "view.js imports one as two"),
