@@ -46,7 +46,7 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     feed.ticker.send = lambda content, buffers: (sent.update(map(names.get, told_of(buffers[0]))), send(content, buffers))
     for view in views.values():
         if not is_drawn:
-            view.answer({"do": "shown", "hears": True})  # as a page would say
+            view.answer({"do": "shown", "ticker": True})  # as a page would say
         if isinstance(view, RequestWidget):  # it switched token detail on, which is measured by itself
             source.need_detail(view.detail_user, False)
         feed.remove(view)

@@ -33,7 +33,7 @@ class Facts:
     grammar: Callable[[GrammarSpec], Any] | None = None
     """Makes a constraint for this model's tokens that answers questions (`workbench.Grammar`); None without a tokenizer."""
     by_magic: bool = False
-    """Whether `%wb load` opened the engine: advice then names magics, and Python otherwise."""
+    """True for an engine that `%wb load` opened: advice then names magics, and Python otherwise."""
 
     def plain(self, token_ids: Sequence[int]) -> str:
         """Returns the text of token ids without special tokens."""
@@ -60,7 +60,7 @@ class Fold(Generic[PictureT]):
     """
 
     keeps_history: ClassVar[bool] = False
-    """Whether the view shows what has ended. After a gap it is then given the rest of the log before the engine's snapshot."""
+    """True for a view that shows what has ended. After a gap it gets the rest of the log before the engine's snapshot."""
     sees: ClassVar[str] = ""
     """One line that says what the view shows."""
 

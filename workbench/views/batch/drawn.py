@@ -1,4 +1,4 @@
-"""What is drawn of the batch timeline: which requests, on an axis without idle time, and their rows as JSON."""
+"""Drawn part of the batch timeline: the requests in it, on an axis without idle time, and their rows as JSON."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Shown:
         return self.num_all - len(self.lanes)
 
     def others(self, *, by_magic: bool) -> str:
-        """Says which requests are drawn, and how to see the others; "" where all are drawn."""
+        """Describes which requests are drawn, and how to see the others; "" where all are drawn."""
         if not self.num_more:
             return ""
         last = self.skip + len(self.lanes)

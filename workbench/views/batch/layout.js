@@ -145,7 +145,7 @@ export function stepAt(places, percent) {
 }
 
 /**
- * Says which requests are drawn, and how many to leave out for those before (`earlier`) and after them (`later`).
+ * Describes which requests are drawn, and how many to leave out for those before (`earlier`) and after them (`later`).
  * Returns null where all are drawn.
  * @param {Pick<BatchState, "skip" | "all"> & {lanes?: unknown[]}} state
  */

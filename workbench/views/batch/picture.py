@@ -43,7 +43,7 @@ class BatchPicture(View):
     empty: str = ""
     """While there is nothing to draw: a line that says so, and the code that changes it."""
     others: str = ""
-    """How to see the requests without room."""
+    """Advice to see the requests without room."""
 
     @property
     def lanes(self) -> tuple[Life, ...]:

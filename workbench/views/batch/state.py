@@ -1,4 +1,4 @@
-"""What the batch timeline keeps: steps with their members, and the lives of requests."""
+"""Values that the batch timeline keeps: steps with their members, and the lives of requests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 // @ts-check
-// What the batch timeline says in words.
+// Sentences about steps and stretches of the batch timeline.
 
 import { count, duration } from "../live/text.js";
 
@@ -42,7 +42,7 @@ export function aboutStep({ steps, lanes = [] }, number) {
   return { number, ...counts, ...rest, members, outside };
 }
 
-/** Says in lines what `aboutStep` returned. @param {NonNullable<ReturnType<typeof aboutStep>>} step */
+/** Describes in lines what `aboutStep` returned. @param {NonNullable<ReturnType<typeof aboutStep>>} step */
 export function stepInWords(step) {
   const inside = step.members.map(({ rid, kind, tokens }) =>
     kind === "prefill" ? `${rid} (${count(tokens)} of its prompt)` : rid,

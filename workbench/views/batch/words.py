@@ -1,4 +1,4 @@
-"""What the batch timeline says about steps and requests, for its tables, its tips and its text."""
+"""Sentences about steps and requests, for the tables, the tips and the text of the batch timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn of the KV map: runs of pages as short words, of which only those that changed are found again."""
+"""Drawn part of the KV map: runs of pages as short words, of which only those that changed are found again."""
 
 from __future__ import annotations
 

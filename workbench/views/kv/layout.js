@@ -105,7 +105,7 @@ export const isOwned = (run, selected) => Boolean(run.id) && same(selected, sele
 export const isRead = (run, read) => run.kind === "t" && read.has(run.id);
 
 /**
- * Says in one line what is selected, or how many pages have never been used.
+ * Describes in one line what is selected, or how many pages have never been used.
  * @param {Pages} made
  * @param {Selection} selected
  * @param {number} numPages

@@ -1,4 +1,4 @@
-"""What the KV map keeps: owners of pages, and runs of pages that have one owner."""
+"""Values that the KV map keeps: owners of pages, and runs of pages that have one owner."""
 
 from __future__ import annotations
 

@@ -34,15 +34,15 @@ const parsed = (value) => (typeof value === "string" ? JSON.parse(value || "{}")
 
 /**
  * Reads the state that a view's fold made. It travels as one JSON text; large parts that seldom change have traits of their
- * own, named in `parts`. `told` holds traits that arrived by the ticker and are newer than the model's.
+ * own, named in `parts`. `fresh` holds traits that arrived by the ticker and are newer than the model's.
  * @param {Pick<Model, "get">} model
  * @param {string[]} [parts]
  * @param {Memo} [memo]
- * @param {Traits} [told]
+ * @param {Traits} [fresh]
  */
-export function stateOf(model, parts = [], memo = {}, told = {}) {
+export function stateOf(model, parts = [], memo = {}, fresh = {}) {
   for (const name of ["state", ...parts]) {
-    const raw = told[name] ?? model.get(name);
+    const raw = fresh[name] ?? model.get(name);
     if (!memo[name] || memo[name].raw !== raw) memo[name] = { raw, value: parsed(raw) };
   }
   return { ...memo.state.value, ...Object.fromEntries(parts.map((name) => [name, memo[name].value])) };

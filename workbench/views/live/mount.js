@@ -1,5 +1,5 @@
 // @ts-check
-// What every view does in a page: it draws when its state or the selection changes, asks Python, and says why it stands still.
+// One view in a page: draws when its state or the selection changes, asks Python, and shows why it stands still.
 
 import { el, throttle } from "./dom.js";
 import { ask, onKernelEnd, onNews, stateOf } from "./model.js";
@@ -9,10 +9,10 @@ import { onSelect, same, selectIn } from "./selection.js";
 /** @import {Selection} from "./selection.js" */
 
 /**
- * A view's own half. `draw` runs once per frame at most, and only in sight. `hear` turns the ticker's news into traits.
+ * A view's own half. `draw` runs once per frame at most, and only in sight. `receive` turns the ticker's news into traits.
  * @typedef {object} Made
  * @property {(state: any, selected: Selection) => void} draw
- * @property {(news: any, state: any) => Record<string, any>} [hear]
+ * @property {(news: any, state: any) => Record<string, any>} [receive]
  * @property {() => void} [remove]
  */
 
@@ -47,7 +47,7 @@ export class View {
   /** @type {import("./model.js").Memo} */
   #memo = {};
   /** @type {Record<string, any>} */
-  #told = {};
+  #fresh = {};
   /** @type {any} */
   #state;
   /** @type {Made} */
@@ -122,7 +122,7 @@ export class View {
   }
 
   #readState() {
-    this.#state = stateOf(this.model, this.#parts, this.#memo, this.#told);
+    this.#state = stateOf(this.model, this.#parts, this.#memo, this.#fresh);
     this.redraw();
   }
 
@@ -149,7 +149,7 @@ export class View {
   #listen() {
     for (const name of ["state", ...this.#parts]) {
       this.#onChange(name, () => {
-        delete this.#told[name];
+        delete this.#fresh[name];
         this.#readState();
       });
     }
@@ -188,18 +188,18 @@ export class View {
   /** Listens to the ticker and reports to Python that this page shows the view. */
   #hear() {
     const onTick = (/** @type {any} */ news) => {
-      Object.assign(this.#told, this.#made.hear?.(news, this.#state) ?? news);
+      Object.assign(this.#fresh, this.#made.receive?.(news, this.#state) ?? news);
       this.#readState();
     };
     const hearing = onNews(this.model, onTick, () => this.#die());
     hearing.then((stop) => {
       this.#isCounted = !this.#isRemoved && !this.isGone;
-      if (this.#isCounted) ask(this.model, { do: "shown", hears: stop !== null });
+      if (this.#isCounted) ask(this.model, { do: "shown", ticker: stop !== null });
     });
     return () => {
       hearing.then((stop) => {
         stop?.();
-        if (this.#isCounted && !this.isGone) this.model.send({ do: "hidden", hears: stop !== null });
+        if (this.#isCounted && !this.isGone) this.model.send({ do: "hidden", ticker: stop !== null });
       });
     };
   }

@@ -79,7 +79,7 @@ def widgets(path: str) -> ModuleType:
 
 
 def has_widgets() -> bool:
-    """Whether this is a Jupyter kernel with anywidget installed."""
+    """Returns whether this is a Jupyter kernel with anywidget installed."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if getattr(shell, "kernel", None) is None:
         return False

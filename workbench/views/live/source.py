@@ -1,4 +1,4 @@
-"""What a live view has of an engine: its log, its constant facts, and the few questions it may ask."""
+"""The part of an engine that its views use: its log, its constant facts, and a few questions."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
     note = traitlets.Unicode("").tag(sync=True)
     """At most two lines above the picture: why it does not move, or what was asked for and is not there."""
     ended = traitlets.Bool(False).tag(sync=True)
-    """Whether the engine has ended: pages then offer nothing that needs it."""
+    """True once the engine has ended: pages then offer nothing that needs it."""
     engine = traitlets.Unicode("").tag(sync=True)
     """Key of the engine: views with the same key share their selection."""
     still_key = traitlets.Unicode("").tag(sync=True)
@@ -71,7 +71,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
         self.still: Still | None = None
         self._drawn: tuple[FoldT, int] | None = None
         self._has_ticker = False
-        """Whether all pages that draw the view listen to the ticker."""
+        """True while all pages that draw the view listen to the ticker."""
         self._latest: dict[str, Any] = {}
         """Traits as they should be; `_news` are those that the ticker has not sent yet."""
         self._news: dict[str, Any] = {}
@@ -197,7 +197,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
                 with self.reader.lock:
                     return self.fold.detail(asked)
             case "shown" | "hidden" as word:
-                self._count_page(1 if word == "shown" else -1, bool(asked.get("hears")))
+                self._count_page(1 if word == "shown" else -1, bool(asked.get("ticker")))
                 return {}
         raise InvalidRequest("do", asked.get("do"), "abort, flush, detail, shown or hidden")
 

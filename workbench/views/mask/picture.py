@@ -108,7 +108,7 @@ def share(token: OutputToken, vocab_size: int) -> float:
 
 
 def words(token: OutputToken) -> str:
-    """Says what the mask did to a token."""
+    """Describes what the mask did to a token."""
     if token.forced:
         return "forced"
     facts = ["not known any more" if token.num_allowed is None else f"{plural(token.num_allowed, 'token')} allowed"]

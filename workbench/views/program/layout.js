@@ -64,10 +64,10 @@ export const promptLength = (part) => (part.num_prompt ?? 0) / (part.num_request
 export const longestPrompt = (parts) =>
   Math.max(0, ...parts.flatMap((part) => [promptLength(part), ...(part.branches ?? []).map(longestPrompt)]));
 
-/** Whether an id is that of the part's request, or of one of its samples or options. @param {Part} part @param {string} rid */
+/** Returns whether an id is that of the part's request, or of one of its samples or options. @param {Part} part @param {string} rid */
 export const isOf = (part, rid) => Boolean(part.rid) && (rid === part.rid || rid.startsWith(`${part.rid}-`));
 
-/** Whether the part asked the engine for something. @param {Part} part */
+/** Returns whether the part asked the engine for something. @param {Part} part */
 export const isAsked = (part) => part.kind === "gen" || part.kind === "select";
 
 /** Returns what a click on a part selects. @param {Part} part @returns {Selection} */

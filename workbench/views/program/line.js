@@ -13,7 +13,7 @@ import { isOf, promptLength, selectionOfPart } from "./layout.js";
 
 export const BAR_EM = 7; // the bar of the longest prompt
 
-/** Whether the selection is the part, or its request. @param {View} view @param {Part} part */
+/** Returns whether the selection is the part, or its request. @param {View} view @param {Part} part */
 export function isPartChosen(view, part) {
   const { selected } = view;
   return selected.kind === "request" ? isOf(part, String(selected.id)) : same(selected, { kind: "part", id: part.number });

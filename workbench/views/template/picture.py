@@ -68,7 +68,7 @@ class TemplateView(View):
         return f"The cache would reuse {first} of {plural(len(self.turn.tokens), 'token')}{why}."
 
     def break_says(self) -> str:
-        """Says where the two turns part."""
+        """Describes where the two turns part."""
         if self.before is None or self.num_same is None:
             return ""
         same, old, new = self.num_same, self.before.tokens, self.turn.tokens

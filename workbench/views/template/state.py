@@ -65,7 +65,7 @@ class Turn:
         return "" if token.message is None else self.roles[token.message]
 
     def place(self, index: int) -> str:
-        """Says where token number `index` stands."""
+        """Describes where token number `index` stands."""
         message = self.tokens[index].message
         if message is not None:
             return f"message {message} ({self.roles[message]})"

@@ -1,4 +1,4 @@
-"""What the throughput view keeps: sums, and gauges over time."""
+"""Values that the throughput view keeps: sums, and gauges over time."""
 
 from __future__ import annotations
 

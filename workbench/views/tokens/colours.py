@@ -11,9 +11,9 @@ from workbench.views.tokens.state import OutputToken
 @dataclass(frozen=True)
 class Measure:
     words: str
-    """What it measures."""
+    """Its meaning in words."""
     levels: tuple[str, str, str, str, str]
-    """What each level means."""
+    """Meaning of each level."""
     level: Callable[[OutputToken], int | None]
     """Returns a token's level, None where it is not known."""
     needs_detail: bool = True

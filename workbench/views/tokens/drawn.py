@@ -1,4 +1,4 @@
-"""What is drawn of an output: a row for each token as JSON, made once."""
+"""Drawn part of an output: a row for each token as JSON, made once."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class RequestFold(Fold[PictureT]):
 
     keeps_history = True
     only_constrained: ClassVar[bool] = False
-    """Whether requests without a constraint are left out."""
+    """True for a view that leaves out requests without a constraint."""
     name: ClassVar[str]
     """Name of the view."""
     num_behind: ClassVar[int] = 0
@@ -199,7 +199,7 @@ def alternatives(token: OutputToken) -> set[int]:
 
 
 def allowed(token: OutputToken, token_id: int, share: float) -> bool | None:
-    """Whether the constraint allowed one of the likeliest tokens; None where the detail does not hold it."""
+    """Returns whether the constraint allowed one of the likeliest tokens; None where the detail does not hold it."""
     detail = token.detail
     if detail is None or not detail.after:
         return True

@@ -75,7 +75,7 @@ export function layoutStrip({ rows = [], first = 0, measures = {} }, by, line) {
   }));
 }
 
-/** Says what a row alone tells. @param {TokenRow} row */
+/** Describes a token from its row alone. @param {TokenRow} row */
 export function words(row) {
   const [, kind, , probability, entropy, rank, latency, allowed, removed] = row;
   const facts = [KINDS[kind]];

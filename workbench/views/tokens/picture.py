@@ -22,7 +22,7 @@ HEAD = ("step", "came", "the model gave it", "it wanted", "the mask removed", "a
 
 
 def no_detail(by: str, by_magic: bool) -> str:
-    """Says why a measure is not known for a request, and how to record it for the next."""
+    """Describes why a measure is not known for a request, and how to record it for the next."""
     how = "run the next one with --detail" if by_magic else "make the next one within `with engine.token_detail():`"
     return f"{by} was not recorded while this request ran. Leave a token view open and run it again, or {how}"
 

@@ -1,5 +1,5 @@
 // @ts-check
-// What the views of one request share: a list of requests to choose from, tokens that are picked by click or arrow, a panel.
+// Shared by the views of one request: a list of requests to choose from, tokens that are picked by click or arrow, a panel.
 
 import { el, listenAll } from "../live/dom.js";
 import { count, duration, plural } from "../live/text.js";
@@ -55,7 +55,7 @@ export function makeRequestChoice(view) {
   return { root: choice.root, draw, follow };
 }
 
-/** Says how many tokens are drawn, under which constraint, and what token detail cost. @param {TokensState} state */
+/** Describes how many tokens are drawn, under which constraint, and what token detail cost. @param {TokensState} state */
 export function aboutTokens({ rid, rows = [], first = 0, grammar, detail_s: detail }) {
   if (!rid) return "";
   const all = plural(first + rows.length, "token");

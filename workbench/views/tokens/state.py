@@ -38,7 +38,7 @@ class OutputToken(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> Kind:
-        """How the token came about. Which were overruled is known with token detail only."""
+        """Kind of the token. Only with token detail is it known which were overruled."""
         if self.forced:
             return "forced"
         if self.detail is not None and self.detail.overruled:
@@ -46,7 +46,7 @@ class OutputToken(msgspec.Struct, frozen=True, gc=False):
         return "constrained" if self.is_constrained else "free"
 
     def words(self, name: Callable[[int], str]) -> str:
-        """Says in one line what is known of the token; `name` returns the text of a token."""
+        """Describes in one line what is known of the token; `name` returns the text of a token."""
         facts = [] if self.forced or self.num_allowed is None else [f"{self.num_allowed:,} allowed"]
         if self.forced:
             facts.append("forced")
@@ -108,7 +108,7 @@ class Pieces:
 
 
 def _are_joined(before: str, after: str) -> bool:
-    """Whether an emoji goes on from one text to the next: a joiner is visible only where it joins nothing."""
+    """Returns whether an emoji goes on from one text to the next: a joiner is visible only where it joins nothing."""
     near = before.endswith(JOINER) or after.startswith(JOINER)
     return near and visible(before + after) != visible(before) + visible(after)
 

@@ -44,7 +44,7 @@ function drawStrip(strip, { rid, rows = [], first = 0 }, boxes, chosen) {
   );
 }
 
-/** Says what the colours mean. @param {HTMLElement} node @param {TokensState} state @param {string} by */
+/** Describes what the colours mean. @param {HTMLElement} node @param {TokensState} state @param {string} by */
 function drawScale(node, { rid, rows = [], measures = {}, no_detail: noDetail = "" }, by) {
   node.hidden = !rid;
   const isUnknown = rows.length > 0 && rows.every((row) => row[3] === null) && !ALWAYS_KNOWN.includes(by);
@@ -54,7 +54,7 @@ function drawScale(node, { rid, rows = [], measures = {}, no_detail: noDetail = 
   else morph(node, `${by}, ${meaning}: `, steps);
 }
 
-/** Says what the marks mean, where there are any. @param {HTMLElement} node @param {TokensState} state */
+/** Describes what the marks mean, where there are any. @param {HTMLElement} node @param {TokensState} state */
 function drawLegend(node, { rows = [] }) {
   const kinds = [...new Set(rows.map((row) => row[1]))].sort();
   const key = (/** @type {number} */ kind) => {

@@ -1,5 +1,5 @@
 // @ts-check
-// What is selected, in full: a node's text and the requests that made and found it, or how a request is tied to the tree.
+// The selection in full: a node's text and the requests that made and found it, or how a request is tied to the tree.
 
 import { el, morph } from "../live/dom.js";
 import { count, plural } from "../live/text.js";

@@ -1,4 +1,4 @@
-"""What is drawn of the tree: a row for each node, or for those in the largest subtrees, as JSON."""
+"""Drawn part of the tree: a row for each node, or for those in the largest subtrees, as JSON."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 // @ts-check
-// What left the radix tree so far, folded away; asked for while it is open.
+// The journal of evictions under the radix tree, folded away; asked for while it is open.
 
 import { el, fill, listenAll } from "../live/dom.js";
 import { table } from "../live/table.js";
@@ -25,20 +25,20 @@ export function makeJournal(view) {
   const body = el("div", { class: "wb-journal" });
   const root = el("details", { hidden: true, "data-asks": "kernel" }, words, body);
   let latest = 0; // the engine's time of the state that is drawn
-  let told = -1; // and of the journal that is drawn
+  let drawnTime = -1; // the engine's time of the journal that is drawn
   let askedAt = -RENEW_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
   /** Asks at once, or where it asked a moment ago, a moment later. */
   function askSoon() {
-    if (told === latest || timer !== undefined || !root.open) return;
+    if (drawnTime === latest || timer !== undefined || !root.open) return;
     timer = setTimeout(askNow, Math.max(RENEW_MS - (performance.now() - askedAt), 0));
   }
 
   async function askNow() {
     timer = undefined;
-    told = latest;
+    drawnTime = latest;
     askedAt = performance.now();
     const journal = /** @type {Journal} */ (await view.ask({ do: "detail", evictions: true }));
     if (journal.error) return fill(body, el("p", {}, journal.error));

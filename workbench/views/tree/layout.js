@@ -59,7 +59,7 @@ export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hi
   return { ...row, depth: 0, start: 0, holders: [], ends: [] };
 }
 
-/** Whether a line stands for nodes that are not drawn. @param {Line} line @returns {line is MoreLine} */
+/** Returns whether a line stands for nodes that are not drawn. @param {Line} line @returns {line is MoreLine} */
 export const isMore = (line) => "more" in line;
 
 /** Returns the lines that are nodes. @param {Line[]} lines */
@@ -211,7 +211,7 @@ export function visibleLines(numLines, top, height) {
 }
 
 /**
- * Says how a selected request is tied to a node: "holds", "made", "found" or "".
+ * Describes how a selected request is tied to a node: "holds", "made", "found" or "".
  * @param {TreeNode} node
  * @param {Selection | null} [selected]
  */

@@ -42,7 +42,7 @@ class NodeFacts(View):
 
     @property
     def evictable(self) -> str:
-        """Whether the node may be evicted, in words."""
+        """Answer in words: may the node be evicted?"""
         if self.held_by:
             return f"no: running requests use it ({', '.join(self.held_by)})"
         return "yes, after the nodes below it" if self.children else "yes"
@@ -189,7 +189,7 @@ class TreePicture(View):
 
 
 def place_in_text(num_before: int) -> str:
-    """Says where a node's text stands, from the number of tokens in the nodes above it."""
+    """Describes where a node's text stands, from the number of tokens in the nodes above it."""
     return f"after {plural(num_before, 'token')} in the nodes above it" if num_before else "the beginning of the text"
 
 

@@ -132,7 +132,7 @@ function makeTree(view) {
       outline.draw(layout, newlySelected());
       detail.draw(layout, now());
     },
-    hear: (news, { rows = [] }) => withAllRows(news, rows),
+    receive: (news, { rows = [] }) => withAllRows(news, rows),
     remove() {
       for (const part of [tools, map, outline, journal]) part.remove();
       clearInterval(tick);

@@ -1,5 +1,5 @@
 // @ts-check
-// What the radix tree's view says in words.
+// Words of the radix tree's view.
 
 import { count, duration, plural } from "../live/text.js";
 import { tieOf } from "./layout.js";
@@ -13,8 +13,7 @@ export const inOneLine = (text) => text.replaceAll("\n", "⏎").replaceAll("\t",
 const whole = (seconds) => (seconds < 60 ? `${Math.floor(Math.max(seconds, 0))} s` : duration(seconds));
 
 /**
- * Returns the engine's time: that of its newest event, or where `epoch` tells when its clock began and the engine still runs,
- * the wall's.
+ * Returns the engine's time: the wall's while the engine runs, else that of its newest event.
  * @param {Pick<TreeState, "now">} state
  * @param {number | null} epoch seconds since 1970; null for an engine that ended
  * @param {number} wall seconds since 1970
@@ -24,10 +23,10 @@ export function clockOf(state, epoch, wall) {
   return typeof epoch === "number" ? Math.max(last, wall - epoch) : last;
 }
 
-/** Says how long ago something was, in words that change once a second. @param {number} seconds */
+/** Describes how long ago something was, in words that change once a second. @param {number} seconds */
 export const ago = (seconds) => (seconds < 1 ? "just now" : `${whole(seconds)} ago`);
 
-/** Says where a node's text stands. @param {number} numBefore tokens in the nodes above it */
+/** Describes where a node's text stands. @param {number} numBefore tokens in the nodes above it */
 export const placeInText = (numBefore) =>
   numBefore ? `after ${plural(numBefore, "token")} in the nodes above it` : "the beginning of the text";
 
@@ -46,20 +45,20 @@ export function sideText(node, now) {
 /** Names a running request at the end of its path, and its tokens that are not in the tree. @param {End} end */
 export const chipText = ({ rid, own }) => `▶ ${rid}${own ? ` +${own}` : ""}`;
 
-/** Says how many tokens were asked for, and how many of them were reused. @param {TreeState} state */
+/** Describes how many tokens were asked for, and how many of them were reused. @param {TreeState} state */
 export function savedText({ num_tokens: stored = 0, num_referenced: wanted = 0 }) {
   const saved = Math.max(wanted - stored, 0);
   const share = saved ? ` (${Math.round((100 * saved) / wanted)} %)` : "";
   return `of ${plural(wanted, "token")} asked for, ${count(stored)} computed and stored, ${count(saved)} reused${share}`;
 }
 
-/** Says how much was evicted so far, and which request needed the room last. @param {TreeState} state */
+/** Describes how much was evicted so far, and which request needed the room last. @param {TreeState} state */
 export function evictedText(state) {
   const last = (state.changes ?? []).findLast(([, what, , who]) => what === "evicted" && who);
   return state.num_evicted ? `${plural(state.num_evicted, "token")} evicted${last ? `, the last for ${last[3]}` : ""}` : "";
 }
 
-/** Says how a request is tied to the tree. @param {Layout} layout @param {string} rid */
+/** Describes how a request is tied to the tree. @param {Layout} layout @param {string} rid */
 export function requestText(layout, rid) {
   const ties = [...layout.nodes.values()].map((node) => tieOf(node, { kind: "request", id: rid }));
   const number = (/** @type {string} */ tie) => ties.filter((t) => t === tie).length;
