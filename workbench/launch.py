@@ -15,13 +15,13 @@ from typing import Any
 import psutil
 import torch
 
-from workbench.attention.kv import KVStore
-from workbench.config import ServerArgs
+from workbench.attention.kv import KVStore, bytes_per_token
+from workbench.attention.registry import backend_name, create_backend, create_store
+from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
-from workbench.engine.limits import UNCUT, CoreConfig
-from workbench.engine.logit_processor import load_processor
-from workbench.engine.runner import ATTENTION, TorchRunner
+from workbench.engine.limits import CoreConfig
+from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.snapshot import snapshot
 from workbench.engine.worker import EngineThread, LocalClient
@@ -30,6 +30,7 @@ from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress
@@ -124,7 +125,8 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         kernels.settle()
     kv = make_kv(args, model, device, dtype)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
-    return Loaded(TorchRunner(model, kv, ATTENTION[_backend(args)](kv), sampler), found[0], folder, dtype)
+    attention = create_backend(backend_name(args.attention_backend), kv)
+    return Loaded(TorchRunner(model, kv, attention, sampler), found[0], folder, dtype)
 
 
 def _attempt(make: Callable[..., Any], *args: Any) -> Any:
@@ -156,14 +158,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return ("AVX512" in features and "avx512_bf16" in names) or "amx_bf16" in names or " bf16" in names
 
 
-def _backend(args: ServerArgs) -> str:
-    return "torch" if args.attention_backend == "auto" else args.attention_backend
-
-
 def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
     """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
-    per_token = 2 * model.num_layers * model.num_kv_heads * model.head_dim * kv_dtype.itemsize
+    specs = model.attention_specs()
+    per_token = bytes_per_token(specs, kv_dtype)
     if kv_dtype != dtype:
         raise NotSupported(
             f"kv_cache_dtype {args.kv_cache_dtype} beside dtype {dtype} is not available yet", hint="leave it at auto"
@@ -180,7 +179,7 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
         raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
                              hint="free memory, or raise mem_fraction_static")  # fmt: skip
     try:
-        return KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, kv_dtype, device)
+        return create_store(specs, num_slots, kv_dtype, device)
     except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
         raise InvalidRequest("max_total_tokens", num_slots, f"few enough for the memory, at {per_token:,} bytes each",
                              hint="ask for less, or leave it out: memory then decides") from error  # fmt: skip
@@ -188,26 +187,19 @@ def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torc
 
 def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
     model, kv, tokenizer = loaded.runner.model, loaded.runner.kv, loaded.tokenizer
-    on_cpu = kv.k.device.type == "cpu"
-    chunk = args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK)
+    on_cpu = kv.device.type == "cpu"
     eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(loaded.folder)
+    settled = {
+        "max_running_requests": args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
+        "chunked_prefill_size": args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK),
+    }
     return CoreConfig(
+        **args.part(CacheArgs).to_dict() | args.part(ScheduleArgs).to_dict() | settled,
         num_pages=kv.num_slots // args.page_size,
-        page_size=args.page_size,
         context_length=args.context_length or model.max_positions,
         vocab_size=model.vocab_size,
         eos_ids=frozenset(token for token in eos_ids if token < model.vocab_size),
-        max_running=args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
-        max_queued=args.max_queued_requests,
-        chunk=UNCUT if chunk == -1 else chunk,
-        max_prefill_tokens=args.max_prefill_tokens,
-        schedule_policy=args.schedule_policy,
-        eviction_policy=args.eviction_policy,
-        conservativeness=args.schedule_conservativeness,
-        prefill_only_one=args.prefill_only_one_req,
-        mixed=args.enable_mixed_chunk,
-        disable_radix_cache=args.disable_radix_cache,
-        seed=seed,
+        random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",
     )
 
@@ -250,17 +242,17 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) ->
     """What "auto" became; the static part of `get_server_info`."""
     model, kv = loaded.runner.model, loaded.runner.kv
     return {
-        "device": kv.k.device.type,
+        "device": kv.device.type,
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        "kv_cache_dtype": str(kv.k.dtype).removeprefix("torch."),
+        "kv_cache_dtype": str(kv.dtype).removeprefix("torch."),
         "architecture": type(model).__name__,
-        "attention_backend": _backend(args),
+        "attention_backend": backend_name(args.attention_backend),
         "num_threads": torch.get_num_threads(),
         "context_length": config.context_length,
         "vocab_size": config.vocab_size,
         "max_total_num_tokens": kv.num_slots,
-        "max_running_requests": config.max_running,
-        "chunked_prefill_size": -1 if config.chunk == UNCUT else config.chunk,
+        "max_running_requests": config.max_running_requests,
+        "chunked_prefill_size": config.chunked_prefill_size,
         "random_seed": seed,
         "weights_bytes": model.num_bytes,
         "kv_bytes_per_token": kv.bytes_per_token,
@@ -272,13 +264,13 @@ def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., 
 
     def load() -> dict[str, Any]:
         page = core.config.page_size
-        pool, tree = core.cache.pool, core.cache.tree
+        cache = core.cache
         return {
             "num_running": len(core.scheduler.running), "num_compiling": len(core.scheduler.compiling),
             "num_waiting": len(core.scheduler.waiting) + len(core.scheduler.compiling),
-            "new_token_ratio": core.scheduler.ratio, "num_retractions": core.scheduler.num_retractions,
-            "tokens_free": pool.num_free * page, "tokens_tree": tree.num_pages * page,
-            "tokens_running": (pool.num_pages - pool.num_free - tree.num_pages) * page,
+            "new_token_ratio": core.scheduler.new_token_ratio, "num_retractions": core.scheduler.num_retractions,
+            "tokens_free": cache.num_free_pages * page, "tokens_tree": cache.num_tree_pages * page,
+            "tokens_running": cache.num_owned_pages * page,
             "kernels": kernels.status() if runner.device.type == "cpu" else "torch",
             "kv_touched_tokens": runner.kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
         }  # fmt: skip

@@ -7,7 +7,7 @@ import torch
 import transformers
 from tiny_models import logits_of, open_runner, planned, stored
 
-from workbench.engine.runner import ATTENTION
+from workbench.attention.registry import BACKENDS
 from workbench.model.load import load_model
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 from workbench.types import Segment
@@ -42,7 +42,7 @@ def reference(pair, tokens: list[int]) -> torch.Tensor:
     return pair[1](torch.tensor([tokens])).logits[0]
 
 
-@pytest.mark.parametrize("backend", ATTENTION)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cuts", [(90,), (40, 90), (1, 2, 30, 89, 90), tuple(range(1, 91))], ids=len)
 def test_whole_chunked_and_token_by_token_prefill_equal_transformers(pair, backend, cuts):
     runner = open_runner(pair[0], backend)
@@ -55,7 +55,7 @@ def test_whole_chunked_and_token_by_token_prefill_equal_transformers(pair, backe
     torch.testing.assert_close(torch.cat(got), reference(pair, tokens), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("backend", ATTENTION)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_tree_of_shared_prefixes_decoded_in_one_batch_equals_transformers(pair, backend):
     """root (130 tokens) -> two branches (70, 20) -> five sequences with tails of their own; then prefill beside decode."""
     runner = open_runner(pair[0], backend)
@@ -115,7 +115,7 @@ def test_larger_pages_equal_transformers(pair, page_size):
 
 def test_an_own_long_run_is_read_in_place_and_equals_the_oracle(tmp_path):
     folder = stored(tmp_path, TINY_LLAMA | {"max_position_embeddings": 2048})
-    runners = {name: open_runner(folder, name, 2048) for name in ATTENTION}
+    runners = {name: open_runner(folder, name, 2048) for name in BACKENDS}
     tokens = torch.randint(0, 256, (800,), generator=torch.Generator().manual_seed(6)).tolist()
     node = Segment(7, tuple(range(700)))
     steps = [(0, 700), (700, 720), *((n, n + 1) for n in range(720, 740))]

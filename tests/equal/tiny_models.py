@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 import transformers
 
-from workbench.attention.kv import KVStore
+from workbench.attention.registry import create_backend, create_store
 from workbench.engine.plan import PlannedSeq, StepPlan
-from workbench.engine.runner import ATTENTION, TorchRunner, step_tensors
+from workbench.engine.runner import TorchRunner, step_tensors
 from workbench.model.load import load_model
 from workbench.model.tiny import write_config
 from workbench.types import Segment
@@ -29,8 +29,8 @@ def stored(folder: Path, config: dict) -> Path:
 def open_runner(folder: Path, backend: str, num_slots: int = 1024) -> TorchRunner:
     cpu = torch.device("cpu")
     model = load_model(folder, dtype=torch.float32, device=cpu)
-    kv = KVStore(model.num_layers, num_slots, model.num_kv_heads, model.head_dim, torch.float32, cpu)
-    return TorchRunner(model, kv, ATTENTION[backend](kv), sampler=None)
+    kv = create_store(model.attention_specs(), num_slots, torch.float32, cpu)
+    return TorchRunner(model, kv, create_backend(backend, kv), sampler=None)
 
 
 @torch.inference_mode()
@@ -40,4 +40,4 @@ def logits_of(runner: TorchRunner, *seqs: PlannedSeq, page_size: int = 1) -> tor
 
 
 def planned(seq_id: int, tokens: list[int], start: int, end: int, segments: list[Segment]) -> PlannedSeq:
-    return PlannedSeq(seq_id, f"r{seq_id}", tuple(tokens[start:end]), start, tuple(segments), None)
+    return PlannedSeq(seq_id, f"r{seq_id}", tuple(tokens[start:end]), start, tuple(segments))

@@ -1,1 +1,1 @@
-"""Attention over paged K/V: one interface, a readable oracle (`torch_ref`) and the fast backend (`torch_fast`)."""
+"""Attention over paged K/V: one contract (`base`), a readable oracle (`torch_ref`), the fast backend (`torch_fast`)."""

@@ -1,24 +1,34 @@
-"""The contract of an attention backend: index work once per step, arithmetic once per layer."""
+"""The contract of attention: a backend does index work once per step, the step it returns does arithmetic once per layer."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
+from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import StepTensors
 
 
-class AttentionBackend(Protocol):
-    def prepare(self, step: StepTensors) -> Any:
-        """Index tensors shared by all layers of this step."""
+class AttentionStep(Protocol):
+    """Attention of one step, for all its layers."""
 
-    def attend(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, plan: Any, *, scale: float,
-        window: int | None = None, softcap: float | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Write k, v [T, Hkv, D] to the KV store, then return attention of q [T, Hq, D] over each row's own context.
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Writes k [T, Hkv, D] and v [T, Hkv, Dv] to the layer's store, then returns attention [T, Hq, Dv] of q [T, Hq, D].
 
-        A row attends to its position and all before it; with `window`, to the last `window` of them. With `softcap`,
-        scores s become softcap * tanh(s / softcap).
+        Each row attends to its own sequence, as the spec says.
         """
+
+
+class AttentionBackend(Protocol):
+    def prepare(self, step: StepTensors) -> AttentionStep:
+        """Makes the index tensors that all layers of this step share."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """The part of a step that a model's forward sees, beside the tokens."""
+
+    positions: Tensor  # [T] int64
+    attention: AttentionStep

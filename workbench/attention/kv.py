@@ -1,34 +1,73 @@
-"""The K/V tensors: one row per slot, slot = page * page_size + offset.
+"""The K/V of all tokens, one row per slot; slot = page * page_size + offset.
 
-The whole capacity is reserved at once and untouched memory costs nothing: a CPU's operating system commits pages when
-they are first written, and the page pool hands out low numbers first. So the store grows with what is used.
+The engine and the backends see a `KVStore`. How the numbers lie is the store's own affair: for MLA it is a store whose values
+are a part of its keys, for 8-bit K/V one that rounds in `write` and scales in `read`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor
 
+from workbench.attention.spec import AttentionSpec
 from workbench.kernels.ops import write_slots
 
 
-class KVStore:
-    def __init__(
-        self, num_layers: int, num_slots: int, num_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        shape = (num_layers, num_slots, num_kv_heads, head_dim)
-        self.k = torch.empty(shape, dtype=dtype, device=device)  # [L, slots, Hkv, D]
-        self.v = torch.empty(shape, dtype=dtype, device=device)
-        self.num_slots = num_slots
-        self.num_touched = 0
-        """One more than the highest slot ever written."""
-
-    @property
-    def bytes_per_token(self) -> int:
-        layers, _, heads, dim = self.k.shape
-        return 2 * layers * heads * dim * self.k.element_size()
+class KVStore(Protocol):
+    num_slots: int
+    num_touched: int
+    """One more than the highest slot ever written."""
+    bytes_per_token: int
+    dtype: torch.dtype
+    device: torch.device
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Changes: k, v [T, Hkv, D] go to `slots` [T] of one layer."""
-        write_slots(self.k[layer], slots, k)
-        write_slots(self.v[layer], slots, v)
+        """Changes: k [T, Hkv, D] and v [T, Hkv, Dv] go to `slots` [T] of one layer."""
+
+    def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns k [S, Hkv, D] and v [S, Hkv, Dv] of `slots` [S]."""
+
+
+@runtime_checkable
+class ViewableKV(KVStore, Protocol):
+    """A store whose K/V a backend may read in place."""
+
+    def views(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Returns all of a layer, k [slots, Hkv, D] and v [slots, Hkv, Dv]. A view: it changes with every `write`."""
+
+
+def bytes_per_token(specs: Sequence[AttentionSpec], dtype: torch.dtype) -> int:
+    """Returns the bytes that one token takes in the store of these layers."""
+    return sum(spec.num_kv_heads * (spec.head_size + spec.v_head_size) for spec in specs) * dtype.itemsize
+
+
+class DenseKV:
+    """K and V as they were computed, in two tensors per layer.
+
+    The whole capacity is reserved at once and untouched memory costs nothing: a CPU's operating system commits pages when
+    they are first written, and the page pool hands out low numbers first. So the store grows with its use.
+    """
+
+    def __init__(self, specs: Sequence[AttentionSpec], num_slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        def room(spec: AttentionSpec, size: int) -> Tensor:
+            return torch.empty((num_slots, spec.num_kv_heads, size), dtype=dtype, device=device)
+
+        self._views = {spec.layer: (room(spec, spec.head_size), room(spec, spec.v_head_size)) for spec in specs}
+        self.num_slots = num_slots
+        self.num_touched = 0
+        self.bytes_per_token = bytes_per_token(specs, dtype)
+        self.dtype, self.device = dtype, device
+
+    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        for view, rows in zip(self._views[layer], (k, v), strict=True):
+            write_slots(view, slots, rows)
+
+    def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        k, v = self._views[layer]
+        return k[slots], v[slots]
+
+    def views(self, layer: int) -> tuple[Tensor, Tensor]:
+        return self._views[layer]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.attention.spec import AttentionSpec
 from workbench.kernels.ops import attend_all, merge_, softmax_
 
 ROWS_AT_ONCE = 512
@@ -14,70 +15,66 @@ ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """What turns scores s into weights: softmax(softcap * tanh(scale * s / softcap)), without a cap softmax(scale * s)."""
-
-    scale: float
-    window: int | None = None
-    """A row attends to so many positions up to its own."""
-    softcap: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Partial:
-    """Attention over a part of the context: out [T, Hq, D] and the log-sum-exp of its scores [T, Hq], float32 (or empty)."""
+    """Attention over a part of the context: out [T, Hq, Dv] and the log-sum-exp of its scores [T, Hq], float32 (or empty)."""
 
     out: Tensor
     lse: Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, how: How) -> Partial:
-    """Rows q [n, Hq, D] over k, v [S, Hkv, D], all of them visible to every row."""
-    if how.softcap is None:
-        done = attend_all(q, k, v, scale=how.scale)
+def attend(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Partial:
+    """Returns attention of q [n, Hq, D] over k [S, Hkv, D], v [S, Hkv, Dv]; every row sees all of them."""
+    if spec.softcap is None:
+        done = attend_all(q, k, v, scale=spec.scale)
         if done is not None:
             return Partial(*done)
     num_heads = q.shape[1]
     keys, values = k.transpose(0, 1), v.transpose(0, 1)
     rows = fold(q[None], k.shape[1]).split(ROWS_AT_ONCE, 1)
-    parts = [products(part, keys, values, how, group=1, with_lse=True) for part in rows]
+    parts = [products(part, keys, values, spec, group=1, with_lse=True) for part in rows]
     out, lse = parts[0] if len(parts) == 1 else [torch.cat(x, 1) for x in zip(*parts, strict=True)]
     return Partial(unfold(out, 1, num_heads), unfold(lse[..., None], 1, num_heads).squeeze(-1))
 
 
 def products(
-    q: Tensor, k: Tensor, v: Tensor, how: How, *, group: int, visible: int | None = None, with_lse: bool
+    q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, *, group: int, visible: int | None = None, with_lse: bool
 ) -> tuple[Tensor, Tensor]:
-    """q [B, R, D], k, v [B, S, D] -> out [B, R, D], lse [B, R] or empty.
+    """Returns out [B, R, Dv] and lse [B, R] (or empty) of q [B, R, D] over k [B, S, D], v [B, S, Dv].
 
-    Row r is a query head of token r // `group`; it sees the columns before `visible` + r // `group` (by default all), of
-    those the last `how.window`.
+    Row r is a query head of token r // `group`; it sees the columns before `visible` + r // `group` and of those the last
+    `spec.window`. Without `visible` it sees all.
     """
     scores = torch.bmm(q, k.transpose(1, 2))
-    scale = how.scale
-    if how.softcap is not None:
-        scores, scale = scores.mul_(scale / how.softcap).tanh_().mul_(how.softcap), 1.0
-    window = None if visible is None else how.window
+    scale = cap_(scores, spec)
+    window = None if visible is None else spec.window
     weights, lse = softmax_(scores, scale=scale, group=group, visible=visible, window=window, with_lse=with_lse)
     return torch.bmm(weights, v), lse
 
 
+def cap_(scores: Tensor, spec: AttentionSpec) -> float:
+    """Changes: caps the scores, where the spec has a cap. Returns the factor that they still lack."""
+    if spec.softcap is None:
+        return spec.scale
+    scores.mul_(spec.scale / spec.softcap).tanh_().mul_(spec.softcap)
+    return 1.0
+
+
 def fold(q: Tensor, num_kv_heads: int) -> Tensor:
-    """[B, n, Hq, D] -> [B * Hkv, n * G, D]: the query heads of one KV head become rows of one matrix, token by token."""
+    """Returns [B * Hkv, n * G, D] of [B, n, Hq, D]: the query heads of one K/V head as rows of one matrix, token by token."""
     num_seqs, num_rows, num_heads, dim = q.shape
     grouped = q.view(num_seqs, num_rows, num_kv_heads, num_heads // num_kv_heads, dim)
     return grouped.transpose(1, 2).reshape(num_seqs * num_kv_heads, -1, dim)
 
 
 def unfold(x: Tensor, num_seqs: int, num_heads: int) -> Tensor:
-    """The inverse of `fold`: [B * Hkv, n * G, D] -> [B * n, Hq, D]."""
+    """Returns [B * n, Hq, D] of [B * Hkv, n * G, D]: the inverse of `fold`."""
     num_kv_heads = x.shape[0] // num_seqs
     grouped = x.view(num_seqs, num_kv_heads, -1, num_heads // num_kv_heads, x.shape[2])
     return grouped.transpose(1, 2).reshape(-1, num_heads, x.shape[2])
 
 
 def merge_rows(base: Partial, rows: Tensor | slice, part: Partial) -> None:
-    """Changes `base` at `rows`: as if both parts had been attended to in one softmax."""
+    """Changes `base` at `rows` to what one softmax over both parts gives."""
     out, lse = base.out[rows], base.lse[rows]
     merge_(out, lse, part.out, part.lse)
     if not isinstance(rows, slice):

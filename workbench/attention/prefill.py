@@ -1,6 +1,6 @@
 """Sequences with several new tokens: each new token over the context up to itself.
 
-The compiled operation reads the contexts where they lie. Without it, sequences of similar length go through torch together.
+The compiled operation reads the contexts in place. Without it, sequences of similar length go through torch together.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.attention.merge import How, Partial, fold, products, unfold
+from workbench.attention.merge import Partial, fold, products, unfold
+from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, as_tensor
 from workbench.kernels.ops import attend_causal
 
 LENGTH_STEP = 32
-"""Sequences are padded up to a multiple of this to share a call."""
+"""Tokens to a multiple of which sequences are padded, to share a call."""
 ROWS_AT_ONCE = 128
 """Tokens of each sequence in one block, whose scores stay in the processor's cache."""
 
 
 @dataclass(slots=True)
 class Prefills:
-    """The rows of a step that belong to sequences with several new tokens."""
+    """Rows of a step that belong to sequences with several new tokens."""
 
     rows: Tensor | slice
     spans: list[Span]
@@ -49,20 +50,23 @@ class Prefills:
 
 
 def attend_prefills(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], prefills: Prefills, how: How, *, with_lse: bool
+    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], prefills: Prefills, spec: AttentionSpec, *, with_lse: bool
 ) -> Partial:
-    """q [T, Hq, D], k, v [T, Hkv, D] of the step, `store` the layer's K and V [slots, Hkv, D] -> partial of `prefills.rows`."""
-    if how.softcap is None:
+    """Returns the partial of `prefills.rows`, of q [T, Hq, D], k [T, Hkv, D] and v [T, Hkv, Dv] of the step.
+
+    `store` is all K and V of the layer, [slots, Hkv, D] and [slots, Hkv, Dv].
+    """
+    if spec.softcap is None:
         done = attend_causal(
-            q, *store, prefills.slots, prefills.starts, prefills.bounds, scale=how.scale, window=how.window
+            q, *store, prefills.slots, prefills.starts, prefills.bounds, scale=spec.scale, window=spec.window
         )  # fmt: skip
         if done is not None:
             out, lse = done
             return Partial(out[prefills.rows], lse[prefills.rows])
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    out = q.new_empty(*q.shape[:2], v.shape[-1])
     lse = torch.empty(q.shape[:2] if with_lse else (0,), dtype=torch.float32, device=q.device)
     for batch in prefills.batches():
-        part = _attend_batch(q, k, v, store, batch, how, with_lse=with_lse)
+        part = _attend_batch(q, k, v, store, batch, spec, with_lse=with_lse)
         out[batch.rows] = part.out
         if with_lse:
             lse[batch.rows] = part.lse
@@ -80,13 +84,13 @@ class Batch:
     padded: Tensor | None = None
     """Row of the flat batch for each place of the batch [B * n]; None when nothing is padded."""
     places: Tensor | None = None
-    """The places that hold a row, in the order of `rows`."""
+    """Places that hold a row, in the order of `rows`."""
     slots: Tensor | None = None
     """Slots of the context [S] of the one sequence here; None when it is the new tokens alone."""
 
 
 def _batches(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[Batch]:
-    """Sequences with a context of their own go alone."""
+    """Returns one batch for each sequence that has a context before its new tokens, and one for each similar length."""
     alone, buckets = [], dict[int, list[Span]]()
     for span, slots in zip(spans, contexts, strict=True):
         if len(slots) > span.num_new:
@@ -104,42 +108,46 @@ def _batch(spans: list[Span], device: torch.device) -> Batch:
     where = slice(rows[0], rows[-1] + 1) if neighbours else as_tensor(rows, device)
     if len(rows) == len(spans) * length:
         return Batch(where, len(spans), length)
-    # A place beyond a sequence's end repeats its last row; nobody reads the result.
+    # A place beyond a sequence's end repeats its last row; its result is not read.
     padded = [span.start + min(i, span.num_new - 1) for span in spans for i in range(length)]
     places = [seq * length + i for seq, span in enumerate(spans) for i in range(span.num_new)]
     return Batch(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
 
 
 def _attend_batch(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: Batch, how: How, *, with_lse: bool
+    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: Batch, spec: AttentionSpec, *, with_lse: bool
 ) -> Partial:
-    """The partial of `part.rows`."""
+    """Returns the partial of `part.rows`."""
     take = part.rows if part.padded is None else part.padded
     queries = q[take].unflatten(0, (part.num_seqs, part.length))
     if part.slots is None:
         keys, values = (x[take].unflatten(0, (part.num_seqs, part.length)) for x in (k, v))
     else:
         keys, values = (x.index_select(0, part.slots)[None] for x in store)
-    out, lse = _causal(queries, keys, values, how, with_lse)
+    out, lse = _causal(queries, keys, values, spec, with_lse)
     if part.places is None:
         return Partial(out, lse)
     return Partial(out[part.places], lse[part.places] if with_lse else lse)
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, how: How, with_lse: bool) -> tuple[Tensor, Tensor]:
-    """q [B, n, Hq, D], k, v [B, S, Hkv, D] -> out [B * n, Hq, D], lse [B * n, Hq] or empty. Row i sees columns to S - n + i."""
+def _causal(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, with_lse: bool) -> tuple[Tensor, Tensor]:
+    """Returns out [B * n, Hq, Dv] and lse [B * n, Hq] (or empty) of q [B, n, Hq, D] over k [B, S, Hkv, D], v [B, S, Hkv, Dv].
+
+    Row i sees the columns up to S - n + i.
+    """
     num_seqs, length, num_heads, _ = q.shape
     num_cached, num_kv_heads = k.shape[1] - length, k.shape[2]
     group = num_heads // num_kv_heads
     keys, values = k.transpose(1, 2).flatten(0, 1), v.transpose(1, 2).flatten(0, 1)  # [B * Hkv, S, D]
     folded = fold(q, num_kv_heads)
-    out, lse = torch.empty_like(folded), folded.new_empty(folded.shape[:2] if with_lse else (0,), dtype=torch.float32)
+    out = folded.new_empty(*folded.shape[:2], v.shape[-1])
+    lse = folded.new_empty(folded.shape[:2] if with_lse else (0,), dtype=torch.float32)
     for start in range(0, length, ROWS_AT_ONCE):
         end = min(start + ROWS_AT_ONCE, length)
-        first = 0 if how.window is None else max(0, num_cached + start + 1 - how.window)
+        first = 0 if spec.window is None else max(0, num_cached + start + 1 - spec.window)
         rows, columns = slice(start * group, end * group), slice(first, num_cached + end)
         out[:, rows], block_lse = products(
-            folded[:, rows], keys[:, columns], values[:, columns], how,
+            folded[:, rows], keys[:, columns], values[:, columns], spec,
             group=group, visible=num_cached + start + 1 - first, with_lse=with_lse,
         )  # fmt: skip
         if with_lse:

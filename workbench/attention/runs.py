@@ -1,4 +1,4 @@
-"""Which stretches of K/V are worth a call of their own, and who reads them. Plain ints, once per step."""
+"""Runs of neighbouring slots that are worth a call of their own, and the sequences that read them. Plain ints, once per step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from workbench.attention.step import Span, as_tensor
-from workbench.types import Segment
+from workbench.types import Segment, slots_of_pages
 
 MIN_SHARED_RUN = 64
-"""Slots of a stretch that two or more sequences read, to be worth a call."""
+"""Slots of a run that two or more sequences read, to be worth a call."""
 MIN_OWN_RUN = 512
-"""The same for a stretch that one sequence reads."""
+"""The same for a run that one sequence reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,29 @@ class Run:
 
 @dataclass(slots=True)
 class Rest:
-    """What no run covers of one sequence's context, in order: pieces of tree segments, then private pages."""
+    """The part of one sequence's context that no run covers, in order: pieces of tree segments, then private pages."""
 
     key: tuple[tuple[int, int, bool], ...]
-    """(node id, pages, covered) of its tree segments: while it stays the same, so does `shared`."""
+    """(node id, pages, covered) of its tree segments. While this stays the same, so does `shared`."""
     shared: list[tuple[int, ...]]
     private: tuple[int, ...]
     num_tokens: int
 
     def slots(self, page_size: int) -> list[int]:
         pages = [page for piece in self.shared for page in piece] + list(self.private)
-        if page_size == 1:
-            return pages[: self.num_tokens]
-        return [page * page_size + offset for page in pages for offset in range(page_size)][: self.num_tokens]
+        return slots_of_pages(pages, page_size)[: self.num_tokens]
 
 
 @lru_cache(maxsize=8192)
 def stretch_of(segment: Segment) -> tuple[int, int] | None:
-    """Pages [start, end) if the segment's pages are neighbours in order, else None."""
+    """Returns (start, end) of the segment's pages if they are neighbours in order, else None."""
     pages = segment.pages
     first, count = pages[0], len(pages)
     return (first, first + count) if pages == tuple(range(first, first + count)) else None
 
 
 def find_runs(spans: tuple[Span, ...], page_size: int) -> tuple[list[Run], dict[int, Rest]]:
-    """Reads only: the runs of a step, and by sequence id what they leave over."""
+    """Returns the runs of a step, and the rest of each context by sequence id. Reads only."""
     readers: dict[Segment, list[int]] = {}
     for i, span in enumerate(spans):
         end = 0
@@ -86,7 +84,7 @@ def _rest(span: Span, covered: set[Segment], page_size: int) -> Rest:
 
 
 def rows_of(run: Run, spans: tuple[Span, ...], device: torch.device) -> Tensor | slice:
-    """Rows of the flat batch that read the run: a slice where they are neighbours."""
+    """Returns the rows of the flat batch that read the run: a slice where they are neighbours."""
     first, last = spans[run.members[0]], spans[run.members[-1]]
     if run.members[-1] - run.members[0] == len(run.members) - 1:
         return slice(first.start, last.start + last.num_new)

@@ -1,23 +1,22 @@
-"""What a forward pass is given. Size letters, used throughout the model side:
+"""The input of a forward pass. Size letters, used throughout the model side:
 
 T new tokens in the step (flat over all sequences), R rows that sample, V vocabulary, H hidden, Hq and Hkv query and
-KV heads, G = Hq / Hkv, D head size, L layers, S tokens of context.
+K/V heads, G = Hq / Hkv, D head size, Dv head size of values, L layers, S tokens of context.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workbench.types import Segment
+from workbench.types import Segment, slots_of_pages
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One sequence's rows [start, start + num_new) of the flat batch, and where its K/V lies."""
+    """Rows [start, start + num_new) of the flat batch, which belong to one sequence, and the pages of its K/V."""
 
     seq_id: int
     start: int
@@ -40,25 +39,13 @@ class StepTensors:
     page_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """All a model's forward sees of the step, besides its input."""
-
-    positions: Tensor  # [T]
-    attend: Callable[..., Tensor]
-    """(layer, q [T, Hq, D], k [T, Hkv, D], v [T, Hkv, D], *, scale, window=None, softcap=None) -> [T, Hq, D]"""
-
-
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:
-    """KV slot of every position below `num_tokens`."""
-    pages = [page for segment in segments for page in segment.pages]
-    if page_size == 1:
-        return pages[:num_tokens]
-    return [page * page_size + offset for page in pages for offset in range(page_size)][:num_tokens]
+    """Returns the slot of every position below `num_tokens`."""
+    return slots_of_pages([page for segment in segments for page in segment.pages], page_size)[:num_tokens]
 
 
 def last_slots(span: Span, page_size: int) -> list[int]:
-    """KV slots of the span's new tokens, without walking the pages before them when they fit in the last segment."""
+    """Returns the slots of the span's new tokens. Walks no pages before them where they lie in the last segment."""
     last = span.segments[-1].pages
     before = span.num_tokens - 1
     first = span.num_cached

@@ -1,4 +1,4 @@
-"""Decoding sequences: one new token each, over K/V that are read where they lie."""
+"""Decoding sequences: one new token each, over K/V that are read in place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from workbench.attention.merge import How, Partial
+from workbench.attention.merge import Partial, cap_
 from workbench.attention.runs import Rest
+from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, last_slots
 from workbench.kernels.ops import attend_slots
 
 
 @dataclass(slots=True)
 class Tails:
-    """The rows of a step that attend to a list of slots each."""
+    """Rows of a step that attend to a list of slots each."""
 
     rows: Tensor | slice
     slots: Tensor  # [sum of lengths]
@@ -26,14 +27,14 @@ class Tails:
 
     @classmethod
     def of(cls, spans: list[Span], lists: list[array[int]], num_rows: int, device: torch.device) -> Tails:
-        """`lists` holds the slots of each span, int64."""
+        """Makes tensors of the slots of each span, `lists` (int64)."""
         flat = torch.frombuffer(bytearray(b"".join(lists)), dtype=torch.int64).to(device)
         starts = torch.tensor([0, *map(len, lists)], device=device).cumsum(0)
         rows = [span.start for span in spans]
         return cls(slice(None) if len(rows) == num_rows else torch.tensor(rows, device=device), flat, starts)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """(slots [B, S], True where a list has ended [B, S])."""
+        """Returns the slots [B, S], and True where a row's list has ended [B, S]."""
         if self._padded is None:
             lengths = self.starts.diff()
             slots = pad_sequence(list(self.slots.split(lengths.tolist())), batch_first=True)
@@ -41,10 +42,10 @@ class Tails:
         return self._padded
 
 
-def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, how: How) -> Partial:
-    """q [B, Hq, D] over each row's slots of k, v [slots, Hkv, D]."""
-    if how.softcap is None:
-        done = attend_slots(q, k, v, tails.slots, tails.starts, scale=how.scale)
+def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, spec: AttentionSpec) -> Partial:
+    """Returns attention of q [B, Hq, D] over each row's slots of k [slots, Hkv, D], v [slots, Hkv, Dv]."""
+    if spec.softcap is None:
+        done = attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale)
         if done is not None:
             return Partial(*done)
     num_rows, num_heads, dim = q.shape
@@ -52,16 +53,15 @@ def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, how: How) -> Par
     # index_select and an own copy are several times faster than k[slots] and a product of strided parts.
     gathered = (x.index_select(0, slots.flatten()).unflatten(0, slots.shape) for x in (k, v))
     keys, values = (x.transpose(1, 2).contiguous() for x in gathered)  # [B, Hkv, S, D]
-    scores = torch.matmul(q.reshape(num_rows, k.shape[1], -1, dim) * how.scale, keys.transpose(-1, -2))  # [B, Hkv, G, S]
-    if how.softcap is not None:
-        scores = scores.div_(how.softcap).tanh_().mul_(how.softcap)
+    scores = torch.matmul(q.reshape(num_rows, k.shape[1], -1, dim), keys.transpose(-1, -2))  # [B, Hkv, G, S]
+    scores.mul_(cap_(scores, spec))
     scores.masked_fill_(ended[:, None, None], float("-inf"))
-    out = torch.matmul(scores.softmax(-1), values).reshape(num_rows, num_heads, dim)
+    out = torch.matmul(scores.softmax(-1), values).reshape(num_rows, num_heads, v.shape[-1])
     return Partial(out, scores.float().logsumexp(-1).reshape(num_rows, num_heads))
 
 
 class SlotLists:
-    """What no run covers of each decoding sequence, as flat lists that grow by one slot a step instead of being made anew."""
+    """Lists of the slots that no run covers, one per decoding sequence. A list grows by one slot a step."""
 
     def __init__(self) -> None:
         self._lists: dict[int, tuple[tuple[tuple[int, int, bool], ...], array[int]]] = {}

@@ -8,52 +8,49 @@ import torch
 from torch import Tensor
 
 from workbench.attention.kv import KVStore
+from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors, as_tensor, slots_of
-
-
-@dataclass(frozen=True, slots=True)
-class RefPlan:
-    new_slots: Tensor  # [T]
-    contexts: list[tuple[Span, Tensor]]  # span, slots of its whole context [S]
 
 
 class ReferenceAttention:
     def __init__(self, kv: KVStore) -> None:
         self.kv = kv
 
-    def prepare(self, step: StepTensors) -> RefPlan:
+    def prepare(self, step: StepTensors) -> ReferenceStep:
         device = step.slots.device
         contexts = [(span, as_tensor(slots_of(span.segments, step.page_size, span.num_tokens), device)) for span in step.spans]
-        return RefPlan(step.slots, contexts)
+        return ReferenceStep(self.kv, step.slots, contexts)
 
-    def attend(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, plan: RefPlan, *, scale: float,
-        window: int | None = None, softcap: float | None = None,
-    ) -> Tensor:  # fmt: skip
-        self.kv.write(layer, plan.new_slots, k, v)
-        return self.read(layer, q, plan, scale=scale, window=window, softcap=softcap)
 
-    def read(
-        self, layer: int, q: Tensor, plan: RefPlan, *, scale: float, window: int | None = None, softcap: float | None = None
-    ) -> Tensor:
-        """Attention over K/V that are already written."""
-        out = torch.empty_like(q)
-        for span, slots in plan.contexts:
+@dataclass(frozen=True, slots=True)
+class ReferenceStep:
+    kv: KVStore
+    new_slots: Tensor  # [T]
+    contexts: list[tuple[Span, Tensor]]
+    """Each span with the slots of its whole context [S]."""
+
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.kv.write(spec.layer, self.new_slots, k, v)
+        out = q.new_empty(*q.shape[:2], spec.v_head_size)
+        for span, slots in self.contexts:
             rows = slice(span.start, span.start + span.num_new)
-            keys, values = self.kv.k[layer][slots].float(), self.kv.v[layer][slots].float()  # [S, Hkv, D]
-            group = q.shape[1] // keys.shape[1]
-            keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)  # [S, Hq, D]
-            scores = torch.einsum("thd,shd->hts", q[rows].float(), keys) * scale
-            if softcap is not None:
-                scores = softcap * torch.tanh(scores / softcap)
-            visible = _visible(span, window, q.device)
-            weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-            out[rows] = torch.einsum("hts,shd->thd", weights, values).to(q.dtype)
+            out[rows] = _attend(q[rows], *self.kv.read(spec.layer, slots), _visible(span, spec.window, q.device), spec)
         return out
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, spec: AttentionSpec) -> Tensor:
+    """Returns [n, Hq, Dv] of q [n, Hq, D] over k [S, Hkv, D], v [S, Hkv, Dv], where `visible` [n, S]; sums in float32."""
+    group = spec.num_heads // spec.num_kv_heads
+    keys, values = k.float().repeat_interleave(group, 1), v.float().repeat_interleave(group, 1)  # [S, Hq, D], [S, Hq, Dv]
+    scores = torch.einsum("thd,shd->hts", q.float(), keys) * spec.scale
+    if spec.softcap is not None:
+        scores = spec.softcap * torch.tanh(scores / spec.softcap)
+    weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
+    return torch.einsum("hts,shd->thd", weights, values).to(q.dtype)
+
+
 def _visible(span: Span, window: int | None, device: torch.device) -> Tensor:
-    """[num_new, S]: may the new token at this row see that position?"""
+    """Returns [num_new, S]: True where the new token of this row sees the position of that column."""
     position = torch.arange(span.num_cached, span.num_tokens, device=device)[:, None]
     key = torch.arange(span.num_tokens, device=device)[None, :]
     visible = key <= position

@@ -1,24 +1,21 @@
-"""The middle word of a step with a real model: plan -> flat tensors -> logits -> tokens."""
+"""Executes a step with a real model: plan -> flat tensors -> logits -> tokens."""
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from workbench.attention.base import AttentionBackend
+from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
-from workbench.attention.step import Span, StepContext, StepTensors, as_tensor, last_slots
-from workbench.attention.torch_fast import FastAttention
-from workbench.attention.torch_ref import ReferenceAttention
-from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
+from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
 from workbench.model.base import CausalLM
 from workbench.types import HiddenRows, TokenLogprob
 
-ATTENTION: dict[str, type[FastAttention] | type[ReferenceAttention]] = {"torch": FastAttention, "reference": ReferenceAttention}
 ROWS_SCORED_AT_ONCE = 256
 
 
@@ -35,7 +32,7 @@ class TorchRunner:
         self.kv = kv
         self.attention = attention
         self.sampler = sampler
-        self.device = kv.k.device
+        self.device = kv.device
         self.vocab_size = model.vocab_size
 
     @torch.inference_mode()
@@ -43,31 +40,35 @@ class TorchRunner:
         kernels.adopt()
         hidden = self.forward(step_tensors(plan, self.device, self.kv))
         starts = _starts(plan)
-        scored = {
-            seq.seq_id: self._score(hidden[start + seq.score_from :][: len(seq.score_ids)], seq)
-            for seq, start in zip(plan.seqs, starts, strict=True)
-            if seq.score_ids
-        }
-        shown = {
-            seq.seq_id: _rows(hidden[start + seq.hidden_from : start + seq.num_new])
-            for seq, start in zip(plan.seqs, starts, strict=True)
-            if seq.hidden_from is not None
-        }
-        last = [(start + seq.num_new - 1, seq.sample) for seq, start in zip(plan.seqs, starts, strict=True) if seq.sample]
-        if not last:
-            return StepResult((), scored, shown)
-        rows = [row for row, _ in last]
-        picked = hidden if rows == list(range(len(hidden))) else hidden[as_tensor(rows, self.device)]
-        sampled = self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last), detail=plan.detail)
-        return StepResult(sampled, scored, shown)
+        drawn = self._draw(hidden, plan, starts)
+        return StepResult(
+            tuple(self._result(hidden[start : start + seq.num_new], seq, drawn[i])
+                  for i, (seq, start) in enumerate(zip(plan.seqs, starts, strict=True)))
+        )  # fmt: skip
+
+    def _draw(self, hidden: Tensor, plan: StepPlan, starts: list[int]) -> list[tuple[Sampled, ...]]:
+        """Returns the accepted draws of each sequence; all rows are sampled together."""
+        rows = [row for seq in plan.seqs for row in seq.rows]
+        if not rows:
+            return [()] * len(plan.seqs)
+        ends = [(start + seq.num_new, len(seq.rows)) for seq, start in zip(plan.seqs, starts, strict=True)]
+        at = [position for end, num_rows in ends for position in range(end - num_rows, end)]
+        picked = hidden if len(at) == len(hidden) else hidden[as_tensor(at, self.device)]
+        sampled = iter(self.sampler.sample(self.model.logits(picked), tuple(rows), detail=plan.detail))
+        return [accepted(seq, tuple(islice(sampled, len(seq.rows)))) for seq in plan.seqs]
+
+    def _result(self, hidden: Tensor, seq: PlannedSeq, drawn: tuple[Sampled, ...]) -> SeqResult:
+        """Returns the draws with what else was asked for of the sequence's own hidden states [num_new, H]."""
+        scored = self._score(hidden[seq.score_from :][: len(seq.score_ids)], seq) if seq.score_ids else ()
+        return SeqResult(drawn, scored, None if seq.hidden_from is None else _rows(hidden[seq.hidden_from :]))
 
     def forward(self, step: StepTensors) -> Tensor:
-        """Hidden states of all new tokens [T, H]; their K/V is in the store afterwards."""
-        attend = partial(_attend, self.attention, self.attention.prepare(step))
-        return self.model(step.token_ids, StepContext(step.positions, attend))
+        """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
+        hidden: Tensor = self.model(step.token_ids, StepContext(step.positions, self.attention.prepare(step)))
+        return hidden
 
     def _score(self, hidden: Tensor, seq: PlannedSeq) -> tuple[TokenLogprob, ...]:
-        """In parts: the logits of a long prompt would not fit."""
+        """Returns the log-probabilities of the forced tokens. Works in parts: the logits of a long prompt would not fit."""
         scores: list[TokenLogprob] = []
         for at in range(0, len(seq.score_ids), ROWS_SCORED_AT_ONCE):
             part = slice(at, at + ROWS_SCORED_AT_ONCE)
@@ -76,14 +77,8 @@ class TorchRunner:
         return tuple(scores)
 
 
-def _attend(
-    backend: AttentionBackend, plan: object, layer: int, q: Tensor, k: Tensor, v: Tensor, **how: float | int | None
-) -> Tensor:
-    return backend.attend(layer, q, k, v, plan, **how)  # type: ignore[arg-type]
-
-
 def _rows(hidden: Tensor) -> HiddenRows:
-    """[N, H], as a message can carry it."""
+    """Returns hidden states [N, H] in the form of a message."""
     return HiddenRows(hidden.float().cpu().numpy().tobytes(), hidden.shape[-1])
 
 
@@ -96,7 +91,10 @@ def _starts(plan: StepPlan) -> list[int]:
 
 
 def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTensors:
-    """The plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order."""
+    """Returns the plan as tensors: all new tokens of all sequences in one flat batch [T], in plan order.
+
+    Changes: the store's count of touched slots.
+    """
     spans = tuple(
         Span(seq.seq_id, start, seq.num_new, seq.num_tokens, seq.segments)
         for seq, start in zip(plan.seqs, _starts(plan), strict=True)

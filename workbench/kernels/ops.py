@@ -103,7 +103,7 @@ def attend_slots(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor,
 
     Returns out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form.
     """
-    call = _dense("attend_slots", q, k)
+    call = _dense("attend_slots", q, k, v)
     if call is None:
         return None
     num_rows, num_heads, dim = q.shape
@@ -121,7 +121,7 @@ def attend_causal(
     The last of these slots are the rows' own tokens: each row sees the slots up to its own, of those the last `window`.
     Returns out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`; or None where there is no compiled form.
     """
-    call = _dense("attend_causal", q, k)
+    call = _dense("attend_causal", q, k, v)
     if call is None:
         return None
     _, num_heads, dim = q.shape
@@ -136,7 +136,7 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> tuple[Tensor
 
     Returns out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
     """
-    call = _dense("attend_all", q, k)
+    call = _dense("attend_all", q, k, v)
     if call is None:
         return None
     num_rows, num_heads, dim = q.shape
@@ -146,11 +146,11 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> tuple[Tensor
     return out, lse
 
 
-def _dense(name: str, q: Tensor, k: Tensor) -> Any:
-    """The compiled form for rows q [T, Hq, D] and a store [slots, Hkv, D], or None."""
+def _dense(name: str, q: Tensor, k: Tensor, v: Tensor) -> Any:
+    """The compiled form for rows q [T, Hq, D] over k and v [slots, Hkv, D], or None."""
     dim = q.shape[-1]
-    usable = dim in HEAD_SIZES and q.stride()[1:] == (dim, 1) and k.dtype == q.dtype and k.is_contiguous()
-    return compiled(name, q, dim) if usable else None
+    alike = v.shape == k.shape and all(x.dtype == q.dtype and x.is_contiguous() for x in (k, v))
+    return compiled(name, q, dim) if alike and dim in HEAD_SIZES and q.stride()[1:] == (dim, 1) else None
 
 
 def _partial(q: Tensor) -> tuple[Tensor, Tensor]:

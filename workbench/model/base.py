@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from workbench.attention.step import StepContext
+from workbench.attention.base import StepContext
+from workbench.attention.spec import AttentionSpec
 from workbench.model.layers import Embedding, Linear, RMSNorm
 
 
@@ -46,6 +47,11 @@ class CausalLM(nn.Module):
             if f".{fused.name}." in name:
                 return [name.replace(fused.name, part) for part in fused.parts]
         return [name]
+
+    def attention_specs(self) -> tuple[AttentionSpec, ...]:
+        """Returns the specs of all layers that attend: from them the K/V store is made."""
+        found = (getattr(module, "spec", None) for module in self.modules())
+        return tuple(spec for spec in found if isinstance(spec, AttentionSpec))
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
         """[T] -> [T, H]"""

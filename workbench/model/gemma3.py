@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.attention.step import StepContext
+from workbench.attention.base import StepContext
+from workbench.attention.spec import AttentionSpec
 from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
 from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, gated, rope_settings
@@ -30,14 +31,16 @@ class Attention(nn.Module):
         self.o_proj = Linear(self.sizes[0], hidden, bias)
         self.q_norm = RMSNorm(self.head_dim, eps, offset=1.0)
         self.k_norm = RMSNorm(self.head_dim, eps, offset=1.0)
-        self.scale = config["query_pre_attn_scalar"] ** -0.5
-        self.window = config["sliding_window"] if kind == "sliding_attention" else None
-        self.layer = layer
+        self.spec = AttentionSpec(
+            layer=layer, num_heads=config["num_attention_heads"], num_kv_heads=config["num_key_value_heads"],
+            head_size=self.head_dim, v_head_size=self.head_dim, scale=config["query_pre_attn_scalar"] ** -0.5,
+            window=config["sliding_window"] if kind == "sliding_attention" else None,
+        )  # fmt: skip
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
         q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attend(self.layer, q, k, v, scale=self.scale, window=self.window)
+        out = ctx.attention.attend(self.spec, q, k, v)
         return self.o_proj(out.flatten(1))  # [T, H]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.attention.step import StepContext
+from workbench.attention.base import StepContext
+from workbench.attention.spec import AttentionSpec
 from workbench.kernels.ops import rotate
 from workbench.model.base import CausalLM, Fused
 from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, gated, rope_settings
@@ -21,13 +22,15 @@ class Attention(nn.Module):
         bias = config["attention_bias"]
         self.qkv = Linear(hidden, sum(self.sizes), bias)
         self.o_proj = Linear(self.sizes[0], hidden, bias)
-        self.scale = self.head_dim**-0.5
-        self.layer = layer
+        self.spec = AttentionSpec(
+            layer=layer, num_heads=config["num_attention_heads"], num_kv_heads=config["num_key_value_heads"],
+            head_size=self.head_dim, v_head_size=self.head_dim, scale=self.head_dim**-0.5,
+        )  # fmt: skip
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
         q, k = rotate(q, *turn), rotate(k, *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attend(self.layer, q, k, v, scale=self.scale)  # [T, Hq, D]
+        out = ctx.attention.attend(self.spec, q, k, v)  # [T, Hq, D]
         return self.o_proj(out.flatten(1))  # [T, H]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import asyncio
-import dataclasses
 import gc
 import math
 import threading
@@ -19,9 +18,10 @@ import torch
 
 import workbench
 from workbench.config import ServerArgs
-from workbench.engine.logit_processor import CustomLogitProcessor
+from workbench.config.values import kinds_of
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
 from workbench.events import TokenSampled
+from workbench.logit_processor import CustomLogitProcessor
 from workbench.model.tiny import TINY_LLAMA, write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -573,7 +573,7 @@ def test_parameters_made_without_a_dict_have_the_same_limits(name, value):
 @pytest.mark.parametrize(
     "value", [HUGE, -HUGE, ENDLESS_DIGITS, math.inf, 2**63], ids=["huge", "-huge", "endless", "inf", "2**63"]
 )
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerArgs) if f.type.startswith("int")])
+@pytest.mark.parametrize("name", [name for name, kind in kinds_of(ServerArgs).items() if kind.base is int])
 def test_huge_numbers_for_the_engine_are_refused_by_name(name, value):
     with pytest.raises(InvalidRequest, match=f"{name} is .*it must be"):
         ServerArgs.make(**{name: value})
@@ -750,7 +750,7 @@ def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
     with same_threads():
         engine = open_engine(folder)
         runner = weakref.ref(engine._client._core.runner)
-        model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.k)
+        model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.views(0)[0])
         engine.generate(input_ids=[A, B], sampling_params=GREEDY)
         list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
         engine.shutdown()

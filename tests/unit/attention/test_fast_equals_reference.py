@@ -7,8 +7,9 @@ import random
 import pytest
 import torch
 
-from workbench.attention.kv import KVStore
+from workbench.attention.kv import DenseKV
 from workbench.attention.runs import find_runs
+from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors, last_slots
 from workbench.attention.torch_fast import FastAttention
 from workbench.attention.torch_ref import ReferenceAttention
@@ -41,6 +42,11 @@ class Tree:
         return Segment(self.next_node, self.take(num_tokens // self.page_size, self.rng.random() < 0.3))
 
 
+def spec_of(layer: int, size: int, **changes) -> AttentionSpec:
+    settings = {"num_heads": HQ, "num_kv_heads": HKV, "head_size": size, "v_head_size": size, "scale": size**-0.5}
+    return AttentionSpec(layer=layer, **settings | changes)
+
+
 def spans_of(seqs: list[dict], sizes: list[int], page_size: int) -> tuple[Span, ...]:
     spans, start = [], 0
     for i, (seq, size) in enumerate(zip(seqs, sizes, strict=True)):
@@ -71,11 +77,11 @@ def test_random_steps_over_a_random_tree(seed, page_size, dtype, kernels):
     D = 64 if kernels == "compiled" else 8
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    kv_fast, kv_ref = (KVStore(2, SLOTS, HKV, D, dtype, torch.device("cpu")) for _ in range(2))
-    kv_fast.k.normal_()
-    kv_fast.v.normal_()
-    kv_ref.k.copy_(kv_fast.k)
-    kv_ref.v.copy_(kv_fast.v)
+    specs = [spec_of(layer, D) for layer in range(2)]
+    kv_fast, kv_ref = (DenseKV(specs, SLOTS, dtype, torch.device("cpu")) for _ in range(2))
+    for spec in specs:
+        for mine, copy in zip(kv_fast.views(spec.layer), kv_ref.views(spec.layer), strict=True):
+            copy.copy_(mine.normal_())
     fast, reference = FastAttention(kv_fast), ReferenceAttention(kv_ref)
     tree = Tree(rng, page_size)
     trunk = [tree.node(64), tree.node(rng.choice([8, 128]))]
@@ -98,12 +104,11 @@ def test_random_steps_over_a_random_tree(seed, page_size, dtype, kernels):
         slots = torch.tensor([slot for span in spans for slot in last_slots(span, page_size)])
         total = len(slots)
         step = StepTensors(torch.zeros(total, dtype=torch.int64), torch.zeros(total, dtype=torch.int64), slots, spans, page_size)
-        plans = fast.prepare(step), reference.prepare(step)
+        steps = fast.prepare(step), reference.prepare(step)
         for layer in range(2):
             q, k, v = (torch.randn(total, heads, D).to(dtype) for heads in (HQ, HKV, HKV))
-            how = {"scale": D**-0.5, "window": rng.choice([None, 9, 100]), "softcap": rng.choice([None, None, 2.0])}
-            got = fast.attend(layer, q, k, v, plans[0], **how)
-            want = reference.attend(layer, q, k, v, plans[1], **how)
+            spec = spec_of(layer, D, window=rng.choice([None, 9, 100]), softcap=rng.choice([None, None, 2.0]))
+            got, want = (step.attend(spec, q, k, v) for step in steps)
             torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         for seq, size in zip(seqs, sizes, strict=True):
             seq["done"] += size

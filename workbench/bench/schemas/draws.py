@@ -12,7 +12,7 @@ from workbench.grammar import Vocabulary
 
 MAX_TOKENS = 240
 END = 0.4
-"""How likely a walk ends where it may."""
+"""Probability that a walk ends where it may."""
 
 
 class Walker:
@@ -27,7 +27,7 @@ class Walker:
         self.mask: Mask = np.zeros((vocabulary.size + 31) // 32, dtype=np.int32)
 
     def draw(self, position: Position, rng: random.Random, *, by_byte: bool) -> bytes | None:
-        """A complete text, or None where the walk was too long."""
+        """Returns a complete text, or None if the walk was too long."""
         text = b""
         for num in range(MAX_TOKENS):
             position.fill(self.mask)

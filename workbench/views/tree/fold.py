@@ -9,7 +9,8 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
-    NUM_TOLD,
+    MAX_USERS,
+    NUM_SHOWN,
     NodeAdded,
     NodeEvicted,
     NodeSplit,
@@ -26,8 +27,6 @@ from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree.state import Held, Nodes, Row, above, left_out
 from workbench.why.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 
-MAX_USERS = 8
-"""Users of a node that are kept: as many as the engine keeps."""
 MAX_PICTURE = 200
 """Nodes in a still picture."""
 MAX_FOUND = 100
@@ -131,7 +130,7 @@ class TreeFold(Fold[TreePicture]):
 
     def _mark_of(self, namespace: str, before: tuple[int, ...], tokens: tuple[int, ...]) -> int:
         """Returns a mark of a text behind `before`: a prompt misses it by its first page, of which the log holds so much."""
-        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_TOLD)]))
+        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_SHOWN)]))
 
     def _hold(self, event: PathHeld) -> None:
         row = self.nodes.by_id.get(event.node_id) if event.node_id else self.nodes.root(event.namespace)

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 
 from workbench.config import ServerArgs
+from workbench.config.later import LATER, NO_EFFECT, flag
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
-from workbench.later import LATER, NO_EFFECT, flag
 
 REFERENCE = {
     "model_path": "smollm2-135m", "tokenizer_path": None, "tokenizer_mode": "auto", "load_format": "auto",

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from workbench.engine.logit_processor import CustomLogitProcessor, load_processor
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.logit_processor import CustomLogitProcessor, load_processor
 from workbench.srt.sampling import custom_logit_processor as shim
 
 OFFSET = 0.5
@@ -82,7 +82,7 @@ def test_source_runs_in_a_process_that_has_never_seen_it() -> None:
     """With the constant, the modules and the attribute it uses."""
     code = """
 import sys
-from workbench.engine.logit_processor import load_processor
+from workbench.logit_processor import load_processor
 import torch
 print(load_processor(sys.argv[1], enabled=True)(torch.ones(1, 1), [{}]).item())
 """
@@ -94,7 +94,7 @@ print(load_processor(sys.argv[1], enabled=True)(torch.ones(1, 1), [{}]).item())
 
 def test_an_importable_class_goes_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_processor.py").write_text(
-        "from workbench.engine.logit_processor import CustomLogitProcessor\n"
+        "from workbench.logit_processor import CustomLogitProcessor\n"
         "class Own(CustomLogitProcessor):\n    def __call__(self, logits, params):\n        return logits + 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
