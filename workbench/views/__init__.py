@@ -6,8 +6,8 @@ Each live view is a folder with the same roles:
   layout.js    state -> numbers: a pure function, tested in Node
   view.js      numbers -> elements of the page
   view.css     rules of the still picture and of the live view
-and, where it needs them, state.py (values that the fold keeps), drawn.py (what of them is drawn, as JSON), words.py (sentences)
-and widget.py (traits and messages of its own). `views/live` moves them: it reads the log and talks with pages.
+Further roles, in views that need them: state.py (values that the fold keeps), drawn.py (their drawn part as JSON), words.py
+(sentences) and widget.py (traits and messages of its own). `views/live` moves the views: it reads the log and talks with pages.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Facts:
     info: Mapping[str, Any] = field(default_factory=dict)
     """The constant part of `get_server_info()`."""
     grammar: Callable[[GrammarSpec], Any] | None = None
-    """Makes a constraint for this model's tokens that answers questions (`workbench.Grammar`); None without a tokenizer."""
+    """Function that makes a constraint for this model's tokens (`workbench.Grammar`); None without a tokenizer."""
     by_magic: bool = False
     """True for an engine that `%wb load` opened: advice then names magics, and Python otherwise."""
 
@@ -62,12 +62,12 @@ class Fold(Generic[PictureT]):
     keeps_history: ClassVar[bool] = False
     """True for a view that shows what has ended. After a gap it gets the rest of the log before the engine's snapshot."""
     sees: ClassVar[str] = ""
-    """One line that says what the view shows."""
+    """Contents of the view, in one line."""
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
         self.version = 0
-        """Rises with every event that concerns the view: while it stays, there is nothing new to draw."""
+        """Number that rises with every event that concerns the view: while it stays, there is nothing new to draw."""
         self._handlers = self.handlers()
 
     def handlers(self) -> Handlers:
@@ -92,7 +92,7 @@ class Fold(Generic[PictureT]):
 
     @property
     def empty(self) -> str:
-        """While there is nothing to see: a line that says so, and the code that changes it."""
+        """Line for a view without anything to see: that, and the code that changes it."""
         return ""
 
     def picture(self) -> PictureT:

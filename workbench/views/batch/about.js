@@ -26,7 +26,7 @@ export function makeAbout(view) {
       lines.map((line) => el("p", {}, line)),
     );
 
-  /** Asks once for what is not drawn. @param {string} kind @param {string | number} id */
+  /** Requests once what is not drawn. @param {string} kind @param {string | number} id */
   async function askFor(kind, id) {
     const name = `${kind} ${id}`;
     if (asked === name) return;

@@ -16,7 +16,7 @@ MAX_LANES = 40
 MAX_STRETCHES = 2500
 """Stretches drawn in all, so that a message of a busy engine stays small."""
 SAID_S = 1.0
-"""Seconds before the sentence about a request that lives is made anew: the engine waits while it is made."""
+"""Seconds between two sentences about a request that lives: the engine waits while one is made."""
 IDLE_SHARE = 0.015
 """Most width of a time without any request, as a share of the rest."""
 
@@ -25,7 +25,7 @@ class Axis:
     """Maps times of the log to seconds from 0, with each idle time cut short."""
 
     def __init__(self, idle: Iterable[tuple[float, float]], start: float, end: float) -> None:
-        """`idle` are the times without any request: from and until, in order."""
+        """Makes the axis of a time. `idle` are the times without any request: from and until, in order."""
         self.start, self.end = start, end
         gaps = [(max(begin, start), min(stop, end)) for begin, stop in idle if begin < end and stop > start]
         longest = IDLE_SHARE * max(end - start - sum(stop - begin for begin, stop in gaps), 1e-9)

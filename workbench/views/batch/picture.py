@@ -41,7 +41,7 @@ class BatchPicture(View):
     steps: tuple[Step, ...]
     shown: Shown
     empty: str = ""
-    """While there is nothing to draw: a line that says so, and the code that changes it."""
+    """While there is nothing to draw: that, and the code that changes it, in one line."""
     others: str = ""
     """Advice to see the requests without room."""
 

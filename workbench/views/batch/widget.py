@@ -11,7 +11,7 @@ from workbench.views.live.widget import ViewWidget
 
 class BatchWidget(ViewWidget[BatchFold]):
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Beside the usual: {"do": "skip", "num": requests} leaves out that many of the latest."""
+        """Answers the usual messages, and {"do": "skip", "num": requests}, which leaves out that many of the latest."""
         if asked.get("do") != "skip":
             return super().answer(asked)
         with self.reader.lock:

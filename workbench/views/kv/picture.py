@@ -41,7 +41,7 @@ class KVPicture(View):
     readers: dict[str, list[str]] = field(default_factory=dict)
     """Running requests that read each node."""
     empty: str = ""
-    """While no page was ever used: a line that says so, and the code that changes it."""
+    """While no page was ever used: that, and the code that changes it, in one line."""
 
     def to_text(self) -> str:
         owners = [(kind, owner, f"{pages:,}", f"{pages * self.page_size:,}") for (kind, owner), pages in self.by_owner()]

@@ -27,7 +27,7 @@ export function el(tag, attrs = {}, ...children) {
   return node;
 }
 
-/** Gives a node these children, all made anew. @param {ParentNode} node @param {Child[]} children */
+/** Replaces all children of a node by these. @param {ParentNode} node @param {Child[]} children */
 export function fill(node, ...children) {
   node.replaceChildren(...listed(children).map((c) => (c instanceof Node ? c : String(c))));
 }

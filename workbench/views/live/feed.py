@@ -36,10 +36,10 @@ class Shown(Protocol):
         """Draws the fold's state where it changed."""
 
     def renew(self) -> None:
-        """Makes the still picture anew that a saved notebook holds."""
+        """Replaces the still picture that a saved notebook holds."""
 
     def take_news(self) -> dict[str, Any]:
-        """Returns the traits that the ticker is to send, {trait: value}, and forgets them."""
+        """Returns the traits that the ticker is to send, {trait: value}, once."""
 
     def settle(self) -> None:
         """Leaves nothing for the ticker or for later."""

@@ -25,7 +25,7 @@ class ViewKind:
 
     name: str
     fold: Callable[..., Fold[View]]
-    """Makes the fold from the engine's facts and the view's own options."""
+    """Function that makes the fold from the engine's facts and the view's own options."""
     help: str
     """One sentence for users."""
     widget: str | None = None
@@ -56,13 +56,13 @@ ALL = (
     ViewKind(
         name="tree",
         fold=TreeFold,
-        help="The radix tree: which text is stored once, and who uses it.",
+        help="The radix tree: which text is stored once, and which requests use it.",
         widget="tree.TreeWidget",
     ),
     ViewKind(
         name="batch",
         fold=BatchFold,
-        help="Who was in which step, and what each request waited for.",
+        help="The requests of each step, and what each request waited for.",
         widget="batch.BatchWidget",
         arguments=BATCH_ARGUMENTS,
     ),
@@ -90,7 +90,7 @@ ALL = (
     ViewKind(
         name="kv",
         fold=KVFold,
-        help="Who owns which page of the KV pool.",
+        help="The owner of each page of the KV pool.",
     ),
     ViewKind(
         name="template",

@@ -2,7 +2,7 @@
 // The two ways between a page and Python: traits of the widget's model down, messages up.
 
 /**
- * What anywidget and Jupyter give a view, as far as it is used.
+ * The model that anywidget and Jupyter give a view, as far as it is used.
  * @typedef {object} Model
  * @property {(name: string) => any} get
  * @property {(name: string, value: unknown) => void} set

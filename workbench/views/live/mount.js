@@ -1,5 +1,5 @@
 // @ts-check
-// One view in a page: draws when its state or the selection changes, asks Python, and shows why it stands still.
+// One view in a page: draws when its state or the selection changes, sends messages to Python, and shows notes.
 
 import { el, throttle } from "./dom.js";
 import { ask, onKernelEnd, onNews, stateOf } from "./model.js";

@@ -22,7 +22,7 @@ def with_picture(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, 
 class Still:
     """The still picture of one live view. The live view hides it while it is drawn.
 
-    The picture is made anew when a cell ends, so a saved notebook holds the last state.
+    The picture is replaced when a cell ends, so a saved notebook holds the last state.
     """
 
     def __init__(self, log: EventLog, picture: Callable[[], View]) -> None:
@@ -44,7 +44,7 @@ class Still:
         self._handle = display(self._outputs(), raw=True, display_id=True)
 
     def renew(self) -> None:
-        """Makes the picture anew where something happened since it was made."""
+        """Replaces the picture where something happened since it was made."""
         if self._handle is not None and self._number != self._log.num_added:
             self._number = self._log.num_added
             self._handle.update(self._outputs(), raw=True)

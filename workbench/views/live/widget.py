@@ -53,7 +53,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
     selected = traitlets.Dict().tag(sync=True)
     """{"kind": "request" | "node" | "step" | "token" | "page" | "part", "id": ...}, or {}. The one trait that JavaScript sets."""
     sees = traitlets.Unicode("").tag(sync=True)
-    """One line that says what the view shows."""
+    """Contents of the view, in one line."""
     note = traitlets.Unicode("").tag(sync=True)
     """At most two lines above the picture: why it does not move, or what was asked for and is not there."""
     ended = traitlets.Bool(False).tag(sync=True)
@@ -152,7 +152,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
         return {"state": state}
 
     def take_news(self) -> dict[str, Any]:
-        """Returns the traits that the ticker is to send, and forgets them."""
+        """Returns the traits that the ticker is to send, once."""
         news, self._news = self._news, {}
         return news
 
@@ -162,7 +162,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
                 setattr(self, name, value)
 
     def renew(self) -> None:
-        """Makes the still picture under the view anew."""
+        """Replaces the still picture under the view."""
         if self.still is not None:
             self.still.renew()
 
@@ -181,7 +181,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
     # -- for pages ----------------------------------------------------------------------------------------------
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Does what a page's message asks and returns the reply.
+        """Handles a message from a page. Returns the reply.
 
         It runs beside a busy cell where the kernel has subshells, else after it. Raises `InvalidRequest` for a message that
         this view does not have.

@@ -64,7 +64,11 @@ export const promptLength = (part) => (part.num_prompt ?? 0) / (part.num_request
 export const longestPrompt = (parts) =>
   Math.max(0, ...parts.flatMap((part) => [promptLength(part), ...(part.branches ?? []).map(longestPrompt)]));
 
-/** Returns whether an id is that of the part's request, or of one of its samples or options. @param {Part} part @param {string} rid */
+/**
+ * Returns whether an id is that of the part's request, or of one of its samples or options.
+ * @param {Part} part
+ * @param {string} rid
+ */
 export const isOf = (part, rid) => Boolean(part.rid) && (rid === part.rid || rid.startsWith(`${part.rid}-`));
 
 /** Returns whether the part asked the engine for something. @param {Part} part */

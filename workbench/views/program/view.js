@@ -10,7 +10,7 @@ import { BAR_EM, isPartChosen, partLine } from "./line.js";
 /** @import {Child} from "../live/dom.js" */
 /** @import {Made, View} from "../live/mount.js" */
 /** @import {Part, Program, ProgramState} from "./layout.js" */
-/** What is drawn with: the view, the width of one token in em, and the parts whose line is unfolded. */
+/** The tools of a drawing: the view, the width of one token in em, and the parts whose line is unfolded. */
 /** @typedef {{view: View, em: number, open: Set<number>}} Pen */
 
 const JOINED = /** @type {Record<string, string>} */ ({

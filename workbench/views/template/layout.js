@@ -10,7 +10,7 @@
  * @property {number | null} [break_at] the first token in which two turns differ
  * @property {string[][]} [around] both turns around that token
  */
-/** What one message, or the template between two, wrote. `gap` tokens before it are not drawn. */
+/** The text of one message, or of the template between two. `gap` tokens before it are not drawn. */
 /** @typedef {{role: string | null, gap: number, tokens: PromptToken[]}} Stretch */
 
 const ROLES = ["system", "user", "assistant", "tool"];

@@ -1,4 +1,4 @@
-"""A conversation as a still picture: who wrote which token, what is stored, and where it parts from the turn before."""
+"""A conversation as a still picture: the writer of each token, the stored part, and the place where two turns part."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class ThroughputPicture(View):
     width_s: float
     num_pages: int
     empty: str = ""
-    """While nothing has happened: a line that says so, and the code that changes it."""
+    """While nothing has happened: that, and the code that changes it, in one line."""
 
     @property
     def title(self) -> str:

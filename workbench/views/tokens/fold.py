@@ -23,7 +23,7 @@ MAX_REQUESTS = 100
 """Requests that are kept; those that run always are."""
 MAX_LISTED = 30
 MAX_LIVE, MAX_STILL = 400, 3000
-"""Tokens that are drawn: the last ones of a running request, whose picture goes out many times; of one that has ended."""
+"""Last tokens that are drawn of a running request, whose picture goes out many times, and of an ended one."""
 
 PictureT = TypeVar("PictureT", bound=View, covariant=True)
 

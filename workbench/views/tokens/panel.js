@@ -24,7 +24,7 @@ import { share, words } from "./layout.js";
  * @property {number} [num_allowed]
  * @property {string[]} [tokens]
  */
-/** Asks why a token was not allowed. @typedef {(token: number) => void} AskWhy */
+/** Requests the reason why a token was not allowed. @typedef {(token: number) => void} AskWhy */
 
 const NO_DETAIL = "No token detail here: it was off, or the token was forced.";
 

@@ -28,7 +28,7 @@ class RequestWidget(ViewWidget[RequestFoldT]):
         reader.source.need_detail(self.detail_user, True)
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Beside the usual: {"do": "show", "rid": request} shows that request, None the newest."""
+        """Answers the usual messages, and {"do": "show", "rid": request}, which shows that request, or for None the newest."""
         if asked.get("do") != "show":
             return super().answer(asked)
         self.look_at(asked.get("rid"))

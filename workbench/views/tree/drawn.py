@@ -30,7 +30,7 @@ class DrawnNodes:
         self._num_touches = 0
 
     def touch(self, *rows: Row) -> None:
-        """Marks nodes that came, changed or left, to be drawn anew."""
+        """Marks nodes that came, changed or left: their rows are made again."""
         self._num_touches += len(rows)
         if self._texts is not None:
             for row in rows:
@@ -72,7 +72,7 @@ class DrawnNodes:
         ]  # fmt: skip
 
     def _largest_parts(self, now: float) -> LargestParts:
-        """Returns the largest subtrees, looked up anew after `RENEW_S` where something changed."""
+        """Returns the largest subtrees, looked up again after `RENEW_S` where something changed."""
         parts = self._parts
         is_late = parts is not None and parts.num_touches < self._num_touches and now >= parts.time + RENEW_S
         if parts is None or parts.opened != self.opened or is_late:
@@ -105,7 +105,7 @@ class LargestParts(NamedTuple):
 
 
 class RowTexts:
-    """All rows as one JSON text, in which only changed rows are written anew: a busy engine's tree changes with every step."""
+    """All rows as one JSON text, in which only changed rows are written again: a busy engine's tree changes with every step."""
 
     def __init__(self, row: Callable[[Row], Any], rows: Iterable[int] = ()) -> None:
         self._row = row

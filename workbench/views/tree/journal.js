@@ -30,7 +30,7 @@ export function makeJournal(view) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
-  /** Asks at once, or where it asked a moment ago, a moment later. */
+  /** Requests the journal at once, or a moment later where it did so a moment ago. */
   function askSoon() {
     if (drawnTime === latest || timer !== undefined || !root.open) return;
     timer = setTimeout(askNow, Math.max(RENEW_MS - (performance.now() - askedAt), 0));

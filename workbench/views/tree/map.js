@@ -68,7 +68,7 @@ export function makeMap(view, choose) {
     paintChosen(pen, boxes.filter(isChosen), colours);
   }
 
-  /** Draws anew where something changed. @param {Row[]} rows @param {Layout} layout @param {Running[]} running */
+  /** Draws the map where something changed. @param {Row[]} rows @param {Layout} layout @param {Running[]} running */
   function draw(rows, layout, running) {
     size ??= measure();
     const key = JSON.stringify([running.map(([rid, end]) => [rid, end]), view.selected, size, themeName()]);

@@ -86,14 +86,14 @@ export class Outline {
   root = el("div", { class: "wb-outline wb-if-any", role: "tree", tabindex: "0" }, this.#sheet);
   /** Elements by the ids of their lines. @type {Map<number | string, HTMLElement>} */
   #drawn = new Map();
-  /** What each element's children were made of. @type {WeakMap<HTMLElement, string>} */
+  /** Key of each element's children. @type {WeakMap<HTMLElement, string>} */
   #keys = new WeakMap();
   /** The class of each node's animation, while it lasts. @type {Map<number, string>} */
   #moving = new Map();
   #timers = makeTimers();
   /** Number of the last change drawn. @type {number | null} */
   #seen = null;
-  /** Where it is scrolled to, and its height: asked while drawing, they would make the page lay itself out then and there. */
+  /** Scroll position and height: a drawing that reads them from the page would make it lay itself out then and there. */
   #place = { top: 0, height: 0 };
   /** @type {Line[]} */
   #lines = [];

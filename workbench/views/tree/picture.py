@@ -120,7 +120,7 @@ class TreePicture(View):
     num_referenced: int
     num_evicted: int
     empty: str = ""
-    """While nothing is stored: a line that says so, and the code that changes it."""
+    """While nothing is stored: that, and the code that changes it, in one line."""
     opens: str = 'engine.view("tree")'
     """Code that shows all of it."""
 

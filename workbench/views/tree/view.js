@@ -14,7 +14,7 @@ import { clockOf } from "./words.js";
 
 /** @import {Made, View} from "../live/mount.js" */
 /** @import {Row, TreeState} from "./layout.js" */
-/** What a search found: all nodes in which the text ends, the first of them, and the rows to draw them with. */
+/** The result of a search: the number of nodes in which the text ends, the first of them, and the rows to draw them with. */
 /** @typedef {{num_found: number, found: number[], rows: Row[]}} Matches */
 
 const TICK_MS = 1000; // how often idle times are written while nothing happens

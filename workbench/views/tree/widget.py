@@ -45,7 +45,7 @@ class TreeWidget(ViewWidget[TreeFold]):
         self.epoch = None if self.reader.source.ended else self.epoch or epoch()
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Beside the usual: {"do": "open", "id": node} draws all children of a node in a tree of any size."""
+        """Answers the usual messages, and {"do": "open", "id": node}, which draws all children of a node in any tree."""
         if asked.get("do") == "detail" and "id" in asked:
             return super().answer(asked) | {"in_python": f"{in_python(self.reader.source)}.cache.node({asked['id']})"}
         if asked.get("do") != "open":
