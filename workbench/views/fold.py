@@ -56,7 +56,7 @@ class Facts:
 class Fold(Generic[PictureT]):
     """State of a view, made from the events of a log. The same events always give the same state.
 
-    A fold may begin anywhere in a log: it ignores what an event says of requests or nodes that began before.
+    A fold may begin anywhere in a log: it ignores the parts of events that concern earlier requests or nodes.
     """
 
     keeps_history: ClassVar[bool] = False
