@@ -1,4 +1,4 @@
-"""How views change a page (`morph` and `patch` of dom.js): it becomes what was drawn anew, and what did not change stays."""
+"""Views change a page by `morph` and `patch` of dom.js: it becomes what is drawn, and what did not change stays."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ HOSTILE = "</span><script>alert(1)</script>\x1b[31m\u202e"
 
 
 def turn(*said: tuple[str | None, str], first_id: int = 0) -> Turn:
-    """Words of (role, text) as tokens; the role None is the template. A word has the same id wherever it stands."""
+    """Returns the words of (role, text) as tokens; the role None is the template. Equal words have equal ids."""
     roles = [role for role, _ in said if role is not None]
     tokens, message = [], -1
     for role, text in said:

@@ -77,7 +77,7 @@ def folded(fold: TokensFold, *events) -> TokensFold:
 
 
 def drawn(fold: TokensFold) -> dict[str, Any]:
-    """Its state as a page reads it."""
+    """Returns a fold's state as a page reads it."""
     return json.loads(msgspec.json.encode(fold.state()))
 
 

@@ -1,4 +1,4 @@
-"""What moves the views: one thread per log, at most twenty states a second, and two plain lines when the engine ends."""
+"""The feed: one thread per log, at most twenty states a second, and two plain lines when the engine ends."""
 
 from __future__ import annotations
 

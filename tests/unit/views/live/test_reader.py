@@ -1,4 +1,4 @@
-"""A reader that fell behind a small log knows the present of the engine, and of the past what the log still holds."""
+"""A reader that fell behind a small log has the engine's present state, and of the past what the log still holds."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def views(engine):
 
 @pytest.fixture
 def told(engine, views):
-    """What a page would have heard, joined as it does: {key: traits}, and the number of messages."""
+    """Returns the ticker's news as a page joins them, {key: traits}, and the number of messages."""
     heard: dict[str, Any] = {"messages": 0}
 
     def send(content: Any, buffers: list[bytes]) -> None:
@@ -89,7 +89,7 @@ def test_a_large_tree_is_told_by_what_changed_in_it(engine, views, told):
 
 
 def test_a_page_hears_of_a_tree_that_ends_the_cell_as_it_began(engine, views, told):
-    """Then the trait, which says as before that there are no nodes, tells a page nothing."""
+    """Checks a trait that is the same at the end of a cell as before it, which sends no message."""
     tree, _ = views
     tree.answer({"do": "shown", "ticker": True})
     before = tree.rows
