@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain, groupby, starmap
 
 from workbench.views.kv.state import KINDS, OwnedRun, Owner, Run, joined, kind_of
@@ -15,11 +15,11 @@ MAX_RUNS = 1100
 
 
 class Blocks:
-    """The pages of a pool in blocks of equal length. `touch` marks pages, `refresh` reads the owners of marked blocks."""
+    """The pages of a pool in blocks of equal `length`. `refresh` reads the owners in the `dirty` blocks."""
 
     def __init__(self, num_pages: int, word: Callable[[Owner | None, int], str]) -> None:
         self._num_pages, self._word = num_pages, word
-        self._length = max(MIN_BLOCK, -(-num_pages // MAX_BLOCKS))
+        self.length = max(MIN_BLOCK, -(-num_pages // MAX_BLOCKS))
         self._runs: list[list[OwnedRun]] = []
         """Runs of each block."""
         self._words: list[str] = []
@@ -27,27 +27,23 @@ class Blocks:
         self._mostly: list[str] = []
         """Each block as one word, as if all of it were of its most frequent kind; "" until it is asked for."""
         self._num_runs = 0
-        self._dirty: set[int] = set()
-
-    def touch(self, pages: Iterable[int]) -> None:
-        """Marks pages whose owner changed."""
-        length = self._length
-        self._dirty.update([page // length for page in pages])
+        self.dirty: set[int] = set()
+        """Numbers of blocks to read again: page // `length` of each page whose owner changed."""
 
     def refresh(self, owner: Mapping[int, Owner], high: int) -> None:
-        """Reads the owners of the pages in marked blocks, and in new ones up to page `high`. Free pages have no owner."""
-        num_new = -(-high // self._length) - len(self._runs)
-        self._dirty.update(range(len(self._runs), len(self._runs) + num_new))
+        """Reads the owners of the pages in dirty blocks, and in new ones up to page `high`. Free pages have no owner."""
+        num_new = -(-high // self.length) - len(self._runs)
+        self.dirty.update(range(len(self._runs), len(self._runs) + num_new))
         self._runs += [[] for _ in range(num_new)]
         self._words += [""] * num_new
         self._mostly += [""] * num_new
-        for block in self._dirty:
-            start = block * self._length
-            stop = min(start + self._length, max(self._num_pages, high))
+        for block in self.dirty:
+            start = block * self.length
+            stop = min(start + self.length, max(self._num_pages, high))
             runs = [(owner, len(list(same))) for owner, same in groupby(map(owner.get, range(start, stop)))]
             self._num_runs += len(runs) - len(self._runs[block])
             self._runs[block], self._words[block], self._mostly[block] = runs, "", ""
-        self._dirty.clear()
+        self.dirty.clear()
 
     def words(self) -> str:
         """Returns all pages as words, or where there are too many runs, one word a block: "length kind"."""

@@ -94,14 +94,17 @@ class KVFold(Fold[KVPicture]):
             self._free(node.pages)
 
     def _give(self, pages: tuple[int, ...], owner: Owner) -> None:
-        self._owner.update(dict.fromkeys(pages, owner))
-        self._blocks.touch(pages)
+        dirty, length = self._blocks.dirty, self._blocks.length
+        for page in pages:
+            self._owner[page] = owner
+            dirty.add(page // length)
         self.high = max(self.high, max(pages) + 1)
 
     def _free(self, pages: tuple[int, ...]) -> None:
+        dirty, length = self._blocks.dirty, self._blocks.length
         for page in pages:
             self._owner.pop(page, None)
-        self._blocks.touch(pages)
+            dirty.add(page // length)
 
     # -- questions ----------------------------------------------------------------------------------------------
 
