@@ -38,7 +38,7 @@ def check_page(page, num_views: int) -> None:
     assert "Error displaying widget" not in text
     assert "a live view" not in text
     assert page.locator(".wb-live").count() == 0
-    assert page.locator("[class^=wb-still] > .wb:visible").count() == num_views
+    assert page.locator(".wb-still > .wb:visible").count() == num_views
     assert max(page.evaluate(HEIGHTS)) <= TALLEST
     for title in ("Radix tree: ", "Batch, steps ", "KV pool: "):
         assert title in text

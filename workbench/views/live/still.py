@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from workbench.events import EventLog
 from workbench.html.parts import View
+from workbench.html.styles import stylesheet
 
-NOT_FOUND = ".jp-OutputArea-child:has(+.jp-OutputArea-child .KEY):not(:has(.wb-live)){display:none}"
-"""Rule that hides the output before a still picture where that draws no live view: without a kernel it is an error message."""
+STYLE = Path(__file__).with_name("still.css")
 
 
 def with_picture(bundle: Any, picture: View) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -26,7 +27,7 @@ class Still:
     """
 
     def __init__(self, log: EventLog, picture: Callable[[], View]) -> None:
-        self.key = f"wb-still-{uuid.uuid4().hex}"
+        self.key = f"wb-{uuid.uuid4().hex}"
         """Class of the picture's element."""
         self._log = log
         self._picture = picture
@@ -51,5 +52,5 @@ class Still:
 
     def _outputs(self) -> dict[str, str]:
         picture = self._picture()
-        html = f'<style>{NOT_FOUND.replace("KEY", self.key)}</style><div class="{self.key}">{picture.to_html()}</div>'
+        html = f'<style>{stylesheet(STYLE)}</style><div class="wb-still {self.key}">{picture.to_html()}</div>'
         return {"text/plain": picture.to_text(), "text/html": html}
