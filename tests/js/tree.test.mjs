@@ -37,7 +37,14 @@ test("a state travels as one JSON text, large parts beside it", () => {
 
 test("numbers are written for people, as in Python", () => {
   assert.equal(count(1234567), "1,234,567");
-  assert.deepEqual([0.0042, 0.25, 7.5, 75, 7260].map(duration), ["4.2 ms", "250 ms", "7.50 s", "1 min 15 s", "2 h 1 min"]);
+  assert.deepEqual([0, 0.0042, 0.25, 7.5, 75, 7260].map(duration), [
+    "0 ms",
+    "4.2 ms",
+    "250 ms",
+    "7.50 s",
+    "1 min 15 s",
+    "2 h 1 min",
+  ]);
 });
 
 test("a selection is the same by kind and id, and nothing is the same as nothing", () => {

@@ -143,6 +143,8 @@ def size(num_bytes: float) -> str:
 
 def duration(seconds: float) -> str:
     """Writes 0.0042 as "4.2 ms", and 75 as "1 min 15 s"."""
+    if seconds < 0.00005:
+        return "0 ms"
     if seconds < 0.01:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:

@@ -94,8 +94,8 @@ def expected(log_softmax):
 def nothing_left_running(request):
     yield
     if "engine" in request.fixturenames:
-        load = request.getfixturevalue("engine")._client.call("load")
-        assert load["num_waiting"] == 0
+        load = request.getfixturevalue("engine")._client.engine.get_load()
+        assert load.num_waiting == 0
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def finish_of(engine, rid):
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
-        engine._client.call("now")
+        engine._client.engine.now()
     raise AssertionError(f"{rid} never ended")
 
 

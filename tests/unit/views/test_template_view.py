@@ -124,7 +124,7 @@ def test_stored_text_that_goes_on_otherwise_is_shown_and_what_left_is_told():
     reader = FoldReader(core, lambda: fold)
     perform(core, [("add", 4, [9], 1, "")])
     assert (reader.read().stored().num_cached, fold.stored().reason) == (2, "diverged")
-    assert f"otherwise at token 2: '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
+    assert f"goes on with '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
     assert f"first 2 of 4 tokens, {fold.stored().why}" in fold.picture().cache_says()
     assert [row[4] > 0 for row in fold.state()["tokens"]] == [True, True, False, False]
     drawn = fold.state()

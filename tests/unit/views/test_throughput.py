@@ -62,7 +62,8 @@ def test_after_any_run_the_sums_are_those_of_the_engine(config, operations):
     events = core.log.read()[1]
     throughput = folded(events)
     totals = throughput.totals
-    assert totals.computed == core.runner.num_computed
+    num_computed = core.runner.num_computed
+    assert totals.computed == num_computed or (config["drafts"] is not None and totals.computed < num_computed)
     assert totals.output == sum(isinstance(event, TokenSampled) for event in events)
     assert totals.num_retractions == core.scheduler.num_retractions
     assert totals.recomputed == computed_again(events)

@@ -186,7 +186,7 @@ def test_what_was_evicted_too_early_is_told_with_who_needed_the_room_and_who_cam
     for form in (journal.to_text(), journal.to_html()):
         assert f"#{first.node_id}" in form
         assert "by again, " in form
-    assert "none that the event log tells of" in TreeFold().evictions().to_html()
+    assert "none in the event log" in TreeFold().evictions().to_html()
 
 
 def test_a_node_tells_its_text_its_maker_and_its_users():

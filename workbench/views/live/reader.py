@@ -62,10 +62,11 @@ class Reader(Generic[FoldT]):
         """
         self.fold = self._make(self.source.facts)
         try:
-            number, state = self.source.call("snapshot")
+            snapshot = self.source.engine.snapshot()
         except WorkbenchError:
             return self.source.log.read()
+        number = self.source.log.number_after(snapshot.taken)
         first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
         self._apply(past[: max(number - first, 0)])
-        self._apply(state, is_present=True)
+        self._apply(snapshot.events, is_present=True)
         return self.source.log.read(number)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from workbench.client import Client, DetailSwitch
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineCalls, EngineClient
 from workbench.errors import EngineDead
 from workbench.events import EventLog
 from workbench.views.fold import Facts
@@ -16,7 +17,9 @@ from workbench.views.fold import Facts
 class Source:
     """One engine, as its views use it. `client` returns the engine's client of the moment, so no view keeps an engine alive."""
 
-    def __init__(self, log: EventLog, facts: Facts, client: Callable[[], Client], detail: DetailSwitch | None = None) -> None:
+    def __init__(
+        self, log: EventLog, facts: Facts, client: Callable[[], EngineClient], detail: DetailSwitch | None = None
+    ) -> None:
         self.key = uuid.uuid4().hex
         """Key of the engine's selection in pages: no other source of any kernel has it."""
         self.log = log
@@ -27,14 +30,15 @@ class Source:
         self._detail = detail
 
     def need_detail(self, user: str, needed: bool) -> None:
-        """Switches token detail on for one user or off for it; it is on while any user needs it."""
+        """Keeps token detail on while `user` needs it. Does nothing once the engine has ended."""
         if self._detail is not None:
             with suppress(EngineDead):
                 self._detail.set(user, needed)
 
-    def call(self, name: str, *args: Any) -> Any:
-        """Returns the engine's answer to a question of this name. Raises what the engine raises."""
-        return self._client().call(name, *args)
+    @property
+    def engine(self) -> EngineCalls:
+        """The calls of the present engine, which raise `EngineDead` once it has ended."""
+        return self._client().engine
 
     def abort(self, rid: str) -> None:
         """Aborts a request."""
@@ -42,5 +46,5 @@ class Source:
 
     @property
     def ended(self) -> str:
-        """Why the engine answers no more; empty while it lives."""
+        """The reason why the engine has ended; empty while it lives."""
         return self._client().ended

@@ -12,6 +12,7 @@ export const plural = (number, noun) => `${count(number)} ${noun}${number === 1 
 /** Writes seconds as "4.2 ms" or "1 min 15 s"; "" for what is no duration. @param {number} seconds */
 export function duration(seconds) {
   if (!(seconds >= 0)) return "";
+  if (seconds < 0.00005) return "0 ms";
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   const minutes = Math.floor(seconds / 60);

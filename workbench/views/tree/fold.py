@@ -25,7 +25,7 @@ from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree.drawn import DrawnNodes
 from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree.state import Held, Nodes, Row, above, left_out
-from workbench.why.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
+from workbench.why.prefix.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 
 MAX_PICTURE = 200
 """Nodes in a still picture."""

@@ -88,7 +88,7 @@ def test_a_view_of_what_has_ended_gets_what_the_log_still_holds_and_then_the_pre
         core.add(Request(rid=rid, input_ids=(1, 2), params=params))
         for _ in range(num_steps):
             core.step()
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     reader = Reader(Source(log, facts(core), lambda: client), TokensFold)
     reader.read()
     outputs = reader.fold.outputs

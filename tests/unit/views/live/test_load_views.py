@@ -19,7 +19,7 @@ from workbench.views.throughput.figure import PLACES, figure
 @pytest.fixture
 def source():
     core = squeezed()
-    client = SimpleNamespace(ended="", call=lambda name: None, abort=lambda rid: None)
+    client = SimpleNamespace(ended="", abort=lambda rid: None)
     source = Source(core.log, facts(core), lambda: client)
     yield source
     for view in list(Feed.of(source).views):

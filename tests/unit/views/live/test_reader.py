@@ -19,7 +19,7 @@ from workbench.views.throughput.fold import ThroughputFold
 
 
 def reader_of(core: EngineCore, make) -> Reader:
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     return Reader(Source(core.log, facts(core), lambda: client), make)
 
 
