@@ -28,7 +28,7 @@ from workbench.text.tokenizer import Tokenizer
 from workbench.types import GrammarSpec, as_int
 from workbench.views.fold import Facts
 from workbench.views.live import Source, open_view
-from workbench.views.live.feed import Reader
+from workbench.views.live.reader import Reader
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.picture import NodeFacts
 from workbench.why.constraint import Grammar
