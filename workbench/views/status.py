@@ -21,7 +21,7 @@ class EngineStatus:
     """"this process" or "child process"."""
     uptime_s: float
     kernels: str = ""
-    """"compiled", or "torch" with the reason in brackets."""
+    """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     num_running: int = 0
     num_waiting: int = 0
     cached_tokens: int = 0
