@@ -110,9 +110,9 @@ def test_async_calls_and_streams_work(engine, local):
 
 def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
     """Programs write to this log too, so that it counts otherwise than the child's."""
-    engine.log.add(PartReached(time=engine._client.call("now"), program="p", part=1, branch=(), kind="text"))
+    engine.log.add(PartReached(time=engine._handle.client.call("now"), program="p", part=1, branch=(), kind="text"))
     engine.generate(input_ids=A, sampling_params=GREEDY)
-    number, state = engine._client.call("snapshot")
+    number, state = engine._handle.client.call("snapshot")
     engine.generate(input_ids=[7, 7, *A], sampling_params=GREEDY)
     folds = TreeFold(), TreeFold()
     for event in engine.log.read()[1]:
@@ -141,7 +141,7 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
         flush_all()
         rows = msgspec.json.decode(view.rows)
         assert rows
-        os.kill(engine._client.pid, signal.SIGKILL)
+        os.kill(engine._handle.client.pid, signal.SIGKILL)
         wait_until(lambda: view.note)
         assert view.note.splitlines() == [
             "the engine's process ended, exit code -9",
@@ -158,8 +158,8 @@ def test_what_the_log_holds_of_a_killed_child_is_still_answered_and_what_it_lost
         for each in (engine, forgetful):
             for rid in ("first", "second", "third", "last"):
                 each.generate(input_ids=A, sampling_params=GREEDY, rid=rid)
-            os.kill(each._client.pid, signal.SIGKILL)
-            wait_until(lambda each=each: each._client.ended)
+            os.kill(each._handle.client.pid, signal.SIGKILL)
+            wait_until(lambda each=each: each._handle.client.ended)
         assert "ended by length" in engine.explain("first").sentence
         found = engine.cache.search("3 1 4")
         assert [engine.cache.node(node).made_by for node in found] == ["first"]
@@ -310,7 +310,7 @@ def test_progress_that_raises_ends_the_load_and_leaves_nothing(folder, process):
 def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
     threads = set(threading.enumerate())
     engine = open_engine(folder)
-    pid, where = engine._client.pid, engine._client._folder.name
+    pid, where = engine._handle.client.pid, engine._handle.client._folder.name
     assert psutil.pid_exists(pid)
     stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
     next(stream)
@@ -332,7 +332,7 @@ def test_a_killed_child_ends_open_streams_and_later_calls(folder):
         streams = [engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True) for _ in range(2)]
         for stream in streams:
             next(stream)
-        os.kill(engine._client.pid, signal.SIGKILL)
+        os.kill(engine._handle.client.pid, signal.SIGKILL)
         asked_at_once: list[BaseException] = []
 
         def ask():
@@ -365,7 +365,7 @@ def test_a_parent_that_is_killed_leaves_no_child(folder):
         f"engine = workbench.Engine(sys.argv[1], process=True, **{ARGS!r})\n"
         f"stream = engine.generate(input_ids={A}, sampling_params={ENDLESS}, stream=True)\n"
         "next(stream)\n"
-        "print(engine._client.pid, flush=True)\n"
+        "print(engine._handle.client.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
     parent = subprocess.Popen(
@@ -383,7 +383,7 @@ def test_a_parent_that_is_killed_leaves_no_child(folder):
 def test_several_children_live_at_once(engine, folder):
     expected = ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))
     with open_engine(folder, page_size=4) as other:
-        assert other._client.pid != engine._client.pid
+        assert other._handle.client.pid != engine._handle.client.pid
         streams = [e.generate(input_ids=A, sampling_params=GREEDY, stream=True, rid="same") for e in (engine, other)]
         assert [[chunk["output_ids"] for chunk in chunks][-1] for chunks in streams] == [expected, expected]
     assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected

@@ -1,0 +1,50 @@
+"""`takes`: real names in the signature of a function whose keywords are a TypedDict."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from inspect import Parameter
+from typing import Any, ForwardRef, TypeVar
+
+from workbench.config import ServerArgs
+from workbench.native.requests import PromptOptions
+from workbench.types import SamplingParams
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes(options: type[Mapping[str, object]], defaults: Mapping[str, object] | None = None) -> Callable[[F], F]:
+    """Returns a decorator for a function with `**options: Unpack[options]`.
+
+    `inspect.signature`, `help`, Shift-Tab and completion then show each keyword with its type and its default, where type
+    checkers see them already.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        parameters = [p for p in signature.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        taken = {p.name for p in parameters}
+        for name, kind in options.__annotations__.items():
+            if name not in taken:
+                default = (DEFAULTS if defaults is None else defaults).get(name)
+                text = kind.__forward_arg__ if isinstance(kind, ForwardRef) else str(kind)
+                annotation = text if default is None else text.removesuffix(" | None")
+                parameters.append(Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _defaults() -> dict[str, object]:
+    params = SamplingParams()
+    found = {name: getattr(params, name) for name in SamplingParams.__struct_fields__}
+    for cls in (PromptOptions, ServerArgs):
+        found |= {field.name: field.default for field in fields(cls) if field.default is not MISSING}
+    return found
+
+
+DEFAULTS = _defaults()
+"""The default of each option by name."""
