@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from hypothesis import strategies as st
 
 from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import CoreConfig
 from workbench.events import EventLog
+from workbench.testing import make_core
 from workbench.types import Request, SamplingParams
 from workbench.views.fold import Facts
 
@@ -42,13 +40,9 @@ OPERATIONS = st.lists(
 )
 
 
-def make_core(config: dict, log: EventLog | None = None) -> EngineCore:
-    values = {name: value for name, value in config.items() if name != "num_tokens"}
-    clock = VirtualClock()
-    core_config = CoreConfig(
-        num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True, **values
-    )
-    return EngineCore(core_config, FakeRunner(VOCAB, clock=clock), log=log, clock=clock)
+def open_core(config: dict, log: EventLog | None = None) -> EngineCore:
+    """Returns a core of one of `CONFIGS`."""
+    return make_core(**config, context_length=CONTEXT, vocab_size=VOCAB, log=log)
 
 
 def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], None] = lambda: None) -> None:
@@ -78,21 +72,6 @@ def facts(core: EngineCore) -> Facts:
     return Facts(num_pages=core.config.num_pages, page_size=core.config.page_size)
 
 
-class Reader:
-    """Folds what is new in a core's log."""
-
-    def __init__(self, core: EngineCore, fold: Any) -> None:
-        self.core, self.fold, self.since = core, fold, 0
-
-    def read(self) -> Any:
-        first, events = self.core.log.read(self.since)
-        assert first == self.since
-        for event in events:
-            self.fold.apply(event)
-        self.since += len(events)
-        return self.fold
-
-
 def squeezed() -> EngineCore:
     """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
     config = {
@@ -102,7 +81,7 @@ def squeezed() -> EngineCore:
         "max_running_requests": 3,
         "schedule_conservativeness": 0.02,
     }
-    core = make_core(config)
+    core = open_core(config)
 
     def add(rid: str, shared: int, max_new: int) -> None:
         params = SamplingParams(max_new_tokens=max_new, ignore_eos=True)

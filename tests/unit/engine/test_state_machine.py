@@ -6,9 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock, next_token
-from workbench.engine.limits import CoreConfig
+from workbench.testing import make_core, plain_loop
 from workbench.types import Request, SamplingParams
 
 VOCAB = 32
@@ -16,13 +14,6 @@ CONTEXT = 56
 MAX_STEPS = 5000
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
 """Most prompts begin with a part of this, so that nodes are shared, split and computed by two at once."""
-
-
-def plain_loop(prompt: tuple[int, ...], num_new: int) -> list[int]:
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
 
 
 @st.composite
@@ -60,16 +51,7 @@ configs = st.fixed_dictionaries(
 class EngineAgainstPlainLoop(RuleBasedStateMachine):
     @initialize(config=configs)
     def open(self, config: dict) -> None:
-        values = {name: value for name, value in config.items() if name != "num_tokens"}
-        clock = VirtualClock()
-        self.core = EngineCore(
-            CoreConfig(
-                num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True,
-                **values,
-            ),
-            FakeRunner(VOCAB, clock=clock),
-            clock=clock,
-        )  # fmt: skip
+        self.core = make_core(**config, context_length=CONTEXT, vocab_size=VOCAB)
         self.requests: dict[str, Request] = {}
         self.outputs: dict[str, list[int]] = {}
         self.scored: dict[str, list[int]] = {}
@@ -140,7 +122,7 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
     def _check_outputs(self) -> None:
         assert set(self.finished) == set(self.requests)
         for rid, request in self.requests.items():
-            expected = plain_loop(request.input_ids, request.params.max_new_tokens)
+            expected = plain_loop(request.input_ids, request.params.max_new_tokens, VOCAB)
             if rid in self.aborted:
                 assert self.finished[rid] == "abort"
                 assert self.outputs[rid] == expected[: len(self.outputs[rid])]

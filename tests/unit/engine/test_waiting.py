@@ -9,35 +9,17 @@ from itertools import groupby
 
 import pytest
 
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import CoreConfig
 from workbench.events import EventLog, RequestScheduled, RequestWaited, RequestWaiting
-from workbench.types import Request, SamplingParams
+from workbench.testing import VOCAB_SIZE, events_of, make_core
+from workbench.testing import make_request as request
 from workbench.why.request import explain
-
-VOCAB = 256
-
-
-def make_core(log=None, **config):
-    clock = VirtualClock()
-    values = {"num_pages": 2048, "context_length": 1000, "vocab_size": VOCAB, "check": True}
-    return EngineCore(CoreConfig(**values | config), FakeRunner(VOCAB, clock=clock), clock=clock, log=log)
-
-
-def request(rid, prompt, max_new_tokens=8):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams(max_new_tokens=max_new_tokens, temperature=0))
 
 
 def crowd(core, num=60, seed=0):
     rng = random.Random(seed)
     for i in range(num):
-        prompt = [*range(20 * (i % 3)), *(rng.randrange(VOCAB) for _ in range(rng.randrange(10, 200)))]
+        prompt = [*range(20 * (i % 3)), *(rng.randrange(VOCAB_SIZE) for _ in range(rng.randrange(10, 200)))]
         core.add(request(f"r{i}", prompt, rng.randrange(5, 60)))
-
-
-def of(core, kind, rid=None):
-    return [event for event in core.log.read()[1] if isinstance(event, kind) and (rid is None or event.rid == rid)]
 
 
 def watched(core):
@@ -69,11 +51,11 @@ def test_the_end_of_a_wait_tells_the_time_of_every_reason_and_who_was_longest_in
     crowd(core)
     seen = Counter()
     while core.has_work:
-        before = len(of(core, RequestScheduled))
+        before = len(events_of(core, RequestScheduled))
         core.step()
-        for event in of(core, RequestScheduled)[before:]:
+        for event in events_of(core, RequestScheduled)[before:]:
             told = refusals.pop(event.rid, [])
-            waited = of(core, RequestWaited, event.rid)[seen[event.rid] :]
+            waited = events_of(core, RequestWaited, event.rid)[seen[event.rid] :]
             seen[event.rid] += len(waited)
             assert len(waited) == bool(told)
             if told:
@@ -96,7 +78,7 @@ def test_a_long_wait_is_a_handful_of_events():
     while core.has_work:
         core.step()
     most = {rid: 5 + math.log2(max(told[-1][0] - told[0][0], 1)) for rid, told in refusals.items()}
-    told = Counter(event.rid for event in of(core, RequestWaiting))
+    told = Counter(event.rid for event in events_of(core, RequestWaiting))
     assert max(told[rid] - limit for rid, limit in most.items()) <= 1
     assert sum(map(len, refusals.values())) > 50 * sum(told.values()), "it was refused very often"
 
@@ -110,7 +92,7 @@ def test_the_explanation_splits_the_wait_and_its_parts_add_up():
     for i in range(60):
         explanation = explain(core.log, f"r{i}", core.clock())
         parts = explanation.facts["waited"]
-        first = of(core, RequestWaiting, f"r{i}")
+        first = events_of(core, RequestWaiting, f"r{i}")
         if first:
             assert sum(part["seconds"] for part in parts) <= explanation.facts["wait_s"] + 1e-9
             assert parts == sorted(parts, key=lambda part: -part["seconds"])
@@ -128,7 +110,7 @@ def test_who_stands_behind_a_request_that_waits_for_memory_waits_for_it():
     core.add(request("big", range(100, 250), 100))
     core.add(request("small", [7, 8], 4))
     core.step()
-    [told] = of(core, RequestWaiting, "small")
+    [told] = events_of(core, RequestWaiting, "small")
     assert (told.reason, told.blocked_by) == ("memory", "big")
     lasting = explain(core.log, "small", core.clock() + 2.5)
     assert "waiting for memory (behind big)" in lasting.sentence

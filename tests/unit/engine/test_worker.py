@@ -12,12 +12,11 @@ import pytest
 
 from workbench import switch_interval as switching
 from workbench.client import read, read_async
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, next_token
-from workbench.engine.limits import CoreConfig
+from workbench.engine.fake import FakeRunner
 from workbench.engine.worker import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
-from workbench.types import Request, SamplingParams
+from workbench.testing import make_core, plain_loop
+from workbench.testing import make_request as request
 
 VOCAB = 256
 LONG = 3000
@@ -41,8 +40,8 @@ class Gate(FakeRunner):
 
 
 def make_client(runner=None, questions=None, prepare=lambda request: (None, None), **config):
-    values = {"num_pages": 8192, "context_length": 8000, "vocab_size": VOCAB}
-    core = EngineCore(CoreConfig(**values | config), runner or FakeRunner(VOCAB))
+    values = {"num_tokens": 8192, "context_length": 8000, "check": False, "clock": time.monotonic}
+    core = make_core(runner=runner, **values | config)
     return LocalClient(core, prepare, {"flush_cache": core.flush_cache, "now": core.clock, **(questions or {})})
 
 
@@ -55,17 +54,6 @@ def opened(*args, **config):
         if isinstance(client._core.runner, Gate):
             client._core.runner.open.set()
         client.close()
-
-
-def request(rid, prompt=(1, 2, 3), max_new_tokens=8, **fields):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams(max_new_tokens=max_new_tokens), **fields)
-
-
-def plain_loop(prompt, num_new):
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
 
 
 def collect(pairs, count):
@@ -322,9 +310,9 @@ def test_the_switch_interval_is_usual_again_after_a_loop_broke(monkeypatch):
 def test_two_engines_in_one_process_do_not_meet():
     with opened() as first, opened(vocab_size=128) as second:
         streams = [*first.submit([request("same", max_new_tokens=50)]), *second.submit([request("same", [9], 50)])]
-        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50)]
+        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50, 128)]
         first.close()
-        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8)]
+        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8, 128)]
 
 
 def test_an_unexpected_error_while_a_request_is_added_ends_that_request_alone(monkeypatch):

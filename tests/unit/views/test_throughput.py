@@ -6,7 +6,7 @@ import re
 
 import pytest
 from hypothesis import given, settings
-from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
+from random_runs import CONFIGS, OPERATIONS, open_core, perform, squeezed
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
@@ -57,7 +57,7 @@ def rates(events, throughput: ThroughputFold, num_points: int) -> list[float]:
 @settings(max_examples=100)
 @given(CONFIGS, OPERATIONS)
 def test_after_any_run_the_sums_are_those_of_the_engine(config, operations):
-    core = make_core(config)
+    core = open_core(config)
     perform(core, operations)
     events = core.log.read()[1]
     throughput = folded(events)
