@@ -12,9 +12,8 @@ from functools import cached_property
 from typing import Any, Unpack
 
 from workbench.api.handle import Handle
-from workbench.api.options import VIEW_DEFAULTS, ViewName, ViewOptions
+from workbench.api.options import GENERATE_DEFAULTS, SERVER_DEFAULTS, VIEW_DEFAULTS, ViewName, ViewOptions
 from workbench.api.questions import Cache, Memory, Questions
-from workbench.api.signature import takes
 from workbench.api.text import TextEngine
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
 from workbench.hub.progress import IMPORTING
@@ -23,6 +22,7 @@ from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.model.folder import Progress
 from workbench.native.options import ConstraintOptions
+from workbench.signature import takes
 from workbench.views.live import Source, open_view
 from workbench.why.answers import Why
 from workbench.why.grammar import Grammar
@@ -48,7 +48,7 @@ class Engine(TextEngine):
     ...     engine.generate("The capital of France is", max_new_tokens=8, temperature=0)["text"]
     """
 
-    @takes(ServerOptions)
+    @takes(ServerOptions, SERVER_DEFAULTS)
     def __init__(
         self, model_path: str | os.PathLike[str] = DEFAULT_MODEL, *, process: bool = False, progress: Progress | None = None,
         **server_args: Unpack[ServerOptions],
@@ -92,7 +92,7 @@ class Engine(TextEngine):
         """
         return self._questions.explain(rid)
 
-    @takes(ConstraintOptions)
+    @takes(ConstraintOptions, GENERATE_DEFAULTS)
     def grammar(self, **constraint: Unpack[ConstraintOptions]) -> Grammar:
         """Returns a constraint, compiled for this model, to ask questions of: `engine.grammar(regex=...)`.
 

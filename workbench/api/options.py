@@ -1,11 +1,15 @@
-"""Names and keywords of the views, for type checkers and completion."""
+"""Names and keywords of the views for type checkers and completion, and the defaults of all keywords."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from workbench.config import ServerArgs
+from workbench.native.requests import PromptOptions
+from workbench.types import SamplingParams
 from workbench.views.live import VIEWS
 
 ViewName: TypeAlias = Literal["tree", "batch", "tokens", "throughput", "mask", "kv", "template", "program", "dashboard"]
@@ -41,4 +45,11 @@ class ViewOptions(TypedDict, total=False):
 VIEW_DEFAULTS: dict[str, object] = {
     parameter.name: parameter.default for kind in VIEWS.values() for parameter in inspect.signature(kind.fold).parameters.values()
 }
-"""The default of each option by name."""
+"""The default of each option of the views by name."""
+SERVER_DEFAULTS = ServerArgs().to_dict()
+"""The default of each setting by name."""
+GENERATE_DEFAULTS: dict[str, object] = {
+    **{name: getattr(SamplingParams(), name) for name in SamplingParams.__struct_fields__},
+    **{field.name: field.default for field in fields(PromptOptions)},
+}
+"""The default of each sampling parameter and request option by name."""

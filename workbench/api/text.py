@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 
 from workbench.api.generation import Generation
 from workbench.api.handle import Handle
-from workbench.api.options import Message
-from workbench.api.signature import takes
+from workbench.api.options import GENERATE_DEFAULTS, Message
 from workbench.errors import InvalidRequest
 from workbench.native.options import Encodings, GenerateOptions, JsonModel, M_co, ManyTokenIds, Params, Schema, Texts, TokenIds
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results, json_values
+from workbench.signature import takes
 
 ManyParams: TypeAlias = Params | Sequence[Params] | None
 AnyIds: TypeAlias = TokenIds | ManyTokenIds | Encodings
@@ -58,7 +58,7 @@ class TextEngine:
         self, prompt: str | Texts | None = None, sampling_params: ManyParams = None, input_ids: AnyIds | None = None, *,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Any: ...  # fmt: skip
-    @takes(GenerateOptions)
+    @takes(GenerateOptions, GENERATE_DEFAULTS)
     def generate(
         self, prompt: str | list[str] | tuple[str, ...] | None = None,
         sampling_params: Params | Sequence[Params] | None = None, input_ids: AnyIds | None = None, *,
@@ -111,7 +111,7 @@ class TextEngine:
         self, prompt: str | Texts | None = None, sampling_params: ManyParams = None, input_ids: AnyIds | None = None, *,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Any: ...  # fmt: skip
-    @takes(GenerateOptions)
+    @takes(GenerateOptions, GENERATE_DEFAULTS)
     async def async_generate(
         self, prompt: str | list[str] | tuple[str, ...] | None = None,
         sampling_params: Params | Sequence[Params] | None = None, input_ids: AnyIds | None = None, *,
@@ -141,7 +141,7 @@ class TextEngine:
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Any: ...  # fmt: skip
-    @takes(GenerateOptions)
+    @takes(GenerateOptions, GENERATE_DEFAULTS)
     def chat(
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
@@ -173,7 +173,7 @@ class TextEngine:
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Any: ...  # fmt: skip
-    @takes(GenerateOptions)
+    @takes(GenerateOptions, GENERATE_DEFAULTS)
     async def async_chat(
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
@@ -197,7 +197,7 @@ class TextEngine:
         self, prompt: str | Texts | None, schema: Schema, sampling_params: ManyParams = None, *,
         input_ids: AnyIds | None = None, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Any: ...  # fmt: skip
-    @takes(GenerateOptions)
+    @takes(GenerateOptions, GENERATE_DEFAULTS)
     def generate_json(
         self, prompt: str | Texts | None, schema: Schema, sampling_params: ManyParams = None, *,
         input_ids: AnyIds | None = None, stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],

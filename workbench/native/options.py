@@ -105,10 +105,18 @@ class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=
     """The keywords of `Engine.generate` and its relatives."""
 
 
+class PromptBody(TypedDict, total=False):
+    """One prompt in the words of `/generate`: either of these."""
+
+    text: str
+    input_ids: list[int]
+
+
 class GenerateBody(RequestOptions, total=False):
-    """The JSON body of `/generate`: either `text` or `input_ids`, for one prompt or several."""
+    """The JSON body of `/generate` as a client writes it: either `text` or `input_ids`, for one prompt or several."""
 
     text: str | list[str]
     input_ids: list[int] | list[list[int]]
-    sampling_params: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    sampling_params: Mapping[str, Any]
+    """For all prompts; the server takes a list with one per prompt as well."""
     stream: bool
