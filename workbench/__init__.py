@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from workbench.native.results import Completion as Completion
     from workbench.native.results import MetaInfo as MetaInfo
     from workbench.types import SamplingParams as SamplingParams
-    from workbench.why.grammar import Grammar as Grammar
+    from workbench.why.constraint import Grammar as Grammar
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     **dict.fromkeys(("Engine", "Runtime"), "workbench.api.engine"),
-    "Grammar": "workbench.why.grammar",
+    "Grammar": "workbench.why.constraint",
     **dict.fromkeys(("Completion", "MetaInfo"), "workbench.native.results"),
     "SamplingParams": "workbench.types",
     "ServerArgs": "workbench.config",

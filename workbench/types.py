@@ -210,6 +210,11 @@ class Segment:
     pages: tuple[int, ...]
 
 
+def slots_of_pages(pages: list[int], page_size: int) -> list[int]:
+    """Returns the KV slots of these pages, in order."""
+    return pages if page_size == 1 else [page * page_size + offset for page in pages for offset in range(page_size)]
+
+
 class TokenLogprob(msgspec.Struct, frozen=True):
     """Log-probabilities at one position, of the model's own distribution (before penalties, temperature and masks)."""
 

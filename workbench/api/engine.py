@@ -24,10 +24,10 @@ from workbench.model.folder import Progress
 from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
 from workbench.views.live import Source, open_view
-from workbench.why.answers import Why
-from workbench.why.grammar import Grammar
-from workbench.why.masks import MaskAt
-from workbench.why.request import Explanation
+from workbench.why.constraint import Grammar
+from workbench.why.request.explanation import Explanation
+from workbench.why.token.answers import Why
+from workbench.why.token.mask import MaskAt
 
 
 class TokenizerManager:
@@ -55,7 +55,7 @@ class Engine(TextEngine):
     ) -> None:  # fmt: skip
         self.server_args = ServerArgs.make(model_path=model_path, **server_args)
         if process:
-            from workbench.process.main import open_process as open_engine
+            from workbench.process.client import open_process as open_engine
         else:
             if progress is not None:
                 progress(IMPORTING, 0, 0)
@@ -160,8 +160,7 @@ class Engine(TextEngine):
 
         Raises EngineDead once the engine has ended.
         """
-        dropped: int = self._handle.client.call("flush_cache")
-        return dropped
+        return self._handle.client.engine.flush_cache()
 
     def shutdown(self) -> None:
         """Ends the engine: when this returns, its thread or process is gone and its memory is free. May be called twice.

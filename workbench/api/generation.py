@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from workbench.api.handle import Handle
-from workbench.client import Client, Stream, read, read_async
+from workbench.client.protocol import EngineClient
+from workbench.client.stream import Stream, read, read_async
 from workbench.native.collector import Collector
 from workbench.native.requests import Batch, GenerateRequest, make_batch
 from workbench.native.results import Completion, Results
@@ -45,7 +46,7 @@ class Generation:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._seeds = random.Random(handle.info["random_seed"])
+        self._seeds = random.Random(handle.info.random_seed)
 
     def results(self, request: GenerateRequest) -> Results:
         """Returns the results of all prompts, in the shape that was asked for."""
@@ -101,7 +102,7 @@ class Generation:
     def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """Returns, with `allow_auto_truncate`, the last tokens of an over-long prompt that leave room for the output."""
         info = self._handle.info
-        room = min(info["context_length"], info["max_total_num_tokens"]) - params.max_new_tokens
+        room = min(info.context_length, info.max_total_num_tokens) - params.max_new_tokens
         return ids[-room:] if self._handle.args.allow_auto_truncate and 0 < room < len(ids) else ids
 
     def _shaped(self, running: Running) -> Results:
@@ -112,20 +113,20 @@ class Generation:
         return running.batch.shape(results)
 
 
-def _aborting(client: Client, streams: Sequence[Stream]) -> ExitStack:
+def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
     """Returns a context whose end aborts the requests of streams that were not read to their end."""
     stack = ExitStack()
     stack.callback(_abort_unread, weakref.ref(client), streams)
     return stack
 
 
-def _watched(chunks: Chunks, client: Client, streams: Sequence[Stream]) -> Chunks:
+def _watched(chunks: Chunks, client: EngineClient, streams: Sequence[Stream]) -> Chunks:
     """Returns the generator. Its requests are aborted also if it is dropped before its first step, when none of it has run."""
     weakref.finalize(chunks, _abort_unread, weakref.ref(client), streams).atexit = False
     return chunks
 
 
-def _abort_unread(client: weakref.ref[Client], streams: Sequence[Stream]) -> None:
+def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) -> None:
     """Aborts open requests. The reference is weak: a stream that is kept does not keep the model of a closed engine."""
     if (alive := client()) is not None:
         for stream in streams:

@@ -7,11 +7,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.client import Client, Closed
+from workbench.client.closed import Closed
+from workbench.client.opened import Opened
+from workbench.client.protocol import EngineClient
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import EventLog
-from workbench.opened import Opened
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -22,7 +23,7 @@ class Handle:
     """
 
     def __init__(self, opened: Opened, args: ServerArgs) -> None:
-        self.client: Client = opened.client
+        self.client: EngineClient = opened.client
         """After `close` it refuses everything, but keeps the event log."""
         self.args = args
         self.info = opened.info
@@ -61,6 +62,6 @@ class Handle:
             client.close()
 
 
-def _close_later(client: Client) -> None:
+def _close_later(client: EngineClient) -> None:
     """Closes the client on a thread of its own: the last reference may go on the engine's thread, which closing waits for."""
     threading.Thread(target=client.close, name="workbench-close", daemon=True).start()

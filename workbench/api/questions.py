@@ -8,13 +8,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property, lru_cache
 from typing import Any, TypedDict
 
 import psutil
+from msgspec import structs
 
 from workbench.api.handle import Handle
-from workbench.client import Client, Closed, DetailSwitch
+from workbench.client.closed import Closed
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary
 from workbench.native.options import ConstraintOptions
@@ -22,16 +26,16 @@ from workbench.text.readable import text_of
 from workbench.types import GrammarSpec, as_int
 from workbench.views.fold import Facts
 from workbench.views.live import Source
-from workbench.views.live.feed import Reader
+from workbench.views.live.reader import Reader
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.picture import NodeFacts
-from workbench.why.answers import Why
-from workbench.why.cache_answer import CacheAnswer
-from workbench.why.evictions import EvictionJournal
-from workbench.why.grammar import Grammar
-from workbench.why.masks import MaskAt
-from workbench.why.recorded import Constrained, constrained
-from workbench.why.request import Explanation, explain
+from workbench.why.constraint import Grammar
+from workbench.why.prefix.answer import CacheAnswer
+from workbench.why.prefix.evictions import EvictionJournal
+from workbench.why.request.explanation import Explanation, explain
+from workbench.why.token.answers import Why
+from workbench.why.token.logged_request import LoggedRequest, logged_request
+from workbench.why.token.mask import MaskAt
 
 NUM_GRAMMARS = 16
 """Constraints that are kept compiled for questions."""
@@ -75,12 +79,11 @@ class Questions:
     def now(self) -> float:
         """Returns the engine's clock in seconds; of an engine that has ended, the time of its last event."""
         try:
-            now: float = self._handle.client.call("now")
+            return self._handle.client.engine.now()
         except EngineDead:
             log = self._handle.log
             events = log.read(log.num_added - 1)[1]
-            now = events[-1].time if events else 0.0
-        return now
+            return events[-1].time if events else 0.0
 
     # -- constraints --------------------------------------------------------------------------------------------
 
@@ -95,9 +98,9 @@ class Questions:
         request, step = self._step(rid, step)
         return self._grammar_of(request.spec).mask_at(request.output_ids, step)
 
-    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
+    def _step(self, rid: str, step: int | None) -> tuple[LoggedRequest, int]:
         """Returns the constrained request, and `step` or the place after its whole output."""
-        request = constrained(self._handle.log, rid)
+        request = logged_request(self._handle.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
             step = len(ids) - 1
@@ -117,7 +120,7 @@ class Questions:
         handle = self._handle
         if not handle.has_tokenizer:
             raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
-        return Vocabulary(handle.hf_tokenizer, handle.info["vocab_size"], handle.tokenizer.eos_token_ids)
+        return Vocabulary(handle.hf_tokenizer, handle.info.vocab_size, handle.tokenizer.eos_token_ids)
 
     # -- the cache ----------------------------------------------------------------------------------------------
 
@@ -125,8 +128,8 @@ class Questions:
         ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not ids:
             raise InvalidRequest.because("prompt", "the prompt is empty", hint="cache.explain(text) needs some text")
-        found: dict[str, Any] = self._handle.client.call("lookup", list(ids), namespace)
-        return CacheAnswer(found, ids, self._decode)
+        found = self._handle.client.engine.match_prefix(ids, namespace)
+        return CacheAnswer(asdict(found), ids, self._decode)
 
     def tree(self) -> TreeFold:
         """Returns the radix tree of this moment. Raises EngineDead if the engine has ended and its log is not complete."""
@@ -148,18 +151,19 @@ class Questions:
 
     def server_info(self) -> dict[str, Any]:
         handle = self._handle
-        return handle.args.to_dict() | handle.info | handle.client.call("load")
+        load = handle.client.engine.get_load()
+        return handle.args.to_dict() | structs.asdict(handle.info) | structs.asdict(load)
 
     def memory(self) -> Memory:
-        info, load = self._handle.info, self._handle.client.call("load")
-        per_token, capacity = info["kv_bytes_per_token"], info["max_total_num_tokens"]
-        lengths = [length for length in FIT_LENGTHS if length < info["context_length"]] + [info["context_length"]]
+        info, load = self._handle.info, self._handle.client.engine.get_load()
+        per_token, capacity = info.kv_bytes_per_token, info.max_total_num_tokens
+        lengths = [length for length in FIT_LENGTHS if length < info.context_length] + [info.context_length]
         return {
-            "weights_bytes": info["weights_bytes"], "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
-            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load["kv_touched_tokens"] * per_token,
-            "tokens_free": load["tokens_free"], "tokens_tree": load["tokens_tree"], "tokens_running": load["tokens_running"],
-            "process_rss_bytes": load["process_rss_bytes"], "available_bytes": psutil.virtual_memory().available,
-            "max_concurrency": {length: min(capacity // length, info["max_running_requests"]) for length in lengths},
+            "weights_bytes": info.weights_bytes, "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
+            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load.kv_touched_tokens * per_token,
+            "tokens_free": load.tokens_free, "tokens_tree": load.tokens_tree, "tokens_running": load.tokens_running,
+            "process_rss_bytes": load.process_rss_bytes, "available_bytes": psutil.virtual_memory().available,
+            "max_concurrency": {length: min(capacity // length, info.max_running_requests) for length in lengths},
         }  # fmt: skip
 
     @cached_property
@@ -168,14 +172,14 @@ class Questions:
         handle = self._handle
         alive, log = weakref.ref(handle), handle.log
 
-        def client() -> Client:
+        def client() -> EngineClient:
             return Closed(log) if (running := alive()) is None else running.client
 
         page_size = handle.args.page_size
         facts = Facts(
             decode=self._decode, model=handle.args.model_path, page_size=page_size,
-            num_pages=handle.info["max_total_num_tokens"] // page_size, tokenizer=handle.hf_tokenizer,
-            info=handle.args.to_dict() | handle.info,
+            num_pages=handle.info.max_total_num_tokens // page_size, tokenizer=handle.hf_tokenizer,
+            info=handle.args.to_dict() | structs.asdict(handle.info),
             grammar=self._grammar_of if handle.has_tokenizer else None, by_magic=self.by_magic,
         )  # fmt: skip
         return Source(log, facts, client, self.detail)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from workbench.events.base import Event
 from workbench.events.cache import (
+    MAX_USERS,
     CacheFlushed,
     NodeAdded,
     NodeEvicted,
@@ -53,6 +54,7 @@ __all__ = [
     "EventLog",
     "GrammarCompiled",
     "MatchReason",
+    "MAX_USERS",
     "NUM_FIRST",
     "NUM_SHOWN",
     "NodeAdded",

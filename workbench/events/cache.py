@@ -6,6 +6,9 @@ import msgspec
 
 from workbench.events.base import Event
 
+MAX_USERS = 8
+"""Number of requests that a node remembers as its users."""
+
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The pages that one request took."""

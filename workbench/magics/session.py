@@ -29,8 +29,8 @@ from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes,
 
 if TYPE_CHECKING:  # these bring torch
     from workbench.api.engine import Engine
-    from workbench.why.answers import Why
-    from workbench.why.request import Explanation
+    from workbench.why.request.explanation import Explanation
+    from workbench.why.token.answers import Why
 
 MAX_NAMED = 8
 OnText = Callable[[str], None]
@@ -70,9 +70,9 @@ def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None)
 
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
     """Fetches the model if it is not here yet. Raises ModelNotFound, ModelCorrupt or NotSupported for one that cannot run."""
-    from workbench import opened
+    from workbench.hub.from_args import find_model
 
-    opened.find_model(args, progress)
+    find_model(args, progress)
 
 
 class Session:

@@ -21,7 +21,7 @@ def test_what_a_waiting_request_remembers_of_the_tree_is_what_a_new_look_up_find
     cache = core.cache
 
     def compare() -> None:
-        for candidate in core.scheduler._candidates.values():
+        for candidate in core.scheduler.admission._candidates.values():
             seq = candidate.seq
             fresh, known = cache.match(seq.token_ids, seq.request.namespace, seq.reuse_limit), candidate.match
             assert (known.num_tokens, known.num_in_node, known.node.id) == (fresh.num_tokens, fresh.num_in_node, fresh.node.id)

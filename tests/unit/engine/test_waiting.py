@@ -12,7 +12,7 @@ import pytest
 from workbench.events import EventLog, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.testing import VOCAB_SIZE, events_of, make_core
 from workbench.testing import make_request as request
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 
 def crowd(core, num=60, seed=0):
@@ -25,13 +25,13 @@ def crowd(core, num=60, seed=0):
 def watched(core):
     """rid -> (time, reason, blocking request) of every refusal since its last admission, kept by the plainest means."""
     refusals = defaultdict(list)
-    refuse = core.scheduler._refuse
+    refuse = core.scheduler.admission.refuse
 
     def note(seq, reason, *, blocked_by="", **numbers):
         refusals[seq.rid].append((core.clock(), reason, blocked_by))
         refuse(seq, reason, blocked_by=blocked_by, **numbers)
 
-    core.scheduler._refuse = note
+    core.scheduler.admission.refuse = note
     return refusals
 
 
@@ -126,4 +126,4 @@ def test_nothing_is_accounted_where_nothing_is_recorded():
     crowd(core, num=20)
     core.step()
     assert core.scheduler.waiting
-    assert all(seq.wait is None for seq in core.scheduler.waiting)
+    assert all(core.scheduler.admission.wait_of(seq) is None for seq in core.scheduler.waiting)
