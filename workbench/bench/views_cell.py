@@ -32,7 +32,7 @@ def load(options_json: str) -> tuple[Any, dict[str, Any]]:
     """Returns an engine and every view of it, by name."""
     import workbench
 
-    engine = workbench.Engine(**json.loads(options_json))
+    engine: Any = workbench.Engine(**json.loads(options_json))
     engine.generate(input_ids=DECODE.prompts(engine.get_server_info()["vocab_size"], -1), sampling_params={"max_new_tokens": 2})
     return engine, {name: engine.view(name, live=True, **OPTIONS.get(name, {})) for name in VIEWS if name not in ALONE}
 
@@ -43,7 +43,7 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     feed, sent = Feed.of(source), Counter[str]()
     send, names = feed.ticker.send, {view.key: name for name, view in views.items()}
     told_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    feed.ticker.send = lambda content, buffers: (sent.update(map(names.get, told_of(buffers[0]))), send(content, buffers))
+    feed.ticker.send = lambda content, buffers: (sent.update(names[key] for key in told_of(buffers[0])), send(content, buffers))
     for view in views.values():
         if not is_drawn:
             view.answer({"do": "shown", "ticker": True})  # as a page would say
