@@ -8,8 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from workbench.grammar.schema.negate import TYPES, types_of
+from workbench.grammar.schema.negate import NOT_MULTIPLE, NOT_PATTERN, SOME, TYPES, types_of
 from workbench.grammar.schema.source import Node
+
+OF_TYPE = {
+    "string": {"minLength", "maxLength", "pattern", "format", NOT_PATTERN},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", NOT_MULTIPLE},
+    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"},
+    "object": {
+        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
+        *("minProperties", "maxProperties", "unevaluatedProperties", SOME),
+    },
+}
+"""Keywords that ask for something of one type of values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +79,16 @@ class Clause:
     @property
     def names_types(self) -> bool:
         return any(entry.types is not None for entry in self.entries)
+
+    @cached_property
+    def meant(self) -> frozenset[str]:
+        """The types of what is generated. Where none is named, keywords imply them: `{"minLength": 1}` means strings."""
+        if self.names_types:
+            return self.types
+        names = {name for name, keywords in OF_TYPE.items() for entry in self.entries if keywords & entry.keywords.keys()}
+        if "number" in names:
+            names |= {"integer", "fraction"}
+        return frozenset(names & set(TYPES)) or frozenset(TYPES)
 
     @cached_property
     def values(self) -> list[Any] | None:
