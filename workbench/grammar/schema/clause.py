@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ OF_TYPE = {
     },
 }
 """Keywords that ask for something of one type of values."""
+_WORDS = re.compile(r"\^([\w-]+|\([\w|-]+\))\$", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +51,13 @@ class Entry:
 
     @property
     def values(self) -> list[Any] | None:
-        """The values it lists with `const` or `enum`."""
+        """The values it lists with `const` or `enum`, or with a pattern of whole words only."""
         if "const" in self.keywords:
             return [self.keywords["const"]]
         found: list[Any] | None = self.keywords.get("enum")
+        if found is None and self.keywords.get("type") == "string":
+            words = _WORDS.fullmatch(self.keywords.get("pattern", ""))
+            found = words[1].strip("()").split("|") if words else None
         return found
 
     @cached_property

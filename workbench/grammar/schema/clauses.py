@@ -16,8 +16,8 @@ from workbench.grammar.effort import spend
 from workbench.grammar.schema.apart import are_apart, requires_nothing_possible
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.names import required_names, values_at
-from workbench.grammar.schema.negate import LISTED, NOT_ENUM, TYPES, negation
-from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
+from workbench.grammar.schema.negate import LISTED, TYPES, is_whole, negation
+from workbench.grammar.schema.source import FIELD, Made, Node, Source
 
 MAX_CLAUSES, MAX_UNCHECKED, MAX_OPPOSITE = 256, 4, 2
 MAX_OF_NEGATION, MAX_STEPS, MAX_TOGETHER = 24, 400, 4
@@ -181,8 +181,10 @@ class Clauses:
     def failing(self, clause: Clause, node: Node) -> list[Clause]:
         """The alternatives of a clause in which a node does not hold."""
         failed = self.expand(negation(self.source, node), None, 0)
-        found = [whole for other in failed if not (whole := clause + other).is_empty]
-        if not found and not _is_whole(node):
+        # What follows from this one comes first, so that a dead end is seen before the others multiply it.
+        every = (Clause(clause.entries + other.entries, other.negatives + clause.negatives) for other in failed)
+        found = [whole for whole in every if not whole.is_empty]
+        if not found and not is_whole(self.source, node):
             self.source.drop(node, "'not' or 'oneOf': that this must not hold")
             return [clause]
         return found
@@ -240,9 +242,3 @@ def _check_types(entry: Entry) -> None:
         raise InvalidRequest(f"{FIELD}{entry.node.path}.type", value, "a type of JSON, or a list of them")
     if not isinstance(entry.keywords.get("enum", []), list):
         raise InvalidRequest(f"{FIELD}{entry.node.path}.enum", entry.keywords["enum"], "a list of values")
-
-
-def _is_whole(node: Node) -> bool:
-    """Whether the negation of a node left nothing out, so that no alternative means no value."""
-    plain = {"type", "const", "enum", "minimum", "maximum", "minLength", "maxLength", NOT_ENUM}
-    return isinstance(node.schema, bool) or node.schema.keys() - ANNOTATIONS <= plain

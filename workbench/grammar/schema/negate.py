@@ -34,6 +34,17 @@ def negation(source: Source, node: Node) -> Node:
     return source.made("not", node, make)
 
 
+def is_whole(source: Source, node: Node) -> bool:
+    """Returns whether the negation of a node leaves nothing out, so that no alternative means no value."""
+    if isinstance(node.schema, bool):
+        return True
+    keywords = source.keywords(node)
+    return not _LEFT_OUT & keywords.keys() and not {"items", "prefixItems"} <= keywords.keys()
+
+
+_LEFT_OUT = {"format", "uniqueItems", "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties"}
+
+
 def types_of(value: Any) -> frozenset[str]:
     """The types that the keyword `type` names."""
     named = [value] if isinstance(value, str) else value
