@@ -18,7 +18,9 @@ MatchReason = Literal[
     "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
 ]
 """Reasons why the cache reused no more of a prompt."""
-WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
+WaitReason = Literal[
+    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
+]
 """Reasons why a request stays in the queue."""
 
 

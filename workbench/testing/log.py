@@ -58,8 +58,9 @@ class FoldReader(Generic[F]):
     def restart(self) -> F:
         """Begins again from a snapshot and returns the new fold. Call it between two steps."""
         self.fold = self._make_fold()
-        self.number, state = snapshot(self._core)
-        for event in state:
+        state = snapshot(self._core)
+        self.number = self._core.log.number_after(state.taken)
+        for event in state.events:
             self.fold.apply(event)
         self.num_restarts += 1
         return self.fold

@@ -13,7 +13,7 @@ import numpy as np
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
-from workbench.opened import find_tokenizer
+from workbench.hub.from_args import find_tokenizer
 from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams, as_int
 from workbench.why.answer import Token
 from workbench.why.lint.linter import lint

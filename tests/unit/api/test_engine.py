@@ -94,8 +94,8 @@ def expected(log_softmax):
 def nothing_left_running(request):
     yield
     if "engine" in request.fixturenames:
-        load = request.getfixturevalue("engine")._client.call("load")
-        assert load["num_waiting"] == 0
+        load = request.getfixturevalue("engine")._handle.client.engine.get_load()
+        assert load.num_waiting == 0
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def finish_of(engine, rid):
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
-        engine._client.call("now")
+        engine._handle.client.engine.now()
     raise AssertionError(f"{rid} never ended")
 
 
@@ -749,7 +749,7 @@ def same_threads():
 def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
     with same_threads():
         engine = open_engine(folder)
-        runner = weakref.ref(engine._client._core.runner)
+        runner = weakref.ref(engine._handle.client._core.runner)
         model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.views(0)[0])
         engine.generate(input_ids=[A, B], sampling_params=GREEDY)
         list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
@@ -764,7 +764,7 @@ def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
 def test_an_engine_that_nobody_holds_any_more_ends(folder):
     before = set(threading.enumerate())
     engine = open_engine(folder)
-    model = weakref.ref(engine._client._core.runner.model)
+    model = weakref.ref(engine._handle.client._core.runner.model)
     chunks = engine.generate(input_ids=A, sampling_params=GREEDY, stream=True)
     del engine
     gc.collect()

@@ -1,8 +1,6 @@
-"""A request that this engine can never serve is refused with the field, the value and the limit, before it is queued."""
+"""Requests that an engine can never serve are refused with the field, the value and the limit."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
@@ -10,74 +8,48 @@ from workbench.engine.limits import CoreConfig, check_request
 from workbench.errors import InvalidRequest, PromptTooLong
 from workbench.testing import make_request
 
-CONFIG = CoreConfig(num_pages=16, page_size=4, context_length=50, vocab_size=100)
+CONFIG = CoreConfig(num_pages=50, page_size=2, context_length=80, vocab_size=256)
+
+
+def test_a_request_that_just_fits_is_accepted():
+    check_request(CONFIG, make_request("a", [255] * 70, 10))
 
 
 @pytest.mark.parametrize(
-    "prompt, max_new_tokens, fields",
+    "request_, error, named",
     [
-        ([0], 0, {}),
-        ([99], 49, {}),
-        ([1] * 50, 0, {}),
-        ([1, 2], 3, {"logprob_start_len": 1, "top_logprobs_num": 100, "token_ids_logprob": (0, 99), "timeout_s": 0.1}),
+        (make_request("a", []), InvalidRequest, "the prompt is empty"),
+        (make_request("a", [1, 256]), InvalidRequest, "input_ids is 256, it must be between 0 and 255"),
+        (make_request("a", [1], params={"stop_token_ids": [300]}), InvalidRequest, "stop_token_ids is 300"),
+        (make_request("a", [1], params={"logit_bias": {"-1": 2.0}}), InvalidRequest, "logit_bias is -1"),
+        (make_request("a", [1], token_ids_logprob=(256,)), InvalidRequest, "token_ids_logprob is 256"),
+        (make_request("a", [1], top_logprobs_num=257), InvalidRequest, "top_logprobs_num is 257"),
+        (make_request("a", [1], logprob_start_len=1), InvalidRequest, "logprob_start_len is 1"),
+        (make_request("a", [1], timeout_s=0.0), InvalidRequest, "timeout_s is 0.0"),
+        (make_request("a", [1] * 81, 0), PromptTooLong, "81 tokens.*at most 80"),
+        (make_request("a", [1] * 70, 11), PromptTooLong, "max_new_tokens is 11.*at most 10 after a prompt of 70"),
     ],
 )
-def test_a_request_at_its_limits_is_served(prompt: list[int], max_new_tokens: int, fields: dict[str, Any]) -> None:
-    check_request(CONFIG, make_request("a", prompt, max_new_tokens, **fields))
+def test_a_refusal_names_the_field_the_value_and_the_limit(request_, error, named):
+    with pytest.raises(error, match=named):
+        check_request(CONFIG, request_)
+
+
+def test_a_request_longer_than_the_pool_is_refused_also_where_the_context_would_hold_it():
+    small = CoreConfig(num_pages=10, page_size=2, context_length=80, vocab_size=256)
+    with pytest.raises(PromptTooLong, match=r"15 \+ 6 tokens.*KV pool's 20 tokens"):
+        check_request(small, make_request("a", [1] * 15, 6))
+
+
+@pytest.mark.parametrize("setting", [{"schedule_policy": "fair"}, {"eviction_policy": "none"}])
+def test_an_unknown_policy_is_refused_with_the_known_ones(setting):
+    with pytest.raises(InvalidRequest, match="one of l"):
+        CoreConfig(num_pages=1, context_length=1, vocab_size=1, **setting)
 
 
 @pytest.mark.parametrize(
-    "prompt, max_new_tokens, error, words",
-    [
-        ([], 1, InvalidRequest, "the prompt is empty"),
-        ([1, 100], 1, InvalidRequest, "input_ids is 100, it must be between 0 and 99"),
-        ([-1], 1, InvalidRequest, "input_ids is -1, it must be between 0 and 99"),
-        ([1] * 51, 0, PromptTooLong, "51 tokens', it must be at most 50 tokens"),
-        ([1] * 40, 11, PromptTooLong, "max_new_tokens is 11, it must be at most 10 after a prompt of 40"),
-    ],
+    "chunk, max_prefill, budget", [(-1, 16384, 16384), (512, 16384, 512), (-1, 10, 80), (512, 10, 80), (32, 10, 32)]
 )
-def test_one_past_a_limit_is_refused(prompt: list[int], max_new_tokens: int, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        check_request(CONFIG, make_request("a", prompt, max_new_tokens))
-
-
-@pytest.mark.parametrize(
-    "params, fields, words",
-    [
-        ({"stop_token_ids": [100]}, {}, "stop_token_ids is 100"),
-        ({"logit_bias": {"-1": 1.0}}, {}, "logit_bias is -1"),
-        ({}, {"token_ids_logprob": (100,)}, "token_ids_logprob is 100"),
-        ({}, {"top_logprobs_num": 101}, "top_logprobs_num is 101, it must be between 0 and 100"),
-        ({}, {"logprob_start_len": 2}, "logprob_start_len is 2, it must be between -1 and 1"),
-        ({}, {"timeout_s": 0.0}, "timeout_s is 0.0, it must be above 0 seconds"),
-    ],
-)
-def test_fields_that_depend_on_the_model_or_the_prompt_are_checked(
-    params: dict[str, Any], fields: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(InvalidRequest, match=words):
-        check_request(CONFIG, make_request("a", [1, 2], 3, params, **fields))
-
-
-def test_a_pool_that_is_smaller_than_one_request_refuses_it_with_both_numbers() -> None:
-    """Otherwise the request would wait for ever."""
-    small = CoreConfig(num_pages=8, page_size=4, context_length=50, vocab_size=100)
-    check_request(small, make_request("a", [1] * 30, 2))
-    with pytest.raises(PromptTooLong, match=r"30 \+ 3 tokens', it must be at most the KV pool's 32 tokens"):
-        check_request(small, make_request("a", [1] * 30, 3))
-
-
-@pytest.mark.parametrize(
-    "chunk, longest, budget", [(-1, 16384, 16384), (64, 16384, 64), (-1, 8, 50), (64, 8, 50)], ids=str
-)  # fmt: skip
-def test_a_prefill_step_holds_one_chunk_and_without_chunks_at_least_one_whole_context(
-    chunk: int, longest: int, budget: int
-) -> None:
-    config = CoreConfig(num_pages=16, context_length=50, vocab_size=100, chunked_prefill_size=chunk, max_prefill_tokens=longest)
+def test_the_prefill_budget_is_the_smaller_of_chunk_and_step_and_a_step_holds_the_context(chunk, max_prefill, budget):
+    config = CoreConfig(num_pages=1, context_length=80, vocab_size=1, chunked_prefill_size=chunk, max_prefill_tokens=max_prefill)
     assert config.prefill_budget == budget
-
-
-@pytest.mark.parametrize("name", ["schedule_policy", "eviction_policy"])
-def test_a_policy_that_does_not_exist_is_refused_with_those_that_do(name: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"{name} is 'best'.* one of "):
-        CoreConfig(num_pages=1, context_length=1, vocab_size=1, **{name: "best"})

@@ -41,12 +41,32 @@ Moves = dict[State, Stop]
 
 
 def is_possible(form: Form, possible: Collection[int]) -> bool:
-    """Whether some value has the form, given the numbers of the rules that have values."""
+    """Returns whether some value has the form, given the numbers of the rules that have values."""
     if isinstance(form, Values):
         return bool(form.values)
     if isinstance(form, Array):
+        return _array_is_possible(form, possible)
+    return not isinstance(form, Object) or _object_is_possible(form, possible)
+
+
+def _array_is_possible(form: Array, possible: Collection[int]) -> bool:
+    if form.distinct or form.need or form.most is not None:
         return bool(array_moves(form, possible))
-    return not isinstance(form, Object) or bool(object_moves(form, possible))
+    items = [form.first[i] if i < len(form.first) else form.rest for i in range(min(form.low, len(form.first) + 1))]
+    fits = form.high is None or form.low <= form.high
+    return fits and all(item is not None and item.rule in possible for item in items)
+
+
+def _object_is_possible(form: Object, possible: Collection[int]) -> bool:
+    if form.last:
+        return bool(object_moves(form, possible))
+    required = [part for part in form.properties if part.is_required]
+    if any(part.rule not in possible for part in required) or (form.high is not None and len(required) > form.high):
+        return False
+    if any(rule in possible for _, rule in form.others):
+        return form.high is None or form.low <= form.high
+    most = sum(part.rule in possible for part in form.properties)
+    return form.low <= (most if form.high is None else min(most, form.high))
 
 
 def array_moves(form: Array, possible: Collection[int]) -> Moves:
@@ -88,16 +108,17 @@ def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
 def object_moves(form: Object, possible: Collection[int]) -> Moves:
     """The properties in order, then others; the state's second number counts them as far as that matters."""
     num = len(form.properties)
-    most = form.high if form.high is not None and (form.others or form.high < num) else None
+    most = form.high if form.high is not None and (form.others or form.last or form.high < num) else None
     cap = max(1, form.low, most or 0)
 
     def stop(state: State) -> Stop:
         i, so_far = state
         has_room = most is None or so_far < most
         count = min(so_far + 1, cap) if most is None else so_far + 1
-        if i == num:
-            others = [Move((i, count), rule, names, True) for names, rule in form.others if rule in possible and has_room]
-            return Stop(so_far >= form.low, tuple(others))
+        if i >= num:
+            parts = [(i, part) for part in form.others if i == num] + [(num + 1, part) for part in form.last if i == num]
+            moves = [Move((to, count), rule, names, True) for to, (names, rule) in parts if rule in possible and has_room]
+            return Stop(so_far >= form.low and (i > num or not form.last), tuple(moves))
         part = form.properties[i]
         moves = [Move((i + 1, count), part.rule, part.name, True)] if part.rule in possible and has_room else []
         if not part.is_required:

@@ -284,7 +284,7 @@ def test_changes_that_nobody_asks_for_do_not_pile_up():
 
 
 def by_parent(rows: list[list[Any]]) -> dict[Any, list[list[Any]]]:
-    """The rows under each node, at the root those of each namespace, in their order."""
+    """Returns the rows under each node, at the root those of each namespace, in their order."""
     groups: dict[Any, list[list[Any]]] = {}
     for row in rows:
         groups.setdefault(row[1] or row[10], []).append(row)
