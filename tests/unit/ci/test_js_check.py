@@ -14,6 +14,7 @@ JS = Path(__file__).parents[3] / ".ci" / "js"
 pytestmark = pytest.mark.skipif(not JS.exists(), reason="not a checkout: .ci is missing")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("env", "status"), [({}, 0), ({"WORKBENCH_REQUIRE_NODE": "1"}, 1)])
 def test_without_node_nothing_is_checked(env: dict[str, str], status: int, tmp_path: Path) -> None:
     command = [sys.executable, JS / "check.py"]

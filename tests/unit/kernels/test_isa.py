@@ -12,6 +12,8 @@ import pytest
 from workbench.errors import InvalidRequest
 from workbench.kernels import build, compiled, isa, processor
 
+pytestmark = pytest.mark.process
+
 COMPILER = build.find_compiler()
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason=build.NO_COMPILER)
 LEVELS = {level.name: level for level in isa.ALL}

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from workbench.kernels import build, compiled, isa, ops
 from workbench.kernels.library import load_library
 
+pytestmark = pytest.mark.process
+
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
