@@ -1,4 +1,4 @@
-"""Installs the project into .venv and says how it goes; nothing happens when that was done already.
+"""Installs the project into .venv and prints its progress. Does nothing if the same was installed before.
 
     python3 .ci/setup.py EXTRA... [--model NAME] [-- COMMAND...]
 
@@ -32,7 +32,7 @@ STAMP = VENV / ".installed"
 CONSTRAINTS = ".ci/constraints.txt"
 NEEDS = "about 450 MB to download, 2 GB of disk, 1 to 3 minutes"
 NEEDS_XGRAMMAR = ["apache-tvm-ffi>=0.1.11", "pydantic"]
-"""What xgrammar requires and no other package here does, without triton (1 GB): torch brings that where it computes with it."""
+"""The requirements of xgrammar that no other package here has, without triton (1 GB), which comes with a torch that uses it."""
 SILENCE_S = 3.0
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -44,7 +44,7 @@ UV_NAMES = {
     "timeout": "UV_HTTP_TIMEOUT",
     "no-index": "UV_NO_INDEX",
 }
-"""pip's options, and the variables by which uv is told the same."""
+"""The variables of uv that correspond to pip's options."""
 
 
 class Failed(Exception):
@@ -96,8 +96,8 @@ def fingerprint() -> str:
 
 
 def requirements(extras: list[str]) -> tuple[list[str], list[str]]:
-    """(what is installed with all that it requires, what is installed alone) for the project with these extras."""
-    import tomllib  # not at the top: an older Python should get as far as the message that says so
+    """Returns the packages to install with their requirements, and those to install alone, for the project with these extras."""
+    import tomllib  # not at the top: an older Python should get as far as the message about its version
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found, todo = list(project["dependencies"]), list(extras)
@@ -137,7 +137,7 @@ def make_venv() -> None:
 
 
 def find_uv() -> str | None:
-    """uv, installed into .venv where the machine has none; None where it cannot be had."""
+    """Returns the path of uv, installed into .venv if the machine has none; None if it cannot be installed."""
     if found := shutil.which("uv", path=f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"):
         return found
     with contextlib.suppress(Failed):
@@ -146,7 +146,7 @@ def find_uv() -> str | None:
 
 
 def install_packages(extras: list[str], uv: str | None) -> None:
-    """With the first way that works. Raises `Failed` with what pip said where none does."""
+    """Installs with the first way that works. Raises `Failed` with pip's output if none does."""
     whole, alone = requirements(extras)
     for i, (name, installer, env) in enumerate(ways := installers(uv)):
         try:
@@ -160,21 +160,21 @@ def install_packages(extras: list[str], uv: str | None) -> None:
 
 
 def installers(uv: str | None) -> list[tuple[str, list[str], dict[str, str]]]:
-    """(name, command, environment) of each way to install, the best first.
+    """Returns (name, command, environment) of each way to install, the best first.
 
     On Linux the public index has torch with several GB of CUDA libraries. uv chooses the build that fits the machine,
-    unless pip is told where packages come from: then torch comes from there too.
+    unless pip's settings name a source of packages: then torch comes from there too.
     """
     env = dict(os.environ)
     pip = ("pip", [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", "--no-compile"], env)
     if uv is None:
         return [pip]
     settings = pip_settings()
-    told = uv_settings(settings)
+    translated = uv_settings(settings)
     command = [uv, "pip", "install", "--python", PYTHON]
     for path in settings.get("constraint", "").split():
         command += ["-c", path]
-    env = {**told, **env}
+    env = {**translated, **env}
     chosen = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX", "UV_TORCH_BACKEND"} & set(env)
     if sys.platform != "linux" or chosen:
         return [("uv", command, env), pip]
@@ -183,7 +183,7 @@ def installers(uv: str | None) -> list[tuple[str, list[str], dict[str, str]]]:
 
 
 def pip_settings() -> dict[str, str]:
-    """pip's options by name, wherever they were set; an environment variable counts before a file."""
+    """Returns pip's options by name, from all places; an environment variable takes precedence over a file."""
     listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     found: dict[str, str] = {}
     for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
@@ -195,7 +195,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_settings(pip: dict[str, str]) -> dict[str, str]:
-    """The same for uv, as environment variables."""
+    """Returns the same options for uv, as environment variables."""
     env = {variable: " ".join(pip[name].split()) for name, variable in UV_NAMES.items() if name in pip}
     if "UV_FIND_LINKS" in env:
         env["UV_FIND_LINKS"] = env["UV_FIND_LINKS"].replace(" ", ",")
@@ -234,7 +234,7 @@ def timed(name: str, stages: list[tuple[str, float]]):
 
 
 def call(what: str, command: list[str], env: dict[str, str] | None = None) -> None:
-    """Runs a command. Each few seconds a line says for how long it runs and the newest that it said. Raises `Failed`."""
+    """Runs a command. Prints its time and its newest line of output every few seconds. Raises `Failed`."""
     began = time.monotonic()
     print(f"{what} ...", flush=True)
     words = deque([what], maxlen=20)

@@ -10,7 +10,10 @@ import typing
 from pathlib import Path
 from typing import get_args
 
-from workbench.config import ServerArgs
+from workbench.config import GROUPS, Group
+from workbench.config.field_docs import field_docs
+from workbench.config.later import LATER, NO_EFFECT, flag
+from workbench.config.limits import limits_of
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import FEATURES, Feature
 from workbench.lang.backends.endpoint import RuntimeEndpoint
@@ -23,7 +26,6 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.later import LATER, NO_EFFECT
 from workbench.model.families import families_table
 from workbench.views.live import HELP, VIEWS
 
@@ -65,16 +67,13 @@ keywords of the call.
 
 
 def configuration_page() -> str:
-    """One row per field of `ServerArgs`."""
-    hints = typing.get_type_hints(ServerArgs)
-    rows = [_row(f, hints[f.name]) for f in dataclasses.fields(ServerArgs)]
+    """Writes one table per group of `ServerArgs`, with a row per field."""
     same = ", ".join(f"`{name}`" for name in sorted(NO_EFFECT))
     later = [f"| `{name}` | {_words(one.neutral)} | {one.lacks} | {one.instead} |" for name, one in LATER.items()]
     return "\n".join(
         [
             "# Configuration\n\nThe same names are keywords of `Engine`, flags of the command line and options of `%wb load`.\n",
-            "| keyword | flag | type | default | meaning |\n|---|---|---|---|---|",
-            *rows,
+            *(line for group in GROUPS for line in _group(group)),
             "\n## Names of the reference that are not built yet\n",
             "They are accepted at a value that asks for nothing, and refused at others.\n",
             "| name | accepted | not available yet | instead |\n|---|---|---|---|",
@@ -85,12 +84,12 @@ def configuration_page() -> str:
 
 
 def _words(values: tuple[object, ...]) -> str:
-    """Values that read differently; nothing is None, however it is spelled."""
+    """Returns the values that read differently. Every spelling of nothing is None."""
     return ", ".join(dict.fromkeys(f"`{value or None!r}`" if value in ("", (), []) else f"`{value!r}`" for value in values))
 
 
 def backends_page() -> str:
-    """Which backend can do what, from what the classes say of themselves."""
+    """Writes a table of backends and their features, from the declarations of the classes."""
     columns = [
         ("Engine, Runtime", EngineBackend, EngineBackend.features),
         ("RuntimeEndpoint", RuntimeEndpoint, RuntimeEndpoint.features),
@@ -115,7 +114,7 @@ def backends_page() -> str:
 
 
 def language_page() -> str:
-    """One row per word of the language, per choices method, and per method of a state; from signatures and docstrings."""
+    """Writes one row per word of the language, choices method and method of a state, from signatures and docstrings."""
     words = [*VERBS, function, run_batch, set_default_backend, flush_cache, get_server_info]
     parts = [
         ("Words", "workbench.", words),
@@ -133,7 +132,7 @@ def language_page() -> str:
 
 
 def views_page() -> str:
-    """One row per view: its magic, its call, what it shows, its own options."""
+    """Writes one row per view: its magic, its call, its content and its options."""
     lines = ["# Views", "", VIEWS_NOTES, "| magic | call | what it shows | its options |", "|---|---|---|---|"]
     for name, says in HELP.items():
         arguments = (VIEWS[name].arguments or {}) if name in VIEWS else {}
@@ -143,7 +142,7 @@ def views_page() -> str:
 
 
 def models_page() -> str:
-    """One row per model family."""
+    """Writes one row per model family."""
     head, *rows = families_table()
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return "\n".join(["# Models that run", "", *lines, MODELS_NOTES])
@@ -170,7 +169,7 @@ def _summary(member: object) -> str:
 
 
 def modules_page(package: Path) -> str:
-    """Every module with the first line of its docstring, folder by folder."""
+    """Writes every module with the first line of its docstring, folder by folder."""
     lines = ["# Modules", "", "What may import what is drawn in [](../architecture.md)."]
     folder = None
     for path in sorted(package.rglob("*.py"), key=lambda path: (path.parent.relative_to(package).parts, path.name)):
@@ -183,7 +182,7 @@ def modules_page(package: Path) -> str:
 
 
 def write_all(out: Path, root: Path) -> None:
-    """Write the generated pages and copy the notebooks into `out`; files that did not change keep their time."""
+    """Writes the generated pages and copies the notebooks into `out`; files that did not change keep their time."""
     out.mkdir(exist_ok=True)
     books = sorted((root / "notebooks").glob("*.ipynb"))
     pages = {
@@ -204,10 +203,16 @@ def write_all(out: Path, root: Path) -> None:
         shutil.copy2(book, out / book.name)
 
 
-def _row(field: dataclasses.Field, kind: object) -> str:
-    flag = f"--{field.name.replace('_', '-')}"
-    cells = [_code(field.name), _code(flag), _code(_type_name(kind)), _code(repr(field.default)), _text(field.metadata["help"])]
-    return f"| {' | '.join(cells)} |"
+def _group(group: type[Group]) -> list[str]:
+    """Returns a heading and a table: each field with its type, limits, default and meaning."""
+    hints, docs, limits = typing.get_type_hints(group), field_docs(group), limits_of(group)
+    head = "| keyword | flag | type | range | default | meaning |\n|---|---|---|---|---|---|"
+    lines = [f"\n## {inspect.getdoc(group)}\n", head]
+    for field in dataclasses.fields(group):
+        name, allowed = field.name, ", ".join(limit.words for limit in limits.get(field.name, ()))
+        codes = [_code(text) for text in (name, flag(name), _type_name(hints[name]))]
+        lines.append(f"| {' | '.join([*codes, allowed, _code(repr(field.default)), _text(docs[name])])} |")
+    return lines
 
 
 def _type_name(kind: object) -> str:

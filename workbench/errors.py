@@ -1,7 +1,6 @@
-"""Errors that a user can cause: what happened, how much, and what to do next.
+"""Errors that a user can cause. Each has the numbers in its message, and a hint at the next step.
 
-In IPython each shows two lines instead of a traceback (`_render_traceback_` is IPython's own hook, so nothing
-of IPython is imported here).
+IPython shows two lines instead of a traceback: it calls `_render_traceback_`, so this module imports nothing of IPython.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Any
 
 
 class WorkbenchError(Exception):
-    """Base of every error the package raises on purpose.
+    """The base of every error that the package raises on purpose.
 
-    `message` says what happened with the numbers in it; `hint` says what to do next and may be empty.
+    `message` says what happened, with the numbers; `hint` says what to do next and may be empty.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -32,7 +31,7 @@ class WorkbenchError(Exception):
 
 
 class InvalidRequest(WorkbenchError, ValueError):
-    """One field of a request or of the configuration has a value it cannot have."""
+    """A field of a request or of the configuration has a value outside its limit."""
 
     def __init__(self, field: str, value: Any, limit: str, *, hint: str = "") -> None:
         super().__init__(f"{field} is {shown(value)}, it must be {limit}", hint=hint)
@@ -42,7 +41,7 @@ class InvalidRequest(WorkbenchError, ValueError):
 
     @classmethod
     def because(cls, field: str, message: str, *, hint: str) -> InvalidRequest:
-        """In words of its own, where "it must be" does not read well: two fields that exclude each other, one that is missing."""
+        """Returns an error with its own message, where "it must be" does not fit: a missing field, two exclusive ones."""
         error = cls.__new__(cls)
         WorkbenchError.__init__(error, message, hint=hint)
         error.field, error.value, error.limit = field, None, hint
@@ -53,7 +52,7 @@ class InvalidRequest(WorkbenchError, ValueError):
 
 
 class UnknownParameter(InvalidRequest):
-    """A name that does not exist; the error suggests the nearest that does."""
+    """A parameter does not exist; the hint has the nearest name that does."""
 
     def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
         names = sorted(known)
@@ -64,7 +63,7 @@ class UnknownParameter(InvalidRequest):
 
 
 class ProgramMistake(InvalidRequest):
-    """A program puts words together that mean nothing so."""
+    """A program combines verbs or arguments in a way that has no meaning."""
 
     def __init__(self, message: str, *, hint: str) -> None:
         WorkbenchError.__init__(self, message, hint=hint)
@@ -72,15 +71,15 @@ class ProgramMistake(InvalidRequest):
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt, or the prompt and what it may generate, exceeds the context or the KV pool."""
+    """The prompt, or the prompt and its `max_new_tokens`, exceeds the context or the KV pool."""
 
 
 class NotSupported(WorkbenchError):
-    """A feature the reference names, or a construct a backend lacks, that is not available here."""
+    """A feature of the reference, or a construct of the language, is not available here."""
 
 
 class BackendLacks(NotSupported):
-    """A program asks its backend for something that this backend cannot do."""
+    """A program needs a feature that its backend lacks."""
 
     def __init__(self, backend: str, feature: str, *, hint: str = "") -> None:
         where = "OpenAI(model) for one" if feature in ("image", "video") else "a loaded engine or RuntimeEndpoint(url)"
@@ -94,15 +93,15 @@ class BackendLacks(NotSupported):
 
 
 class BackendFailed(WorkbenchError):
-    """The other side could not be reached, or it refused a call or broke it off."""
+    """A remote backend could not be reached, or it refused or broke off a call."""
 
 
 class Aborted(WorkbenchError):
-    """A request or a program was ended before it was done."""
+    """A request or a program was ended before it was complete."""
 
 
 class UnknownVariable(WorkbenchError, KeyError):
-    """A program's variable is read that no generation makes."""
+    """A program reads a variable that no generation sets."""
 
 
 class QueueFull(WorkbenchError):
@@ -110,11 +109,11 @@ class QueueFull(WorkbenchError):
 
 
 class ModelNotFound(WorkbenchError):
-    """No model behind this name: the message names the alias and the places that were searched."""
+    """No model has this name; the message has the alias and the places that were searched."""
 
 
 class ModelUnsupported(WorkbenchError):
-    """The file is readable, its architecture or format is not one of ours."""
+    """A model file is readable, but its architecture or format does not run here."""
 
 
 class ModelCorrupt(WorkbenchError):
@@ -122,28 +121,35 @@ class ModelCorrupt(WorkbenchError):
 
 
 class DiskFull(WorkbenchError):
-    """Not enough room under `WORKBENCH_HOME`; the message has both numbers."""
+    """`WORKBENCH_HOME` has not enough free space; the message has both numbers."""
+
+
+SHUT_DOWN = "the engine was shut down"
+"""The message of `EngineDead` where the engine's owner ended it."""
 
 
 class EngineDead(WorkbenchError):
     """The engine's thread or process has ended; open requests end with this error."""
 
+    def __init__(self, message: str, *, hint: str = "load it again") -> None:
+        super().__init__(message, hint=hint)
+
 
 class CacheCorrupt(WorkbenchError):
-    """An invariant of the page account is broken: a bug of ours, never the user's fault."""
+    """An invariant of the page account is broken, which is a bug of the package."""
 
 
 def shown(value: Any) -> str:
-    """At most 80 characters of its `repr`, whatever it is."""
+    """Returns at most 80 characters of `repr(value)`; never raises."""
     try:
         text = repr(value)
-    except Exception:  # Python writes no integer of more than 4,300 digits, and somebody's own class may do anything
+    except Exception:  # Python writes no integer of more than 4,300 digits, and a user's class may raise anything
         text = f"<an integer of {value.bit_length()} bits>" if isinstance(value, int) else f"<a {type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def install(extra: str) -> str:
-    """The command that adds an extra to this installation; to the clone it runs from, where that is one."""
+    """Returns the command that installs an extra, into the clone if the package runs from one."""
     root = Path(__file__).parents[1]
     return (
         f"pip install -e '{root}[{extra}]'" if (root / "pyproject.toml").is_file() else f"pip install 'radix-workbench[{extra}]'"
@@ -151,18 +157,18 @@ def install(extra: str) -> str:
 
 
 def no_server() -> NotSupported:
-    """What every way to start a server says until there is one."""
+    """Returns the error of every way to start a server."""
     return NotSupported("there is no server yet", hint="until then: %wb load in a notebook, workbench.Engine() in Python")
 
 
 def in_one_line(error: BaseException) -> str:
-    """Class and first line of any error: some libraries' messages run over pages."""
+    """Returns the class and the first line of an error: some libraries' messages run over pages."""
     first, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {first[:300]}"
 
 
 def _rebuild(cls: type[WorkbenchError], state: dict[str, Any], args: tuple[Any, ...]) -> WorkbenchError:
-    """Copy and unpickle an error whose constructor takes other arguments than its message."""
+    """Rebuilds a copied or unpickled error whose constructor takes other arguments than its message."""
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)

@@ -1,9 +1,9 @@
-"""How often threads of this process take turns, while an engine steps in it.
+"""Sets the interpreter's switch interval while an engine steps in this process.
 
-One number rules all threads (`sys.setswitchinterval`). A short one lets an engine go on beside a busy cell; but it also cuts
-the short work of other threads to pieces, so such work asks not to be divided. Measured on two cores: beside a cell that
-computes, an engine keeps 18 % of its rate at 0.1 ms and 9 % at 0.5 ms; a round of all views takes 2.5 ms of processor and 3 of
-the clock undivided, 4 and 9 in pieces of 0.1 ms.
+`sys.setswitchinterval` holds for all threads. A short interval lets an engine go on beside a busy cell, but it also interrupts
+the short work of other threads, which then asks for a long one. Measured on two cores: beside a cell that computes, an engine
+keeps 18 % of its rate at 0.1 ms and 9 % at 0.5 ms; a round of all views takes 2.5 ms of processor time and 3 ms of wall time
+uninterrupted, 4 ms and 9 ms with an interval of 0.1 ms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 QUICK_S = 0.0001
 UNDIVIDED_S = 0.005
-"""Longer than a round of all views takes."""
+"""Seconds; longer than a round of all views takes."""
 
 _lock = threading.Lock()
 _inside: list[float] = []
@@ -24,7 +24,10 @@ _usual = 0.0
 
 @contextmanager
 def switching(interval: float) -> Iterator[None]:
-    """`QUICK_S` or `UNDIVIDED_S`: the longest of those inside is in force; after the last of them what was before."""
+    """Sets the interval for the block: `QUICK_S` or `UNDIVIDED_S`.
+
+    The longest interval of all open blocks holds; the last block restores the value from before the first.
+    """
     global _usual
     with _lock:
         if not _inside:

@@ -32,36 +32,59 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     """How one request samples and when it stops (rows K1-K19 of the checklist; names and defaults are the reference's)."""
 
     max_new_tokens: int = 128
+    """Most output tokens, at least 0; `max_tokens` is the same."""
     min_new_tokens: int = 0
+    """Output tokens before which neither the end of text nor a stop token is drawn: 0 to `max_new_tokens`. Stop strings still
+    end the text earlier. `min_tokens` is the same."""
     stop: tuple[str, ...] = ()
+    """Strings that end the text. The text ends before them."""
     stop_token_ids: tuple[int, ...] = ()
+    """Token ids that end the text, beside the model's own end of text."""
     temperature: float = 1.0
+    """Divisor of the logits, at least 0. 0: always the likeliest token; above 1: flatter, below 1: sharper."""
     top_p: float = 1.0
+    """Probability, above 0 and at most 1. A token is drawn from the smallest set of likeliest tokens that reaches it."""
     top_k: int = -1
+    """Number of likeliest tokens to draw from, at least 1. -1: all."""
     min_p: float = 0.0
+    """Fraction of the likeliest token's probability, 0 to 1. Less likely tokens are not drawn."""
     frequency_penalty: float = 0.0
+    """Amount taken from a token's logit for each time it is in the output, -2 to 2. Below 0 repetition becomes likelier."""
     presence_penalty: float = 0.0
+    """Amount taken from a token's logit once it is in the output, -2 to 2. Below 0 repetition becomes likelier."""
     repetition_penalty: float = 1.0
+    """Divisor of positive logits, and factor of negative ones, of tokens in prompt or output: above 0, at most 2. 1: no effect;
+    below 1 repetition becomes likelier."""
     ignore_eos: bool = False
+    """Goes on after the model's end of text, to `max_new_tokens` or a stop."""
     skip_special_tokens: bool = True
+    """Leaves special tokens (such as the end of text) out of the text."""
     spaces_between_special_tokens: bool = True
+    """Accepted and without effect: fast tokenizers write no spaces there."""
     n: int = 1
+    """Samples of each prompt, 1 to 1024. Above 1 a prompt's result is a list."""
     seed: int | None = None
+    """Seed of the draws, a 64-bit integer: the same seed gives the same tokens. None: drawn from the engine's `random_seed`."""
     logit_bias: dict[int, float] = {}
+    """Amount added to the logit of each token id; inf and -inf force and forbid it."""
     json_schema: str | None = None
+    """Constraint: JSON of this schema (JSON text, a dict, or a Pydantic model)."""
     regex: str | None = None
+    """Constraint: a text that matches this regular expression as a whole."""
     ebnf: str | None = None
+    """Constraint: a text of this grammar in GGML BNF; its start rule is `root`."""
     json_object: bool = False
-    """Any JSON object; any JSON value is `json_schema={}`."""
+    """Constraint: any JSON object. Any JSON value is `json_schema={}`."""
     choices: tuple[str, ...] = ()
-    """The whole text is one of these."""
+    """Constraint: one of these texts."""
     grammar: str | None = None
-    """In the style of Lark, or in that of `ebnf` where its first rule is one of that (`root ::= ...`)."""
+    """Constraint: a text of this grammar in the style of Lark, or of `ebnf` if its first rule is one of that (`root ::= ...`)."""
     structural_tag: str | None = None
-    """Free text with constrained regions: JSON, or a dict."""
+    """Constraint: free text with constrained regions (JSON text, or a dict)."""
     max_whitespace: int = 0
-    """White space characters that a JSON text may have between two of its parts; 0 fixes the separators to ", " and ": "."""
+    """Most white space characters between two parts of a JSON text, 0 to 1024. 0: separators are ", " and ": "."""
     custom_params: dict[str, Any] | None = None
+    """Values for the request's custom logit processor."""
 
     @classmethod
     def make(cls, params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
@@ -183,6 +206,11 @@ class Segment:
 
     node_id: int
     pages: tuple[int, ...]
+
+
+def slots_of_pages(pages: list[int], page_size: int) -> list[int]:
+    """Returns the KV slots of these pages, in order."""
+    return pages if page_size == 1 else [page * page_size + offset for page in pages for offset in range(page_size)]
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def stream_and_merge(llm: Any, prompt: str, sampling_params: Mapping[str, Any] | None = None) -> str:
-    """The whole text of one streamed generation, read chunk by chunk (the text of each chunk repeats what came before)."""
+    """Returns the whole text of one streamed generation. The text of each chunk repeats the text before it."""
     text = ""
     for chunk in llm.generate(prompt, sampling_params, stream=True):
         text += _new_text(text, chunk["text"])
@@ -15,7 +15,7 @@ def stream_and_merge(llm: Any, prompt: str, sampling_params: Mapping[str, Any] |
 
 
 async def async_stream_and_merge(llm: Any, prompt: str, sampling_params: Mapping[str, Any] | None = None) -> AsyncIterator[str]:
-    """The new piece of every chunk of one streamed generation; joined, the pieces are the whole text."""
+    """Yields the new text of each chunk of one streamed generation; joined, the pieces are the whole text."""
     text = ""
     async for chunk in await llm.async_generate(prompt, sampling_params, stream=True):
         piece = _new_text(text, chunk["text"])
@@ -25,7 +25,7 @@ async def async_stream_and_merge(llm: Any, prompt: str, sampling_params: Mapping
 
 
 def _new_text(text: str, chunk: str) -> str:
-    """What `chunk` adds to `text`, whether it repeats all of it (as our engine does), its end, or nothing."""
+    """Returns what `chunk` adds to `text`: a chunk may repeat all of it (as this engine does), its end, or nothing."""
     if chunk.startswith(text):
         return chunk[len(text) :]
     overlap = next((n for n in range(min(len(text), len(chunk)), 0, -1) if text.endswith(chunk[:n])), 0)

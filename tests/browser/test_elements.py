@@ -85,7 +85,7 @@ SCROLLS = """() => {
 @pytest.fixture
 def page(browser):
     page = browser.new_page()
-    page.evaluate(LOAD, module())
+    page.evaluate(LOAD, module("template"))
     yield page
     page.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import oracle
@@ -11,12 +12,12 @@ import torch
 
 from workbench.attention.registry import create_backend, create_store
 from workbench.engine.core import EngineCore
-from workbench.engine.limits import CoreConfig
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted
 from workbench.hub.find import gguf_path
 from workbench.model.load import load_model
+from workbench.testing import make_core
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams
 
@@ -84,22 +85,16 @@ def family(request):
     tokenizer, model = load_tokenizer(folder), load_model(folder, dtype=torch.float32, device=torch.device("cpu"))
     prompts = prompts_of(tokenizer)
     assert len(prompts) >= 30
-    guesses = run(make_core(model, num_slots=16384), prompts)
+    guesses = run(open_core(model, num_slots=16384), prompts)
     expected = [oracle.greedy(reference, prompt, NUM_NEW, guess) for prompt, guess in zip(prompts, guesses, strict=True)]
     return model, tokenizer, expected, reference
 
 
-def make_core(model, num_slots=8192, **config) -> EngineCore:
+def open_core(model, num_slots=8192, **config) -> EngineCore:
     kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
-    values = {
-        "num_pages": num_slots // config.get("page_size", 1),
-        "context_length": 2048,
-        "vocab_size": model.vocab_size,
-        "check": True,
-        "chunk": 512,
-    }
     runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(model.vocab_size))
-    return EngineCore(CoreConfig(**values | config), runner)
+    values = {"num_tokens": num_slots, "context_length": 2048, "vocab_size": model.vocab_size, "chunked_prefill_size": 512}
+    return make_core(runner=runner, clock=time.monotonic, **values | config)
 
 
 def run(core, prompts) -> list[tuple[int, ...]]:
@@ -136,41 +131,41 @@ def test_what_the_oracle_says_does_not_depend_on_the_guess(family):
 
 def test_alone_cold_and_warm_equal_transformers(family):
     model, _, expected, _ = family
-    core = make_core(model, num_slots=16384)
+    core = open_core(model, num_slots=16384)
     for _ in range(2):  # the second time around every prompt is in the cache
         same([run(core, [want.prompt])[0] for want in expected], expected)
 
 
 def test_one_batch_of_all_prompts_equals_transformers_cold_and_warm(family):
     model, _, expected, _ = family
-    core = make_core(model, num_slots=16384)
+    core = open_core(model, num_slots=16384)
     agree(core, expected)
     agree(core, expected)
 
 
 def test_mixed_chunks_and_larger_pages_equal_transformers(family):
     model, _, expected, _ = family
-    agree(make_core(model, mixed=True, page_size=16, chunk=200), expected)
+    agree(open_core(model, enable_mixed_chunk=True, page_size=16, chunked_prefill_size=200), expected)
 
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_short_prompts(family, chunk):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    agree(make_core(model, chunk=chunk), short)
+    agree(open_core(model, chunked_prefill_size=chunk), short)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_every_prompt(family, chunk):
     model, _, expected, _ = family
-    agree(make_core(model, chunk=chunk), expected)
+    agree(open_core(model, chunked_prefill_size=chunk), expected)
 
 
 def test_retracted_requests_continue_as_transformers_would(family):
     model, _, expected, _ = family
     short = [want for want in expected if len(want.prompt) <= 64]
-    core = make_core(model, num_slots=160, context_length=160, conservativeness=0.01)
+    core = open_core(model, num_slots=160, context_length=160, schedule_conservativeness=0.01)
     agree(core, short)
     assert any(isinstance(event, RequestRetracted) for event in core.log.read()[1]), "the pool was meant to be too small"
 
@@ -178,7 +173,7 @@ def test_retracted_requests_continue_as_transformers_would(family):
 def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
     model, _tokenizer, expected, reference = family
     some = [want for want in expected if 2 <= len(want.prompt) <= 300]
-    core = make_core(model, chunk=100)
+    core = open_core(model, chunked_prefill_size=100)
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, want in enumerate(some):
         core.add(

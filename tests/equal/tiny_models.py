@@ -40,4 +40,4 @@ def logits_of(runner: TorchRunner, *seqs: PlannedSeq, page_size: int = 1) -> tor
 
 
 def planned(seq_id: int, tokens: list[int], start: int, end: int, segments: list[Segment]) -> PlannedSeq:
-    return PlannedSeq(seq_id, f"r{seq_id}", tuple(tokens[start:end]), start, tuple(segments), None)
+    return PlannedSeq(seq_id, f"r{seq_id}", tuple(tokens[start:end]), start, tuple(segments))

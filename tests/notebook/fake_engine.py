@@ -10,25 +10,10 @@ from typing import Any
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead
 from workbench.events import EventLog, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
+from workbench.testing import ByteTokenizer
 from workbench.types import SamplingParams
 
-END = 256
-
-
-class ByteTokenizer:
-    """One token per byte; 256 ends a turn."""
-
-    def encode(self, text: str) -> list[int]:
-        return list(text.encode("utf-8", "surrogatepass"))
-
-    def decode(self, ids: list[int], *, skip_special_tokens: bool = True, clean_up_tokenization_spaces: bool = False) -> str:
-        parts = bytes(i for i in ids if i != END).decode("utf-8", "replace")
-        return parts if skip_special_tokens else parts + "<|end|>" * list(ids).count(END)
-
-    def apply_chat_template(self, messages: list[dict], *, add_generation_prompt: bool, return_dict: bool) -> list[int]:
-        assert add_generation_prompt
-        assert not return_dict
-        return [t for m in messages for t in [*self.encode(f"{m['role']}: {m['content']}\n")]] + self.encode("assistant: ")
+END = ByteTokenizer.end_id
 
 
 class Explanation:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from typing import Any
 
 from hypothesis import strategies as st
 
 from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import UNCUT, CoreConfig
+from workbench.engine.scheduler import Propose
+from workbench.engine.sequence import Sequence
 from workbench.events import EventLog
+from workbench.testing import make_core, plain_loop
 from workbench.types import Request, SamplingParams
 from workbench.views.fold import Facts
 
@@ -22,14 +23,16 @@ CONFIGS = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
         "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
-        "chunk": st.sampled_from([3, 8, UNCUT]),
-        "max_running": st.sampled_from([2, 64]),
-        "mixed": st.booleans(),
+        "chunked_prefill_size": st.sampled_from([3, 8, -1]),
+        "max_running_requests": st.sampled_from([2, 64]),
+        "enable_mixed_chunk": st.booleans(),
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
-        "conservativeness": st.sampled_from([0.02, 1.0]),
+        "schedule_conservativeness": st.sampled_from([0.02, 1.0]),
+        "drafts": st.sampled_from([None, None, 0, 1]),
     }
 )
+"""Settings of a core; `drafts` seeds guesses of the next tokens."""
 ADDS = st.tuples(
     st.just("add"), st.integers(0, 24), st.lists(st.integers(0, 2), min_size=1, max_size=10), st.integers(0, 20),
     st.sampled_from(["", "", "other"]),
@@ -42,13 +45,22 @@ OPERATIONS = st.lists(
 )
 
 
-def make_core(config: dict, log: EventLog | None = None) -> EngineCore:
-    values = {name: value for name, value in config.items() if name != "num_tokens"}
-    clock = VirtualClock()
-    core_config = CoreConfig(
-        num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True, **values
-    )
-    return EngineCore(core_config, FakeRunner(VOCAB, clock=clock), log=log, clock=clock)
+def open_core(config: dict, log: EventLog | None = None) -> EngineCore:
+    """Returns a core of one of `CONFIGS`."""
+    settings = {"context_length": CONTEXT, "vocab_size": VOCAB, **config}
+    seed = settings.pop("drafts", None)
+    return make_core(**settings, log=log, propose=None if seed is None else guess(seed, settings["vocab_size"]))
+
+
+def guess(seed: int, vocab_size: int = VOCAB, most: int = 6) -> Propose:
+    """Returns a proposer that knows the fake model: up to `most` tokens, of which each is wrong now and then."""
+
+    def propose(seq: Sequence) -> tuple[int, ...]:
+        rng = random.Random(f"{seed} {seq.rid} {len(seq.output_ids)}")
+        tokens = plain_loop(seq.token_ids, rng.randrange(most + 1), vocab_size)
+        return tuple(token if rng.random() < 0.7 else rng.randrange(vocab_size) for token in tokens)
+
+    return propose
 
 
 def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], None] = lambda: None) -> None:
@@ -78,25 +90,16 @@ def facts(core: EngineCore) -> Facts:
     return Facts(num_pages=core.config.num_pages, page_size=core.config.page_size)
 
 
-class Reader:
-    """Folds what is new in a core's log."""
-
-    def __init__(self, core: EngineCore, fold: Any) -> None:
-        self.core, self.fold, self.since = core, fold, 0
-
-    def read(self) -> Any:
-        first, events = self.core.log.read(self.since)
-        assert first == self.since
-        for event in events:
-            self.fold.apply(event)
-        self.since += len(events)
-        return self.fold
-
-
 def squeezed() -> EngineCore:
     """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
-    config = {"page_size": 1, "num_tokens": 72, "chunk": 8, "max_running": 3, "conservativeness": 0.02}
-    core = make_core(config)
+    config = {
+        "page_size": 1,
+        "num_tokens": 72,
+        "chunked_prefill_size": 8,
+        "max_running_requests": 3,
+        "schedule_conservativeness": 0.02,
+    }
+    core = open_core(config)
 
     def add(rid: str, shared: int, max_new: int) -> None:
         params = SamplingParams(max_new_tokens=max_new, ignore_eos=True)

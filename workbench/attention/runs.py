@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.attention.step import Span, as_tensor
-from workbench.types import Segment
+from workbench.types import Segment, slots_of_pages
 
 MIN_SHARED_RUN = 64
 """Slots of a run that two or more sequences read, to be worth a call."""
@@ -38,9 +38,7 @@ class Rest:
 
     def slots(self, page_size: int) -> list[int]:
         pages = [page for piece in self.shared for page in piece] + list(self.private)
-        if page_size == 1:
-            return pages[: self.num_tokens]
-        return [page * page_size + offset for page in pages for offset in range(page_size)][: self.num_tokens]
+        return slots_of_pages(pages, page_size)[: self.num_tokens]
 
 
 @lru_cache(maxsize=8192)

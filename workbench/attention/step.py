@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.types import Segment
+from workbench.types import Segment, slots_of_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,7 @@ class StepTensors:
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:
     """Returns the slot of every position below `num_tokens`."""
-    pages = [page for segment in segments for page in segment.pages]
-    if page_size == 1:
-        return pages[:num_tokens]
-    return [page * page_size + offset for page in pages for offset in range(page_size)][:num_tokens]
+    return slots_of_pages([page for segment in segments for page in segment.pages], page_size)[:num_tokens]
 
 
 def last_slots(span: Span, page_size: int) -> list[int]:

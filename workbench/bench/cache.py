@@ -1,4 +1,4 @@
-"""What the prefix cache costs as its tree grows, with a full pool: look-ups, changes, evictions, engine steps, snapshots.
+"""Measures the prefix cache as its tree grows, with a full pool: look-ups, changes, evictions, engine steps, snapshots.
 
 No model: the tree is filled with random pages, eight leaves below each shared one, and the steps are the fake runner's.
 Figures are medians of single operations, in microseconds; a snapshot is given per node.
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(num_nodes: int, times: int) -> dict[str, float]:
-    """Microseconds by operation; `times` is cut where the tree is too small for so many."""
+    """Returns microseconds by operation; a tree that is too small for `times` operations runs fewer."""
     core, stored = full_core(num_nodes, random.Random(num_nodes))
     cache, rng = core.cache, random.Random(0)
     times = min(times, len(stored) // 12)
@@ -55,10 +55,10 @@ def measure(num_nodes: int, times: int) -> dict[str, float]:
     figures = {"match": median_us(lambda prompt: cache.match(prompt, "", len(prompt)), asked)}
     with ExitStack() as held:
         for name, policy in EVICTION.items():
-            cache.tree.evict_key = policy
+            cache.evict_key = policy
             lease = held.enter_context(new_lease(cache))
             figures[f"evict, {name}"] = median_us(partial(grow, lease), range(LEAF_PAGES, times * LEAF_PAGES, LEAF_PAGES))
-        cache.tree.evict_key = EVICTION["lru"]
+        cache.evict_key = EVICTION["lru"]
         step_us, num_events = steps(core, times, rng)
     figures["insert"] = median_us(lambda prompt: store(cache, prompt), [random_page(rng) for _ in range(times)])
     figures["split"] = median_us(lambda prompt: cache.lease(cache.match(prompt, "", 2 * PAGE), "split").release(), asked)
@@ -68,7 +68,7 @@ def measure(num_nodes: int, times: int) -> dict[str, float]:
 
 
 def full_core(num_nodes: int, rng: random.Random) -> tuple[EngineCore, list[Prompt]]:
-    """An engine with so many nodes in its tree and no free page, and the stored prompts."""
+    """Returns an engine with this number of nodes in its tree and no free page, and the stored prompts."""
     num_groups = num_nodes // (1 + FAN_OUT)
     config = CoreConfig(num_pages=num_groups * PAGES_PER_GROUP, page_size=PAGE, context_length=1024, vocab_size=256)
     core, stored = EngineCore(config, FakeRunner()), []

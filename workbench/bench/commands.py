@@ -24,7 +24,7 @@ BENCHMARKS = {
 
 
 def add_parser(subparsers: Any) -> None:
-    """For the command `workbench`."""
+    """Adds the benchmarks to the command `workbench`."""
     parser = subparsers.add_parser("bench", help="benchmarks", description=__doc__)
     names = parser.add_subparsers(dest="benchmark", metavar="NAME", required=True)
     for name, help in BENCHMARKS.items():
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> int:
-    """One benchmark by itself (`python -m workbench.bench_one_batch`); 2 for an error that the user can mend."""
+    """Runs one benchmark by itself (`python -m workbench.bench_one_batch`) and returns its exit status; 2 for a user's error."""
     parser = _fill(argparse.ArgumentParser(), name)
     try:
         return main(parser.parse_args(argv))

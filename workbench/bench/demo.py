@@ -18,7 +18,7 @@ USAGE = "usage: python -m workbench.bench.demo NOTEBOOK"
 
 
 def cell_text(outputs: Iterable[Mapping[str, Any]]) -> str:
-    """What a reader of plain text sees of a cell's outputs: streams, text/plain and errors, without colours."""
+    """Returns a cell's outputs as plain text: streams, text/plain and errors, without colours."""
     parts = []
     for output in outputs:
         match output["output_type"]:
@@ -43,7 +43,7 @@ class Watch:
         self._done = threading.Event()
 
     def starts(self, source: str) -> None:
-        """A cell, or other work in its place."""
+        """Takes a cell, or other work in its place."""
         self.ends()
         self._source, self._newest, self._done = source, source.partition("\n")[0], threading.Event()
         threading.Thread(target=self._beat, args=(self._done, time.monotonic()), daemon=True).start()
@@ -52,7 +52,7 @@ class Watch:
         self._done.set()
 
     def hears(self, message: Mapping[str, Any]) -> None:
-        """A message of the kernel. The first output of a cell that generates is its first token."""
+        """Takes a message of the kernel. The first output of a cell that generates is its first token."""
         content = message["content"]
         text = content.get("text") or content.get("data", {}).get("text/plain")
         if text is None:
@@ -67,7 +67,7 @@ class Watch:
 
 
 def run(path: Path, *, timeout_s: int = 600) -> int:
-    """Execute `path` and print it cell by cell while it runs; returns the exit status."""
+    """Executes `path` and prints it cell by cell while it runs; returns the exit status."""
     watch = Watch()
     watch.starts(f"opening {path}")
     import nbformat

@@ -1,4 +1,4 @@
-"""What a mask costs at 32 streams, in a step and in whole batches. All generate the same number of tokens, none by jumping.
+"""Measures masks at 32 streams, in a step and in whole batches. All streams generate the same number of tokens, none by jumping.
 
 For a step, cores side by side, each with another constraint, do their steps in turn on one model, and each step is compared
 with that of free text a few milliseconds before or after it. Whole batches go through an engine, one after the other: that is
@@ -38,7 +38,7 @@ CONSTRAINTS = {
 
 
 def masks(server_args: ServerArgs, rounds: int) -> str:
-    """Median of a decode step with each constraint, and of how much longer it took than the step of free text beside it."""
+    """Measures a decode step with each constraint, and how much longer it takes than the step of free text beside it."""
     from workbench.grammar import GrammarCompiler, Vocabulary
     from workbench.launch import core_config, load_runner
 
@@ -66,7 +66,7 @@ def masks(server_args: ServerArgs, rounds: int) -> str:
 
 
 def whole_batches(server_args: ServerArgs, rounds: int) -> str:
-    """Seconds of a batch of each constraint, and how much longer than the batch of free text in the same round."""
+    """Measures a batch of each constraint, and how much longer it takes than the batch of free text in the same round."""
     import workbench
 
     with workbench.Engine(**{**server_args.to_dict(), "disable_jump_forward": True}) as engine:
@@ -81,7 +81,7 @@ def whole_batches(server_args: ServerArgs, rounds: int) -> str:
 
 
 def batch(engine: Any, spec: GrammarSpec | None, seed: int) -> float:
-    """Seconds of a batch whose size is the same with every constraint, and without one."""
+    """Returns the seconds of a batch whose size is the same with every constraint, and without one."""
     rng, vocab_size = random.Random(seed), engine.get_server_info()["vocab_size"]
     engine.flush_cache()
     prompts = [random_ids(rng, NUM_PROMPT, vocab_size) for _ in range(NUM_STREAMS)]
@@ -129,7 +129,7 @@ class Batch:
             self.core.step()
 
     def step(self) -> float:
-        """Seconds of a decode step, which gives every stream a token."""
+        """Returns the seconds of a decode step, which gives every stream a token."""
         began = time.perf_counter()
         outs = self.core.step()
         seconds = time.perf_counter() - began

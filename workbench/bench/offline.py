@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """What a run did, in tokens and seconds."""
+    """The tokens and seconds of a run."""
 
     num_requests: int
     seconds: float
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def random_jobs(args: argparse.Namespace, vocab_size: int) -> list[Job]:
-    """Lengths are uniform between `ratio * longest` (at least 1) and the longest."""
+    """Draws lengths uniformly between `ratio * longest` (at least 1) and the longest."""
     for name in ("num_prompts", "random_input_len", "random_output_len"):
         if getattr(args, name) < 1:
             raise InvalidRequest(name, getattr(args, name), "at least 1")
@@ -111,7 +111,7 @@ def random_jobs(args: argparse.Namespace, vocab_size: int) -> list[Job]:
 
 
 def measure(engine: Any, jobs: list[Job], *, ignore_eos: bool) -> Throughput:
-    """Send all jobs at once and wait for the last."""
+    """Sends all jobs at once and waits for the last."""
     params = [{"temperature": 0, "max_new_tokens": job.new_tokens, "ignore_eos": ignore_eos} for job in jobs]
     began = time.perf_counter()
     results = engine.generate(input_ids=[job.input_ids for job in jobs], sampling_params=params)
@@ -122,7 +122,7 @@ def measure(engine: Any, jobs: list[Job], *, ignore_eos: bool) -> Throughput:
 
 
 def trace_file(wanted: bool) -> Path | None:
-    """Where the trace goes; asked before the model is loaded, so that a missing folder costs nothing."""
+    """Returns the path of the trace. Called before the model is loaded, so that a missing folder is found at once."""
     if not wanted:
         return None
     folder = os.environ.get("WORKBENCH_TORCH_PROFILER_DIR")
@@ -136,7 +136,7 @@ def trace_file(wanted: bool) -> Path | None:
 
 @contextlib.contextmanager
 def profiled(path: Path | None) -> Iterator[None]:
-    """Trace all threads (the engine has its own) and write the trace on leaving."""
+    """Traces all threads (the engine has its own) and writes the trace at the end of the block."""
     if path is None:
         yield
         return

@@ -1,7 +1,7 @@
 """One static batch through the model runner: what the arithmetic costs, without scheduler, cache or threads.
 
 Prefill of the whole batch in one step, then one decode step per further token; medians over the decode steps.
---correct prints what the model says to three prompts instead, cut into prefill and decode steps.
+--correct prints the answers to three prompts instead, cut into prefill and decode steps.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class StaticBatch:
         self.pages_each = pages_for(max(map(len, prompts)) + max_new, page_size)
 
     def step(self) -> float:
-        """Compute every pending token, append the greedy one; returns seconds."""
+        """Computes every pending token and appends the greedy one; returns seconds."""
         plan = StepPlan(self.steps, tuple(map(self._planned, range(len(self.tokens)))), self.page_size)
         began = time.perf_counter()
         result = self.runner.execute(plan)
         seconds = time.perf_counter() - began
         self.steps += 1
-        for i, sampled in enumerate(result.sampled):
+        for i, done in enumerate(result.seqs):
             self.computed[i] = len(self.tokens[i])
-            self.tokens[i].append(sampled.token_id)
+            self.tokens[i].append(done.drawn[0].token_id)
         return seconds
 
     def _planned(self, i: int) -> PlannedSeq:
@@ -61,7 +61,7 @@ class StaticBatch:
             token_ids=tuple(self.tokens[i][self.computed[i] :]),
             num_cached=self.computed[i],
             segments=(Segment(0, pages),),
-            sample=SampleRow(GREEDY, seed=0, position=0),
+            rows=(SampleRow(GREEDY, seed=0, position=0),),
         )
 
 
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
-    """The model with room for `num_tokens`, and its tokenizer; no engine around them."""
+    """Returns the model with room for `num_tokens`, and its tokenizer, without an engine."""
     share_cores()
     from workbench.launch import load_runner
 
@@ -148,7 +148,7 @@ def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
 
 
 def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:
-    """The greedy continuations of three prompts, one per line."""
+    """Returns the greedy continuations of three prompts, one per line."""
     batch = StaticBatch(runner, [tokenizer.encode(text) for text in SAYINGS], new_tokens, page_size)
     for _ in range(new_tokens):
         batch.step()

@@ -1,4 +1,4 @@
-"""What surrounds the model: importing the package, recording events, and a cell that computes while the engine decodes."""
+"""Measures the work around the model: importing the package, recording events, and a busy cell beside the engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def import_time(server_args: ServerArgs, rounds: int) -> str:
-    """Median seconds of a fresh interpreter, and what the import adds to an empty one."""
+    """Measures a fresh interpreter, empty and with the import."""
     seconds: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for _ in range(rounds):
         for name, code in IMPORTS.items():
@@ -48,7 +48,7 @@ def import_time(server_args: ServerArgs, rounds: int) -> str:
 
 
 def recording(server_args: ServerArgs, rounds: int) -> str:
-    """Decoding with and without the event log, two engines in one process taking turns."""
+    """Measures decoding with and without the event log, on two engines in one process that take turns."""
     import workbench
 
     options = server_args.to_dict()
@@ -62,7 +62,7 @@ def recording(server_args: ServerArgs, rounds: int) -> str:
 
 
 def busy_cell(server_args: ServerArgs, rounds: int) -> str:
-    """Decoding while the main thread waits, and while it runs pure Python as a cell would; engine in a thread and in a child."""
+    """Measures decoding while the main thread waits, and while it runs pure Python; engine in a thread and in a child."""
     import workbench
 
     options = server_args.to_dict()
@@ -80,7 +80,7 @@ ROWS: Rows = {"import": import_time, "recording": recording, "busy": busy_cell}
 
 
 def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list[list[float]]:
-    """Seconds of each kind, in rounds whose order alternates; the first round warms up and is dropped."""
+    """Returns the seconds of each kind, in rounds whose order alternates; the first round warms up and is dropped."""
     seconds: list[list[float]] = [[] for _ in measure]
     for number in range(rounds + 1):
         order = range(len(measure)) if number % 2 else reversed(range(len(measure)))
@@ -92,7 +92,7 @@ def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list
 
 
 def decode(engine: Any, seed: int) -> float:
-    """Seconds of one batch of short prompts with a long answer."""
+    """Returns the seconds of one batch of short prompts with a long answer."""
     params = {"temperature": 0, "max_new_tokens": DECODE.new_tokens, "ignore_eos": True}
     prompts = DECODE.prompts(engine.get_server_info()["vocab_size"], seed)
     began = time.perf_counter()
@@ -101,7 +101,7 @@ def decode(engine: Any, seed: int) -> float:
 
 
 def beside(work: Callable[[threading.Event], None], engine: Any, seed: int) -> float:
-    """`decode` on a helper thread while this one does `work` until the event is set."""
+    """Runs `decode` on a helper thread while this one does `work` until the event is set."""
     done = threading.Event()
     with ThreadPoolExecutor(max_workers=1) as helper:
         seconds = helper.submit(decode, engine, seed)

@@ -65,7 +65,7 @@ class Peer:
 
     @classmethod
     def start(cls, name: str, settings: dict[str, Any], *, log: Path) -> Peer:
-        """Spawn and wait for the first token; `ready_s` counts from the spawn."""
+        """Spawns the system and waits for the first token; `ready_s` counts from the spawn."""
         variable = PEERS[name]
         if variable and variable not in os.environ:
             raise PeerFailed(f"{variable} is not set", hint=f"name the python of the environment that has {name} in it")
@@ -93,7 +93,7 @@ class Peer:
         return peer
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """One answer. Between two of them the system and its children stand still: some poll while they have nothing to do."""
+        """Returns one answer. Between two of them the system and its children are stopped: some poll while they are idle."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._signal(signal.SIGCONT)
@@ -108,7 +108,7 @@ class Peer:
         return json.loads(line)
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> float:
-        """Seconds for one batch; every output must have exactly `new_tokens` tokens."""
+        """Returns the seconds of one batch; every output must have exactly `new_tokens` tokens."""
         answer = self.ask({"prompts": prompts, "new_tokens": new_tokens})
         lengths = [len(ids) for ids in answer["output_ids"]]
         if lengths != [new_tokens] * len(prompts):
@@ -116,7 +116,7 @@ class Peer:
         return float(answer["seconds"])
 
     def do(self, job: Job | Records, seed: int) -> float:
-        """Seconds for the work of a program; every item must be answered in full."""
+        """Returns the seconds of the work of a program; every item must be answered in full."""
         answer = self.ask({"work": job.work(seed).to_json()})
         if isinstance(job, Records):
             whole = [text for text in answer["texts"] if _is_json(text)]
@@ -127,7 +127,7 @@ class Peer:
         return float(answer["seconds"])
 
     def stop(self) -> None:
-        """A system ends when its stdin closes; one that does not is ended."""
+        """Closes the system's stdin, which ends it, and kills it if it goes on."""
         self._signal(signal.SIGCONT)
         with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
             self.process.communicate(timeout=30)
@@ -141,12 +141,12 @@ class Peer:
 
 
 def available() -> list[str]:
-    """Systems that can run here: those in this environment, and those named by an environment variable."""
+    """Returns the systems that can run here: those in this environment, and those named by an environment variable."""
     return [name for name, variable in PEERS.items() if variable is None or variable in os.environ]
 
 
 def measure(peers: Sequence[Peer], workloads: Sequence[Workload], *, vocab_size: int, rounds: int) -> None:
-    """Fill `seconds` of every peer. Round 0 warms up and is not counted."""
+    """Fills `seconds` of every peer. Round 0 warms up and is not counted."""
     for number in range(rounds + 1):
         for workload in workloads:
             prompts = workload.prompts(vocab_size, seed=number)
@@ -165,7 +165,7 @@ def _is_json(text: str) -> bool:
 
 
 def measure_programs(peers: Sequence[Peer], jobs: Sequence[Job | Records], *, rounds: int) -> None:
-    """Fill `seconds` of every peer. `measure` has warmed them up, but for records, whose round 0 compiles the schema."""
+    """Fills `seconds` of every peer. `measure` has warmed them up, but for records, whose round 0 compiles the schema."""
     for number in range(rounds + 1):
         for job in jobs:
             for peer in rotated(peers, number) if number or isinstance(job, Records) else ():
@@ -181,7 +181,7 @@ def rotated(items: Sequence[Peer], by: int) -> list[Peer]:
 
 
 def table(peers: Sequence[Peer], measured: Sequence[Workload | Job | Records]) -> str:
-    """One row per system: medians, and in brackets how many times faster than transformers."""
+    """Returns one row per system: medians, and in brackets how many times faster than transformers."""
     base = next((peer for peer in peers if peer.name == BASELINE), None)
     rows = []
     for peer in peers:
@@ -230,7 +230,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> str:
-    """Start the systems, measure them in turns, and return the table."""
+    """Starts the systems, measures them in turns, and returns the table."""
     folder = hub.resolve(args.model).path
     vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
     gguf = hub.gguf_path(args.model)

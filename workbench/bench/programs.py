@@ -1,4 +1,4 @@
-"""Structured programs as this engine runs them, and what the same work is for a system that knows no programs.
+"""Structured programs as this engine runs them, and the same work for a system without programs.
 
 A `Work` is text: a prefix that all items share, and the items. Here it becomes a program, whose prefix is computed once;
 elsewhere every item is a request of its own, prefix and item together (`peer_scripts/protocol.py`).
@@ -54,7 +54,7 @@ class Job:
     unit: ClassVar[str] = "s"
 
     def figure(self, seconds: float) -> float:
-        """The reported number for work that took `seconds`."""
+        """Returns the reported number for work that took `seconds`."""
         return seconds
 
     def work(self, seed: int) -> Work:
@@ -74,11 +74,11 @@ class Records:
     unit: ClassVar[str] = "s"
 
     def figure(self, seconds: float) -> float:
-        """The reported number for work that took `seconds`."""
+        """Returns the reported number for work that took `seconds`."""
         return seconds
 
     def work(self, seed: int) -> Work:
-        """The same in every round."""
+        """Returns the work, the same in every round."""
         items = tuple(PROMPT.format(name=name) for name in NAMES[: self.num_items])
         return Work("records", "", items, self.new_tokens, schema=CHARACTER)
 

@@ -1,4 +1,4 @@
-"""What every benchmark prints: Markdown tables, and the machine they were measured on."""
+"""Writes the output of every benchmark: Markdown tables, and the machine they were measured on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_rows(args: argparse.Namespace, rows: Rows) -> int:
 
 
 def spread(more: Sequence[float], less: Sequence[float]) -> str:
-    """How much more the first are than the second, pair by pair: median and quartiles, of one pair alone just that."""
+    """Returns how much larger the first values are than the second, pair by pair: median and quartiles."""
     ratios = [a / b - 1 for a, b in zip(more, less, strict=True)]
     if len(ratios) < 2:
         return f"{ratios[0]:+.1%}"
@@ -44,7 +44,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    """The machine in one sentence: CPU, cores, the matrix instructions it has, Python."""
+    """Returns the machine in one sentence: CPU, cores, matrix instructions, Python."""
     cpu, flags = platform.processor() or platform.machine(), ""
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -24,7 +24,7 @@ SHORT = {"type": "string", "maxLength": 16}
 
 
 def closed(**properties: Any) -> dict[str, Any]:
-    """An object of exactly these properties, in this order."""
+    """Returns the schema of an object with exactly these properties, in this order."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def jumping(server_args: ServerArgs, rounds: int) -> str:
-    """Seconds for records of a schema, with what is forced written at once and token by token."""
+    """Measures records of a schema, with forced text written at once and token by token."""
     import workbench
 
     options = server_args.to_dict()
@@ -70,7 +70,7 @@ ROWS: Rows = {"records": jumping, "masks": masks, "batches": whole_batches}
 
 
 def records(engine: Any, names: tuple[str, ...], seed: int) -> float:
-    """Seconds for one record of each name; every one has to be whole."""
+    """Returns the seconds for one record of each name; each has to be whole."""
     engine.flush_cache()
     params = {"json_schema": CHARACTER, "temperature": 0, "max_new_tokens": 160}
     began = time.perf_counter()

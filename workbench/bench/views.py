@@ -1,4 +1,4 @@
-"""What the live views cost: closed, open on a busy engine, with a browser beside them, and a tree of 50,000 nodes on a page."""
+"""Measures the live views: closed, open on a busy engine, with a browser beside them, and a tree of 50,000 nodes on a page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workbench.views.live import VIEWS
 NUM_NODES = 50_000
 CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
 OPTIONS: dict[str, dict[str, Any]] = {"template": {"messages": CONVERSATION}}
-"""What a view must be told."""
+"""The arguments that a view requires."""
 ALONE = ("dashboard",)
 """Made of the others."""
 PAGE_WIDTH, PAGE_HEIGHT = 1280, 1000
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folds(server_args: ServerArgs, rounds: int) -> str:
-    """What one event costs in each view, and a state after the events of a tenth of a second: made, written as JSON, how long."""
+    """Measures one event in each view, and a state after the events of a tenth of a second: made, written as JSON, its length."""
     import workbench
 
     with workbench.Engine(**server_args.to_dict()) as engine:
@@ -73,7 +73,7 @@ def _log_of(engine: Any, workload: Workload) -> list[Event]:
 
 
 def _costs(fold: Fold, events: list[Event], rounds: int) -> list[str]:
-    """Medians over the last rounds of the log."""
+    """Returns medians over the last rounds of the log."""
     applied, made, sizes = [], [], []
     start = max(len(events) - rounds * EVENTS_A_ROUND, 0)
     for event in events[:start]:
@@ -90,7 +90,7 @@ def _costs(fold: Fold, events: list[Event], rounds: int) -> list[str]:
 
 
 def detail(server_args: ServerArgs, rounds: int) -> str:
-    """Decoding with and without token detail, which a token or mask view switches on while a page shows it."""
+    """Measures decoding with and without token detail, which a token or mask view switches on while a page shows it."""
     import workbench
 
     with workbench.Engine(**server_args.to_dict()) as engine:
@@ -110,16 +110,16 @@ def detail(server_args: ServerArgs, rounds: int) -> str:
 
 
 def opened(server_args: ServerArgs, rounds: int) -> str:
-    """All views folding and sending, in a kernel that nobody looks at."""
+    """Measures all views folding and sending, in a kernel without a page."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3", stderr=subprocess.DEVNULL)
     try:
         for cell in (_load_cell(server_args), f"measured = {_measure_call(rounds, is_drawn=False)}"):
-            # What is sent arrives here, and nobody reads it: who does takes time of the same cores.
+            # The messages arrive here and are not read: reading takes time of the same cores.
             reply = client.execute(cell, reply=True, timeout=1800, user_expressions={"measured": "measured"})["content"]
             if reply["status"] != "ok":
-                raise NotSupported(f"the kernel says {reply['ename']}: {reply['evalue']}")
+                raise NotSupported(f"the kernel raised {reply['ename']}: {reply['evalue']}")
         measured = ast.literal_eval(reply["user_expressions"]["measured"]["data"]["text/plain"])
     finally:
         client.stop_channels()
@@ -128,7 +128,7 @@ def opened(server_args: ServerArgs, rounds: int) -> str:
 
 
 def in_browser(server_args: ServerArgs, rounds: int) -> str:
-    """The same with the views drawn in JupyterLab, by a Chromium on the same cores."""
+    """Measures the same with the views drawn in JupyterLab, by a Chromium on the same cores."""
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import Notebook, Server, launch
@@ -151,7 +151,7 @@ def in_browser(server_args: ServerArgs, rounds: int) -> str:
 
 
 def big_tree(server_args: ServerArgs, rounds: int) -> str:
-    """A tree of 50,000 nodes: the fold, its state, and frames of a page that draws it."""
+    """Measures a tree of 50,000 nodes: the fold, its state, and frames of a page that draws it."""
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import launch
@@ -162,7 +162,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     states = []
     for i in range(rounds + 1):
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
-        fold.settle()  # every frame draws the tree anew
+        fold.settle()  # every frame draws the whole tree
         states.append(_timed(lambda: _traits(fold.state())))
     with sync_playwright() as driver:
         browser = launch(driver)
@@ -217,12 +217,12 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _traits(state: dict[str, Any]) -> dict[str, str]:
-    """As `TreeWidget` sends them."""
+    """Returns the rows as `TreeWidget` sends them."""
     return {name: msgspec.json.encode(value).decode() for name, value in (("rows", state.pop("rows")), ("state", state))}
 
 
 def _nodes(count: int) -> list[NodeAdded]:
-    """A tree as conversations make it: every node under an earlier one, the first ones wide."""
+    """Returns the events of a tree of conversations: every node under an earlier one, the first ones wide."""
     return [_node(i, i // 4) for i in range(1, count + 1)]
 
 

@@ -1,4 +1,4 @@
-"""What `workbench bench views` runs inside a kernel: an engine decodes all the while, and its views open and close beside it."""
+"""The part of `workbench bench views` inside a kernel: an engine decodes, and its views open and close beside it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from workbench.views.live.feed import Feed
 from workbench.views.tokens.widget import OneRequest
 
 WINDOW_S = 0.6
-"""How long views stay open or closed: a shared machine is as fast in one window as in the next, and not for longer."""
+"""Seconds that views stay open or closed: a shared machine keeps its speed from one window to the next, and not for longer."""
 PARAMS = {"temperature": 0, "max_new_tokens": 400, "ignore_eos": True}
 MIN_STEPS = 4
 """In a window that counts: one between two batches has fewer."""
 
 
 def load(options_json: str) -> tuple[Any, dict[str, Any]]:
-    """An engine and every view of it, by name."""
+    """Returns an engine and every view of it, by name."""
     import workbench
 
     engine = workbench.Engine(**json.loads(options_json))
@@ -38,7 +38,7 @@ def load(options_json: str) -> tuple[Any, dict[str, Any]]:
 
 
 def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> str:
-    """JSON: seconds of a step in each window with no view, with all, and with all and token detail; states told per second."""
+    """Returns JSON: seconds of a step in each window without views, with all, with token detail too; states a second."""
     source = next(iter(views.values())).reader.source
     feed, sent = Feed.of(source), Counter[str]()
     send, names = feed.ticker.send, {view.key: name for name, view in views.items()}
@@ -77,7 +77,7 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
 
 @contextmanager
 def decoding(engine: Any) -> Iterator[None]:
-    """Batches of 8 streams, one after the other, on a thread beside; the last one is cut off."""
+    """Runs batches of 8 streams, one after the other, on a thread; the last one is cut off."""
     done = Event()
     rids: list[str] = []
 
@@ -101,7 +101,7 @@ def decoding(engine: Any) -> Iterator[None]:
 
 
 def a_step(engine: Any) -> float:
-    """Mean seconds from one decode step of all streams to the next, over a window of now."""
+    """Returns the mean seconds from one decode step of all streams to the next, over a window that begins now."""
     times: list[float] = []
     while len(times) < MIN_STEPS:
         first = engine.log.num_added

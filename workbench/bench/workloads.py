@@ -1,4 +1,4 @@
-"""What is measured: prompts as token ids, the same for every system, different in every round."""
+"""The measured prompts as token ids: the same for every system, different in every round."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Workload:
         return [shared + random_ids(rng, self.own_len, vocab_size) for _ in range(self.num_prompts)]
 
     def figure(self, seconds: float) -> float:
-        """The reported number for a call that took `seconds`."""
+        """Returns the reported number for a call that took `seconds`."""
         if self.counts == "seconds":
             return seconds
         per_prompt = self.new_tokens if self.counts == "generated" else self.own_len + self.shared_len

@@ -6,37 +6,24 @@ at the end of a prefill chunk and when the request finishes or is retracted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from workbench.cache.eviction import EvictionPolicy
+from workbench.cache.lookup import EvictedPrefixes, Lookup, look_up
 from workbench.cache.pages import PagePool
-from workbench.cache.radix import Match, Node, RadixTree, common_prefix, path_to
+from workbench.cache.radix import Match, Node, RadixTree, path_to
 from workbench.errors import CacheCorrupt
-from workbench.events import NUM_TOLD, CacheFlushed, EventLog, PagesReturned, PagesTaken, PathHeld, PathReleased, Taken
+from workbench.events import (
+    CacheFlushed,
+    EventLog,
+    PagesReturned,
+    PagesTaken,
+    PathHeld,
+    PathReleased,
+    Taken,
+)
 from workbench.types import Segment
-
-Reason = Literal[
-    "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
-]
-MAX_GHOSTS = 4096
-MAX_COMPARED = 64
-"""Stored continuations that an explanation looks at, the newest first: a root may have a million."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What the cache knows of a prompt, and why it knows no more."""
-
-    num_cached: int
-    reason: Reason
-    node_id: int = 0
-    expected: tuple[int, ...] = ()
-    evicted_ago: float | None = None
-    elsewhere: int = 0
 
 
 class Lease:
@@ -102,16 +89,80 @@ class PrefixCache:
         self.leases: set[Lease] = set()
         self._taken: list[Taken] = []
         """Since the last `tell_taken`."""
-        self._ghosts: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._evicted = EvictedPrefixes(page_size, clock)
+
+    # -- the account, in pages ----------------------------------------------------------------------------------
+
+    @property
+    def num_pages(self) -> int:
+        """All pages: free + tree + owned."""
+        return self.pool.num_pages
+
+    @property
+    def num_free_pages(self) -> int:
+        """Pages that hold nothing."""
+        return self.pool.num_free
+
+    @property
+    def num_tree_pages(self) -> int:
+        """Pages of tree nodes."""
+        return self.tree.num_pages
+
+    @property
+    def num_owned_pages(self) -> int:
+        """Private pages of running requests."""
+        return self.pool.num_pages - self.pool.num_free - self.tree.num_pages
+
+    @property
+    def num_evictable_pages(self) -> int:
+        """Tree pages that no request uses."""
+        return self.tree.num_evictable_pages
 
     @property
     def num_available_pages(self) -> int:
-        """Free, or free after evicting all that no request uses."""
+        """Pages that are free, or would be after evicting all that no request uses."""
         return self.pool.num_free + self.tree.num_evictable_pages
+
+    def num_pages_for(self, num_tokens: int) -> int:
+        """Returns the number of pages that so many tokens need."""
+        return -(-num_tokens // self.page_size) if num_tokens > 0 else 0
+
+    @property
+    def evict_key(self) -> EvictionPolicy:
+        """The eviction policy; it may be set at any time."""
+        return self.tree.evict_key
+
+    @evict_key.setter
+    def evict_key(self, policy: EvictionPolicy) -> None:
+        self.tree.evict_key = policy
+
+    def nodes(self) -> Iterator[Node]:
+        """Yields all nodes of the tree, parents before children. Reads only."""
+        queue = deque(child for root in self.tree.roots.values() for child in root.children.values())
+        while queue:
+            node = queue.popleft()
+            yield node
+            queue.extend(node.children.values())
+
+    # -- look-ups and leases ------------------------------------------------------------------------------------
 
     def match(self, token_ids: tuple[int, ...], namespace: str, limit: int) -> Match:
         """Reads only: how much of `token_ids[:limit]` need not be computed, and where it ends in the tree."""
         return self.tree.match(token_ids, namespace, 0 if self.disabled else limit)
+
+    def is_current(self, match: Match) -> bool:
+        """Returns whether `match` would find the same again. Reads only."""
+        return self.tree.is_current(match)
+
+    def num_pages_pinned_by(self, match: Match) -> int:
+        """Returns how many pages could be evicted now and no longer once a lease holds this match. Reads only."""
+        if not match.num_tokens:
+            return 0
+        num_tokens, node = 0, match.node
+        while node.parent is not None and node.num_pins == 0:
+            num_tokens += match.num_in_node if node is match.node else len(node.token_ids)
+            node = node.parent
+        return self.num_pages_for(num_tokens)
 
     def lease(self, match: Match, rid: str) -> Lease:
         """Changes: pins the prefix that a current match found, splitting a node where it ends inside one."""
@@ -127,8 +178,8 @@ class PrefixCache:
 
     def grow(self, lease: Lease, num_tokens: int) -> bool:
         """Changes: gives the lease pages for `num_tokens` tokens in all, evicting for it; False (and no change) if it cannot."""
-        missing = -(-(num_tokens - lease.num_slots) // self.page_size)
-        if missing <= 0:
+        missing = self.num_pages_for(num_tokens - lease.num_slots)
+        if not missing:
             return True
         if missing > self.num_available_pages:
             return False
@@ -138,6 +189,13 @@ class PrefixCache:
         if self.log.on:
             self._taken.append(Taken(lease.rid, tuple(pages)))
         return True
+
+    def trim(self, lease: Lease, num_tokens: int) -> None:
+        """Changes: private pages behind the first `num_tokens` tokens go back to the pool."""
+        num_kept = self.num_pages_for(num_tokens - lease.num_shared)
+        if num_kept < len(lease.private):
+            lease.private, spare = lease.private[:num_kept], lease.private[num_kept:]
+            self.take_back(lease.rid, spare)
 
     def tell_taken(self) -> None:
         """One event for all that leases took since the last call; before anything of it is given back."""
@@ -181,7 +239,7 @@ class PrefixCache:
     def flush(self) -> int:
         """Changes: drops all that no request uses; the number of tokens dropped."""
         num_tokens = self._evict(self.tree.num_evictable_pages, "") * self.page_size
-        self._ghosts.clear()
+        self._evicted.clear()
         if self.log.on:
             self.log.add(CacheFlushed(time=self.clock(), num_tokens=num_tokens))
         return num_tokens
@@ -189,41 +247,17 @@ class PrefixCache:
     def explain(
         self, token_ids: tuple[int, ...], namespace: str = "", limit: int | None = None, hit: Match | None = None
     ) -> Lookup:
-        """Reads only: what would be reused of this prompt now, and the reason why it is not more.
+        """Returns what would be reused of this prompt now, and why it is not more. Reads only.
 
-        The last token of a prompt is always computed, since its logits are wanted. `hit` is the current match, if it is known.
+        The last token of a prompt is always computed, since its logits are wanted. `limit` caps the tokens that may be reused,
+        `hit` is the current match within it, if it is known.
         """
         whole = len(token_ids) - 1
         limit = whole if limit is None else min(limit, whole)
         if self.disabled:
             return Lookup(0, "disabled")
         hit = hit or self.tree.match(token_ids, namespace, limit)
-        done, page = hit.num_tokens, self.page_size
-        found: dict[str, Any] = {"num_cached": done, "node_id": hit.node.id}
-        if done == whole - whole % page:
-            return Lookup(**found, reason="whole prompt")
-        if limit < whole and self.tree.match(token_ids, namespace, whole, hit).num_tokens > done:
-            return Lookup(**found, reason="scored")
-        evicted = self._ghosts.get((namespace, hash(token_ids[: done + page])))
-        if evicted is not None:
-            return Lookup(**found, reason="evicted", evicted_ago=self.clock() - evicted)
-        elsewhere = max(
-            (self.tree.match(token_ids, other, limit).num_tokens for other in self.tree.roots if other != namespace), default=0
-        )
-        if elsewhere > done:
-            return Lookup(**found, reason="other namespace", elsewhere=elsewhere)
-        return self._divergence(hit, token_ids, found)
-
-    def _divergence(self, hit: Match, token_ids: tuple[int, ...], found: dict[str, Any]) -> Lookup:
-        rest = hit.node.token_ids[hit.num_in_node :]
-        below = islice(reversed(hit.node.children.values()), MAX_COMPARED)
-        stored = [rest] if rest else [child.token_ids for child in below]
-        if not stored:
-            return Lookup(**found, reason="nothing stored")
-        prompt = token_ids[hit.num_tokens :]
-        nearest = max(stored, key=lambda tokens: common_prefix(tokens, prompt))
-        same = common_prefix(nearest, prompt)
-        return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_TOLD])
+        return look_up(self.tree, self._evicted, token_ids, limit, hit)
 
     def _log_held(self, lease: Lease, now: float, *, is_hit: bool = False) -> None:
         if self.log.on:
@@ -240,11 +274,7 @@ class PrefixCache:
         for node, _ in self.tree.evict(num_pages, needed_by):
             self.pool.give(node.segment.pages)
             freed += len(node.segment.pages)
-            assert node.parent is not None
-            above = chain.from_iterable(step.token_ids for step in path_to(node.parent))
-            self._ghosts[node.namespace, hash((*above, *node.token_ids[: self.page_size]))] = self.clock()
-            if len(self._ghosts) > MAX_GHOSTS:
-                self._ghosts.popitem(last=False)
+            self._evicted.add(node)
         return freed
 
     def check(self) -> None:

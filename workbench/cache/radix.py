@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from workbench.cache.eviction import EvictionPolicy, EvictionQueue, Place
-from workbench.events import EventLog, NodeAdded, NodeEvicted, NodeSplit
+from workbench.common_prefix import num_common
+from workbench.events import MAX_USERS, EventLog, NodeAdded, NodeEvicted, NodeSplit
 from workbench.types import Segment
 
 Tokens = Sequence[int]
-MAX_USERS = 8
-"""Requests that a node remembers as its users."""
 
 
 class Node:
@@ -80,20 +79,6 @@ def path_to(node: Node) -> list[Node]:
     return path[::-1]
 
 
-def common_prefix(left: Tokens, right: Tokens) -> int:
-    """Number of equal leading items (both the same kind of sequence, so that slices compare in C)."""
-    low, high = 0, min(len(left), len(right))
-    if left[:high] == right[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 class RadixTree:
     def __init__(self, page_size: int, evict_key: EvictionPolicy, log: EventLog, clock: Callable[[], float]) -> None:
         self.page_size = page_size
@@ -149,7 +134,7 @@ class RadixTree:
             child = node.children.get(token_ids[done : done + page])
             if child is None:
                 break
-            same = common_prefix(child.token_ids, token_ids[done:end])
+            same = num_common(child.token_ids, token_ids[done:end])
             node, in_node = child, same - same % page
             done += in_node
         return Match(node, in_node, done, node.version)

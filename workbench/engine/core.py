@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
+from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
-from workbench.engine.output import OutputWriter, aborted, held_back
+from workbench.engine.output import Output, TextOut, aborted
 from workbench.engine.plan import Runner, StepPlan
-from workbench.engine.policy import POLICIES
-from workbench.engine.scheduler import Scheduler, SchedulerConfig
-from workbench.engine.sequence import Sequence, TextOut
+from workbench.engine.scheduler import Outcome, Propose, Scheduler
+from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
 from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
+from workbench.grammar import Matcher
 from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
@@ -32,31 +32,27 @@ class EngineCore:
         *,
         log: EventLog | None = None,
         clock: Callable[[], float] = time.monotonic,
-        text_for: Callable[[Request], TextOut] | None = None,
+        text_for: Callable[[Request], TextOut | None] | None = None,
         jump: JumpForward | None = None,
         disable_jump_forward: bool = False,
+        propose: Propose | None = None,
     ) -> None:
+        """`text_for` makes the text stream of a request; without one only token ids are produced.
+
+        `jump` decodes and forces the text of constraints; with `disable_jump_forward` it only decodes. `propose` guesses
+        tokens that a decode step verifies: outputs are the same with and without.
+        """
         self.config = config
         self.runner = runner
         self.log = log if log is not None else EventLog()
         self.clock = clock
         self._text_for = text_for
-        self._output = OutputWriter(config.eos_ids, jump, not disable_jump_forward, self.log, clock)
+        self._jump = jump
+        self._is_jumping = not disable_jump_forward
         self.cache = PrefixCache(
             config.num_pages, config.page_size, EVICTION[config.eviction_policy], self.log, clock, config.disable_radix_cache
         )
-        scheduler = SchedulerConfig(
-            max_running=config.max_running,
-            chunk=config.chunk,
-            max_prefill_tokens=max(config.max_prefill_tokens, config.context_length),
-            prefill_only_one=config.prefill_only_one,
-            mixed=config.mixed,
-            conservativeness=config.conservativeness,
-            eos_ids=config.eos_ids,
-        )
-        self.scheduler = Scheduler(
-            scheduler, self.cache, POLICIES[config.schedule_policy], self.log, clock, random.Random(config.seed)
-        )
+        self.scheduler = Scheduler(config, self.cache, self.log, clock, propose)
         self._by_rid: dict[str, Sequence] = {}
         self._finished: list[TokenOut] = []
         self._deadlines: dict[str, float] = {}
@@ -64,8 +60,9 @@ class EngineCore:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do something now; a request whose constraint is being compiled gives it nothing to do."""
-        return len(self._by_rid) > len(self.scheduler.compiling) or bool(self._finished) or self.idle_s == 0
+        """Whether `step` would do something now; a pause, or a constraint that is being compiled, leaves it nothing to do."""
+        can_plan = not self.scheduler.admission.is_paused and len(self._by_rid) > len(self.scheduler.compiling)
+        return can_plan or bool(self._finished) or self.idle_s == 0
 
     @property
     def idle_s(self) -> float | None:
@@ -74,7 +71,7 @@ class EngineCore:
 
     # -- doors --------------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, *, matcher: Any = None, processor: Any = None, is_compiling: bool = False) -> None:
+    def add(self, request: Request, *, matcher: Matcher | None = None, processor: Any = None, is_compiling: bool = False) -> None:
         """Queues a request, or raises an error that names the field, the value and the limit.
 
         `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor. With
@@ -84,8 +81,8 @@ class EngineCore:
         if request.rid in self._by_rid:
             raise InvalidRequest("rid", request.rid, "an id that is not in use")
         self.check_queue(len(self._by_rid))
-        text = self._text_for(request) if self._text_for is not None else None
-        seq = Sequence(self._next_id, request, self.clock(), text, matcher, processor)
+        output = self._output(request, matcher, is_constrained=is_compiling or matcher is not None)
+        seq = Sequence(self._next_id, request, self.clock(), output, processor)
         self._next_id += 1
         self._by_rid[request.rid] = seq
         if request.timeout_s is not None:
@@ -96,16 +93,17 @@ class EngineCore:
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
                                grammar=request.params.constraint, first_ids=request.input_ids[:NUM_FIRST])
             )  # fmt: skip
-        self.scheduler.enqueue(seq, is_compiling=is_compiling)
+        self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:
             self._begin(seq)
 
-    def supply(self, rid: str, matcher: Any) -> None:
-        """The constraint of a request that was added while it was being compiled. Ids that are gone are ignored."""
+    def supply(self, rid: str, matcher: Matcher) -> None:
+        """Brings the constraint of a request that was added while it was being compiled. Ignores ids that are gone."""
         seq = self._by_rid.get(rid)
         if seq is not None and seq in self.scheduler.compiling:
-            seq.constrain(matcher)
-            self.scheduler.compiled(seq)
+            assert isinstance(seq.output, ConstrainedOutput)
+            seq.output.constrain(matcher)
+            self.scheduler.admission.compiled(seq)
             self._begin(seq)
 
     def check_request(self, request: Request) -> None:
@@ -114,10 +112,10 @@ class EngineCore:
 
     def check_queue(self, num_open: int, num_new: int = 1) -> None:
         """Reads only: raises `QueueFull` when `num_new` more requests would not fit beside `num_open` unfinished ones."""
-        limit = self.config.max_queued
-        if limit is not None and num_open + num_new > limit + self.config.max_running:
+        running, queued = self.config.max_running_requests, self.config.max_queued_requests
+        if queued is not None and num_open + num_new > running + queued:
             raise QueueFull(
-                f"{num_open} requests open, the limit: {self.config.max_running} running, {limit} queued (max_queued_requests)",
+                f"{num_open} requests open, the limit: {running} running, {queued} queued (max_queued_requests)",
                 hint="send it again later",
             )
 
@@ -125,19 +123,14 @@ class EngineCore:
         """Ends a request now, or every sample of a group: pages come back before the next step. False if there is none."""
         ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
         for seq in ending:
-            try:
-                rest = held_back(seq)
-            except Exception:
-                logger.exception("the text that %s held back is lost", seq.rid)
-                rest = ""
-            if seq.held is not None:  # what nobody has seen is not part of the output
-                seq.cut(len(seq.output_ids) - len(seq.held.token_ids))
-                seq.matcher, rest = None, ""  # it stands behind what was cut
-            self._finished.append(self._finish(seq, self._output.judge(seq, aborted(message)), text=rest))
+            tail = seq.output.abort(message, seq.output_ids)
+            assert tail.finish is not None
+            self._finish(seq, tail.finish)
+            self._finished.append(TokenOut(rid=seq.rid, text=tail.text, num_cached=seq.num_reused, finish=tail.finish))
         return bool(ending)
 
     def fail(self, rid: str, message: str) -> None:
-        """Ends a request whose caller is told why in another way: there is no output of it."""
+        """Ends a request whose caller gets the reason in another way: there is no output of it."""
         if (seq := self._by_rid.get(rid)) is not None:
             self._finish(seq, aborted(message))
 
@@ -150,6 +143,8 @@ class EngineCore:
     def step(self) -> list[TokenOut]:
         """Plans, executes and commits one forward pass; what it produced, and what ended since the last call."""
         self._expire()
+        if self.scheduler.admission.is_paused:
+            return self._drain()
         started = self.clock()
         plan = self.scheduler.plan()
         if not plan.seqs:
@@ -162,12 +157,15 @@ class EngineCore:
             logger.exception("step %d failed", plan.step)
             return self._fail(plan, f"the forward pass failed: {in_one_line(error)}")
         executed = self.clock()
-        sent = [self._end(self._output.write(outcome)) for outcome in self.scheduler.commit(plan, result)]
+        outcomes = self.scheduler.commit(plan, result)
+        outs = [outcome.out for outcome in outcomes if outcome.out is not None]
+        for out in outs:
+            self._settle(out)
         if self.log.on:
-            self._log_step(plan, (started, planned, executed), num_waiting)
+            self._log_step(plan, outcomes, (started, planned, executed), num_waiting)
         if self.config.check:
             self.cache.check()
-        return [*self._drain(), *(out for out in sent if out is not None)]
+        return [*self._drain(), *outs]
 
     def _fail(self, plan: StepPlan, message: str) -> list[TokenOut]:
         """Ends the requests of a step that could not be executed; nothing of it was committed, the others go on."""
@@ -185,23 +183,30 @@ class EngineCore:
             for rid in [rid for rid, deadline in self._deadlines.items() if now >= deadline]:
                 self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
 
+    def _output(self, request: Request, matcher: Matcher | None, *, is_constrained: bool) -> Output:
+        text = None if self._text_for is None else self._text_for(request)
+        if is_constrained:
+            return ConstrainedOutput(request, self.config.eos_ids, text, matcher, self._jump, self._is_jumping)
+        return Output(request, self.config.eos_ids, text)
+
     def _begin(self, seq: Sequence) -> None:
-        if self.log.on and (made := seq.matcher and seq.matcher.made):
+        matcher = seq.output.matcher
+        if self.log.on and matcher is not None and (made := matcher.made) is not None:
             spec = seq.request.params.constraint
             self.log.add(
                 GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,
                                 where=made.where, seconds=made.seconds, num_bytes=made.num_bytes, is_cached=made.is_cached)
             )  # fmt: skip
-        if (out := self._end(self._output.begin(seq))) is not None:
+        if (out := self.scheduler.begin(seq)) is not None:
+            self._settle(out)
             self._finished.append(out)
 
-    def _end(self, out: TokenOut | None) -> TokenOut | None:
+    def _settle(self, out: TokenOut) -> None:
         """Changes: the request of a last output has ended."""
-        if out is not None and out.finish is not None:
+        if out.finish is not None:
             self._finish(self._by_rid[out.rid], out.finish)
-        return out
 
-    def _finish(self, seq: Sequence, reason: FinishReason, text: str = "") -> TokenOut:
+    def _finish(self, seq: Sequence, reason: FinishReason) -> None:
         self.scheduler.vacate(seq)
         del self._by_rid[seq.rid]
         self._deadlines.pop(seq.rid, None)
@@ -209,28 +214,23 @@ class EngineCore:
             detail = reason.message or ("" if reason.matched is None else repr(reason.matched))
             if reason.type == "stop" and reason.constraint is not None:
                 detail += ", its constraint is not satisfied"
+            num_output = len(seq.output_ids) - seq.output.num_held
             self.log.add(
                 RequestFinished(time=self.clock(), rid=seq.rid, reason=reason.type, detail=detail, num_prompt=seq.num_prompt,
-                                num_cached=seq.num_reused, num_output=len(seq.output_ids))
+                                num_cached=seq.num_reused, num_output=num_output)
             )  # fmt: skip
-        return TokenOut(rid=seq.rid, text=text, num_cached=seq.num_reused, finish=reason)
 
-    def _log_step(self, plan: StepPlan, times: tuple[float, float, float], num_waiting: int) -> None:
+    def _log_step(self, plan: StepPlan, outcomes: list[Outcome], times: tuple[float, float, float], num_waiting: int) -> None:
         started, planned, executed = times
         now = self.clock()
+        num_kept = {outcome.seq.seq_id: outcome.num_kept for outcome in outcomes}
         members = tuple(
-            StepMember(
-                seq.rid,
-                seq.num_cached,
-                seq.num_new,
-                "decode" if seq.num_new == 1 and seq.sample and seq.sample.position else "prefill",
-            )
+            StepMember(seq.rid, seq.num_cached, num_kept.get(seq.seq_id, 0), "decode" if seq.is_decode else "prefill")
             for seq in plan.seqs
         )
-        pool, tree = self.cache.pool, self.cache.tree
+        cache = self.cache
         self.log.add(
             StepExecuted(time=now, step=plan.step, members=members, plan_s=planned - started, execute_s=executed - planned,
                          commit_s=now - executed, budget_left=self.scheduler.budget_left, num_waiting=num_waiting,
-                         pages_free=pool.num_free, pages_tree=tree.num_pages,
-                         pages_owned=pool.num_pages - pool.num_free - tree.num_pages)
+                         pages_free=cache.num_free_pages, pages_tree=cache.num_tree_pages, pages_owned=cache.num_owned_pages)
         )  # fmt: skip

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.errors import CacheCorrupt
-from workbench.types import HiddenRows, TokenLogprob
+from workbench.grammar.mask import allowed_flags
+from workbench.types import HiddenRows, TokenLogprob, slots_of_pages
 
 EMPTY = 0xCBF29CE484222325
 """The state before the first token."""
@@ -81,20 +81,28 @@ class FakeRunner:
     def execute(self, plan: StepPlan) -> StepResult:
         for seq in plan.seqs:
             self._write(seq, plan.page_size)
-        sampled, scored, hidden = [], {}, {}
-        for seq in plan.seqs:
-            state = self._read_back(seq, plan.page_size)
-            if seq.score_ids:
-                scored[seq.seq_id] = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
-            if seq.sample is not None:
-                sampled.append(self._sample(seq.sample, state))
-            if seq.hidden_from is not None:
-                hidden[seq.seq_id] = self._hidden(seq, plan.page_size)
+        done = tuple(self._compute(seq, plan.page_size) for seq in plan.seqs)
         self.num_computed += plan.num_new
         if self.clock is not None:
             base_s, per_token_s, per_context_s = self.cost
             self.clock.now += base_s + per_token_s * plan.num_new + per_context_s * sum(seq.num_tokens for seq in plan.seqs)
-        return StepResult(tuple(sampled), scored, hidden)
+        return StepResult(done)
+
+    def _compute(self, seq: PlannedSeq, page_size: int) -> SeqResult:
+        state = self._read_back(seq, page_size)
+        drawn = tuple(self.sample(seq.rid, row, state) for row in seq.rows) if len(seq.rows) < 2 else self._verify(seq, state)
+        if not seq.score_ids and seq.hidden_from is None:
+            return SeqResult(drawn)
+        scored = tuple(TokenLogprob(token, -1.0) for token in seq.score_ids)
+        return SeqResult(drawn, scored, self._hidden(seq, page_size) if seq.hidden_from is not None else None)
+
+    def _verify(self, seq: PlannedSeq, state: int) -> tuple[Sampled, ...]:
+        """Returns the accepted draws; `state` is the one before the drafts."""
+        drawn = [self.sample(seq.rid, seq.rows[0], state)]
+        for draft, row in zip(seq.token_ids[-seq.num_drafts :], seq.rows[1:], strict=True):
+            state = _behind(state, draft)
+            drawn.append(self.sample(seq.rid, row, state))
+        return accepted(seq, tuple(drawn))
 
     def _write(self, seq: PlannedSeq, page_size: int) -> None:
         start = 0
@@ -108,15 +116,16 @@ class FakeRunner:
             start = end
 
     def _read_back(self, seq: PlannedSeq, page_size: int) -> int:
-        """The state behind the last token. What was read before and not written since is not read again."""
-        state, start = EMPTY, 0
+        """Returns the state behind the last token that is no draft. What was read before and not written since is not read
+        again; a draft that is accepted is read in the next step."""
+        state, start, num_tokens = EMPTY, 0, seq.num_tokens - seq.num_drafts
         for segment in seq.segments:
-            end = min(start + len(segment.pages) * page_size, seq.num_tokens)
+            end = min(start + len(segment.pages) * page_size, num_tokens)
             if end > start:
                 state = self._read(seq.rid, segment.pages, state, start, end, page_size)
                 start = end
-        if start < seq.num_tokens:
-            raise CacheCorrupt(f"{seq.rid}: pages for {start} tokens, {seq.num_tokens} were planned")
+        if start < num_tokens:
+            raise CacheCorrupt(f"{seq.rid}: pages for {start} tokens, {num_tokens} were planned")
         return state
 
     def _read(self, rid: str, pages: tuple[int, ...], before: int, start: int, end: int, page_size: int) -> int:
@@ -137,14 +146,16 @@ class FakeRunner:
 
     def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
         """Token id and position of each, as the slots have them."""
-        slots = [page * page_size + offset for segment in seq.segments for page in segment.pages for offset in range(page_size)]
+        slots = slots_of_pages([page for segment in seq.segments for page in segment.pages], page_size)
         rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
 
-    def _sample(self, row: SampleRow, state: int) -> Sampled:
+    def sample(self, rid: str, row: SampleRow, state: int) -> Sampled:
+        """Returns the token of one row, behind the tokens that `state` stands for."""
         token, num_allowed = _drawn(state, self.vocab_size), None
         if row.matcher is not None or row.suppress:
-            allowed = allowed_by(row.matcher, self.vocab_size)
+            unlimited = np.ones(self.vocab_size, dtype=bool)
+            allowed = unlimited if row.matcher is None else allowed_flags(row.matcher, self.vocab_size)
             num_allowed = int(allowed.sum()) if row.matcher is not None else None
             allowed[list(row.suppress)] = False
             if not allowed.any():
@@ -153,15 +164,6 @@ class FakeRunner:
                 token = (token + 1) % self.vocab_size
         logprob = TokenLogprob(token, -1.0) if row.return_logprob else None
         return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
-
-
-def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
-    """One flag per token: what the grammar takes next, everything without one."""
-    if matcher is None:
-        return np.ones(vocab_size, dtype=bool)
-    mask = np.zeros(-(-vocab_size // 32), dtype=np.int32)
-    matcher.fill_mask(mask)
-    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
 
 
 def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:

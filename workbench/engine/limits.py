@@ -5,40 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workbench.cache.eviction import EVICTION
+from workbench.config import CacheArgs, ScheduleArgs
 from workbench.engine.policy import POLICIES
 from workbench.errors import InvalidRequest, PromptTooLong
 from workbench.types import Request
 
-UNCUT = 1 << 40
-
 
 @dataclass(frozen=True, kw_only=True)
-class CoreConfig:
-    """All that the core needs to know, settled: no "auto" is left."""
+class CoreConfig(ScheduleArgs, CacheArgs):
+    """Settings of the core: the schedule and cache groups with no None or "auto" left, and the sizes of model and pool."""
 
     num_pages: int
     context_length: int
     vocab_size: int
-    page_size: int = 1
+    max_running_requests: int = 256
+    chunked_prefill_size: int = -1
     eos_ids: frozenset[int] = frozenset()
-    max_running: int = 256
-    max_queued: int | None = None
-    chunk: int = UNCUT
-    max_prefill_tokens: int = 16384
-    schedule_policy: str = "lpm"
-    eviction_policy: str = "lru"
-    conservativeness: float = 1.0
-    prefill_only_one: bool = False
-    mixed: bool = False
-    disable_radix_cache: bool = False
-    seed: int = 0
+    random_seed: int = 0
     check: bool = False
-    """Verify every invariant after every step (`WORKBENCH_CHECK=1`)."""
+    """Whether every invariant is verified after every step (`WORKBENCH_CHECK=1`)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in (("schedule_policy", POLICIES), ("eviction_policy", EVICTION)):
             if getattr(self, name) not in known:
                 raise InvalidRequest(name, getattr(self, name), f"one of {', '.join(known)}")
+
+    @property
+    def prefill_budget(self) -> int:
+        """Most new tokens in one prefill step, over all requests."""
+        budget = max(self.max_prefill_tokens, self.context_length)
+        return budget if self.chunked_prefill_size == -1 else min(budget, self.chunked_prefill_size)
 
 
 def check_request(config: CoreConfig, request: Request) -> None:

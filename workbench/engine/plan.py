@@ -1,47 +1,58 @@
-"""What one step will compute, as a frozen value, and what it computed.
+"""The values that cross between the scheduler and a runner: a step as it is planned, and as it was computed.
 
-`Scheduler.plan()` makes a `StepPlan`, a runner turns it into a `StepResult`, `Scheduler.commit()` applies both.
-Nothing here is changed after it was made, so a plan can be logged, drawn, and printed when a step fails.
+`Scheduler.plan` makes a `StepPlan`, a runner turns it into a `StepResult`, `Scheduler.commit` applies both. None of these
+values changes after it was made, so a plan can be logged, drawn, and printed when a step fails.
+
+A sequence takes part in a step with one or more new tokens, of which the last ones may have a `SampleRow` each. One rule
+covers every kind of step:
+
+| kind | new tokens | rows |
+|---|---|---|
+| prefill chunk, scoring | a part of the prompt | none |
+| last chunk, plain decode | all pending tokens | one, behind the last |
+| decode after forced text | the drawn token and the forced ones | one, behind the last |
+| decode with drafts | all pending tokens, then the drafts | one behind the last pending token and behind each draft |
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from workbench.events import TokenDetail
+from workbench.grammar import Matcher
 from workbench.types import HiddenRows, SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
-"""What stands for the token of a row that has none; its `error` says more, and the other rows have their tokens."""
+"""Negative token ids that mark a row that could not be sampled; `Sampled.error` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRow:
+class SampleRow(msgspec.Struct, frozen=True):
     """All that decides one sampled token besides the logits; the sampler keeps no state between steps."""
 
     params: SamplingParams
     seed: int
     position: int
-    """Output tokens so far: with the seed it fixes the random draw."""
+    """The index of the token in the output; together with the seed it fixes the random draw."""
     suppress: tuple[int, ...] = ()
-    """Ids set to -inf (end and stop ids while `min_new_tokens` is not reached)."""
+    """Token ids set to -inf: end and stop ids while `min_new_tokens` is not reached."""
     prompt_ids: tuple[int, ...] = ()
     output_ids: tuple[int, ...] = ()
-    """Both filled only when penalties or a custom processor need them."""
-    matcher: Any = None
-    """A grammar matcher; `fill_mask` reads it, `commit` advances it."""
+    """The tokens before this one; both are filled only if penalties or a custom processor need them."""
+    matcher: Matcher | None = None
+    """The position in the grammar before this token; a runner only reads it."""
     processor: Any = None
-    """A custom logit processor: `processor(logits, custom_param_list) -> logits`."""
+    """The custom logit processor: `processor(logits, custom_param_list) -> logits`."""
     return_logprob: bool = False
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
 
     @property
     def why_nothing(self) -> str:
-        """What to say when no token is left to sample."""
+        """Returns the message for a row in which no token is left to sample."""
         edits = {
             "grammar": self.matcher is not None,
             "custom logit processor": self.processor is not None,
@@ -53,29 +64,29 @@ class SampleRow:
         return f"no token is allowed at output position {self.position}: {causes or 'the model'} left none"
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedSeq:
+class PlannedSeq(msgspec.Struct, frozen=True):
     """One sequence's part of a step: the tokens at positions [num_cached, num_cached + len(token_ids))."""
 
     seq_id: int
     rid: str
     token_ids: tuple[int, ...]
-    """The tokens computed in this step (one for a plain decode step)."""
+    """The tokens to compute: pending tokens of the sequence, then drafts."""
     num_cached: int
-    """Tokens before them, whose K/V already exists."""
+    """The number of tokens before them, whose K/V already exists."""
     segments: tuple[Segment, ...]
-    """Pages of all num_cached + len(token_ids) tokens in order; every segment but the last holds full pages of
+    """The pages of all num_cached + len(token_ids) tokens in order; every segment but the last holds full pages of
     tokens. Slot of position p: page * page_size + p % page_size."""
-    sample: SampleRow | None
-    """None for a prefill chunk that is not the last, and for a request that only scores."""
+    rows: tuple[SampleRow, ...] = ()
+    """The rows to sample, one for each of the last len(rows) tokens; row i is drawn from the logits of token
+    number len(token_ids) - len(rows) + i. All tokens behind the first row's are drafts."""
     score_from: int = 0
     score_ids: tuple[int, ...] = ()
-    """Log-probabilities wanted of given tokens: the logits at new token number `score_from + i` are scored on `score_ids[i]`."""
+    """Given tokens to score: the logits at new token number `score_from + i` give the log-probability of `score_ids[i]`."""
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
-    """For the scored positions."""
+    """What to report at the scored positions besides."""
     hidden_from: int | None = None
-    """The new token from which on hidden states are wanted."""
+    """The number of the first new token whose hidden state is returned; None if none is."""
 
     @property
     def num_new(self) -> int:
@@ -85,10 +96,19 @@ class PlannedSeq:
     def num_tokens(self) -> int:
         return self.num_cached + len(self.token_ids)
 
+    @property
+    def num_drafts(self) -> int:
+        """The number of tokens at the end that are guesses; they count only if the rows before them draw the same."""
+        return max(len(self.rows) - 1, 0)
 
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """One forward pass: which sequences, which tokens, which pages."""
+    @property
+    def is_decode(self) -> bool:
+        """Whether this is an ordinary decode step: one token that was drawn before, and its drafts."""
+        return bool(self.rows) and len(self.token_ids) == len(self.rows) and self.rows[0].position > 0
+
+
+class StepPlan(msgspec.Struct, frozen=True):
+    """One forward pass: sequences, their tokens, their pages."""
 
     step: int
     seqs: tuple[PlannedSeq, ...]
@@ -101,37 +121,53 @@ class StepPlan:
         return sum(seq.num_new for seq in self.seqs)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """One drawn token. `num_allowed` is the size of the grammar's mask, None without a grammar.
-
-    A row that could not be sampled has a negative `token_id` and says why in `error`: its request ends, the others go on.
-    """
+class Sampled(msgspec.Struct, frozen=True):
+    """One drawn token. A row that could not be sampled has a negative `token_id` and an `error`: its request ends."""
 
     token_id: int
     logprob: TokenLogprob | None = None
     num_allowed: int | None = None
+    """The number of tokens that the grammar allowed; None without a grammar."""
     error: str = ""
     logprob_of: Callable[[int], float] | None = None
-    """Log-probability of any token at this position, where they were asked for under a grammar: a jump may write the
-    drawn token as another."""
+    """Returns the log-probability of any token at this position. Set where log-probabilities are wanted under a
+    grammar, since a jump may write the drawn token as another."""
     detail: TokenDetail | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Aligned with the plan: `sampled` has one entry per sequence with a `sample` row, in plan order;
-    `scored` maps a seq_id to the log-probabilities of given tokens (for sequences with `score_ids`)."""
+class SeqResult(msgspec.Struct, frozen=True):
+    """What one step computed for one sequence."""
 
-    sampled: tuple[Sampled, ...]
-    scored: dict[int, tuple[TokenLogprob, ...]]
-    hidden: dict[int, HiddenRows] = field(default_factory=dict)
-    """By seq_id, for sequences with `hidden_from`."""
+    drawn: tuple[Sampled, ...] = ()
+    """The accepted draws, in order: none without rows, else one or more, and all but the last equal the drafts."""
+    scored: tuple[TokenLogprob, ...] = ()
+    """One for each of `score_ids`."""
+    hidden: HiddenRows | None = None
+    """The hidden states of the new tokens from `hidden_from` on."""
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """What a step computed: one entry for each planned sequence, in the plan's order."""
+
+    seqs: tuple[SeqResult, ...]
 
 
 class Runner(Protocol):
-    """The middle word of a step. `execute` must not keep or change the plan."""
+    """The middle of a step. `execute` neither keeps nor changes the plan."""
 
     vocab_size: int
 
     def execute(self, plan: StepPlan) -> StepResult: ...
+
+
+def accepted(planned: PlannedSeq, drawn: tuple[Sampled, ...]) -> tuple[Sampled, ...]:
+    """Returns the draws that count, given one for each row: up to the first that differs from its draft.
+
+    A draw depends on the tokens before it, on the seed and on the position alone. So the accepted draws are the tokens
+    that steps of one token would have drawn.
+    """
+    if len(drawn) < 2:
+        return drawn
+    drafts = planned.token_ids[1 - len(drawn) :]
+    same = next((i for i, (draft, draw) in enumerate(zip(drafts, drawn, strict=False)) if draft != draw.token_id), len(drafts))
+    return drawn[: same + 1]

@@ -29,7 +29,7 @@ class Candidate:
     @property
     def match(self) -> Match:
         """What the tree holds of its tokens now."""
-        if self._match is None or not self._cache.tree.is_current(self._match):
+        if self._match is None or not self._cache.is_current(self._match):
             self._match = self._cache.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
         return self._match
 

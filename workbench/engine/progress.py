@@ -20,7 +20,7 @@ class Progress:
         self._num_tokens = 0
         self._since = core.clock()
         self._num_retractions = 0
-        self._ratio = core.scheduler.ratio
+        self._ratio = core.scheduler.new_token_ratio
 
     def note(self, outputs: list[TokenOut]) -> None:
         scheduler = self._core.scheduler
@@ -31,9 +31,9 @@ class Progress:
                 "decode out of memory happened, #retracted_reqs: %d, #new_token_ratio: %.4f -> %.4f",
                 count,
                 self._ratio,
-                scheduler.ratio,
+                scheduler.new_token_ratio,
             )
-        self._ratio = scheduler.ratio
+        self._ratio = scheduler.new_token_ratio
         self._num_steps += 1
         self._num_tokens += sum(len(out.token_ids) for out in outputs)
         if self._num_steps >= self._interval:
@@ -41,13 +41,12 @@ class Progress:
 
     def _write(self) -> None:
         core, now = self._core, self._core.clock()
-        pool, tree = core.cache.pool, core.cache.tree
-        used = pool.num_pages - pool.num_free - tree.num_evictable_pages
+        used = core.cache.num_pages - core.cache.num_available_pages
         logger.info(
             "Decode batch. #running-req: %d, #token: %d, token usage: %.2f, gen throughput (token/s): %.2f, #queue-req: %d",
             len(core.scheduler.running),
             used * core.config.page_size,
-            used / pool.num_pages,
+            used / core.cache.num_pages,
             self._num_tokens / max(now - self._since, 1e-9),
             len(core.scheduler.waiting),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
 from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
-from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, StepPlan, StepResult
+from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
 from workbench.model.base import CausalLM
 from workbench.types import HiddenRows, TokenLogprob
@@ -39,23 +40,27 @@ class TorchRunner:
         kernels.adopt()
         hidden = self.forward(step_tensors(plan, self.device, self.kv))
         starts = _starts(plan)
-        scored = {
-            seq.seq_id: self._score(hidden[start + seq.score_from :][: len(seq.score_ids)], seq)
-            for seq, start in zip(plan.seqs, starts, strict=True)
-            if seq.score_ids
-        }
-        shown = {
-            seq.seq_id: _rows(hidden[start + seq.hidden_from : start + seq.num_new])
-            for seq, start in zip(plan.seqs, starts, strict=True)
-            if seq.hidden_from is not None
-        }
-        last = [(start + seq.num_new - 1, seq.sample) for seq, start in zip(plan.seqs, starts, strict=True) if seq.sample]
-        if not last:
-            return StepResult((), scored, shown)
-        rows = [row for row, _ in last]
-        picked = hidden if rows == list(range(len(hidden))) else hidden[as_tensor(rows, self.device)]
-        sampled = self.sampler.sample(self.model.logits(picked), tuple(sample for _, sample in last), detail=plan.detail)
-        return StepResult(sampled, scored, shown)
+        drawn = self._draw(hidden, plan, starts)
+        return StepResult(
+            tuple(self._result(hidden[start : start + seq.num_new], seq, drawn[i])
+                  for i, (seq, start) in enumerate(zip(plan.seqs, starts, strict=True)))
+        )  # fmt: skip
+
+    def _draw(self, hidden: Tensor, plan: StepPlan, starts: list[int]) -> list[tuple[Sampled, ...]]:
+        """Returns the accepted draws of each sequence; all rows are sampled together."""
+        rows = [row for seq in plan.seqs for row in seq.rows]
+        if not rows:
+            return [()] * len(plan.seqs)
+        ends = [(start + seq.num_new, len(seq.rows)) for seq, start in zip(plan.seqs, starts, strict=True)]
+        at = [position for end, num_rows in ends for position in range(end - num_rows, end)]
+        picked = hidden if len(at) == len(hidden) else hidden[as_tensor(at, self.device)]
+        sampled = iter(self.sampler.sample(self.model.logits(picked), tuple(rows), detail=plan.detail))
+        return [accepted(seq, tuple(islice(sampled, len(seq.rows)))) for seq in plan.seqs]
+
+    def _result(self, hidden: Tensor, seq: PlannedSeq, drawn: tuple[Sampled, ...]) -> SeqResult:
+        """Returns the draws with what else was asked for of the sequence's own hidden states [num_new, H]."""
+        scored = self._score(hidden[seq.score_from :][: len(seq.score_ids)], seq) if seq.score_ids else ()
+        return SeqResult(drawn, scored, None if seq.hidden_from is None else _rows(hidden[seq.hidden_from :]))
 
     def forward(self, step: StepTensors) -> Tensor:
         """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""

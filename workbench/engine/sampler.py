@@ -11,12 +11,12 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from workbench.engine.detail import details
@@ -53,7 +53,7 @@ class Sampler:
         sampled = self._sample(logits, rows, masks, failed)
         constrained = {} if masks is None else {i: masks[i] for i, row in enumerate(rows) if row.matcher is not None}
         told = details(original, [s.token_id for s in sampled], constrained, copied_s)
-        return tuple(replace(s, detail=d) for s, d in zip(sampled, told, strict=True))
+        return tuple(structs.replace(s, detail=d) for s, d in zip(sampled, told, strict=True))
 
     def _sample(
         self, logits: Tensor, rows: Sequence[SampleRow], masks: np.ndarray[Any, Any] | None, failed: dict[int, Sampled]

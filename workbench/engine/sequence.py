@@ -1,26 +1,20 @@
-"""One request on its way through the engine. Little is stored; phase, length and progress are derived."""
+"""One request on its way through the engine. Little is stored; phase, length and progress are derived.
+
+Everybody reads a sequence. Only its own methods write it, and each has one caller: `apply` (output, computed tokens) is
+called by `Scheduler.commit`, `admit` and `leave` (its hold on the K/V) by `Batch`. A test holds the package to that.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from workbench.cache.prefix import Lease
-from workbench.engine.plan import Sampled
-from workbench.engine.waiting import Wait
-from workbench.types import HiddenRows, Request, TokenLogprob, TokenOut
+from workbench.engine.output import Output, Tail
+from workbench.types import FinishReason, Request
 
 RIDE = 64
 """New tokens up to which a sequence goes along in a decode step: a forced stretch must not hold up the others."""
-
-
-class TextOut(Protocol):
-    """Turns output ids into text that is certain (`workbench.text.detokenizer.TextStream`)."""
-
-    @property
-    def matched(self) -> str | None: ...
-    def push(self, token_id: int) -> tuple[str, str | None]: ...
-    def finish(self) -> str: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -30,34 +24,31 @@ class Sequence:
     seq_id: int
     request: Request
     arrived: float
-    text: TextOut | None = None
-    matcher: Any = None
+    output: Output
     processor: Any = None
+    """The custom logit processor of the request."""
     output_ids: list[int] = field(default_factory=list)
+    finish: FinishReason | None = None
+    """The reason once the last output token is there; it may still wait for log-probabilities."""
     num_computed: int = 0
+    """The number of tokens with K/V, from the first."""
+    num_shown: int = 0
+    """The number of tokens whose hidden states were given out."""
+    to_score: range = range(0)
+    """The positions whose log-probability is wanted and not known: of the prompt, then of forced tokens."""
+    lease: Lease | None = None
+    """Its hold on K/V while it is in the batch."""
+    admitted_at: float | None = None
+    """The time when it last left the queue; None before."""
     num_reused: int = 0
     """Prompt tokens found in the cache at the first admission: `meta_info["cached_tokens"]`."""
-    to_score: range = range(0)
-    """Positions whose log-probability is wanted and not known: of the prompt, then of forced tokens."""
-    start: Any = None
-    """The matcher at the beginning of the output, kept where a stop string may cut the text back."""
-    num_shown: int = 0
-    """Tokens whose hidden states were given out."""
-    held: TokenOut | None = None
-    """Output that waits for the log-probabilities of its forced tokens."""
-    lease: Lease | None = None
-    wait: Wait | None = None
-    """Its stay in the queue, once it was refused a place and while events are recorded."""
-    was_admitted: bool = False
-    admitted_at: float = 0.0
-    """When it last left the queue."""
 
     def __post_init__(self) -> None:
         start = self.request.logprob_start_len
         if self.request.return_logprob and start >= 0:
             self.to_score = range(max(start, 1), self.num_prompt)
-        if self.matcher is not None:
-            self.constrain(self.matcher)
+
+    # -- what it is ---------------------------------------------------------------------------------------------
 
     @property
     def rid(self) -> str:
@@ -73,7 +64,7 @@ class Sequence:
 
     @property
     def num_tokens(self) -> int:
-        return self.num_prompt + len(self.output_ids)
+        return len(self.request.input_ids) + len(self.output_ids)
 
     @property
     def num_pending(self) -> int:
@@ -82,7 +73,7 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        """Whether all that is pending is a little output: the token drawn last, and what the grammar forced after it."""
+        """Whether all that is pending is a little output: the token drawn last, and what the grammar forced behind it."""
         return bool(self.output_ids) and self.num_computed >= self.num_prompt and 0 < self.num_pending <= RIDE
 
     @property
@@ -92,18 +83,13 @@ class Sequence:
 
     @property
     def reuse_limit(self) -> int:
-        """Tokens that may come from the cache: at least the last is computed, the one before each scored position, and all
-        whose hidden states are still wanted."""
+        """Tokens that may come from the cache. At least the last is computed, the one before each position to score, and
+        all whose hidden states are still wanted."""
         limit = min(self.num_tokens, self.to_score.start if self.to_score else self.num_tokens) - 1
         return min(limit, self.num_shown) if self.request.return_hidden_states else limit
 
-    def constrain(self, matcher: Any) -> None:
-        """Changes: the output has to satisfy this."""
-        self.matcher = matcher
-        self.start = matcher.fork() if self.request.params.stop else None
-
     def score_span(self, num_new: int) -> tuple[int, tuple[int, ...]]:
-        """(row among this step's new tokens, ids): logits at row + i predict ids[i]."""
+        """Returns (row among so many new tokens, ids): the logits at row + i predict ids[i]."""
         first = self.to_score.start
         stop = min(self.num_computed + num_new + 1, self.to_score.stop)
         if first >= stop:
@@ -111,37 +97,34 @@ class Sequence:
         return first - 1 - self.num_computed, self.token_ids[first:stop]
 
     def hidden_from(self, num_new: int) -> int | None:
-        """The first of so many new tokens whose hidden state is wanted; after a retraction they begin later."""
+        """Returns the first of so many new tokens whose hidden state is wanted; after a retraction they begin later."""
         first = max(self.num_shown - self.num_computed, 0)
         return first if self.request.return_hidden_states and first < num_new else None
 
-    def cut(self, num_output: int) -> None:
-        """Changes: the output after so many tokens is dropped. Its K/V, if any, is not looked at again."""
-        del self.output_ids[num_output:]
-        self.num_computed = min(self.num_computed, self.num_tokens)
-        self.to_score = range(self.to_score.start, min(self.to_score.stop, self.num_tokens))
+    # -- how it changes -----------------------------------------------------------------------------------------
 
-    def force(self, token_ids: tuple[int, ...], num_replaced: int) -> None:
-        """Changes: the last `num_replaced` output tokens become `token_ids`; those that no logits were drawn for are scored."""
-        del self.output_ids[len(self.output_ids) - num_replaced :]
-        first = self.num_tokens + num_replaced
-        self.output_ids += token_ids
+    def apply(self, tail: Tail, num_computed: int, num_scored: int = 0) -> None:
+        """Changes: appends the tail to the output. From now on `num_computed` tokens have K/V, and `num_scored` more
+        positions are scored; forced tokens join those to score, since no logits were drawn for them."""
+        first = self.num_tokens + len(tail.drawn)
+        self.output_ids += tail.token_ids
+        self.finish = tail.finish or self.finish
+        self.num_computed = num_computed
+        self.num_shown = max(self.num_shown, num_computed)
+        if num_scored:
+            self.to_score = self.to_score[num_scored:]
         if self.request.return_logprob and first < self.num_tokens:
             self.to_score = range(self.to_score.start if self.to_score else first, self.num_tokens)
 
+    def admit(self, lease: Lease, now: float) -> None:
+        """Changes: it holds K/V of a first part of its tokens."""
+        self.lease = lease
+        self.num_computed = lease.num_shared
+        if self.admitted_at is None:
+            self.num_reused = min(lease.num_shared, self.num_prompt)  # and not what its constraint forced behind it
+        self.admitted_at = now
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a commit produced for one sequence, before it becomes text."""
-
-    seq: Sequence
-    token_id: int | None
-    prompt_logprobs: tuple[TokenLogprob, ...]
-    drawn: Sampled
-    forced_logprobs: tuple[TokenLogprob, ...] = ()
-    """Of forced tokens, which wait for them."""
-    hidden: tuple[HiddenRows, ...] = ()
-
-    @property
-    def error(self) -> str:
-        return self.drawn.error
+    def leave(self) -> None:
+        """Changes: it holds no K/V any more."""
+        self.lease = None
+        self.num_computed = 0

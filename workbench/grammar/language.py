@@ -1,19 +1,22 @@
 """Regular languages of texts as deterministic automata: what patterns, lengths, formats and names of JSON Schema are made of.
 
-Languages can be intersected, united and taken from each other, so that several rules for one text become one automaton.
+Languages can be intersected, united and subtracted, so that several rules for one text become one automaton.
 """
 
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
-from workbench.grammar.charsets import EVERYTHING, MARK, Ranges
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, union
 from workbench.grammar.effort import TooLarge, spend
+from workbench.grammar.minimal import DEAD, Rows, minimal_table
 
-DEAD = -1
 MAX_STATES = 4096
 
 
@@ -23,16 +26,22 @@ class Language:
     start of the empty language."""
 
     bounds: tuple[int, ...]
-    """The first code point of each class of characters; a class ends where the next begins, the last one at `MARK`."""
+    """First code points of ranges of characters; a range ends where the next begins, the last one at `MARK`."""
+    kinds: tuple[int, ...]
+    """Class of each range. Characters of one class lead to the same states everywhere."""
     rows: tuple[tuple[int, ...], ...]
-    """For each state and class the next state, or DEAD."""
+    """Next state for each state and class, or DEAD."""
     final: tuple[bool, ...]
     """For each state, whether the text may end."""
+
+    def kind_at(self, code: int) -> int:
+        """Returns the class of a character."""
+        return self.kinds[bisect_right(self.bounds, code) - 1]
 
     def accepts(self, text: str) -> bool:
         state = 0
         for char in text:
-            state = self.rows[state][_class_at(self.bounds, ord(char))]
+            state = self.rows[state][self.kind_at(ord(char))]
             if state == DEAD:
                 return False
         return self.final[state]
@@ -58,21 +67,33 @@ class Language:
         return (low, last if not self.moves(last) else None) if all(self.final[low:]) else None
 
     def moves(self, state: int) -> dict[int, Ranges]:
-        """The characters that lead from a state to each other one."""
-        found: dict[int, list[tuple[int, int]]] = {}
-        for i, target in enumerate(self.rows[state]):
-            if target == DEAD:
-                continue
-            low, high = self.bounds[i], (self.bounds[i + 1] if i + 1 < len(self.bounds) else MARK) - 1
-            ranges = found.setdefault(target, [])
-            if ranges and ranges[-1][1] == low - 1:
-                ranges[-1] = (ranges[-1][0], high)
-            else:
-                ranges.append((low, high))
-        return {target: tuple(ranges) for target, ranges in found.items()}
+        """Returns the characters that lead from a state to each other one."""
+        kinds: dict[int, list[int]] = {}
+        for kind, target in enumerate(self.rows[state]):
+            if target != DEAD:
+                kinds.setdefault(target, []).append(kind)
+        return {target: self._characters(tuple(found)) for target, found in kinds.items()}
+
+    def _characters(self, kinds: tuple[int, ...]) -> Ranges:
+        if kinds not in self._unions:
+            self._unions[kinds] = union(*(self._ranges[kind] for kind in kinds))
+        return self._unions[kinds]
+
+    @cached_property
+    def _unions(self) -> dict[tuple[int, ...], Ranges]:
+        return {}
+
+    @cached_property
+    def _ranges(self) -> list[list[tuple[int, int]]]:
+        """The characters of each class."""
+        found: list[list[tuple[int, int]]] = [[] for _ in self.rows[0]]
+        for low, end, kind in zip(self.bounds, (*self.bounds[1:], MARK), self.kinds, strict=True):
+            if low < end:
+                found[kind].append((low, end - 1))
+        return found
 
     def words(self, most: int) -> list[str] | None:
-        """All texts of the language, or None if there are more than `most`."""
+        """Returns all texts of the language, or None if there are more than `most`."""
         found: list[str] = []
         todo = deque([("", 0)])
         while todo:
@@ -88,13 +109,13 @@ class Language:
         return found if len(found) <= most else None
 
     def __and__(self, other: Language) -> Language:
-        return combined(self, other, lambda a, b: a and b)
+        return _combined(self, other, "and")
 
     def __or__(self, other: Language) -> Language:
-        return combined(self, other, lambda a, b: a or b)
+        return _combined(self, other, "or")
 
     def __sub__(self, other: Language) -> Language:
-        return combined(self, other, lambda a, b: a and not b)
+        return _combined(self, other, "but not")
 
     def __invert__(self) -> Language:
         return everything() - self
@@ -106,32 +127,47 @@ def everything() -> Language:
 
 @functools.cache
 def nothing() -> Language:
-    return Language((0,), ((DEAD,),), (False,))
+    return Language((0,), (0,), ((DEAD,),), (False,))
 
 
 @functools.lru_cache(256)
 def lengths(low: int, high: int | None) -> Language:
-    """All texts of `low` to `high` characters. Raises TooLarge."""
+    """Returns all texts of `low` to `high` characters. Raises TooLarge."""
     last = low if high is None else high
     if last >= MAX_STATES:
         raise TooLarge(f"a length of {last:,}")
-    bounds, row = _classes([EVERYTHING])
-    following = [i + 1 for i in range(last)] + [last if high is None else DEAD]
-    rows = tuple(tuple(target if taken else DEAD for taken in row) for target in following)
-    return Language(bounds, rows, tuple(i >= low for i in range(last + 1))) if low <= last else nothing()
+    following = [*range(1, last + 1), last if high is None else DEAD]
+    rows = tuple((target, DEAD) for target in following)
+    if low > last:
+        return nothing()
+    return Language((0, 0xD800, 0xE000, MARK), (0, 1, 0, 1), rows, tuple(i >= low for i in range(last + 1)))
 
 
 def words(texts: Iterable[str]) -> Language:
-    """The texts themselves."""
-    return _trie(texts, is_complement=False)
+    """Returns the language of these texts."""
+    codes, rows, final = _shared_trie(texts)
+    if not any(final):
+        return nothing()
+    bounds = sorted({0, *codes, *(code + 1 for code in codes)})
+    kind_of = {code: kind for kind, code in enumerate(codes)}
+    return _language(bounds, [kind_of.get(code, len(codes)) for code in bounds], [[*row, DEAD] for row in rows], final)
 
 
 def all_but(texts: Iterable[str]) -> Language:
-    """Every other text."""
-    return _trie(texts, is_complement=True)
+    """Returns the language of every other text."""
+    codes, rows, final = _shared_trie(texts)
+    other, dead = len(codes), len(codes) + 1
+    bounds = sorted({0, 0xD800, 0xE000, MARK, *codes, *(code + 1 for code in codes)})
+    kind_of = {code: kind for kind, code in enumerate(codes)}
+    kinds = [kind_of.get(code, dead if 0xD800 <= code < 0xE000 or code == MARK else other) for code in bounds]
+    off = len(rows)
+    table = [[off if target == DEAD else target for target in row] + [off, DEAD] for row in rows]
+    table.append([off] * (other + 1) + [DEAD])
+    return _language(bounds, kinds, table, [not is_final for is_final in final] + [True])
 
 
-def _trie(texts: Iterable[str], *, is_complement: bool) -> Language:
+def _shared_trie(texts: Iterable[str]) -> tuple[list[int], Rows, list[bool]]:
+    """Returns the smallest automaton of some texts: the characters, and for each state a row of what is behind each of them."""
     trie: list[dict[int, int]] = [{}]
     ends = set()
     for text in texts:
@@ -142,50 +178,59 @@ def _trie(texts: Iterable[str], *, is_complement: bool) -> Language:
                 trie.append({})
             at = trie[at][ord(char)]
         ends.add(at)
-    codes = {code for node in trie for code in node}
-    edges = {0, 0xD800, 0xE000, MARK} if is_complement else {0}
-    bounds = sorted(edges | codes | {code + 1 for code in codes})
-    index = {code: i for i, code in enumerate(bounds)}
-    other = [len(trie) if is_complement and code < MARK and not 0xD800 <= code < 0xE000 else DEAD for code in bounds]
+    codes = sorted({code for node in trie for code in node})
+    known: dict[tuple[bool, frozenset[tuple[int, int]]], int] = {}
+    same: dict[int, int] = {}
+    for node in range(len(trie) - 1, -1, -1):  # what is behind a node has higher numbers
+        spend(2 + len(trie[node]))
+        same[node] = known.setdefault((node in ends, frozenset((c, same[to]) for c, to in trie[node].items())), node)
+    order = {same[0]: 0}
     rows = []
-    for node in trie:
-        spend(len(bounds) // 8 + 1)
-        row = other.copy()
-        for code, target in node.items():
-            row[index[code]] = target
+    for node in (todo := [same[0]]):
+        spend(len(codes) // 8 + 1)
+        row = [DEAD] * len(codes)
+        for i, code in enumerate(codes):
+            if code in trie[node]:
+                target = same[trie[node][code]]
+                if target not in order:
+                    order[target] = len(order)
+                    todo.append(target)
+                row[i] = order[target]
         rows.append(row)
-    final = [(i in ends) != is_complement for i in range(len(trie))]
-    if is_complement:
-        rows.append(other)
-        final.append(True)
-        return Language(tuple(bounds), tuple(map(tuple, rows)), tuple(final))
-    return Language(tuple(bounds), tuple(map(tuple, rows)), tuple(final)) if ends else nothing()
+    return codes, rows, [node in ends for node in todo]
 
 
 def prefixed(char: str, language: Language) -> Language:
-    """The texts of a language with one character before each."""
+    """Returns the texts of a language with one character before each."""
     code = ord(char)
     bounds = sorted({0, code, code + 1, *language.bounds})
-    columns = [_class_at(language.bounds, bound) for bound in bounds]
-    rows = [[1 if bound == code else DEAD for bound in bounds]]
-    rows += [[row[i] + 1 if row[i] != DEAD else DEAD for i in columns] for row in language.rows]
-    return minimal(bounds, rows, [False, *language.final])
+    width = len(language.rows[0])  # one class more: that of the character, which the language has in another
+    kinds = [width if bound == code else language.kind_at(bound) for bound in bounds]
+    own = language.kind_at(code)
+    rows = [[DEAD] * width + [1]]
+    rows += [[target + 1 if target != DEAD else DEAD for target in (*row, row[own])] for row in language.rows]
+    return minimal(bounds, kinds, rows, [False, *language.final])
 
 
-def combined(a: Language, b: Language, keep: Callable[[bool, bool], bool]) -> Language:
-    """The texts of which `keep` says so, told whether `a` and whether `b` holds them. Raises TooLarge."""
+@functools.lru_cache(128)
+def _combined(a: Language, b: Language, how: Literal["and", "or", "but not"]) -> Language:
+    """Raises TooLarge."""
     bounds = sorted({*a.bounds, *b.bounds})
-    in_a, in_b = ([_class_at(language.bounds, code) for code in bounds] for language in (a, b))
+    number_of: dict[tuple[int, int], int] = {}
+    kinds = [number_of.setdefault((a.kind_at(code), b.kind_at(code)), len(number_of)) for code in bounds]
+    dead_a, dead_b = ((DEAD,) * len(language.rows[0]) for language in (a, b))
     number = {(0, 0): 0}
-    rows: list[list[int]] = []
+    rows: Rows = []
     final = []
     for x, y in (todo := [(0, 0)]):
-        spend(len(bounds))
-        final.append(keep(x != DEAD and a.final[x], y != DEAD and b.final[y]))
+        spend(len(number_of))
+        in_a, in_b = x != DEAD and a.final[x], y != DEAD and b.final[y]
+        final.append(in_a or in_b if how == "or" else in_a and in_b == (how == "and"))
+        from_a, from_b = a.rows[x] if x != DEAD else dead_a, b.rows[y] if y != DEAD else dead_b
         row = []
-        for i, j in zip(in_a, in_b, strict=True):
-            pair = (a.rows[x][i] if x != DEAD else DEAD, b.rows[y][j] if y != DEAD else DEAD)
-            if pair == (DEAD, DEAD):
+        for i, j in number_of:
+            pair = from_a[i], from_b[j]
+            if (pair[0] == DEAD and (how != "or" or pair[1] == DEAD)) or (pair[1] == DEAD and how == "and"):
                 row.append(DEAD)
                 continue
             if pair not in number:
@@ -195,108 +240,34 @@ def combined(a: Language, b: Language, keep: Callable[[bool, bool], bool]) -> La
                 todo.append(pair)
             row.append(number[pair])
         rows.append(row)
-    return minimal(bounds, rows, final)
+    return minimal(bounds, kinds, rows, final)
 
 
-def minimal(bounds: Iterable[int], rows: list[list[int]], final: list[bool]) -> Language:
-    """The smallest automaton of the same language. Raises TooLarge where that has more than MAX_STATES states."""
-    bounds = tuple(bounds)
-    alive = _alive(rows, final)
-    if 0 not in alive:
+def minimal(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: list[bool]) -> Language:
+    """Returns the smallest automaton of the same language. Raises TooLarge where that has more than MAX_STATES states."""
+    table, ends = minimal_table(rows, final)
+    if not table:
         return nothing()
-    group = _groups(rows, final, alive)
-    count = len({group[i] for i in alive})
-    if count > MAX_STATES:
-        raise TooLarge(f"an automaton of {count:,} states")
-    member = {number: i for i, number in reversed(list(enumerate(group)))}
-    order = {group[0]: 0}
-    for number in (todo := [group[0]]):
-        for target in rows[member[number]]:
-            if target in alive and group[target] not in order:
-                order[group[target]] = len(order)
-                todo.append(group[target])
-    kept = [rows[member[number]] for number in todo]
-    table = [[order[group[t]] if t in alive else DEAD for t in row] for row in kept]
-    return _narrow(bounds, table, [final[member[number]] for number in todo])
+    if len(table) > MAX_STATES:
+        raise TooLarge(f"an automaton of {len(table):,} states")
+    return _language(bounds, kinds, table, ends)
 
 
-def _groups(rows: list[list[int]], final: list[bool], alive: set[int]) -> list[int]:
-    """For each state the number of its class of states that nothing tells apart (Hopcroft's algorithm)."""
-    before: list[dict[int, list[int]]] = [{} for _ in rows[0]]
-    num_moves = 0
-    for i in alive:
-        for column, target in enumerate(rows[i]):
-            if target in alive:
-                num_moves += 1
-                before[column].setdefault(target, []).append(i)
-    spend(num_moves // 2)
-    ends = {i for i in alive if final[i]}
-    blocks = [block for block in (ends, alive - ends) if block]
-    block_of = {i: number for number, block in enumerate(blocks) for i in block}
-    todo = set(range(len(blocks)))  # states that lead nowhere are one class, which need not tell others apart
-    while todo:
-        splitter = tuple(blocks[todo.pop()])
-        for sources in before:
-            hit: dict[int, set[int]] = {}
-            for target in splitter:
-                for i in sources.get(target, ()):
-                    hit.setdefault(block_of[i], set()).add(i)
-            for number, part in hit.items():
-                block = blocks[number]
-                if len(part) == len(block):
-                    continue
-                spend(len(part))
-                rest = block - part
-                small, blocks[number] = (part, rest) if len(part) <= len(rest) else (rest, part)
-                for i in small:
-                    block_of[i] = len(blocks)
-                todo.add(len(blocks))
-                blocks.append(small)
-    return [block_of.get(i, DEAD) for i in range(len(rows))]
-
-
-def _alive(rows: list[list[int]], final: list[bool]) -> set[int]:
-    """The states from which some end can be reached."""
-    before: list[list[int]] = [[] for _ in rows]
-    for i, row in enumerate(rows):
-        for target in set(row):
-            if target != DEAD:
-                before[target].append(i)
-    found = {i for i, end in enumerate(final) if end}
-    todo = [*found]
-    while todo:
-        for i in before[todo.pop()]:
-            if i not in found:
-                found.add(i)
-                todo.append(i)
-    return found
-
-
-def _narrow(bounds: tuple[int, ...], rows: list[list[int]], final: list[bool]) -> Language:
-    """Without bounds that tell nothing apart."""
-    columns = list(zip(*rows, strict=True))
-    kept = [i for i in range(len(bounds)) if i == 0 or columns[i] != columns[i - 1]]
-    return Language(tuple(bounds[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows), tuple(final))
-
-
-def _classes(sets: Iterable[Ranges]) -> tuple[tuple[int, ...], list[bool]]:
-    """The bounds of all ranges, and whether each class is in the first of the sets."""
-    sets = list(sets)
-    bounds = sorted({0, *(code for ranges in sets for low, high in ranges for code in (low, high + 1))})
-    first = sets[0]
-    return tuple(bounds), [any(low <= code <= high for low, high in first) for code in bounds]
-
-
-def _class_at(bounds: tuple[int, ...], code: int) -> int:
-    low, high = 0, len(bounds)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if bounds[middle] <= code else (low, middle)
-    return low
+def _language(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: Sequence[bool]) -> Language:
+    """Returns a language of these rows, with characters that are never told apart in one class."""
+    number_of: dict[tuple[int, ...], int] = {}
+    merged = [number_of.setdefault(column, len(number_of)) for column in zip(*rows, strict=True)]
+    kept = [i for i in range(len(bounds)) if i == 0 or merged[kinds[i]] != merged[kinds[i - 1]]]
+    return Language(
+        tuple(bounds[i] for i in kept),
+        tuple(merged[kinds[i]] for i in kept),
+        tuple(zip(*number_of, strict=True)),
+        tuple(final),
+    )
 
 
 def is_complete_at(language: Language, length: int) -> bool:
-    """Whether every text of `length` characters or more that the language has begun may also end."""
+    """Returns whether every text of `length` characters or more that the language has begun may also end."""
     final = language.final
     if any(final[i] and not all(final[target] for target in row if target != DEAD) for i, row in enumerate(language.rows)):
         return False

@@ -29,7 +29,8 @@ from workbench.grammar.charsets import (
 )
 from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.effort import TooLarge, spend
-from workbench.grammar.language import DEAD, Language, minimal
+from workbench.grammar.language import Language, minimal
+from workbench.grammar.minimal import DEAD
 
 MAX_PLACES, MAX_STATES = 20_000, 4096
 
@@ -87,6 +88,7 @@ class _Places:
         self.at_end: dict[int, int] = {}
         """Places that are equal to another one where nothing follows."""
         self._reached: dict[int, tuple[frozenset[int], bool]] = {}
+        self._characters: dict[tuple[Any, int | None, int], Ranges] = {}
 
     def add(self, takes: tuple[Ranges, int] | None = None, equals: Iterable[int] = ()) -> int:
         if len(self.takes) >= MAX_PLACES:
@@ -109,7 +111,10 @@ class _Places:
 
     def part(self, kind: Any, value: Any, then: int, at: _At) -> int:
         if kind in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
-            return self.add(takes=(self.characters(kind, value, at.flags), then))
+            key = (kind, value if isinstance(value, int) else id(value), at.flags)  # a counted part is added many times
+            if key not in self._characters:
+                self._characters[key] = self.characters(kind, value, at.flags)
+            return self.add(takes=(self._characters[key], then))
         if kind is op.BRANCH:
             return self.add(equals=[self.sequence(list(branch), then, at) for branch in value[1]])
         if kind is op.SUBPATTERN:
@@ -238,22 +243,17 @@ class _Places:
         """The deterministic automaton."""
         self._reached.clear()
         first = self.reached([start])
-        live = self._live(first[0])
-        bounds = sorted({0, *(code for place in live for low, high in self.takes[place][0] for code in (low, high + 1))})  # type: ignore[index]
-        bounds = [code for code in bounds if code <= MARK]
-        index = {code: i for i, code in enumerate(bounds)}
-        columns = {
-            place: [i for low, high in self.takes[place][0] for i in range(index[low], index.get(high + 1, len(bounds)))]  # type: ignore[index]
-            for place in live
-        }
+        bounds, kinds, columns = self._classes(self._live(first[0]))
+        width = max(kinds) + 1
         number = {first: 0}
         rows: list[list[int]] = []
         for members, _ in (todo := [first]):
-            to: list[set[int]] = [set() for _ in bounds]
+            to: list[set[int]] = [set() for _ in range(width)]
             for place in members:
-                spend(len(columns[place]))
-                for i in columns[place]:
-                    to[i].add(self.takes[place][1])  # type: ignore[index]
+                ranges, then = self._taken(place)
+                spend(len(columns[ranges]))
+                for kind in columns[ranges]:
+                    to[kind].add(then)
             known: dict[frozenset[int], int] = {frozenset(): DEAD}
             row = []
             for targets in map(frozenset, to):
@@ -267,7 +267,29 @@ class _Places:
                     known[targets] = number[key]
                 row.append(known[targets])
             rows.append(row)
-        return minimal(bounds, rows, [ends for _, ends in number])
+        return minimal(bounds, kinds, rows, [ends for _, ends in number])
+
+    def _classes(self, places: Iterable[int]) -> tuple[list[int], list[int], dict[Ranges, list[int]]]:
+        """Returns the ranges of characters that the places tell apart, the class of each, and the classes of each set."""
+        sets = list(dict.fromkeys(self._taken(place)[0] for place in places))
+        bounds = sorted({0, *(code for ranges in sets for low, high in ranges for code in (low, high + 1) if code <= MARK)})
+        index = {code: i for i, code in enumerate(bounds)}
+        members = [0] * len(bounds)
+        for number, ranges in enumerate(sets):
+            for low, high in ranges:
+                for i in range(index[low], index.get(high + 1, len(bounds))):
+                    members[i] |= 1 << number
+        number_of: dict[int, int] = {}
+        kinds = [number_of.setdefault(member, len(number_of)) for member in members]
+        columns = {
+            ranges: [kind for member, kind in number_of.items() if member >> number & 1] for number, ranges in enumerate(sets)
+        }
+        return bounds, kinds, columns
+
+    def _taken(self, place: int) -> tuple[Ranges, int]:
+        taken = self.takes[place]
+        assert taken is not None
+        return taken
 
     def _live(self, places: Iterable[int]) -> set[int]:
         found = set()
@@ -276,7 +298,7 @@ class _Places:
             place = todo.pop()
             if place not in found:
                 found.add(place)
-                todo += self.reached([self.takes[place][1]])[0]  # type: ignore[index]
+                todo += self.reached([self._taken(place)[1]])[0]
         return found
 
 

@@ -237,7 +237,9 @@ def size(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.0042 -> "4.2 ms", 75 -> "1 min 15 s"."""
+    """Returns a time in words: 0.0042 -> "4.2 ms", 75 -> "1 min 15 s"."""
+    if seconds < 0.00005:
+        return "0 ms"
     if seconds < 0.01:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 1:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.common_prefix import num_common
 from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
 from workbench.events import PartFinished, PartReached
 from workbench.lang.backend_calls import ask, warm
@@ -338,7 +339,7 @@ class Executor:
             text = self.run.backend.text_of(self.prompt())
         except WorkbenchError:  # a template may refuse half a conversation: it is shown once it is whole
             return
-        same = len(self._shown) if text.startswith(self._shown) else _num_common(text, self._shown)
+        same = len(self._shown) if text.startswith(self._shown) else num_common(text, self._shown)
         self.flow.put(text[same:])
         self._shown = text
 
@@ -349,7 +350,3 @@ def _first(value: Any) -> str:
 
 def _text(parts: tuple[Part, ...]) -> str:
     return "".join(part.value for part in parts if isinstance(part, Text))
-
-
-def _num_common(a: str, b: str) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -1,1 +1,1 @@
-"""Text to token ids and back: tokenizers, chat templates, incremental text, stop strings."""
+"""Tokenizers, chat templates, incremental detokenization and stop strings."""

@@ -1,4 +1,4 @@
-"""Conversations become one text through the model's own template."""
+"""Renders conversations with the model's own chat template."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from workbench.errors import InvalidRequest, NotSupported
 
 ROLES = ("system", "user", "assistant", "tool", "developer", "function")
-"""What conversations are made of anywhere."""
+"""The roles that any template accepts."""
 
 
 def read_template(source: str) -> str:
-    """The template in the file `source`, or `source` itself when it is a template and not a path."""
+    """Returns the template in the file `source`, or `source` itself if it is one. Raises NotSupported, InvalidRequest."""
     if "{%" in source or "{{" in source:
         return source
     path = Path(source).expanduser()
@@ -33,7 +33,7 @@ def render(
     tools: Sequence[Any] | None = None,
     **template_args: Any,
 ) -> str:
-    """The conversation as the text the model was trained on, its special tokens written out.
+    """Returns the conversation as the text that the model was trained on, with its special tokens written out.
 
     `hf` is the transformers tokenizer that owns the template. Raises NotSupported for a model without a template and
     InvalidRequest for messages that are malformed or that the template refuses.
@@ -44,11 +44,11 @@ def render(
         raise NotSupported(
             "this model has no chat template", hint="give one with chat_template=PATH.jinja, or use generate() with plain text"
         )
-    said = checked(messages)
-    check_roles(said, str(hf.chat_template))
+    conversation = checked(messages)
+    check_roles(conversation, str(hf.chat_template))
     try:
         text: str = hf.apply_chat_template(
-            said, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
+            conversation, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
         )
     except jinja2.TemplateError as error:
         raise InvalidRequest("messages", messages, f"a conversation that the model's chat template takes ({error})") from error
@@ -56,7 +56,7 @@ def render(
 
 
 def checked(messages: Any) -> list[dict[str, Any]]:
-    """A conversation as plain dicts. Raises InvalidRequest that names the first message that is none."""
+    """Returns the conversation as plain dicts. Raises InvalidRequest with the first malformed message."""
     if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise InvalidRequest("messages", messages, 'a list of dicts like {"role": "user", "content": "Hello"}')
     for i, message in enumerate(messages):
@@ -66,16 +66,16 @@ def checked(messages: Any) -> list[dict[str, Any]]:
 
 
 def check_roles(messages: Sequence[Mapping[str, Any]], template: str) -> None:
-    """Raises InvalidRequest for a role that is none of `ROLES` and that the template does not name: most write any word."""
+    """Raises InvalidRequest for a role that is neither in `ROLES` nor in the template: most templates write any word."""
     for i, message in enumerate(messages):
         if (role := message["role"]) not in ROLES and role not in template:
             raise InvalidRequest(f"messages[{i}] role", role, f"one of {', '.join(ROLES)}")
 
 
 def facts(hf: Any) -> dict[str, Any]:
-    """What a client without the tokenizer needs to write conversations for it: `get_server_info()["tokenizer"]`.
+    """Returns the facts with which a client renders conversations without the tokenizer: `get_server_info()["tokenizer"]`.
 
-    `adds_bos`: plain text gets a begin token; `start_id`: the token before any text, for scores without a prompt.
+    `adds_bos` is true if plain text gets a BOS token; `start_id` is the token before any text, for scores without a prompt.
     """
     start = hf.bos_token_id if hf.bos_token_id is not None else hf.eos_token_id
     first = hf.backend_tokenizer.encode("a", add_special_tokens=True).ids[:1]

@@ -1,8 +1,7 @@
-"""Token ids become text one at a time, and the text is exactly what decoding them all at once gives.
+"""Decodes token ids one at a time, into exactly the text that decoding them all at once gives.
 
-The text of an output is defined as `decode(prompt + output)` after the longest beginning it shares with
-`decode(prompt)`. So a word keeps its leading space, and a character that the prompt began and the output completed
-belongs to the output.
+The text of an output is `decode(prompt + output)` without the longest prefix that it shares with `decode(prompt)`. So a word
+keeps its leading space, and a character that the prompt began and the output completed belongs to the output.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from workbench.types import SamplingParams
 
 BROKEN = "\ufffd"
 NUM_CONTEXT = 8
-"""Prompt tokens looked at. A character has at most 4 bytes, so decoding is in step again long before the last of them."""
+"""Number of prompt tokens decoded for context. A character has at most 4 bytes, so decoding is aligned before their end."""
 MAX_HELD = 64
-"""Tokens without certain text after which the stream starts afresh, since its cost grows with their number."""
+"""Number of tokens without final text after which the stream restarts, since its cost grows with that number."""
 
 
 class TextStream:
-    """The text of one request as its tokens come, up to the first stop string. End and stop tokens are not pushed.
+    """Decodes the tokens of one request up to the first stop string. End and stop tokens are not pushed.
 
-    `spaces_between_special_tokens` changes nothing: fast tokenizers put no spaces there.
+    `spaces_between_special_tokens` has no effect: fast tokenizers write no spaces there.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int], params: SamplingParams) -> None:
@@ -35,18 +34,18 @@ class TextStream:
 
     @property
     def matched(self) -> str | None:
-        """The stop string that was found; `finish` can find one too."""
+        """The stop string that was found, None before. `finish` can find one too."""
         return self._stop.matched if self._stop else None
 
     def push(self, token_id: int) -> tuple[str, str | None]:
-        """(text that is now certain, the stop string that ends the output or None). Push nothing after a match."""
+        """Returns the text that became final, and the stop string that ends the output or None. Push nothing after a match."""
         text = self._text.push(token_id)
         if self._stop is None or not text:
             return text, None
         return self._stop.push(text), self._stop.matched
 
     def finish(self) -> str:
-        """The text that was held back: half characters as U+FFFD, a stop string's beginning. Empty after a match."""
+        """Returns the text held back: half characters as U+FFFD, the beginning of a stop string. Empty after a match."""
         if self._stop is None:
             return self._text.finish()
         if self._stop.matched is not None:
@@ -56,10 +55,10 @@ class TextStream:
 
 
 class Detokenizer:
-    """`"".join(push(i) for i in output) + finish()` is the text of `output` after `prompt_ids`.
+    """Decodes tokens incrementally: `"".join(push(i) for i in output) + finish()` is the text of `output` after `prompt_ids`.
 
-    Held back until certain: half characters, and in vocabularies with byte tokens a whole run of them, since one bad
-    byte turns all of its run into U+FFFD.
+    It holds back half characters, and in vocabularies with byte tokens a whole run of them, since one invalid byte turns
+    all of its run into U+FFFD.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int], *, skip_special_tokens: bool = True) -> None:
@@ -69,17 +68,17 @@ class Detokenizer:
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._byte_ids = tokenizer.byte_ids
         self._last: list[int] = []
-        """Tokens of the last piece given out (at first, of the prompt): what follows is decoded after them."""
+        """The tokens of the last piece returned (at first, of the prompt), after which the next are decoded."""
         self._held: list[int] = []
-        """Tokens after them, whose text is not certain yet."""
+        """The tokens after them, whose text is not final yet."""
         self._pending: list[int] = []
-        """Those of them that the stream has not seen."""
+        """The held tokens that were not pushed to the stream yet."""
         self._lead = ""
-        """Text of the prompt that the stream's next piece repeats."""
+        """The text of the prompt that the stream's next piece repeats."""
         self._begin(self._context(prompt_ids))
 
     def push(self, token_id: int) -> str:
-        """Text that this token makes certain."""
+        """Returns the text that this token makes final."""
         if not self._has_text(token_id):
             return ""
         if self._pending:  # a run of bytes is open, or the prompt ended in half a character
@@ -96,15 +95,15 @@ class Detokenizer:
         return self._without_lead(piece) if self._lead else piece
 
     def finish(self) -> str:
-        """The rest, with U+FFFD for what stayed incomplete."""
+        """Returns the rest, with U+FFFD for incomplete characters."""
         return self._without_lead(self._rest())
 
     def _has_text(self, token_id: int) -> bool:
-        """False for what decoding drops first of all, so that a run of bytes goes on behind it."""
+        """Returns False for tokens that decoding drops; a run of bytes continues behind them."""
         return token_id not in self._skipped and self._backend.id_to_token(token_id) is not None
 
     def _context(self, ids: Sequence[int]) -> list[int]:
-        """The last ids that have a text: enough of them to decode what follows as after the whole prompt."""
+        """Returns the last ids with text, enough of them to decode the output as after the whole prompt."""
         num = NUM_CONTEXT
         while True:
             tail = [i for i in ids[-num:] if self._has_text(i)]
@@ -113,7 +112,7 @@ class Detokenizer:
             num *= 2
 
     def _begin(self, ids: list[int]) -> None:
-        """Takes `ids` as what was decoded before; their end waits for the next token if it is not certain."""
+        """Starts a stream after `ids`; tokens at their end without final text are held."""
         cut = len(ids)
         while cut and (ids[cut - 1] in self._byte_ids or self._decode(ids[:cut]).endswith(BROKEN)):
             cut -= 1
@@ -124,7 +123,7 @@ class Detokenizer:
         self._lead = self._rest()
 
     def _restart(self) -> str:
-        """The certain part of a long text that ends in U+FFFD; only the end may change."""
+        """Restarts the stream and returns the final part of a long text that ends in U+FFFD: only its end may change."""
         rest = self._without_lead(self._rest())
         self._begin(self._context(self._last + self._held))
         self._lead = self._lead.removesuffix(BROKEN)
@@ -134,7 +133,7 @@ class Detokenizer:
         return self._decode(self._last + self._held)[len(self._decode(self._last)) :]
 
     def _without_lead(self, piece: str) -> str:
-        """`piece` less what was the prompt's text already."""
+        """Returns `piece` without the part that was the prompt's text already."""
         shared = len(os.path.commonprefix([self._lead, piece]))
         self._lead = ""
         return piece[shared:]

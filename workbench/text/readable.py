@@ -1,4 +1,4 @@
-"""Token ids as the text that a person reads in a view."""
+"""Token ids as readable text, for views and explanations."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def no_text(token_ids: Sequence[int]) -> str:
-    """For an engine without tokenizer: the numbers."""
+    """Returns the ids themselves, for an engine without tokenizer."""
     return " ".join(map(str, token_ids))
 
 
 def text_of(tokenizer: Any) -> Callable[[Sequence[int]], str]:
-    """The text of token ids in a Hugging Face tokenizer, special tokens included."""
+    """Returns a function that decodes token ids with a Hugging Face tokenizer, special tokens included."""
     if tokenizer is None:
         return no_text
-    backend = tokenizer.backend_tokenizer  # what `tokenizer.decode` asks in the end: a view asks it for every token
+    backend = tokenizer.backend_tokenizer  # `tokenizer.decode` calls it in the end; a view decodes every token
     return lambda ids: backend.decode(list(ids), skip_special_tokens=False)

@@ -1,4 +1,4 @@
-"""Stop strings in a text that arrives in pieces: nothing of a match, or of what may become one, gets out."""
+"""Finds stop strings in a text that arrives in pieces. No part of a match, or of a possible match, is returned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 class StopFinder:
-    """Finds the first stop string, whatever the pieces the text is cut into.
+    """Finds the first stop string, independent of how the text is cut into pieces.
 
     The text counts as read character by character: the stop string that is complete first wins, and of two that are
     complete at the same character the longer one. `matched` is the winner, None before.
@@ -19,7 +19,7 @@ class StopFinder:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Takes the next piece and gives the text that certainly stands before any match."""
+        """Takes the next piece and returns the text that stands before any match."""
         text = self._held + text
         ends = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if ends:
@@ -31,12 +31,12 @@ class StopFinder:
         return text[:at]
 
     def finish(self) -> str:
-        """What was held back, when no more text comes."""
+        """Returns the text held back, at the end of the text."""
         text, self._held = self._held, ""
         return text
 
     def _possible_start(self, text: str) -> int:
-        """Where the earliest stop string that may still be completed begins; the text's length if none does."""
+        """Returns the index of the earliest incomplete stop string, or the length of the text if there is none."""
         for match in self._first.finditer(text):
             rest = text[match.start() :]
             if any(stop.startswith(rest) for stop in self._stops):

@@ -1,4 +1,4 @@
-"""One model's tokenizer: text to ids as the model was trained, ids to text exactly."""
+"""The tokenizer of one model: text to token ids and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSup
 from workbench.text import chat
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-# Tokens that end a turn. One of them counts as an end token when the model's own chat template writes it.
+# Tokens that end a turn. One is an end token if the model's own chat template writes it.
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 
 
@@ -24,10 +24,11 @@ def load_tokenizer(
     mode: Literal["auto", "slow"] = "auto",
     model_folder: str | Path | None = None,
 ) -> Tokenizer:
-    """Reads the tokenizer in `folder`; never asks the network.
+    """Reads the tokenizer in `folder`, without network access.
 
-    `chat_template` (a path or the template itself) replaces the tokenizer's own. End tokens are those that the
-    configuration in `model_folder` (by default `folder`) and the tokenizer name.
+    `chat_template` (a path or the template itself) replaces the tokenizer's own. End tokens are those named in
+    the configuration in `model_folder` (by default `folder`) and in the tokenizer.
+    Raises ModelNotFound, ModelCorrupt, NotSupported, InvalidRequest.
     """
     folder = Path(folder)
     hf = _open(folder, trust_remote_code, mode)
@@ -39,18 +40,18 @@ def load_tokenizer(
 
 
 class Tokenizer:
-    """A transformers fast tokenizer, used through its `tokenizers` backend. Safe to use from several threads."""
+    """A transformers fast tokenizer, used through its `tokenizers` backend. Thread-safe."""
 
     def __init__(self, hf: Any, eos_token_ids: frozenset[int] = frozenset()) -> None:
         self.hf = hf
-        """The transformers object; users get it as `engine.tokenizer`."""
+        """The transformers object, public as `engine.tokenizer`."""
         self.backend = hf.backend_tokenizer
         self.eos_token_ids = eos_token_ids
-        """Ids that end a generation unless `ignore_eos` is set."""
+        """The ids that end a generation unless `ignore_eos` is set."""
 
     @cached_property
     def vocab_size(self) -> int:
-        """Ids the tokenizer knows, added tokens included. A model's logits may be wider."""
+        """The number of ids, added tokens included. A model's logits may be wider."""
         size: int = self.backend.get_vocab_size(with_added_tokens=True)
         return size
 
@@ -61,36 +62,36 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids that `skip_special_tokens` leaves out."""
+        """The ids that `skip_special_tokens` leaves out."""
         return frozenset(i for i, token in self.backend.get_added_tokens_decoder().items() if token.special)
 
     @cached_property
     def byte_ids(self) -> frozenset[int]:
-        """Ids of single bytes (`<0xE2>`), in vocabularies that spell unknown characters with them."""
+        """The ids of single bytes (`<0xE2>`), in vocabularies that spell unknown characters with them."""
         ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(i for i in ids if i is not None)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]:
-        """Ids, with the special tokens that the tokenizer adds by itself (a BOS token for Gemma, none for SmolLM2)."""
+        """Returns the ids of a text, with the special tokens that the tokenizer adds (BOS for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)
 
     def places(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids of a text that holds its special tokens already, and for each the character of the text where it ends."""
+        """Returns the ids of a text with its special tokens written out, and for each id the index of the character after it."""
         encoding = self._encoding(text, add_special_tokens=False)
         return tuple(encoding.ids), tuple(end for _, end in encoding.offsets)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Text of all `ids` at once. Ids the tokenizer does not know have no text."""
+        """Returns the text of `ids`. Ids outside the vocabulary have no text."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return text
 
     def token_text(self, token_id: int) -> str:
-        """What this token adds after a letter: its leading space is kept, half a character shows as U+FFFD."""
+        """Returns the text that this token adds after a letter: with its leading space, and U+FFFD for half a character."""
         before = self.decode(self._letter)
         return self.decode([*self._letter, token_id], skip_special_tokens=False)[len(before) :]
 
     def chat_text(self, messages: Sequence[Mapping[str, Any]], **template_args: Any) -> str:
-        """The conversation as one text; arguments and errors as in `workbench.text.chat.render`."""
+        """Returns the conversation as one text; arguments and errors as in `workbench.text.chat.render`."""
         return chat.render(self.hf, messages, **template_args)
 
     def chat_ids(
@@ -101,7 +102,7 @@ class Tokenizer:
         tools: Sequence[Any] | None = None,
         **template_args: Any,
     ) -> tuple[int, ...]:
-        """Ids of the conversation. The template writes the BOS token itself where one belongs, so none is added."""
+        """Returns the ids of the conversation. The template writes a BOS token itself, so none is added."""
         text = self.chat_text(messages, add_generation_prompt=add_generation_prompt, tools=tools, **template_args)
         return self._ids(text, add_special_tokens=False)
 
@@ -113,7 +114,7 @@ class Tokenizer:
         return tuple(self._encoding(text, add_special_tokens=add_special_tokens).ids)
 
     def _encoding(self, text: str, *, add_special_tokens: bool) -> Any:
-        # Users hold the same object, and a call of theirs may leave truncation or padding switched on.
+        # The object is public, and a user's call may leave truncation or padding switched on.
         while True:
             if not self._is_plain:
                 self.backend.no_truncation()

@@ -1,4 +1,4 @@
-"""Who wrote which part of a rendered conversation: the text of a message, or the template around it."""
+"""Finds the text of each message in a rendered conversation; the template wrote the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Render = Callable[[Sequence[Mapping[str, Any]]], str]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Characters `start` to `end` of the rendered text, which are (part of) the content of message number `message`."""
+    """Characters `start` to `end` of the rendered text are (part of) the content of message number `message`."""
 
     start: int
     end: int
@@ -23,29 +23,31 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Written:
+    """A rendered conversation and the places of its messages."""
+
     text: str
     stretches: tuple[Stretch, ...]
-    """In the order of the text, without overlap; what no stretch covers the template wrote."""
+    """The places of the messages, in the order of the text and without overlap. The template wrote the rest."""
 
     @property
     def found(self) -> frozenset[int]:
-        """The messages that stand in the text."""
+        """The numbers of the messages that occur in the text."""
         return frozenset(stretch.message for stretch in self.stretches)
 
 
 def written(render: Render, messages: Sequence[Mapping[str, Any]]) -> Written:
     """Renders the conversation and finds its messages in the text.
 
-    A template may strip, move or drop what a message says. So the conversation is rendered a second time with a mark in the
-    place of each text: what stands between the marks is the template's own. Where that does not fit, texts are looked for in
-    order. Raises what `render` raises for these messages.
+    A template may strip, move or drop the text of a message. So the conversation is rendered a second time with a mark in
+    the place of each text; the template wrote what stands between the marks. If the two do not fit together, the texts are
+    searched in order. Raises the errors of `render`.
     """
     text = render(messages)
     return Written(text, _between_marks(render, messages, text) or _in_order(messages, text))
 
 
 def texts(message: Mapping[str, Any]) -> list[str]:
-    """What a message says: its content, or the text parts of it."""
+    """Returns the texts of a message: its content, or the text parts of it."""
     content = message.get("content")
     if isinstance(content, str):
         return [content] if content.strip() else []
@@ -80,7 +82,7 @@ def _between_marks(render: Render, messages: Sequence[Mapping[str, Any]], text: 
 
     try:
         pieces = render([marked(i, message) for i, message in enumerate(messages)]).split("\ue000")
-    except WorkbenchError:  # a template that reads what it is given
+    except WorkbenchError:  # the template inspects the content
         return ()
     stretches: list[Stretch] = []
     at = len(pieces[0])

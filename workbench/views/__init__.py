@@ -7,7 +7,7 @@ from workbench.views.completion import Completion, Timings
 from workbench.views.memory import Memory
 from workbench.views.program.picture import ProgramView
 from workbench.views.status import EngineStatus, Loaded, Loading, Process, Processes, Status
-from workbench.why.request_picture import Span
+from workbench.why.request.spans import Span
 
 __all__ = [
     "Completion",

@@ -19,7 +19,7 @@ class Dashboard(ipywidgets.VBox):
     """Two columns where there is room for them, filled to one height. `dashboard.views["tree"]` is one of the views."""
 
     def __init__(self, views: Sequence[ViewWidget]) -> None:
-        self.views = {type(view).__module__.rpartition(".")[2]: view for view in views}
+        self.views = {type(view).__module__.split(".")[-2]: view for view in views}
         for view in views:
             view.layout = ipywidgets.Layout(flex="1 1 auto", min_width="0")
         half = ipywidgets.Layout(flex="1 1 36em", min_width="0")

@@ -26,7 +26,7 @@ TRIPS = [
 
 
 def show_complete():
-    """One text, one that is shown while it is written, and several at once."""
+    """Prints one text, one that streams, and several at once."""
     print(capital.run(country="Peru").text())
     for piece in capital.run(country="Ghana", stream=True).text_iter("capital"):
         print(piece, end="", flush=True)
@@ -36,7 +36,7 @@ def show_complete():
 
 
 def show_chat():
-    """One conversation, one that is shown while it is written, and several at once."""
+    """Prints one conversation, one that streams, and several at once."""
     state = visit.run(**TRIPS[0])
     for message in state.messages():
         print(f"{message['role']}: {message['content']}")

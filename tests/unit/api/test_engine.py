@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import asyncio
-import dataclasses
 import gc
 import math
 import threading
@@ -19,9 +18,10 @@ import torch
 
 import workbench
 from workbench.config import ServerArgs
-from workbench.engine.logit_processor import CustomLogitProcessor
+from workbench.config.values import kinds_of
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter, WorkbenchError
 from workbench.events import TokenSampled
+from workbench.logit_processor import CustomLogitProcessor
 from workbench.model.tiny import TINY_LLAMA, write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -94,8 +94,8 @@ def expected(log_softmax):
 def nothing_left_running(request):
     yield
     if "engine" in request.fixturenames:
-        load = request.getfixturevalue("engine")._client.call("load")
-        assert load["num_waiting"] == 0
+        load = request.getfixturevalue("engine")._client.engine.get_load()
+        assert load.num_waiting == 0
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def finish_of(engine, rid):
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
-        engine._client.call("now")
+        engine._client.engine.now()
     raise AssertionError(f"{rid} never ended")
 
 
@@ -573,7 +573,7 @@ def test_parameters_made_without_a_dict_have_the_same_limits(name, value):
 @pytest.mark.parametrize(
     "value", [HUGE, -HUGE, ENDLESS_DIGITS, math.inf, 2**63], ids=["huge", "-huge", "endless", "inf", "2**63"]
 )
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ServerArgs) if f.type.startswith("int")])
+@pytest.mark.parametrize("name", [name for name, kind in kinds_of(ServerArgs).items() if kind.base is int])
 def test_huge_numbers_for_the_engine_are_refused_by_name(name, value):
     with pytest.raises(InvalidRequest, match=f"{name} is .*it must be"):
         ServerArgs.make(**{name: value})

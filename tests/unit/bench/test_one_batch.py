@@ -6,7 +6,7 @@ import pytest
 
 from workbench.bench.commands import run
 from workbench.bench.one_batch import StaticBatch, measure
-from workbench.engine.plan import Sampled, StepResult
+from workbench.engine.plan import Sampled, SeqResult, StepResult
 from workbench.model.tiny import write_config
 
 
@@ -28,8 +28,8 @@ class RememberingRunner:
             for slot, token in zip(slots[seq.num_cached :], seq.token_ids, strict=True):
                 assert slot not in self.slots
                 self.slots[slot] = token
-            sampled.append(Sampled(checksum([self.slots[slot] for slot in slots])))
-        return StepResult(tuple(sampled), {})
+            sampled.append(SeqResult((Sampled(checksum([self.slots[slot] for slot in slots])),)))
+        return StepResult(tuple(sampled))
 
 
 def checksum(tokens: list[int]) -> int:

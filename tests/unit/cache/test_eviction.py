@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.standins.random_runs import CONFIGS, OPERATIONS, make_core, perform
+from tests.standins.random_runs import CONFIGS, OPERATIONS, open_core, perform
 from workbench.cache.eviction import EVICTION, SPARE
 from workbench.cache.prefix import PrefixCache
 from workbench.cache.radix import Node, RadixTree
@@ -58,7 +58,7 @@ def watch(tree: RadixTree) -> list[int]:
 @settings(max_examples=150)
 @given(config=CONFIGS, operations=OPERATIONS, names=st.lists(st.sampled_from([*POLICIES]), min_size=1, max_size=3))
 def test_an_engine_evicts_as_sorting_all_leaves_says_also_where_the_policy_is_swapped(config, operations, names):
-    core = make_core({**config, "num_tokens": min(config["num_tokens"], 96)})
+    core = open_core({**config, "num_tokens": min(config["num_tokens"], 96)})
     watch(core.cache.tree)
     turn = count()
 

@@ -7,7 +7,7 @@ from itertools import count
 
 from hypothesis import given, settings
 
-from tests.standins.random_runs import CONFIGS, OPERATIONS, TRUNK, make_core, perform
+from tests.standins.random_runs import CONFIGS, OPERATIONS, TRUNK, open_core, perform
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
 from workbench.events import EventLog
@@ -17,11 +17,11 @@ from workbench.types import Request, SamplingParams
 @settings(max_examples=100)
 @given(config=CONFIGS, operations=OPERATIONS)
 def test_what_a_waiting_request_remembers_of_the_tree_is_what_a_new_look_up_finds(config, operations):
-    core = make_core({**config, "max_running": 2, "disable_radix_cache": False})
+    core = open_core({**config, "max_running_requests": 2, "disable_radix_cache": False})
     cache = core.cache
 
     def compare() -> None:
-        for candidate in core.scheduler._candidates.values():
+        for candidate in core.scheduler.admission._candidates.values():
             seq = candidate.seq
             fresh, known = cache.match(seq.token_ids, seq.request.namespace, seq.reuse_limit), candidate.match
             assert (known.num_tokens, known.num_in_node, known.node.id) == (fresh.num_tokens, fresh.num_in_node, fresh.node.id)
@@ -32,7 +32,7 @@ def test_what_a_waiting_request_remembers_of_the_tree_is_what_a_new_look_up_find
 @settings(max_examples=60)
 @given(config=CONFIGS, operations=OPERATIONS)
 def test_a_look_up_that_goes_on_from_a_shorter_one_ends_where_a_whole_one_ends(config, operations):
-    core = make_core({**config, "disable_radix_cache": False})
+    core = open_core({**config, "disable_radix_cache": False})
     prompt = (*TRUNK[:20], 0, 1, 2, 0)
 
     def compare() -> None:
@@ -45,7 +45,7 @@ def test_a_look_up_that_goes_on_from_a_shorter_one_ends_where_a_whole_one_ends(c
 
 
 def test_a_prompt_is_walked_through_the_tree_once_on_admission():
-    core = make_core({"page_size": 1, "num_tokens": 400, "schedule_policy": "dfs-weight"})
+    core = open_core({"page_size": 1, "num_tokens": 400, "schedule_policy": "dfs-weight"})
 
     def ask(rid: str) -> None:
         core.add(Request(rid=rid, input_ids=TRUNK[:30], params=SamplingParams(max_new_tokens=1)))

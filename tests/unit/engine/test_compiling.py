@@ -10,38 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 import workbench
-from workbench.client import read
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import CoreConfig
-from workbench.engine.worker import LocalClient
+from workbench.client.stream import read
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
-from workbench.types import Request, SamplingParams
-from workbench.why.request import explain
+from workbench.testing import AllowAll, VirtualClock, events_of, make_client, make_core, make_request
+from workbench.why.request.explanation import explain
 
-CONFIG = CoreConfig(num_pages=4096, context_length=2000, vocab_size=256)
-
-
-class Anything:
-    """A matcher that allows all."""
-
-    made = None
-    unenforced = ("json_schema: format 'x'",)
-    is_complete = True
-
-    def accept(self, token_id):
-        pass
-
-    def fill_mask(self, mask):
-        mask[:] = -1
-
-    def forced(self):
-        return b""
+UNENFORCED = ("json_schema: format 'x'",)
 
 
 def request(rid, num_new=4, **fields):
-    return Request(rid=rid, input_ids=(1, 2, 3), params=SamplingParams(max_new_tokens=num_new), **fields)
+    return make_request(rid, (1, 2, 3), num_new, **fields)
 
 
 @pytest.fixture
@@ -54,8 +33,8 @@ def slow():
             return None, None
         return futures.setdefault(request.rid, Future()), None
 
-    core = EngineCore(CONFIG, FakeRunner(256))
-    client = LocalClient(core, prepare, {"now": core.clock, "waits": lambda: len(core.scheduler.compiling)})
+    core = make_core(context_length=2000, clock=time.monotonic)
+    client = make_client(core, prepare)
     client.futures = futures
     yield client
     client.close()
@@ -65,25 +44,23 @@ def outputs(client, rid, **fields):
     return [out for _, out in read(client.submit([request(rid, **fields)]))]
 
 
-def events(client, kind, rid):
-    return [event for event in client.log.read()[1] if isinstance(event, kind) and event.rid == rid]
-
-
 def test_others_go_on_while_a_request_waits_for_its_constraint(slow):
     (stream,) = slow.submit([request("slow")])
     assert sum(len(out.token_ids) for out in outputs(slow, "quick")) == 4
-    assert [event.reason for event in events(slow, RequestWaiting, "slow")] == ["compiling"]
-    told = explain(slow.log, "slow", slow.call("now"))
+    assert [event.reason for event in events_of(slow, RequestWaiting, "slow")] == ["compiling"]
+    told = explain(slow.log, "slow", slow.engine.now())
     assert "waiting for compiling" in told.sentence
     assert told.facts["waited"][0]["seconds"] > 0, "how long so far"
-    slow.futures["slow"].set_result(Anything())
+    matcher = AllowAll()
+    matcher.unenforced = UNENFORCED
+    slow.futures["slow"].set_result(matcher)
     ended = [out for _, out in read([stream])]
     assert sum(len(out.token_ids) for out in ended) == 4
-    assert ended[-1].unenforced == Anything.unenforced
+    assert ended[-1].unenforced == UNENFORCED
     assert not ended[0].unenforced
-    (waited,) = events(slow, RequestWaited, "slow")
+    (waited,) = events_of(slow, RequestWaited, "slow")
     assert [part.reason for part in waited.parts] == ["compiling"]
-    assert events(slow, RequestScheduled, "slow")
+    assert events_of(slow, RequestScheduled, "slow")
 
 
 def test_an_error_of_the_compiler_is_raised_where_the_stream_is_read(slow):
@@ -92,7 +69,7 @@ def test_an_error_of_the_compiler_is_raised_where_the_stream_is_read(slow):
     with pytest.raises(InvalidRequest, match="one that compiles"):
         list(read([stream]))
     assert outputs(slow, "quick"), "the engine goes on"
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
 
 
 def test_an_abort_ends_the_wait_and_the_compilation(slow):
@@ -101,9 +78,9 @@ def test_an_abort_ends_the_wait_and_the_compilation(slow):
     (last,) = [out for _, out in read([stream])]
     assert last.finish.type == "abort"
     assert slow.futures["slow"].cancelled()
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
     (again,) = slow.submit([request("slow again")])
-    slow.futures["slow again"].set_result(Anything())
+    slow.futures["slow again"].set_result(AllowAll())
     assert [out for _, out in read([again])][-1].finish.type == "length"
 
 
@@ -116,7 +93,7 @@ def test_time_runs_out_while_compiling_though_nothing_else_happens(slow):
 
 def test_shutting_down_ends_who_waits_for_a_constraint(slow):
     (stream,) = slow.submit([request("slow")])
-    slow.call("now")
+    slow.engine.now()
     slow.close()
     with pytest.raises(EngineDead):
         list(read([stream]))
@@ -131,7 +108,7 @@ def test_a_refused_batch_lets_go_of_what_was_begun(slow):
 
 def test_a_core_with_nothing_but_compiling_requests_has_no_work_until_one_times_out():
     clock = VirtualClock()
-    core = EngineCore(CONFIG, FakeRunner(256), clock=clock)
+    core = make_core(clock=clock)
     core.add(request("a", timeout_s=5.0), is_compiling=True)
     core.add(request("b"), is_compiling=True)
     assert (core.has_work, core.idle_s) == (False, 5.0)
@@ -140,8 +117,8 @@ def test_a_core_with_nothing_but_compiling_requests_has_no_work_until_one_times_
     (out,) = core.step()
     assert out.rid == "a"
     assert (core.has_work, core.idle_s) == (False, None)
-    core.supply("b", Anything())
-    core.supply("a", Anything())
+    core.supply("b", AllowAll())
+    core.supply("a", AllowAll())
     assert core.has_work
     while core.has_work:
         core.step()
@@ -236,7 +213,7 @@ def test_how_a_constraint_was_compiled_is_in_the_log_and_explained(smollm2):
         assert second.spans[0].label == "compile"
         assert second.spans[0].duration_s >= made[1].seconds / 2
         assert all(span.note != "compiling" for span in second.spans[1:])
-        assert "its regex known already (xgrammar" in third.sentence
+        assert "its regex compiled before (xgrammar" in third.sentence
         assert "compile" not in [span.label for span in third.spans]
         assert third.facts["compiled"]["is_cached"] is True
         assert engine.explain(engine.generate("a", params)["meta_info"]["id"]).facts["compiled"] is None

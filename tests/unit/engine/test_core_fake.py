@@ -6,57 +6,18 @@ import re
 
 import pytest
 
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock, next_token
-from workbench.engine.limits import CoreConfig
 from workbench.engine.progress import Progress
 from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
-from workbench.types import Request, SamplingParams
-from workbench.why.request import explain
-
-VOCAB = 256
-
-
-def make_core(**config):
-    clock = VirtualClock()
-    values = {"num_pages": 512, "context_length": 400, "vocab_size": VOCAB, "check": True}
-    return EngineCore(CoreConfig(**values | config), FakeRunner(VOCAB, clock=clock), clock=clock)
+from workbench.testing import VOCAB_SIZE, events_of, make_core, plain_loop, run_to_end
+from workbench.testing import make_request as request
+from workbench.why.request.explanation import explain
 
 
-def request(rid, prompt, max_new_tokens=8, params=None, **fields):
-    return Request(
-        rid=rid,
-        input_ids=tuple(prompt),
-        params=SamplingParams.make({"max_new_tokens": max_new_tokens, **(params or {})}),
-        **fields,
-    )
-
-
-def plain_loop(prompt, num_new):
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
-
-
-def run(core, limit=10_000):
-    outputs, finished = {}, {}
-    for _ in range(limit):
-        if not core.has_work:
-            core.cache.check()
-            assert not core.cache.leases
-            assert core.cache.tree.num_pinned_pages == 0
-            return outputs, finished
-        for out in core.step():
-            outputs.setdefault(out.rid, []).extend(out.token_ids)
-            if out.finish:
-                finished[out.rid] = out
-    raise AssertionError("the engine does not come to an end")
-
-
-def events(core, kind):
-    return [event for event in core.log.read()[1] if isinstance(event, kind)]
+def run(core):
+    """Returns the token ids of all requests, and all that they produced."""
+    outputs = run_to_end(core)
+    return {rid: output.token_ids for rid, output in outputs.items()}, outputs
 
 
 PROMPTS = [list(range(1, 40)), list(range(1, 25)) + [99] * 30, [7], list(range(100, 200)), list(range(1, 40))]
@@ -66,7 +27,7 @@ PROMPTS = [list(range(1, 40)), list(range(1, 25)) + [99] * 30, [7], list(range(1
 @pytest.mark.parametrize("chunk", [1, 3, 64])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_engine_equals_the_plain_loop(page_size, chunk, mixed):
-    core = make_core(num_pages=1024 // page_size, page_size=page_size, chunk=chunk, mixed=mixed)
+    core = make_core(num_pages=1024 // page_size, page_size=page_size, chunked_prefill_size=chunk, enable_mixed_chunk=mixed)
     for i, prompt in enumerate(PROMPTS):
         core.add(request(f"r{i}", prompt, 5 + i))
     outputs, finished = run(core)
@@ -77,21 +38,23 @@ def test_the_engine_equals_the_plain_loop(page_size, chunk, mixed):
 @pytest.mark.parametrize("policy", ["lpm", "fcfs", "dfs-weight", "lof", "random"])
 @pytest.mark.parametrize("eviction", ["lru", "lfu", "fifo"])
 def test_every_policy_finishes_in_a_small_pool_with_retraction(policy, eviction):
-    core = make_core(num_pages=150, context_length=140, schedule_policy=policy, eviction_policy=eviction, conservativeness=0.1)
+    core = make_core(
+        num_pages=150, context_length=140, schedule_policy=policy, eviction_policy=eviction, schedule_conservativeness=0.1
+    )
     prompts = [[i] * 5 + list(range(20)) for i in range(12)]
     for i, prompt in enumerate(prompts):
         core.add(request(f"r{i}", prompt, 60))
     outputs, _ = run(core)
     assert outputs == {f"r{i}": plain_loop(prompt, 60) for i, prompt in enumerate(prompts)}
-    assert events(core, RequestRetracted), "the pool was meant to be too small"
+    assert events_of(core, RequestRetracted), "the pool was meant to be too small"
 
 
 def test_a_retraction_names_its_cost_and_raises_the_ratio():
-    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    core = make_core(num_pages=100, context_length=90, schedule_conservativeness=0.01)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 10, 60))
     run(core)
-    first = events(core, RequestRetracted)[0]
+    first = events_of(core, RequestRetracted)[0]
     assert first.num_lost > 0
     assert first.new_ratio > first.old_ratio
     assert first.needed_by != first.rid
@@ -104,9 +67,9 @@ def test_requests_with_a_common_prefix_compute_it_once():
         core.add(request(f"r{i}", [*shared, 200 + i], 1))
     run(core)
     assert core.runner.num_computed == 100 + 8
-    matched = {event.rid: event.num_cached for event in events(core, PrefixMatched)}
+    matched = {event.rid: event.num_cached for event in events_of(core, PrefixMatched)}
     assert sorted(matched.values()) == [0] + [100] * 7
-    waits = [event for event in events(core, RequestWaiting) if event.reason == "shared prefix in progress"]
+    waits = [event for event in events_of(core, RequestWaiting) if event.reason == "shared prefix in progress"]
     assert {event.blocked_by for event in waits} == {"r0"}
 
 
@@ -122,7 +85,7 @@ def test_the_next_turn_of_a_chat_reuses_prompt_and_answer():
 
 
 def test_chunks_of_a_prefix_in_progress_are_shared_before_it_is_complete():
-    core = make_core(chunk=32)
+    core = make_core(chunked_prefill_size=32)
     core.add(request("long", range(200), 1))
     core.add(request("short", [*range(40), 255], 1))
     run(core)
@@ -134,8 +97,8 @@ def test_namespaces_never_share():
     for name in ("", "adapter"):
         core.add(request(f"r{name}", range(50), 2, namespace=name))
         assert run(core)[1][f"r{name}"].num_cached == 0
-    assert events(core, PrefixMatched)[1].reason == "other namespace"
-    assert events(core, PrefixMatched)[1].elsewhere == 49
+    assert events_of(core, PrefixMatched)[1].reason == "other namespace"
+    assert events_of(core, PrefixMatched)[1].elsewhere == 49
 
 
 def test_the_prefix_event_says_why_no_more_was_reused():
@@ -144,7 +107,7 @@ def test_the_prefix_event_says_why_no_more_was_reused():
     def ask(rid, prompt):
         core.add(request(rid, prompt, 1))
         run(core)
-        return next(event for event in events(core, PrefixMatched) if event.rid == rid)
+        return next(event for event in events_of(core, PrefixMatched) if event.rid == rid)
 
     assert ask("first", range(40)).reason == "nothing stored"
     assert ask("same", range(40)).reason == "whole prompt"
@@ -164,7 +127,7 @@ def test_a_disabled_cache_says_so_and_reuses_nothing():
     for rid in "ab":
         core.add(request(rid, range(30), 3))
         assert run(core)[0][rid] == plain_loop(range(30), 3)
-    assert {event.reason for event in events(core, PrefixMatched)} == {"disabled"}
+    assert {event.reason for event in events_of(core, PrefixMatched)} == {"disabled"}
     assert core.runner.num_computed == 2 * (30 + 2)
 
 
@@ -183,7 +146,7 @@ def test_abort_returns_every_page_within_one_step():
 
 
 def test_aborting_a_group_ends_all_its_samples_and_nobody_else():
-    core = make_core(max_running=2)
+    core = make_core(max_running_requests=2)
     for j in range(3):
         core.add(request(f"a-{j}", range(30), 100, group="a"))
     core.add(request("a-3", range(60, 90), 5))
@@ -203,34 +166,34 @@ def test_a_timeout_is_an_abort_that_names_its_limit():
 
 
 def test_higher_priority_goes_first():
-    core = make_core(max_running=1, schedule_policy="fcfs")
+    core = make_core(max_running_requests=1, schedule_policy="fcfs")
     for rid, priority in (("low", 0), ("high", 5), ("mid", 1)):
         core.add(request(rid, [priority] * 20, 2, priority=priority))
     run(core)
-    assert [event.rid for event in events(core, RequestFinished)] == ["high", "mid", "low"]
+    assert [event.rid for event in events_of(core, RequestFinished)] == ["high", "mid", "low"]
 
 
 def test_one_prefill_at_a_time_and_the_batch_limit_are_kept_and_named():
-    core = make_core(prefill_only_one=True, max_running=2)
+    core = make_core(prefill_only_one_req=True, max_running_requests=2)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 20, 4))
     run(core)
-    for event in events(core, StepExecuted):
+    for event in events_of(core, StepExecuted):
         assert sum(member.kind == "prefill" for member in event.members) <= 1
         assert len(event.members) <= 2
-    assert {"one prefill at a time", "batch full"} <= {event.reason for event in events(core, RequestWaiting)}
+    assert {"one prefill at a time", "batch full"} <= {event.reason for event in events_of(core, RequestWaiting)}
 
 
 def test_a_step_never_exceeds_the_prefill_budget():
-    core = make_core(chunk=16)
+    core = make_core(chunked_prefill_size=16)
     for i in range(5):
         core.add(request(f"r{i}", [i] * 30, 2))
     run(core)
-    assert max(sum(m.num_new for m in event.members if m.kind == "prefill") for event in events(core, StepExecuted)) == 16
+    assert max(sum(m.num_new for m in event.members if m.kind == "prefill") for event in events_of(core, StepExecuted)) == 16
 
 
 def test_zero_new_tokens_scores_the_prompt_and_ends():
-    core = make_core(chunk=7)
+    core = make_core(chunked_prefill_size=7)
     core.add(request("score", range(30), 0, return_logprob=True, logprob_start_len=10))
     core.add(request("warm", range(30), 2))
     scored = []
@@ -250,7 +213,7 @@ def test_scoring_a_cached_prompt_computes_what_it_must_and_says_why():
         for out in core.step():
             scored += out.prompt_logprobs
     assert [entry.token_id for entry in scored] == list(range(20, 50))
-    event = events(core, PrefixMatched)[-1]
+    event = events_of(core, PrefixMatched)[-1]
     assert (event.num_cached, event.reason) == (19, "scored")
 
 
@@ -260,7 +223,7 @@ def test_what_is_computed_although_it_is_stored_is_told_from_what_is_not_stored(
     for _ in range(2):
         core.add(request("a", range(50), 1, **wanted))
         assert run(core)[1]["a"].num_cached == 0
-    assert [event.reason for event in events(core, PrefixMatched)] == ["nothing stored", "scored"]
+    assert [event.reason for event in events_of(core, PrefixMatched)] == ["nothing stored", "scored"]
 
 
 def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
@@ -290,7 +253,7 @@ def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
         (request("x", [-1]), InvalidRequest, "-1"),
         (request("x", range(200), 201), PromptTooLong, "400"),
         (request("x", [1] * 401), PromptTooLong, "401"),
-        (request("x", [1], params={"stop_token_ids": [VOCAB]}), InvalidRequest, "stop_token_ids"),
+        (request("x", [1], params={"stop_token_ids": [VOCAB_SIZE]}), InvalidRequest, "stop_token_ids"),
         (request("x", [1], params={"logit_bias": {"300": 1.0}}), InvalidRequest, "logit_bias"),
         (request("x", [1], logprob_start_len=1), InvalidRequest, "logprob_start_len"),
         (request("x", [1], timeout_s=-1.0), InvalidRequest, "timeout_s"),
@@ -299,7 +262,7 @@ def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
     ],
 )
 def test_what_can_never_be_served_is_refused_and_the_others_go_on(bad, error, named):
-    core = make_core()
+    core = make_core(context_length=400)
     core.add(request("ok", range(20), 4))
     with pytest.raises(error, match=named):
         core.add(bad)
@@ -315,7 +278,7 @@ def test_a_pool_too_small_for_one_request_refuses_it_with_both_numbers():
 
 
 def test_the_queue_limit_refuses_the_next_request():
-    core = make_core(max_queued=1, max_running=1)
+    core = make_core(max_queued_requests=1, max_running_requests=1)
     core.add(request("a", [1]))
     core.add(request("b", [2]))
     with pytest.raises(QueueFull, match="2 requests open"):
@@ -386,7 +349,7 @@ def test_what_fails_while_an_output_is_handled_ends_that_request_alone(breaks_in
     assert reason.type == "abort"
     said = rf"output token \d \(id \d+\) could not be handled: RuntimeError: {breaks_in} stumbled on \?"
     assert re.fullmatch(said, reason.message)
-    assert [event.detail for event in events(core, RequestFinished) if event.rid == "bad"] == [reason.message]
+    assert [event.detail for event in events_of(core, RequestFinished) if event.rid == "bad"] == [reason.message]
     core.add(request("next", range(100, 130), 8))
     assert run(core)[0]["next"] == plain_loop(range(100, 130), 8)
 
@@ -409,7 +372,7 @@ def test_flush_empties_what_nobody_uses():
 
 
 def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
-    core = make_core(num_pages=100, context_length=90, conservativeness=0.01)
+    core = make_core(num_pages=100, context_length=90, schedule_conservativeness=0.01)
     progress = Progress(core, interval=10)
     for i in range(4):
         core.add(request(f"r{i}", [i] * 10, 60))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,26 +13,10 @@ from workbench.engine.detail import NUM_ALTERNATIVES
 from workbench.engine.plan import SampleRow
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenDetail
+from workbench.testing import AllowTokens, BrokenMatcher
 from workbench.types import SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
-
-
-class Allow:
-    """A matcher that allows the given ids."""
-
-    def __init__(self, *ids: int) -> None:
-        self.ids = ids
-
-    def fill_mask(self, mask: np.ndarray) -> None:
-        bits = np.zeros(mask.size * 32, dtype=np.uint8)
-        bits[list(self.ids)] = 1
-        mask[:] = np.packbits(bits, bitorder="little").view(np.int32)
-
-
-class Broken:
-    def fill_mask(self, mask: np.ndarray) -> None:
-        raise ValueError("no such state")
 
 
 def row(params: SamplingParams = GREEDY, **more: Any) -> SampleRow:
@@ -88,7 +71,8 @@ def test_detail_equals_a_plain_softmax_and_a_scan_of_the_mask(vocab_size: int, w
     allowed = [None if which == "free" or (which == "mixed" and i % 2) else (few, most)[i % 3 > 0] for i in range(9)]
     drawn_at = SamplingParams(temperature=1.3)
     rows = [
-        row(GREEDY if i % 4 else drawn_at, seed=i, matcher=None if ids is None else Allow(*ids)) for i, ids in enumerate(allowed)
+        row(GREEDY if i % 4 else drawn_at, seed=i, matcher=None if ids is None else AllowTokens(*ids))
+        for i, ids in enumerate(allowed)
     ]
     sampled = Sampler(vocab_size).sample(logits.clone(), rows, detail=True)
     for one, given, ids in zip(sampled, logits.float(), allowed, strict=True):
@@ -101,7 +85,9 @@ def test_detail_equals_a_plain_softmax_and_a_scan_of_the_mask(vocab_size: int, w
 @pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=0.8), SamplingParams(top_k=5)])
 def test_the_tokens_are_the_same_with_and_without_detail(params: SamplingParams) -> None:
     logits = torch.randn(6, 640, generator=torch.Generator().manual_seed(5)) * 3
-    rows = [row(params, seed=i, matcher=Allow(*range(i, 640, 7)) if i % 2 else None, return_logprob=i == 3) for i in range(6)]
+    rows = [
+        row(params, seed=i, matcher=AllowTokens(*range(i, 640, 7)) if i % 2 else None, return_logprob=i == 3) for i in range(6)
+    ]
     off = Sampler(640).sample(logits.clone(), rows)
     on = Sampler(640).sample(logits.clone(), rows, detail=True)
     assert [(s.token_id, s.num_allowed, s.logprob) for s in on] == [(s.token_id, s.num_allowed, s.logprob) for s in off]
@@ -119,7 +105,7 @@ def test_edits_other_than_the_mask_are_not_the_models_opinion() -> None:
 def test_equals_at_the_top_do_not_count_as_overruled_where_one_of_them_is_allowed() -> None:
     logits = -torch.arange(200.0)[None] / 1000
     logits[0, [3, 150]] = 5.0
-    (one,) = Sampler(200).sample(logits.clone(), [row(matcher=Allow(150, 7))], detail=True)
+    (one,) = Sampler(200).sample(logits.clone(), [row(matcher=AllowTokens(150, 7))], detail=True)
     assert one.token_id == 150
     check(one.detail, plain(logits[0], 150, (150, 7)))
     assert one.detail is not None
@@ -140,7 +126,7 @@ def test_what_is_not_finite_counts_as_never_or_as_certain() -> None:
 
 def test_a_row_without_a_token_has_no_detail_and_the_others_have_theirs() -> None:
     logits = torch.randn(3, 100, generator=torch.Generator().manual_seed(1))
-    rows = [row(matcher=Broken()), row(), row(matcher=Allow())]
+    rows = [row(matcher=BrokenMatcher()), row(), row(matcher=AllowTokens())]
     first, second, third = Sampler(100).sample(logits.clone(), rows, detail=True)
     assert first.error
     assert first.detail is None
@@ -152,7 +138,7 @@ def test_a_row_without_a_token_has_no_detail_and_the_others_have_theirs() -> Non
 def test_a_mask_that_leaves_what_the_model_thinks_impossible_still_tells_shares() -> None:
     logits = torch.zeros(1, 300)
     logits[0, 5] = 200.0
-    (one,) = Sampler(300).sample(logits.clone(), [row(matcher=Allow(1, 2))], detail=True)
+    (one,) = Sampler(300).sample(logits.clone(), [row(matcher=AllowTokens(1, 2))], detail=True)
     assert one.detail is not None
     assert one.detail.after == ((1, pytest.approx(0.5)), (2, pytest.approx(0.5)))
     assert (one.detail.removed, one.detail.overruled) == (1.0, True)

@@ -15,8 +15,8 @@ ROW = SampleRow(params=SamplingParams(), seed=0, position=0)
 
 
 def step(runner: FakeRunner, num_cached: int, token_ids: tuple[int, ...], *segments: Segment, seq_id: int = 1) -> int:
-    seq = PlannedSeq(seq_id, f"r{seq_id}", token_ids, num_cached, segments, ROW)
-    return runner.execute(StepPlan(1, (seq,), PAGE)).sampled[0].token_id
+    seq = PlannedSeq(seq_id, f"r{seq_id}", token_ids, num_cached, segments, (ROW,))
+    return runner.execute(StepPlan(1, (seq,), PAGE)).seqs[0].drawn[0].token_id
 
 
 @pytest.fixture

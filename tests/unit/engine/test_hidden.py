@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.standins.random_runs import CONFIGS, CONTEXT, TRUNK, make_core
+from tests.standins.random_runs import CONFIGS, CONTEXT, TRUNK, open_core
 from workbench.types import Request, SamplingParams
 
 
@@ -17,7 +17,7 @@ from workbench.types import Request, SamplingParams
     scored=st.booleans(),
 )
 def test_every_computed_token_is_shown_once_and_in_order(config, asked, scored):
-    core = make_core({**config, "num_tokens": min(config["num_tokens"], 72), "conservativeness": 0.02})
+    core = open_core({**config, "num_tokens": min(config["num_tokens"], 72), "schedule_conservativeness": 0.02})
     tokens, shown = {}, {}
     for i, (shared, own, num_new, wanted) in enumerate(asked):
         prompt = (*TRUNK[:shared], own)

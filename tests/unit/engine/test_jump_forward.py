@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 
 import jsonschema
@@ -15,11 +16,9 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from workbench.attention.registry import create_backend, create_store
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock, next_token
+from workbench.engine.fake import FakeRunner
 from workbench.engine.jump import JumpForward, whole_characters
-from workbench.engine.limits import CoreConfig
-from workbench.engine.plan import NOTHING_ALLOWED, Sampled, StepResult
+from workbench.engine.plan import NOTHING_ALLOWED, Sampled, SeqResult, StepResult
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.events import TokenSampled
@@ -27,6 +26,7 @@ from workbench.grammar import Vocabulary, compile_grammar
 from workbench.grammar.unfinished import cut_short, expected
 from workbench.model.load import load_model
 from workbench.model.tiny import write_config
+from workbench.testing import events_of, make_core, plain_loop, run_to_end
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import FinishReason, Request, SamplingParams
@@ -62,10 +62,9 @@ def vocabulary(tokenizer) -> Vocabulary:
     return Vocabulary(tokenizer.hf, VOCAB, frozenset({0}))
 
 
-def make_core(tokenizer, runner=None, *, off=False, **config):
-    values = {"num_pages": 2048, "context_length": 400, "vocab_size": VOCAB, "check": True, "eos_ids": frozenset({0})}
-    return EngineCore(
-        CoreConfig(**values | config), runner or FakeRunner(VOCAB, clock=VirtualClock()), clock=VirtualClock(),
+def open_core(tokenizer, runner=None, *, off=False, **config):
+    return make_core(
+        vocab_size=VOCAB, eos_ids=frozenset({0}), runner=runner, **{"num_tokens": 2048, "context_length": 400} | config,
         text_for=lambda request: TextStream(tokenizer, request.input_ids, request.params),
         jump=JumpForward(tokenizer, Vocabulary(tokenizer.hf, VOCAB, frozenset({0}))), disable_jump_forward=off,
     )  # fmt: skip
@@ -80,21 +79,10 @@ def add(core, vocabulary, rid, prompt, params, **fields):
     return request
 
 
-def run(core, limit=5000):
-    """By request id: ids, text, flags, log-probabilities and the finish."""
-    found = {}
-    for _ in range(limit):
-        if not core.has_work:
-            core.cache.check()
-            assert not core.cache.leases
-            return found
-        for out in core.step():
-            ids, text, forced, logprobs, _ = found.get(out.rid, ([], "", [], [], None))
-            flags = out.forced or (False,) * len(out.token_ids)
-            found[out.rid] = (
-                [*ids, *out.token_ids], text + out.text, [*forced, *flags], [*logprobs, *out.logprobs], out.finish,
-            )  # fmt: skip
-    raise AssertionError("the engine does not come to an end")
+def run(core):
+    """Returns ids, text, flags, log-probabilities and the finish by request id."""
+    outputs = run_to_end(core, 5000).items()
+    return {rid: (out.token_ids, out.text, out.forced, out.logprobs, out.finish) for rid, out in outputs}
 
 
 def is_valid(params, text):
@@ -106,7 +94,7 @@ def is_valid(params, text):
 @pytest.mark.parametrize("params", GRAMMARS, ids=["record", "words", "unicode"])
 @pytest.mark.parametrize("off", [False, True])
 def test_the_text_is_valid_with_and_without_and_ids_spell_it(tokenizer, vocabulary, params, off):
-    core = make_core(tokenizer, off=off)
+    core = open_core(tokenizer, off=off)
     for i in range(8):
         add(core, vocabulary, f"r{i}", [40 + i, 60], params)
     for ids, text, forced, _, finish in run(core).values():
@@ -118,7 +106,7 @@ def test_the_text_is_valid_with_and_without_and_ids_spell_it(tokenizer, vocabula
 
 
 def test_forced_stretches_are_the_tokenizers_own_encoding(tokenizer, vocabulary):
-    core = make_core(tokenizer)
+    core = open_core(tokenizer)
     add(core, vocabulary, "a", [40], {"json_schema": RECORD})
     ids, text, forced, _, _ = run(core)["a"]
     ends = [len(tokenizer.decode(ids[: i + 1]).encode()) for i in range(len(ids))]
@@ -132,10 +120,10 @@ def test_forced_stretches_are_the_tokenizers_own_encoding(tokenizer, vocabulary)
 def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
     steps = []
     for off in (False, True):
-        core = make_core(tokenizer, off=off)
+        core = open_core(tokenizer, off=off)
         add(core, vocabulary, "a", [40], {"regex": "(a|b)" + " Slytherin" * 10 + "(a|b)"})
         run(core)
-        steps.append(core.scheduler._step)
+        steps.append(core.scheduler.num_steps)
     assert steps[0] <= 5
     assert steps[1] > 20
 
@@ -144,10 +132,10 @@ def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabular
     """The end token is in the output as if it had been drawn; where anything may still change the draw, it is drawn."""
     drawn: dict[str, dict] = {}
     for kind, more in {"jump": {}, "off": {}, "bias": {"logit_bias": {0: 1.0}}}.items():
-        core = make_core(tokenizer, off=kind == "off")
+        core = open_core(tokenizer, off=kind == "off")
         add(core, vocabulary, kind, [40], {"regex": "[a-c]{2}x[a-c]", **more})
         ids, text, forced, _, finish = run(core)[kind]
-        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler._step}
+        drawn[kind] = {"ids": ids, "text": text, "end": forced[-1:], "finish": finish, "steps": core.scheduler.num_steps}
     assert drawn["jump"]["ids"] == drawn["off"]["ids"]
     assert drawn["jump"]["ids"][-1] == 0
     assert drawn["jump"]["finish"] == drawn["off"]["finish"] == FinishReason("stop", matched=0)
@@ -175,7 +163,7 @@ def test_half_characters_are_not_forced(data, whole):
 
 @pytest.mark.parametrize("limit", range(1, 24))
 def test_forced_tokens_count_and_a_cut_says_that_the_constraint_is_incomplete(tokenizer, vocabulary, limit):
-    core = make_core(tokenizer)
+    core = open_core(tokenizer)
     add(core, vocabulary, "a", [40], {"json_schema": RECORD, "max_new_tokens": limit})
     ids, text, _, _, finish = run(core)["a"]
     assert len(ids) <= limit
@@ -190,7 +178,7 @@ def test_forced_tokens_count_and_a_cut_says_that_the_constraint_is_incomplete(to
 @pytest.mark.parametrize("return_logprob", [False, True])
 @pytest.mark.parametrize("stop", ["house", '": "', "ame"])
 def test_a_stop_string_inside_forced_text_ends_there(tokenizer, vocabulary, stop, return_logprob):
-    core = make_core(tokenizer)
+    core = open_core(tokenizer)
     params = {"json_schema": RECORD, "stop": [stop]}
     add(core, vocabulary, "a", [40], params, return_logprob=return_logprob)
     ids, text, forced, logprobs, finish = run(core)["a"]
@@ -203,7 +191,7 @@ def test_a_stop_string_inside_forced_text_ends_there(tokenizer, vocabulary, stop
 
 
 def test_without_end_tokens_a_forced_end_finishes_the_request(tokenizer, vocabulary):
-    core = make_core(tokenizer)
+    core = open_core(tokenizer)
     add(core, vocabulary, "a", [40], {"regex": "(a|b) Slytherin", "ignore_eos": True})
     assert re.fullmatch("(a|b) Slytherin", run(core)["a"][1])
 
@@ -223,10 +211,11 @@ def test_an_empty_mask_shows_the_text_and_what_was_expected(tokenizer, vocabular
         def execute(self, plan):
             done = super().execute(plan)
             if plan.step > 3:
-                done = StepResult(tuple(Sampled(NOTHING_ALLOWED, error="no token is allowed") for _ in done.sampled), {})
+                nothing = SeqResult((Sampled(NOTHING_ALLOWED, error="no token is allowed"),))
+                done = StepResult(tuple(nothing for _ in done.seqs))
             return done
 
-    core = make_core(tokenizer, Stuck(VOCAB))
+    core = open_core(tokenizer, Stuck(VOCAB))
     add(core, vocabulary, "a", [40], {"regex": "Name: [a-c]{8}"})
     finish = run(core)["a"][-1]
     assert finish.type == "abort"
@@ -245,7 +234,7 @@ def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabu
     model = load_model(folder, dtype=torch.float32, device=torch.device("cpu"))
     kv = create_store(model.attention_specs(), num_pages, torch.float32, torch.device("cpu"))
     runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(VOCAB))
-    core = make_core(tokenizer, runner, num_pages=num_pages, chunk=chunk)
+    core = open_core(tokenizer, runner, num_pages=num_pages, chunked_prefill_size=chunk)
     requests = [
         add(core, vocabulary, f"r{i}", [40 + i, 50, 60], params, return_logprob=True, logprob_start_len=i - 1, top_logprobs_num=2)
         for i, params in enumerate(GRAMMARS)
@@ -274,7 +263,14 @@ def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabu
 )
 @settings(max_examples=60)
 def test_any_mix_of_constrained_and_free_requests_balances(tokenizer, vocabulary, jobs, aborts, num_pages, chunk, mixed):
-    core = make_core(tokenizer, num_pages=num_pages, context_length=80, chunk=chunk, mixed=mixed, conservativeness=0.05)
+    core = open_core(
+        tokenizer,
+        num_pages=num_pages,
+        context_length=80,
+        chunked_prefill_size=chunk,
+        enable_mixed_chunk=mixed,
+        schedule_conservativeness=0.05,
+    )
     asked = {}
     for i, (kind, first, return_logprob, limit) in enumerate(jobs):
         params = {"max_new_tokens": limit, "ignore_eos": kind == 3, **(GRAMMARS[kind] if kind < 3 else {})}
@@ -300,22 +296,43 @@ def test_any_mix_of_constrained_and_free_requests_balances(tokenizer, vocabulary
         logged = [e for e in core.log.read()[1] if isinstance(e, TokenSampled) and e.rid == rid]
         assert len({e.position for e in logged}) == len(logged)
         if kind == 3:
-            assert ids == plain_loop(request.input_ids, len(ids))
+            assert ids == plain_loop(request.input_ids, len(ids), VOCAB)
         elif finish.type == "stop":
             assert is_valid(params, text)
 
 
-def plain_loop(prompt, num_new):
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
-
-
 def test_forced_text_that_is_cached_does_not_count_as_prompt(tokenizer, vocabulary):
-    core = make_core(tokenizer)
+    core = open_core(tokenizer)
     prompt = tokenizer.encode("Name of the wizard:")
     for rid in ("first", "again"):
         add(core, vocabulary, rid, prompt, GRAMMARS[0])
         cached = [out.num_cached for _ in range(300) if core.has_work for out in core.step()]
         assert cached[-1] == (0 if rid == "first" else len(prompt))
+
+
+@pytest.mark.parametrize("return_logprob", [False, True])
+@pytest.mark.parametrize("off", [False, True])
+@pytest.mark.parametrize("params", [*GRAMMARS, {"json_schema": RECORD, "stop": ["house"]}, {"ignore_eos": True}])
+def test_drafts_change_no_constrained_output(tokenizer, vocabulary, params, off, return_logprob):
+    """Right ones and wrong ones, of drawn and of forced tokens, and ones that the grammar refuses."""
+
+    def answers(propose):
+        core = open_core(tokenizer, off=off, propose=propose, chunked_prefill_size=5)
+        for i in range(6):
+            add(core, vocabulary, f"r{i}", [40 + i, 60], params | {"max_new_tokens": 30}, return_logprob=return_logprob)
+        found = run(core)
+        told = {
+            rid: [(e.position, e.token_id, e.forced, e.num_allowed) for e in events_of(core, TokenSampled, rid)] for rid in found
+        }
+        return found, told, core.scheduler.num_steps
+
+    plain, told, num_plain = answers(None)
+
+    def propose(seq):
+        right, rng = plain[seq.rid][0][len(seq.output_ids) :][:5], random.Random(len(seq.output_ids))
+        return tuple(token if rng.random() < 0.8 else rng.randrange(VOCAB) for token in right)
+
+    drafted, told_drafted, num_drafted = answers(propose)
+    assert drafted == plain
+    assert told_drafted == told
+    assert num_drafted < num_plain or not off

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
 from workbench.engine.sampler import Sampler
+from workbench.testing import AllowTokens, BrokenMatcher
 from workbench.types import SamplingParams, TokenLogprob
 
 V = 300
@@ -30,23 +30,6 @@ def sample(logits: Tensor, *rows: SampleRow, detect_nan: bool = False) -> tuple[
 
 def random_logits(num_rows: int, seed: int = 0) -> Tensor:
     return torch.randn(num_rows, V, generator=torch.Generator().manual_seed(seed)) * 3
-
-
-class Allow:
-    """A matcher that allows the given ids."""
-
-    def __init__(self, *ids: int) -> None:
-        self.ids = ids
-
-    def fill_mask(self, mask: np.ndarray) -> None:
-        bits = np.zeros(mask.size * 32, dtype=np.uint8)
-        bits[list(self.ids)] = 1
-        mask[:] = np.packbits(bits, bitorder="little").view(np.int32)
-
-
-class Broken:
-    def fill_mask(self, mask: np.ndarray) -> None:
-        raise ValueError("no such state")
 
 
 # ---- greedy ----------------------------------------------------------------------------------------------------
@@ -70,7 +53,7 @@ def test_a_row_alone_equals_that_row_in_any_batch() -> None:
         row(SamplingParams(top_p=0.7), seed=6, return_logprob=True, top_logprobs_num=3),
         row(SamplingParams(top_k=9, repetition_penalty=1.5), seed=7, prompt_ids=(1, 2), output_ids=(3, 3)),
         row(SamplingParams(temperature=0, frequency_penalty=2, logit_bias={4: 3.0}), output_ids=(4, 4), return_logprob=True),
-        row(SamplingParams(min_p=0.2), seed=8, matcher=Allow(*range(50))),
+        row(SamplingParams(min_p=0.2), seed=8, matcher=AllowTokens(*range(50))),
         row(suppress=(5, 6), token_ids_logprob=(9, 8), return_logprob=True),
         row(SamplingParams(custom_params={"token_id": 11}), processor=force),
     ]
@@ -145,7 +128,7 @@ def test_suppressed_ids_are_not_chosen() -> None:
 @pytest.mark.parametrize("params", [GREEDY, SamplingParams(temperature=3.0), SamplingParams(top_p=0.9), SamplingParams(top_k=20)])
 def test_a_grammar_mask_leaves_only_what_it_allows(params: SamplingParams) -> None:
     logits = random_logits(40)
-    rows = [row(params, seed=i, matcher=Allow(i, 299, 64)) if i % 2 else row(params, seed=i) for i in range(40)]
+    rows = [row(params, seed=i, matcher=AllowTokens(i, 299, 64)) if i % 2 else row(params, seed=i) for i in range(40)]
     for i, sampled in enumerate(sample(logits, *rows)):
         if i % 2:
             assert sampled.token_id in {i, 299, 64}
@@ -157,7 +140,7 @@ def test_a_grammar_mask_leaves_only_what_it_allows(params: SamplingParams) -> No
 def test_the_last_edits_win() -> None:
     """A processor that wants token 5, a bias for 6, a grammar that allows 7 and 8, of which 8 is suppressed."""
     params = SamplingParams(temperature=0, custom_params={"token_id": 5}, logit_bias={6: 50.0})
-    sampled = sample(random_logits(1), row(params, processor=keep_and_raise, matcher=Allow(7, 8), suppress=(8,)))[0]
+    sampled = sample(random_logits(1), row(params, processor=keep_and_raise, matcher=AllowTokens(7, 8), suppress=(8,)))[0]
     assert (sampled.token_id, sampled.num_allowed) == (7, 2)
 
 
@@ -167,7 +150,7 @@ def test_the_last_edits_win() -> None:
 def test_log_probabilities_are_the_models_own_whatever_the_request_edits() -> None:
     logits = random_logits(2)
     params = SamplingParams(temperature=0.4, top_k=5, logit_bias={9: 4.0}, custom_params={"token_id": 17})
-    rows = [row(params, return_logprob=True, top_logprobs_num=4, token_ids_logprob=(9, 2), matcher=Allow(9, 10))] * 2
+    rows = [row(params, return_logprob=True, top_logprobs_num=4, token_ids_logprob=(9, 2), matcher=AllowTokens(9, 10))] * 2
     expected = torch.log_softmax(logits, -1)
     for i, sampled in enumerate(sample(logits, *rows)):
         assert sampled.logprob is not None
@@ -249,16 +232,16 @@ def test_the_draw_beside_nan_is_the_draw_without_these_tokens() -> None:
 def test_nan_of_a_token_that_the_grammar_forbids_harms_nobody(detect_nan: bool) -> None:
     logits = random_logits(1)
     logits[0, 50] = math.nan
-    assert sample(logits, row(matcher=Allow(3)), detect_nan=detect_nan)[0].token_id == 3
+    assert sample(logits, row(matcher=AllowTokens(3)), detect_nan=detect_nan)[0].token_id == 3
 
 
 def test_an_empty_mask_is_reported_with_its_causes_and_never_sampled() -> None:
     logits = random_logits(4)
     rows = [
-        row(SamplingParams(), matcher=Allow()),
+        row(SamplingParams(), matcher=AllowTokens()),
         row(SamplingParams()),
-        row(matcher=Allow(3), suppress=(3,), position=6),
-        row(SamplingParams(logit_bias={5: -math.inf}, top_p=0.5), matcher=Allow(5)),
+        row(matcher=AllowTokens(3), suppress=(3,), position=6),
+        row(SamplingParams(logit_bias={5: -math.inf}, top_p=0.5), matcher=AllowTokens(5)),
     ]
     sampled = sample(logits, *rows)
     reported = failures(sampled)
@@ -272,7 +255,7 @@ def test_where_all_is_nan_detection_draws_any_token_that_is_allowed() -> None:
     logits = torch.full((2, V), math.nan)
     logits[0] = -math.inf
     assert [s.token_id for s in sample(logits, row(), row(SamplingParams()))] == [NOTHING_ALLOWED, NAN]
-    rows = [row(SamplingParams(), seed=seed, matcher=Allow(3, 7)) for seed in range(40)]
+    rows = [row(SamplingParams(), seed=seed, matcher=AllowTokens(3, 7)) for seed in range(40)]
     drawn = [s.token_id for s in sample(torch.full((40, V), math.nan), *rows, detect_nan=True)]
     assert {*drawn} == {3, 7}
 
@@ -288,7 +271,7 @@ def test_nan_from_a_processor_is_treated_as_the_models_is(detect_nan: bool) -> N
 
 
 def test_a_grammar_that_fails_ends_only_its_row() -> None:
-    sampled = sample(random_logits(2), row(matcher=Broken()), row(matcher=Allow(4)))
+    sampled = sample(random_logits(2), row(matcher=BrokenMatcher()), row(matcher=AllowTokens(4)))
     assert failures(sampled) == {0: (GRAMMAR_FAILED, "the grammar failed at output position 0: no such state")}
     assert sampled[1].token_id == 4
 
@@ -380,9 +363,9 @@ def test_another_dtype_and_gradients_from_a_processor_are_taken() -> None:
 def test_what_left_nothing_is_named_and_nothing_else():
     logits = torch.zeros(3, 8)
     why = [
-        row(SamplingParams(logit_bias={5: 3.0}, stop_token_ids=(5,)), matcher=Allow()),
-        row(SamplingParams(logit_bias={5: 3.0}), matcher=Allow()),
-        row(SamplingParams(stop_token_ids=(3,)), matcher=Allow(3), suppress=(3,)),
+        row(SamplingParams(logit_bias={5: 3.0}, stop_token_ids=(5,)), matcher=AllowTokens()),
+        row(SamplingParams(logit_bias={5: 3.0}), matcher=AllowTokens()),
+        row(SamplingParams(stop_token_ids=(3,)), matcher=AllowTokens(3), suppress=(3,)),
     ]
     told = [message.partition("position 0: ")[2] for _, message in failures(sample(logits, *why)).values()]
     assert told == ["grammar and stop_token_ids left none", "grammar left none", "grammar and min_new_tokens left none"]

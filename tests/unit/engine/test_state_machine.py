@@ -6,23 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock, next_token
-from workbench.engine.limits import UNCUT, CoreConfig
+from tests.standins.random_runs import CONTEXT, TRUNK, VOCAB, open_core
+from workbench.testing import plain_loop
 from workbench.types import Request, SamplingParams
 
-VOCAB = 32
-CONTEXT = 56
 MAX_STEPS = 5000
-TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
-"""Most prompts begin with a part of this, so that nodes are shared, split and computed by two at once."""
-
-
-def plain_loop(prompt: tuple[int, ...], num_new: int) -> list[int]:
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
 
 
 @st.composite
@@ -45,14 +33,15 @@ configs = st.fixed_dictionaries(
     {
         "page_size": st.sampled_from([1, 2, 4]),
         "num_tokens": st.sampled_from([CONTEXT, 72, 96, 400]),
-        "chunk": st.sampled_from([1, 3, 8, UNCUT]),
-        "max_running": st.sampled_from([1, 3, 64]),
-        "mixed": st.booleans(),
-        "prefill_only_one": st.booleans(),
+        "chunked_prefill_size": st.sampled_from([1, 3, 8, -1]),
+        "max_running_requests": st.sampled_from([1, 3, 64]),
+        "enable_mixed_chunk": st.booleans(),
+        "prefill_only_one_req": st.booleans(),
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "schedule_policy": st.sampled_from(["lpm", "fcfs", "dfs-weight", "lof", "random"]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
-        "conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
+        "schedule_conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
+        "drafts": st.sampled_from([None, 0, 1]),
     }
 )
 
@@ -60,16 +49,7 @@ configs = st.fixed_dictionaries(
 class EngineAgainstPlainLoop(RuleBasedStateMachine):
     @initialize(config=configs)
     def open(self, config: dict) -> None:
-        values = {name: value for name, value in config.items() if name != "num_tokens"}
-        clock = VirtualClock()
-        self.core = EngineCore(
-            CoreConfig(
-                num_pages=config["num_tokens"] // config["page_size"], context_length=CONTEXT, vocab_size=VOCAB, check=True,
-                **values,
-            ),
-            FakeRunner(VOCAB, clock=clock),
-            clock=clock,
-        )  # fmt: skip
+        self.core = open_core(config)
         self.requests: dict[str, Request] = {}
         self.outputs: dict[str, list[int]] = {}
         self.scored: dict[str, list[int]] = {}
@@ -140,7 +120,7 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
     def _check_outputs(self) -> None:
         assert set(self.finished) == set(self.requests)
         for rid, request in self.requests.items():
-            expected = plain_loop(request.input_ids, request.params.max_new_tokens)
+            expected = plain_loop(request.input_ids, request.params.max_new_tokens, VOCAB)
             if rid in self.aborted:
                 assert self.finished[rid] == "abort"
                 assert self.outputs[rid] == expected[: len(self.outputs[rid])]

@@ -9,57 +9,39 @@ from itertools import groupby
 
 import pytest
 
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import CoreConfig
 from workbench.events import EventLog, RequestScheduled, RequestWaited, RequestWaiting
-from workbench.types import Request, SamplingParams
-from workbench.why.request import explain
-
-VOCAB = 256
-
-
-def make_core(log=None, **config):
-    clock = VirtualClock()
-    values = {"num_pages": 2048, "context_length": 1000, "vocab_size": VOCAB, "check": True}
-    return EngineCore(CoreConfig(**values | config), FakeRunner(VOCAB, clock=clock), clock=clock, log=log)
-
-
-def request(rid, prompt, max_new_tokens=8):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams(max_new_tokens=max_new_tokens, temperature=0))
+from workbench.testing import VOCAB_SIZE, events_of, make_core
+from workbench.testing import make_request as request
+from workbench.why.request.explanation import explain
 
 
 def crowd(core, num=60, seed=0):
     rng = random.Random(seed)
     for i in range(num):
-        prompt = [*range(20 * (i % 3)), *(rng.randrange(VOCAB) for _ in range(rng.randrange(10, 200)))]
+        prompt = [*range(20 * (i % 3)), *(rng.randrange(VOCAB_SIZE) for _ in range(rng.randrange(10, 200)))]
         core.add(request(f"r{i}", prompt, rng.randrange(5, 60)))
-
-
-def of(core, kind, rid=None):
-    return [event for event in core.log.read()[1] if isinstance(event, kind) and (rid is None or event.rid == rid)]
 
 
 def watched(core):
     """rid -> (time, reason, blocking request) of every refusal since its last admission, kept by the plainest means."""
     refusals = defaultdict(list)
-    refuse = core.scheduler._refuse
+    refuse = core.scheduler.admission.refuse
 
     def note(seq, reason, *, blocked_by="", **numbers):
         refusals[seq.rid].append((core.clock(), reason, blocked_by))
         refuse(seq, reason, blocked_by=blocked_by, **numbers)
 
-    core.scheduler._refuse = note
+    core.scheduler.admission.refuse = note
     return refusals
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        {"chunk": 100, "max_running": 8},
-        {"chunk": 100, "num_pages": 1000, "conservativeness": 0.3},
-        {"prefill_only_one": True, "schedule_policy": "fcfs"},
-        {"mixed": True, "chunk": 64, "schedule_policy": "random"},
+        {"chunked_prefill_size": 100, "max_running_requests": 8},
+        {"chunked_prefill_size": 100, "num_pages": 1000, "schedule_conservativeness": 0.3},
+        {"prefill_only_one_req": True, "schedule_policy": "fcfs"},
+        {"enable_mixed_chunk": True, "chunked_prefill_size": 64, "schedule_policy": "random"},
     ],
     ids=["batch and budget", "memory", "one prefill", "mixed"],
 )
@@ -69,11 +51,11 @@ def test_the_end_of_a_wait_tells_the_time_of_every_reason_and_who_was_longest_in
     crowd(core)
     seen = Counter()
     while core.has_work:
-        before = len(of(core, RequestScheduled))
+        before = len(events_of(core, RequestScheduled))
         core.step()
-        for event in of(core, RequestScheduled)[before:]:
+        for event in events_of(core, RequestScheduled)[before:]:
             told = refusals.pop(event.rid, [])
-            waited = of(core, RequestWaited, event.rid)[seen[event.rid] :]
+            waited = events_of(core, RequestWaited, event.rid)[seen[event.rid] :]
             seen[event.rid] += len(waited)
             assert len(waited) == bool(told)
             if told:
@@ -90,19 +72,19 @@ def test_the_end_of_a_wait_tells_the_time_of_every_reason_and_who_was_longest_in
 
 
 def test_a_long_wait_is_a_handful_of_events():
-    core = make_core(chunk=64, max_running=16, num_pages=1500)
+    core = make_core(chunked_prefill_size=64, max_running_requests=16, num_pages=1500)
     refusals = watched(core)
     crowd(core, num=250)
     while core.has_work:
         core.step()
     most = {rid: 5 + math.log2(max(told[-1][0] - told[0][0], 1)) for rid, told in refusals.items()}
-    told = Counter(event.rid for event in of(core, RequestWaiting))
+    told = Counter(event.rid for event in events_of(core, RequestWaiting))
     assert max(told[rid] - limit for rid, limit in most.items()) <= 1
     assert sum(map(len, refusals.values())) > 50 * sum(told.values()), "it was refused very often"
 
 
 def test_the_explanation_splits_the_wait_and_its_parts_add_up():
-    core = make_core(chunk=100, num_pages=1000, conservativeness=0.3)
+    core = make_core(chunked_prefill_size=100, num_pages=1000, schedule_conservativeness=0.3)
     crowd(core)
     while core.has_work:
         core.step()
@@ -110,7 +92,7 @@ def test_the_explanation_splits_the_wait_and_its_parts_add_up():
     for i in range(60):
         explanation = explain(core.log, f"r{i}", core.clock())
         parts = explanation.facts["waited"]
-        first = of(core, RequestWaiting, f"r{i}")
+        first = events_of(core, RequestWaiting, f"r{i}")
         if first:
             assert sum(part["seconds"] for part in parts) <= explanation.facts["wait_s"] + 1e-9
             assert parts == sorted(parts, key=lambda part: -part["seconds"])
@@ -122,13 +104,13 @@ def test_the_explanation_splits_the_wait_and_its_parts_add_up():
 
 
 def test_who_stands_behind_a_request_that_waits_for_memory_waits_for_it():
-    core = make_core(num_pages=300, context_length=300, schedule_policy="fcfs", conservativeness=1.4)
+    core = make_core(num_pages=300, context_length=300, schedule_policy="fcfs", schedule_conservativeness=1.4)
     core.add(request("running", range(100), 100))
     core.step()
     core.add(request("big", range(100, 250), 100))
     core.add(request("small", [7, 8], 4))
     core.step()
-    [told] = of(core, RequestWaiting, "small")
+    [told] = events_of(core, RequestWaiting, "small")
     assert (told.reason, told.blocked_by) == ("memory", "big")
     lasting = explain(core.log, "small", core.clock() + 2.5)
     assert "waiting for memory (behind big)" in lasting.sentence
@@ -140,8 +122,8 @@ def test_who_stands_behind_a_request_that_waits_for_memory_waits_for_it():
 
 
 def test_nothing_is_accounted_where_nothing_is_recorded():
-    core = make_core(log=EventLog(0), chunk=64)
+    core = make_core(log=EventLog(0), chunked_prefill_size=64)
     crowd(core, num=20)
     core.step()
     assert core.scheduler.waiting
-    assert all(seq.wait is None for seq in core.scheduler.waiting)
+    assert all(core.scheduler.admission.wait_of(seq) is None for seq in core.scheduler.waiting)

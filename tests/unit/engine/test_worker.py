@@ -11,13 +11,12 @@ from contextlib import contextmanager
 import pytest
 
 from workbench import switch_interval as switching
-from workbench.client import read, read_async
-from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, next_token
-from workbench.engine.limits import CoreConfig
-from workbench.engine.worker import LocalClient
+from workbench.client.stream import read, read_async
+from workbench.engine.calls import CoreCalls
+from workbench.engine.fake import FakeRunner
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
-from workbench.types import Request, SamplingParams
+from workbench.testing import make_client, make_core, plain_loop
+from workbench.testing import make_request as request
 
 VOCAB = 256
 LONG = 3000
@@ -40,32 +39,20 @@ class Gate(FakeRunner):
         return super().execute(plan)
 
 
-def make_client(runner=None, questions=None, prepare=lambda request: (None, None), **config):
-    values = {"num_pages": 8192, "context_length": 8000, "vocab_size": VOCAB}
-    core = EngineCore(CoreConfig(**values | config), runner or FakeRunner(VOCAB))
-    return LocalClient(core, prepare, {"flush_cache": core.flush_cache, "now": core.clock, **(questions or {})})
+def open_client(runner=None, calls=CoreCalls, prepare=lambda request: (None, None), **config):
+    values = {"num_tokens": 8192, "context_length": 8000, "check": False, "clock": time.monotonic}
+    return make_client(make_core(runner=runner, **values | config), prepare, calls)
 
 
 @contextmanager
 def opened(*args, **config):
-    client = make_client(*args, **config)
+    client = open_client(*args, **config)
     try:
         yield client
     finally:
         if isinstance(client._core.runner, Gate):
             client._core.runner.open.set()
         client.close()
-
-
-def request(rid, prompt=(1, 2, 3), max_new_tokens=8, **fields):
-    return Request(rid=rid, input_ids=tuple(prompt), params=SamplingParams(max_new_tokens=max_new_tokens), **fields)
-
-
-def plain_loop(prompt, num_new):
-    tokens = list(prompt)
-    for _ in range(num_new):
-        tokens.append(next_token(tuple(tokens), VOCAB))
-    return tokens[len(prompt) :]
 
 
 def collect(pairs, count):
@@ -179,7 +166,7 @@ def test_an_id_in_use_is_refused_and_nothing_of_its_batch_is_queued():
 
 def test_a_batch_beyond_the_queue_limit_is_refused_as_a_whole():
     gate = Gate()
-    with opened(gate, max_running=1, max_queued=2) as client:
+    with opened(gate, max_running_requests=1, max_queued_requests=2) as client:
         gate.open.clear()
         first = client.submit([request("a"), request("b")])
         with pytest.raises(QueueFull, match="2 requests open"):
@@ -210,16 +197,38 @@ def test_what_cannot_be_prepared_is_raised_in_the_callers_thread():
         assert collect(read(client.submit([request("a")])), 1) == [plain_loop((1, 2, 3), 8)]
 
 
-def test_questions_are_answered_on_the_engines_thread_and_their_errors_come_back():
-    def fail():
+class Watched(CoreCalls):
+    """Calls of which one returns its thread and one fails."""
+
+    def weights(self):
+        return threading.current_thread().name
+
+    def flush_cache(self):
         raise ValueError("no")
 
-    with opened(questions={"thread": lambda: threading.current_thread().name, "fail": fail}) as client:
-        assert client.call("thread") == "workbench-engine"
+
+def test_calls_are_answered_on_the_engines_thread_and_their_errors_come_back():
+    with opened(calls=Watched) as client:
+        assert client.engine.weights() == "workbench-engine"
         with pytest.raises(ValueError, match="no"):
-            client.call("fail")
-        with pytest.raises(InvalidRequest, match="one of flush_cache"):
-            client.call("nonsense")
+            client.engine.flush_cache()
+        with pytest.raises(TypeError):
+            client.engine.token_detail()
+        assert client.engine.now() > 0, "the engine goes on"
+
+
+def test_a_call_that_its_caller_gave_up_is_not_made_and_does_no_harm():
+    gate = Gate()
+    with opened(gate) as client:
+        gate.open.clear()
+        client.submit([request("a")])
+        assert gate.entered.wait(WAIT_S)
+        made = []
+        future = client._worker.ask(lambda: made.append(1))
+        assert future.cancel()
+        gate.open.set()
+        assert client.engine.now() > 0
+        assert not made
 
 
 @pytest.mark.parametrize("from_a_loop", [False, True])
@@ -244,7 +253,7 @@ def test_a_loop_that_breaks_ends_every_reader_and_every_later_call(monkeypatch, 
         with pytest.raises(EngineDead, match="page account"):
             client.submit([request("later")])
         with pytest.raises(EngineDead):
-            client.call("now")
+            client.engine.now()
         client.abort("a")
         wait_until(lambda: not engine_threads())
     assert "the engine's loop broke" in caplog.text
@@ -260,9 +269,9 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
         gate.open.clear()
         client.submit([request("a")])
         assert gate.entered.wait(WAIT_S)
-        future = client._worker.ask("now")
+        future = client._worker.ask(client._core.clock)
         client._worker.send(broken_step)
-        after = client._worker.ask("now")
+        after = client._worker.ask(client._core.clock)
         gate.open.set()
         assert future.result(WAIT_S) > 0, "asked before it broke"
         with pytest.raises(EngineDead, match="page account"):
@@ -271,12 +280,12 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
 
 def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
     before = threading.active_count()
-    client = make_client(gate := Gate())
+    client = open_client(gate := Gate())
     streams = client.submit([request("a", max_new_tokens=LONG)])
     assert gate.entered.wait(WAIT_S)
     gate.open.clear()
     client._worker._inbox.put(None)
-    late = client._worker.ask("now")
+    late = client._worker.ask(client._core.clock)
     gate.open.set()
     client.close()
     client.close()
@@ -285,7 +294,7 @@ def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
         list(read(streams))
     assert late.exception(WAIT_S) is None or isinstance(late.exception(), EngineDead), "answered or refused, not forgotten"
     with pytest.raises(EngineDead, match="shut down"):
-        client.call("now")
+        client.engine.now()
     with pytest.raises(EngineDead, match="shut down"):
         client.submit([request("b")])
 
@@ -322,9 +331,9 @@ def test_the_switch_interval_is_usual_again_after_a_loop_broke(monkeypatch):
 def test_two_engines_in_one_process_do_not_meet():
     with opened() as first, opened(vocab_size=128) as second:
         streams = [*first.submit([request("same", max_new_tokens=50)]), *second.submit([request("same", [9], 50)])]
-        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50)]
+        assert collect(read(streams), 2) == [plain_loop((1, 2, 3), 50), plain_loop([9], 50, 128)]
         first.close()
-        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8)]
+        assert collect(read(second.submit([request("more", [7])])), 1) == [plain_loop([7], 8, 128)]
 
 
 def test_an_unexpected_error_while_a_request_is_added_ends_that_request_alone(monkeypatch):

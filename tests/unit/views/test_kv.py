@@ -6,11 +6,10 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_runs import CONFIGS, OPERATIONS, Reader, facts, make_core, perform, squeezed
+from random_runs import CONFIGS, OPERATIONS, facts, open_core, perform, squeezed
 
 from workbench.cache.radix import path_to
 from workbench.engine.core import EngineCore
-from workbench.engine.snapshot import snapshot
 from workbench.events import (
     EventLog,
     NodeAdded,
@@ -21,6 +20,7 @@ from workbench.events import (
     RequestRetracted,
     Taken,
 )
+from workbench.testing import FoldReader
 from workbench.views.fold import Facts
 from workbench.views.kv.fold import MAX_RUNS, KVFold, Run
 
@@ -38,8 +38,8 @@ def account(core: EngineCore) -> dict[int, str | int]:
 @settings(max_examples=150)
 @given(CONFIGS, OPERATIONS)
 def test_after_every_step_of_any_run_the_map_equals_the_engines_own_account(config, operations):
-    core = make_core(config)
-    reader = Reader(core, KVFold(facts(core)))
+    core = open_core(config)
+    reader = FoldReader(core, lambda: KVFold(facts(core)))
 
     def compare() -> None:
         kv = reader.read()
@@ -62,7 +62,7 @@ def test_after_every_step_of_any_run_the_map_equals_the_engines_own_account(conf
 def test_a_squeezed_run_moves_pages_in_every_way_there_is():
     core = squeezed()
     events = core.log.read()[1]
-    kv = Reader(core, KVFold(facts(core))).read()
+    kv = FoldReader(core, lambda: KVFold(facts(core))).read()
     assert kv.owners() == account(core)
     for kind in (PagesTaken, PagesReturned, NodeAdded, NodeSplit, NodeEvicted, RequestRetracted):
         assert any(isinstance(event, kind) for event in events), kind
@@ -122,18 +122,12 @@ def test_the_state_says_what_the_picture_shows():
 @settings(max_examples=100)
 @given(CONFIGS, OPERATIONS, st.integers(5, 60))
 def test_a_reader_that_fell_behind_goes_on_from_a_snapshot_and_is_right_again(config, operations, capacity):
-    core = make_core(config, EventLog(capacity))
-    reader = Reader(core, KVFold(facts(core)))
-    num_restarts = 0
+    core = open_core(config, EventLog(capacity))
+    reader = FoldReader(core, lambda: KVFold(facts(core)))
 
     def now_and_then() -> None:
-        nonlocal num_restarts
-        if core.log.num_added - reader.since > capacity:
-            number, state = snapshot(core)
-            reader.fold, reader.since = KVFold(facts(core)), number
-            for event in state:
-                reader.fold.apply(event)
-            num_restarts += 1
+        if core.log.num_added - reader.number > capacity:
+            reader.read()
         if core.log.num_added % 7 == 0:
             assert reader.read().owners() == account(core)
 

@@ -8,10 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_runs import CONFIGS, OPERATIONS, TRUNK, Reader, facts, make_core, perform
+from random_runs import CONFIGS, OPERATIONS, TRUNK, facts, open_core, perform
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
+from workbench.testing import FoldReader
 from workbench.views.fold import Facts
 from workbench.views.template.conversation import template_fold, turn_before
 from workbench.views.template.fold import TemplateFold
@@ -103,8 +104,8 @@ def test_a_long_prompt_is_drawn_at_its_ends_and_where_it_breaks():
 @settings(deadline=None)
 @given(config=CONFIGS, operations=OPERATIONS, shared=st.integers(1, 24), own=st.lists(st.integers(0, 2), min_size=1, max_size=10))
 def test_between_any_two_steps_as_much_is_stored_as_the_engines_cache_says(config, operations, shared, own):
-    core, prompt = make_core({**config, "disable_radix_cache": False}, EventLog()), (*TRUNK[:shared], *own)
-    reader = Reader(core, TemplateFold(facts(core), of_ids(prompt)))
+    core, prompt = open_core({**config, "disable_radix_cache": False}, EventLog()), (*TRUNK[:shared], *own)
+    reader = FoldReader(core, lambda: TemplateFold(facts(core), of_ids(prompt)))
 
     def compare() -> None:
         real, stored = core.cache.explain(prompt), reader.read().stored()
@@ -118,12 +119,12 @@ def test_between_any_two_steps_as_much_is_stored_as_the_engines_cache_says(confi
 
 
 def test_stored_text_that_goes_on_otherwise_is_shown_and_what_left_is_told():
-    core = make_core({"page_size": 1, "num_tokens": 400}, EventLog())
+    core = open_core({"page_size": 1, "num_tokens": 400}, EventLog())
     fold = TemplateFold(facts(core), of_ids((*TRUNK[:2], 8, 8)))
-    reader = Reader(core, fold)
+    reader = FoldReader(core, lambda: fold)
     perform(core, [("add", 4, [9], 1, "")])
     assert (reader.read().stored().num_cached, fold.stored().reason) == (2, "diverged")
-    assert f"otherwise at token 2: '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
+    assert f"goes on with '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
     assert f"first 2 of 4 tokens, {fold.stored().why}" in fold.picture().cache_says()
     assert [row[4] > 0 for row in fold.state()["tokens"]] == [True, True, False, False]
     drawn = fold.state()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from hypothesis import given, settings
-from random_runs import CONFIGS, OPERATIONS, make_core, perform, squeezed
+from random_runs import CONFIGS, OPERATIONS, open_core, perform, squeezed
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
@@ -57,12 +57,13 @@ def rates(events, throughput: ThroughputFold, num_points: int) -> list[float]:
 @settings(max_examples=100)
 @given(CONFIGS, OPERATIONS)
 def test_after_any_run_the_sums_are_those_of_the_engine(config, operations):
-    core = make_core(config)
+    core = open_core(config)
     perform(core, operations)
     events = core.log.read()[1]
     throughput = folded(events)
     totals = throughput.totals
-    assert totals.computed == core.runner.num_computed
+    num_computed = core.runner.num_computed
+    assert totals.computed == num_computed or (config["drafts"] is not None and totals.computed < num_computed)
     assert totals.output == sum(isinstance(event, TokenSampled) for event in events)
     assert totals.num_retractions == core.scheduler.num_retractions
     assert totals.recomputed == computed_again(events)

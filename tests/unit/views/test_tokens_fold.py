@@ -12,12 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.engine.core import EngineCore
-from workbench.engine.fake import FakeRunner, VirtualClock
-from workbench.engine.limits import CoreConfig
-from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest
 from workbench.events import EventLog, RequestArrived, RequestFinished, TokenDetail, TokenSampled
 from workbench.html.escape import visible
+from workbench.testing import FoldReader, make_core
 from workbench.types import GrammarSpec, Request, SamplingParams
 from workbench.views.fold import Facts
 from workbench.views.mask.fold import MaskFold
@@ -60,21 +58,10 @@ def play(core: EngineCore, moves: list[tuple[Any, ...]]):
 @given(moves=moves, num_pages=st.sampled_from([40, 400]), capacity=st.sampled_from([8, 100_000]))
 def test_after_every_move_the_folded_outputs_are_the_engines(moves, num_pages, capacity):
     """Retracted ones too; and a reader that lost events goes on from a snapshot."""
-    clock = VirtualClock()
-    config = CoreConfig(num_pages=num_pages, page_size=1, context_length=40, vocab_size=VOCAB, chunk=8)
-    core = EngineCore(config, FakeRunner(VOCAB, clock=clock), clock=clock, log=EventLog(capacity))
-    fold, number = TokensFold(), 0
+    core = make_core(num_pages=num_pages, context_length=40, vocab_size=VOCAB, chunked_prefill_size=8, log=EventLog(capacity))
+    reader = FoldReader(core, TokensFold)
     for _ in play(core, moves):
-        first, events = core.log.read(number)
-        if first > number:
-            fold = TokensFold()
-            number, state = snapshot(core)
-            for event in state:
-                fold.apply(event)
-            first, events = core.log.read(number)
-        for event in events:
-            fold.apply(event)
-        number = first + len(events)
+        fold = reader.read()
         scheduler = core.scheduler
         real = {seq.rid: seq.output_ids for seq in (*scheduler.running, *scheduler.waiting)}
         assert {rid: output.ids for rid, output in fold.outputs.items() if not output.finish} == real

@@ -39,7 +39,7 @@ from workbench.views.batch.fold import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv.fold import KVFold
 from workbench.views.tokens.output_tokens import output_of
-from workbench.why import request_picture
+from workbench.why.request import picture as request_picture
 
 LEDGER = {
     "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,

@@ -23,9 +23,9 @@ Do = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def independent(encode: Callable[[str], list[int]], generate: Generate, mean_logprobs: Callable[..., list[float]]) -> Do:
-    """Work as requests that know nothing of each other: prefix and item together, for a choice once per option.
+    """Answers work as independent requests: prefix and item together, for a choice once per option.
 
-    `mean_logprobs(prompts, own)`: of the last own[i] tokens of prompts[i], for every prompt.
+    `mean_logprobs(prompts, own)` returns the mean log-probability of the last own[i] tokens of prompts[i], for every prompt.
     """
 
     def do(work: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def independent(encode: Callable[[str], list[int]], generate: Generate, mean_log
 
 
 def serve(load: Callable[[dict[str, Any]], tuple[str, Generate] | tuple[str, Generate, Do]]) -> None:
-    """Answer until stdin closes. Libraries that print to stdout go to stderr."""
+    """Answers until stdin closes. The output of libraries goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

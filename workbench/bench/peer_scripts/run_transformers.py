@@ -1,4 +1,4 @@
-"""transformers `generate`, from the GGUF file, bf16. It knows no shared prefix: a static batch of equal lengths.
+"""transformers `generate`, from the GGUF file, bf16. It shares no prefix: a static batch of equal lengths.
 
 Requests of a program come one by one: a call each, a forward pass for each option.
 """

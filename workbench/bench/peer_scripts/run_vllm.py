@@ -48,7 +48,7 @@ def load(settings: dict[str, Any]) -> tuple[str, Generate, Do]:
 
 
 def preload_openmp() -> None:
-    """Start again with the library preloaded: it has no effect on a process that already runs."""
+    """Starts again with the library preloaded: it has no effect on a process that already runs."""
     library = Path(sys.prefix) / "lib" / "libiomp5.so"
     if library.exists() and "LD_PRELOAD" not in os.environ:
         os.environ["LD_PRELOAD"] = str(library)

@@ -9,10 +9,11 @@ import numpy as np
 
 from workbench.bench.schemas.readers import Mask, Position
 from workbench.grammar import Vocabulary
+from workbench.grammar.mask import unpack
 
 MAX_TOKENS = 240
 END = 0.4
-"""How likely a walk ends where it may."""
+"""Probability that a walk ends where it may."""
 
 
 class Walker:
@@ -27,7 +28,7 @@ class Walker:
         self.mask: Mask = np.zeros((vocabulary.size + 31) // 32, dtype=np.int32)
 
     def draw(self, position: Position, rng: random.Random, *, by_byte: bool) -> bytes | None:
-        """A complete text, or None where the walk was too long."""
+        """Returns a complete text, or None if the walk was too long."""
         text = b""
         for num in range(MAX_TOKENS):
             position.fill(self.mask)
@@ -43,8 +44,7 @@ class Walker:
         return None
 
     def allowed(self) -> Any:
-        bits = np.unpackbits(self.mask.view(np.uint8), bitorder="little")[: self.size]
-        return np.flatnonzero(bits)
+        return np.flatnonzero(unpack(self.mask, self.size))
 
     def _pick(self, allowed: Any, rng: random.Random, by_byte: bool, progress: float) -> int:
         chance = rng.random()

@@ -1,4 +1,4 @@
-"""Whether a text is what its schema asks for, by `jsonschema` with its format checker, and what may be excused."""
+"""Judges texts by their schema, with `jsonschema` and its format checker, and excuses errors that are listed as unenforced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class Judged:
 
 
 class Judge:
-    """Of one schema, in the draft that it names, else in that of its keywords. Numbers are decimal: 0.3 is a multiple of 0.1."""
+    """Judges texts by one schema, in the draft that it names, else in that of its keywords.
+
+    Numbers are decimal: 0.3 is a multiple of 0.1.
+    """
 
     def __init__(self, schema: Any, unenforced: Iterable[str] = ()) -> None:
         self._unenforced = [_about(entry) for entry in unenforced]
@@ -52,7 +55,7 @@ class Judge:
         return self.value(value)
 
     def value(self, value: Any) -> Judged:
-        """`value` as `exact_value` reads it."""
+        """Judges a value that `exact_value` read."""
         try:
             with decimal.localcontext(EXACT):
                 errors = list(self._validator.iter_errors(value))
@@ -66,7 +69,7 @@ class Judge:
         return Judged("invalid", _words(serious[0]))
 
     def _is_excused(self, error: ValidationError) -> bool:
-        """Whether all that is wrong is among what the constraint says it does not enforce."""
+        """Returns whether all errors are among the keywords that the constraint lists as unenforced."""
         is_none_of = error.validator == "oneOf" and error.context  # only that no two hold may be left unenforced
         if not is_none_of and any(_is_about(entry, error) for entry in self._unenforced):
             return True
@@ -79,7 +82,7 @@ class Judge:
 
 
 def _guessed(schema: Any) -> Any:
-    """The draft of a schema that names none: the latest but where that has no such keyword."""
+    """Returns the draft of a schema that names none: the latest that has its keywords."""
     if isinstance(schema, list):
         return min(map(_guessed, schema), key=DRAFTS.index, default=DRAFTS[-1])
     if not isinstance(schema, dict):
@@ -105,7 +108,7 @@ def _is_about(entry: str, error: ValidationError) -> bool:
 
 
 def _about(entry: str) -> str:
-    """`json_schema.a.oneOf[1]: that it must not hold` is about `oneOf[1]: that it must not hold`."""
+    """Returns the part behind the place: of `json_schema.a.oneOf[1]: that it must not hold` the last keyword and its words."""
     path, _, what = entry.partition(": ")
     return f"{path.rpartition('.')[2]}: {what}" if what.startswith("that") else what
 
@@ -121,7 +124,7 @@ def _is_integer(checker: Any, instance: Any) -> bool:
 
 
 def ecma(pattern: str) -> Any:
-    """The expression as the standard means it: ASCII digits and letters, `$` only at the very end."""
+    """Returns the expression in the standard's meaning: ASCII digits and letters, `$` only at the very end."""
     in_class = False
 
     def part(found: re.Match[str]) -> str:

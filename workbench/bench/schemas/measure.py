@@ -1,4 +1,4 @@
-"""What one reader does with one schema: whether it takes it, how long that needs, and what it lets through."""
+"""Measures one reader on one schema: whether it takes the schema, its times, and the texts it lets through."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAYS = {
     "number spelling": Ways(numbers=True),
     "separators": Ways(numbers=True, separators=True),
 }
-"""Why a valid instance is not taken as it is written first, and how it is."""
+"""The ways to write a valid instance, by the reason why it was not taken as it was written first."""
 QUICKLY = Ways(max_tries=FEW_TRIES)
 FORMAT, UNLISTED, OTHER_TYPE = "formats are enforced", "names or items that are not listed", "a type that is not named"
 NARROWED = (FORMAT, UNLISTED, OTHER_TYPE)
@@ -39,7 +39,7 @@ class Measure:
         self._walker = Walker(vocabulary)
 
     def row(self, case: Case, num_draws: int, seed: int = 0, note: Callable[[Row], None] = lambda row: None) -> Row:
-        """`note` gets what is known as soon as it is compiled, for a caller who may have to stop waiting."""
+        """Returns the row of a case. `note` gets the values known so far, for a caller that may have to stop waiting."""
         row = bare_row(self.name, case)
         began = time.perf_counter()
         try:
@@ -87,7 +87,7 @@ class Measure:
         return {**counts, "rejected": rejected, "accepted": accepted, "masks_us": masks}
 
     def _follow(self, position: Position, text: str, masks: list[int] | None) -> bool:
-        """Whether the text is taken token by token as the tokenizer cuts it; the times of its masks go into `masks`."""
+        """Returns whether the text is taken, token by token as the tokenizer cuts it; appends mask times to `masks`."""
         walker = self._walker
         ids = self._encode(text, add_special_tokens=False).ids
         if b"".join(walker.pieces[i] for i in ids) != text.encode("utf-8", "surrogatepass"):
@@ -140,14 +140,14 @@ class Measure:
 
 
 def bare_row(reader: str, case: Case) -> Row:
-    """Of a case that was not taken yet."""
+    """Returns the row of a case that was not taken yet."""
     num_valid = sum(is_valid for is_valid, _ in case.tests)
     known = {"name": case.name, "family": case.family, "of_suite": case.of_suite, "num_valid": num_valid}
     return {"reader": reader, **known, "taken": False}
 
 
 def _num_fit(compiled: Compiled, text: str) -> int:
-    """How many characters of the text are taken."""
+    """Returns the number of characters of the text that are taken."""
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2

@@ -23,12 +23,12 @@ class Refused(Exception):
 
 
 class Position(Protocol):
-    """Where one text stands in its schema."""
+    """The position of one text in its schema."""
 
     def fork(self) -> Position: ...
 
     def feed(self, data: bytes) -> bool:
-        """Moves past all of `data`, or says that it may not come here; then the position is of no more use."""
+        """Moves past all of `data`; returns False if it is not allowed here, which makes the position unusable."""
 
     def fill(self, mask: Mask) -> None: ...
 
@@ -193,7 +193,7 @@ class _LLMatcher:
 
 
 def open_reader(name: str, vocabulary: Vocabulary) -> Reader:
-    """A reader by its name in the command."""
+    """Returns a reader by its name in the command."""
     if name == "workbench":
         return Workbench(vocabulary)
     if name == "llguidance":

@@ -77,7 +77,7 @@ def suite_table(rows: Sequence[Row]) -> str:
 
 
 def verdict(row: Row) -> str:
-    """`refused`, `wrong`, `right`, or `right by rules`: some valid values cannot be written, by rules that are documented."""
+    """Returns `refused`, `wrong`, `right`, or `right by rules`: documented rules keep some valid values from being written."""
     if not row["taken"]:
         return "refused rightly" if "some text satisfies" in row["why"] and not row.get("num_valid") else "refused"
     if "cut" in row and not (row.get("bad") or row.get("accepted")):
@@ -88,7 +88,7 @@ def verdict(row: Row) -> str:
 
 
 def goals(rows: Sequence[Row]) -> list[str]:
-    """The goals that are missed, each with what was measured."""
+    """Returns the goals that are missed, each with the measured value."""
     bench = [row for row in rows if not row["of_suite"]]
     taken = [row for row in bench if row["taken"]]
     suite = [row for row in rows if row["of_suite"] and row["family"] in GOAL_DRAFTS]
@@ -112,7 +112,7 @@ def goals(rows: Sequence[Row]) -> list[str]:
 
 
 def lists(rows: Sequence[Row]) -> str:
-    """Why schemas were refused and what was wrong, by count, with some names."""
+    """Returns the reasons of refusals and errors, by count, with some names."""
     groups: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         name = row["name"]
@@ -132,7 +132,7 @@ def lists(rows: Sequence[Row]) -> str:
 
 
 def reason(why: str) -> str:
-    """A message without its place and its values."""
+    """Returns a message without its place and its values."""
     text = why.splitlines()[0] if why else ""
     text = re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", text)
     text = re.sub(r"^json_schema\S*?(:| is) ", "", text)
@@ -147,12 +147,12 @@ def quantile(values: Iterable[float], share: float) -> float:
 
 
 def _keyword(why: str) -> str:
-    """`$.a: minimum: -1 is less than 0` is about `minimum`."""
+    """Returns the keyword of a message: `minimum` of `$.a: minimum: -1 is less than 0`."""
     return why.split(": ")[1] if why.startswith("$") and ": " in why else why[:40]
 
 
 def _rejected(rows: Iterable[Row]) -> tuple[int, int]:
-    """(valid instances that were rejected, those by documented rules)."""
+    """Returns the number of valid instances that were rejected, and of those by documented rules."""
     whys = [one["why"] for row in rows for one in row.get("rejected", ())]
     ruled = sum(why in DOCUMENTED for why in whys)
     return len(whys) - ruled, ruled

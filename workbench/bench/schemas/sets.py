@@ -41,7 +41,7 @@ class Case:
 
 
 def find_cases(paths: Iterable[Path], families: Sequence[str] = (), *, engine_tests: bool = False) -> list[Case]:
-    """Every case under the paths: checkouts, folders of checkouts, or files of JSON lines."""
+    """Returns every case under the paths: checkouts, folders of checkouts, or files of JSON lines."""
     cases = [case for path in paths for case in _cases(path)]
     if not cases:
         raise InvalidRequest(
@@ -53,7 +53,7 @@ def find_cases(paths: Iterable[Path], families: Sequence[str] = (), *, engine_te
 
 
 def sample(cases: Sequence[Case], num: int, seed: int) -> list[Case]:
-    """`num` of them, from every family in proportion, at least one of each; the same for the same seed."""
+    """Returns `num` cases, from every family in proportion, at least one of each; the same for the same seed."""
     by_family: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         by_family[case.family].append(case)
@@ -97,7 +97,7 @@ def _bench(folder: Path) -> Iterator[Case]:
 
 
 def _suite(folder: Path) -> Iterator[Case]:
-    """Groups of the required tests. A draft without `$schema` in its files gets it: without one a schema is of the latest."""
+    """Returns the groups of the required tests. Adds `$schema` where it is missing: they would count as the latest."""
     for draft, uri in DRAFTS.items():
         for file in sorted((folder / draft).glob("*.json")):
             for group in json.loads(file.read_text()):

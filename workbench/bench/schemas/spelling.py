@@ -1,4 +1,4 @@
-"""How an instance is written as JSON text: with properties in the schema's order, and in whatever way a reader takes."""
+"""Writes instances as JSON text: with properties in the schema's order, and in other ways until a reader takes one."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Layout:
         self._root = root
 
     def ordered(self, value: Any) -> Any:
-        """`value` with the listed properties of every object first, as the schema lists them; the others follow as they came."""
+        """Returns `value` with the listed properties of every object first, in the schema's order, and the others behind them."""
         return self._ordered(value, [self._root])
 
     def unlisted(self, value: Any) -> frozenset[Path]:
-        """Members of objects, and items, whose schema lists others and says nothing of these."""
+        """Returns the members of objects, and the items, that their schema does not list beside others."""
         found: list[Path] = []
         for path, inner, parts in self._places(value, [self._root], ()):
             if isinstance(inner, dict) and not _any(parts, "additionalProperties", "unevaluatedProperties"):
@@ -50,7 +50,7 @@ class Layout:
         return frozenset(found)
 
     def has_other_type(self, value: Any) -> bool:
-        """Whether somewhere no type is named, and all keywords speak of types that the value has not."""
+        """Returns whether a schema without `type` has only keywords of other types than its value's."""
         for _, inner, parts in self._places(value, [self._root], ()):
             if _any(parts, "type", "enum", "const"):
                 continue
@@ -70,7 +70,7 @@ class Layout:
         return {name: self._ordered(value[name], _below(parts, name)) for name in names}
 
     def _places(self, value: Any, schemas: list[Any], path: Path) -> Iterator[tuple[Path, Any, list[dict[str, Any]]]]:
-        """Every place of an instance, its value, and the schemas that are said of it."""
+        """Yields every place of an instance, its value, and the schemas that apply to it."""
         parts = self._all_parts(schemas, value)
         yield path, value, parts
         members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -81,7 +81,7 @@ class Layout:
         return [part for schema in schemas for part in self._parts(schema, value)]
 
     def _parts(self, schema: Any, value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-        """The schema, and those that hold at the same place; of several branches that first which lists most of the value."""
+        """Returns the schema, and those that apply at the same place; the branch that lists most of the value comes first."""
         if not isinstance(schema, dict) or depth > 20:
             return
         yield schema
@@ -99,7 +99,7 @@ class Layout:
         return sum(name in _dict(_dict(part).get("properties")) for part in parts for name in _dict(value))
 
     def _find(self, reference: Any) -> Any:
-        """What a reference inside the document points to."""
+        """Returns the target of a reference inside the document."""
         found = self._root
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
@@ -123,7 +123,7 @@ def _of_property(schema: dict[str, Any], name: str) -> list[Any]:
 
 
 def _listing(schema: dict[str, Any], name: str) -> list[Any]:
-    """What `properties` and `patternProperties` say of a name."""
+    """Returns the schemas of `properties` and `patternProperties` for a name."""
     listed = _dict(schema.get("properties"))
     found = [listed[name]] if name in listed else []
     for pattern, inner in _dict(schema.get("patternProperties")).items():
@@ -177,7 +177,7 @@ class Ways:
         self._without: frozenset[Path] = frozenset()
 
     def fits(self, start: Position, value: Any, without: frozenset[Path] = frozenset()) -> bool:
-        """Members and items that `without` names may be left out."""
+        """Returns whether the position takes the value in one of these ways, also without the members in `without`."""
         self._tries, self._without = 0, without
         try:
             return any(end.is_complete for end in self._after(start, value, ()))

@@ -48,7 +48,7 @@ class Worker:
 def measure_all(
     cases: Sequence[Case], reader: str, vocabulary: Vocabulary, *, processes: int, limit_s: float, num_draws: int, seed: int
 ) -> Iterator[Row]:
-    """A row of each case, in the order in which they are done."""
+    """Yields a row of each case, in the order in which they finish."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it is used on both sides of a fork
     rest = list(reversed(cases))
     workers: list[Worker] = []
@@ -80,7 +80,7 @@ def measure_all(
 
 
 def _look(worker: Worker, is_ready: bool, limit_s: float) -> str | None:
-    """None while it works; `done`, or how it ended."""
+    """Returns None while it works, then `done` or the reason of its end."""
     end = None
     if is_ready:
         try:
@@ -111,7 +111,7 @@ def _serve(pipe: Connection, theirs: Any, reader: str, vocabulary: Vocabulary, n
 
 
 def _measured(measure: Measure, case: Case, num_draws: int, seed: int, pipe: Connection) -> Row:
-    """With the words of what the reader raises though it should not."""
+    """Measures a case, and puts an unexpected error of the reader into its row."""
     row = bare_row(measure.name, case)
 
     def note(known: Row) -> None:

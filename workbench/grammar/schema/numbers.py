@@ -8,7 +8,8 @@ from functools import lru_cache
 from math import lcm
 
 from workbench.grammar.effort import TooLarge, spend
-from workbench.grammar.language import DEAD, Language, minimal, nothing, prefixed
+from workbench.grammar.language import Language, minimal, nothing, prefixed
+from workbench.grammar.minimal import DEAD
 from workbench.grammar.pattern import pattern_language
 
 MAX_MULTIPLE, MAX_DIGITS = 4000, 400
@@ -117,10 +118,9 @@ def multiples(of: Decimal, is_integer: bool) -> Language:
         if not rows:
             row[minus] = 0
         rows.append(row)
-    bounds = [0, *(code for char in "-./0123456789:" for code in [ord(char)])]
-    columns = [DEAD, minus, point, DEAD, *range(10), DEAD]
-    table = [[row[i] if i != DEAD else DEAD for i in columns] for row in rows]
-    return minimal(bounds, table, final) & decimals(is_integer)
+    bounds = [0, *map(ord, "-./0123456789:")]
+    kinds = [width, minus, point, width, *range(10), width]
+    return minimal(bounds, kinds, [[*row, DEAD] for row in rows], final) & decimals(is_integer)
 
 
 def equal_to(values: Iterable[Decimal]) -> Language:

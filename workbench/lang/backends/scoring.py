@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from workbench.common_prefix import num_common
 from workbench.lang.nodes import OptionTokens
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Scorer:
             results = self._ask(texts, {"return_logprob": True, "logprob_start_len": start})
             tails = [[(token, logprob) for logprob, token, *_ in r["meta_info"]["input_token_logprobs"]] for r in results]
             own = tails[0] if start < num_prompt else []
-            num_same = min(_num_common(own, tail) for tail in tails[-len(choices) :])
+            num_same = min(num_common(_ids(own), _ids(tail)) for tail in tails[-len(choices) :])
             if num_same > 0 or start == 0:
                 return [_option(tail[num_same:]) for tail in _agreed(tails[-len(choices) :])]
             window *= 2
@@ -90,5 +91,5 @@ def _option(tail: list[tuple[int, float]]) -> OptionTokens:
     return OptionTokens(tuple(logprob or 0.0 for _, logprob in tail), (), tuple(token for token, _ in tail))
 
 
-def _num_common(a: list[tuple[int, float]], b: list[tuple[int, float]]) -> int:
-    return next((i for i, ((x, _), (y, _)) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def _ids(tail: list[tuple[int, float]]) -> list[int]:
+    return [token for token, _ in tail]

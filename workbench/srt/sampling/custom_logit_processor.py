@@ -1,5 +1,5 @@
 """`from workbench.srt.sampling.custom_logit_processor import CustomLogitProcessor`."""
 
-from workbench.engine.logit_processor import CustomLogitProcessor
+from workbench.logit_processor import CustomLogitProcessor
 
 __all__ = ["CustomLogitProcessor"]

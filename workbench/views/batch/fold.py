@@ -30,7 +30,7 @@ from workbench.views.batch.facts import Kind, Life, Step, Stretch
 from workbench.views.batch.picture import COLUMNS, Axis, BatchPicture, Shown, row_of
 from workbench.views.batch.words import SEES, about_step, one_line, says
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.why.request_picture import waits_for
+from workbench.why.request.waits import waits_for
 
 MAX_STEPS = 4000
 MAX_SHOWN = 500

@@ -237,7 +237,7 @@ class ViewWidget(anywidget.AnyWidget):
                 source.abort(str(asked.get("rid", "")))
                 return {}
             case "flush":
-                return {"num_tokens": source.call("flush_cache")}
+                return {"num_tokens": source.engine.flush_cache()}
             case "detail":
                 with self.reader.lock:
                     return self.fold.detail(asked)

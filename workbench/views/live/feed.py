@@ -67,15 +67,19 @@ class Reader:
                 self.failure = in_one_line(error)
 
     def _restart(self) -> tuple[int, list[Any]]:
-        """A fresh fold in the engine's present state, and the events since. Of an engine that ended, what the log still has."""
+        """Makes a fresh fold in the engine's present state, or an empty one if the engine has ended.
+
+        Returns the number of the next event to apply, and the events from there on.
+        """
         self.fold = self._make(self.source.facts)
         try:
-            number, state = self.source.call("snapshot")
+            snapshot = self.source.engine.snapshot()
         except WorkbenchError:
             return self.source.log.read()
+        number = self.source.log.number_after(snapshot.taken)
         first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
         self._apply(past[: max(number - first, 0)])
-        self._apply(state, is_present=True)
+        self._apply(snapshot.events, is_present=True)
         return self.source.log.read(number)
 
 

@@ -11,7 +11,7 @@ from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.template.picture import SEES, TemplateView, Turn
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.rows import Row
-from workbench.why.cache_reasons import why_no_more
+from workbench.why.prefix.reasons import why_no_more
 
 NEXT_TOKENS = 8
 """So many tokens of the stored text are shown where it goes on otherwise."""
@@ -125,14 +125,14 @@ class TemplateFold(Fold):
         if at >= limit:
             return "whole prompt", ""
         if at in self._lost:
-            return "evicted", why_no_more("evicted", at, max(0.0, self.tree.now - self._lost[at]))
+            return "evicted", why_no_more("evicted", at, evicted_ago=max(0.0, self.tree.now - self._lost[at]))
         stored = [rest] if rest else [child.token_ids for child in reversed(row.children.values())] if row is not None else []
         if not stored:
             return "nothing stored", why_no_more("nothing stored", at)
         if any(ids[0] == self._ids[at] for ids in stored):
             return "below page size", why_no_more("below page size", at)
         goes_on = self.facts.decode(stored[0][:NEXT_TOKENS])
-        return "diverged", f"{why_no_more('diverged', at)}: {goes_on!r}"
+        return "diverged", why_no_more("diverged", at, stored=goes_on)
 
     # -- as a picture and as JSON ---------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
-    NUM_TOLD,
+    MAX_USERS,
+    NUM_SHOWN,
     NodeAdded,
     NodeEvicted,
     NodeSplit,
@@ -24,10 +25,8 @@ from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree.drawn import DrawnNodes
 from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree.rows import Held, Nodes, Row, above, left_out
-from workbench.why.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
+from workbench.why.prefix.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 
-MAX_USERS = 8
-"""As many users of a node are remembered as the engine remembers."""
 MAX_PICTURE = 200
 """Nodes in a still picture."""
 MAX_FOUND = 100
@@ -129,7 +128,7 @@ class TreeFold(Fold):
 
     def _mark_of(self, namespace: str, before: tuple[int, ...], tokens: tuple[int, ...]) -> int:
         """Of a text that goes on behind `before`: a prompt misses it by its first page, of which the log tells so much."""
-        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_TOLD)]))
+        return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_SHOWN)]))
 
     def _hold(self, event: PathHeld) -> None:
         row = self.nodes.by_id.get(event.node_id) if event.node_id else self.nodes.root(event.namespace)

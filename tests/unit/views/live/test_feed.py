@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from growing_engine import Engine, drawn, wait_until
-from random_runs import facts, make_core
+from random_runs import facts, open_core
 
-from workbench.engine.limits import UNCUT
 from workbench.engine.snapshot import snapshot
 from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.events import EventLog, NodeSplit, RequestArrived
@@ -82,13 +81,13 @@ def test_a_live_view_that_fell_behind_says_so_in_two_lines_and_keeps_on():
 
 def test_a_view_of_what_has_ended_gets_what_the_log_still_holds_and_then_the_present_state():
     log = EventLog(capacity=60)
-    core = make_core({"page_size": 1, "num_tokens": 400, "chunk": UNCUT, "max_running": 4}, log)
+    core = open_core({"page_size": 1, "num_tokens": 400, "chunked_prefill_size": -1, "max_running_requests": 4}, log)
     for rid, num_steps in [*((f"r{i}", 20) for i in range(8)), ("runs", 4)]:
         params = SamplingParams(max_new_tokens=30 if rid == "runs" else 6, ignore_eos=True)
         core.add(Request(rid=rid, input_ids=(1, 2), params=params))
         for _ in range(num_steps):
             core.step()
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     reader = Reader(Source(log, facts(core), lambda: client), TokensFold)
     reader.read()
     outputs = reader.fold.outputs

@@ -24,7 +24,7 @@ SHARED = CSS + (HERE / "common.css").read_text("utf-8")
 @pytest.fixture
 def source():
     core = squeezed()
-    client = SimpleNamespace(ended="", call=lambda name: None, abort=lambda rid: None)
+    client = SimpleNamespace(ended="", abort=lambda rid: None)
     source = Source(core.log, facts(core), lambda: client)
     yield source
     for view in list(Feed.of(source).views):

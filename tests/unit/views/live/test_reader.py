@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_runs import CONFIGS, OPERATIONS, facts, make_core, perform
+from random_runs import CONFIGS, OPERATIONS, facts, open_core, perform
 
 from workbench.engine.core import EngineCore
 from workbench.engine.snapshot import snapshot
@@ -19,14 +19,14 @@ from workbench.views.throughput.fold import ThroughputFold
 
 
 def reader_of(core: EngineCore, make) -> Reader:
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     return Reader(Source(core.log, facts(core), lambda: client), make)
 
 
 @settings(max_examples=150)
 @given(CONFIGS, OPERATIONS, st.integers(6, 60), st.integers(1, 20))
 def test_batch_and_throughput_show_the_present_and_the_past_that_is_left(config, operations, capacity, every):
-    core = make_core(config, EventLog(capacity))
+    core = open_core(config, EventLog(capacity))
     batch, rates = reader_of(core, BatchFold), reader_of(core, ThroughputFold)
     num_moves = 0
 
@@ -65,7 +65,7 @@ def test_batch_and_throughput_show_the_present_and_the_past_that_is_left(config,
 
 
 def test_a_throughput_view_of_an_engine_at_rest_whose_log_holds_no_step_knows_the_memory():
-    core = make_core({"page_size": 1, "num_tokens": 400}, EventLog(5))
+    core = open_core({"page_size": 1, "num_tokens": 400}, EventLog(5))
     perform(core, [("add", 20, [1], 4, "")])
     for rid in "abcdef":
         core.add(Request(rid=rid, input_ids=(1, 2), params=SamplingParams(max_new_tokens=4)))

@@ -1,0 +1,31 @@
+"""The settings of an engine: typed groups, each handed down whole, and `ServerArgs`, which is all of them."""
+
+from workbench.config.groups import (
+    CacheArgs,
+    ComputeArgs,
+    GrammarArgs,
+    Group,
+    LoggingArgs,
+    ModelArgs,
+    RequestArgs,
+    ScheduleArgs,
+)
+from workbench.config.home import DEFAULT_MODEL, home
+from workbench.config.options import ServerOptions
+from workbench.config.server_args import GROUPS, ServerArgs
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "GROUPS",
+    "CacheArgs",
+    "ComputeArgs",
+    "GrammarArgs",
+    "Group",
+    "LoggingArgs",
+    "ModelArgs",
+    "RequestArgs",
+    "ScheduleArgs",
+    "ServerArgs",
+    "ServerOptions",
+    "home",
+]

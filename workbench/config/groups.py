@@ -1,0 +1,184 @@
+"""The settings by theme. Each group is a frozen value that a room takes whole.
+
+Names and defaults are the reference's (section M of the checklist), and are the same everywhere: keyword, flag, field.
+None and "auto" are settled once, in `workbench.launch`, which knows the machine and the model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from workbench.config.home import DEFAULT_MODEL
+from workbench.config.limits import ABOVE_0, ABOVE_0_S, CHUNK, FRACTION, at_least, at_most, check_json_object, check_limits
+from workbench.errors import NotSupported
+
+MAX_THREADS = 1024
+"""Most CPU threads. More end the process: the operating system refuses them, and OpenMP does not survive that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group of settings. A value outside its limits raises InvalidRequest with name, value and limit."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings by name."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArgs(Group):
+    """The model, its tokenizer, and the places of their files."""
+
+    model_path: str = DEFAULT_MODEL
+    """Model to load: an alias, a Hugging Face id (org/name or org/name@revision), a folder, or a GGUF file."""
+    tokenizer_path: str | None = None
+    """Tokenizer folder or Hugging Face id. None: the model's own tokenizer."""
+    tokenizer_mode: Literal["auto"] = "auto"
+    """Kind of tokenizer. Only the fast one exists."""
+    skip_tokenizer_init: bool = False
+    """Loads no tokenizer: token ids in, token ids out, no text, stop strings or constraints."""
+    load_format: Literal["auto", "safetensors", "gguf", "dummy"] = "auto"
+    """Format of the weights. auto: the format that is there; dummy: seeded random weights, made from config.json alone."""
+    trust_remote_code: bool = False
+    """Allows tokenizers and configs to run code from the model's repository."""
+    context_length: Annotated[int | None, at_least(1)] = None
+    """Longest request in tokens, prompt and output together. None: the model's own limit."""
+    chat_template: str | None = None
+    """Path of a .jinja file that replaces the tokenizer's chat template."""
+    revision: str | None = None
+    """Version of a hub model: a branch, a tag or a commit. None: the newest."""
+    json_model_override_args: str = "{}"
+    """JSON object whose keys override those of the model's config.json; null removes a key."""
+    download_dir: str | None = None
+    """Folder for fetched models, in place of WORKBENCH_HOME/models."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_json_object("json_model_override_args", self.json_model_override_args)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeArgs(Group):
+    """The device that computes, its number formats and kernels."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] = "auto"
+    """Number format of weights and activations. auto: bfloat16 if the device multiplies it natively, else float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device that computes. auto: cuda if a GPU is present, else cpu."""
+    num_threads: Annotated[int | None, at_least(1), at_most(MAX_THREADS)] = None
+    """CPU threads of the forward pass. None: torch's own choice."""
+    attention_backend: Literal["auto", "torch", "reference"] = "auto"
+    """Attention kernels. auto: torch; reference: plain and slow, for comparison."""
+    sampling_backend: Literal["auto", "pytorch"] = "auto"
+    """Sampling kernels. auto: pytorch, the only one."""
+    enable_nan_detection: bool = False
+    """Logs a warning for NaN in logits, and draws other tokens. Without it NaN ends its request with an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheArgs(Group):
+    """The K/V pool and the prefix cache in it."""
+
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of keys and values. auto: the same as dtype."""
+    mem_fraction_static: Annotated[float | None, FRACTION] = None
+    """Fraction of memory. On a GPU: of all memory, for weights and KV pool together (None: 0.9). On a CPU: of the free memory,
+    for the KV pool alone (None: 0.25)."""
+    max_total_tokens: Annotated[int | None, at_least(1)] = None
+    """Size of the KV pool in tokens. None: as many as mem_fraction_static allows."""
+    page_size: Annotated[int, at_least(1)] = 1
+    """Tokens per KV page. Prefixes are shared in whole pages."""
+    eviction_policy: str = "lru"
+    """Order in which unused leaves leave the radix tree: lru, lfu or fifo."""
+    disable_radix_cache: bool = False
+    """Keeps and shares no prefixes. enable_radix_cache=False means the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleArgs(Group):
+    """The batch, the queue, and the size of a step."""
+
+    max_running_requests: Annotated[int | None, at_least(1)] = None
+    """Most requests in the batch at once. None: 64 on a CPU, 512 on a GPU."""
+    max_queued_requests: Annotated[int | None, at_least(0)] = None
+    """Most requests that wait; one more is refused. None: no limit."""
+    chunked_prefill_size: Annotated[int | None, CHUNK] = None
+    """Most new tokens in one prefill step; longer prompts are cut into chunks of this size. -1: never cut. None: 1024 on a CPU,
+    8192 on a GPU."""
+    max_prefill_tokens: Annotated[int, at_least(1)] = 16384
+    """Most new tokens in one prefill step over all its requests. A smaller value than the context length counts as the context
+    length."""
+    schedule_policy: str = "lpm"
+    """Order of the waiting queue: lpm, fcfs, dfs-weight, lof or random."""
+    schedule_conservativeness: Annotated[float, ABOVE_0] = 1.0
+    """Factor of the output that running requests are expected to produce. Above 1 the engine admits fewer requests and retracts
+    fewer; below 1 the opposite."""
+    prefill_only_one_req: bool = False
+    """Limits a prefill step to one request."""
+    enable_mixed_chunk: bool = False
+    """Computes prefill chunks and decode tokens in one step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrammarArgs(Group):
+    """The compiler of constraints and its limits."""
+
+    grammar_backend: Literal["xgrammar", "outlines"] = "xgrammar"
+    """Compiler of constraints. outlines takes regex, choices and JSON schemas without recursion."""
+    grammar_compile_workers: Annotated[int, at_least(1)] = 2
+    """Child processes that compile constraints. Each starts when there is work for it."""
+    grammar_compile_timeout_s: Annotated[float, ABOVE_0_S] = 30.0
+    """Most seconds that a constraint may compile; after them its request ends with an error."""
+    grammar_compile_memory_mb: Annotated[int, at_least(128)] = 2048
+    """Most megabytes of memory that a constraint may need to compile; above them its request ends with an error."""
+    constrained_json_whitespace_pattern: str | None = None
+    """Regex for the white space between two parts of a JSON text, for outlines alone. None: fixed separators."""
+    disable_outlines_disk_cache: bool = False
+    """Stops outlines from keeping automata under WORKBENCH_HOME (512 MB; then the least recently used are removed)."""
+    disable_jump_forward: bool = False
+    """Decodes token by token also where a constraint leaves one continuation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.constrained_json_whitespace_pattern is not None and self.grammar_backend != "outlines":
+            raise NotSupported(
+                "constrained_json_whitespace_pattern needs grammar_backend outlines",
+                hint="with xgrammar a request says max_whitespace",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestArgs(Group):
+    """Defaults and permissions of requests."""
+
+    random_seed: int | None = None
+    """Seed of requests that give none. None: drawn at start."""
+    stream_interval: Annotated[int, at_least(1)] = 1
+    """Tokens between two streamed chunks."""
+    allow_auto_truncate: bool = False
+    """Cuts the first tokens of an over-long prompt instead of refusing it."""
+    return_hidden_states: bool = False
+    """Returns hidden states with every request. A request can also ask for them itself."""
+    enable_custom_logit_processor: bool = False
+    """Allows requests to bring Python code, which runs with the engine's rights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingArgs(Group):
+    """The event log and the logger."""
+
+    event_log_size: Annotated[int, at_least(0)] = 200_000
+    """Most events kept for views and explanations. 0 records nothing."""
+    decode_log_interval: Annotated[int, at_least(1)] = 40
+    """Steps between two progress lines of the log (level info)."""
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """Verbosity of the `workbench` logger."""
+    log_requests: bool = False
+    """Logs inputs and outputs of every request."""
+    show_time_cost: bool = False
+    """Logs the time that loading took."""

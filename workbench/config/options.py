@@ -1,0 +1,67 @@
+"""The keywords of `Engine`, for type checkers and completion: every field of `ServerArgs`, and the name that one has besides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+
+class ServerOptions(TypedDict, total=False):
+    """What `ServerArgs.make` takes. None is the default; the meaning of each is in `workbench.ServerArgs`."""
+
+    model_path: str | os.PathLike[str] | None
+    tokenizer_path: str | os.PathLike[str] | None
+    tokenizer_mode: Literal["auto"] | None
+    skip_tokenizer_init: bool | None
+    load_format: Literal["auto", "safetensors", "gguf", "dummy"] | None
+    trust_remote_code: bool | None
+    context_length: int | None
+    chat_template: str | os.PathLike[str] | None
+    revision: str | None
+    json_model_override_args: str | Mapping[str, Any] | None
+    download_dir: str | os.PathLike[str] | None
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] | None
+    device: Literal["auto", "cpu", "cuda"] | None
+    num_threads: int | None
+    attention_backend: Literal["auto", "torch", "reference"] | None
+    sampling_backend: Literal["auto", "pytorch"] | None
+    enable_nan_detection: bool | None
+
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
+    mem_fraction_static: float | None
+    max_total_tokens: int | None
+    page_size: int | None
+    eviction_policy: str | None
+    disable_radix_cache: bool | None
+    enable_radix_cache: bool | None
+
+    max_running_requests: int | None
+    max_queued_requests: int | None
+    chunked_prefill_size: int | None
+    max_prefill_tokens: int | None
+    schedule_policy: str | None
+    schedule_conservativeness: float | None
+    prefill_only_one_req: bool | None
+    enable_mixed_chunk: bool | None
+
+    grammar_backend: Literal["xgrammar", "outlines"] | None
+    grammar_compile_workers: int | None
+    grammar_compile_timeout_s: float | None
+    grammar_compile_memory_mb: int | None
+    constrained_json_whitespace_pattern: str | None
+    disable_outlines_disk_cache: bool | None
+    disable_jump_forward: bool | None
+
+    random_seed: int | None
+    stream_interval: int | None
+    allow_auto_truncate: bool | None
+    return_hidden_states: bool | None
+    enable_custom_logit_processor: bool | None
+
+    event_log_size: int | None
+    decode_log_interval: int | None
+    log_level: Literal["debug", "info", "warning", "error"] | None
+    log_requests: bool | None
+    show_time_cost: bool | None

@@ -1,0 +1,70 @@
+"""Events of programs in the frontend language. Their `time` is that of `time.monotonic`."""
+
+from __future__ import annotations
+
+from workbench.events.base import Event
+
+
+class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):
+    """A program began to run; all its events carry its id."""
+
+    program: str
+    name: str
+    backend: str
+    model: str = ""
+
+
+class PartReached(Event, frozen=True, kw_only=True, tag=True):
+    """A state of the program came to this part of its prompt. Parts are numbered from 1 in this order."""
+
+    program: str
+    part: int
+    branch: tuple[int, ...]
+    """The state: () is the root, (part of the fork, index of the child, ...) a child."""
+    kind: str
+    """The class of the node in lower case: text, gen, select, rolebegin, fork, ..."""
+    name: str = ""
+    """The name of the variable, or of the role."""
+    text: str = ""
+    """Literal text."""
+    detail: str = ""
+    """The constraint, the choices or the number of children, in words."""
+    place: str = ""
+    """The line of the program."""
+
+
+class RequestLinked(Event, frozen=True, kw_only=True, tag=True):
+    """The part sent a request to its backend; an engine's log has it under the same id."""
+
+    program: str
+    part: int
+    rid: str
+
+
+class PartFinished(Event, frozen=True, kw_only=True, tag=True):
+    """A generation or selection has its text. Counts are None if the backend does not report them."""
+
+    program: str
+    part: int
+    text: str
+    num_prompt: int | None = None
+    num_cached: int | None = None
+    num_output: int | None = None
+    num_requests: int = 1
+    """The number of requests that the counts sum up: samples of a generation, options of a selection."""
+    finish: str = ""
+    samples: tuple[str, ...] = ()
+    """The texts of the further samples."""
+    scores: tuple[tuple[str, str], ...] = ()
+    """(option, score) of a selection."""
+    logprobs: tuple[tuple[str, float], ...] = ()
+    """(token text, log-probability), if the program asked for them."""
+    replayed: bool = False
+    """True if the text is from an earlier run (`rerun`), without a request."""
+
+
+class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
+    """A program ended."""
+
+    program: str
+    error: str = ""
