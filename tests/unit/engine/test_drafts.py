@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.standins.random_runs import CONFIGS, CONTEXT, OPERATIONS, TRUNK, VOCAB, open_core, perform
 from workbench.engine.core import EngineCore
-from workbench.engine.output import Output as Writer
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, accepted
 from workbench.engine.scheduler import Propose
 from workbench.events import NodeAdded, PrefixMatched, RequestFinished, RequestScheduled, StepExecuted, TokenSampled
@@ -115,45 +114,6 @@ def test_an_output_ends_where_it_must_though_more_was_drawn(kind):
     assert finished.num_output == num_left
     assert [event.position for event in events_of(core, TokenSampled)] == list(range(num_left))
     assert core.flush_cache() == len(prompt) + num_left - 1, "the last token is never computed, for the account"
-
-
-class Bytes:
-    """A text stream of one letter per token, with one stop string."""
-
-    def __init__(self, stop: str) -> None:
-        self.stop, self.text, self.matched = stop, "", None
-
-    def push(self, token_id: int) -> tuple[str, str | None]:
-        self.text += chr(97 + token_id % 26)
-        self.matched = self.stop if self.text.endswith(self.stop) else None
-        return ("" if self.matched else self.text[-1]), self.matched
-
-    def finish(self) -> str:
-        return ""
-
-
-@pytest.mark.parametrize("num_draws", [1, 2, 3, 9])
-def test_draws_behind_a_stop_string_are_dropped(num_draws):
-    writer = Writer(make_request("a", params={"stop": ["bc"]}), frozenset(), Bytes("bc"))
-    tail = writer.write(tuple(Sampled(token) for token in range(num_draws)), ())
-    assert tail.token_ids == tuple(range(min(num_draws, 3)))
-    assert (tail.finish is not None) == (num_draws >= 3)
-
-
-def test_draws_behind_one_that_failed_are_dropped_and_those_before_stay():
-    writer = Writer(make_request("a"), frozenset(), None)
-    tail = writer.write((Sampled(1), Sampled(2), Sampled(-1, error="NaN"), Sampled(3)), ())
-    assert tail.token_ids == (1, 2)
-    assert tail.finish is not None
-    assert tail.finish.message == "NaN"
-
-
-def test_more_draws_than_the_length_allows_are_dropped():
-    writer = Writer(make_request("a", max_new_tokens=3), frozenset(), None)
-    tail = writer.write(tuple(Sampled(token) for token in range(9)), (7,))
-    assert tail.token_ids == (0, 1)
-    assert tail.finish is not None
-    assert tail.finish.length == 3
 
 
 @pytest.mark.parametrize("drawn, num", [((5, 6, 7), 3), ((5, 9, 7), 2), ((9, 6, 7), 1)])

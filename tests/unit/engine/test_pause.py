@@ -10,7 +10,7 @@ from workbench.client.stream import read
 from workbench.errors import EngineDead
 from workbench.events import RequestWaiting
 from workbench.testing import core_calls, events_of, make_client, make_core, make_request, plain_loop, run_to_end
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 EXPECTED = plain_loop((1, 2, 3), 8)
 
@@ -71,7 +71,7 @@ def test_what_waits_says_that_generation_is_paused(core):
     assert reasons == {"before": "paused", "after": "paused"}
     core.clock.now += 2.0
     explained = explain(core.log, "after", core.clock())
-    assert "2000 ms waiting for paused" in explained.sentence
+    assert "2.00 s waiting for paused" in explained.sentence
     calls.continue_generation()
     run_to_end(core)
     (waited,) = explain(core.log, "after", core.clock()).facts["waited"]
