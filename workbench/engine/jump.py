@@ -1,8 +1,8 @@
 """Jump-forward: where a grammar leaves one continuation, its text becomes tokens without a decode step each.
 
 The rules, in order:
-1. Text that was sent is never changed. What may be written anew is the token just drawn, which nobody has seen and
-   which has no K/V yet: `"` followed by a forced `, "` becomes `",` and ` "`, as the tokenizer writes it.
+1. Text that was sent is never changed. The token just drawn may be replaced, since it was not sent and
+   has no K/V yet: `"` followed by a forced `, "` becomes `",` and ` "`, as the tokenizer writes it.
 2. Drawn token and forced text are encoded behind the tokens before them; the result must spell the same bytes.
 3. The end stays open: where a token that the grammar allows reaches over the end of the forced text, the forced tokens
    stop before it begins, and the model chooses. So no boundary is made that the tokenizer would not have made.
@@ -66,17 +66,17 @@ class JumpForward:
         return Jump(ids[:num], num_own)
 
     def end(self, matcher: Any) -> int | None:
-        """The one token that may come next where the text is complete; None where there are others. Reads only."""
+        """Returns the one token that may come next if the text is complete; None if there are others. Reads only."""
         if not matcher.is_complete or matcher.num_allowed != 1:
             return None
         return int(np.flatnonzero(allowed_flags(matcher, self._vocab_size))[0])
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """For messages."""
+        """Returns the text of tokens, for messages."""
         return self._tokenizer.decode(token_ids)
 
     def data(self, token_ids: Sequence[int]) -> bytes:
-        """The text of tokens as a matcher takes it."""
+        """Returns the text of tokens as a matcher takes it."""
         return b"".join(self._pieces[i] for i in token_ids)
 
     def prepare(self) -> None:
@@ -98,7 +98,7 @@ class JumpForward:
         return max(map(len, self._pieces), default=0)
 
     def _encode(self, before: Sequence[int], data: bytes) -> tuple[int, ...]:
-        """Ids that spell `data`, as the tokenizer writes it behind `before`; empty where it does not."""
+        """Returns ids that spell `data` as the tokenizer writes it behind `before`; empty if it does not."""
         try:
             text = data.decode()
         except UnicodeDecodeError:  # the drawn token ends a character that an earlier one began
@@ -114,7 +114,7 @@ class JumpForward:
         return ()
 
     def _open_from(self, matcher: Any, forced: bytes) -> int:
-        """Where in `forced` the first token begins that may reach over its end; its length if there is none."""
+        """Returns the place in `forced` where the first token begins that may reach over its end; its length if there is none."""
         pieces, ids = self._sorted
         here, at = None, 0
         for start in range(max(0, len(forced) - self._longest + 1), len(forced)):
@@ -134,7 +134,7 @@ class JumpForward:
 
 
 def whole_characters(data: bytes) -> bytes:
-    """`data` without a character that is cut at its end; nothing if it begins inside one."""
+    """Returns `data` without a character that is cut at its end; nothing if it begins inside one."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
