@@ -36,6 +36,7 @@ from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.from_args import find_model, find_tokenizer, model_override
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.kernels.processor import features
 from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
@@ -151,10 +152,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Returns whether the device multiplies bfloat16 in hardware: AVX-512 BF16, AMX, ARM BF16, or a GPU that has it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = torch.backends.cpu.get_cpu_capability()
-    flags = Path("/proc/cpuinfo")
-    names = flags.read_text().lower() if flags.exists() else ""
-    return ("AVX512" in features and "avx512_bf16" in names) or "amx_bf16" in names or " bf16" in names
+    has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return bool(features() & {"amx_bf16", "bf16"}) or ("avx512_bf16" in features() and has_avx512)
 
 
 def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:

@@ -54,7 +54,7 @@ EXAMPLES = {
 
 def outcome(engine, name, arguments):
     try:
-        result = getattr(engine._client.engine, name)(*arguments)
+        result = getattr(engine._handle.client.engine, name)(*arguments)
     except WorkbenchError as error:
         return type(error), str(error)
     return "a time" if name == "now" and result > 0 else essence(result)
@@ -69,14 +69,14 @@ def test_a_call_has_one_answer_wherever_the_engine_runs(engines, name):
     told = [[outcome(engine, name, arguments) for arguments in EXAMPLES[name]] for engine in engines]
     loads = [outcome(engine, "get_load", ()) for engine in engines]
     for engine in engines:
-        engine._client.engine.continue_generation()
+        engine._handle.client.engine.continue_generation()
     assert told[0] == told[1]
     assert loads[0] == loads[1], "and the same effect"
 
 
 def test_calls_take_their_arguments_by_name_and_refuse_wrong_ones_before_they_are_sent(engines):
     for engine in engines:
-        calls = engine._client.engine
+        calls = engine._handle.client.engine
         assert calls.match_prefix(token_ids=A, namespace="x") == calls.match_prefix(A, "x")
         with pytest.raises(TypeError):
             calls.token_detail()
@@ -89,7 +89,7 @@ def test_a_pause_holds_a_stream_in_the_middle_and_changes_nothing_of_it(engines)
     params = {"temperature": 0, "max_new_tokens": 200, "ignore_eos": True}
     expected = engines[0].generate(input_ids=A, sampling_params=params)["output_ids"]
     for engine in engines:
-        calls = engine._client.engine
+        calls = engine._handle.client.engine
         stream = engine.generate(input_ids=A, sampling_params=params, stream=True)
         next(stream)
         calls.pause_generation()

@@ -115,9 +115,9 @@ def test_async_calls_and_streams_work(engine, local):
 
 def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
     """Programs write to this log too, so that it counts otherwise than the child's."""
-    engine.log.add(PartReached(time=engine._client.engine.now(), program="p", part=1, branch=(), kind="text"))
+    engine.log.add(PartReached(time=engine._handle.client.engine.now(), program="p", part=1, branch=(), kind="text"))
     engine.generate(input_ids=A, sampling_params=GREEDY)
-    state = engine._client.engine.snapshot()
+    state = engine._handle.client.engine.snapshot()
     number = engine.log.number_after(state.taken)
     engine.generate(input_ids=[7, 7, *A], sampling_params=GREEDY)
     folds = TreeFold(), TreeFold()
@@ -147,7 +147,7 @@ def test_a_view_of_a_child_that_was_killed_says_so_and_keeps_its_picture(folder)
         flush_all()
         rows = msgspec.json.decode(view.rows)
         assert rows
-        os.kill(engine._client.pid, signal.SIGKILL)
+        os.kill(engine._handle.client.pid, signal.SIGKILL)
         wait_until(lambda: view.note)
         assert view.note.splitlines() == [
             "the engine's process ended, exit code -9",
@@ -164,8 +164,8 @@ def test_what_the_log_holds_of_a_killed_child_is_still_answered_and_what_it_lost
         for each in (engine, forgetful):
             for rid in ("first", "second", "third", "last"):
                 each.generate(input_ids=A, sampling_params=GREEDY, rid=rid)
-            os.kill(each._client.pid, signal.SIGKILL)
-            wait_until(lambda each=each: each._client.ended)
+            os.kill(each._handle.client.pid, signal.SIGKILL)
+            wait_until(lambda each=each: each._handle.client.ended)
         assert "ended by length" in engine.explain("first").sentence
         found = engine.cache.search("3 1 4")
         assert [engine.cache.node(node).made_by for node in found] == ["first"]
@@ -316,7 +316,7 @@ def test_progress_that_raises_ends_the_load_and_leaves_nothing(folder, process):
 def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
     threads = set(threading.enumerate())
     engine = open_engine(folder)
-    pid, where = engine._client.pid, engine._client._channel.folder
+    pid, where = engine._handle.client.pid, engine._handle.client._channel.folder
     assert psutil.pid_exists(pid)
     stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
     next(stream)
@@ -338,7 +338,7 @@ def test_a_killed_child_ends_open_streams_and_later_calls(folder):
         streams = [engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True) for _ in range(2)]
         for stream in streams:
             next(stream)
-        os.kill(engine._client.pid, signal.SIGKILL)
+        os.kill(engine._handle.client.pid, signal.SIGKILL)
         asked_at_once: list[BaseException] = []
 
         def ask():
@@ -371,7 +371,7 @@ def test_a_parent_that_is_killed_leaves_no_child(folder):
         f"engine = workbench.Engine(sys.argv[1], process=True, **{ARGS!r})\n"
         f"stream = engine.generate(input_ids={A}, sampling_params={ENDLESS}, stream=True)\n"
         "next(stream)\n"
-        "print(engine._client.pid, flush=True)\n"
+        "print(engine._handle.client.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
     parent = subprocess.Popen(
@@ -389,7 +389,7 @@ def test_a_parent_that_is_killed_leaves_no_child(folder):
 def test_several_children_live_at_once(engine, folder):
     expected = ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))
     with open_engine(folder, page_size=4) as other:
-        assert other._client.pid != engine._client.pid
+        assert other._handle.client.pid != engine._handle.client.pid
         streams = [e.generate(input_ids=A, sampling_params=GREEDY, stream=True, rid="same") for e in (engine, other)]
         assert [[chunk["output_ids"] for chunk in chunks][-1] for chunks in streams] == [expected, expected]
     assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected
@@ -416,7 +416,7 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
 
 
 def test_an_interrupt_while_requests_are_sent_aborts_those_that_the_child_took(engine, monkeypatch):
-    client, start = engine._client, engine._client._start
+    client, start = engine._handle.client, engine._handle.client._start
 
     def interrupted(call, /, *args, **kwargs):
         future = start(call, *args, **kwargs)
@@ -461,7 +461,7 @@ def test_a_call_that_the_child_does_not_know_is_refused_and_it_goes_on(engine, m
     later = type("Later", (), {"fly": fly})
     monkeypatch.setattr(process_module, "MESSAGES", {**process_module.MESSAGES, **messages_of(later)})
     with pytest.raises(NotSupported, match="no call 'fly'"):
-        engine._client._start(fly, 3).result(20)
+        engine._handle.client._start(fly, 3).result(20)
     assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
 
 

@@ -21,6 +21,7 @@ from workbench.grammar.matcher import Matcher
 from workbench.types import Request, TokenOut
 
 LogitProcessor = Callable[..., Any]
+"""A `CustomLogitProcessor`, whose class needs torch: `processor(logits, custom_param_list) -> logits`."""
 Coming = Matcher | Future[Matcher] | None
 """The matcher of a request, a future while it is being compiled, or None without a constraint."""
 Prepare = Callable[[Request], tuple[Coming, LogitProcessor | None]]

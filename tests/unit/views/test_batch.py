@@ -26,8 +26,8 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.testing import FoldReader
+from workbench.views.batch.drawn import IDLE_SHARE, MAX_LANES, Axis
 from workbench.views.batch.fold import MAX_ENDED, MAX_STEPS, BatchFold
-from workbench.views.batch.picture import IDLE_SHARE, MAX_LANES, Axis
 from workbench.views.fold import Facts
 
 
@@ -67,7 +67,7 @@ def test_after_every_step_of_any_run_the_batch_equals_the_engines_own(config, op
 
 
 def check_life(life, batch: BatchFold) -> None:
-    """The clock is virtual and stands still between steps, so stretches leave no gap."""
+    """Checks that stretches leave no gap: the virtual clock stands still between steps."""
     assert life.phase == "ended"
     assert life.stretches[0].start == life.arrived
     assert all(a.end == pytest.approx(b.start) for a, b in pairwise(life.stretches))
@@ -153,7 +153,7 @@ def requests_of_one_step(number: int, start: float, seconds: float, num_members:
 
 
 def busy_events(num_steps: int, num_members: int):
-    """A load without end: requests of one step each, so every step brings new ones."""
+    """Returns the events of an endless load: requests of one step each, so that every step brings new ones."""
     for number in range(1, num_steps + 1):
         yield from requests_of_one_step(number, float(number), 0.5, num_members)
 
@@ -229,7 +229,7 @@ def test_the_live_state_is_the_picture_at_every_moment(config, operations, steps
 
 
 def without_words(state: dict[str, Any]) -> dict[str, Any]:
-    """Those about a request that lives may be from a moment before."""
+    """Drops sentences about requests that live: these may be a moment old."""
     lanes = [lane if lane["phase"] == "ended" else lane | {"says": ""} for lane in state["lanes"]]
     return state | {"lanes": lanes}
 

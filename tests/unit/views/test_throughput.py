@@ -30,7 +30,7 @@ def folded(events, window_s: float = 60.0) -> ThroughputFold:
 
 
 def computed_again(events) -> int:
-    """By a set of all (request, position) that were ever computed."""
+    """Counts recomputed tokens by a set of all (request, position) that were ever computed."""
     seen, again = set(), 0
     for event in events:
         if isinstance(event, StepExecuted):
@@ -42,7 +42,7 @@ def computed_again(events) -> int:
 
 
 def rates(events, throughput: ThroughputFold, num_points: int) -> list[float]:
-    """Tokens of the last second by the end of each point, or since the first point where that is less."""
+    """Returns the tokens of the last second by the end of each point, or since the first point where that is less."""
     width = throughput.width_s
     at = [int(event.time / width) for event in events if isinstance(event, TokenSampled)]
     first = min(int(event.time / width) for event in events if not isinstance(event, PagesTaken | NodeAdded | PathHeld))

@@ -1,4 +1,4 @@
-"""`Source`: the engine of a live view: its log, its constant facts, and the calls on it."""
+"""The part of an engine that its views use: its log, its constant facts, and a few questions."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from workbench.views.fold import Facts
 
 
 class Source:
-    """One per log. `client` returns the engine's present client, so that a view keeps no engine alive."""
+    """One engine, as its views use it. `client` returns the engine's client of the moment, so no view keeps an engine alive."""
 
     def __init__(
         self, log: EventLog, facts: Facts, client: Callable[[], EngineClient], detail: DetailSwitch | None = None
     ) -> None:
         self.key = uuid.uuid4().hex
-        """An id that no other source of any kernel has: selections are linked by it."""
+        """Key of the engine's selection in pages: no other source of any kernel has it."""
         self.log = log
         self.facts = facts
         self.feed: Any = None
-        """The `Feed` that moves its views, once there is one."""
+        """The `Feed` that moves its views; None until there is one."""
         self._client = client
         self._detail = detail
 
-    def need_detail(self, holder: str, needed: bool) -> None:
-        """Keeps token detail on while `holder` needs it. Does nothing once the engine has ended."""
+    def need_detail(self, user: str, needed: bool) -> None:
+        """Keeps token detail on while `user` needs it. Does nothing once the engine has ended."""
         if self._detail is not None:
             with suppress(EngineDead):
-                self._detail.set(holder, needed)
+                self._detail.set(user, needed)
 
     @property
     def engine(self) -> EngineCalls:
+        """The calls of the present engine, which raise `EngineDead` once it has ended."""
         return self._client().engine
 
     def abort(self, rid: str) -> None:
+        """Aborts a request."""
         self._client().abort(rid)
 
     @property
