@@ -108,7 +108,9 @@ class ConstrainedOutput(Output):
         """Returns the tail with its stop token if only one may follow and its probability is not wanted."""
         params, request = self.request.params, self.request
         may_end = params.min_new_tokens <= num_output < params.max_new_tokens and not params.ignore_eos
-        if self._jump is None or not may_end or request.return_logprob or request.custom_logit_processor is not None:
+        if self._jump is None or self.matcher is None or not may_end:
+            return tail
+        if request.return_logprob or request.custom_logit_processor is not None:
             return tail
         token_id = self._jump.end(self.matcher)
         if token_id is None or token_id not in self._stop_ids or token_id in params.logit_bias:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
@@ -13,7 +12,7 @@ from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import Output, TextOut, aborted
-from workbench.engine.plan import Runner, StepPlan
+from workbench.engine.plan import LogitProcessor, Runner, StepPlan
 from workbench.engine.scheduler import Outcome, Propose, Scheduler
 from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
@@ -73,7 +72,14 @@ class EngineCore:
 
     # -- doors --------------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, *, matcher: Matcher | None = None, processor: Any = None, is_compiling: bool = False) -> None:
+    def add(
+        self,
+        request: Request,
+        *,
+        matcher: Matcher | None = None,
+        processor: LogitProcessor | None = None,
+        is_compiling: bool = False,
+    ) -> None:
         """Queues a request, or raises an error that names the field, the value and the limit.
 
         `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor. With

@@ -18,11 +18,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
-from workbench.grammar import Vocabulary
+from workbench.grammar import Matcher, Vocabulary
 from workbench.grammar.mask import allowed_flags
 from workbench.text.tokenizer import Tokenizer
 
@@ -47,9 +46,14 @@ class JumpForward:
         self._vocabulary = vocabulary
         self._vocab_size = vocabulary.size
 
-    def jump(self, matcher: Any, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int) -> Jump | None:
-        """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. `before` are all earlier tokens,
-        `room` is how many tokens may stand in the place of `drawn`. None, and no change, where nothing is forced."""
+    def jump(
+        self, matcher: Matcher, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int
+    ) -> Jump | None:
+        """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. Returns what takes the place of `drawn`.
+
+        `before` are the tokens before it, `room` is the number of tokens that may take its place. Returns None, with no
+        change, if nothing is forced.
+        """
         forced = whole_characters(matcher.forced())
         own = b"" if drawn is None else self._pieces[drawn]
         if not forced or (drawn is not None and not own):
@@ -65,7 +69,7 @@ class JumpForward:
         num_own = sum(end - len(self._pieces[token]) < len(own) for token, end in zip(ids[:num], ends, strict=False))
         return Jump(ids[:num], num_own)
 
-    def end(self, matcher: Any) -> int | None:
+    def end(self, matcher: Matcher) -> int | None:
         """Returns the one token that may come next if the text is complete; None if there are others. Reads only."""
         if not matcher.is_complete or matcher.num_allowed != 1:
             return None
@@ -113,7 +117,7 @@ class JumpForward:
                 return rest
         return ()
 
-    def _open_from(self, matcher: Any, forced: bytes) -> int:
+    def _open_from(self, matcher: Matcher, forced: bytes) -> int:
         """Returns the place in `forced` where the first token begins that may reach over its end; its length if there is none."""
         pieces, ids = self._sorted
         here, at = None, 0

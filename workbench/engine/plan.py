@@ -30,6 +30,13 @@ NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
 """Negative token ids that mark a row that could not be sampled; `Sampled.error` has the reason."""
 
 
+class LogitProcessor(Protocol):
+    """A custom logit processor (`workbench.logit_processor`), as the planning side sees it: without torch."""
+
+    def __call__(self, logits: Any, custom_param_list: list[dict[str, Any]]) -> Any:
+        """Returns the edited logits [n, V] of n rows, given their `custom_params`."""
+
+
 class SampleRow(msgspec.Struct, frozen=True):
     """All that decides one sampled token besides the logits; the sampler keeps no state between steps."""
 
@@ -44,8 +51,7 @@ class SampleRow(msgspec.Struct, frozen=True):
     """The tokens before this one; both are filled only if penalties or a custom processor need them."""
     matcher: Matcher | None = None
     """The position in the grammar before this token; a runner only reads it."""
-    processor: Any = None
-    """The custom logit processor: `processor(logits, custom_param_list) -> logits`."""
+    processor: LogitProcessor | None = None
     return_logprob: bool = False
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()

@@ -166,7 +166,8 @@ def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int,
 
 def _process(logits: Tensor, rows: Sequence[SampleRow], members: list[int]) -> str:
     """Writes the processor's result into the rows `members`; on an error leaves them alone and returns a message."""
-    processor: Any = rows[members[0]].processor
+    processor = rows[members[0]].processor
+    assert processor is not None
     name = f"the custom logit processor {type(processor).__name__}"
     given = logits[members]  # a copy, so that edits in place before an error are lost
     try:

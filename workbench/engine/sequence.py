@@ -7,10 +7,10 @@ called by `Scheduler.commit`, `admit` and `leave` (its hold on the K/V) by `Batc
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from workbench.cache.prefix import Lease
 from workbench.engine.output import Output, Tail
+from workbench.engine.plan import LogitProcessor
 from workbench.types import FinishReason, Request
 
 RIDE = 64
@@ -25,7 +25,7 @@ class Sequence:
     request: Request
     arrived: float
     output: Output
-    processor: Any = None
+    processor: LogitProcessor | None = None
     """The custom logit processor of the request."""
     output_ids: list[int] = field(default_factory=list)
     finish: FinishReason | None = None
