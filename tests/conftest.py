@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 # A shell starts what it puts into the background with interrupts ignored; the tests of interrupts need them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,6 +26,35 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+IS_FAST = os.environ.get("WORKBENCH_TEST_FAST") == "1"
+"""Whether this is `make test-fast`: no model, no browser, no child process."""
+STARTED: list[object] = []
+"""The commands of the child processes that the present test started, in a fast run."""
+START = ("subprocess.Popen", sys.executable)
+if IS_FAST:
+    sys.addaudithook(lambda event, args: STARTED.append(args[1]) if (event, *args[:1]) == START else None)
+
+
+def pytest_runtest_logstart() -> None:
+    STARTED.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their fixtures and parameters: those of a real model, and those of an engine in a child process."""
+    for item in items:
+        if {"smollm2", "gemma3"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.model)
+        if "process" in getattr(getattr(item, "callspec", None), "id", "").split("-"):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=IS_FAST)
+def starts_no_process() -> Iterator[None]:
+    """Fails a test of the fast run that starts a child process: it needs the marker `process`."""
+    yield
+    assert STARTED == []
 
 
 @pytest.fixture(scope="session")

@@ -33,16 +33,19 @@ def modules_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("code", ["import workbench", "from workbench import ServerArgs, SamplingParams, WorkbenchError"])
 def test_importing_the_package_loads_nothing_heavy(code):
     assert modules_after(code).isdisjoint(HEAVY)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["workbench.cli", "workbench.views", "workbench.cache", "workbench.bench"])
 def test_parts_that_need_no_model_import_without_torch(module):
     assert "torch" not in modules_after(f"import {module}")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["why", "views", "lang"])
 def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room):
     """All their modules, in a fresh interpreter; the import contract says the same of what is written in them."""
@@ -53,6 +56,7 @@ def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room)
     assert not [name for name in loaded if name == "torch" or name.startswith("workbench.engine")]
 
 
+@pytest.mark.process
 def test_loading_the_extension_imports_no_torch():
     code = (
         "from IPython.testing.globalipapp import get_ipython; import workbench; workbench.load_ipython_extension(get_ipython())"
@@ -69,6 +73,7 @@ def test_every_public_name_resolves_and_a_wrong_one_does_not():
         _ = workbench.Engin
 
 
+@pytest.mark.process
 def test_in_a_base_install_the_engine_says_which_extra_to_install():
     code = "import sys; sys.modules.update(torch=None, numpy=None, psutil=None, zmq=None)\n"
     code += "import workbench\ntry: workbench.Engine\nexcept ImportError as e: print(e)"
@@ -86,6 +91,7 @@ def test_the_command_that_adds_an_extra_names_this_clone(monkeypatch):
     assert install("engine") == "pip install 'radix-workbench[engine]'"
 
 
+@pytest.mark.process
 def test_modules_import_lower_layers_only():
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],

@@ -856,6 +856,7 @@ def test_hidden_states_of_samples_streams_and_log_probabilities(engine, last_hid
     assert ["hidden_states" in result["meta_info"] for result in both] == [True, False]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("process", [False, True])
 def test_an_engine_may_return_hidden_states_of_every_request_whatever_its_chunks_and_its_memory(folder, last_hidden, process):
     args = {"chunked_prefill_size": 3, "max_total_tokens": 60, "schedule_conservativeness": 0.01, "page_size": 4}

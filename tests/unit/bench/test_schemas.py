@@ -67,6 +67,7 @@ def test_rows_become_tables_and_goals(letters: Vocabulary) -> None:
     assert goals(rows) == ["97 % of the schemas taken: 50.0%"]
 
 
+@pytest.mark.process
 def test_a_case_over_its_time_ends_alone(letters: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     def row(measure: Any, case: Case, num_draws: int, seed: int = 0, note: Any = None) -> dict[str, Any]:
         if case.name == "slow":

@@ -135,6 +135,7 @@ def draw(items: Any, rng: random.Random) -> str:
     return text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_drawn_passes_the_checker(name: str) -> None:
     if name not in CHECKER.checkers:

@@ -248,6 +248,7 @@ def test_a_child_says_that_strings_are_counted(vocabulary: Vocabulary) -> None:
     assert backend.load(data, ()).start().accept_bytes(b'"' + b"x" * 200) == N + 1
 
 
+@pytest.mark.process
 def test_outlines_counts_in_its_automaton(vocabulary: Vocabulary) -> None:
     compiled = compile_grammar(GrammarSpec("json_schema", json.dumps({**S, "pattern": "^[ab]+$"})), vocabulary, "outlines")
     for length in (N, N + 1):

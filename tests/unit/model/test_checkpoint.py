@@ -144,6 +144,7 @@ print(packs(torch.bfloat16), packs(torch.float32))
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif("AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="needs AVX-512, to do without it")
 def test_bfloat16_runs_on_a_processor_that_cannot_multiply_it(folder: Path):
     """torch is told to use AVX2; packing bfloat16 then fails, so it must not be tried on the weights."""

@@ -36,6 +36,7 @@ def test_encoded_text_comes_back(tokenizer: Tokenizer, prompt: str, output: str,
     assert stream(tokenizer, prompt_ids, ids, skip) == decode_at_once(tokenizer, prompt_ids, ids, skip)
 
 
+@pytest.mark.heavy
 @settings(max_examples=400)
 @given(data=st.data(), skip=st.booleans())
 def test_random_tokens_equal_plain_decode(tokenizer: Tokenizer, data: st.DataObject, skip: bool) -> None:

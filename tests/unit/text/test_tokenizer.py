@@ -144,6 +144,7 @@ def test_code_of_the_model_runs_only_when_trusted(folder: Path, monkeypatch: pyt
     assert ran.exists()
 
 
+@pytest.mark.process
 def test_loading_needs_neither_torch_nor_the_network(folder: Path) -> None:
     code = f"""
 import socket, sys

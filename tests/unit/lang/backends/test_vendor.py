@@ -364,6 +364,7 @@ def test_without_its_package_a_backend_says_which_extra_to_install(monkeypatch, 
         getattr(sgl, name)("some-model")
 
 
+@pytest.mark.process
 def test_the_names_load_neither_torch_nor_a_vendors_package():
     code = "import workbench as w, sys; w.OpenAI, w.Anthropic, w.VertexAI, w.LiteLLM\n"
     code += "print({'torch', 'openai', 'anthropic', 'google.genai', 'litellm', 'tiktoken'} & set(sys.modules))"

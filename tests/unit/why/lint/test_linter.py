@@ -28,8 +28,11 @@ RECORD = {
 
 
 def found(vocabulary: Vocabulary, kind: str, text: Any, **more: Any) -> list[tuple[str, str]]:
+    """Returns the kinds and places of the findings; costs depend on how busy the machine is."""
     spec = GrammarSpec(kind, text if isinstance(text, str) else json.dumps(text))
-    return [(finding.kind, finding.where) for finding in lint(spec, vocabulary, "xgrammar", **more).findings]
+    return [
+        (finding.kind, finding.where) for finding in lint(spec, vocabulary, "xgrammar", **more).findings if finding.kind != "cost"
+    ]
 
 
 def test_a_constraint_that_can_only_end_has_no_warnings(vocabulary: Vocabulary) -> None:

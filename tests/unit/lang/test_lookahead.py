@@ -129,7 +129,7 @@ def test_a_message_that_begins_otherwise_is_asked_for_again_and_all_is_counted()
 
 def test_a_message_that_never_begins_as_the_program_does_is_an_error_with_its_line():
     backend = Api("Sure!\n", features=FEATURES - {"prefill"})
-    with pytest.raises(BackendFailed, match=r"begin its message with 'Name:' and wrote 'Sure!\\n'.*test_ahead.py") as caught:
+    with pytest.raises(BackendFailed, match=r"begin its message with 'Name:' and wrote 'Sure!\\n'.*test_lookahead.py") as caught:
         run(chat, backend)
     assert len(backend.calls) == 3
     assert "num_api_spec_tokens" in caught.value.hint

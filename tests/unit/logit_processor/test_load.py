@@ -78,6 +78,7 @@ def test_equal_texts_give_one_object_and_other_state_another() -> None:
     assert torch.equal(other(logits, [{}]), WithSurroundings(3.0)(logits, [{}]))
 
 
+@pytest.mark.process
 def test_source_runs_in_a_process_that_has_never_seen_it() -> None:
     """With the constant, the modules and the attribute it uses."""
     code = """
@@ -125,6 +126,7 @@ class Cell(CustomLogitProcessor):
 ]
 
 
+@pytest.mark.process
 def test_a_class_defined_in_a_notebook_cell_travels_as_source() -> None:
     """In a real IPython, whose cells are not files; the second definition replaces the first."""
     code = f"""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-JS = Path(__file__).parents[2] / ".ci" / "js"
+JS = Path(__file__).parents[3] / ".ci" / "js"
 pytestmark = pytest.mark.skipif(not JS.exists(), reason="not a checkout: .ci is missing")
 
 

@@ -13,6 +13,8 @@ from workbench.bench.schemas.report import DOCUMENTED, verdict
 from workbench.bench.schemas.sets import find_cases
 from workbench.grammar import Vocabulary
 
+pytestmark = pytest.mark.heavy
+
 DATA = Path(__file__).parents[2] / "data" / "schemas"
 
 

@@ -70,6 +70,7 @@ def kernels(request, monkeypatch):
     return request.param
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("page_size", [1, 4])
 @pytest.mark.parametrize("seed", range(4))

@@ -162,6 +162,7 @@ def test_a_store_without_views_is_read_by_the_reference_and_refused_by_the_fast_
         create_backend("torch", Rounded(spec))
 
 
+@pytest.mark.process
 def test_a_backend_is_imported_when_it_is_chosen():
     code = (
         "import sys, workbench.attention.registry as registry\n"

@@ -223,6 +223,7 @@ def test_an_empty_mask_shows_the_text_and_what_was_expected(tokenizer, vocabular
     assert "next may come one of abc" in finish.message
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("chunk, num_pages", [(1000, 2048), (3, 2048)])
 def test_log_probabilities_of_forced_tokens_equal_transformers(tokenizer, vocabulary, tmp_path, chunk, num_pages):
     folder = write_config(tmp_path / "tiny", vocab_size=VOCAB)

@@ -1,4 +1,7 @@
-"""JupyterLab as a user has it: a server in a process of its own, and a notebook of it open in Chromium."""
+"""Drives JupyterLab as a user has it: a server in a process of its own, and one of its notebooks open in Chromium.
+
+The browser tests and `workbench bench views` use it. It needs the package playwright and a Chromium.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from workbench.errors import NotSupported
 
 HOST = "127.0.0.1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# Nothing but this machine has a name, so a page that asks for another host gets an error and not an answer.
+# No host but this machine resolves, so a request for another host fails.
 BROWSER_ARGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
     f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
@@ -43,7 +46,10 @@ NOT_OURS = ("Cannot read properties of undefined (reading 'schema')", "Command '
 
 
 def find_chromium() -> str | None:
-    """The browser in WORKBENCH_CHROMIUM, else the first on PATH. Raises FileNotFoundError for a variable that names none."""
+    """Returns the browser in WORKBENCH_CHROMIUM, else the first on PATH, else None.
+
+    Raises FileNotFoundError if the variable names no program.
+    """
     named = os.environ.get("WORKBENCH_CHROMIUM")
     if named and not shutil.which(named):
         raise FileNotFoundError(f"WORKBENCH_CHROMIUM={named} is not a program")
@@ -51,7 +57,7 @@ def find_chromium() -> str | None:
 
 
 def launch(driver: Playwright) -> Browser:
-    """The Chromium of this machine, without a window. Raises NotSupported where there is none."""
+    """Starts the Chromium of this machine without a window. Raises NotSupported if there is none."""
     path = find_chromium()
     if path is None:
         raise NotSupported("there is no Chromium on PATH", hint="install one, or name it in WORKBENCH_CHROMIUM")
@@ -59,7 +65,7 @@ def launch(driver: Playwright) -> Browser:
 
 
 class Server:
-    """`jupyter lab` on a free port with a token; it serves Notebook 7 too. Its settings are none of the user's."""
+    """`jupyter lab` on a free port with a token; it serves Notebook 7 too. The user's settings do not apply."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "notebooks"
@@ -89,7 +95,7 @@ class Server:
         return json.loads(text) if text else None
 
     def write(self, name: str, cells: list[str]) -> None:
-        """A notebook of code cells."""
+        """Writes a notebook of code cells."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, self.root / name)
@@ -124,18 +130,21 @@ class Notebook:
     def __init__(self, page: Page, server: Server) -> None:
         self.page, self.server = page, server
         self.console: list[str] = []
-        """Errors in the browser's console, and exceptions nobody caught; the front end's own aside."""
+        """Errors in the browser's console, and uncaught exceptions, except for the front end's own."""
         self.hosts: Counter[str] = Counter()
-        """Every host that was asked, blobs and data in the page itself aside."""
+        """Requests by host; blobs and data in the page itself do not count."""
         self.sent: dict[str, list[float]] = defaultdict(list)
-        """For each widget, when the kernel sent it new state (seconds)."""
+        """Times (seconds) at which the kernel sent new state, by widget."""
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._on_error(f"{error}\n{error.stack}"))
         page.context.on("request", self._on_request)
         page.on("websocket", self._on_socket)
 
     def open(self, cells: list[str], *, name: str = "watched.ipynb", face: str = "lab/tree") -> Notebook:
-        """`face` is `lab/tree` for JupyterLab, `notebooks` for Notebook 7. Returns when the kernel is idle."""
+        """Opens a notebook of these cells and returns when its kernel is idle.
+
+        `face` is `lab/tree` for JupyterLab, `notebooks` for Notebook 7.
+        """
         self.server.write(name, cells)
         self.page.goto(f"{self.server.url}/{face}/{name}?token={self.server.token}")
         self.page.wait_for_function(IS_READY, arg=len(cells), timeout=START_S * 1000)
@@ -150,7 +159,7 @@ class Notebook:
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def view(self, index: int) -> Locator:
-        """The live view that a cell returned, once it has drawn itself."""
+        """Returns the live view that a cell returned, once it has drawn itself."""
         view = self.output(index).locator(".wb-live[data-draws]")
         view.first.wait_for(timeout=CELL_S * 1000)
         return view
@@ -160,12 +169,12 @@ class Notebook:
         self.page.evaluate(START, index)
 
     def run(self, index: int, *, timeout_s: float = CELL_S) -> str:
-        """Runs a cell to its end; the text of its output."""
+        """Runs a cell to its end and returns the text of its output. Raises AssertionError for an error in the cell."""
         self.start(index)
         return self.wait(index, timeout_s=timeout_s)
 
     def wait(self, index: int, *, timeout_s: float = CELL_S) -> str:
-        """Until the cell ends. An error in it is raised here."""
+        """Waits until the cell ends and returns the text of its output. Raises AssertionError for an error in the cell."""
         self.page.wait_for_function("index => !window.wbRunning[index]", arg=index, timeout=timeout_s * 1000)
         error = self.page.evaluate(ERROR_OF, index)
         if error:
@@ -184,22 +193,22 @@ class Notebook:
         outcome = self.page.wait_for_function(watch, arg=[index, arg], timeout=timeout_s * 1000)
         assert outcome.json_value() == "seen", f"cell {index} had ended"
 
-    # -- what is seen --------------------------------------------------------------------------------------------
+    # -- the page ------------------------------------------------------------------------------------------------
 
     def watch(self, selector: str) -> None:
-        """From now on keeps when the first element of the selector changed: one time for all changes of a frame."""
+        """Starts to record the times at which the first element of the selector changes, at most one for each frame."""
         self.page.evaluate(WATCH, selector)
 
     def changes(self) -> list[float]:
-        """Seconds at which the watched element changed."""
+        """Returns the times (seconds) at which the watched element changed."""
         return [ms / 1000 for ms in self.page.evaluate("window.wbChanges")]
 
     def theme(self, name: str) -> None:
-        """`Light` or `Dark`."""
+        """Changes JupyterLab's theme to `Light` or `Dark`."""
         self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${name}`})", name)
         self.page.wait_for_function(HAS_THEME, arg=str(name == "Light").lower())
 
-    # -- what is logged ------------------------------------------------------------------------------------------
+    # -- the logs -----------------------------------------------------------------------------------------------
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -219,7 +228,7 @@ class Notebook:
         socket.on("framereceived", self._on_frame)
 
     def _on_frame(self, frame: str | bytes) -> None:
-        """Kernel messages are JSON in an envelope of offsets; only updates of widgets are of interest."""
+        """Records updates of widgets. Kernel messages are JSON in an envelope of offsets."""
         data = frame.encode() if isinstance(frame, str) else frame
         if b'"comm_msg"' not in data or b'"update"' not in data:
             return

@@ -160,6 +160,7 @@ def generate(matcher: Matcher, vocabulary: Vocabulary, draw: random.Random, step
     return None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_what_comes_out_satisfies_the_schema(name: str, vocabulary: Vocabulary) -> None:
     validator = jsonschema.Draft202012Validator(SCHEMAS[name], format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
@@ -208,6 +209,7 @@ def test_what_is_not_regular_is_refused_at_once_and_names_the_other_backend(
     assert "xgrammar" in caught.value.hint
 
 
+@pytest.mark.process
 def test_white_space_is_as_the_pattern_says(vocabulary: Vocabulary) -> None:
     schema = json.dumps(
         {**O, "properties": {"a": {"const": 1}, "b": {**A, "items": {"const": 2}, "maxItems": 2}}, "required": ["a"]}
@@ -240,6 +242,8 @@ def test_automata_are_kept_on_disk_and_a_broken_file_is_made_again(vocabulary, t
     assert again.after(0, b"abcabc")[1] == 4
 
 
+@pytest.mark.heavy
+@pytest.mark.process
 @pytest.mark.parametrize("pattern", [".{1,1000}", "(a|b)*a(a|b){200}", "((a{1,1000}){1,1000}){1,1000}", "a{1,100000}"])
 def test_a_pathological_regex_works_or_names_the_limit(pattern: str, vocabulary: Vocabulary, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))

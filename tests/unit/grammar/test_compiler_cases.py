@@ -21,6 +21,7 @@ def named(case: dict[str, Any]) -> str:
     return f"{case['kind'][:60]}: {case['input'].get('text', '')[:30]}"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", [case for case in CASES if case["check"] != "lint"], ids=named)
 def test_a_text_is_taken_or_not_as_its_constraint_says(case: dict[str, Any], vocabulary: Vocabulary) -> None:
     constraint = dict(case["input"])

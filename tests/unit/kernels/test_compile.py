@@ -102,6 +102,7 @@ while not Path({begun!r}).exists(): time.sleep(0.02)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", ["kill", "terminate", "leave"])
 def test_the_compiler_and_what_it_started_end_with_the_process_that_wanted_it(gated, tmp_path, how):
     begin = BEGIN.format(begun=str(tmp_path / "begun"))
@@ -119,6 +120,7 @@ def test_the_compiler_and_what_it_started_end_with_the_process_that_wanted_it(ga
 STATUS = "from workbench.kernels.compiled import status; print(status())"
 
 
+@pytest.mark.process
 def test_of_two_processes_one_compiles_and_both_use_it(gated, tmp_path):
     with start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as one, start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as two:
         wait_for(lambda: len(helpers(tmp_path)) == 2 and (tmp_path / "begun").exists())
@@ -127,6 +129,7 @@ def test_of_two_processes_one_compiles_and_both_use_it(gated, tmp_path):
     assert (tmp_path / "begun").read_text().count("begun") == 1
 
 
+@pytest.mark.process
 def test_the_lock_of_one_that_was_killed_is_free(gated, tmp_path):
     with start(BEGIN.format(begun=str(tmp_path / "begun")) + "kernels.wait()", gated) as running:
         wait_for((tmp_path / "begun").exists)
