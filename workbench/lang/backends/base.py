@@ -86,8 +86,8 @@ class GenerateCall:
     `prompt.messages`). In a conversation the last turn may be open (`is_open`): the output continues it, so a chat API
     sends the turns before it, and a text the open turn already holds is a prefill."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Sampling parameters that the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`, `regex`, ...), checked
-    and of their types (`stop` a tuple, `json_schema` a JSON text). What is not here was left to the backend's default."""
+    """Sampling parameters that the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`,
+    `regex`, ...), checked and of their types (`stop` a tuple, `json_schema` a JSON text). Others are left to the backend."""
     logprobs: Mapping[str, Any] = field(default_factory=dict)
     """Not empty only with the feature "logprobs": `return_logprob`, `top_logprobs_num`, ..."""
     dtype: type | None = None
@@ -180,7 +180,7 @@ class Backend:
         return None
 
     def text_of(self, prompt: Prompt) -> str:
-        """Returns the prompt as the model reads it, `state.text()`. A backend that renders the chat template itself overrides this."""
+        """Returns the prompt as the model reads it, `state.text()`. Override it to render the chat template yourself."""
         return prompt.plain_text
 
     def flush_cache(self) -> None:
