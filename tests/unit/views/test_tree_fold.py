@@ -366,7 +366,7 @@ def test_the_picture_reads_well_where_a_page_drops_all_styles():
     assert shown[2:6] == [
         "stored, computed once 11 taken from here, not computed again 0",
         "#1 The cap 7 tokens, idle 1.00 s",
-        "&emsp;#2 ital 4 tokens, idle 0.0 ms",
+        "&emsp;#2 ital 4 tokens, idle 0 ms",
         "held by a running request found again stored, not found yet",
     ]
 

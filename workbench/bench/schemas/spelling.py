@@ -90,7 +90,8 @@ class Layout:
         for branches in (_list(schema.get("anyOf")), _list(schema.get("oneOf"))):
             inner += sorted(branches, key=lambda branch: -self._num_listed(branch, value))
         inner += [schema[key] for key in CONDITIONAL if key in schema]
-        inner += [*_dict(schema.get("dependentSchemas")).values(), *_dict(schema.get("dependencies")).values()]
+        dependent = [*_dict(schema.get("dependentSchemas")).items(), *_dict(schema.get("dependencies")).items()]
+        inner += [part for name, part in dependent if name in _dict(value)]
         for branch in inner:
             yield from self._parts(branch, value, depth + 1)
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+from workbench.grammar.language import Language
 from workbench.grammar.schema.clause import spelled, type_of
-from workbench.grammar.schema.forms import Array, Form, Number, Object, Rules, String, Values
+from workbench.grammar.schema.forms import Array, Chosen, Draft, Number, Object, String, Values
 
 
 class Acceptor:
     """Order of properties and spelling count for nothing; properties that are merely left out of objects are accepted."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Sequence[tuple[Draft, ...]]) -> None:
         self.rules = rules
 
     def rule(self, number: int, value: Any) -> bool:
         return any(self.form(form, value) for form in self.rules[number])
 
-    def form(self, form: Form, value: Any) -> bool:
+    def form(self, form: Draft, value: Any) -> bool:
         if isinstance(form, Values):
             return spelled(value) in map(spelled, form.values)
+        if isinstance(form, Chosen):
+            return spelled(value) in map(spelled, form.values) and any(self.form(part, value) for part in form.forms)
         type_ = type_of(value)
         if isinstance(form, String):
             fits = type_ == "string" and (form.language is None or form.language.accepts(value))
@@ -55,13 +59,17 @@ class Acceptor:
             if name in listed:
                 fits = self.rule(listed[name].rule, value)
             else:
-                fits = form.is_closed or any(
-                    self.rule(rule, value) for names, rule in form.others if names is None or names.accepts(name)
-                )
+                fits = form.is_closed or self.is_among(form.others + form.last, name, value)
             if not fits:
                 return False
         required = all(name in values for name, part in listed.items() if part.is_required)
+        unlisted = ((name, value) for name, value in values.items() if name not in listed)
+        required = required and (not form.last or any(self.is_among(form.last, name, value) for name, value in unlisted))
         return required and form.low <= len(values) <= _or_more(form.high)
+
+    def is_among(self, parts: Iterable[tuple[Language | None, int]], name: str, value: Any) -> bool:
+        """Returns whether a property has one of these names, with a value of its rule."""
+        return any(self.rule(rule, value) for names, rule in parts if names is None or names.accepts(name))
 
 
 def _or_more(limit: int | None) -> float:

@@ -8,17 +8,22 @@ from workbench.grammar.schema.clause import Clause, spelled
 from workbench.grammar.schema.names import is_closed, listed_names, required_names, values_at
 from workbench.grammar.schema.source import Node, Source
 
-_PAIRS = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
+_LIMITS = {
+    "integer": ("minimum", "maximum"), "fraction": ("minimum", "maximum"), "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"), "object": ("minProperties", "maxProperties"),
+}  # fmt: skip
 
 
 def are_apart(source: Source, clause: Clause, other: Clause) -> bool:
-    """Whether no value that is generated for `clause` can satisfy `other`, as far as their own keywords tell."""
-    types = clause.types & other.types
+    """Returns whether no value that is generated for `clause`, with the types that it now means, can satisfy `other`, as far as
+    their own keywords tell."""
+    types = clause.meant & other.types
     if not types:
         return True
     if clause.values is not None and other.values is not None:
         return not {*map(spelled, clause.values)} & {*map(spelled, other.values)}
-    if len(types) == 1 and any(_beyond(clause, other, *pair) for pair in _PAIRS):
+    limits = {_LIMITS.get(type_) for type_ in types}
+    if len(limits) == 1 and (pair := limits.pop()) is not None and _beyond(clause, other, *pair):
         return True
     return types == {"object"} and _names_apart(source, clause, other)
 
@@ -45,8 +50,10 @@ def _names_apart(source: Source, clause: Clause, other: Clause) -> bool:
 
 
 def requires_nothing_possible(source: Source, clause: Clause) -> bool:
-    """Whether a required property plainly has no value: the lists of its schemas have none in common."""
-    return any(_is_impossible(source, values_at(source, clause, name)) for name in required_names(clause))
+    """Returns whether a required property plainly has no value: the lists of its schemas have none in common."""
+    return clause.meant == {"object"} and any(
+        _is_impossible(source, values_at(source, clause, name)) for name in required_names(clause)
+    )
 
 
 def _is_impossible(source: Source, nodes: list[Node]) -> bool:

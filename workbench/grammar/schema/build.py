@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,27 +13,18 @@ from workbench.grammar.formats import FORMATS
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.accept import Acceptor
 from workbench.grammar.schema.arrays import array_form
-from workbench.grammar.schema.clause import Clause, Entry, spelled, type_of
+from workbench.grammar.schema.clause import OF_TYPE, Clause, Entry, spelled, type_of
 from workbench.grammar.schema.clauses import BRANCHES, Clauses
 from workbench.grammar.schema.demand import too_long
-from workbench.grammar.schema.forms import Form, Rules, String, Values
+from workbench.grammar.schema.forms import Chosen, Draft, Form, Rules, String, Values
 from workbench.grammar.schema.limits import disputed
 from workbench.grammar.schema.moves import is_possible
-from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN, TYPES
-from workbench.grammar.schema.objects import object_form
+from workbench.grammar.schema.negate import LISTED, NOT_ENUM
+from workbench.grammar.schema.objects import object_forms
 from workbench.grammar.schema.scalars import exact, number_form, string_form
 from workbench.grammar.schema.share import shared
 from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
 
-OF_TYPE = {
-    "string": {"minLength", "maxLength", "pattern", "format", NOT_PATTERN},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", NOT_MULTIPLE},
-    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"},
-    "object": {
-        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
-        *("minProperties", "maxProperties", "unevaluatedProperties"),
-    },
-}
 MAX_RULES, MAX_DISTINCT = 20_000, 7
 
 
@@ -63,20 +54,29 @@ def read_schema(text: str, *, counts: bool = True) -> Schema:
     builder = _Builder(Source(root))
     try:
         builder.rule_of([builder.source.node(root, "")])
-        builder.work()
-        builder.keep_possible()
+        rules = builder.finished()
+        possible = only_possible(rules)
     except RecursionError:
         raise InvalidRequest(FIELD, text, "less deeply nested") from None
-    if not builder.rules[0]:
-        raise builder.impossible(text)
-    rules = settled(builder.source, shared(builder.rules), counts=counts)
+    if not possible[0]:
+        raise builder.impossible(text, next((i for i, forms in enumerate(rules) if not forms), None))
+    rules = settled(builder.source, shared(possible), counts=counts)
     if limit := too_long(rules):
         raise InvalidRequest(FIELD, text, limit, hint="write shorter texts, or smaller counts")
     return Schema(rules, tuple(builder.source.unenforced))
 
 
+def only_possible(rules: Rules) -> Rules:
+    """Returns the rules without forms that no value has: objects that require a value that is never possible, and what needs
+    those."""
+    possible: set[int] = set()
+    while more := {i for i, forms in enumerate(rules) if i not in possible and any(is_possible(f, possible) for f in forms)}:
+        possible |= more
+    return [tuple(form for form in forms if is_possible(form, possible)) for forms in rules]
+
+
 def settled(source: Source, rules: Rules, *, counts: bool) -> Rules:
-    """Leaves a limit to a matcher only where no other string may stand instead: that would be cut too."""
+    """Returns the rules with a limit left to a matcher only where no other string may stand instead: that would be cut too."""
     kept = {*source.limited} - disputed(rules) if counts else set()
 
     def settle(form: Form) -> Form:
@@ -91,13 +91,12 @@ class _Builder:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.clauses = Clauses(source)
-        self.rules: Rules = []
+        self.rules: list[tuple[Draft, ...]] = []
         self._number: dict[frozenset[Node | bool], int] = {}
         self._todo: list[tuple[int, list[Node]]] = []
         self._noted: set[int] = set()
         self._paths: dict[int, str] = {}
         """Where the first schema of a rule stands."""
-        self._contradictory: set[int] = set()
 
     def rule_of(self, nodes: list[Node]) -> int:
         """The number of the rule for values that satisfy all these schemas; `work` makes its forms."""
@@ -118,8 +117,8 @@ class _Builder:
             number, nodes = self._todo.pop()
             self.rules[number] = self.forms(nodes)
 
-    def forms(self, nodes: Iterable[Node]) -> tuple[Form, ...]:
-        found: list[Form] = []
+    def forms(self, nodes: Iterable[Node]) -> tuple[Draft, ...]:
+        found: list[Draft] = []
         for clause in self.clauses.of(nodes):
             for entry in clause.entries:
                 self.note_unknown(entry)
@@ -136,12 +135,11 @@ class _Builder:
         if "format" in entry.keywords and entry.keywords["format"] not in FORMATS:
             self.source.drop(entry.node, f"format {json.dumps(entry.keywords['format'])}")
 
-    def of_clause(self, clause: Clause) -> list[Form]:
+    def of_clause(self, clause: Clause) -> Sequence[Draft]:
         spend(20)
         if clause.values is not None:
             return self.of_values(clause, clause.values)
-        types = clause.types if clause.names_types else _implied(clause)
-        return self.of_types(_Narrowed(clause.entries, types))
+        return self.of_types(_Narrowed(clause.entries, clause.meant))
 
     def of_types(self, clause: Clause) -> list[Form]:
         """A form for each type of the clause."""
@@ -156,27 +154,35 @@ class _Builder:
         if "array" in types:
             forms.append(array_form(self.source, clause, self.rule_of, self.rules_of_values))
         if "object" in types:
-            forms.append(object_form(self.source, clause, self.rule_of, self.names))
+            forms += object_forms(self.source, clause, self.rule_of, self.names)
         if any(isinstance(value, (list, dict)) for value in excluded):
             self.source.drop(clause.entries[0].node, "'not' of an array or object")
         return [form for form in forms if form is not None]
 
-    def of_values(self, clause: Clause, values: list[Any]) -> list[Form]:
+    def of_values(self, clause: Clause, values: list[Any]) -> Sequence[Draft]:
         """Those of the listed values that satisfy everything else."""
-        kept = [value for value in values if type_of(value) in clause.types]
+        kept = tuple(value for value in values if type_of(value) in clause.types)
         constraints = set().union(*OF_TYPE.values()) | {NOT_ENUM}
-        if kept and any(constraints & entry.keywords.keys() for entry in clause.entries):
-            types = frozenset(map(type_of, kept))
-            forms = self.of_types(_Narrowed(clause.entries, types))
-            self.work()
-            acceptor = Acceptor(self.rules)
-            kept = [value for value in kept if any(acceptor.form(form, value) for form in forms)]
-        return [Values(tuple(kept))] if kept else []
+        if not kept or not any(constraints & entry.keywords.keys() for entry in clause.entries):
+            return [Values(kept)] if kept else []
+        return [Chosen(kept, tuple(self.of_types(_Narrowed(clause.entries, frozenset(map(type_of, kept))))))]
+
+    def finished(self) -> Rules:
+        """Returns the rules, once all are made and listed values that do not satisfy everything else are left out."""
+        self.work()
+        return [tuple(map(self.chosen, forms)) for forms in self.rules]
+
+    def chosen(self, form: Draft) -> Form:
+        if not isinstance(form, Chosen):
+            return form
+        self.work()
+        return Values(tuple(value for value in form.values if Acceptor(self.rules).form(form, value)))
 
     def rules_of_values(self, nodes: list[Node]) -> tuple[int, ...] | None:
         """A rule for each value that satisfies all these schemas; None where they are not a few."""
         said = [self.source.keywords(node) for node in map(self.source.resolved, nodes) if not isinstance(node.schema, bool)]
-        forms = self.forms(nodes) if any({"enum", "const"} & keywords.keys() for keywords in said) else ()
+        lists_values = any({"enum", "const"} & keywords.keys() for keywords in said)
+        forms = tuple(map(self.chosen, self.forms(nodes))) if lists_values else ()
         values = {spelled(value): value for form in forms if isinstance(form, Values) for value in form.values}
         if not values or len(values) > MAX_DISTINCT or not all(isinstance(form, Values) for form in forms):
             return None
@@ -188,7 +194,7 @@ class _Builder:
         """The language of the strings that satisfy all these schemas; None for all strings."""
         string = self.source.made("string", nodes[0], lambda: _STRING)
         found: Language | None = None
-        for form in self.forms([*nodes, string]):
+        for form in map(self.chosen, self.forms([*nodes, string])):
             if isinstance(form, String) and form in self.source.limited:
                 form = exact(self.source, form, self.source.limited[form])
             language = words(form.values) if isinstance(form, Values) else form.language if isinstance(form, String) else None
@@ -197,23 +203,13 @@ class _Builder:
             found = language if found is None else found | language
         return words(()) if found is None else found
 
-    def impossible(self, text: str) -> InvalidRequest:
-        """What to say where the root has no value; names a place whose limits contradict each other, or one that needs itself."""
-        number = next((i for i in sorted(self._contradictory) if not self.rules[i]), None)
-        hint = "its limits contradict each other" if number is not None else "it always requires itself: make that optional"
-        return InvalidRequest(
-            FIELD, text, f"a schema that some text satisfies ({FIELD}{self._paths[number or 0]} has no value)", hint=hint
+    def impossible(self, text: str, contradictory: int | None) -> InvalidRequest:
+        """Returns the error for a root without values: a rule has limits that contradict each other, or the root needs itself."""
+        hint = (
+            "its limits contradict each other" if contradictory is not None else "it always requires itself: make that optional"
         )
-
-    def keep_possible(self) -> None:
-        """Removes the forms that no value has: an object that requires a value that is never possible, and what needs that."""
-        possible: set[int] = set()
-        self._contradictory = {i for i, forms in enumerate(self.rules) if not forms}
-        while more := {
-            i for i, forms in enumerate(self.rules) if i not in possible and any(is_possible(f, possible) for f in forms)
-        }:
-            possible |= more
-        self.rules[:] = [tuple(form for form in forms if is_possible(form, possible)) for forms in self.rules]
+        place = f"{FIELD}{self._paths.get(contradictory or 0, '')}"
+        return InvalidRequest(FIELD, text, f"a schema that some text satisfies ({place} has no value)", hint=hint)
 
 
 class _Narrowed(Clause):
@@ -224,14 +220,7 @@ class _Narrowed(Clause):
         self.__dict__["types"] = types
 
 
-def _implied(clause: Clause) -> frozenset[str]:
-    """Keywords of one type imply it, where no type is named: `{"minLength": 1}` means strings."""
-    names = {name for name, keywords in OF_TYPE.items() for entry in clause.entries if keywords & entry.keywords.keys()}
-    if "number" in names:
-        names |= {"integer", "fraction"}
-    return frozenset(names & set(TYPES)) or frozenset(TYPES)
-
-
 _STRING = Made(type="string")
-_KNOWN = ANNOTATIONS | BRANCHES | {"type", "const", "enum", NOT_ENUM, "minContains", "maxContains"}.union(*OF_TYPE.values())
+_OF_ALL = {"type", "const", "enum", NOT_ENUM, LISTED, "minContains", "maxContains"}
+_KNOWN = ANNOTATIONS | BRANCHES | _OF_ALL.union(*OF_TYPE.values())
 """Other keywords, perhaps misspelled, are listed as not enforced, but for those with `x-`."""

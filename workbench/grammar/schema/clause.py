@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from workbench.grammar.schema.negate import TYPES, types_of
+from workbench.grammar.schema.negate import NOT_MULTIPLE, NOT_PATTERN, SOME, TYPES, types_of
 from workbench.grammar.schema.source import Node
+
+OF_TYPE = {
+    "string": {"minLength", "maxLength", "pattern", "format", NOT_PATTERN},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", NOT_MULTIPLE},
+    "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"},
+    "object": {
+        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
+        *("minProperties", "maxProperties", "unevaluatedProperties", SOME),
+    },
+}
+"""Keywords that ask for something of one type of values."""
+_WORDS = re.compile(r"\^([\w-]+|\([\w|-]+\))\$", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +51,13 @@ class Entry:
 
     @property
     def values(self) -> list[Any] | None:
-        """The values it lists with `const` or `enum`."""
+        """The values it lists with `const` or `enum`, or with a pattern of whole words only."""
         if "const" in self.keywords:
             return [self.keywords["const"]]
         found: list[Any] | None = self.keywords.get("enum")
+        if found is None and self.keywords.get("type") == "string":
+            words = _WORDS.fullmatch(self.keywords.get("pattern", ""))
+            found = words[1].strip("()").split("|") if words else None
         return found
 
     @cached_property
@@ -68,6 +84,16 @@ class Clause:
     @property
     def names_types(self) -> bool:
         return any(entry.types is not None for entry in self.entries)
+
+    @cached_property
+    def meant(self) -> frozenset[str]:
+        """The types of what is generated. Where none is named, keywords imply them: `{"minLength": 1}` means strings."""
+        if self.names_types:
+            return self.types
+        names = {name for name, keywords in OF_TYPE.items() for entry in self.entries if keywords & entry.keywords.keys()}
+        if "number" in names:
+            names |= {"integer", "fraction"}
+        return frozenset(names & set(TYPES)) or frozenset(TYPES)
 
     @cached_property
     def values(self) -> list[Any] | None:

@@ -15,13 +15,13 @@ from workbench.errors import InvalidRequest
 from workbench.grammar.effort import spend
 from workbench.grammar.schema.apart import are_apart, requires_nothing_possible
 from workbench.grammar.schema.clause import Clause, Entry
-from workbench.grammar.schema.names import listed_names, required_names, values_at
-from workbench.grammar.schema.negate import NOT_ENUM, TYPES, negation
-from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
+from workbench.grammar.schema.names import required_names, values_at
+from workbench.grammar.schema.negate import LISTED, TYPES, is_whole, negation
+from workbench.grammar.schema.source import FIELD, Made, Node, Source
 
 MAX_CLAUSES, MAX_UNCHECKED, MAX_OPPOSITE = 256, 4, 2
-MAX_OF_NEGATION, MAX_STEPS = 24, 400
-MAX_DEPTH, MAX_DEPTH_APART = 24, 3
+MAX_OF_NEGATION, MAX_STEPS, MAX_TOGETHER = 24, 400, 4
+MAX_DEPTH, MAX_DEPTH_APART = 64, 3
 """Of references and branches at one value."""
 BRANCHES = {
     *("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
@@ -51,7 +51,7 @@ class Clauses:
     def _expanded(self, node: Node, parent: Entry | None, depth: int) -> list[Clause]:
         if isinstance(node.schema, bool):
             return [Clause()] if node.schema else []
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or (depth and _is_inside(node, parent)):
             raise InvalidRequest(f"{FIELD}{node.path}", node.schema, "a schema that does not refer to itself at the same value")
         keywords = self.source.keywords(node)
         spend(5 + len(keywords))
@@ -97,12 +97,21 @@ class Clauses:
                 clauses = self.both(clauses, branch, node, "'allOf'")
             return clauses
         if keyword == "anyOf":
-            return [clause for branch in found for clause in branch]
+            return [clause for branch in self.several(found, node) for clause in branch]
         return [
             clause + Clause(negatives=tuple(other for other in parts if other is not part))
             for part, branch in zip(parts, found, strict=True)
             for clause in branch
         ]
+
+    def several(self, branches: list[list[Clause]], node: Node) -> list[list[Clause]]:
+        """The branches, and all sets of them: what several evaluate together counts for `unevaluated...`."""
+        if not self.source.asks_for_unevaluated or len(branches) > MAX_TOGETHER:
+            return branches
+        sets: list[list[Clause]] = []
+        for branch in branches:
+            sets += [branch, *(self.both(other, branch, node, "'anyOf'") for other in sets)]
+        return sets
 
     def conditional(self, keywords: dict[str, Any], entry: Entry, depth: int) -> list[Clause] | None:
         """`if` with what follows from it. Alone it says nothing, but for what `unevaluated...` then counts as evaluated."""
@@ -120,11 +129,19 @@ class Clauses:
     def dependent(self, names: Any, schemas: dict[str, Any], entry: Entry, depth: int) -> list[Clause]:
         clauses = [Clause()]
         for name in names:
-            absent = self.source.made(("absent", name), entry.node, partial(Made, properties={name: False}))
+            listed = [other for other in self.names_in(schemas[name], entry) if other != name]
+            make = partial(Made, {"properties": {name: False}, LISTED: listed})
+            absent = self.source.made(("absent", name, *listed), entry.node, make)
             present = self.source.made(("present", name, len(schemas[name])), entry.node, partial(Made, schemas[name]))
             either = self.expand(absent, entry, depth) + self.expand(present, entry, depth)
             clauses = self.both(clauses, either, entry.node, f"'dependentRequired' of {name!r}")
         return clauses
+
+    def names_in(self, schema: dict[str, Any], entry: Entry) -> list[str]:
+        """The properties that a schema which depends on another one lists: they may come without that one too."""
+        nodes = [self.source.resolved(self.source.part(part, entry.node, "")) for part in schema.get("allOf", ())]
+        listed = [self.source.keywords(node).get("properties", {}) for node in nodes if not isinstance(node.schema, bool)]
+        return [*dict.fromkeys(name for names in listed for name in names)]
 
     def both(self, clauses: list[Clause], others: list[Clause], node: Node, what: str) -> list[Clause]:
         """What holds of one in each list. Where that is too much, the second is not enforced."""
@@ -153,7 +170,9 @@ class Clauses:
                 continue
             node, *others = first.negatives
             rest = Clause(first.entries, tuple(others))
-            todo[:0] = [rest] if self.is_apart(first, node) else self.failing(rest, node)
+            if any(entry.node is node for entry in first.entries):
+                continue  # it holds here
+            todo[:0] = [self.with_types(rest)] if self.is_apart(first, node) else self.failing(rest, node)
         if not done:
             self.source.drop(clause.negatives[0], "'not', of too many alternatives")
             return [Clause(clause.entries)]
@@ -162,21 +181,21 @@ class Clauses:
     def failing(self, clause: Clause, node: Node) -> list[Clause]:
         """The alternatives of a clause in which a node does not hold."""
         failed = self.expand(negation(self.source, node), None, 0)
-        failed = [*failed, *self.outside(clause, node)]
-        found = [whole for other in failed if not (whole := clause + other).is_empty]
-        if not found and not _is_whole(node):
+        # What follows from this one comes first, so that a dead end is seen before the others multiply it.
+        every = (Clause(clause.entries + other.entries, other.negatives + clause.negatives) for other in failed)
+        found = [whole for whole in every if not whole.is_empty]
+        if not found and not is_whole(self.source, node):
             self.source.drop(node, "'not' or 'oneOf': that this must not hold")
             return [clause]
         return found
 
-    def outside(self, clause: Clause, node: Node) -> list[Clause]:
-        """For a node without further properties: that one of the clause's properties is there which the node does not allow."""
-        if isinstance(node.schema, bool) or self.source.keywords(node).get("additionalProperties") is not False:
-            return []
-        own = Clause((Entry(node, self.source.keywords(node), None),))
-        names = [name for name in listed_names(clause) if any(part.schema is False for part in values_at(self.source, own, name))]
-        needed = [self.source.made(("needs", name), node, partial(Made, required=[name])) for name in names]
-        return [found for part in needed for found in self.expand(part, None, 0)]
+    def with_types(self, clause: Clause) -> Clause:
+        """The clause with the types that it means now, which further schemas could change where none is named."""
+        if clause.names_types or not clause.entries:
+            return clause
+        types = sorted(clause.meant)
+        meant = self.source.made(("types", *types), clause.entries[0].node, partial(Made, type=types))
+        return clause + Clause((Entry(meant, self.source.keywords(meant), None),))
 
     def is_apart(self, clause: Clause, node: Node) -> bool:
         """Whether no value that comes of the clause can satisfy `node`; False where that is not plain to see."""
@@ -186,7 +205,8 @@ class Clauses:
         """Whether no value that comes of the one can satisfy the other."""
         if are_apart(self.source, clause, other):
             return True
-        if depth >= MAX_DEPTH_APART or "object" not in clause.types:
+        types = clause.types if depth else clause.meant  # further schemas can change what a part means
+        if depth >= MAX_DEPTH_APART or types & other.types != {"object"}:
             return False
         return any(
             self.values_apart(values_at(self.source, clause, name), values_at(self.source, other, name), depth + 1)
@@ -207,6 +227,13 @@ class Clauses:
         return clauses
 
 
+def _is_inside(node: Node, parent: Entry | None) -> bool:
+    """Returns whether a node is a branch of itself."""
+    while parent is not None and parent.node is not node:
+        parent = parent.parent
+    return parent is not None
+
+
 def _check_types(entry: Entry) -> None:
     known = {*TYPES, "number"}
     value = entry.keywords.get("type", [])
@@ -215,9 +242,3 @@ def _check_types(entry: Entry) -> None:
         raise InvalidRequest(f"{FIELD}{entry.node.path}.type", value, "a type of JSON, or a list of them")
     if not isinstance(entry.keywords.get("enum", []), list):
         raise InvalidRequest(f"{FIELD}{entry.node.path}.enum", entry.keywords["enum"], "a list of values")
-
-
-def _is_whole(node: Node) -> bool:
-    """Whether the negation of a node left nothing out, so that no alternative means no value."""
-    plain = {"type", "const", "enum", "minimum", "maximum", "minLength", "maxLength", NOT_ENUM}
-    return isinstance(node.schema, bool) or node.schema.keys() - ANNOTATIONS <= plain

@@ -83,8 +83,21 @@ class Object:
     high: int | None = None
     is_closed: bool = False
     """Whether further properties are left out although the schema would allow them."""
+    last: tuple[tuple[Language | None, int], ...] = ()
+    """Names and rules of one more property, which must come as the last; empty if none must."""
 
 
 Form = Values | Number | String | Array | Object
 Rules = list[tuple[Form, ...]]
 """For each number the forms of which a value has one; without any, there is no such value."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """One of these values that also has one of the forms: which ones, is settled when all rules are made."""
+
+    values: tuple[Any, ...]
+    forms: tuple[Form, ...]
+
+
+Draft = Form | Chosen

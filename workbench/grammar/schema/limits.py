@@ -60,7 +60,7 @@ class _Pairs:
         if isinstance(a, Array) and isinstance(b, Array):
             for i in range(max(len(a.first), len(b.first)) + 1):
                 yield from ((x, y) for x in _items(a, i) for y in _items(b, i))
-        elif isinstance(a, Object) and isinstance(b, Object) and a is not b:  # its own names are apart
+        elif isinstance(a, Object) and isinstance(b, Object) and (a is not b or a.last):  # else its own names are apart
             yield from self.properties(a, b)
 
     def properties(self, a: Object, b: Object) -> Iterable[tuple[int, int]]:
@@ -71,16 +71,17 @@ class _Pairs:
             spend(1)
             if part.name not in places:
                 if not are_apart:
-                    yield from ((part.rule, rule) for names, rule in b.others if names is None or names.accepts(part.name))
+                    others = b.others + b.last
+                    yield from ((part.rule, rule) for names, rule in others if names is None or names.accepts(part.name))
             elif places[part.name] < end:
                 other = b.properties[places[part.name]]
                 yield part.rule, other.rule
                 if part.is_required and other.is_required and self.are_apart(part.rule, other.rule):
                     end, are_apart = places[part.name], True
-        for names, rule in a.others:
+        for names, rule in a.others + a.last:
             yield from ((rule, part.rule) for part in b.properties[:end] if names is None or names.accepts(part.name))
             if not are_apart:
-                yield from ((rule, other) for _, other in b.others)
+                yield from ((rule, other) for _, other in b.others + b.last)
 
     def are_apart(self, a: int, b: int) -> bool:
         """Whether both rules list their values and have none in common."""

@@ -58,6 +58,8 @@ def _array_is_possible(form: Array, possible: Collection[int]) -> bool:
 
 
 def _object_is_possible(form: Object, possible: Collection[int]) -> bool:
+    if form.last:
+        return bool(object_moves(form, possible))
     required = [part for part in form.properties if part.is_required]
     if any(part.rule not in possible for part in required) or (form.high is not None and len(required) > form.high):
         return False
@@ -106,16 +108,17 @@ def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
 def object_moves(form: Object, possible: Collection[int]) -> Moves:
     """The properties in order, then others; the state's second number counts them as far as that matters."""
     num = len(form.properties)
-    most = form.high if form.high is not None and (form.others or form.high < num) else None
+    most = form.high if form.high is not None and (form.others or form.last or form.high < num) else None
     cap = max(1, form.low, most or 0)
 
     def stop(state: State) -> Stop:
         i, so_far = state
         has_room = most is None or so_far < most
         count = min(so_far + 1, cap) if most is None else so_far + 1
-        if i == num:
-            others = [Move((i, count), rule, names, True) for names, rule in form.others if rule in possible and has_room]
-            return Stop(so_far >= form.low, tuple(others))
+        if i >= num:
+            parts = [(i, part) for part in form.others if i == num] + [(num + 1, part) for part in form.last if i == num]
+            moves = [Move((to, count), rule, names, True) for to, (names, rule) in parts if rule in possible and has_room]
+            return Stop(so_far >= form.low and (i > num or not form.last), tuple(moves))
         part = form.properties[i]
         moves = [Move((i + 1, count), part.rule, part.name, True)] if part.rule in possible and has_room else []
         if not part.is_required:

@@ -10,6 +10,7 @@ from typing import Any
 from workbench.errors import InvalidRequest
 from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.schema.clause import Clause, Entry
+from workbench.grammar.schema.negate import LISTED
 from workbench.grammar.schema.source import FIELD, Made, Node, Source
 
 Matches = Callable[[str], bool]
@@ -54,7 +55,7 @@ def _evaluates(entry: Entry, asked_by: Entry, name: str | None, matches: Matches
 
 def listed_names(clause: Clause) -> list[str]:
     """The names of `properties`, then those that are only required, in the schemas' order."""
-    names = [name for entry in clause.entries for name in _named(entry, "properties")]
+    names = [name for entry in clause.entries for name in (*_named(entry, "properties"), *entry.keywords.get(LISTED, ()))]
     return list(dict.fromkeys([*names, *required_names(clause)]))
 
 

@@ -13,8 +13,9 @@ from workbench.grammar.schema.source import Made, Node, Source
 
 TYPES = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 """`number` is `integer` and `fraction`, which is no type of JSON Schema."""
-NOT_ENUM, NOT_PATTERN, NOT_MULTIPLE = "!enum", "!pattern", "!multipleOf"
-"""Keywords of our own: none of these values, not matching, no multiple of."""
+NOT_ENUM, NOT_PATTERN, NOT_MULTIPLE, SOME, LISTED = "!enum", "!pattern", "!multipleOf", "!some", "!listed"
+"""Keywords of our own: none of these values; not matching; no multiple of; for each pair of schemas, some property whose name
+satisfies the one and whose value the other; names that may come, about which nothing is said."""
 Schema = dict[str, Any]
 
 
@@ -31,6 +32,17 @@ def negation(source: Source, node: Node) -> Node:
         return Made(anyOf=alternatives)
 
     return source.made("not", node, make)
+
+
+def is_whole(source: Source, node: Node) -> bool:
+    """Returns whether the negation of a node leaves nothing out, so that no alternative means no value."""
+    if isinstance(node.schema, bool):
+        return True
+    keywords = source.keywords(node)
+    return not _LEFT_OUT & keywords.keys() and not {"items", "prefixItems"} <= keywords.keys()
+
+
+_LEFT_OUT = {"format", "uniqueItems", "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties"}
 
 
 def types_of(value: Any) -> frozenset[str]:
@@ -80,6 +92,23 @@ def _required(names: Any, *_: Any) -> Alternatives:
 def _properties(properties: Any, _: Schema, source: Source, __: Node) -> Alternatives:
     for name, part in properties.items():
         yield Made({"type": "object", "required": [name], "properties": {name: source.opposite(part)}})
+
+
+def _property_names(part: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    yield Made({"type": "object", SOME: [[source.opposite(part), True]]})
+
+
+def _pattern_properties(patterns: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+    for pattern, part in patterns.items():
+        if part is not True:
+            yield Made({"type": "object", SOME: [[Made(pattern=pattern), source.opposite(part)]]})
+
+
+def _additional_properties(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+    if part is not True:
+        listed, patterns = keywords.get("properties", ()), keywords.get("patternProperties", ())
+        names = Made({"type": "string", NOT_ENUM: [*listed], NOT_PATTERN: [*patterns]})
+        yield Made({"type": "object", SOME: [[names, source.opposite(part)]]})
 
 
 def _items(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
@@ -165,6 +194,9 @@ _NEGATED: dict[str, Negated] = {
     "minProperties": _bound("object", "maxProperties", -1),
     "maxProperties": _bound("object", "minProperties", 1),
     "properties": _properties,
+    "propertyNames": _property_names,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
     "dependentRequired": _dependent_required,
     "dependentSchemas": _dependent_schemas,
     "allOf": _all_of,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from workbench.errors import InvalidRequest
 from workbench.grammar.ecma import NotRegular
@@ -20,41 +21,103 @@ from workbench.grammar.schema.names import (
     values_at,
     values_where,
 )
+from workbench.grammar.schema.negate import SOME
 from workbench.grammar.schema.scalars import count
 from workbench.grammar.schema.source import FIELD, Node, Source
 
-MAX_PATTERNS = 24
+MAX_PATTERNS, MAX_CHOICES = 24, 16
+Names = tuple[Language | None, list[Node]]
+"""A language of names (None: every name), and the schemas that their values have to satisfy."""
 NamesOf = Callable[[list[Node]], Language | None]
 """The language of the strings that satisfy all these schemas; None for all strings."""
 
 
-def object_form(source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> Object:
-    names = [source.part(part, entry.node, ".propertyNames") for entry, part in clause.each("propertyNames")]
-    allowed = names_of(names) if names else None
-    required = set(required_names(clause))
-    listed = listed_names(clause)
-    properties = []
-    for name in listed:
-        nodes = values_at(source, clause, name)
-        if allowed is not None and not allowed.accepts(name):
-            nodes = [Node(False, "")]
-        if name in required or not any(node.schema is False for node in nodes):
-            properties.append(Property(name, rule_of(nodes), name in required))
-    low = max((count(value, entry.node, "minProperties") for entry, value in clause.each("minProperties")), default=0)
-    high = min((count(value, entry.node, "maxProperties") for entry, value in clause.each("maxProperties")), default=None)
-    closed = is_closed(clause) and low <= len(properties) and not any(name.schema is False for name in names)
-    others = _others(source, clause, listed, allowed, closed)
-    if others and low > max(1, len(required)):
-        source.drop(
-            next(entry.node for entry, _ in clause.each("minProperties")), f"minProperties {low}, as names may come twice"
-        )
-        low = max(1, len(required))
-    return Object(tuple(properties), tuple((names, rule_of(nodes)) for names, nodes in others), low, high, closed)
+def object_forms(source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> Iterator[Object]:
+    """Yields the forms of the objects of a clause: one, or where some property must be like this or that, one for each choice
+    of such properties."""
+    objects = _Objects(source, clause, rule_of, names_of)
+    for choice in objects.choices():
+        found = objects.form(choice)
+        if found is not None:
+            yield found
 
 
-def _others(
-    source: Source, clause: Clause, listed: list[str], allowed: Language | None, closed: bool
-) -> list[tuple[Language | None, list[Node]]]:
+class _Objects:
+    def __init__(self, source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> None:
+        self.source, self.clause, self.rule_of = source, clause, rule_of
+        names = [source.part(part, entry.node, ".propertyNames") for entry, part in clause.each("propertyNames")]
+        self.allowed = names_of(names) if names else None
+        self.may_close = is_closed(clause) and not any(name.schema is False for name in names)
+        self.listed = {name: self._values_at(name) for name in listed_names(clause)}
+        self.required = set(required_names(clause))
+        self.some: list[Names] = [
+            (names_of([source.node(names, entry.node.path)]), [source.node(value, entry.node.path)])
+            for entry, pairs in clause.each(SOME)
+            for names, value in pairs
+        ]
+        """Properties of which each must be there: of a name, with a value."""
+
+    def _values_at(self, name: str) -> list[Node]:
+        if self.allowed is not None and not self.allowed.accepts(name):
+            return [Node(False, "")]
+        return values_at(self.source, self.clause, name)
+
+    def choices(self) -> Iterator[tuple[str | None, ...]]:
+        """Yields for each of `some` a listed name; or None for another one, unless that is left out."""
+        found: list[list[str | None]] = []
+        for names, _ in self.some:
+            listed: list[str | None] = [
+                name for name, nodes in self.listed.items() if _may_be(nodes) and (names is None or names.accepts(name))
+            ]
+            found.append(listed[:MAX_CHOICES] if self.may_close and listed else [*listed[:MAX_CHOICES], None])
+        return itertools.islice(itertools.product(*found), MAX_CHOICES)
+
+    def form(self, choice: tuple[str | None, ...]) -> Object | None:
+        """Returns the objects in which these properties are as they must be; None if there is none."""
+        required = self.required | {name for name in choice if name is not None}
+        properties = []
+        for name, nodes in self.listed.items():
+            more = [node for which, (_, wanted) in zip(choice, self.some, strict=True) if which == name for node in wanted]
+            if name in required or _may_be(nodes):
+                properties.append(Property(name, self.rule_of([*nodes, *more]), name in required))
+        last: list[Names] = []
+        if None in choice:
+            last = self._last([names for which, names in zip(choice, self.some, strict=True) if which is None])
+            if not last:
+                return None
+        low, high = self._limits()
+        closed = self.may_close and low <= len(properties) + bool(last)
+        others = _others(self.source, self.clause, [*self.listed], self.allowed, closed)
+        least = max(1, len(required) + bool(last))
+        if others and low > least:
+            node = next(entry.node for entry, _ in self.clause.each("minProperties"))
+            self.source.drop(node, f"minProperties {low}, as names may come twice")
+            low = least
+        return Object(tuple(properties), self._rules(others), low, high, closed, self._rules(last))
+
+    def _last(self, some: list[Names]) -> list[Names]:
+        """Returns the names of a property that is as all of `some` must be: in one, since a later one of the same name counts."""
+        allowed, more = self.allowed, []
+        for names, nodes in some:
+            allowed = names if allowed is None else allowed if names is None else allowed & names
+            more += nodes
+        others = _others(self.source, self.clause, [*self.listed], allowed, closed=False)
+        return [(names, [*nodes, *more]) for names, nodes in others]
+
+    def _limits(self) -> tuple[int, int | None]:
+        each = self.clause.each
+        low = max((count(value, entry.node, "minProperties") for entry, value in each("minProperties")), default=0)
+        return low, min((count(value, entry.node, "maxProperties") for entry, value in each("maxProperties")), default=None)
+
+    def _rules(self, parts: list[Names]) -> tuple[tuple[Language | None, int], ...]:
+        return tuple((names, self.rule_of(nodes)) for names, nodes in parts)
+
+
+def _may_be(nodes: list[Node]) -> bool:
+    return not any(node.schema is False for node in nodes)
+
+
+def _others(source: Source, clause: Clause, listed: list[str], allowed: Language | None, closed: bool) -> list[Names]:
     """The names that are not listed, apart by the schemas that their values have to satisfy."""
     patterns = patterns_of(clause)
     if not patterns and closed:

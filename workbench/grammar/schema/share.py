@@ -64,7 +64,7 @@ def _parts(form: Form) -> Iterator[int]:
         yield from form.distinct
     elif isinstance(form, Object):
         yield from (part.rule for part in form.properties)
-        yield from (rule for _, rule in form.others)
+        yield from (rule for _, rule in form.others + form.last)
 
 
 def _renumbered(form: Form, number: NumberOf) -> Form:
@@ -74,7 +74,8 @@ def _renumbered(form: Form, number: NumberOf) -> Form:
         return replace(form, first=first, rest=rest, distinct=tuple(map(number, form.distinct)))
     if isinstance(form, Object):
         properties = tuple(replace(part, rule=number(part.rule)) for part in form.properties)
-        return replace(form, properties=properties, others=tuple((names, number(rule)) for names, rule in form.others))
+        others, last = (tuple((names, number(rule)) for names, rule in parts) for parts in (form.others, form.last))
+        return replace(form, properties=properties, others=others, last=last)
     return form
 
 
@@ -93,10 +94,10 @@ def _key(form: Form, number: NumberOf) -> Hashable:
         case String(language, limit):
             return "string", language, limit
         case Array():
-            items = (*form.first, *([form.rest] if form.rest else []))
-            first = tuple((item.rule, item.counted, item.other) for item in (_item(item, number) for item in items))
-            return "array", first, form.rest is None, form.low, form.high, form.need, form.most, tuple(map(number, form.distinct))
+            items = [*form.first, form.rest] if form.rest else form.first
+            rules = tuple(tuple(part if part is None else number(part) for part in (i.rule, i.counted, i.other)) for i in items)
+            return "array", rules, form.rest is None, form.low, form.high, form.need, form.most, tuple(map(number, form.distinct))
         case Object():
-            parts = tuple((part.name, number(part.rule), part.is_required) for part in form.properties)
-            others = tuple((names, number(rule)) for names, rule in form.others)
-            return "object", parts, others, form.low, form.high, form.is_closed
+            listed = tuple((part.name, number(part.rule), part.is_required) for part in form.properties)
+            others, last = (tuple((names, number(rule)) for names, rule in parts) for parts in (form.others, form.last))
+            return "object", listed, others, last, form.low, form.high, form.is_closed

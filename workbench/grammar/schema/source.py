@@ -23,7 +23,9 @@ ANNOTATIONS = {
 """What asks for nothing."""
 _VALUES = {"const", "enum", "default", "examples", "example"}
 """Keywords whose values are no schemas."""
-_OLD = ("draft-03", "draft-04", "draft-05", "draft-06", "draft-07")
+_WITH_ID = ("draft-03", "draft-04", "draft-05")
+"""Drafts in which `id` names a schema; later ones have `$id`."""
+_OLD = (*_WITH_ID, "draft-06", "draft-07")
 
 
 class Made(dict[str, Any]):
@@ -57,8 +59,10 @@ class Source:
             raise InvalidRequest(FIELD, root, "a schema: an object, true or false")
         self.root = root
         named = root.get("$schema") if isinstance(root, dict) else None
-        self.is_old = isinstance(named, str) and any(draft in named for draft in _OLD)
+        named = named if isinstance(named, str) else ""
+        self.is_old = any(draft in named for draft in _OLD)
         """Draft 3 to 7: what stands beside `$ref` counts for nothing."""
+        self._has_id = any(draft in named for draft in _WITH_ID)
         self.unenforced: dict[str, None] = {}
         """What is not enforced, in the order of discovery."""
         self.limited: dict[String, Node] = {}
@@ -162,7 +166,12 @@ class Source:
         if uri:
             resource = self._resources.get(urljoin(resource.uri, uri).rstrip("#"), _NO_RESOURCE)
         fragment = unquote(fragment)
-        found = self._anchor(keyword, resource, fragment) if fragment[:1] not in ("", "/") else _pointed(resource.root, fragment)
+        if fragment[:1] not in ("", "/"):
+            found = self._anchor(keyword, resource, fragment)
+        else:
+            found = _pointed(resource.root, fragment)
+            if found is None and not uri:  # many schemas with an `$id` inside mean the whole document
+                found = _pointed(self.root, fragment)
         depends_on_way = keyword == "$recursiveRef" and len(self._dynamic.get("", ())) > 1
         if not isinstance(found, (dict, bool)) or depends_on_way:
             raise NotSupported(
@@ -186,7 +195,7 @@ class Source:
         if not isinstance(schema, dict):
             return
         beside_ref = self.is_old and "$ref" in schema
-        own = schema.get("$id", schema.get("id") if self.is_old else None)
+        own = schema.get("$id", schema.get("id") if self._has_id else None)
         if isinstance(own, str) and not beside_ref:
             uri, fragment = urldefrag(own)
             if uri:
