@@ -36,7 +36,8 @@ def test_the_texts_are_those_of_the_other_language_up_to_the_length(pattern: str
     "language",
     [
         pattern_language("^(ab|b)[a-]{0,3}$"), pattern_language("^a*$"), pattern_language("^(a{2}){0,3}$"),
-        pattern_language("^ab$"), pattern_language("^a*b{0,4}$"), pattern_language("^(aaaaaaa|b-{0,2})$"), lengths(2, None), all_but(["ab"]),
+        pattern_language("^ab$"), pattern_language("^a*b{0,4}$"), pattern_language("^(aaaaaaa|b-{0,2})$"),
+        lengths(2, None), all_but(["ab"]),
     ],
 )  # fmt: skip
 def test_there_is_no_such_pair_where_the_length_depends_on_the_way(language: Language) -> None:
