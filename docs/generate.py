@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 from workbench.config import GROUPS, Group
-from workbench.config.field_docs import field_docs
 from workbench.config.later import LATER, NO_EFFECT, flag
 from workbench.config.limits import limits_of
+from workbench.field_docs import field_docs
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import FEATURES, Feature
 from workbench.lang.backends.endpoint import RuntimeEndpoint

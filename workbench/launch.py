@@ -8,34 +8,41 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from workbench.attention.kv import KVStore, bytes_per_token
 from workbench.attention.registry import backend_name, create_backend, create_store
+from workbench.client.answers import EngineInfo, WeightsInfo
+from workbench.client.opened import Opened
+from workbench.client.waiters import answer
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
+from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
+from workbench.engine.local_client import Coming, LocalClient, Prepare
+from workbench.engine.plan import LogitProcessor
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
-from workbench.engine.snapshot import snapshot
-from workbench.engine.worker import EngineThread, LocalClient
+from workbench.engine.worker import EngineThread
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
+from workbench.hub.from_args import find_model, find_tokenizer, model_override
 from workbench.hub.progress import READING, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.kernels.processor import features
 from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
 from workbench.model.folder import Progress
 from workbench.model.load import load_model
-from workbench.opened import Opened, find_model, find_tokenizer, model_override
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
@@ -53,20 +60,21 @@ def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Ca
     `progress` is called on this thread; without it, bars are drawn for what is fetched and converted.
     """
     logging.getLogger("workbench").setLevel(args.log_level.upper())
-    started = clock()
     thread, relay = EngineThread(), Relay()
     try:
-        opened = relay.wait(thread.start(lambda: _build(args, clock, thread, None if progress is None else relay)), progress)
+        build = partial(_build, args, clock, thread, None if progress is None else relay, clock())
+        opened: Opened = relay.wait(thread.start(build), progress)
     except BaseException:
         thread.join()
         raise
-    opened.info["load_s"] = clock() - started
     if args.show_time_cost:
-        logger.warning("loaded %s in %.2f s", args.model_path, opened.info["load_s"])
+        logger.warning("loaded %s in %.2f s", args.model_path, opened.info.load_s)
     return opened
 
 
-def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None) -> Opened:
+def _build(
+    args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None, started: float
+) -> Opened:
     """Runs on the engine's thread, as all that touches torch does."""
     loaded = load_runner(args, progress)
     runner, tokenizer = loaded.runner, loaded.tokenizer
@@ -79,17 +87,18 @@ def _build(args: ServerArgs, clock: Callable[[], float], thread: EngineThread, p
         config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
         jump=jump, disable_jump_forward=args.disable_jump_forward,
     )  # fmt: skip
-    info = describe(args, loaded, config, seed)
-    # Last: from here on the thread steps, and only `shutdown` ends it.
     grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
-    client = LocalClient(core, prepare, questions(core, runner), thread, args.decode_log_interval, at_end)
+    info = describe(args, loaded, config, seed, clock() - started)
+    calls = CoreCalls(core, info, describe_weights(args, loaded), partial(_status, runner))
+    # Last: from here on the thread steps, and only `shutdown` ends it.
+    client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What computes, and what it computes with; no engine around it yet."""
+    """The parts of an engine that compute, before there is an engine around them."""
 
     runner: TorchRunner
     tokenizer: Tokenizer | None
@@ -98,7 +107,7 @@ class Loaded:
 
 
 def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
-    """The model in memory with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
+    """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     device = pick_device(args.device)
@@ -109,16 +118,15 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         kernels.begin()
     if progress is not None:
         progress(f"{READING} and {COMPILING}" if kernels.is_compiling else READING, 0, 0)
-    found: list[Any] = []
-    finder = threading.Thread(target=lambda: found.append(_attempt(find_tokenizer, args)), name="workbench-tokenizer")
+    tokenizer: Future[Tokenizer | None] = Future()
+    finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")
     finder.start()  # importing transformers takes as long as reading the weights
     try:
         override, dummy = model_override(args), args.load_format == "dummy"
         model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
     finally:
         finder.join()
-    if isinstance(found[0], BaseException):
-        raise found[0]
+    found = tokenizer.result()
     if on_cpu and progress is not None and kernels.is_compiling and mode() == "wait":
         progress(COMPILING, 0, 0)
     if on_cpu:
@@ -126,14 +134,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     kv = make_kv(args, model, device, dtype)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     attention = create_backend(backend_name(args.attention_backend), kv)
-    return Loaded(TorchRunner(model, kv, attention, sampler), found[0], folder, dtype)
-
-
-def _attempt(make: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return make(*args)
-    except BaseException as error:
-        return error
+    return Loaded(TorchRunner(model, kv, attention, sampler), found, folder, dtype)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -149,17 +150,15 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware (AVX-512 BF16, AMX, ARM BF16, or a GPU that says so)."""
+    """Returns whether the device multiplies bfloat16 in hardware: AVX-512 BF16, AMX, ARM BF16, or a GPU that has it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    features = torch.backends.cpu.get_cpu_capability()
-    flags = Path("/proc/cpuinfo")
-    names = flags.read_text().lower() if flags.exists() else ""
-    return ("AVX512" in features and "avx512_bf16" in names) or "amx_bf16" in names or " bf16" in names
+    has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return bool(features() & {"amx_bf16", "bf16"}) or ("avx512_bf16" in features() and has_avx512)
 
 
 def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
-    """The K/V store: as large as `max_total_tokens`, or as the share of memory allows."""
+    """Creates the K/V store, as large as `max_total_tokens` or as the share of memory allows."""
     kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
     specs = model.attention_specs()
     per_token = bytes_per_token(specs, kv_dtype)
@@ -210,19 +209,18 @@ def _config_eos(folder: Path) -> frozenset[int]:
 
 
 def options(args: ServerArgs) -> Options:
-    """How constraints are compiled."""
+    """Returns how constraints are compiled."""
     limits = Limits(args.grammar_compile_workers, args.grammar_compile_timeout_s, args.grammar_compile_memory_mb)
     return Options(args.grammar_backend, limits, args.constrained_json_whitespace_pattern, not args.disable_outlines_disk_cache)
 
 
-def preparer(
-    args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig, jump: JumpForward | None = None
-) -> Callable[[Request], tuple[Any, Any]]:
-    """What is compiled or imported for a request before it is queued, on the caller's thread; slow constraints are begun."""
+def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig, jump: JumpForward | None = None) -> Prepare:
+    """Returns the function that compiles or imports what a request needs, on the caller's thread, before it is queued."""
 
-    def prepare(request: Request) -> tuple[Any, Any]:
-        params, matcher, processor = request.params, None, None
-        constraint = params.constraint
+    def prepare(request: Request) -> tuple[Coming, LogitProcessor | None]:
+        params, constraint = request.params, request.params.constraint
+        matcher: Coming = None
+        processor: LogitProcessor | None = None
         if grammars is None and (constraint is not None or params.stop):
             raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
         if request.custom_logit_processor is not None:
@@ -238,51 +236,42 @@ def preparer(
     return prepare
 
 
-def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int) -> dict[str, Any]:
-    """What "auto" became; the static part of `get_server_info`."""
+def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, load_s: float) -> EngineInfo:
+    """Returns the static part of `get_server_info`: the values that "auto" was settled to."""
     model, kv = loaded.runner.model, loaded.runner.kv
-    return {
-        "device": kv.device.type,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "kv_cache_dtype": str(kv.dtype).removeprefix("torch."),
-        "architecture": type(model).__name__,
-        "attention_backend": backend_name(args.attention_backend),
-        "num_threads": torch.get_num_threads(),
-        "context_length": config.context_length,
-        "vocab_size": config.vocab_size,
-        "max_total_num_tokens": kv.num_slots,
-        "max_running_requests": config.max_running_requests,
-        "chunked_prefill_size": config.chunked_prefill_size,
-        "random_seed": seed,
-        "weights_bytes": model.num_bytes,
-        "kv_bytes_per_token": kv.bytes_per_token,
-    }
+    return EngineInfo(
+        device=kv.device.type,
+        dtype=_name_of(loaded.dtype),
+        kv_cache_dtype=_name_of(kv.dtype),
+        architecture=type(model).__name__,
+        attention_backend=backend_name(args.attention_backend),
+        num_threads=torch.get_num_threads(),
+        context_length=config.context_length,
+        vocab_size=config.vocab_size,
+        max_total_num_tokens=kv.num_slots,
+        max_running_requests=config.max_running_requests,
+        chunked_prefill_size=config.chunked_prefill_size,
+        random_seed=seed,
+        weights_bytes=model.num_bytes,
+        kv_bytes_per_token=kv.bytes_per_token,
+        load_s=load_s,
+    )
 
 
-def questions(core: EngineCore, runner: TorchRunner) -> dict[str, Callable[..., Any]]:
-    """What a client may ask between two steps."""
+def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
+    model = loaded.runner.model
+    return WeightsInfo(
+        model_path=str(args.model_path),
+        load_format=args.load_format,
+        architecture=type(model).__name__,
+        dtype=_name_of(loaded.dtype),
+        num_bytes=model.num_bytes,
+    )
 
-    def load() -> dict[str, Any]:
-        page = core.config.page_size
-        cache = core.cache
-        return {
-            "num_running": len(core.scheduler.running), "num_compiling": len(core.scheduler.compiling),
-            "num_waiting": len(core.scheduler.waiting) + len(core.scheduler.compiling),
-            "new_token_ratio": core.scheduler.new_token_ratio, "num_retractions": core.scheduler.num_retractions,
-            "tokens_free": cache.num_free_pages * page, "tokens_tree": cache.num_tree_pages * page,
-            "tokens_running": cache.num_owned_pages * page,
-            "kernels": kernels.status() if runner.device.type == "cpu" else "torch",
-            "kv_touched_tokens": runner.kv.num_touched, "process_rss_bytes": psutil.Process().memory_info().rss,
-        }  # fmt: skip
 
-    def lookup(token_ids: list[int], namespace: str = "") -> dict[str, Any]:
-        found = core.cache.explain(tuple(token_ids), namespace)
-        return {name: getattr(found, name) for name in found.__slots__}
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
-    def token_detail(on: bool) -> None:
-        core.scheduler.detail = on and core.log.on  # without a log nobody would hear of it
 
-    return {
-        "flush_cache": core.flush_cache, "load": load, "lookup": lookup, "now": core.clock, "snapshot": lambda: snapshot(core),
-        "token_detail": token_detail,
-    }  # fmt: skip
+def _status(runner: TorchRunner) -> RunnerStatus:
+    return RunnerStatus(kernels.status() if runner.device.type == "cpu" else "torch", runner.kv.num_touched)

@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 import msgspec
 
 from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.field_docs import documented
 
 MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
 """What a message between processes, a tensor and an event can carry."""
@@ -28,8 +29,9 @@ ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 """Names that others have for fields of `SamplingParams`; either is taken wherever the other is."""
 
 
+@documented
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """How one request samples and when it stops (rows K1-K19 of the checklist; names and defaults are the reference's)."""
+    """Sampling parameters of one request, and where it stops: rows K1-K19 of the checklist, with their names and defaults."""
 
     max_new_tokens: int = 128
     """Most output tokens, at least 0; `max_tokens` is the same."""
@@ -233,8 +235,22 @@ class HiddenRows(msgspec.Struct, frozen=True):
     width: int
 
 
+class FinishInfo(TypedDict):
+    """The `finish_reason` of a result."""
+
+    type: Literal["stop", "length", "abort"]
+    matched: NotRequired[int | str | None]
+    """With "stop": the stop string or token id that ended the text."""
+    length: NotRequired[int | None]
+    """With "length": the number of output tokens."""
+    message: NotRequired[str | None]
+    """With "abort": the reason. With "length": the place where a constrained text stopped."""
+    constraint: NotRequired[str | None]
+    """With "length": "incomplete" if the text does not satisfy its constraint."""
+
+
 class FinishReason(msgspec.Struct, frozen=True):
-    """Why a request ended; `to_dict` is what `meta_info["finish_reason"]` shows."""
+    """The reason why a request ended."""
 
     type: Literal["stop", "length", "abort"]
     matched: int | str | None = None
@@ -245,13 +261,15 @@ class FinishReason(msgspec.Struct, frozen=True):
     expected: str | None = None
     """What the constraint would have taken next, where that is known."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FinishInfo:
+        """Returns `meta_info["finish_reason"]`."""
         if self.type == "stop":
             return {"type": "stop", "matched": self.matched}
-        if self.type == "length":
-            cut = {} if self.constraint is None else {"constraint": self.constraint, "message": self.message}
-            return {"type": "length", "length": self.length, **cut}
-        return {"type": "abort", "message": self.message}
+        if self.type == "abort":
+            return {"type": "abort", "message": self.message}
+        if self.constraint is None:
+            return {"type": "length", "length": self.length}
+        return {"type": "length", "length": self.length, "constraint": self.constraint, "message": self.message}
 
 
 class TokenOut(msgspec.Struct, frozen=True, kw_only=True):

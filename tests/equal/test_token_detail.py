@@ -89,7 +89,7 @@ def test_a_batch_of_free_and_constrained_requests(engine, reference, temperature
     assert not engine.detail.is_on
     num_overruled = 0
     for prompt, result, is_free in zip(prompts, results, (False, True, False), strict=True):
-        ids, output = engine._encode(prompt), result["output_ids"]
+        ids, output = engine._handle.tokenizer.encode(prompt), result["output_ids"]
         events = sampled(engine, result["meta_info"]["id"])
         assert [event.token_id for event in events] == output
         table = distributions(reference, ids, output)

@@ -1,6 +1,6 @@
-"""What one may ask of an engine that runs: where a request's time went, what is stored, why a token was refused; and its views.
+"""`Questions`: what a running engine can answer about its requests, its cache and its constraints.
 
-`Engine` is this and what makes text. Of an engine that has ended, all that the event log can answer is still answered.
+Questions that the event log alone can answer are answered also after the engine has ended.
 """
 
 from __future__ import annotations
@@ -8,123 +8,99 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
+from msgspec import structs
 
-from workbench.client import Client, Closed, DetailSwitch
-from workbench.config import ServerArgs
+from workbench.api.handle import Handle
+from workbench.client.closed import Closed
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
-from workbench.events import EventLog
 from workbench.grammar import Vocabulary
+from workbench.native.options import ConstraintOptions
 from workbench.text.readable import text_of
-from workbench.text.tokenizer import Tokenizer
 from workbench.types import GrammarSpec, as_int
 from workbench.views.fold import Facts
-from workbench.views.live import Source, open_view
-from workbench.views.live.feed import Reader
+from workbench.views.live import Source
+from workbench.views.live.reader import Reader
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.picture import NodeFacts
-from workbench.why.answers import Why
-from workbench.why.cache_answer import CacheAnswer
-from workbench.why.evictions import EvictionJournal
-from workbench.why.grammar import Grammar
-from workbench.why.masks import MaskAt
-from workbench.why.recorded import Constrained, constrained
-from workbench.why.request import Explanation, explain
+from workbench.why.constraint import Grammar
+from workbench.why.prefix.answer import CacheAnswer
+from workbench.why.prefix.evictions import EvictionJournal
+from workbench.why.request.explanation import Explanation, explain
+from workbench.why.token.answers import Why
+from workbench.why.token.logged_request import LoggedRequest, logged_request
+from workbench.why.token.mask import MaskAt
 
 NUM_GRAMMARS = 16
+"""Constraints that are kept compiled for questions."""
 FIT_LENGTHS = (256, 1024, 4096, 16384)
+"""Request lengths, in tokens, of `Memory.max_concurrency`; the context length is one more."""
 
 
-class Cache:
-    """Questions to the prefix cache: `engine.cache.explain(prompt)`."""
+class Memory(TypedDict):
+    """The memory of an engine."""
 
-    def __init__(self, engine: Questions) -> None:
-        self._engine = engine
-
-    def explain(self, prompt: str | Sequence[int], namespace: str = "") -> CacheAnswer:
-        """What of this prompt would be reused now, and why no more: a dict that prints as a sentence. Changes nothing."""
-        ids = self._engine._encode(prompt) if isinstance(prompt, str) else tuple(prompt)
-        if not ids:
-            raise InvalidRequest.because("prompt", "the prompt is empty", hint="cache.explain(text) needs some text")
-        found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
-        return CacheAnswer(found, ids, text_of(self._engine.tokenizer))
-
-    def node(self, node_id: int) -> NodeFacts:
-        """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
-        return self._tree().node(node_id, self._engine._now())
-
-    def search(self, text: str) -> list[int]:
-        """The nodes of the radix tree that hold a text, to be asked about with `node`; capitals or not."""
-        return self._tree().search(text)
-
-    def evictions(self) -> EvictionJournal:
-        """What left the cache, the newest first: who needed the space, how the policy scored it, whether it was wanted again."""
-        return self._tree().evictions(self._engine._now())
-
-    def _tree(self) -> TreeFold:
-        source = self._engine._source
-        if source.ended and source.log.read()[0] > 0:
-            raise EngineDead(source.ended.splitlines()[0], hint="load it again; the event log no longer holds all of its tree")
-        reader = Reader(source, TreeFold)
-        reader.read()
-        assert isinstance(reader.fold, TreeFold)
-        return reader.fold
+    weights_bytes: int
+    kv_bytes_per_token: int
+    kv_capacity_tokens: int
+    kv_capacity_bytes: int
+    kv_touched_bytes: int
+    """Bytes of the KV pool that have been written at least once: the operating system provides no others."""
+    tokens_free: int
+    tokens_tree: int
+    """Tokens in the prefix cache, shared by running requests or not."""
+    tokens_running: int
+    """Tokens that running requests hold for themselves."""
+    process_rss_bytes: int
+    available_bytes: int
+    """Free memory of the machine."""
+    max_concurrency: dict[int, int]
+    """By length in tokens, the number of requests of this length that fit at once."""
 
 
 class Questions:
-    """The half of `Engine` that changes no text."""
+    """Answers from the engine, which is asked between two steps, and from its event log. Changes nothing in the engine."""
 
-    server_args: ServerArgs
-    log: EventLog
-    tokenizer: Any
-    """The Hugging Face tokenizer, where there is one."""
-    detail: DetailSwitch
-    by_magic = False
-    """Whether `%wb load` opened it: its views then advise magics."""
-    _client: Client
-    _tokenizer: Tokenizer | None
-    _info: dict[str, Any]
-
-    @property
-    def cache(self) -> Cache:
-        return Cache(self)
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.detail = DetailSwitch(handle.client)
+        self.by_magic = False
+        """`%wb load` opened the engine: its views advise magics."""
 
     def explain(self, rid: str) -> Explanation:
-        """Where the time of this request went, in one sentence; its parts in `spans`."""
-        return explain(self.log, rid, self._now(), text_of(self.tokenizer))
+        return explain(self._handle.log, rid, self.now(), self._decode)
 
-    def _now(self) -> float:
-        """The engine's clock; of one that has ended, where it stood at the last event."""
+    def now(self) -> float:
+        """Returns the engine's clock in seconds; of an engine that has ended, the time of its last event."""
         try:
-            now: float = self._client.call("now")
+            return self._handle.client.engine.now()
         except EngineDead:
-            events = self.log.read(self.log.num_added - 1)[1]
-            now = events[-1].time if events else 0.0
-        return now
+            log = self._handle.log
+            events = log.read(log.num_added - 1)[1]
+            return events[-1].time if events else 0.0
 
-    def grammar(self, **constraint: Any) -> Grammar:
-        """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, `ebnf=`, `choices=`, ..."""
-        return Grammar(tokenizer=self._vocabulary, backend=self.server_args.grammar_backend, **constraint)
+    # -- constraints --------------------------------------------------------------------------------------------
 
-    def why(self, rid: str, token: int | str, step: int | None = None) -> Why:
-        """Whether the request's constraint allowed `token` (an id or a text) as its output token number `step`, and why not.
+    def grammar(self, constraint: ConstraintOptions) -> Grammar:
+        return Grammar(tokenizer=self._vocabulary, backend=self._handle.args.grammar_backend, **constraint)
 
-        Steps count from 0; without one, the place after all that the request has produced is meant.
-        """
+    def why(self, rid: str, token: int | str, step: int | None) -> Why:
         request, step = self._step(rid, step)
         return self._grammar_of(request.spec).why_at_step(token, request.output_ids, step)
 
-    def mask(self, rid: str, step: int | None = None) -> MaskAt:
-        """What the request's constraint allowed as its output token number `step`: by class of token, by text, in words."""
+    def mask(self, rid: str, step: int | None) -> MaskAt:
         request, step = self._step(rid, step)
         return self._grammar_of(request.spec).mask_at(request.output_ids, step)
 
-    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
-        """The constrained request, and `step` or the place after all that it has produced."""
-        request = constrained(self.log, rid)
+    def _step(self, rid: str, step: int | None) -> tuple[LoggedRequest, int]:
+        """Returns the constrained request, and `step` or the place after its whole output."""
+        request = logged_request(self._handle.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
             step = len(ids) - 1
@@ -135,71 +111,109 @@ class Questions:
 
     @cached_property
     def _grammar_of(self) -> Callable[[GrammarSpec], Grammar]:
-        """Grammars that were asked about, compiled once. Holds no engine."""
-        vocabulary, backend = self._vocabulary, self.server_args.grammar_backend
+        """Compiles constraints, and keeps the last ones. Holds no engine."""
+        vocabulary, backend = self._vocabulary, self._handle.args.grammar_backend
         return lru_cache(NUM_GRAMMARS)(lambda spec: Grammar(spec=spec, tokenizer=vocabulary, backend=backend))
 
-    def token_detail(self, on: bool = True) -> ExitStack:
-        """Has each drawn token recorded with what the model thought of it: its probability and rank, the entropy, the
-        likeliest alternatives before and after the mask, and the probability that the mask removed (`TokenSampled.detail`).
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        handle = self._handle
+        if not handle.has_tokenizer:
+            raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
+        return Vocabulary(handle.hf_tokenizer, handle.info.vocab_size, handle.tokenizer.eos_token_ids)
 
-        It takes a pass over the logits, two under a constraint: about 1 and 2 ms for 32 requests, told as `cost_s`. Stays on
-        until it is switched off, or to the end of the block in `with engine.token_detail():`. Views that show it switch it on
-        themselves.
-        """
+    # -- the cache ----------------------------------------------------------------------------------------------
+
+    def match_prefix(self, prompt: str | Sequence[int], namespace: str) -> CacheAnswer:
+        ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else tuple(prompt)
+        if not ids:
+            raise InvalidRequest.because("prompt", "the prompt is empty", hint="cache.explain(text) needs some text")
+        found = self._handle.client.engine.match_prefix(ids, namespace)
+        return CacheAnswer(asdict(found), ids, self._decode)
+
+    def tree(self) -> TreeFold:
+        """Returns the radix tree of this moment. Raises EngineDead if the engine has ended and its log is not complete."""
+        source = self.source
+        if source.ended and source.log.read()[0] > 0:
+            raise EngineDead(source.ended.splitlines()[0], hint="load it again; the event log no longer holds all of its tree")
+        reader = Reader(source, TreeFold)
+        reader.read()
+        assert isinstance(reader.fold, TreeFold)
+        return reader.fold
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def token_detail(self, on: bool) -> ExitStack:
         back = ExitStack()
         back.callback(self.detail.set, "caller", self.detail.is_held("caller"))
         self.detail.set("caller", on)
         return back
 
-    def view(self, name: str, *, live: bool | None = None, **options: Any) -> Any:
-        """A picture of the engine that moves: "tree" and what else `workbench.views.live.VIEWS` lists, each with its own options.
+    def server_info(self) -> dict[str, Any]:
+        handle = self._handle
+        load = handle.client.engine.get_load()
+        return handle.args.to_dict() | structs.asdict(handle.info) | structs.asdict(load)
 
-        In a kernel with anywidget a live widget, elsewhere (or with `live=False`) a still picture of the present moment.
-        """
-        return open_view(self._source, name, live=live, **options)
+    def memory(self) -> Memory:
+        info, load = self._handle.info, self._handle.client.engine.get_load()
+        per_token, capacity = info.kv_bytes_per_token, info.max_total_num_tokens
+        lengths = [length for length in FIT_LENGTHS if length < info.context_length] + [info.context_length]
+        return {
+            "weights_bytes": info.weights_bytes, "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
+            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load.kv_touched_tokens * per_token,
+            "tokens_free": load.tokens_free, "tokens_tree": load.tokens_tree, "tokens_running": load.tokens_running,
+            "process_rss_bytes": load.process_rss_bytes, "available_bytes": psutil.virtual_memory().available,
+            "max_concurrency": {length: min(capacity // length, info.max_running_requests) for length in lengths},
+        }  # fmt: skip
 
     @cached_property
-    def _source(self) -> Source:
-        """It holds no engine: one that nothing but views refer to ends."""
-        alive, log = weakref.ref(self), self.log
+    def source(self) -> Source:
+        """The engine as its views see it. Holds no engine: one that only views refer to ends."""
+        handle = self._handle
+        alive, log = weakref.ref(handle), handle.log
 
-        def client() -> Client:
-            return Closed(log) if (engine := alive()) is None else engine._client
+        def client() -> EngineClient:
+            return Closed(log) if (running := alive()) is None else running.client
 
-        page_size = self.server_args.page_size
+        page_size = handle.args.page_size
         facts = Facts(
-            decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
-            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer,
-            info=self.server_args.to_dict() | self._info,
-            grammar=None if self._tokenizer is None else self._grammar_of, by_magic=self.by_magic,
+            decode=self._decode, model=handle.args.model_path, page_size=page_size,
+            num_pages=handle.info.max_total_num_tokens // page_size, tokenizer=handle.hf_tokenizer,
+            info=handle.args.to_dict() | structs.asdict(handle.info),
+            grammar=self._grammar_of if handle.has_tokenizer else None, by_magic=self.by_magic,
         )  # fmt: skip
         return Source(log, facts, client, self.detail)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        if self._tokenizer is None:
-            raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
-        return Vocabulary(self._tokenizer.hf, self._info["vocab_size"], self._tokenizer.eos_token_ids)
+    def _decode(self) -> Callable[[Sequence[int]], str]:
+        return text_of(self._handle.hf_tokenizer)
 
-    def get_server_info(self) -> dict[str, Any]:
-        """Arguments, what "auto" became, and how busy the engine is."""
-        return self.server_args.to_dict() | self._info | self._client.call("load")
 
-    def memory(self) -> dict[str, Any]:
-        """The ledger: what holds bytes, what the KV pool is used for, how many requests of a length fit at once."""
-        info, load = self._info, self._client.call("load")
-        per_token, capacity = info["kv_bytes_per_token"], info["max_total_num_tokens"]
-        lengths = [length for length in FIT_LENGTHS if length < info["context_length"]] + [info["context_length"]]
-        return {
-            "weights_bytes": info["weights_bytes"], "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
-            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load["kv_touched_tokens"] * per_token,
-            "tokens_free": load["tokens_free"], "tokens_tree": load["tokens_tree"], "tokens_running": load["tokens_running"],
-            "process_rss_bytes": load["process_rss_bytes"], "available_bytes": psutil.virtual_memory().available,
-            "max_concurrency": {length: min(capacity // length, info["max_running_requests"]) for length in lengths},
-        }  # fmt: skip
+class Cache:
+    """Questions about the prefix cache: `engine.cache.explain(prompt)`."""
 
-    def _encode(self, prompt: str) -> tuple[int, ...]:
-        if self._tokenizer is None:
-            raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="send input_ids")
-        return self._tokenizer.encode(prompt)
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+
+    def explain(self, prompt: str | Sequence[int], namespace: str = "") -> CacheAnswer:
+        """Returns how much of a prompt (text or token ids) would be reused now, and why no more. Changes nothing.
+
+        The answer is a dict that prints as a sentence. Raises InvalidRequest for an empty prompt, EngineDead after the end.
+        """
+        return self._questions.match_prefix(prompt, namespace)
+
+    def node(self, node_id: int) -> NodeFacts:
+        """Returns one node of the radix tree: its text and tokens, the request that made it, and those that use it.
+
+        Raises InvalidRequest for an id that is not in the tree.
+        """
+        return self._questions.tree().node(node_id, self._questions.now())
+
+    def search(self, text: str) -> list[int]:
+        """Returns the ids of the nodes that hold a text, in capitals or not, for `node`."""
+        return self._questions.tree().search(text)
+
+    def evictions(self) -> EvictionJournal:
+        """Returns the evicted nodes, the newest first: the request that needed the space, the policy's score, and whether
+        the text was computed again."""
+        return self._questions.tree().evictions(self._questions.now())

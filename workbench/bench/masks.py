@@ -44,6 +44,7 @@ def masks(server_args: ServerArgs, rounds: int) -> str:
 
     args = replace(server_args, max_total_tokens=server_args.page_size)  # each batch has a store of its own
     loaded = load_runner(args)
+    assert loaded.tokenizer is not None
     config = core_config(args, loaded, 0)
     compiler = GrammarCompiler(Vocabulary(loaded.tokenizer.hf, config.vocab_size, config.eos_ids))
     batches = [Batch(args, loaded, compiler.get(spec) if spec else None) for spec in CONSTRAINTS.values()]
@@ -54,9 +55,9 @@ def masks(server_args: ServerArgs, rounds: int) -> str:
             batch.begin(number)
         for step in range(NUM_TOKENS - 1):
             for i in rotated(range(len(batches)), step):
-                taken = batches[i].step()
+                step_s = batches[i].step()
                 if number:  # the first round warms up
-                    seconds[i].append(taken)
+                    seconds[i].append(step_s)
     free = seconds[0]
     rows = []
     for name, taken in zip(CONSTRAINTS, seconds, strict=True):
@@ -109,6 +110,7 @@ class Batch:
         from workbench.text.detokenizer import TextStream
 
         shared, tokenizer = loaded.runner, loaded.tokenizer
+        assert tokenizer is not None
         num_slots = NUM_STREAMS * (NUM_PROMPT + NUM_TOKENS)
         kv = create_store(shared.model.attention_specs(), num_slots, shared.kv.dtype, shared.device)
         runner = TorchRunner(shared.model, kv, create_backend("torch", kv), shared.sampler)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
-from workbench.engine.plan import PlannedSeq, SampleRow, Segment, StepPlan
+from workbench.engine.plan import PlannedSeq, SampleRow, StepPlan
 from workbench.errors import InvalidRequest
 from workbench.kernels.openmp import share_cores
-from workbench.types import SamplingParams
+from workbench.types import SamplingParams, Segment
 
 if TYPE_CHECKING:
     from workbench.engine.plan import Runner

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workbench.bench import commands, overhead
 from workbench.bench.programs import JOBS, RECORDS, Job, Records
@@ -245,7 +245,7 @@ def compare(args: argparse.Namespace) -> str:
         for name in args.systems or available():
             peers.append(Peer.start(name, settings, log=logs / f"{name}.log"))
             print(f"{peers[-1].version} is ready after {peers[-1].ready_s:.1f} s", file=sys.stderr)
-        parts = [
+        parts: list[tuple[str, Sequence[Workload | Job | Records], Sequence[str]]] = [
             ("", workloads, FOR_TOKENS),
             (PROGRAMS, jobs, FOR_PROGRAMS),
             (RECORDS_SAY, [] if args.programs == [] else RECORDS, FOR_RECORDS),
@@ -257,7 +257,7 @@ def compare(args: argparse.Namespace) -> str:
             if measured is workloads:
                 measure(able, workloads, vocab_size=vocab_size, rounds=args.rounds)
             else:
-                measure_programs(able, measured, rounds=args.rounds)
+                measure_programs(able, cast("Sequence[Job | Records]", measured), rounds=args.rounds)
             tables.append(says + table(able, measured))
     finally:
         for peer in peers:

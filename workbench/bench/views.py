@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from workbench.errors import NotSupported
 from workbench.events import Event, NodeAdded
 from workbench.views.fold import Fold
 from workbench.views.live import VIEWS
+from workbench.views.tree.fold import TreeFold
 
 NUM_NODES = 50_000
 CONVERSATION = [{"role": "system", "content": "You name things."}, {"role": "user", "content": "Name a river."}]
@@ -72,20 +73,26 @@ def _log_of(engine: Any, workload: Workload) -> list[Event]:
     return engine.log.read(first)[1]
 
 
-def _costs(fold: Fold, events: list[Event], rounds: int) -> list[str]:
-    """Returns medians over the last rounds of the log."""
-    applied, made, sizes = [], [], []
-    start = max(len(events) - rounds * EVENTS_A_ROUND, 0)
-    for event in events[:start]:
+def _apply(fold: Fold[Any], events: Iterable[Event]) -> None:
+    for event in events:
         fold.apply(event)
+
+
+def _costs(fold: Fold[Any], events: list[Event], rounds: int) -> list[str]:
+    """Returns medians over the last rounds of the log."""
+    applied: list[float] = []
+    made: list[float] = []
+    sizes: list[int] = []
+    start = max(len(events) - rounds * EVENTS_A_ROUND, 0)
+    _apply(fold, events[:start])
     fold.state()
     for at in range(start, len(events), EVENTS_A_ROUND):
         news = events[at : at + EVENTS_A_ROUND]
-        applied.append(_timed(lambda news=news: [fold.apply(event) for event in news])[0] / len(news))
+        applied.append(_timed(partial(_apply, fold, news))[0] / len(news))
         seconds, state = _timed(lambda: msgspec.json.encode(fold.state()))
         made.append(seconds)
         sizes.append(len(state))
-    per_event, took, size = map(statistics.median, (applied, made, sizes))
+    per_event, took, size = statistics.median(applied), statistics.median(made), statistics.median(sizes)
     return [f"{per_event * 1e6:.2f} µs", f"{took * 1e3:.2f} ms", f"{size / 1000:,.1f} kB"]
 
 
@@ -155,20 +162,21 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import launch
-    from workbench.views.tree.widget import TreeWidget
+    from workbench.views.live.opening import widget_class
 
-    fold = VIEWS["tree"].fold()
-    grow, _ = _timed(lambda: [fold.apply(event) for event in _nodes(NUM_NODES)])
+    fold = TreeFold()
+    grow, _ = _timed(lambda: _apply(fold, _nodes(NUM_NODES)))
     states = []
     for i in range(rounds + 1):
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
         fold.settle()  # every frame draws the whole tree
         states.append(_timed(lambda: _traits(fold.state())))
+    tree = widget_class(VIEWS["tree"])
     with sync_playwright() as driver:
         browser = launch(driver)
         page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
-        page.set_content(f"<style>{TreeWidget._css}</style><div id=view></div>")
-        page.evaluate(PAGE, TreeWidget._esm)
+        page.set_content(f"<style>{tree._css}</style><div id=view></div>")
+        page.evaluate(PAGE, tree._esm)
         frames = [page.evaluate(FRAME, traits) for _, traits in states]
         shown = page.locator("[data-node]").count()
         browser.close()
@@ -217,7 +225,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _traits(state: dict[str, Any]) -> dict[str, str]:
-    """Returns the rows as `TreeWidget` sends them."""
+    """Returns a state as the traits that `TreeWidget` sends."""
     return {name: msgspec.json.encode(value).decode() for name, value in (("rows", state.pop("rows")), ("state", state))}
 
 

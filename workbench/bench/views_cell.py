@@ -19,7 +19,7 @@ from workbench.bench.views import ALONE, OPTIONS
 from workbench.events import StepExecuted
 from workbench.views.live import VIEWS
 from workbench.views.live.feed import Feed
-from workbench.views.tokens.widget import OneRequest
+from workbench.views.tokens.widget import RequestWidget
 
 WINDOW_S = 0.6
 """Seconds that views stay open or closed: a shared machine keeps its speed from one window to the next, and not for longer."""
@@ -32,7 +32,7 @@ def load(options_json: str) -> tuple[Any, dict[str, Any]]:
     """Returns an engine and every view of it, by name."""
     import workbench
 
-    engine = workbench.Engine(**json.loads(options_json))
+    engine: Any = workbench.Engine(**json.loads(options_json))
     engine.generate(input_ids=DECODE.prompts(engine.get_server_info()["vocab_size"], -1), sampling_params={"max_new_tokens": 2})
     return engine, {name: engine.view(name, live=True, **OPTIONS.get(name, {})) for name in VIEWS if name not in ALONE}
 
@@ -43,12 +43,12 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     feed, sent = Feed.of(source), Counter[str]()
     send, names = feed.ticker.send, {view.key: name for name, view in views.items()}
     told_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    feed.ticker.send = lambda content, buffers: (sent.update(map(names.get, told_of(buffers[0]))), send(content, buffers))
+    feed.ticker.send = lambda content, buffers: (sent.update(names[key] for key in told_of(buffers[0])), send(content, buffers))
     for view in views.values():
         if not is_drawn:
-            view.answer({"do": "shown", "hears": True})  # as a page would say
-        if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself
-            source.need_detail(view._who, False)
+            view.answer({"do": "shown", "ticker": True})  # as a page would say
+        if isinstance(view, RequestWidget):  # it switched token detail on, which is measured by itself
+            source.need_detail(view.detail_user, False)
         feed.remove(view)
 
     def opened(stack: ExitStack) -> None:

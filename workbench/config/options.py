@@ -1,4 +1,5 @@
-"""The keywords of `Engine`, for type checkers and completion: every field of `ServerArgs`, and the name that one has besides."""
+"""The keywords of `Engine` for type checkers and completion: every field of `ServerArgs` but `model_path`, and
+`enable_radix_cache`."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ from typing import Any, Literal, TypedDict
 class ServerOptions(TypedDict, total=False):
     """What `ServerArgs.make` takes. None is the default; the meaning of each is in `workbench.ServerArgs`."""
 
-    model_path: str | os.PathLike[str] | None
     tokenizer_path: str | os.PathLike[str] | None
     tokenizer_mode: Literal["auto"] | None
     skip_tokenizer_init: bool | None

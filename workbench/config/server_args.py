@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, Unpack
 
 from workbench.config import later
-from workbench.config.field_docs import field_docs
 from workbench.config.groups import CacheArgs, ComputeArgs, GrammarArgs, Group, LoggingArgs, ModelArgs, RequestArgs, ScheduleArgs
 from workbench.config.limits import limits_of
 from workbench.config.options import ServerOptions
 from workbench.config.values import checked, kinds_of
 from workbench.errors import InvalidRequest, UnknownParameter
+from workbench.field_docs import documented, field_docs
 
 G = TypeVar("G", bound=Group)
 ALIASES = {"model_path": ("--model",)}
 """Further spellings of flags on the command line."""
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ServerArgs(LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, CacheArgs, ComputeArgs, ModelArgs):
     """All settings of an engine. Each is an attribute; `part(CacheArgs)` is one group alone."""
 
     @classmethod
-    def make(cls, **values: Unpack[ServerOptions]) -> ServerArgs:
+    def make(cls, model_path: str | os.PathLike[str] | None = None, **values: Unpack[ServerOptions]) -> ServerArgs:
         """Returns settings from keywords. None means the default.
 
         Raises UnknownParameter for an unknown name, InvalidRequest for a value of the wrong type or outside its limits, and
@@ -34,7 +36,7 @@ class ServerArgs(LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, CacheArgs,
         """
         kinds = kinds_of(cls)
         clean: dict[str, Any] = {}
-        for name, value in _radix_cache_once(values).items():
+        for name, value in _radix_cache_once({"model_path": model_path, **values}).items():
             if later.is_accounted_for(name, value):
                 continue
             if name not in kinds:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.errors import CacheCorrupt
+from workbench.grammar.mask import allowed_flags
 from workbench.types import HiddenRows, TokenLogprob, slots_of_pages
 
 EMPTY = 0xCBF29CE484222325
@@ -22,7 +22,7 @@ EMPTY = 0xCBF29CE484222325
 
 @dataclass
 class VirtualClock:
-    """Seconds that pass only when somebody says so."""
+    """Seconds that pass only when `now` is set."""
 
     now: float = 0.0
 
@@ -31,7 +31,7 @@ class VirtualClock:
 
 
 def next_token(token_ids: Iterable[int], vocab_size: int) -> int:
-    """The fake model: a function of the whole prefix (FNV-1a over the ids)."""
+    """Returns the fake model's next token, a function of the whole prefix (FNV-1a over the ids)."""
     state = EMPTY
     for token in token_ids:
         state = _behind(state, token)
@@ -48,7 +48,7 @@ def _drawn(state: int, vocab_size: int) -> int:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read back of one segment's pages, up to position `end`. Valid until one of its slots is written again."""
+    """The tokens read back from one segment's pages, up to position `end`. Valid until one of its slots is written again."""
 
     before: int
     """The state in front of it."""
@@ -145,7 +145,7 @@ class FakeRunner:
         return read.state
 
     def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
-        """Token id and position of each, as the slots have them."""
+        """Returns token id and position of each, as the slots have them."""
         slots = slots_of_pages([page for segment in seq.segments for page in segment.pages], page_size)
         rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
@@ -154,7 +154,8 @@ class FakeRunner:
         """Returns the token of one row, behind the tokens that `state` stands for."""
         token, num_allowed = _drawn(state, self.vocab_size), None
         if row.matcher is not None or row.suppress:
-            allowed = allowed_by(row.matcher, self.vocab_size)
+            unlimited = np.ones(self.vocab_size, dtype=bool)
+            allowed = unlimited if row.matcher is None else allowed_flags(row.matcher, self.vocab_size)
             num_allowed = int(allowed.sum()) if row.matcher is not None else None
             allowed[list(row.suppress)] = False
             if not allowed.any():
@@ -165,17 +166,8 @@ class FakeRunner:
         return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
 
 
-def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
-    """One flag per token: what the grammar takes next, everything without one."""
-    if matcher is None:
-        return np.ones(vocab_size, dtype=bool)
-    mask = np.zeros(-(-vocab_size // 32), dtype=np.int32)
-    matcher.fill_mask(mask)
-    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
-
-
 def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:
-    """Whether these pages begin with those that were read."""
+    """Returns whether these pages begin with those that were read."""
     return read.end <= end and (read.pages is pages or read.pages == pages[: len(read.pages)])
 
 

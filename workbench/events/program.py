@@ -5,19 +5,24 @@ from __future__ import annotations
 from workbench.events.base import Event
 
 
-class ProgramStarted(Event, frozen=True, kw_only=True, tag=True):
-    """A program began to run; all its events carry its id."""
+class ProgramEvent(Event, frozen=True, kw_only=True):
+    """An event of a program's run."""
 
     program: str
+    """Id of the run."""
+
+
+class ProgramStarted(ProgramEvent, frozen=True, kw_only=True, tag=True):
+    """A program began to run; all its events carry its id."""
+
     name: str
     backend: str
     model: str = ""
 
 
-class PartReached(Event, frozen=True, kw_only=True, tag=True):
+class PartReached(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """A state of the program came to this part of its prompt. Parts are numbered from 1 in this order."""
 
-    program: str
     part: int
     branch: tuple[int, ...]
     """The state: () is the root, (part of the fork, index of the child, ...) a child."""
@@ -33,18 +38,16 @@ class PartReached(Event, frozen=True, kw_only=True, tag=True):
     """The line of the program."""
 
 
-class RequestLinked(Event, frozen=True, kw_only=True, tag=True):
+class RequestLinked(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """The part sent a request to its backend; an engine's log has it under the same id."""
 
-    program: str
     part: int
     rid: str
 
 
-class PartFinished(Event, frozen=True, kw_only=True, tag=True):
+class PartFinished(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """A generation or selection has its text. Counts are None if the backend does not report them."""
 
-    program: str
     part: int
     text: str
     num_prompt: int | None = None
@@ -63,8 +66,7 @@ class PartFinished(Event, frozen=True, kw_only=True, tag=True):
     """True if the text is from an earlier run (`rerun`), without a request."""
 
 
-class ProgramFinished(Event, frozen=True, kw_only=True, tag=True):
+class ProgramFinished(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """A program ended."""
 
-    program: str
     error: str = ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import Aborted, WorkbenchError
 from workbench.events import RequestLinked
 from workbench.lang.backends.base import Backend, GenerateCall, Piece, SelectCall
-from workbench.lang.nodes import Gen, Select
+from workbench.lang.nodes import Gen, Meta, Metas, Select, Value
 from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Run
 
@@ -18,9 +18,11 @@ Write = Callable[[str], None]
 """Takes new text of the part as it comes."""
 
 
-def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Any, Any]:
-    """(value, meta_info); of several samples a list of each, and the first is written."""
-    return (_generate if isinstance(node, Gen) else _select)(run, node, prompt, number, write)  # type: ignore[operator]
+def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+    """Returns value and meta information; with several samples a list of each, of which the first is written."""
+    if isinstance(node, Gen):
+        return _generate(run, node, prompt, number, write)
+    return _select(run, node, prompt, number, write)
 
 
 def warm(backend: Backend, prompt: Prompt) -> None:
@@ -29,7 +31,7 @@ def warm(backend: Backend, prompt: Prompt) -> None:
         backend.warm(prompt)
 
 
-def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) -> tuple[Any, Any]:
+def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
     call = GenerateCall(
         rid=uuid.uuid4().hex[:12], prompt=prompt, params={**run.defaults, **node.params},
         logprobs={**run.logprobs, **node.logprobs}, dtype=node.dtype, is_streamed=run.is_streamed,
@@ -37,7 +39,7 @@ def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) ->
     run.backend.check(call)
     n = call.params.get("n", 1)
     texts: list[str] = [""] * n
-    metas: list[dict[str, Any]] = [{} for _ in range(n)]
+    metas: list[Meta] = [{} for _ in range(n)]
     run.record(RequestLinked, part=number, rid=call.rid)
     with run.opened(call.rid):
         for piece in run.backend.generate(call):
@@ -51,7 +53,7 @@ def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) ->
     return (texts[0], metas[0]) if n == 1 else (texts, metas)
 
 
-def _finished(piece: Piece) -> dict[str, Any]:
+def _finished(piece: Piece) -> Meta:
     meta = piece.meta_info or {}
     reason = meta.get("finish_reason") or {}
     if reason.get("type") == "abort":
@@ -59,7 +61,7 @@ def _finished(piece: Piece) -> dict[str, Any]:
     return _with_computed(meta)
 
 
-def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -> tuple[str, dict[str, Any]]:
+def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -> tuple[str, Meta]:
     call = SelectCall(
         rid=uuid.uuid4().hex[:12], prompt=prompt, choices=node.choices, method=node.method, temperature=node.temperature
     )
@@ -81,7 +83,7 @@ def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -
     }
 
 
-def _with_computed(meta: Mapping[str, Any]) -> dict[str, Any]:
+def _with_computed(meta: Meta) -> dict[str, Any]:
     """With the prompt tokens that were not in the cache, where both numbers are known."""
     if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
         return dict(meta)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from workbench.errors import InvalidRequest, UnknownVariable
 from workbench.lang.describe import counts
@@ -37,7 +36,7 @@ def _in_order(answers: Mapping[Key, Answer]) -> list[tuple[Key, Answer]]:
 
 
 def _call(answer: Answer) -> Call:
-    first = answer.meta_info if isinstance(answer.meta_info, dict) else answer.meta_info[0]
+    first = answer.meta_info[0] if isinstance(answer.meta_info, list) else answer.meta_info
     kind = type(answer.node).__name__.lower()
     return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
 
@@ -54,7 +53,7 @@ def find_answer(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) ->
     return keys[index]
 
 
-def unknown_name(name: str, known: Any) -> UnknownVariable:
+def unknown_name(name: str, known: Iterable[str]) -> UnknownVariable:
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"the program has made: {', '.join(known) or 'nothing yet'}"
     return UnknownVariable(f"no generation is called {name!r}", hint=hint)

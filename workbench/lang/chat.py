@@ -22,8 +22,11 @@ CUT = "\ue000wb\ue000"
 
 
 class Template(Protocol):
-    bos_token: str
-    """What it writes before anything else; empty where that is left to the tokenizer."""
+    """A chat template."""
+
+    @property
+    def bos_token(self) -> str:
+        """The text that it writes before anything else; empty if that is left to the tokenizer."""
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
         """The conversation as one text. Raises a `WorkbenchError` for messages that the template refuses."""

@@ -92,7 +92,7 @@ def _marks(system: tuple[str, str], user: tuple[str, str], assistant: tuple[str,
     return {"system": system, "user": user, "assistant": assistant}
 
 
-def _same(before: str, after: str, assistant: str = "assistant") -> Roles:
+def _same(before: str, after: str, assistant: str = "assistant") -> dict[str, tuple[str, str]]:
     """Marks that differ by the role's name alone."""
     names = {"system": "system", "user": "user", "assistant": assistant}
     return {role: (before.format(name), after) for role, name in names.items()}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from workbench.errors import NotSupported
 from workbench.lang.backends.base import Backend
+from workbench.lang.backends.engine_like import BackendLike, EngineLike
 
 _chosen: Backend | None = None
-_engines: list[weakref.ref[Any]] = []
+_engines: list[weakref.ref[EngineLike]] = []
 
 
 class NoBackend(NotSupported):
     """A program runs and nothing is there to run it."""
 
 
-def set_default_backend(backend: Any) -> None:
+def set_default_backend(backend: BackendLike | None) -> None:
     """The backend of every later `run` that names none: a backend, or an `Engine`. None forgets it again."""
     global _chosen
     _chosen = None if backend is None else as_backend(backend)
@@ -36,13 +37,13 @@ def default_backend() -> Backend:
     )
 
 
-def engine_opened(engine: Any) -> None:
+def engine_opened(engine: EngineLike) -> None:
     """An engine of this process is ready; it is the default as long as it is open and no other was set."""
     _engines[:] = [reference for reference in _engines if reference() is not None]
     _engines.append(weakref.ref(engine))
 
 
-def as_backend(value: Any) -> Backend:
+def as_backend(value: object) -> Backend:
     """A backend as it is, an engine as the backend it makes."""
     if isinstance(value, Backend):
         return value
@@ -51,22 +52,22 @@ def as_backend(value: Any) -> Backend:
     if hasattr(value, "tokenizer_manager") and hasattr(value, "generate"):
         from workbench.lang.backends.engine import EngineBackend
 
-        return EngineBackend(value)
+        return EngineBackend(cast("EngineLike", value))
     raise NotSupported(
         f"{type(value).__name__} is not a backend",
         hint="an Engine, RuntimeEndpoint(url), OpenAI(model), or a Backend of your own",
     )
 
 
-def flush_cache(backend: Any = None) -> None:
+def flush_cache(backend: BackendLike | None = None) -> None:
     """Makes the backend (the default one) forget its cached prefixes."""
     _of(backend).flush_cache()
 
 
-def get_server_info(backend: Any = None) -> dict[str, Any]:
+def get_server_info(backend: BackendLike | None = None) -> dict[str, Any]:
     """What the backend (the default one) says of itself."""
     return _of(backend).get_server_info()
 
 
-def _of(backend: Any) -> Backend:
+def _of(backend: BackendLike | None) -> Backend:
     return default_backend() if backend is None else as_backend(backend)

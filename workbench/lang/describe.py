@@ -48,8 +48,7 @@ def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | 
     None where the backend does not report them.
     """
     samples = [meta] if isinstance(meta, Mapping) else meta
-    columns = [[sample.get(f"{kind}_tokens") for sample in samples] for kind in ("prompt", "cached", "computed", "completion")]
-    return [None if None in column else sum(column) for column in columns]
+    return [_sum([sample.get(f"{kind}_tokens") for sample in samples]) for kind in ("prompt", "cached", "computed", "completion")]
 
 
 def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -61,6 +60,11 @@ def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def logprob_pairs(meta: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """(token, log-probability) of the output, where asked for; a token without text is its id."""
     return tuple((str(entry[1]) if entry[2] is None else entry[2], entry[0]) for entry in meta.get("output_token_logprobs", ()))
+
+
+def _sum(column: Sequence[int | None]) -> int | None:
+    known = [count for count in column if count is not None]
+    return sum(known) if len(known) == len(column) else None
 
 
 def _value(value: Any) -> str:

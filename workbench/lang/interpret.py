@@ -19,7 +19,7 @@ from workbench.lang.backend_calls import ask, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
 from workbench.lang.growing_text import Flow, Slot
 from workbench.lang.lookahead import Ahead
-from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, VarBegin, VarEnd, Video
+from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, Value, VarBegin, VarEnd, Video
 from workbench.lang.prompt import Part, Prompt
 from workbench.lang.run_state import Answer, Run
 from workbench.lang.source_line import Place, placed
@@ -294,8 +294,8 @@ class Executor:
         run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
-        first, (num_prompt, num_cached, _, num_output) = meta if isinstance(meta, dict) else meta[0], counts(meta)
-        num_requests = first.get("num_requests", 1) if isinstance(meta, dict) else len(meta)
+        first, (num_prompt, num_cached, _, num_output) = meta[0] if isinstance(meta, list) else meta, counts(meta)
+        num_requests = len(meta) if isinstance(meta, list) else first.get("num_requests", 1)
         run.record(
             PartFinished, part=number, text=_first(value), num_prompt=num_prompt, num_cached=num_cached, num_output=num_output,
             num_requests=num_requests, samples=() if isinstance(value, str) else tuple(value[1:]),
@@ -344,7 +344,7 @@ class Executor:
         self._shown = text
 
 
-def _first(value: Any) -> str:
+def _first(value: Value) -> str:
     return value if isinstance(value, str) else value[0]
 
 

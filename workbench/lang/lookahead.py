@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench.errors import BackendFailed
 from workbench.lang.backend_calls import Write, ask
-from workbench.lang.nodes import Gen, RoleBegin, Select, Text
+from workbench.lang.nodes import Gen, Meta, Metas, RoleBegin, Select, Text, Value
 from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Run
 from workbench.text.stop import StopFinder
@@ -34,7 +34,7 @@ class Written:
     prompt: Prompt
     params: Mapping[str, Any]
     text: str
-    meta_info: Mapping[str, Any]
+    meta_info: Meta
 
     @property
     def is_message(self) -> bool:
@@ -58,7 +58,7 @@ class Ahead:
         self._num_tokens = num_tokens
         self._written: Written | None = None
 
-    def __call__(self, run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Any, Any]:
+    def __call__(self, run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
         params = {**run.defaults, **node.params} if isinstance(node, Gen) else {}
         if isinstance(node, Select) or ALONE & params.keys() or node.dtype or prompt.tools or node.logprobs or run.logprobs:
             return ask(run, node, prompt, number, write)
@@ -79,9 +79,11 @@ class Ahead:
         if prompt.has_roles and "prefill" not in run.backend.features:
             begun = Prompt(prompt.parts[: 1 + max(i for i, part in enumerate(prompt.parts) if isinstance(part, RoleBegin))])
         more = replace(node, params={**params, "stop": (), "max_new_tokens": self._num_tokens})
-        metas = []
+        metas: list[Meta] = []
         for _ in range(MAX_TRIES):
             text, meta = ask(run, more, begun, number, lambda piece: None)
+            assert isinstance(text, str)  # one sample
+            assert not isinstance(meta, list)
             metas.append(meta)
             written = Written(begun, params, text, _summed(metas))
             left = written.after(prompt)
@@ -103,7 +105,7 @@ def _up_to(stops: tuple[str, ...], text: str, finish: Any) -> tuple[str, Any]:
     return (value, finish) if finder.matched is None else (value, {"type": "stop", "matched": finder.matched})
 
 
-def _summed(metas: list[dict[str, Any]]) -> dict[str, Any]:
+def _summed(metas: list[Meta]) -> Meta:
     """Of the last call, with the counts of all."""
     names = [name for name in ("prompt_tokens", "cached_tokens", "computed_tokens", "completion_tokens") if name in metas[-1]]
     return {**metas[-1], **{name: sum(meta.get(name, 0) for meta in metas) for name in names}, "num_requests": len(metas)}

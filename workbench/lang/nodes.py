@@ -18,6 +18,12 @@ Score = float | tuple[float, ...]
 ChoicesMethod = Callable[[Sequence["OptionTokens"]], list[Score]]
 """A choices method (`workbench.lang.choices`): the score of each option; the largest is chosen, the first of equals."""
 JoinMode = Literal["gather_variable", "concate_and_append"]
+Value = str | list[str]
+"""The text of a generation or selection; with several samples a list with one each."""
+Meta = Mapping[str, Any]
+"""Meta information by the native API's names, as far as the backend knows it, and `computed_tokens`."""
+Metas = Meta | list[Meta]
+"""The meta information of a `Value`, in the same form."""
 
 
 @dataclass(frozen=True)

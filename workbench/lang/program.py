@@ -7,21 +7,24 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack, overload
 
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.events import ProgramFinished, ProgramStarted
 from workbench.lang.backend_calls import warm
 from workbench.lang.backends.base import Backend
+from workbench.lang.backends.engine_like import BackendLike
 from workbench.lang.batch import run_all
 from workbench.lang.default import as_backend, default_backend
 from workbench.lang.interpret import Executor
+from workbench.lang.options import RunOptions
 from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Replay, Run
 from workbench.lang.source_line import placed, raised_at, warn_at
 from workbench.lang.state import ProgramState
 from workbench.lang.tracing import TRACED, StandIn, StopTracing, common_prefix, running_on, warm_common_prefix
 from workbench.lang.verbs import LOGPROBS, SAMPLING, call_params
+from workbench.signature import takes
 from workbench.types import ALIASES
 
 RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *ALIASES.values()})
@@ -41,7 +44,13 @@ class Setup:
     logprobs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def function(func: Callable[..., Any] | None = None, *, num_api_spec_tokens: int | None = None) -> Any:
+@overload
+def function(func: Callable[..., Any], *, num_api_spec_tokens: int | None = None) -> Program: ...
+@overload
+def function(func: None = None, *, num_api_spec_tokens: int | None = None) -> Callable[[Callable[..., Any]], Program]: ...
+def function(
+    func: Callable[..., Any] | None = None, *, num_api_spec_tokens: int | None = None
+) -> Program | Callable[[Callable[..., Any]], Program]:
     """`@function`: the first parameter of `func` is the state, the others are the program's inputs.
 
     With `num_api_spec_tokens` an API is asked for so many tokens at once, and the generations that follow take from them
@@ -75,7 +84,7 @@ class Program:
         self.num_api_spec_tokens = num_api_spec_tokens
         self._parameters = parameters[1:]
 
-    def run(self, *args: Any, backend: Any = None, stream: bool = False, **inputs: Any) -> ProgramState:
+    def run(self, *args: Any, backend: BackendLike | None = None, stream: bool = False, **inputs: Any) -> ProgramState:
         """Runs the program and returns its state; with `stream=True` at once, while it still runs.
 
         Keywords that are not inputs of the program are defaults for its generations (`temperature=0.1`). Raises what went
@@ -84,9 +93,10 @@ class Program:
         values, more = self._split(args, inputs)
         return self._start(values, self._setup(backend, more), is_streamed=stream)
 
+    @takes(RunOptions)
     def run_batch(
-        self, batch: Sequence[Mapping[str, Any] | Sequence[Any]], *, backend: Any = None, num_threads: int | str = "auto",
-        progress_bar: bool = False, warm: bool = True, **defaults: Any,
+        self, batch: Sequence[Mapping[str, Any] | Sequence[Any]], *, backend: BackendLike | None = None,
+        num_threads: int | str = "auto", progress_bar: bool = False, warm: bool = True, **defaults: Unpack[RunOptions],
     ) -> list[ProgramState]:  # fmt: skip
         """Runs the program once for each dict (or list) of inputs, all at the same time; the states come in their order.
 
@@ -121,12 +131,12 @@ class Program:
             raise StopTracing
         return self.run(*args, **{"backend": backend, **inputs})
 
-    def cache(self, backend: Any = None) -> None:
+    def cache(self, backend: BackendLike | None = None) -> None:
         """Computes what every run of the program begins with, so that the first one finds it."""
         prefix = common_prefix(self.func, [dict.fromkeys(self._required, StandIn()) | self.inputs])
         warm(default_backend() if backend is None else as_backend(backend), prefix)
 
-    def compile(self, *, backend: Any = None) -> Program:
+    def compile(self, *, backend: BackendLike | None = None) -> Program:
         """The program itself: it runs as it is written."""
         return self
 
@@ -173,7 +183,7 @@ class Program:
                     hint=f"{self.name}.run({parameter.name}=...), or bind({parameter.name}=...) for a batch",
                 )
 
-    def _setup(self, backend: Any, defaults: Mapping[str, Any]) -> Setup:
+    def _setup(self, backend: BackendLike | None, defaults: Mapping[str, Any]) -> Setup:
         params, logprobs = call_params(defaults, self.name)
         return Setup(default_backend() if backend is None else as_backend(backend), params, logprobs)
 
@@ -220,9 +230,10 @@ class Program:
             warn_at(f"program {self.name} ended inside the role {role}: {role}_end() is missing", RoleLeftOpen, place)
 
 
+@takes(RunOptions)
 def run_batch(
-    programs: Sequence[Program], *, backend: Any = None, num_threads: int | str = "auto", progress_bar: bool = False,
-    warm: bool = True, **defaults: Any,
+    programs: Sequence[Program], *, backend: BackendLike | None = None, num_threads: int | str = "auto",
+    progress_bar: bool = False, warm: bool = True, **defaults: Unpack[RunOptions],
 ) -> list[ProgramState]:  # fmt: skip
     """Runs programs whose inputs are bound, all at the same time: `run_batch([qa.bind(question=q) for q in questions])`.
 

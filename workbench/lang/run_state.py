@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import Aborted
 from workbench.events import Event
+from workbench.events.program import ProgramEvent
 from workbench.lang.backends.base import Backend
-from workbench.lang.nodes import Node
+from workbench.lang.nodes import Metas, Node, Value
 from workbench.lang.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Answer:
 
     node: Node
     prompt: Prompt
-    value: Any
-    meta_info: Any
+    value: Value
+    meta_info: Metas
     is_replayed: bool = False
     """Nothing was asked in this run."""
 
@@ -40,9 +41,9 @@ class Replay:
     """Answers of an earlier run, and texts that replace some of them."""
 
     answers: Mapping[Key, Answer] = field(default_factory=dict)
-    edits: Mapping[Key, Any] = field(default_factory=dict)
+    edits: Mapping[Key, str] = field(default_factory=dict)
 
-    def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Any, Any] | None:
+    def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Value, Metas] | None:
         """(value, meta_info): the edit; else the earlier answer, if the same was asked with the same before it."""
         if key in self.edits:
             return self.edits[key], {}
@@ -86,7 +87,7 @@ class Run:
         self._num_parts = 0
         self._lock = threading.Lock()
 
-    def record(self, event: type[Event], **fields: Any) -> None:
+    def record(self, event: type[ProgramEvent], **fields: Any) -> None:
         """Into the run's own account and into the backend's log."""
         happened = event(time=time.monotonic(), program=self.id, **fields)
         self.events.append(happened)

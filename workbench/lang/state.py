@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from workbench.errors import InvalidRequest, NotSupported, ProgramMistake
 from workbench.lang import verbs
 from workbench.lang.calls import Call, calls_of, find_answer, unknown_name
-from workbench.lang.growing_text import Slot
-from workbench.lang.nodes import Expr, JoinMode, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
+from workbench.lang.growing_text import Flow, Slot
+from workbench.lang.nodes import Expr, JoinMode, Metas, Node, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
 from workbench.lang.run_state import Replay
 from workbench.lang.source_line import caller, placed
 
 if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
     from workbench.views.program.picture import ProgramView
+
+Scope: TypeAlias = AbstractContextManager["ProgramState"]
+"""A block whose text belongs to a message or a variable."""
+Edit: TypeAlias = Mapping[str, str] | Mapping[tuple[str, int], str] | Mapping[str | tuple[str, int], str]
+"""Texts by the name of the generation, or by name and number of that name, from 0."""
 
 
 class ProgramState:
@@ -41,22 +46,38 @@ class ProgramState:
             self._executor.submit(node, place)
         return self
 
-    def __add__(self, expr: Any) -> Any:
+    def __add__(self, expr: Expr) -> ProgramState:
         raise ProgramMistake("s + ... makes no new state", hint="s += ... appends to this one, s.fork(n) makes others")
 
-    def system(self, expr: Expr | None = None) -> Any:
+    @overload
+    def system(self, expr: None = None) -> Scope: ...
+    @overload
+    def system(self, expr: Expr) -> Seq: ...
+    def system(self, expr: Expr | None = None) -> Scope | Seq:
         """`s.system("text")`, with or without `s +=` before it, or `with s.system(): ...`."""
         return self.role("system", expr)
 
-    def user(self, expr: Expr | None = None) -> Any:
+    @overload
+    def user(self, expr: None = None) -> Scope: ...
+    @overload
+    def user(self, expr: Expr) -> Seq: ...
+    def user(self, expr: Expr | None = None) -> Scope | Seq:
         """`s.user("text")`, with or without `s +=` before it, or `with s.user(): ...`."""
         return self.role("user", expr)
 
-    def assistant(self, expr: Expr | None = None) -> Any:
+    @overload
+    def assistant(self, expr: None = None) -> Scope: ...
+    @overload
+    def assistant(self, expr: Expr) -> Seq: ...
+    def assistant(self, expr: Expr | None = None) -> Scope | Seq:
         """`s.assistant(gen("x"))`, with or without `s +=` before it, or `with s.assistant(): ...`."""
         return self.role("assistant", expr)
 
-    def role(self, name: str, expr: Expr | None = None) -> Any:
+    @overload
+    def role(self, name: str, expr: None = None) -> Scope: ...
+    @overload
+    def role(self, name: str, expr: Expr) -> Seq: ...
+    def role(self, name: str, expr: Expr | None = None) -> Scope | Seq:
         """A message of any role the model's template knows, in the same three forms."""
         if expr is None:
             return self._within(RoleBegin(name), RoleEnd(name))
@@ -64,7 +85,7 @@ class ProgramState:
         self._unused = verbs.role(name, expr)
         return self._unused
 
-    def var_scope(self, name: str) -> Any:
+    def var_scope(self, name: str) -> Scope:
         """`with s.var_scope("name"): ...` binds all text that is appended inside to `s["name"]`."""
         return self._within(VarBegin(name), VarEnd(name))
 
@@ -94,7 +115,7 @@ class ProgramState:
         slot.set(value, {})
 
     @contextmanager
-    def _within(self, begin: Any, end: Any) -> Iterator[ProgramState]:
+    def _within(self, begin: Node, end: Node) -> Iterator[ProgramState]:
         self += begin
         yield self
         self += end
@@ -158,6 +179,10 @@ class ProgramState:
             self._executor.run.abort()
             raise
 
+    @overload
+    def text_async_iter(self, var_name: str | None = None, return_meta_data: Literal[False] = False) -> AsyncIterator[str]: ...
+    @overload
+    def text_async_iter(self, var_name: str, return_meta_data: Literal[True]) -> AsyncIterator[tuple[str, Metas]]: ...
     async def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
         """`text_iter` in an event loop. With `return_meta_data` pairs of a variable's new text and its meta information, which
         is empty until the generation has ended."""
@@ -218,7 +243,7 @@ class ProgramState:
         run = self._executor.run
         return ProgramView.of(run.events, run.backend.log.read()[1])
 
-    def rerun(self, edit: Mapping[str | tuple[str, int], Any]) -> ProgramState:
+    def rerun(self, edit: Edit) -> ProgramState:
         """The same program again, with another text for some of its generations.
 
         What came before an edit keeps its text and asks nothing; what follows it is generated anew, on what the cache
@@ -249,7 +274,7 @@ class ProgramState:
             raise executor.run.failure
         raise placed(unknown_name(name, executor.slots), executor.run.name, caller())
 
-    def _flow(self, var_name: str | None) -> Any:
+    def _flow(self, var_name: str | None) -> Flow | list[str]:
         if var_name is not None:
             return self._slots(var_name)[-1].flow
         return self._executor.flow if self._executor.run.is_streamed else [self.text()]
@@ -262,10 +287,14 @@ class ForkGroup(Sequence[ProgramState]):
         self._parent = parent
         self._states = states
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> ProgramState: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ProgramState]: ...
+    def __getitem__(self, index: int | slice) -> ProgramState | list[ProgramState]:
         return self._states[index]
 
-    def __setitem__(self, index: int, state: Any) -> None:
+    def __setitem__(self, index: int, state: ProgramState) -> None:
         """The end of `forks[i] += ...`, which assigns what it appended to."""
         if state is not self._states[index]:
             raise ProgramMistake(f"forks[{index}] = ... replaces no state", hint=f"forks[{index}] += ... appends to it")
@@ -273,11 +302,16 @@ class ForkGroup(Sequence[ProgramState]):
     def __len__(self) -> int:
         return len(self._states)
 
-    def __iadd__(self, expr: Any) -> ForkGroup:
+    def __iadd__(self, expr: Expr | Sequence[Expr] | Callable[[int], Expr]) -> ForkGroup:
         """The same for every child; a list has one for each; a function is asked with the child's index."""
-        each = [expr(i) for i in range(len(self))] if callable(expr) else expr
-        if not isinstance(each, list | tuple):
-            each = [each] * len(self)
+        if isinstance(expr, list | tuple):
+            each: Sequence[Expr] = expr
+        elif isinstance(expr, Node | str):
+            each = [expr] * len(self)
+        elif callable(expr):
+            each = [expr(i) for i in range(len(self))]
+        else:
+            raise InvalidRequest("what is appended to a fork", expr, "text, a part of the language, a list, or a function")
         if len(each) != len(self):
             raise InvalidRequest("what is appended to a fork", f"{len(each)} parts", f"one, or {len(self)}: one per child")
         for state, one in zip(self._states, each, strict=True):

@@ -39,8 +39,8 @@ class StandIn(Node):
         raise StopTracing
 
     __getattr__ = __getitem__ = __iter__ = __len__ = __bool__ = __contains__ = __call__ = _stop
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __mod__ = __mul__ = _stop  # type: ignore[assignment]
-    __hash__ = _stop  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __mod__ = __mul__ = _stop
+    __hash__ = _stop
     __repr__ = __str__
 
 

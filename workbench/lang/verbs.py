@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Unpack
 
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
+from workbench.lang.options import GenOptions, LiteralOptions
 from workbench.lang.tools import function_of
+from workbench.native.options import Schema
+from workbench.signature import takes
 from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, both_names, is_ggml_bnf
 
 DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
@@ -22,9 +25,18 @@ LOGPROBS: dict[str, type] = {
     "return_logprob": bool, "logprob_start_len": int, "top_logprobs_num": int, "return_text_in_logprobs": bool,
 }  # fmt: skip
 """What `gen` takes beside its sampling parameters; `run` takes both as defaults for the program's generations."""
-CONSTRAINTS = tuple(name for name in GRAMMAR_FIELDS if name != "choices")
+CONSTRAINTS: tuple[str, ...] = tuple(name for name in GRAMMAR_FIELDS if name != "choices")
 
 
+class Picture(Protocol):
+    """A PIL image."""
+
+    mode: str
+
+    def save(self, fp: Any, format: str | None = None) -> None: ...
+
+
+@takes(GenOptions)
 def gen(
     name: str | None = None,
     max_tokens: int | None = None,
@@ -32,17 +44,17 @@ def gen(
     stop: str | Sequence[str] | None = None,
     temperature: float | None = None,
     regex: str | None = None,
-    json_schema: Any = None,
+    json_schema: Schema | None = None,
     ebnf: str | None = None,
     grammar: str | None = None,
     json_object: bool | None = None,
-    structural_tag: Any = None,
-    dtype: Any = None,
+    structural_tag: str | Mapping[str, Any] | None = None,
+    dtype: type | str | None = None,
     choices: Sequence[str] | None = None,
     choices_method: ChoicesMethod | None = None,
     n: int | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
-    **more: Any,
+    **more: Unpack[GenOptions],
 ) -> Node:
     """The model writes here; read it as `s["name"]`.
 
@@ -82,12 +94,14 @@ def gen(
     return Gen(_name(name), params, logprobs, None if dtype is None else DTYPES[dtype], _tools(tools))
 
 
-def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Any) -> Node:
+@takes(LiteralOptions)
+def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
     """`gen` whose text is an integer: `int(s["name"])`."""
     return gen(name, max_tokens, dtype=int, **more)
 
 
-def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Any) -> Node:
+@takes(LiteralOptions)
+def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
     """`gen` whose text is a string in double quotes."""
     return gen(name, max_tokens, dtype=str, **more)
 
@@ -111,7 +125,7 @@ def select(
     return Select(_name(name), tuple(choices), choices_method or token_length_normalized, temperature)
 
 
-def image(source: Any) -> Image:
+def image(source: str | Path | bytes | Picture) -> Image:
     """A picture: a path, a URL, base64 text, bytes or a PIL image."""
     if not isinstance(source, str | Path | bytes) and not (hasattr(source, "save") and hasattr(source, "mode")):
         raise InvalidRequest(
@@ -120,7 +134,7 @@ def image(source: Any) -> Image:
     return Image(source)
 
 
-def video(source: Any, num_frames: int = 8) -> Video:
+def video(source: str | Path | bytes, num_frames: int = 8) -> Video:
     """`num_frames` frames of a film."""
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
         raise InvalidRequest("num_frames", num_frames, "an integer of at least 1")
@@ -229,14 +243,14 @@ def _refuse_with_choices(more: Mapping[str, Any]) -> None:
             raise UnknownParameter(name, known, where="gen")
 
 
-def _tools(tools: Any) -> tuple[Mapping[str, Any], ...]:
+def _tools(tools: Sequence[Mapping[str, Any]] | None) -> tuple[Mapping[str, Any], ...]:
     for tool in tools or ():
         if not isinstance(tool, Mapping) or not isinstance(function_of(tool).get("name"), str):
             raise InvalidRequest("tools", tool, "dicts with name, description and parameters (a JSON schema)")
     return tuple(tools or ())
 
 
-def _name(name: Any) -> str | None:
+def _name(name: object) -> str | None:
     if name is not None and (not isinstance(name, str) or not name):
         raise InvalidRequest("name", name, "text of at least one character, or nothing")
     return name

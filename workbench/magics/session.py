@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from workbench.config import DEFAULT_MODEL, ServerArgs
+from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.kernels.cores import busy
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
 from workbench.magics.facts import completion, engine_status, processes, prompt_ids, unfinished
-from workbench.types import both_names
+from workbench.native import results as native
+from workbench.native.options import ConstraintOptions, SamplingOptions
+from workbench.signature import takes
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
+
+if TYPE_CHECKING:  # these bring torch
+    from workbench.api.engine import Engine
+    from workbench.why.request.explanation import Explanation
+    from workbench.why.token.answers import Why
 
 MAX_NAMED = 8
 OnText = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]
 """(what is done, so far, in all); 0 in all where nobody knows."""
+
+
+class Sampling(SamplingOptions, ConstraintOptions, total=False):
+    """Sampling parameters as keywords."""
 
 
 class NoEngine(WorkbenchError):
@@ -43,31 +54,31 @@ class NothingYet(WorkbenchError):
 class Running:
     """An engine and the call that opened it."""
 
-    engine: Any
+    engine: Engine
     args: ServerArgs
     process: bool
     since: float
     """`time.monotonic()` when it was ready."""
 
 
-def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None) -> Any:
-    """Here, not at the top: this is where torch comes in."""
+def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None) -> Engine:
+    """Opens an engine. Imports torch, which is why the import stands here."""
     from workbench.api.engine import Engine
 
     return Engine(process=process, progress=progress, **args.to_dict())
 
 
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
-    """Raises for a model that cannot be had or does not run; fetches it where it is not here yet."""
-    from workbench import opened
+    """Fetches the model if it is not here yet. Raises ModelNotFound, ModelCorrupt or NotSupported for one that cannot run."""
+    from workbench.hub.from_args import find_model
 
-    opened.find_model(args, progress)
+    find_model(args, progress)
 
 
 class Session:
-    """One per kernel. Not for use from several threads at once."""
+    """The engines, conversations and results of one kernel. Not for use from several threads at once."""
 
-    def __init__(self, open_engine: Callable[..., Any] = open_engine, find_model: Callable[..., None] = find_model) -> None:
+    def __init__(self, open_engine: Callable[..., Engine] = open_engine, find_model: Callable[..., None] = find_model) -> None:
         self._open, self._find = open_engine, find_model
         self._running: dict[str, Running] = {}
         self.conversations: dict[str, list[dict[str, str]]] = {}
@@ -76,6 +87,7 @@ class Session:
 
     # Engines
 
+    @takes(ServerOptions, ServerArgs().to_dict())
     def load(
         self,
         model: str = DEFAULT_MODEL,
@@ -83,11 +95,11 @@ class Session:
         name: str = "default",
         process: bool = False,
         progress: OnProgress | None = None,
-        **server_args: Any,
-    ) -> Any:
-        """The engine called `name`, opened with these options; one that runs with the same options already is returned.
+        **server_args: Unpack[ServerOptions],
+    ) -> Engine:
+        """Opens an engine under a name and returns it. One that runs with the same options already is returned as it is.
 
-        Raises a `WorkbenchError` for unknown options or models, and then the engine of that name goes on. Otherwise it
+        Raises what `Engine` raises for unknown options or models, and then the engine of that name goes on. Otherwise it
         is stopped before the new one opens, so that both need not fit in memory.
         """
         args = ServerArgs.make(model_path=model, **server_args)
@@ -104,7 +116,7 @@ class Session:
         return engine
 
     def is_loaded(self, args: ServerArgs, *, name: str, process: bool) -> bool:
-        """Whether the engine of this name was opened so, and still answers."""
+        """Returns whether the engine of this name was opened with these options, and still answers."""
         running = self._running.get(name)
         if running is None or (running.args, running.process) != (args, process):
             return False
@@ -114,12 +126,12 @@ class Session:
             return False
         return True
 
-    def engine(self, name: str | None = None) -> Any:
-        """The engine called `name`; without a name the default one, or the only one."""
+    def engine(self, name: str | None = None) -> Engine:
+        """Returns the engine of this name; without a name the default one, or the only one. Raises NoEngine if there is none."""
         return self._running[self.resolve(name)].engine
 
     def resolve(self, name: str | None = None) -> str:
-        """The name of the engine that `name` means."""
+        """Returns the name of the engine that `engine(name)` returns, and raises what it raises."""
         names = list(self._running)
         if not names:
             raise NoEngine("no engine is running", hint="%wb load starts one (in Python: session.load())")
@@ -132,22 +144,23 @@ class Session:
         return name
 
     @property
-    def engines(self) -> dict[str, Any]:
+    def engines(self) -> dict[str, Engine]:
+        """The running engines by name."""
         return {name: running.engine for name, running in self._running.items()}
 
     def stop(self, name: str | None = None) -> str:
-        """Shut an engine down; returns its name."""
+        """Shuts an engine down; returns its name. Raises NoEngine if there is none."""
         name = self.resolve(name)
         self._running.pop(name).engine.shutdown()
         return name
 
     def close(self) -> None:
-        """Stop every engine. Also called when the interpreter exits."""
+        """Stops every engine. Also called when the interpreter exits."""
         while self._running:
             self.stop(next(iter(self._running)))
 
     def abort(self, rid: str, *, engine: str | None = None) -> None:
-        """End a request; with `n` above 1 all its samples. Raises for one that neither runs nor waits."""
+        """Ends a request; with `n` above 1 all its samples. Raises InvalidRequest for one that neither runs nor waits."""
         target = self.engine(engine)
         first, events = target.log.read()
         found = unfinished(events)
@@ -157,36 +170,36 @@ class Session:
         target.abort(rid)
 
     def flush(self, *, engine: str | None = None) -> int:
-        """Drop what the prefix cache holds and no running request needs; the number of tokens."""
-        num_tokens: int = self.engine(engine).flush_cache()
-        return num_tokens
+        """Drops every cached prefix that no request uses; returns the number of tokens dropped."""
+        return self.engine(engine).flush_cache()
 
     # Text
 
+    @takes(Sampling)
     def complete(
         self,
         prompt: str,
         *,
         engine: str | None = None,
-        max_tokens: int | None = None,
         on_text: OnText | None = None,
         detail: bool = False,
-        **sampling: Any,
+        **sampling: Unpack[Sampling],
     ) -> Completion:
-        """Continue `prompt` as it stands. `on_text` is called with all the text so far, on the caller's thread.
+        """Continues a text and returns the result. `on_text` is called with all the text so far, on the caller's thread.
 
-        With `detail` the result knows what the model thought of each token, and shows where its constraint overruled it.
-
-        An interrupt aborts the request and is raised again; the engine stays alive.
+        With `detail` the result has the model's probabilities of each token, and shows where its constraint changed them.
+        An interrupt aborts the request and is raised again; the engine stays alive. Raises NoEngine, and what
+        `Engine.generate` raises.
         """
         target = self.engine(engine)
         since = target.log.num_added
         with target.token_detail() if detail else nullcontext():
-            last = _drain(target.generate(prompt, _params(max_tokens, sampling), stream=True), on_text)
+            last = _drain(target.generate(prompt, sampling, stream=True), on_text)
         ids = prompt_ids(target.tokenizer, prompt)
         self.last = completion(target, last, prompt, ids, kind="completion", since=since)
         return self.last
 
+    @takes(Sampling)
     def chat(
         self,
         message: str,
@@ -195,14 +208,14 @@ class Session:
         new: bool = False,
         system: str | None = None,
         engine: str | None = None,
-        max_tokens: int | None = None,
         on_text: OnText | None = None,
         detail: bool = False,
-        **sampling: Any,
+        **sampling: Unpack[Sampling],
     ) -> Completion:
-        """Say `message` in the conversation called `name`, which grows by it and the answer.
+        """Adds a message to the conversation called `name`, then the answer, and returns the answer.
 
-        A turn that fails or is interrupted leaves the conversation as it was.
+        A turn that fails or is interrupted leaves the conversation as it was. Raises InvalidRequest for a `system` message
+        that comes after the first, NoEngine, and what `Engine.chat` raises.
         """
         target = self.engine(engine)
         said = [] if new else self.conversations.get(name, [])
@@ -213,49 +226,59 @@ class Session:
         messages = [*(said or first), {"role": "user", "content": message}]
         since = target.log.num_added
         with target.token_detail() if detail else nullcontext():
-            last = _drain(target.chat(messages, _params(max_tokens, sampling), stream=True), on_text)
+            last = _drain(target.chat(messages, sampling, stream=True), on_text)
         ids = prompt_ids(target.tokenizer, messages)
         result = self.last = completion(target, last, message, ids, kind="chat", since=since)
         if result.finish_reason.get("type") != "abort":
             self.conversations[name] = [*messages, {"role": "assistant", "content": result.text}]
         return result
 
-    def program(self, code: str, names: dict[str, Any], *, engine: str | None = None, **sampling: Any) -> ProgramState:
+    @takes(Sampling)
+    def program(
+        self, code: str, names: dict[str, Any], *, engine: str | None = None, **sampling: Unpack[Sampling]
+    ) -> ProgramState:
         """Runs `code` as the body of a program whose state is `s`, among `names`; what it binds stays there.
 
-        `sampling` are defaults of its generations. Raises what went wrong, with the line of the code.
+        The sampling parameters are defaults of its generations. Raises the error of any part of it, with the line of the code.
         """
         return cell_program(code, names).run(backend=self.engine(engine), **sampling)
 
     # Questions
 
     def status(self) -> Status:
+        """Returns the state of every engine, and how busy the machine is."""
         return Status(tuple(self.status_of(name) for name in self._running), busy())
 
     def status_of(self, name: str | None = None) -> EngineStatus:
+        """Returns the state of one engine. Raises NoEngine if there is none."""
         name = self.resolve(name)
         running = self._running[name]
         return engine_status(name, running.engine, process=running.process, uptime_s=time.monotonic() - running.since)
 
     def loaded(self, name: str, note: str) -> Loaded:
+        """Returns the card that `%wb load` shows, with a note of the caller's."""
         return Loaded(self.status_of(name), note, self.engine(name).memory()["kv_capacity_tokens"], busy())
 
-    def explain(self, rid: str | None = None, *, engine: str | None = None) -> Any:
-        """Where the time of a request went; of the last one when `rid` is not given."""
+    def explain(self, rid: str | None = None, *, engine: str | None = None) -> Explanation:
+        """Returns where the time of a request went; without `rid` of the last one. Raises NothingYet if there was none."""
         return self.engine(engine).explain(self._rid(rid))
 
-    def why(self, token: int | str, rid: str | None = None, *, step: int | None = None, engine: str | None = None) -> Any:
-        """Whether the constraint of a request, the last one when `rid` is not given, allowed `token` at `step`."""
+    def why(self, token: int | str, rid: str | None = None, *, step: int | None = None, engine: str | None = None) -> Why:
+        """Returns whether a request's constraint allowed `token` at `step`; without `rid` that of the last request.
+
+        Raises NothingYet if there was none, and what `Engine.why` raises.
+        """
         return self.engine(engine).why(self._rid(rid), token, step)
 
     def view(self, name: str, *, engine: str | None = None, live: bool | None = None, **options: Any) -> Any:
-        """A live picture of an engine: "tree", ... A still one with `live=False` and where no kernel shows widgets.
+        """Returns a view of an engine, as `Engine.view` does.
 
-        "template" shows the conversation called `conversation` where no `messages` are given.
+        "template" shows the conversation called `conversation` if no `messages` are given.
         """
         if name == "template":
             options = self._said(**options)
-        return self.engine(engine).view(name, live=live, **options)
+        opened: Any = self.engine(engine)
+        return opened.view(name, live=live, **options)
 
     def _said(self, messages: Any = None, conversation: str | None = None, **options: Any) -> dict[str, Any]:
         if messages is None:
@@ -272,28 +295,23 @@ class Session:
         return self.last.rid
 
     def memory(self, name: str | None = None) -> Memory:
+        """Returns what holds memory in an engine. Raises NoEngine if there is none."""
         name = self.resolve(name)
         return Memory(name, self._running[name].args.model_path, self.engine(name).memory())
 
     def ps(self) -> Processes:
-        """Processes that run engines, also those that a session which is gone left behind."""
+        """Returns the processes that run engines, those of ended kernels included."""
         return processes({name: running.process for name, running in self._running.items()})
 
 
-def _drain(chunks: Generator[dict[str, Any]], on_text: OnText | None) -> dict[str, Any]:
-    """The last chunk. Leaving early, for whatever reason, closes the stream and so aborts the request."""
-    last: dict[str, Any] = {}
-    with closing(chunks):
+def _drain(chunks: Iterator[native.Completion], on_text: OnText | None) -> Mapping[str, Any]:
+    """Returns the last chunk. Leaving early, for whatever reason, closes the stream and so aborts the request."""
+    last: Mapping[str, Any] = {}
+    with closing(cast("Generator[native.Completion]", chunks)):
         for last in chunks:
             if on_text is not None:
                 on_text(last["text"])
     return last
-
-
-def _params(max_tokens: int | None, sampling: Mapping[str, Any]) -> dict[str, Any]:
-    if max_tokens is not None and sampling.get("max_new_tokens") is not None:
-        raise both_names("max_tokens", "max_new_tokens")
-    return {**sampling, **({} if max_tokens is None else {"max_new_tokens": max_tokens})}
 
 
 session = Session()

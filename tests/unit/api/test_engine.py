@@ -94,8 +94,8 @@ def expected(log_softmax):
 def nothing_left_running(request):
     yield
     if "engine" in request.fixturenames:
-        load = request.getfixturevalue("engine")._client.call("load")
-        assert load["num_waiting"] == 0
+        load = request.getfixturevalue("engine")._handle.client.engine.get_load()
+        assert load.num_waiting == 0
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def finish_of(engine, rid):
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
-        engine._client.call("now")
+        engine._handle.client.engine.now()
     raise AssertionError(f"{rid} never ended")
 
 
@@ -707,7 +707,7 @@ def test_what_the_cache_says_of_a_prompt_is_a_sentence_with_both_texts(engine):
     says = f"then the stored text goes on with {goes_on!r}, this prompt with '99 98'"
     assert str(engine.cache.explain([*A, 99, 98])) == f"5 of 7 tokens would be reused: {says}."
     assert str(engine.cache.explain(A)) == "4 of 5 tokens would be reused: all but the last, which is always computed."
-    assert "5 are stored in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
+    assert "5 tokens would match in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
     engine.flush_cache()
     assert "was evicted" in str(engine.cache.explain(A)) or "nothing is stored yet" in str(engine.cache.explain(A))
 
@@ -749,7 +749,7 @@ def same_threads():
 def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
     with same_threads():
         engine = open_engine(folder)
-        runner = weakref.ref(engine._client._core.runner)
+        runner = weakref.ref(engine._handle.client._core.runner)
         model, keys = weakref.ref(runner().model), weakref.ref(runner().kv.views(0)[0])
         engine.generate(input_ids=[A, B], sampling_params=GREEDY)
         list(engine.generate(input_ids=A, sampling_params=GREEDY, stream=True))
@@ -764,7 +764,7 @@ def test_after_shutdown_the_threads_and_the_memory_are_gone(folder):
 def test_an_engine_that_nobody_holds_any_more_ends(folder):
     before = set(threading.enumerate())
     engine = open_engine(folder)
-    model = weakref.ref(engine._client._core.runner.model)
+    model = weakref.ref(engine._handle.client._core.runner.model)
     chunks = engine.generate(input_ids=A, sampling_params=GREEDY, stream=True)
     del engine
     gc.collect()

@@ -11,7 +11,7 @@ from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
 from workbench.testing import VOCAB_SIZE, events_of, make_core, plain_loop, run_to_end
 from workbench.testing import make_request as request
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 
 def run(core):
@@ -303,7 +303,7 @@ def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
 
 
 class Fragile:
-    """A text and a grammar in one; fails where it is told to."""
+    """A text and a grammar in one; fails in the call named `breaks_in`."""
 
     matched = None
     is_finished = False

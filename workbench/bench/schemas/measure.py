@@ -93,8 +93,8 @@ class Measure:
         if b"".join(walker.pieces[i] for i in ids) != text.encode("utf-8", "surrogatepass"):
             return position.feed(text.encode("utf-8", "surrogatepass")) and position.is_complete
         for number, token in enumerate(ids):
-            is_timed = masks is not None and number < MAX_TIMED
-            if is_timed:
+            is_timed = number < MAX_TIMED and masks is not None
+            if masks is not None and is_timed:
                 began = time.thread_time_ns()  # of the processor: what else runs on the machine is not counted
                 position.fill(walker.mask)
                 masks.append((time.thread_time_ns() - began) // 1000)

@@ -43,7 +43,7 @@ from typing import Any, Literal, get_args
 from workbench.errors import BackendLacks
 from workbench.events import EventLog
 from workbench.lang.choices import token_length_normalized
-from workbench.lang.nodes import ChoicesMethod, OptionTokens, Score
+from workbench.lang.nodes import ChoicesMethod, Image, OptionTokens, Score, Video
 from workbench.lang.prompt import Prompt
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
 
@@ -235,10 +235,11 @@ def needed_features(call: GenerateCall | SelectCall) -> list[Feature]:
         needed.append("any role")
     elif prompt.has_roles and prompt.turns[-1].parts:
         needed.append("prefill")
-    kinds = {type(part).__name__.lower() for part in prompt.media}
-    needed += [kind for kind in ("image", "video") if kind in kinds]  # type: ignore[misc]
+    kinds: dict[Feature, type] = {"image": Image, "video": Video}
+    needed += [feature for feature, kind in kinds.items() if any(isinstance(part, kind) for part in prompt.media)]
     if isinstance(call, SelectCall):
-        return [*needed, "select", *(["choices_method"] if call.method is not token_length_normalized else [])]
+        own: list[Feature] = ["choices_method"] if call.method is not token_length_normalized else []
+        return [*needed, "select", *own]
     needed += [name for name in GRAMMAR_FIELDS if name in call.params]
     wants: dict[Feature, Any] = {
         "dtype": call.dtype, "logprobs": call.logprobs, "n": call.params.get("n", 1) > 1, "tools": prompt.tools

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.lang.backends.http import Server
-from workbench.lang.backends.native import Body, NativeBackend, Result
+from workbench.lang.backends.native import NativeBackend
 from workbench.lang.chat import JinjaTemplate, Template
 from workbench.lang.chat_template import get_chat_template, matching_template
+from workbench.native.options import GenerateBody, PromptBody
+from workbench.native.results import Completion
 from workbench.text.chat import read_template
 
 
@@ -66,7 +68,7 @@ class RuntimeEndpoint(NativeBackend):
     def template(self) -> Template:
         return self._template
 
-    def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
+    def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
         """The server adds its begin token to every text, so the one that the template wrote goes."""
         bos = self.get_chat_template().bos_token if is_rendered else ""
         doubled = bos and text.startswith(bos) and self._tokenizer.get("adds_bos", True)
@@ -77,13 +79,14 @@ class RuntimeEndpoint(NativeBackend):
         start = self._tokenizer.get("start_id")
         return (start,) if isinstance(start, int) else ()
 
-    def send(self, body: Body, rids: Sequence[str]) -> list[Result]:
+    def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
         watch = (lambda cut: self.abortable(rids[0], cut)) if rids else None
         results = json.loads(self._server.call("POST", "/generate", body, watch))
         return results if isinstance(results, list) else [results]
 
-    def stream(self, body: Body, rid: str) -> Iterator[Result]:
-        return self._server.events("/generate", {**body, "stream": True}, lambda cut: self.abortable(rid, cut))
+    def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
+        chunks = self._server.events("/generate", {**body, "stream": True}, lambda cut: self.abortable(rid, cut))
+        return cast("Iterator[Completion]", chunks)
 
     def flush_cache(self) -> None:
         self._server.call("POST", "/flush_cache")

@@ -8,16 +8,19 @@ from functools import cached_property
 from typing import Any
 
 from workbench.errors import NotSupported
-from workbench.lang.backends.native import Body, NativeBackend, Result
+from workbench.lang.backends.engine_like import EngineLike
+from workbench.lang.backends.native import NativeBackend
 from workbench.lang.chat import Template, TokenizerTemplate
 from workbench.lang.chat_template import get_chat_template
+from workbench.native.options import GenerateBody, PromptBody
+from workbench.native.results import Completion
 from workbench.text.tokenizer import Tokenizer
 
 
 class EngineBackend(NativeBackend):
     name = "Engine"
 
-    def __init__(self, engine: Any, chat_template_name: str | None = None) -> None:
+    def __init__(self, engine: EngineLike, chat_template_name: str | None = None) -> None:
         super().__init__(engine.log)
         self.chat_template = None if chat_template_name is None else get_chat_template(chat_template_name)
         self._engine = engine
@@ -33,7 +36,7 @@ class EngineBackend(NativeBackend):
     def template(self) -> Template:
         return self._template
 
-    def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
+    def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
         has_begin = is_rendered and self.chat_template is None
         return {"input_ids": list(self._tokenizer.encode(text, add_special_tokens=not has_begin))}
 
@@ -43,13 +46,13 @@ class EngineBackend(NativeBackend):
         start = hf.bos_token_id if hf.bos_token_id is not None else hf.eos_token_id
         return () if start is None else (start,)
 
-    def send(self, body: Body, rids: Sequence[str]) -> list[Result]:
+    def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
         n = body["sampling_params"].get("n", 1)
         with self.abortable(rids[0], lambda: self._abort(rids, n)) if rids else closing(_Nothing()):
             results = self._engine.generate(**body)
         return results if isinstance(results, list) else [results]
 
-    def stream(self, body: Body, rid: str) -> Iterator[Result]:
+    def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
         n = body["sampling_params"].get("n", 1)
         with self.abortable(rid, lambda: self._abort([rid], n)), closing(self._engine.generate(**body, stream=True)) as results:
             yield from results

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from workbench.errors import BackendLacks
 from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, GenerateCall, Piece, SelectCall, Selection
@@ -16,6 +16,8 @@ from workbench.lang.chat import Template, render_prompt
 from workbench.lang.chat_template import ChatTemplate
 from workbench.lang.choices import best
 from workbench.lang.prompt import Prompt
+from workbench.native.options import GenerateBody, PromptBody
+from workbench.native.results import Completion
 
 DTYPE_REGEX: dict[type, str] = {
     int: r"[-+]?(0|[1-9][0-9]{0,17})[ .,;\n]{0,2}",
@@ -26,9 +28,6 @@ DTYPE_REGEX: dict[type, str] = {
 """Python literals of the type, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
 DTYPE_STOP: dict[type, tuple[str, ...]] = {int: (" ", ".", ",", ";", "\n"), float: (" ", ",", ";", "\n")}
 """How a model ends a number. If digits were all it could write, it would write them to the limit."""
-Body = Mapping[str, Any]
-"""Of `/generate`: `text` or `input_ids` (one or a list), `sampling_params`, `rid`, log-probability options."""
-Result = dict[str, Any]
 
 
 class NativeBackend(Backend):
@@ -45,15 +44,15 @@ class NativeBackend(Backend):
         """The model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
         raise NotImplementedError
 
-    def prompt_body(self, text: str, *, is_rendered: bool) -> dict[str, Any]:
+    def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
         """`{"text": ...}` or `{"input_ids": ...}`. A rendered conversation has its begin token already: there is only one."""
         raise NotImplementedError
 
-    def send(self, body: Body, rids: Sequence[str]) -> list[Result]:
+    def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
         """Answers a batch; `rids` are its requests, `rids[0]` the call that `abort` ends."""
         raise NotImplementedError
 
-    def stream(self, body: Body, rid: str) -> Iterator[Result]:
+    def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
         """Answers one prompt, piece by piece; the text of each result repeats what came before."""
         raise NotImplementedError
 
@@ -90,7 +89,8 @@ class NativeBackend(Backend):
         if call.dtype is not None:
             params["regex"] = DTYPE_REGEX[call.dtype]
             params["stop"] = (*params.get("stop", ()), *DTYPE_STOP.get(call.dtype, ()))
-        body = {**self._prompt(call.prompt), "sampling_params": params, "rid": call.rid, **call.logprobs}
+        prompt = self._prompt(call.prompt)
+        body = cast("GenerateBody", {**prompt, "sampling_params": params, "rid": call.rid, **call.logprobs})
         if not call.is_streamed and (not self.always_streams or call.logprobs):  # each chunk repeats all log-probabilities
             for i, result in enumerate(self.send(body, [call.rid])):
                 yield Piece(result["text"], i, result["meta_info"])
@@ -116,8 +116,8 @@ class NativeBackend(Backend):
         body = self._prompt(prompt)
         if not (body.get("text") or body.get("input_ids")):
             return None
-        (result,) = self.send({**body, "sampling_params": {"max_new_tokens": 0}}, [])
+        (result,) = self.send(cast("GenerateBody", {**body, "sampling_params": {"max_new_tokens": 0}}), [])
         return result["meta_info"]
 
-    def _prompt(self, prompt: Prompt) -> dict[str, Any]:
+    def _prompt(self, prompt: Prompt) -> PromptBody:
         return self.prompt_body(self.text_of(prompt), is_rendered=prompt.has_roles)

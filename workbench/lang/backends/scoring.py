@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workbench.common_prefix import num_common
 from workbench.lang.nodes import OptionTokens
 
 if TYPE_CHECKING:
-    from workbench.lang.backends.native import NativeBackend, Result
+    from workbench.lang.backends.native import NativeBackend
+    from workbench.native.options import GenerateBody, RequestOptions
+    from workbench.native.results import Completion
 
 FIRST_WINDOW = 2
 """Prompt tokens that are scored with the options, to find where they part; doubled until they do agree on one."""
@@ -33,8 +35,10 @@ class Scorer:
 
     def options(self, choices: Sequence[str]) -> list[OptionTokens]:
         """Each choice as the model reads it here."""
-        (prompt,) = self._ask([self._text], {}) if self._text else ({"meta_info": {"prompt_tokens": 0}},)
-        num_prompt, window = prompt["meta_info"]["prompt_tokens"], FIRST_WINDOW
+        num_prompt, window = 0, FIRST_WINDOW
+        if self._text:
+            (prompt,) = self._ask([self._text], {})
+            num_prompt = prompt["meta_info"]["prompt_tokens"]
         while True:
             start = max(num_prompt - window, 0)
             texts = [self._text, *(self._text + choice for choice in choices)] if start < num_prompt else [
@@ -61,18 +65,22 @@ class Scorer:
             found.append(replace(option, unconditional=tuple(logprobs)))
         return found
 
-    def _ask(self, texts: list[str], more: dict[str, Any]) -> list[Result]:
+    def _ask(self, texts: list[str], more: RequestOptions) -> list[Completion]:
         bodies = [self._backend.prompt_body(text, is_rendered=self._is_rendered) for text in texts]
-        (kind,) = bodies[0]
-        return self._send({kind: [body[kind] for body in bodies]}, more, len(bodies))
+        if "text" in bodies[0]:
+            return self._send({"text": [body["text"] for body in bodies]}, more, len(bodies))
+        return self._send({"input_ids": [body["input_ids"] for body in bodies]}, more, len(bodies))
 
-    def _send(self, prompts: dict[str, Any], more: dict[str, Any], count: int) -> list[Result]:
+    def _send(self, prompts: GenerateBody, more: RequestOptions, count: int) -> list[Completion]:
         rids = [f"{self._rid}-{self.usage['num_requests'] + i}" for i in range(count)]
         params = {"max_new_tokens": 0, "temperature": 0}
-        results = self._backend.send({**prompts, "sampling_params": params, "rid": rids, **more}, [self._rid, *rids])
+        body: GenerateBody = {**prompts, "sampling_params": params, "rid": rids, **more}
+        results = self._backend.send(body, [self._rid, *rids])
         self.usage["num_requests"] += count
-        for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
-            self.usage[name] += sum(result["meta_info"].get(name) or 0 for result in results)
+        for meta in (result["meta_info"] for result in results):
+            self.usage["prompt_tokens"] += meta.get("prompt_tokens") or 0
+            self.usage["cached_tokens"] += meta.get("cached_tokens") or 0
+            self.usage["completion_tokens"] += meta.get("completion_tokens") or 0
         return results
 
 

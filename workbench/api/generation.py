@@ -1,0 +1,134 @@
+"""`Generation`: from a checked request to the engine's requests, and from their outputs to results or a stream of them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import weakref
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+from workbench.api.handle import Handle
+from workbench.client.protocol import EngineClient
+from workbench.client.stream import Stream, read, read_async
+from workbench.native.collector import Collector
+from workbench.native.requests import Batch, GenerateRequest, make_batch
+from workbench.native.results import Completion, Results
+from workbench.types import SamplingParams, TokenOut
+
+logger = logging.getLogger("workbench")
+Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion])
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The requests of one call, and what has come for them."""
+
+    batch: Batch
+    streams: list[Stream]
+    collectors: list[Collector]
+    stream_interval: int
+
+    def add(self, i: int, out: TokenOut) -> None:
+        self.collectors[i].add(out)
+
+    def chunk(self, i: int, out: TokenOut) -> Completion | None:
+        """Adds an output; returns the result so far if a chunk is due."""
+        self.collectors[i].add(out)
+        is_due = self.collectors[i].is_due(self.stream_interval)
+        return self.batch.chunk(self.collectors[i].result(), i) if is_due else None
+
+
+class Generation:
+    """Runs requests on an engine. A reader that leaves early, by an error, an interrupt or `close`, aborts its requests."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._seeds = random.Random(handle.info.random_seed)
+
+    def results(self, request: GenerateRequest) -> Results:
+        """Returns the results of all prompts, in the shape that was asked for."""
+        running = self._submit(request)
+        with _aborting(self._handle.client, running.streams):
+            for i, out in read(running.streams):
+                running.add(i, out)
+        return self._shaped(running)
+
+    async def async_results(self, request: GenerateRequest) -> Results:
+        """Returns the same as `results`, without blocking the event loop."""
+        running = self._submit(request)
+        with _aborting(self._handle.client, running.streams):
+            async for i, out in read_async(running.streams):
+                running.add(i, out)
+        return self._shaped(running)
+
+    def stream(self, request: GenerateRequest) -> Iterator[Completion]:
+        """Returns the results as they grow. The requests are queued when this returns."""
+        running = self._submit(request)
+        return _watched(self._chunks(running), self._handle.client, running.streams)
+
+    def async_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
+        """Returns the same as `stream`, without blocking the event loop."""
+        running = self._submit(request)
+        return _watched(self._async_chunks(running), self._handle.client, running.streams)
+
+    def _chunks(self, running: Running) -> Iterator[Completion]:
+        with _aborting(self._handle.client, running.streams):
+            for i, out in read(running.streams):
+                if (chunk := running.chunk(i, out)) is not None:
+                    yield chunk
+
+    async def _async_chunks(self, running: Running) -> AsyncIterator[Completion]:
+        with _aborting(self._handle.client, running.streams):
+            async for i, out in read_async(running.streams):
+                if (chunk := running.chunk(i, out)) is not None:
+                    yield chunk
+
+    def _submit(self, request: GenerateRequest) -> Running:
+        handle = self._handle
+        batch = make_batch(request, lambda text: handle.tokenizer.encode(text), self._limited, self._seeds)
+        if handle.args.log_requests:
+            for each in batch.requests:
+                logger.warning("request %s: %d tokens, %s", each.rid, len(each.input_ids), each.params)
+        name = handle.tokenizer.token_text if handle.has_tokenizer else None
+        collectors = [
+            Collector(each, name_token=name if with_text else None, has_text=name is not None)
+            for each, with_text in zip(batch.requests, batch.with_text, strict=True)
+        ]
+        return Running(batch, handle.client.submit(batch.requests), collectors, handle.args.stream_interval)
+
+    def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
+        """Returns, with `allow_auto_truncate`, the last tokens of an over-long prompt that leave room for the output."""
+        info = self._handle.info
+        room = min(info.context_length, info.max_total_num_tokens) - params.max_new_tokens
+        return ids[-room:] if self._handle.args.allow_auto_truncate and 0 < room < len(ids) else ids
+
+    def _shaped(self, running: Running) -> Results:
+        results = [collector.result() for collector in running.collectors]
+        if self._handle.args.log_requests:
+            for result in results:
+                logger.warning("result %s: %r", result["meta_info"]["id"], result.get("text", result["output_ids"]))
+        return running.batch.shape(results)
+
+
+def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
+    """Returns a context whose end aborts the requests of streams that were not read to their end."""
+    stack = ExitStack()
+    stack.callback(_abort_unread, weakref.ref(client), streams)
+    return stack
+
+
+def _watched(chunks: Chunks, client: EngineClient, streams: Sequence[Stream]) -> Chunks:
+    """Returns the generator. Its requests are aborted also if it is dropped before its first step, when none of it has run."""
+    weakref.finalize(chunks, _abort_unread, weakref.ref(client), streams).atexit = False
+    return chunks
+
+
+def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) -> None:
+    """Aborts open requests. The reference is weak: a stream that is kept does not keep the model of a closed engine."""
+    if (alive := client()) is not None:
+        for stream in streams:
+            if not stream.is_finished:
+                alive.abort(stream.rid)

@@ -1,0 +1,67 @@
+"""`Handle`: a running engine as this process holds it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.client.closed import Closed
+from workbench.client.opened import Opened
+from workbench.client.protocol import EngineClient
+from workbench.config import ServerArgs
+from workbench.errors import NotSupported
+from workbench.events import EventLog
+from workbench.text.tokenizer import Tokenizer
+
+
+class Handle:
+    """The client of an engine, its tokenizer, and the values that were settled when it was opened.
+
+    An engine whose handle nothing refers to any more ends, a moment later.
+    """
+
+    def __init__(self, opened: Opened, args: ServerArgs) -> None:
+        self.client: EngineClient = opened.client
+        """After `close` it refuses everything, but keeps the event log."""
+        self.args = args
+        self.info = opened.info
+        self.log: EventLog = opened.client.log
+        self.is_open = True
+        self._tokenizer = opened.tokenizer
+        self._dropped = weakref.finalize(self, _close_later, opened.client)
+        self._dropped.atexit = False  # at exit its thread or process ends anyway
+
+    @property
+    def has_tokenizer(self) -> bool:
+        return self._tokenizer is not None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises NotSupported with `skip_tokenizer_init`."""
+        if self._tokenizer is None:
+            raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="send input_ids")
+        return self._tokenizer
+
+    @property
+    def hf_tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; None with `skip_tokenizer_init`."""
+        return None if self._tokenizer is None else self._tokenizer.hf
+
+    def chat_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> tuple[int, ...]:
+        """Returns the token ids of a conversation in the model's chat template."""
+        return self.tokenizer.chat_ids(messages, tools=tools)
+
+    def close(self) -> None:
+        """Ends the engine; when this returns, its thread or process is gone. May be called twice."""
+        if self.is_open:
+            self.is_open = False
+            self._dropped.detach()
+            client, self.client = self.client, Closed(self.log)
+            client.close()
+
+
+def _close_later(client: EngineClient) -> None:
+    """Closes the client on a thread of its own: the last reference may go on the engine's thread, which closing waits for."""
+    threading.Thread(target=client.close, name="workbench-close", daemon=True).start()

@@ -1,0 +1,122 @@
+"""The keywords of `generate` and the body of `/generate`, for type checkers and completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
+
+from workbench.types import SamplingParams
+
+M_co = TypeVar("M_co", covariant=True)
+
+
+class Array(Protocol):
+    """An array or a tensor of token ids."""
+
+    def tolist(self) -> Any: ...
+
+
+class Encoded(Protocol):
+    """One encoded text of the `tokenizers` library."""
+
+    @property
+    def ids(self) -> list[int]: ...
+
+    @property
+    def attention_mask(self) -> list[int]: ...
+
+
+class JsonModel(Protocol[M_co]):
+    """A Pydantic model class: a schema, and the way from JSON of it to an instance."""
+
+    def model_json_schema(self) -> dict[str, Any]: ...
+
+    def model_validate_json(self, json_data: str, /) -> M_co: ...
+
+
+Texts: TypeAlias = list[str] | tuple[str, ...]
+TokenIds: TypeAlias = Sequence[int]
+ManyTokenIds: TypeAlias = Sequence[Sequence[int]]
+Encodings: TypeAlias = Array | Encoded | Mapping[str, Any] | Sequence[Array] | Sequence[Encoded]
+"""Token ids as libraries give them: one prompt or several, which shows in the values alone."""
+Params: TypeAlias = SamplingParams | Mapping[str, Any]
+"""Sampling parameters: a `SamplingParams`, or a dict of its fields."""
+Schema: TypeAlias = str | bool | Mapping[str, Any] | JsonModel[Any]
+"""A JSON schema: JSON text, a dict, True or False, or a Pydantic model."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Sampling parameters as keywords, `n` and constraints left aside. `SamplingParams` says what each means."""
+
+    max_new_tokens: int | None
+    max_tokens: int | None
+    min_new_tokens: int | None
+    min_tokens: int | None
+    stop: str | Sequence[str] | None
+    stop_token_ids: Sequence[int] | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    repetition_penalty: float | None
+    ignore_eos: bool | None
+    skip_special_tokens: bool | None
+    spaces_between_special_tokens: bool | None
+    seed: int | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    custom_params: dict[str, Any] | None
+
+
+class ConstraintOptions(TypedDict, total=False):
+    """A constraint: at most one of these; `max_whitespace` beside a JSON one. `SamplingParams` says what each means."""
+
+    json_schema: Schema | None
+    regex: str | None
+    ebnf: str | None
+    json_object: bool | None
+    choices: Sequence[str] | None
+    grammar: str | None
+    structural_tag: str | Mapping[str, Any] | None
+    max_whitespace: int | None
+
+
+class RequestOptions(TypedDict, total=False):
+    """Options of a request beside its sampling: one value for all prompts, or a list with one per prompt.
+
+    `native.requests.PromptOptions` says what each means.
+    """
+
+    rid: str | Sequence[str | None] | None
+    return_logprob: bool | Sequence[bool | None] | None
+    logprob_start_len: int | Sequence[int | None] | None
+    top_logprobs_num: int | Sequence[int | None] | None
+    token_ids_logprob: Sequence[int] | Sequence[Sequence[int] | None] | None
+    return_text_in_logprobs: bool | Sequence[bool | None] | None
+    return_hidden_states: bool | Sequence[bool | None] | None
+    priority: int | Sequence[int | None] | None
+    timeout_s: float | Sequence[float | None] | None
+    namespace: str | Sequence[str | None] | None
+    custom_logit_processor: str | Sequence[str | None] | None
+
+
+class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=False):
+    """The keywords of `Engine.generate` and its relatives."""
+
+
+class PromptBody(TypedDict, total=False):
+    """One prompt in the words of `/generate`: either of these."""
+
+    text: str
+    input_ids: list[int]
+
+
+class GenerateBody(RequestOptions, total=False):
+    """The JSON body of `/generate` as a client writes it: either `text` or `input_ids`, for one prompt or several."""
+
+    text: str | list[str]
+    input_ids: list[int] | list[list[int]]
+    sampling_params: Mapping[str, Any]
+    """For all prompts; the server takes a list with one per prompt as well."""
+    stream: bool
