@@ -22,7 +22,7 @@ from itertools import accumulate
 import numpy as np
 
 from workbench.grammar import Matcher, Vocabulary
-from workbench.grammar.mask import allowed_flags
+from workbench.grammar.mask import allowed_flags, any_allowed, empty_mask
 from workbench.text.tokenizer import Tokenizer
 
 NUM_CONTEXT = 8
@@ -129,10 +129,9 @@ class JumpForward:
             here = here or matcher.fork()
             here.accept_bytes(forced[at:start])
             at = start
-            mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+            mask = empty_mask(self._vocab_size)
             here.fill_mask(mask)
-            longer = np.array(ids[first:last])
-            if (mask.view(np.uint32)[longer // 32] >> (longer % 32).astype(np.uint32) & 1).any():
+            if any_allowed(mask, ids[first:last]):
                 return start
         return len(forced)
 

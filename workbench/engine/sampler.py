@@ -23,6 +23,7 @@ from workbench.engine.detail import details
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
 from workbench.errors import in_one_line
+from workbench.grammar.mask import num_words
 from workbench.kernels.ops import argmax, mask_rows_
 from workbench.types import TokenLogprob
 
@@ -224,7 +225,7 @@ def _masks(rows: Sequence[SampleRow], vocab_size: int, failed: dict[int, Sampled
     """Returns the bits that each row's grammar allows: int32 [R, words], all ones for rows without; None if no row has one."""
     if not any(row.matcher is not None for row in rows):
         return None
-    masks = np.full((len(rows), -(-vocab_size // 32)), -1, dtype=np.int32)
+    masks = np.full((len(rows), num_words(vocab_size)), -1, dtype=np.int32)
     for i, row in enumerate(rows):
         try:
             if row.matcher is not None:
