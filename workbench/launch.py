@@ -26,7 +26,8 @@ from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
-from workbench.engine.local_client import Coming, LocalClient, LogitProcessor, Prepare
+from workbench.engine.local_client import Coming, LocalClient, Prepare
+from workbench.engine.plan import LogitProcessor
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.engine.worker import EngineThread

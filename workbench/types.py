@@ -19,7 +19,7 @@ from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.field_docs import documented
 
 MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
-"""What a message between processes, a tensor and an event can carry."""
+"""Limits of integers in messages between processes, tensors and events."""
 MAX_FLOAT = sys.float_info.max
 GrammarKind = Literal["json_schema", "regex", "ebnf", "json_object", "choices", "grammar", "structural_tag"]
 GRAMMAR_FIELDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
@@ -90,7 +90,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def make(cls, params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
-        """From the dict a user writes: `stop` may be one string, `json_schema` a dict, ids may be strings; `ALIASES` hold."""
+        """Returns the parameters of a dict: `stop` may be one string, `json_schema` a dict, ids may be strings; `ALIASES` hold.
+
+        Raises UnknownParameter for an unknown name, InvalidRequest for a value of the wrong type or outside its range.
+        """
         if params is None:
             return cls()
         if isinstance(params, cls):
@@ -140,10 +143,12 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_greedy(self) -> bool:
+        """The likeliest token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
     @property
     def has_penalties(self) -> bool:
+        """A penalty has an effect."""
         return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1.0)
 
     @property
@@ -158,7 +163,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrammarSpec(msgspec.Struct, frozen=True):
-    """What the text must look like: a hashable value, the key of every grammar cache."""
+    """A constraint on the text: a hashable value, the key of every grammar cache."""
 
     kind: GrammarKind
     text: str
@@ -167,7 +172,7 @@ class GrammarSpec(msgspec.Struct, frozen=True):
 
 
 def is_ggml_bnf(grammar: str) -> bool:
-    """Whether it begins, after comments, with a rule of GGML BNF (`root ::= ...`) and not with one in the style of Lark."""
+    """Returns whether a grammar begins, after comments, with a rule of GGML BNF (`root ::= ...`), not of Lark."""
     return _FIRST_RULE.match(grammar) is not None
 
 
@@ -196,7 +201,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     custom_logit_processor: str | None = None
     return_hidden_states: bool = False
-    """Of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its last token."""
+    """Hidden states of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its
+    last token."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,9 +263,9 @@ class FinishReason(msgspec.Struct, frozen=True):
     length: int | None = None
     message: str | None = None
     constraint: Literal["incomplete"] | None = None
-    """The text does not satisfy its constraint; of "length" `message` then says where it stopped."""
+    """The text does not satisfy its constraint; with "length" `message` then names the place where it stopped."""
     expected: str | None = None
-    """What the constraint would have taken next, where that is known."""
+    """The continuation that the constraint would have taken next, if it is known."""
 
     def to_dict(self) -> FinishInfo:
         """Returns `meta_info["finish_reason"]`."""
@@ -273,7 +279,7 @@ class FinishReason(msgspec.Struct, frozen=True):
 
 
 class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step produced for one request."""
+    """The output of one step for one request."""
 
     rid: str
     token_ids: tuple[int, ...] = ()
@@ -286,7 +292,7 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     """Prompt positions scored in this step, in order."""
     hidden: tuple[HiddenRows, ...] = ()
-    """Of the tokens computed since the last output, in order, when asked for."""
+    """Hidden states of the tokens computed since the last output, in order, when asked for."""
     num_cached: int = 0
     """Prompt tokens whose K/V was reused when the request was first admitted."""
     finish: FinishReason | None = None
@@ -299,7 +305,7 @@ def both_names(alias: str, name: str) -> InvalidRequest:
 
 
 def as_int(name: str, value: Any) -> int:
-    """Anything that counts as an integer and fits into 64 bits."""
+    """Returns a value that counts as an integer of 64 bits. Raises InvalidRequest for any other."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidRequest(name, value, "an integer")
     try:
@@ -320,7 +326,7 @@ def as_float(name: str, value: Any) -> float:
 
 
 def _between(name: str, value: float, low: float, high: float | None = None, high_name: str = "", top: float = MAX_INT) -> None:
-    """`top` is what can be represented, and named only where it is exceeded."""
+    """Raises InvalidRequest outside `low` and `high`. `top` is the largest number that messages carry, named if exceeded."""
     if not low <= value <= (top if high is None else high):  # NaN is not either
         limit = f"at least {low}" if not value > top else f"at most {top}"
         if high is not None:
@@ -362,7 +368,7 @@ def _bias(name: str, value: Any) -> dict[int, float]:
 
 
 def _token_id(name: str, token: Any) -> int:
-    """The keys of a JSON object are strings."""
+    """Returns a token id; the keys of a JSON object are strings."""
     try:
         return as_int(name, int(token) if isinstance(token, str) else token)
     except ValueError:

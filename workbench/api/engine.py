@@ -119,9 +119,9 @@ class Engine(TextEngine):
         """Records for each drawn token what the model computed (`TokenSampled.detail`): probability, rank, entropy, the
         likeliest alternatives before and after the mask, and the probability that the mask removed.
 
-        It stays on until it is switched off, or to the end of the block in `with engine.token_detail():`. Views that show it
-        switch it on themselves. It reads the logits once more, under a constraint twice: about 1 ms each for 32 requests,
-        recorded as `cost_s`. Raises EngineDead once the engine has ended.
+        Returns a context: `with engine.token_detail():` switches it off at the end of the block; else it stays on. Views that
+        show it switch it on themselves. It reads the logits once more, under a constraint twice: about 1 ms each for 32
+        requests, recorded as `cost_s`. Raises EngineDead once the engine has ended.
         """
         return self._questions.token_detail(on)
 

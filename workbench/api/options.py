@@ -14,7 +14,7 @@ from workbench.views.live import VIEWS
 
 ViewName: TypeAlias = Literal["tree", "batch", "tokens", "throughput", "mask", "kv", "template", "program", "dashboard"]
 Message: TypeAlias = Mapping[str, Any]
-"""One message of a conversation: `role`, `content`, and whatever else the model's template knows."""
+"""One message of a conversation: `role`, `content`, and other keys of the model's template."""
 
 
 class ViewOptions(TypedDict, total=False):

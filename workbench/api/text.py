@@ -146,7 +146,8 @@ class TextEngine:
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | Iterator[Completion]:  # fmt: skip
-        """Answers a conversation (a list of dicts with `role` and `content`) in the model's own chat template.
+        """Answers a conversation (a list of dicts with `role` and `content`) in the model's own chat template; returns a
+        `Completion`, or what `stream` and `n` make of it in `generate`.
 
         `tools` are descriptions of functions, for a template that shows them to the model. Everything else is as in
         `generate`, whose errors it raises; also NotSupported for a model without a template.

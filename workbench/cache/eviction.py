@@ -1,10 +1,10 @@
-"""Which unused leaf leaves the tree first: policies, and the queue that keeps their order.
+"""Eviction policies, and the queue that keeps the unused leaves of the tree in their order.
 
 A policy is one small function from a node to a sort key; the smallest key leaves first. It may read the node's own fields
 (`last_used`, `num_hits`, `created`, `token_ids`, `namespace`, `depth`, `made_by`, ...). The key is computed when the node
 becomes an unused leaf and whenever it changes as one, not at every eviction: that is what makes an eviction cheap. A
-policy that reads anything else (other nodes, the time) keeps the key of that moment; set `tree.evict_key` again to have all
-keys computed anew.
+policy that reads anything else (other nodes, the time) keeps the key of that moment; set `evict_key` again to have all keys
+computed again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ SPARE = 64
 
 
 def lru(node: Node) -> float:
-    """Least recently used."""
+    """Evicts the least recently used first."""
     return node.last_used
 
 
 def lfu(node: Node) -> float:
-    """Least frequently used; equal counts leave in LRU order, as every tie does."""
+    """Evicts the least frequently used first; equal counts leave in LRU order, as every tie does."""
     return node.num_hits
 
 
 def fifo(node: Node) -> float:
-    """Oldest first."""
+    """Evicts the oldest first."""
     return node.created
 
 
@@ -42,7 +42,7 @@ EVICTION: dict[str, EvictionPolicy] = {"lru": lru, "lfu": lfu, "fifo": fifo}
 
 
 def place(policy: EvictionPolicy, node: Node) -> Place:
-    """Reads only: where an unused leaf stands in the order."""
+    """Returns the place of an unused leaf in the order. Reads only."""
     return policy(node), node.last_used, node.id, node
 
 

@@ -19,7 +19,7 @@ MAX_COMPARED = 64
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What the cache holds of a prompt, and why it holds no more."""
+    """The part of a prompt that the cache holds, and the reason why it holds no more."""
 
     num_cached: int
     reason: MatchReason
@@ -33,7 +33,7 @@ class Lookup:
 
 
 class EvictedPrefixes:
-    """Remembers which prefixes left the tree last, and when; bounded, and without their tokens."""
+    """The prefixes that left the tree last, with their times; bounded, and without their tokens."""
 
     def __init__(self, page_size: int, clock: Callable[[], float]) -> None:
         self._page_size = page_size

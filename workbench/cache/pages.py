@@ -10,7 +10,7 @@ from workbench.errors import CacheCorrupt
 
 
 class PagePool:
-    """Pages that nobody owns. The lowest numbers leave first: that keeps runs contiguous and touched memory small."""
+    """Pages without an owner. The lowest numbers leave first: that keeps runs contiguous and touched memory small."""
 
     def __init__(self, num_pages: int) -> None:
         self.num_pages = num_pages
@@ -21,7 +21,7 @@ class PagePool:
         return len(self._free)
 
     def take(self, count: int) -> list[int]:
-        """Changes: `count` pages leave the pool, ascending. The caller has checked `num_free`."""
+        """Changes: `count` pages leave the pool. Returns them, ascending. The caller has checked `num_free`."""
         assert count <= len(self._free), (count, len(self._free))
         return [heapq.heappop(self._free) for _ in range(count)]
 
@@ -31,7 +31,7 @@ class PagePool:
             heapq.heappush(self._free, page)
 
     def check(self, owned: Iterable[int]) -> None:
-        """Reads only. Every page is free or among `owned`, exactly once; else `CacheCorrupt` with the pages that are not."""
+        """Raises `CacheCorrupt`, with the pages, unless every page is free or among `owned`, exactly once. Reads only."""
         owners = Counter(self._free)
         owners.update(owned)
         wrong = {page: count for page, count in owners.items() if count != 1}

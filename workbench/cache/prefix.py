@@ -1,4 +1,4 @@
-"""Prefix reuse as a lease: what a running request holds of the tree and of the pool, and how it gives it back.
+"""Prefix reuse as a lease: the hold of a running request on the tree and on the pool.
 
 A lease pins its path in the tree and owns private pages for the rest. Private pages become tree nodes in `commit`,
 at the end of a prefill chunk and when the request finishes or is retracted.
@@ -44,7 +44,7 @@ class Lease:
         return self.num_shared + len(self.private) * self.cache.page_size
 
     def segments(self) -> tuple[Segment, ...]:
-        """Reads only: the pages of all its tokens, in order."""
+        """Returns the pages of all its tokens, in order. Reads only."""
         version = (self.node.id, self.cache.tree.num_splits)
         if version != self._path_of:
             self._path = tuple(node.segment for node in path_to(self.node))
@@ -147,7 +147,7 @@ class PrefixCache:
     # -- look-ups and leases ------------------------------------------------------------------------------------
 
     def match(self, token_ids: tuple[int, ...], namespace: str, limit: int) -> Match:
-        """Reads only: how much of `token_ids[:limit]` need not be computed, and where it ends in the tree."""
+        """Returns how much of `token_ids[:limit]` need not be computed, and where it ends in the tree. Reads only."""
         return self.tree.match(token_ids, namespace, 0 if self.disabled else limit)
 
     def is_current(self, match: Match) -> bool:
@@ -165,7 +165,7 @@ class PrefixCache:
         return self.num_pages_for(num_tokens)
 
     def lease(self, match: Match, rid: str) -> Lease:
-        """Changes: pins the prefix that a current match found, splitting a node where it ends inside one."""
+        """Changes: pins the prefix that a current match found, splitting a node if it ends inside one. Returns the hold on it."""
         assert self.tree.is_current(match) or not match.num_tokens
         node = self.tree.fork_at(match) if match.num_tokens else self.tree.root(match.node.namespace)
         now = self.clock()
@@ -177,7 +177,8 @@ class PrefixCache:
         return lease
 
     def grow(self, lease: Lease, num_tokens: int) -> bool:
-        """Changes: gives the lease pages for `num_tokens` tokens in all, evicting for it; False (and no change) if it cannot."""
+        """Changes: gives the lease pages for `num_tokens` tokens in all, evicting for it. Returns False, with no change, if it
+        cannot."""
         missing = self.num_pages_for(num_tokens - lease.num_slots)
         if not missing:
             return True
@@ -198,7 +199,7 @@ class PrefixCache:
             self.take_back(lease.rid, spare)
 
     def tell_taken(self) -> None:
-        """One event for all that leases took since the last call; before anything of it is given back."""
+        """Logs one event for all pages that leases took since the last call. Call it before any of them is given back."""
         if self._taken:
             self.log.add(PagesTaken(time=self.clock(), taken=tuple(self._taken)))
             self._taken.clear()
@@ -237,7 +238,7 @@ class PrefixCache:
         self._log_held(lease, now)
 
     def flush(self) -> int:
-        """Changes: drops all that no request uses; the number of tokens dropped."""
+        """Changes: drops all that no request uses. Returns the number of tokens dropped."""
         num_tokens = self._evict(self.tree.num_evictable_pages, "") * self.page_size
         self._evicted.clear()
         if self.log.on:
@@ -267,7 +268,7 @@ class PrefixCache:
             )  # fmt: skip
 
     def _evict(self, num_pages: int, needed_by: str) -> int:
-        """Changes: frees at least `num_pages` pages if it can, remembers what left; the number of pages freed."""
+        """Changes: frees at least `num_pages` pages if it can. Returns the number of pages freed."""
         freed = 0
         if num_pages <= 0:
             return freed
@@ -278,7 +279,7 @@ class PrefixCache:
         return freed
 
     def check(self) -> None:
-        """Reads only: raises `CacheCorrupt` unless pages balance and pins equal the open leases on each path."""
+        """Raises `CacheCorrupt` unless pages balance and pins equal the open leases on each path. Reads only."""
         nodes = self.tree.nodes.values()
         owned = [page for node in nodes for page in node.segment.pages]
         owned += [page for lease in self.leases for page in lease.private]

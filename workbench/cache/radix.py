@@ -1,4 +1,4 @@
-"""The radix tree: which token prefixes have K/V, and on which pages.
+"""The radix tree: the token prefixes that have K/V, and their pages.
 
 One root per namespace. An edge is a run of whole pages of tokens; two children of a node differ in their first page.
 Questions (`match`, `is_current`) never change the tree; `fork_at`, `insert`, `touch`, `pin`, `unpin` and `evict` do.
@@ -50,7 +50,7 @@ class Node:
 
     @property
     def is_unused_leaf(self) -> bool:
-        """Whether it may be evicted."""
+        """True if it may be evicted."""
         return not self.children and self.num_pins == 0 and self.parent is not None
 
     @property
@@ -61,7 +61,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How far a token sequence is in the tree: `num_tokens` in all (whole pages), the last `num_in_node` of them in `node`."""
+    """The end of a token sequence in the tree: `num_tokens` are there (whole pages), the last `num_in_node` of them in `node`."""
 
     node: Node
     num_in_node: int
@@ -71,7 +71,7 @@ class Match:
 
 
 def path_to(node: Node) -> list[Node]:
-    """Reads only: the nodes from below the root down to `node`."""
+    """Returns the nodes from below the root down to `node`. Reads only."""
     path: list[Node] = []
     while node.parent is not None:
         path.append(node)
@@ -90,13 +90,13 @@ class RadixTree:
         self.num_pages = 0
         self.num_pinned_pages = 0
         self.num_splits = 0
-        """Rises with every split: a path remembered under another number is out of date."""
+        """Number of splits so far. A cached path is valid only while this is unchanged."""
         self._tick = 0
         self._last_id = 0
 
     @property
     def evict_key(self) -> EvictionPolicy:
-        """The eviction policy; it may be set at any time, which computes all keys anew."""
+        """The eviction policy; it may be set at any time, which computes all keys again."""
         return self._evictable.policy
 
     @evict_key.setter
@@ -108,13 +108,13 @@ class RadixTree:
         return self.num_pages - self.num_pinned_pages
 
     def root(self, namespace: str) -> Node:
-        """Changes: makes the namespace's root if it has none."""
+        """Returns the root of a namespace. Changes: makes it if there is none."""
         if namespace not in self.roots:
             self.roots[namespace] = Node(0, None, (), (), namespace, self._next_tick())
         return self.roots[namespace]
 
     def match(self, token_ids: tuple[int, ...], namespace: str, limit: int | None = None, start: Match | None = None) -> Match:
-        """Reads only: no split, no clock. The longest stored prefix of `token_ids[:limit]` in whole pages.
+        """Returns the longest stored prefix of `token_ids[:limit]` in whole pages. Reads only: no split, no clock.
 
         `start` is a match of the same tokens to go on from.
         """
@@ -140,12 +140,12 @@ class RadixTree:
         return Match(node, in_node, done, node.version)
 
     def is_current(self, match: Match) -> bool:
-        """Reads only: whether `match` would find the same again. Changes elsewhere in the tree leave a match as it is."""
+        """Returns whether `match` would find the same again. Changes elsewhere in the tree leave a match as it is. Reads only."""
         node = match.node
         return node.version == match.version and (node.parent is not None or self.roots.get(node.namespace) is node)
 
     def fork_at(self, match: Match) -> Node:
-        """Changes: the node that ends where the match ends, splitting one if that is inside an edge."""
+        """Returns the node that ends where the match ends. Changes: splits a node if that is inside it."""
         node, head_len = match.node, match.num_in_node
         if head_len == len(node.token_ids):
             return node
@@ -170,7 +170,7 @@ class RadixTree:
         return head
 
     def insert(self, parent: Node, token_ids: tuple[int, ...], pages: Sequence[int], rid: str) -> Node:
-        """Changes: a new leaf below `parent`, which has no child with this first page. Whole pages only."""
+        """Changes: adds a leaf below `parent`, which has no child with this first page. Whole pages only."""
         assert len(token_ids) == len(pages) * self.page_size > 0
         assert token_ids[: self.page_size] not in parent.children
         node = Node(self._next_id(), parent, token_ids, tuple(pages), parent.namespace, self._next_tick())

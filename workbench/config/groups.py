@@ -1,7 +1,7 @@
 """The settings by theme. Each group is a frozen value that a room takes whole.
 
 Names and defaults are the reference's (section M of the checklist), and are the same everywhere: keyword, flag, field.
-None and "auto" are settled once, in `workbench.launch`, which knows the machine and the model.
+None and "auto" are settled once, in `workbench.launch`, where the machine and the model are known.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ModelArgs(Group):
     tokenizer_mode: Literal["auto"] = "auto"
     """Kind of tokenizer. Only the fast one exists."""
     skip_tokenizer_init: bool = False
-    """Loads no tokenizer: token ids in, token ids out, no text, stop strings or constraints."""
+    """No tokenizer: token ids in, token ids out; no text, no stop strings, no constraints."""
     load_format: Literal["auto", "safetensors", "gguf", "dummy"] = "auto"
     """Format of the weights. auto: the format that is there; dummy: seeded random weights, made from config.json alone."""
     trust_remote_code: bool = False
@@ -96,7 +96,7 @@ class CacheArgs(Group):
     eviction_policy: str = "lru"
     """Order in which unused leaves leave the radix tree: lru, lfu or fifo."""
     disable_radix_cache: bool = False
-    """Keeps and shares no prefixes. enable_radix_cache=False means the same."""
+    """No prefix is kept or shared. enable_radix_cache=False means the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class ScheduleArgs(Group):
     prefill_only_one_req: bool = False
     """Limits a prefill step to one request."""
     enable_mixed_chunk: bool = False
-    """Computes prefill chunks and decode tokens in one step."""
+    """Prefill chunks and decode tokens share a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class GrammarArgs(Group):
     constrained_json_whitespace_pattern: str | None = None
     """Regex for the white space between two parts of a JSON text, for outlines alone. None: fixed separators."""
     disable_outlines_disk_cache: bool = False
-    """Stops outlines from keeping automata under WORKBENCH_HOME (512 MB; then the least recently used are removed)."""
+    """No disk cache of outlines: it keeps no automata under WORKBENCH_HOME (512 MB; then the least recently used are removed)."""
     disable_jump_forward: bool = False
     """Decodes token by token also where a constraint leaves one continuation."""
 
@@ -148,7 +148,7 @@ class GrammarArgs(Group):
         if self.constrained_json_whitespace_pattern is not None and self.grammar_backend != "outlines":
             raise NotSupported(
                 "constrained_json_whitespace_pattern needs grammar_backend outlines",
-                hint="with xgrammar a request says max_whitespace",
+                hint="with xgrammar set max_whitespace in the request",
             )
 
 

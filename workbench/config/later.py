@@ -1,7 +1,7 @@
 """Server arguments of the reference that are known and not built yet (section M of the checklist).
 
-At the value that asks for nothing each is accepted wherever engine arguments are; at another it is refused with the reason
-and what to do instead, so that nobody believes that it had an effect.
+Each is accepted, wherever engine arguments are, at the value that has no effect. At another value it is refused with the
+reason and a way round, so that it never seems to have an effect.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OFF = (False, None)
 @dataclass(frozen=True, slots=True)
 class Later:
     neutral: tuple[Any, ...]
-    """The values that ask for nothing."""
+    """Values without an effect."""
     lacks: str
-    """What it would need, as a plural: "... are not available yet"."""
+    """The missing feature, as a plural: "... are not available yet"."""
     instead: str
-    """What to do meanwhile."""
+    """The way round."""
     flags: tuple[str, ...] = ()
     """Other spellings on the command line."""
     nargs: str | None = None
@@ -97,7 +97,7 @@ NO_EFFECT = frozenset(
 
 
 def is_accounted_for(name: str, value: Any) -> bool:
-    """Whether `name` is one of these and its value asks for nothing. Raises for a value that would ask for something."""
+    """Returns whether `name` is one of these and its value has no effect. Raises NotSupported for a value that would have one."""
     if name in NO_EFFECT:
         if value is not None and not isinstance(value, bool):
             raise InvalidRequest(name, value, "True or False")
@@ -111,7 +111,7 @@ def is_accounted_for(name: str, value: Any) -> bool:
 
 
 def add_cli_args(parser: argparse.ArgumentParser) -> None:
-    """A flag for each, so that a command line of the reference is understood; help does not list them."""
+    """Adds a flag for each, so that a command line of the reference is understood; help does not list them."""
     for name in sorted(NO_EFFECT):
         parser.add_argument(flag(name), dest=name, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     for name, later in LATER.items():
@@ -124,7 +124,7 @@ def flag(name: str) -> str:
 
 
 def _value(text: str) -> Any:
-    """A number where it is one; `None` as nothing."""
+    """Returns a number if the text is one, None for `None`, and else the text."""
     if text == "None":
         return None
     for read in (int, float):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 
 class ServerOptions(TypedDict, total=False):
-    """What `ServerArgs.make` takes. None is the default; the meaning of each is in `workbench.ServerArgs`."""
+    """The keywords of `ServerArgs.make`. None is the default; `workbench.ServerArgs` documents each."""
 
     tokenizer_path: str | os.PathLike[str] | None
     tokenizer_mode: Literal["auto"] | None

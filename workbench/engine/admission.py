@@ -1,4 +1,4 @@
-"""The queue: which waiting requests enter the batch, in which order, and why the others wait.
+"""The queue: the order in which waiting requests enter the batch, and the reasons why others wait.
 
 Requests are offered a place in policy order until the token budget, the batch or the memory is used up. Each refusal has
 a reason, and the reason is an event. A request whose prompt shares more with a prompt that is being computed than with
@@ -46,11 +46,11 @@ class Admission:
     compiling: list[Sequence] = field(default_factory=list)
     """Requests without the matcher they need."""
     is_paused: bool = False
-    """Whether generation is paused: requests wait, and no step is planned."""
+    """True while generation is paused: requests wait, and no step is planned."""
 
     def __post_init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
-        """By sequence id, with what they found out about the tree."""
+        """Waiting requests by sequence id, with their match in the tree."""
         self._waits: dict[int, Wait] = {}
         """By sequence id: stays in the queue of requests that were refused a place, while events are recorded."""
 
@@ -188,7 +188,7 @@ class Admission:
     # -- refusals -----------------------------------------------------------------------------------------------
 
     def refuse(self, seq: Sequence, reason: WaitReason, *, blocked_by: str = "", needed: int = 0, available: int = 0) -> None:
-        """Records that a request has no place in this step, and why."""
+        """Changes: records that a request has no place in this step, and the reason."""
         if not self.log.on:
             return
         now = self.clock()

@@ -1,4 +1,4 @@
-"""The running sequences: who holds K/V, who leaves when memory is short, and how much output is promised room.
+"""The running sequences, and the memory that they hold, need and are promised.
 
 Memory is promised, not only used: every running request counts with a share of the output it may still produce. The
 share falls while all goes well, and rises when the promise failed and a request had to leave.
@@ -34,7 +34,7 @@ class Promise:
         self.ratio = max(self.ratio - self._decay, self._min)
 
     def rise(self, remaining: list[Sequence]) -> None:
-        """Changes: a request had to leave; those that remain have used so much of what they may produce."""
+        """Changes: a request had to leave. The ratio is at least the share that the remaining ones have used of their output."""
         num_made = sum(len(seq.output_ids) + 20 for seq in remaining)
         num_allowed = sum(seq.request.params.max_new_tokens for seq in remaining)
         self.ratio = max(self.ratio, min(1.0, num_made / max(num_allowed, 1)))
@@ -92,12 +92,12 @@ class Batch:
         return needed <= self.cache.num_available_pages
 
     def grow(self, seq: Sequence, num_tokens: int) -> bool:
-        """Changes: the sequence has pages for so many tokens; False, and no change, if there are none."""
+        """Changes: gives the sequence pages for `num_tokens` tokens. Returns False, with no change, if there are none."""
         assert seq.lease is not None
         return self.cache.grow(seq.lease, num_tokens)
 
     def grow_into_free(self, seq: Sequence, num_tokens: int) -> bool:
-        """Changes: as `grow`, but nothing is evicted for it: drafts may turn out wrong."""
+        """Changes: as `grow`, but evicts nothing: drafts may turn out wrong."""
         assert seq.lease is not None
         missing = self.cache.num_pages_for(num_tokens - seq.lease.num_slots)
         return missing <= self.cache.num_free_pages and self.cache.grow(seq.lease, num_tokens)

@@ -1,8 +1,8 @@
 """The output of a request under a constraint: its matcher moves along, and text that the grammar forces is written undrawn.
 
 It differs from a plain output in four ways. After each draw, `JumpForward` may write forced text, and the token just
-drawn anew with it. Where only an end token may follow, the output ends with it. Tokens whose log-probabilities are wanted
-and not known are held back until a later step has computed them. A finish reason says where the text stands in its
+drawn in another way. Where only an end token may follow, the output ends with it. Tokens whose log-probabilities are wanted
+and not known are held back until a later step has computed them. A finish reason states where the text ends in its
 constraint.
 """
 
@@ -27,7 +27,7 @@ class ConstrainedOutput(Output):
         self, request: Request, eos_ids: frozenset[int], text: TextOut | None, matcher: Matcher | None,
         jump: JumpForward | None = None, is_jumping: bool = True,
     ) -> None:  # fmt: skip
-        """`matcher` is None while the constraint is being compiled; `constrain` brings it.
+        """Takes a `matcher` at its start, or None while the constraint is being compiled and `constrain` will bring it.
 
         `jump` decodes tokens for messages, and writes forced text if `is_jumping`; else every token is drawn.
         """
@@ -108,7 +108,9 @@ class ConstrainedOutput(Output):
         """Returns the tail with its stop token if only one may follow and its probability is not wanted."""
         params, request = self.request.params, self.request
         may_end = params.min_new_tokens <= num_output < params.max_new_tokens and not params.ignore_eos
-        if self._jump is None or not may_end or request.return_logprob or request.custom_logit_processor is not None:
+        if self._jump is None or self.matcher is None or not may_end:
+            return tail
+        if request.return_logprob or request.custom_logit_processor is not None:
             return tail
         token_id = self._jump.end(self.matcher)
         if token_id is None or token_id not in self._stop_ids or token_id in params.logit_bias:
@@ -152,7 +154,7 @@ class ConstrainedOutput(Output):
 
 
 def logprobs(drawn: tuple[Sampled, ...], token_ids: tuple[int, ...]) -> tuple[TokenLogprob, ...]:
-    """Returns the log-probability of a draw; of the token that stands in its place, if a jump wrote it anew."""
+    """Returns the log-probability of a draw; of the token that stands in its place, if a jump wrote another."""
     if not drawn or drawn[0].logprob is None:
         return ()
     logprob, logprob_of, token_id = drawn[0].logprob, drawn[0].logprob_of, token_ids[0]

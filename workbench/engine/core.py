@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
@@ -13,7 +12,7 @@ from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import Output, TextOut, aborted
-from workbench.engine.plan import Runner, StepPlan
+from workbench.engine.plan import LogitProcessor, Runner, StepPlan
 from workbench.engine.scheduler import Outcome, Propose, Scheduler
 from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
@@ -37,7 +36,9 @@ class EngineCore:
         disable_jump_forward: bool = False,
         propose: Propose | None = None,
     ) -> None:
-        """`text_for` makes the text stream of a request; without one only token ids are produced.
+        """Takes the parts that differ between a notebook, a server and a test.
+
+        `text_for` makes the text stream of a request; without one only token ids are produced.
 
         `jump` decodes and forces the text of constraints; with `disable_jump_forward` it only decodes. `propose` guesses
         tokens that a decode step verifies: outputs are the same with and without.
@@ -60,18 +61,25 @@ class EngineCore:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do something now; a pause, or a constraint that is being compiled, leaves it nothing to do."""
+        """True if `step` would do something now. Requests that are paused or wait for their constraint give it nothing to do."""
         can_plan = not self.scheduler.admission.is_paused and len(self._by_rid) > len(self.scheduler.compiling)
         return can_plan or bool(self._finished) or self.idle_s == 0
 
     @property
     def idle_s(self) -> float | None:
-        """How long a core without work may be left alone before a request in it times out; None for ever."""
+        """Seconds until the next request in a core without work times out; None if none will."""
         return max(min(self._deadlines.values()) - self.clock(), 0.0) if self._deadlines else None
 
     # -- doors --------------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, *, matcher: Matcher | None = None, processor: Any = None, is_compiling: bool = False) -> None:
+    def add(
+        self,
+        request: Request,
+        *,
+        matcher: Matcher | None = None,
+        processor: LogitProcessor | None = None,
+        is_compiling: bool = False,
+    ) -> None:
         """Queues a request, or raises an error that names the field, the value and the limit.
 
         `matcher` is the request's compiled constraint at its start, `processor` its custom logit processor. With
@@ -107,11 +115,11 @@ class EngineCore:
             self._begin(seq)
 
     def check_request(self, request: Request) -> None:
-        """Reads only: raises if this engine can never serve the request. Safe to call from any thread."""
+        """Raises an error if this engine can never serve the request. Reads only; safe to call from any thread."""
         check_request(self.config, request)
 
     def check_queue(self, num_open: int, num_new: int = 1) -> None:
-        """Reads only: raises `QueueFull` when `num_new` more requests would not fit beside `num_open` unfinished ones."""
+        """Raises `QueueFull` if `num_new` more requests would not fit beside `num_open` unfinished ones. Reads only."""
         running, queued = self.config.max_running_requests, self.config.max_queued_requests
         if queued is not None and num_open + num_new > running + queued:
             raise QueueFull(
@@ -120,7 +128,7 @@ class EngineCore:
             )
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
-        """Ends a request now, or every sample of a group: pages come back before the next step. False if there is none."""
+        """Ends a request, or every sample of a group; its pages are free before the next step. Returns False if there is none."""
         ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
         for seq in ending:
             tail = seq.output.abort(message, seq.output_ids)
@@ -135,13 +143,13 @@ class EngineCore:
             self._finish(seq, aborted(message))
 
     def flush_cache(self) -> int:
-        """Drops every cached prefix that no request uses; the number of tokens dropped."""
+        """Drops every cached prefix that no request uses. Returns the number of tokens dropped."""
         return self.cache.flush()
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def step(self) -> list[TokenOut]:
-        """Plans, executes and commits one forward pass; what it produced, and what ended since the last call."""
+        """Plans, executes and commits one forward pass. Returns its outputs, and the last ones of requests that ended before."""
         self._expire()
         if self.scheduler.admission.is_paused:
             return self._drain()

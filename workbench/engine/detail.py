@@ -1,7 +1,7 @@
-"""Token detail: what the model thought of each drawn token, and what the mask did to that. It takes passes over the logits,
-so it is off until it is asked for; `cost_s` says what it took.
+"""Token detail: the model's distribution at each drawn token, and the effect of the mask on it. It takes passes over the
+logits, so it is off until it is requested; `cost_s` is the time that it took.
 
-All is told of the logits as the model gave them. R rows, V vocabulary, K alternatives.
+All facts are of the logits as the model gave them. R rows, V vocabulary, K alternatives.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Alternatives = tuple[tuple[int, float], ...]
 def details(
     logits: Tensor, drawn: Sequence[int], masks: Mapping[int, np.ndarray[Any, Any]], spent_s: float = 0.0
 ) -> list[TokenDetail | None]:
-    """One per row of `logits` [R, V]; None where no token was drawn (its id is negative).
+    """Returns one entry per row of `logits` [R, V]; None if no token was drawn (its id is negative).
 
     `masks` are the bit masks (int32 [words]) of constrained rows, by row; `spent_s` was spent on the detail before, and is
     counted to its cost.
@@ -42,7 +42,7 @@ def details(
     model = _look(logits, rows, [drawn[i] for i in rows])
     left = _left(logits, [(k, i) for k, i in enumerate(rows) if i in masks], drawn, masks, model)
     shares = np.exp(model.own.astype(np.float64) - model.lse).tolist()
-    facts = zip(shares, (model.num_higher.astype(int) + 1).tolist(), model.entropy.tolist(), _told(model), strict=True)
+    facts = zip(shares, (model.num_higher.astype(int) + 1).tolist(), model.entropy.tolist(), _alternatives(model), strict=True)
     cost_s = (spent_s + time.perf_counter() - started) / len(rows)
     found: list[TokenDetail | None] = [None] * len(drawn)
     for k, (i, known) in enumerate(zip(rows, facts, strict=True)):
@@ -54,8 +54,8 @@ def _left(
     logits: Tensor, constrained: Sequence[tuple[int, int]], drawn: Sequence[int], masks: Mapping[int, np.ndarray[Any, Any]],
     model: Look,
 ) -> dict[int, tuple[Alternatives, float, bool]]:  # fmt: skip
-    """Of each constrained row, by its place in `model`: the likeliest tokens that its mask leaves, the probability that it
-    removes, whether it forbids the model's first choice."""
+    """Returns (likeliest tokens left by the mask, probability removed, whether the model's first choice is forbidden) for each
+    constrained row, by its place in `model`."""
     if not constrained:
         return {}
     places = [k for k, _ in constrained]
@@ -63,11 +63,11 @@ def _left(
     allowed = _look(logits, rows, [drawn[i] for i in rows], np.stack([masks[i] for i in rows]))
     removed = -np.expm1(np.minimum(allowed.lse.astype(np.float64) - model.lse[places], 0.0))
     is_overruled = allowed.logits[:, 0] < model.logits[places, 0]
-    told = zip(_told(allowed), removed.tolist(), is_overruled.tolist(), strict=True)
+    told = zip(_alternatives(allowed), removed.tolist(), is_overruled.tolist(), strict=True)
     return dict(zip(places, told, strict=True))
 
 
-def _told(known: Look) -> list[Alternatives]:
+def _alternatives(known: Look) -> list[Alternatives]:
     shares = np.exp(known.logits.astype(np.float64) - known.lse[:, None])
     rows = zip(known.ids.tolist(), shares.tolist(), strict=True)
     return [tuple((token, share) for token, share in zip(*row, strict=True) if share > 0) for row in rows]
@@ -81,7 +81,7 @@ def _look(x: Tensor, rows: Sequence[int], tokens: Sequence[int], masks: np.ndarr
 
 
 def _look_in_torch(x: Tensor, tokens: Tensor, masks: np.ndarray[Any, Any] | None) -> Look:
-    """The same in torch, on any device. What is not finite counts as never, or as certain. Overwrites `x` [R, V]."""
+    """Computes the same in torch, on any device. NaN and -inf get probability 0, +inf gets 1. Overwrites `x` [R, V]."""
     x.nan_to_num_(nan=LOWEST, posinf=HIGHEST, neginf=LOWEST)
     own = x.gather(1, tokens[:, None])
     if masks is not None:
@@ -97,7 +97,7 @@ def _look_in_torch(x: Tensor, tokens: Tensor, masks: np.ndarray[Any, Any] | None
 
 
 def _best(x: Tensor) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Ids and logits [R, K] of the likeliest tokens."""
+    """Returns ids and logits [R, K] of the likeliest tokens."""
     blocks = F.pad(x, (0, -x.shape[1] % BLOCK), value=-torch.inf) if x.shape[1] % BLOCK else x
     blocks = blocks.unflatten(1, (-1, BLOCK))
     chosen = blocks.amax(-1).topk(min(NUM_ALTERNATIVES + MARGIN, blocks.shape[1])).indices  # [R, N]

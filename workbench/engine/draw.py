@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from workbench.types import SamplingParams
 
 MIN_TEMPERATURE = 1e-6
-"""Lower temperatures count as this one, where only equal logits still share."""
+"""Lower temperatures are raised to this; here only exact ties still share probability."""
 BLOCK = 128
 """Tokens summed at a time when the whole vocabulary is a candidate."""
 MARGIN = 64
@@ -27,7 +27,7 @@ _MASK = (1 << 64) - 1
 
 
 def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1) fixed by `seed` and `position` alone (two rounds of the SplitMix64 finalizer)."""
+    """Returns a number in [0, 1) fixed by `seed` and `position` alone (two rounds of the SplitMix64 finalizer)."""
     return (_mix(_mix(seed & _MASK) ^ (position & _MASK)) >> 11) * 2.0**-53
 
 
@@ -39,8 +39,8 @@ def _mix(x: int) -> int:
 
 
 def draw(logits: Tensor, peak: Tensor, params: Sequence[SamplingParams], uniforms: Sequence[float]) -> list[int]:
-    """One token id per row. `logits` [S, V] float32, -inf for what may not be drawn, is overwritten; `peak` [S] are its
-    finite row maxima.
+    """Returns one token id per row. Overwrites `logits` [S, V] float32, with -inf for tokens that may not be drawn; `peak` [S]
+    are its finite row maxima.
 
     Filters apply in this order, each to the distribution that the one before left, renormalised: temperature, top_k
     (exactly k tokens), top_p (the fewest tokens with at least that mass), min_p (relative to the likeliest token).
@@ -61,7 +61,7 @@ def draw(logits: Tensor, peak: Tensor, params: Sequence[SamplingParams], uniform
 
 
 def leaders(x: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `k` tokens of each row by rank: values [S, k] float64 and ids [S, k]."""
+    """Returns the first `k` tokens of each row by rank: values [S, k] float64 and ids [S, k]."""
     vocab_size = x.shape[1]
     k = min(k, vocab_size)
     width = min(vocab_size, k + MARGIN)
@@ -70,7 +70,7 @@ def leaders(x: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     if width < vocab_size:
         order = np.lexsort((ids, -values))
         values, ids = np.take_along_axis(values, order, 1), np.take_along_axis(ids, order, 1)
-        # topk picks any of several equal values: where they reach its end, only a full sort tells the lowest ids.
+        # topk picks any of several equal values: where they reach its end, only a full sort finds the lowest ids.
         cut = np.flatnonzero((values[:, k - 1] == values[:, -1]) & (values[:, -1] > -np.inf))
         if len(cut):
             full = x[torch.from_numpy(cut).to(x.device)].sort(descending=True, stable=True)
@@ -95,7 +95,7 @@ def _by_id(x: Tensor, min_p: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
 
 
 def _first_above(mass: Tensor, target: Tensor) -> Tensor:
-    """Index of the first cumulated mass [S, N] above `target` [S]: never that of a weight of 0."""
+    """Returns the index of the first cumulated mass [S, N] above `target` [S]: never that of a weight of 0."""
     below_end = torch.nextafter(mass[:, -1], torch.zeros_like(target))
     return torch.searchsorted(mass, torch.minimum(target, below_end)[:, None], right=True)[:, 0]
 

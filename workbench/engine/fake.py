@@ -22,7 +22,7 @@ EMPTY = 0xCBF29CE484222325
 
 @dataclass
 class VirtualClock:
-    """Seconds that pass only when somebody says so."""
+    """Seconds that pass only when `now` is set."""
 
     now: float = 0.0
 
@@ -31,7 +31,7 @@ class VirtualClock:
 
 
 def next_token(token_ids: Iterable[int], vocab_size: int) -> int:
-    """The fake model: a function of the whole prefix (FNV-1a over the ids)."""
+    """Returns the fake model's next token, a function of the whole prefix (FNV-1a over the ids)."""
     state = EMPTY
     for token in token_ids:
         state = _behind(state, token)
@@ -48,7 +48,7 @@ def _drawn(state: int, vocab_size: int) -> int:
 
 @dataclass(slots=True)
 class _Read:
-    """What was read back of one segment's pages, up to position `end`. Valid until one of its slots is written again."""
+    """The tokens read back from one segment's pages, up to position `end`. Valid until one of its slots is written again."""
 
     before: int
     """The state in front of it."""
@@ -145,7 +145,7 @@ class FakeRunner:
         return read.state
 
     def _hidden(self, seq: PlannedSeq, page_size: int) -> HiddenRows:
-        """Token id and position of each, as the slots have them."""
+        """Returns token id and position of each, as the slots have them."""
         slots = slots_of_pages([page for segment in seq.segments for page in segment.pages], page_size)
         rows = [self.slots[slot] for slot in slots[seq.num_cached + (seq.hidden_from or 0) : seq.num_tokens]]
         return HiddenRows(np.array(rows, dtype=np.float32).tobytes(), 2)
@@ -167,7 +167,7 @@ class FakeRunner:
 
 
 def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:
-    """Whether these pages begin with those that were read."""
+    """Returns whether these pages begin with those that were read."""
     return read.end <= end and (read.pages is pages or read.pages == pages[: len(read.pages)])
 
 

@@ -1,8 +1,8 @@
 """Jump-forward: where a grammar leaves one continuation, its text becomes tokens without a decode step each.
 
 The rules, in order:
-1. Text that was sent is never changed. What may be written anew is the token just drawn, which nobody has seen and
-   which has no K/V yet: `"` followed by a forced `, "` becomes `",` and ` "`, as the tokenizer writes it.
+1. Text that was sent is never changed. The token just drawn may be replaced, since it was not sent and
+   has no K/V yet: `"` followed by a forced `, "` becomes `",` and ` "`, as the tokenizer writes it.
 2. Drawn token and forced text are encoded behind the tokens before them; the result must spell the same bytes.
 3. The end stays open: where a token that the grammar allows reaches over the end of the forced text, the forced tokens
    stop before it begins, and the model chooses. So no boundary is made that the tokenizer would not have made.
@@ -18,12 +18,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
-from workbench.grammar import Vocabulary
-from workbench.grammar.mask import allowed_flags
+from workbench.grammar import Matcher, Vocabulary
+from workbench.grammar.mask import allowed_flags, any_allowed, empty_mask
 from workbench.text.tokenizer import Tokenizer
 
 NUM_CONTEXT = 8
@@ -47,9 +46,14 @@ class JumpForward:
         self._vocabulary = vocabulary
         self._vocab_size = vocabulary.size
 
-    def jump(self, matcher: Any, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int) -> Jump | None:
-        """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. `before` are all earlier tokens,
-        `room` is how many tokens may stand in the place of `drawn`. None, and no change, where nothing is forced."""
+    def jump(
+        self, matcher: Matcher, before: Sequence[int], drawn: int | None, stop_ids: Collection[int], room: int
+    ) -> Jump | None:
+        """Changes: `matcher`, which stands behind `drawn`, moves past the forced text. Returns what takes the place of `drawn`.
+
+        `before` are the tokens before it, `room` is the number of tokens that may take its place. Returns None, with no
+        change, if nothing is forced.
+        """
         forced = whole_characters(matcher.forced())
         own = b"" if drawn is None else self._pieces[drawn]
         if not forced or (drawn is not None and not own):
@@ -65,18 +69,18 @@ class JumpForward:
         num_own = sum(end - len(self._pieces[token]) < len(own) for token, end in zip(ids[:num], ends, strict=False))
         return Jump(ids[:num], num_own)
 
-    def end(self, matcher: Any) -> int | None:
-        """The one token that may come next where the text is complete; None where there are others. Reads only."""
+    def end(self, matcher: Matcher) -> int | None:
+        """Returns the one token that may come next if the text is complete; None if there are others. Reads only."""
         if not matcher.is_complete or matcher.num_allowed != 1:
             return None
         return int(np.flatnonzero(allowed_flags(matcher, self._vocab_size))[0])
 
     def text(self, token_ids: Sequence[int]) -> str:
-        """For messages."""
+        """Returns the text of tokens, for messages."""
         return self._tokenizer.decode(token_ids)
 
     def data(self, token_ids: Sequence[int]) -> bytes:
-        """The text of tokens as a matcher takes it."""
+        """Returns the text of tokens as a matcher takes it."""
         return b"".join(self._pieces[i] for i in token_ids)
 
     def prepare(self) -> None:
@@ -98,7 +102,7 @@ class JumpForward:
         return max(map(len, self._pieces), default=0)
 
     def _encode(self, before: Sequence[int], data: bytes) -> tuple[int, ...]:
-        """Ids that spell `data`, as the tokenizer writes it behind `before`; empty where it does not."""
+        """Returns ids that spell `data` as the tokenizer writes it behind `before`; empty if it does not."""
         try:
             text = data.decode()
         except UnicodeDecodeError:  # the drawn token ends a character that an earlier one began
@@ -113,8 +117,8 @@ class JumpForward:
                 return rest
         return ()
 
-    def _open_from(self, matcher: Any, forced: bytes) -> int:
-        """Where in `forced` the first token begins that may reach over its end; its length if there is none."""
+    def _open_from(self, matcher: Matcher, forced: bytes) -> int:
+        """Returns the place in `forced` where the first token begins that may reach over its end; its length if there is none."""
         pieces, ids = self._sorted
         here, at = None, 0
         for start in range(max(0, len(forced) - self._longest + 1), len(forced)):
@@ -125,16 +129,15 @@ class JumpForward:
             here = here or matcher.fork()
             here.accept_bytes(forced[at:start])
             at = start
-            mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+            mask = empty_mask(self._vocab_size)
             here.fill_mask(mask)
-            longer = np.array(ids[first:last])
-            if (mask.view(np.uint32)[longer // 32] >> (longer % 32).astype(np.uint32) & 1).any():
+            if any_allowed(mask, ids[first:last]):
                 return start
         return len(forced)
 
 
 def whole_characters(data: bytes) -> bytes:
-    """`data` without a character that is cut at its end; nothing if it begins inside one."""
+    """Returns `data` without a character that is cut at its end; nothing if it begins inside one."""
     try:
         data.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What a core is told once, and which requests it can serve at all: each refusal names the field, the value and the limit."""
+"""The settings of a core, and the requests that it can serve: each refusal names the field, the value and the limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CoreConfig(ScheduleArgs, CacheArgs):
     eos_ids: frozenset[int] = frozenset()
     random_seed: int = 0
     check: bool = False
-    """Whether every invariant is verified after every step (`WORKBENCH_CHECK=1`)."""
+    """Verifies every invariant after every step (`WORKBENCH_CHECK=1`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,7 +39,7 @@ class CoreConfig(ScheduleArgs, CacheArgs):
 
 
 def check_request(config: CoreConfig, request: Request) -> None:
-    """Reads only: raises if an engine of this configuration can never serve the request."""
+    """Raises an error if an engine of this configuration can never serve the request. Reads only."""
     params = request.params
     num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
     if num_prompt == 0:

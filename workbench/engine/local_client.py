@@ -14,14 +14,13 @@ from workbench.client.protocol import EngineCalls
 from workbench.client.stream import Stream
 from workbench.client.waiters import Waiters
 from workbench.engine.core import EngineCore
+from workbench.engine.plan import LogitProcessor
 from workbench.engine.progress import Progress
 from workbench.engine.worker import EngineThread, Worker
 from workbench.errors import in_one_line
 from workbench.grammar.matcher import Matcher
 from workbench.types import Request, TokenOut
 
-LogitProcessor = Callable[..., Any]
-"""A `CustomLogitProcessor`, whose class needs torch: `processor(logits, custom_param_list) -> logits`."""
 Coming = Matcher | Future[Matcher] | None
 """The matcher of a request, a future while it is being compiled, or None without a constraint."""
 Prepare = Callable[[Request], tuple[Coming, LogitProcessor | None]]

@@ -32,7 +32,7 @@ class TextOut(Protocol):
 
 
 class Tail(msgspec.Struct, frozen=True):
-    """What one step adds to the output of one request."""
+    """The tokens and the text that one step adds to the output of one request."""
 
     token_ids: tuple[int, ...] = ()
     """The new tokens: first those that were drawn, then those that a grammar forced."""

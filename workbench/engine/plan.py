@@ -27,7 +27,14 @@ from workbench.grammar import Matcher
 from workbench.types import HiddenRows, SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
-"""Negative token ids that mark a row that could not be sampled; `Sampled.error` says why."""
+"""Negative token ids that mark a row that could not be sampled; `Sampled.error` has the reason."""
+
+
+class LogitProcessor(Protocol):
+    """A custom logit processor (`workbench.logit_processor`), as the planning side sees it: without torch."""
+
+    def __call__(self, logits: Any, custom_param_list: list[dict[str, Any]]) -> Any:
+        """Returns the edited logits [n, V] of n rows, given their `custom_params`."""
 
 
 class SampleRow(msgspec.Struct, frozen=True):
@@ -44,8 +51,7 @@ class SampleRow(msgspec.Struct, frozen=True):
     """The tokens before this one; both are filled only if penalties or a custom processor need them."""
     matcher: Matcher | None = None
     """The position in the grammar before this token; a runner only reads it."""
-    processor: Any = None
-    """The custom logit processor: `processor(logits, custom_param_list) -> logits`."""
+    processor: LogitProcessor | None = None
     return_logprob: bool = False
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
@@ -84,7 +90,7 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     """Given tokens to score: the logits at new token number `score_from + i` give the log-probability of `score_ids[i]`."""
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
-    """What to report at the scored positions besides."""
+    """More log-probabilities to report at the scored positions."""
     hidden_from: int | None = None
     """The number of the first new token whose hidden state is returned; None if none is."""
 
@@ -103,7 +109,7 @@ class PlannedSeq(msgspec.Struct, frozen=True):
 
     @property
     def is_decode(self) -> bool:
-        """Whether this is an ordinary decode step: one token that was drawn before, and its drafts."""
+        """True for an ordinary decode step: one token that was drawn before, and its drafts."""
         return bool(self.rows) and len(self.token_ids) == len(self.rows) and self.rows[0].position > 0
 
 
@@ -114,7 +120,7 @@ class StepPlan(msgspec.Struct, frozen=True):
     seqs: tuple[PlannedSeq, ...]
     page_size: int
     detail: bool = False
-    """Whether each drawn token comes with its `TokenDetail`."""
+    """True if each drawn token comes with its `TokenDetail`."""
 
     @property
     def num_new(self) -> int:
@@ -136,7 +142,7 @@ class Sampled(msgspec.Struct, frozen=True):
 
 
 class SeqResult(msgspec.Struct, frozen=True):
-    """What one step computed for one sequence."""
+    """The results of one step for one sequence."""
 
     drawn: tuple[Sampled, ...] = ()
     """The accepted draws, in order: none without rows, else one or more, and all but the last equal the drafts."""
@@ -147,7 +153,7 @@ class SeqResult(msgspec.Struct, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """What a step computed: one entry for each planned sequence, in the plan's order."""
+    """The results of a step: one entry for each planned sequence, in the plan's order."""
 
     seqs: tuple[SeqResult, ...]
 

@@ -64,7 +64,7 @@ class Prefill:
     budget: int
     """New tokens that it can still take."""
     is_for_one: bool
-    """Whether it takes one sequence only (`prefill_only_one_req`)."""
+    """True if it takes one sequence only (`prefill_only_one_req`)."""
     seqs: list[PlannedSeq] = field(default_factory=list)
 
     @property

@@ -28,7 +28,7 @@ class Candidate:
 
     @property
     def match(self) -> Match:
-        """What the tree holds of its tokens now."""
+        """The part of its tokens that the tree holds now."""
         if self._match is None or not self._cache.is_current(self._match):
             self._match = self._cache.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
         return self._match
@@ -47,27 +47,27 @@ Policy = Callable[[list[Candidate], random.Random], list[Candidate]]
 
 
 def fcfs(waiting: list[Candidate], rng: random.Random) -> list[Candidate]:
-    """First come, first served."""
+    """Keeps the order of arrival: first come, first served."""
     return waiting
 
 
 def lpm(waiting: list[Candidate], rng: random.Random) -> list[Candidate]:
-    """Longest prefix match: what the cache holds now is used before it is evicted."""
+    """Puts the longest prefix match first: what the cache holds now is used before it is evicted."""
     return waiting if len(waiting) > LPM_QUEUE_LIMIT else sorted(waiting, key=lambda c: -c.num_cached)
 
 
 def lof(waiting: list[Candidate], rng: random.Random) -> list[Candidate]:
-    """Longest output first: long ones overlap with the short ones that follow."""
+    """Puts the longest output first: long ones overlap with the short ones that follow."""
     return sorted(waiting, key=lambda c: -c.seq.num_left)
 
 
 def shuffled(waiting: list[Candidate], rng: random.Random) -> list[Candidate]:
-    """In random order (seeded with the engine)."""
+    """Shuffles (seeded with the engine)."""
     return rng.sample(waiting, len(waiting))
 
 
 def dfs_weight(waiting: list[Candidate], rng: random.Random) -> list[Candidate]:
-    """Depth first through the tree, the branch with most waiting requests below it first."""
+    """Goes depth first through the tree, into the branch with most waiting requests first."""
     weight = Counter(node for candidate in waiting for node in candidate.path)
     return sorted(waiting, key=lambda c: [(-weight[node], node) for node in c.path] or [(1, 0)])
 

@@ -1,4 +1,4 @@
-"""Logits become tokens: each row is edited as its request asks, then one token is drawn from it.
+"""Logits become tokens: each row is edited by its request's parameters, then one token is drawn from it.
 
 Edits happen in this order: custom processor, logit_bias, penalties (repetition, then frequency and presence),
 suppressed ids, grammar mask; after them the greedy choice, or temperature, top_k, top_p, min_p and the draw
@@ -23,6 +23,7 @@ from workbench.engine.detail import details
 from workbench.engine.draw import draw, leaders, uniform
 from workbench.engine.plan import GRAMMAR_FAILED, NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, Sampled, SampleRow
 from workbench.errors import in_one_line
+from workbench.grammar.mask import num_words
 from workbench.kernels.ops import argmax, mask_rows_
 from workbench.types import TokenLogprob
 
@@ -36,12 +37,13 @@ class Sampler:
     """Keeps nothing between steps: a row's token follows from its logits and its `SampleRow` alone."""
 
     def __init__(self, vocab_size: int, *, detect_nan: bool = False) -> None:
-        """A row with NaN gives no token and says why. With `detect_nan` it gives a warning, and a token that has no NaN."""
+        """Samples over `vocab_size` tokens. A row with NaN has no token, but an error; with `detect_nan` a warning, and a token
+        that has no NaN."""
         self.vocab_size = vocab_size
         self._detect_nan = detect_nan
 
     def sample(self, logits: Tensor, rows: Sequence[SampleRow], *, detail: bool = False) -> tuple[Sampled, ...]:
-        """One token per row of `logits` [R, V], which this overwrites. Never raises for what a row asks.
+        """Returns one token per row of `logits` [R, V], which it overwrites. Raises nothing that is one row's fault.
 
         With `detail` each token comes with its `TokenDetail`, and is the same token.
         """
@@ -88,7 +90,7 @@ class Sampler:
     def score(
         self, logits: Tensor, ids: Sequence[int], top_logprobs_num: int = 0, token_ids_logprob: tuple[int, ...] = ()
     ) -> tuple[TokenLogprob, ...]:
-        """Log-probability of `ids[i]` under `logits[i]`, for each row of `logits` [N, V]. Reads only."""
+        """Returns the log-probability of `ids[i]` under `logits[i]`, for each row of `logits` [N, V]. Reads only."""
         scores: list[TokenLogprob] = []
         for start in range(0, len(ids), SCORED_AT_ONCE):
             part = ids[start : start + SCORED_AT_ONCE]
@@ -118,13 +120,13 @@ class Sampler:
 
 
 def _copy(logits: Tensor) -> tuple[Tensor, float]:
-    """A copy, and the seconds that it took."""
+    """Returns a copy, and the seconds that it took."""
     started = time.perf_counter()
     return logits.clone(), time.perf_counter() - started
 
 
 def _is_plain(row: SampleRow) -> bool:
-    """Greedy, with nothing that edits the logits but what forbids tokens, and no need for more than their maximum."""
+    """Returns whether a row needs the maximum of its logits only: greedy, with no edit but forbidden tokens."""
     if row.processor is not None or row.return_logprob:
         return False
     params = row.params
@@ -143,14 +145,14 @@ def _mend(row: Tensor, of: SampleRow, whose: str) -> None:
 
 
 def _repair(row: Tensor) -> bool:
-    """Makes a row [V] with infinity one that can be drawn from; False when nothing is left to draw."""
+    """Makes a row [V] with infinity one that can be drawn from. Returns False if nothing is left to draw."""
     if (certain := row == torch.inf).any():
         row.copy_(torch.where(certain, 0.0, -torch.inf))
     return bool((row > -torch.inf).any())
 
 
 def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int, Sampled]) -> None:
-    """Rows with the same processor go through it together; if it fails for them, each goes alone."""
+    """Changes: processes rows with the same processor together; if it fails for them, each alone."""
     groups: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
         if row.processor is not None:
@@ -164,8 +166,9 @@ def _run_processors(logits: Tensor, rows: Sequence[SampleRow], failed: dict[int,
 
 
 def _process(logits: Tensor, rows: Sequence[SampleRow], members: list[int]) -> str:
-    """Writes the processor's result into the rows `members`; on an error leaves them alone and says what it was."""
-    processor: Any = rows[members[0]].processor
+    """Writes the processor's result into the rows `members`; on an error leaves them alone and returns a message."""
+    processor = rows[members[0]].processor
+    assert processor is not None
     name = f"the custom logit processor {type(processor).__name__}"
     given = logits[members]  # a copy, so that edits in place before an error are lost
     try:
@@ -186,9 +189,10 @@ def _add_bias(logits: Tensor, rows: Sequence[SampleRow]) -> None:
 
 
 def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:
-    """Repetition: logits of tokens seen in prompt or output are divided (if positive) or multiplied (if negative).
+    """Changes: applies the penalties of each row.
 
-    Frequency is subtracted per occurrence in the output, presence once for any.
+    Repetition divides (if positive) or multiplies (if negative) the logits of tokens seen in prompt or output. Frequency is
+    subtracted per occurrence in the output, presence once for any.
     """
     for i, row in enumerate(rows):
         params = row.params
@@ -206,7 +210,7 @@ def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _distinct(prompt_ids: tuple[int, ...]) -> np.ndarray:
-    """Kept, since a prompt is the same at every step."""
+    """Returns the distinct ids; cached, since a prompt is the same at every step."""
     return np.unique(np.array(prompt_ids, dtype=np.int64))
 
 
@@ -218,10 +222,10 @@ def _suppress(logits: Tensor, rows: Sequence[SampleRow]) -> None:
 
 
 def _masks(rows: Sequence[SampleRow], vocab_size: int, failed: dict[int, Sampled]) -> np.ndarray[Any, Any] | None:
-    """What each row's grammar allows, as bits: int32 [R, words], all ones for rows without; None when no row has a grammar."""
+    """Returns the bits that each row's grammar allows: int32 [R, words], all ones for rows without; None if no row has one."""
     if not any(row.matcher is not None for row in rows):
         return None
-    masks = np.full((len(rows), -(-vocab_size // 32)), -1, dtype=np.int32)
+    masks = np.full((len(rows), num_words(vocab_size)), -1, dtype=np.int32)
     for i, row in enumerate(rows):
         try:
             if row.matcher is not None:
@@ -232,7 +236,7 @@ def _masks(rows: Sequence[SampleRow], vocab_size: int, failed: dict[int, Sampled
 
 
 def _num_allowed(rows: Sequence[SampleRow], masks: np.ndarray[Any, Any] | None) -> list[int | None]:
-    """How many tokens the grammar of each row leaves; None for rows without."""
+    """Returns the number of tokens that the grammar of each row leaves; None for rows without."""
     if masks is None:
         return [None] * len(rows)
     counts = np.bitwise_count(masks.view(np.uint32)).sum(1, dtype=np.int64).tolist()
@@ -244,7 +248,7 @@ def _logprob_of(logits: Tensor, token_id: int) -> float:
 
 
 def _token_logprobs(logits: Tensor, wanted: Sequence[tuple[int, int, tuple[int, ...]]]) -> list[TokenLogprob]:
-    """Per row of `logits` [N, V] a (token id, number of best tokens, other ids) to report."""
+    """Returns log-probabilities of each row of `logits` [N, V]; `wanted` has (token id, number of best tokens, other ids)."""
     logprobs = torch.log_softmax(logits.float(), -1)
     device = logits.device
     ids = torch.tensor([token for token, _, _ in wanted], device=device).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Which sequences compute what in the next step. `plan` decides and reserves, `commit` applies; no arithmetic happens here.
+"""Decides which sequences compute which tokens in the next step: `plan` decides and reserves, `commit` applies the results.
 
 Rules, in order:
 1. A step is a prefill step if a sequence has more than its next token pending, else a decode step. With
@@ -37,7 +37,7 @@ NO_RESULT, UNKNOWN = SeqResult(), Sampled(-1)
 
 
 class Outcome(Struct, frozen=True):
-    """What a commit made of one sequence's part of a step."""
+    """The effect of a commit on one sequence."""
 
     seq: Sequence
     num_kept: int

@@ -1,16 +1,16 @@
 """One request on its way through the engine. Little is stored; phase, length and progress are derived.
 
-Everybody reads a sequence. Only its own methods write it, and each has one caller: `apply` (output, computed tokens) is
+Any module may read a sequence. Only its own methods write it, and each has one caller: `apply` (output, computed tokens) is
 called by `Scheduler.commit`, `admit` and `leave` (its hold on the K/V) by `Batch`. A test holds the package to that.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from workbench.cache.prefix import Lease
 from workbench.engine.output import Output, Tail
+from workbench.engine.plan import LogitProcessor
 from workbench.types import FinishReason, Request
 
 RIDE = 64
@@ -25,7 +25,7 @@ class Sequence:
     request: Request
     arrived: float
     output: Output
-    processor: Any = None
+    processor: LogitProcessor | None = None
     """The custom logit processor of the request."""
     output_ids: list[int] = field(default_factory=list)
     finish: FinishReason | None = None
@@ -73,7 +73,7 @@ class Sequence:
 
     @property
     def is_decoding(self) -> bool:
-        """Whether all that is pending is a little output: the token drawn last, and what the grammar forced behind it."""
+        """True if all that is pending is a little output: the token drawn last, and what the grammar forced behind it."""
         return bool(self.output_ids) and self.num_computed >= self.num_prompt and 0 < self.num_pending <= RIDE
 
     @property

@@ -1,4 +1,4 @@
-"""One stay in the queue: where its time went. What a request waits for may change at every step; the log need not hear it all."""
+"""One stay in the queue, as seconds by reason. The reason may change at every step; only some changes are logged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workbench.events import Waited, WaitReason
 
 RENEW_S = 1.0
-"""A reason that was told before is told again no sooner than this, and then when the stay has become twice as long."""
+"""Seconds before a reason is logged again; after that, the stay must have become twice as long."""
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class _Reason:
     seconds: float = 0.0
     longest_s: float = 0.0
     blocked_by: str = ""
-    """Who was in the way in the longest stretch."""
+    """The request that blocked it in the longest stretch."""
     has_others: bool = False
 
 
@@ -28,7 +28,7 @@ class Wait:
         self._key: tuple[WaitReason, str] | None = None
 
     def turn_to(self, reason: WaitReason, blocked_by: str, now: float) -> bool:
-        """Changes: from `now` on it waits for this. True when an event should say so."""
+        """Changes: from `now` on it waits for this. Returns True if an event should be logged."""
         if self._key == (reason, blocked_by):
             return False
         is_other = self._key is None or self._key[0] != reason
@@ -44,7 +44,7 @@ class Wait:
 
     @property
     def present(self) -> tuple[WaitReason, str, float] | None:
-        """(reason, who is in the way, since when) of what it waits for."""
+        """The present reason as (reason, blocking request, since when)."""
         return None if self._key is None else (*self._key, self._since)
 
     def parts(self, now: float) -> tuple[Waited, ...]:

@@ -1,61 +1,88 @@
-"""Regular expressions of ECMA-262, as JSON Schema has them, for Python's parser."""
+r"""Regular expressions for Python's parser: what ECMA-262 spells otherwise is written as Python writes it.
+
+`\p{L}`, `(?<name>...)`, `\k<name>` and `\u{1f600}` are read in both dialects. Only in ECMA's are `[]` nothing, `[^]` any
+character and `\cA` a control character; only in Python's are there comments and verbose expressions.
+"""
 
 from __future__ import annotations
 
 import re
 
-from workbench.grammar.charsets import complement, of_property
+from workbench.grammar.charsets import MARK, Ranges, complement, of_property
 
 
 class NotRegular(Exception):
     """What no automaton can express. The message names it."""
 
 
-_ECMA = re.compile(
-    r"\\(?:(?P<prop>[pP])(?:\{(?P<name>[^}]*)\}|(?P<letter>[A-Z]))|u\{(?P<code>[0-9a-fA-F]+)\}|c(?P<control>[A-Za-z])"
-    r"|k<(?P<back>\w+)>|(?P<slash>[/\-_ ~!@#%&=:;,'\"<>`])|(?P<other>.))"
-    r"|\(\?<(?P<group>[A-Za-z_$]\w*)>|(?P<none>\[\])|(?P<any>\[\^\])|(?P<class>\[\^?\]?)|(?P<end>\])",
+VERBOSE = re.compile(r"\(\?[a-wyz]*x")
+_PARTS = re.compile(
+    r"\\(?:(?P<prop>[pP])(?:\{(?P<name>[^{}]*)\}|(?P<letter>[A-Z]))|u\{(?P<code>[0-9a-fA-F]{1,6})\}|c(?P<control>[A-Za-z])"
+    r"|k<(?P<back>\w+)>|(?P<mark>[/\-_ ~!@#%&=:;,'\"<>`])|.)"
+    r"|(?P<comment>\(\?\#[^)]*\))|\(\?<(?P<group>[A-Za-z_$]\w*)>|(?P<whole>\[\^?\])|(?P<class>\[\^?\]?)|(?P<end>\])",
     re.DOTALL,
 )
 
 
-def python_pattern(pattern: str) -> str:
-    """The same expression for Python's parser, with what only ECMA has written out."""
-    in_class = False
+def python_pattern(pattern: str, *, of_python: bool = False) -> str:
+    """Returns the same expression for Python's parser.
 
-    def written(found: re.Match[str]) -> str:
-        nonlocal in_class
-        if found["prop"]:
-            return _property(found["prop"] == "P", found["name"] or found["letter"], in_class)
-        if found["code"]:
-            return f"\\U{int(found['code'], 16):08x}"
-        if found["control"]:
-            return f"\\x{ord(found['control']) % 32:02x}"
-        if found["back"]:
-            return f"(?P={found['back']})"
-        if found["slash"]:
-            return "\\" + found["slash"] if found["slash"] in "-~#&" else found["slash"]
-        if found["group"]:
-            return found[0] if in_class else f"(?P<{found['group'].replace('$', '_')}>"
-        if found["none"]:
-            return r"\[\]" if in_class else "(?!)"
-        if found["any"]:
-            return r"\[^\]" if in_class else r"[\s\S]"
-        if found["class"] and not in_class:
-            in_class = True
-            return found[0] if found[0][-1] != "]" else found[0][:-1] + "\\]"
-        if found["class"]:
-            return "\\" + found[0]
-        if found["end"]:
-            in_class = False
-        return found[0]
-
-    return _ECMA.sub(written, pattern)
+    It is one of ECMA-262, or with `of_python` one of Python in which ECMA's further spellings are read too. Raises NotRegular for
+    a property that is not known.
+    """
+    if of_python and VERBOSE.search(pattern):
+        return pattern
+    return _Reader(of_python).read(pattern)
 
 
-def _property(negated: bool, name: str, in_class: bool) -> str:
-    ranges = of_property(name)
+class _Reader:
+    def __init__(self, of_python: bool) -> None:
+        self.of_python = of_python
+        self.in_class = False
+
+    def read(self, pattern: str) -> str:
+        found, at = [], 0
+        while part := _PARTS.search(pattern, at):
+            text, end = self.written(part)
+            found += [pattern[at : part.start()], text]
+            at = end
+        return "".join([*found, pattern[at:]])
+
+    def written(self, part: re.Match[str]) -> tuple[str, int]:
+        """Returns a part as Python writes it, and where the pattern goes on."""
+        if part[0].startswith("\\"):
+            return self.escape(part), part.end()
+        if self.in_class:
+            self.in_class = part["end"] is None
+            if self.in_class and part[0].startswith("["):  # Python would warn of a set inside a set
+                return "\\[", part.start() + 1
+            return part[0][0], part.start() + 1
+        if part["group"]:
+            return f"(?P<{part['group'].replace('$', '_')}>", part.end()
+        if part["whole"] and not self.of_python:
+            return "(?!)" if part[0] == "[]" else r"[\s\S]", part.end()
+        if part["whole"] or part["class"]:
+            self.in_class = True
+            return part[0].replace("]", "\\]"), part.end()
+        return part[0], part.end()
+
+    def escape(self, part: re.Match[str]) -> str:
+        if part["prop"]:
+            return _members(part["prop"] == "P", part["name"] or part["letter"] or "", self.in_class)
+        if part["code"] and int(part["code"], 16) <= MARK:
+            return f"\\U{int(part['code'], 16):08x}"
+        if part["control"] and not self.of_python:
+            return f"\\x{ord(part['control']) % 32:02x}"
+        if part["back"]:
+            return f"(?P={part['back']})"
+        if part["mark"]:
+            return part[0] if part["mark"] in "-~#&" else part["mark"]
+        return part[0]
+
+
+def _members(negated: bool, name: str, in_class: bool) -> str:
+    ranges: Ranges | None = of_property(name)
     if ranges is None:
-        raise NotRegular(f"the property \\p{{{name}}}")
+        raise NotRegular(f"the property \\{'P' if negated else 'p'}{{{name}}}")
     members = "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in (complement(ranges) if negated else ranges))
     return members if in_class else f"[{members}]"

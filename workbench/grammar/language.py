@@ -264,18 +264,3 @@ def _language(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: Se
         tuple(zip(*number_of, strict=True)),
         tuple(final),
     )
-
-
-def is_complete_at(language: Language, length: int) -> bool:
-    """Returns whether every text of `length` characters or more that the language has begun may also end."""
-    final = language.final
-    if any(final[i] and not all(final[target] for target in row if target != DEAD) for i, row in enumerate(language.rows)):
-        return False
-    states = {0}
-    for _ in range(min(length, len(final)) + 1):
-        states = {i for i in states if not final[i]}
-        if not states:
-            return True
-        spend(len(states))
-        states = {target for i in states for target in language.rows[i] if target != DEAD}
-    return False

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
-from workbench.grammar.mask import pack
+from workbench.grammar.mask import allow, empty_mask, num_allowed, pack
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.normalise import Plain
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
@@ -35,7 +35,7 @@ class Tokens:
 
     def mask(self, automaton: Automaton, state: int) -> Array:
         """int32 [ceil(V / 32)]: the tokens whose bytes can be followed from `state`."""
-        allowed = np.zeros(-(-self.vocab_size // 32) * 32, dtype=np.bool_)
+        allowed = np.zeros(self.vocab_size, dtype=np.bool_)
         classes = automaton.class_of[self._table[0]]
         states = automaton.next[state][classes]
         (left,) = np.nonzero(states != DEAD)
@@ -111,10 +111,7 @@ class OutlinesMatcher:
     def fill_mask(self, mask: Array) -> None:
         mask[:] = 0 if self._ended else self._compiled.mask(self._state)
         if not self._ended:
-            bits, may_end = mask.view(np.uint32), bool(self._compiled.automaton.is_final[self._state])
-            for token in self._stop_token_ids:
-                bit = np.uint32(1 << (token % 32))
-                bits[token // 32] = bits[token // 32] | bit if may_end else bits[token // 32] & ~bit
+            allow(mask, self._stop_token_ids, bool(self._compiled.automaton.is_final[self._state]))
 
     def accept(self, token_id: int) -> None:
         automaton, is_stop = self._compiled.automaton, token_id in self._stop_token_ids
@@ -149,9 +146,9 @@ class OutlinesMatcher:
 
     @property
     def num_allowed(self) -> int:
-        mask = np.zeros(-(-self._compiled.tokens.vocab_size // 32), dtype=np.int32)
+        mask = empty_mask(self._compiled.tokens.vocab_size)
         self.fill_mask(mask)
-        return int(np.bitwise_count(mask.view(np.uint32)).sum())
+        return num_allowed(mask)
 
     def fork(self) -> OutlinesMatcher:
         return OutlinesMatcher(self._compiled, self._stop_token_ids, self._state, self._ended)

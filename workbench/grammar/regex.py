@@ -29,9 +29,9 @@ from workbench.grammar.charsets import (
     Ranges,
     ignoring_case,
     matching,
-    of_property,
     without,
 )
+from workbench.grammar.ecma import NotRegular, python_pattern
 
 IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
@@ -49,10 +49,6 @@ MAX_DEPTH = 100
 """Of groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
 NO_GROUPS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 """Escapes and character classes, whose parentheses open nothing."""
-ESCAPE = r"\\u\{(?P<code>[0-9a-fA-F]{1,6})\}|\\[pP](?P<property>\{[^{}]*\}|[A-Z])|\\."
-OUTSIDE = re.compile(rf"(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])|\(\?#[^)]*\)|\(\?<(?P<group>[A-Za-z_]\w*)>|{ESCAPE}", re.DOTALL)
-INSIDE = re.compile(rf"{ESCAPE}|(?<=.)(?P<bracket>\[)", re.DOTALL)
-VERBOSE = re.compile(r"\(\?[a-wyz]*x")
 START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
 
 
@@ -64,7 +60,7 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
     if _depth(pattern) > MAX_DEPTH:
         raise InvalidRequest(field, pattern, f"a regular expression with at most {MAX_DEPTH} groups inside each other")
     try:
-        tree = parser.parse(python_pattern(pattern, field))
+        tree = parsed(pattern, field)
     except (re.error, RecursionError, OverflowError) as error:
         raise InvalidRequest(field, pattern, f"a regular expression ({error})") from None
     return _Writer(field, tree.state.flags, allowed).sequence(tree, start=True, end=True)
@@ -73,7 +69,7 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
 def is_whole(pattern: str) -> bool:
     """Whether anchors hold the pattern to the whole text, also where it is searched for. True where nobody can tell."""
     try:
-        tree = parser.parse(python_pattern(pattern))
+        tree = parsed(pattern)
     except (re.error, RecursionError, OverflowError, NotSupported):
         return True
     return _has_anchor(tree, 0, START) and _has_anchor(tree, -1, END)
@@ -88,37 +84,14 @@ def _has_anchor(items: Iterable[tuple[Any, Any]], at: int, anchors: set[Any]) ->
     return kind is op.AT and value in anchors
 
 
-def python_pattern(pattern: str, field: str = "regex") -> str:
-    """The same with what ECMAScript writes otherwise as Python writes it, and without what Python would warn of.
-
-    A verbose pattern is Python's own and stays as it is. Raises NotSupported for a property that is not known.
-    """
-
-    def outside(part: re.Match[str]) -> str:
-        if part["set"]:
-            return INSIDE.sub(inside, part[0])
-        if part[0] == "\\k":
-            raise _refused(field, REFUSED[op.GROUPREF])
-        return f"(?P<{part['group']}>" if part["group"] else escape(part, "[{}]")
-
-    def inside(part: re.Match[str]) -> str:
-        return "\\[" if part["bracket"] else escape(part, "{}")
-
-    def escape(part: re.Match[str], form: str) -> str:
-        if part["code"]:
-            code = int(part["code"], 16)
-            return _spell(code) if code <= MARK else part[0]
-        return form.format(_members(_property(part, field))) if part["property"] else part[0]
-
-    return pattern if VERBOSE.search(pattern) else OUTSIDE.sub(outside, pattern)
-
-
-def _property(part: re.Match[str], field: str) -> Ranges:
-    found = of_property(part["property"].strip("{}"))
-    if found is None:
+def parsed(pattern: str, field: str = "regex") -> Any:
+    """Returns the tree of Python's parser. Raises re.error for what is no expression, NotSupported for a property that is not
+    known."""
+    try:
+        return parser.parse(python_pattern(pattern, of_python=True))
+    except NotRegular as error:
         hint = r"there are the general categories: \p{L}, \p{Lu}, \p{N}, ..."
-        raise NotSupported(f"{field}: the property {part[0]} is not known", hint=hint)
-    return found if part[0][1] == "p" else without(EVERYTHING, found)
+        raise NotSupported(f"{field}: {error} is not known", hint=hint) from None
 
 
 def _depth(pattern: str) -> int:

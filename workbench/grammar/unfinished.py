@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import string
-from typing import Any
 
+from workbench.grammar.matcher import Matcher
 from workbench.types import GrammarSpec
 
 SHOWN = 40
@@ -29,7 +29,7 @@ def state(text: str, next_may_come: str) -> str:
     return f"{quoted}, next may come {next_may_come}"
 
 
-def expected(matcher: Any) -> str:
+def expected(matcher: Matcher) -> str:
     """What may come next, as forced text or as characters (of ASCII; others as bytes). Reads only."""
     if forced := matcher.forced():
         return repr(forced.decode("utf-8", "replace"))
@@ -42,7 +42,7 @@ def expected(matcher: Any) -> str:
     return f"a byte of {', '.join(f'0x{byte:02X}' for byte in heads[:8])}" if heads else "nothing but the end"
 
 
-def _takes(matcher: Any, data: bytes) -> bool:
+def _takes(matcher: Matcher, data: bytes) -> bool:
     return bool(matcher.fork().accept_bytes(data))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xgrammar
 
 from workbench.grammar.length_guard import QUOTE, LengthGuard, TokenLengths
+from workbench.grammar.mask import allow, empty_mask, num_allowed
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.normalise import Plain
 from workbench.grammar.vocabulary import Vocabulary
@@ -111,7 +112,7 @@ class XGrammarMatcher:
     def _mask(self) -> np.ndarray[Any, Any]:
         """Not to be written to."""
         if self._filled is None:
-            mask = np.empty(-(-self._vocab_size // 32), dtype=np.int32)
+            mask = empty_mask(self._vocab_size)
             self.fill_mask(mask)
             self._filled = mask
         return self._filled
@@ -158,13 +159,12 @@ class XGrammarMatcher:
         if np.count_nonzero(mask) > len(self._stop_token_ids):
             return False
         mask = mask.copy()
-        for i in self._stop_token_ids:
-            mask.view(np.uint32)[i // 32] &= ~np.uint32(1 << i % 32)
+        allow(mask, self._stop_token_ids, False)
         return not mask.any()
 
     @property
     def num_allowed(self) -> int:
-        return int(np.bitwise_count(self._mask().view(np.uint32)).sum())
+        return num_allowed(self._mask())
 
     def fork(self) -> XGrammarMatcher:
         guard = None if self._guard is None else self._guard.copy()

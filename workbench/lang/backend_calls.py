@@ -15,7 +15,7 @@ from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Run
 
 Write = Callable[[str], None]
-"""Takes new text of the part as it comes."""
+"""A function that takes new text of the part as it comes."""
 
 
 def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
@@ -26,7 +26,7 @@ def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write)
 
 
 def warm(backend: Backend, prompt: Prompt) -> None:
-    """A help, never a failure: what is wrong with the prompt shows where it is used, with its line."""
+    """Computes a shared prompt. Errors are ignored: they show again, with their line, when the prompt is used."""
     with contextlib.suppress(WorkbenchError):
         backend.warm(prompt)
 
@@ -84,7 +84,7 @@ def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -
 
 
 def _with_computed(meta: Meta) -> dict[str, Any]:
-    """With the prompt tokens that were not in the cache, where both numbers are known."""
+    """Returns the meta information with the prompt tokens that were not in the cache, if both numbers are known."""
     if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
         return dict(meta)
     return {**meta, "computed_tokens": meta["prompt_tokens"] - meta["cached_tokens"]}

@@ -27,7 +27,7 @@ class Call:
 
 
 def calls_of(answers: Mapping[Key, Answer]) -> list[Call]:
-    """What was asked in this run, forks included, in the order of the text."""
+    """Returns the calls of this run, forks included, in the order of the text."""
     return [_call(answer) for _, answer in _in_order(answers) if not answer.is_replayed]
 
 
@@ -42,7 +42,7 @@ def _call(answer: Answer) -> Call:
 
 
 def find_answer(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
-    """Which generation an edit means."""
+    """Returns the key of the generation that an edit names. Raises UnknownVariable or InvalidRequest if there is none."""
     name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
     nodes = {key: answer.node for key, answer in _in_order(answers) if isinstance(answer.node, Gen | Select)}
     keys = [key for key, node in nodes.items() if node.name == name]

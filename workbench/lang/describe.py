@@ -12,7 +12,7 @@ MAX_SHOWN = 120
 
 
 def describe(node: Node) -> str:
-    """What a part may become: its constraint, its choices, its number of children."""
+    """Returns a part in words: its constraint, its choices, its number of children."""
     match node:
         case Gen(params=params, dtype=dtype):
             words = [f"{name} {params[name]}" for name in GRAMMAR_FIELDS if name in params]
@@ -43,7 +43,7 @@ def finish_words(meta: Mapping[str, Any]) -> str:
 
 
 def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """Tokens of the prompt, those of it that were cached and computed, and tokens made; of several samples the sums.
+    """Returns the tokens of the prompt, those cached, those computed, and the output tokens; for several samples the sums.
 
     None where the backend does not report them.
     """
@@ -52,13 +52,13 @@ def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | 
 
 
 def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """(option, score in words), of a selection that has scores."""
+    """Returns (option, score in words) for a selection that has scores."""
     scores = meta.get("scores") or ()
     return tuple((option, _score(score)) for option, score in zip(meta.get("choices", ()), scores, strict=False))
 
 
 def logprob_pairs(meta: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """(token, log-probability) of the output, where asked for; a token without text is its id."""
+    """Returns (token, log-probability) of the output, if asked for; a token without text is its id."""
     return tuple((str(entry[1]) if entry[2] is None else entry[2], entry[0]) for entry in meta.get("output_token_logprobs", ()))
 
 

@@ -29,7 +29,7 @@ class Flow:
             self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
-        """No more will come; readers get `error` after the pieces. A second call changes nothing."""
+        """Ends the text; readers get `error` after the pieces. A second call changes nothing."""
         with self._changed:
             if self._is_closed:
                 return
@@ -37,7 +37,7 @@ class Flow:
         self._wake()
 
     def wait(self) -> None:
-        """Until it is closed. Raises its error."""
+        """Waits until it is closed. Raises its error."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed)
         if self._error is not None:
@@ -60,7 +60,7 @@ class Flow:
         loop, changed, num_read = asyncio.get_running_loop(), asyncio.Event(), 0
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the loop has closed: nobody reads any more
+            with suppress(RuntimeError):  # the loop has closed: there is no reader any more
                 loop.call_soon_threadsafe(changed.set)
 
         self._watchers.append(wake)

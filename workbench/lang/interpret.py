@@ -1,4 +1,4 @@
-"""What a state does with the nodes it is given: one queue per state, and a thread that lives while the queue holds work.
+"""`Executor`: one queue of nodes per state, and a thread that lives while the queue holds work.
 
 So appending never waits, reading does. A node that fails is the state's end: what was queued behind it fails with the
 same error, and so does every reader.
@@ -26,7 +26,7 @@ from workbench.lang.source_line import Place, placed
 from workbench.lang.tools import tools_text
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
-"""Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
+"""Nodes without a request: done at once, on the program's own thread, when nothing is queued before them."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Executor:
         self._enqueue(step)
 
     def fork(self, num: int, place: Place) -> list[Executor]:
-        """`num` states that go on from here, once this one has come here."""
+        """Returns `num` states that go on from here, once this one has come here."""
         step = Step(Fork(num), place)
         step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
         self._num_forks += 1
@@ -109,7 +109,7 @@ class Executor:
         self._enqueue(step)
 
     def wait_for_name(self, name: str) -> None:
-        """While the program's function still runs elsewhere, it may yet come to `name`."""
+        """Waits while the program's function still runs on another thread and may yet make `name`."""
         with self._changed:
             self._changed.wait_for(lambda: name in self.slots or self.run.body_done.is_set() or not self.run.is_read_along)
 
@@ -122,12 +122,12 @@ class Executor:
         return len(self.slots.get(name, [])) > 0 and self.slots[name][-1] not in inherited
 
     def sync(self) -> None:
-        """Until the queue is empty, or the run was aborted."""
+        """Waits until the queue is empty, or the run was aborted."""
         with self._changed:
             self._changed.wait_for(lambda: (not self._queue and not self._is_busy and not self._is_held) or self.run.is_aborted)
 
     def abandon(self, error: BaseException) -> None:
-        """Nothing more is done here: waiting readers get `error`."""
+        """Ends the state: waiting readers get `error`."""
         with self._changed:
             if self._queue or self._is_busy or self._is_held:
                 self.error = self.error or error
@@ -159,13 +159,13 @@ class Executor:
     # -- the queue's side ---------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """With the lock held: sees that a thread works the queue."""
+        """Starts a thread for the queue if none runs. The caller holds the lock."""
         if not self._is_busy and not self._is_held:
             self._is_busy = True
             threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
 
     def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
-        """The parent has come to the fork: this child begins with its parts, or with its failure."""
+        """Starts this child of a fork with its parent's parts, or with its failure."""
         with self._changed:
             self.parts, self.num_inherited, self._is_held = parts, len(parts), False
             self.error = self.error or error
@@ -184,7 +184,7 @@ class Executor:
             self._work(step)
 
     def _rest(self) -> None:
-        """After a step on the program's thread: somebody may have queued more meanwhile."""
+        """Ends a step on the program's thread; starts a thread if more was queued meanwhile."""
         with self._changed:
             self._is_busy = False
             if self._queue:
@@ -273,7 +273,7 @@ class Executor:
         return Prompt(self.parts, tools)
 
     def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
-        """A generation or selection: answered by an earlier run if it is replayed, else by the backend."""
+        """Answers a generation or selection: from an earlier run if it is replayed, else by the backend."""
         self.tools = node.tools if isinstance(node, Gen) else ()
         run, prompt = self.run, self.prompt(self.tools)
         key = (self.branch, self._num_asked)
@@ -324,7 +324,7 @@ class Executor:
             self._show_all()
 
     def _show(self, piece: str, step: Step) -> None:
-        """New text of a generation, to whoever reads along."""
+        """Passes new text of a generation to its readers."""
         for slot in step.slots:
             slot.flow.put(piece)
         if self.run.is_streamed:
@@ -332,7 +332,7 @@ class Executor:
             self.flow.put(piece)
 
     def _show_all(self) -> None:
-        """Literal text and role marks, as the backend writes them."""
+        """Passes literal text and role marks to readers, as the backend writes them."""
         if not self.run.is_streamed:
             return
         try:

@@ -29,7 +29,7 @@ ALONE = frozenset({*GRAMMAR_FIELDS, "n", "max_new_tokens"})
 
 @dataclass(frozen=True)
 class Written:
-    """What an API wrote in one call, after `prompt`."""
+    """The text that an API wrote in one call, after `prompt`."""
 
     prompt: Prompt
     params: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Written:
         return bool(self.prompt.parts) and isinstance(self.prompt.parts[-1], RoleBegin)
 
     def after(self, prompt: Prompt) -> str | None:
-        """What of the text comes after `prompt`; None where the two went apart."""
+        """Returns the rest of the text after `prompt`; None if the two differ."""
         num = len(self.prompt.parts)
         added = prompt.parts[num:]
         if prompt.parts[:num] != self.prompt.parts or not all(isinstance(part, Text) for part in added):
@@ -74,7 +74,7 @@ class Ahead:
         return text, {**meta, "id": written.meta_info.get("id"), "model": run.backend.model, "finish_reason": finish}
 
     def _ask(self, run: Run, node: Gen, prompt: Prompt, params: Mapping[str, Any], number: int) -> tuple[Written, str]:
-        """What the API writes, and what of it comes after `prompt`."""
+        """Returns the text that the API writes, and its rest after `prompt`."""
         begun = prompt
         if prompt.has_roles and "prefill" not in run.backend.features:
             begun = Prompt(prompt.parts[: 1 + max(i for i, part in enumerate(prompt.parts) if isinstance(part, RoleBegin))])
@@ -97,7 +97,7 @@ class Ahead:
 
 
 def _up_to(stops: tuple[str, ...], text: str, finish: Any) -> tuple[str, Any]:
-    """The text before the first stop string, and why it ends there."""
+    """Returns the text before the first stop string, and its finish reason."""
     if not stops:
         return text, finish
     finder = StopFinder(stops)
@@ -106,6 +106,6 @@ def _up_to(stops: tuple[str, ...], text: str, finish: Any) -> tuple[str, Any]:
 
 
 def _summed(metas: list[Meta]) -> Meta:
-    """Of the last call, with the counts of all."""
+    """Returns the meta information of the last call, with the counts of all."""
     names = [name for name in ("prompt_tokens", "cached_tokens", "computed_tokens", "completion_tokens") if name in metas[-1]]
     return {**metas[-1], **{name: sum(meta.get(name, 0) for meta in metas) for name in names}, "num_requests": len(metas)}

@@ -21,7 +21,7 @@ JoinMode = Literal["gather_variable", "concate_and_append"]
 Value = str | list[str]
 """The text of a generation or selection; with several samples a list with one each."""
 Meta = Mapping[str, Any]
-"""Meta information by the native API's names, as far as the backend knows it, and `computed_tokens`."""
+"""Meta information by the native API's names, as far as the backend reports it, and `computed_tokens`."""
 Metas = Meta | list[Meta]
 """The meta information of a `Value`, in the same form."""
 
@@ -142,7 +142,7 @@ class OptionTokens:
 
 
 def flatten(expr: Any) -> Iterator[Node]:
-    """The nodes of an expression in order; empty text leaves none. Raises InvalidRequest for what is neither."""
+    """Yields the nodes of an expression in order; empty text has none. Raises InvalidRequest for what is neither."""
     if isinstance(expr, Seq):
         yield from expr.nodes
     elif isinstance(expr, Node):

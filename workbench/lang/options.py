@@ -1,4 +1,4 @@
-"""The keywords of generations, for type checkers and completion. `SamplingParams` says what each means."""
+"""The keywords of generations, for type checkers and completion. `SamplingParams` documents each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a program: what its states share. It knows which requests are open, so that it can end them all."""
+"""One run of a program: what its states share. It keeps the open requests, so that it can end them all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = tuple[tuple[int, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a generation or selection gave, and for which question."""
+    """The answer to a generation or selection, with its node and prompt."""
 
     node: Node
     prompt: Prompt
@@ -44,7 +44,7 @@ class Replay:
     edits: Mapping[Key, str] = field(default_factory=dict)
 
     def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Value, Metas] | None:
-        """(value, meta_info): the edit; else the earlier answer, if the same was asked with the same before it."""
+        """Returns value and meta information: the edit, else the earlier answer to the same node after the same prompt."""
         if key in self.edits:
             return self.edits[key], {}
         answer = self.answers.get(key)
@@ -88,7 +88,7 @@ class Run:
         self._lock = threading.Lock()
 
     def record(self, event: type[ProgramEvent], **fields: Any) -> None:
-        """Into the run's own account and into the backend's log."""
+        """Adds an event to the run's own list and to the backend's log."""
         happened = event(time=time.monotonic(), program=self.id, **fields)
         self.events.append(happened)
         if self.backend.log.on:
@@ -101,7 +101,7 @@ class Run:
 
     @contextmanager
     def opened(self, rid: str) -> Iterator[None]:
-        """A request is under way while inside; `abort` ends it."""
+        """Registers a request as open while inside; `abort` ends it. Raises Aborted if the run was aborted."""
         with self._lock:
             if self.is_aborted:
                 raise Aborted(f"program {self.name} was aborted")
@@ -113,7 +113,7 @@ class Run:
                 self._open.discard(rid)
 
     def abort(self, error: BaseException | None = None) -> None:
-        """Ends every open request and fails what waits for one; nobody waits any more when this returns."""
+        """Ends every open request and fails what waits for one; no reader waits any more when this returns."""
         with self._lock:
             self.is_aborted = True
             open_rids, executors = list(self._open), list(self.executors)
@@ -129,13 +129,13 @@ class Run:
         return self.is_streamed and self.body_thread != threading.get_ident()
 
     def end(self, error: BaseException | None) -> None:
-        """The function's body is done: no new names come, and readers of the whole text have all of it."""
+        """Ends the run after the function's body: no new names come, and readers of the whole text have all of it."""
         self.body_done.set()
         for executor in list(self.executors):
             executor.end(error)
 
     def sync(self) -> None:
-        """Until every state, forks included, has done what it was given."""
+        """Waits until every state, forks included, has an empty queue."""
         num_synced = 0
         while num_synced < len(self.executors):
             self.executors[num_synced].sync()

@@ -1,4 +1,4 @@
-"""What all programs of a batch begin with, found by running the function with stand-ins for its inputs."""
+"""The common beginning of a batch of programs, found by running the function with stand-ins for its inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.lang.prompt import Part, Prompt
 from workbench.lang.state import ProgramState
 
 MARK = "\x00workbench input\x00"
-"""What a stand-in is as text: the common prefix ends here."""
+"""The text of a stand-in: the common prefix ends here."""
 
 
 TRACED = object()
@@ -69,7 +69,7 @@ class Tracer:
 
 
 def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]]) -> Prompt:
-    """The literal parts before the first generation or differing input. Inputs that are the same for all stand as they are."""
+    """Returns the literal parts before the first generation or differing input. Inputs that are equal for all are kept."""
     tracer = Tracer()
     shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
     outer = running_on.set(TRACED)

@@ -25,7 +25,7 @@ class CustomLogitProcessor(ABC):
     def to_str(self) -> str:
         """Returns the text of the field `custom_logit_processor`: JSON with the class, or its source, and the attributes.
 
-        A class that only this process knows, such as one defined in a notebook cell, goes as source with the imports
+        A class that only this process has, such as one defined in a notebook cell, goes as source with the imports
         and plain constants it uses. Raises InvalidRequest when something cannot travel, and names it.
         """
         cls = type(self)

@@ -1,4 +1,4 @@
-"""What the magics can do, callable from Python: engines by name, completions, conversations, and questions about them.
+"""The magics as Python: engines by name, completions, conversations, and questions about them.
 
     from workbench.magics import session
     session.load("smollm2-135m")
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # these bring torch
 MAX_NAMED = 8
 OnText = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]
-"""(what is done, so far, in all); 0 in all where nobody knows."""
+"""(work, done so far, total); the total is 0 if it is not known."""
 
 
 class Sampling(SamplingOptions, ConstraintOptions, total=False):
@@ -47,7 +47,7 @@ class NoEngine(WorkbenchError):
 
 
 class NothingYet(WorkbenchError):
-    """What is asked about has not happened yet."""
+    """The request or conversation of a question does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)

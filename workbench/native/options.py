@@ -46,7 +46,7 @@ Schema: TypeAlias = str | bool | Mapping[str, Any] | JsonModel[Any]
 
 
 class SamplingOptions(TypedDict, total=False):
-    """Sampling parameters as keywords, `n` and constraints left aside. `SamplingParams` says what each means."""
+    """Sampling parameters as keywords, `n` and constraints left aside. `SamplingParams` documents each."""
 
     max_new_tokens: int | None
     max_tokens: int | None
@@ -70,7 +70,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class ConstraintOptions(TypedDict, total=False):
-    """A constraint: at most one of these; `max_whitespace` beside a JSON one. `SamplingParams` says what each means."""
+    """A constraint: at most one of these; `max_whitespace` beside a JSON one. `SamplingParams` documents each."""
 
     json_schema: Schema | None
     regex: str | None
@@ -85,7 +85,7 @@ class ConstraintOptions(TypedDict, total=False):
 class RequestOptions(TypedDict, total=False):
     """Options of a request beside its sampling: one value for all prompts, or a list with one per prompt.
 
-    `native.requests.PromptOptions` says what each means.
+    `native.requests.PromptOptions` documents each.
     """
 
     rid: str | Sequence[str | None] | None

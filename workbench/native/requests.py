@@ -192,7 +192,7 @@ def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:
         changed = (name for name in params.__struct_fields__ if getattr(params, name) != getattr(default, name))
         params = {name: getattr(params, name) for name in changed}
     if params is not None and not isinstance(params, Mapping):
-        return params  # `SamplingParams.make` says what is wrong with it
+        return params  # `SamplingParams.make` refuses it
     given = {ALIASES.get(name, name) for name, value in (params or {}).items() if value is not None}
     for name in keywords:
         if ALIASES.get(name, name) in given:

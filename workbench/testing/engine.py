@@ -84,7 +84,7 @@ def run_to_end(core: EngineCore, max_steps: int = 10_000) -> dict[str, Output]:
         if not core.has_work:
             core.cache.check()
             assert not core.cache.leases, core.cache.leases
-            assert core.cache.tree.num_pinned_pages == 0
+            assert core.cache.num_tree_pages == core.cache.num_evictable_pages
             return outputs
         for out in core.step():
             output = outputs.setdefault(out.rid, Output())

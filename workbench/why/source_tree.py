@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import NotSupported
 from workbench.grammar.ebnf import EBNF_CHAR, ebnf_char
-from workbench.grammar.regex import python_pattern
+from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.types import is_ggml_bnf
 
 Span = tuple[int, int]
@@ -80,7 +79,7 @@ class SourceTree:
 
 def read_regex(source: str) -> SourceTree:
     """Returns the tree of a regular expression. Raises NotKnown for a construct that this module does not read."""
-    flags = re.compile(python_pattern(source)).flags & ~re.UNICODE
+    flags = re.compile(python_pattern(source, of_python=True)).flags & ~re.UNICODE
     if flags & re.VERBOSE:
         raise NotKnown("a verbose pattern")
     reader = _RegexReader(source)
@@ -247,7 +246,7 @@ def _count(found: re.Match[str]) -> tuple[int, int | None]:
 
 
 def _one_of(source: str, flags: int) -> Callable[[str], bool]:
-    compiled = re.compile(python_pattern(source), flags)
+    compiled = re.compile(python_pattern(source, of_python=True), flags)
     return lambda char: compiled.fullmatch(char) is not None
 
 
@@ -294,5 +293,5 @@ def read(kind: str, source: str) -> SourceTree | None:
         kind = "ebnf"
     try:
         return readers[kind](source) if kind in readers else None
-    except (NotKnown, NotSupported, RecursionError, re.error, OverflowError):
+    except (NotKnown, NotRegular, RecursionError, re.error, OverflowError):
         return None

@@ -88,7 +88,7 @@ def test_a_busy_cache_evicts_as_sorting_all_leaves_says(name):
 
 
 def wide_cache(num_leaves: int, policy: Callable[[Node], object]) -> PrefixCache:
-    """A full pool: as many leaves of one page, and nothing free."""
+    """Returns a cache with a full pool: `num_leaves` leaves of one page, and nothing free."""
     cache = PrefixCache(num_leaves, 1, policy, EventLog(0), count().__next__)
     for token in range(num_leaves):
         store(cache, (token,))

@@ -1,4 +1,4 @@
-"""What a prompt has in the tree is looked up once, and again when the tree changed there."""
+"""A prompt is looked up in the tree once, and again when the tree changed where it ended."""
 
 from __future__ import annotations
 

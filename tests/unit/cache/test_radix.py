@@ -1,4 +1,4 @@
-"""The radix tree, one behaviour at a time: letters are tokens, and a page holds one unless a test says more."""
+"""The radix tree, one behaviour at a time: letters are tokens, and a page holds one of them unless `page_size` is given."""
 
 from __future__ import annotations
 

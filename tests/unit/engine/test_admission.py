@@ -1,4 +1,4 @@
-"""The queue: who enters the batch, and the reason why the others wait."""
+"""The queue: which requests enter the batch, and the reason why the others wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch: who holds K/V, who leaves when memory is short, and how much output is promised room."""
+"""The batch: which sequence leaves when memory is short, and how much output is promised room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.testing import events_of, make_core, make_request, plain_loop, ru
 
 
 def crowded(**config):
-    """A core that has admitted two requests whose outputs do not both fit: 2 * (10 + 30) tokens in a pool of 60."""
+    """Returns a core with two requests whose outputs do not both fit: 2 * (10 + 30) tokens in a pool of 60."""
     core = make_core(num_tokens=60, context_length=60, schedule_conservativeness=0.01, **config)
     core.add(make_request("a", [1] * 10, 30))
     core.add(make_request("b", [2] * 10, 30))

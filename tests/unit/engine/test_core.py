@@ -303,7 +303,7 @@ def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
 
 
 class Fragile:
-    """A text and a grammar in one; fails where it is told to."""
+    """A text and a grammar in one; fails in the call named `breaks_in`."""
 
     matched = None
     is_finished = False

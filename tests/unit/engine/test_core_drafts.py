@@ -17,7 +17,7 @@ from workbench.types import Request, SamplingParams
 
 
 def facts(core: EngineCore, rid: str) -> list[tuple]:
-    """What the log says of one request, without times and steps."""
+    """Returns the log of one request, without times and steps."""
     sampled = [(e.token_id, e.position, e.num_allowed, e.forced) for e in events_of(core, TokenSampled, rid)]
     ended = [(e.reason, e.detail, e.num_prompt, e.num_output) for e in events_of(core, RequestFinished, rid)]
     return [sampled, ended]

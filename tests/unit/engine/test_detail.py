@@ -24,7 +24,7 @@ def row(params: SamplingParams = GREEDY, **more: Any) -> SampleRow:
 
 
 def plain(logits: Tensor, drawn: int, allowed: tuple[int, ...] | None) -> dict[str, Any]:
-    """The same facts, one row at a time."""
+    """Returns the same facts, one row at a time."""
     values = logits.double().tolist()
     peak = max(values)
     weights = [math.exp(value - peak) for value in values]

@@ -17,7 +17,7 @@ def draw_one(logits: torch.Tensor, params: SamplingParams, u: float) -> int:
 
 
 def kept_by_plain_loop(logits: np.ndarray, params: SamplingParams) -> dict[int, float]:
-    """Token -> probability, by sorting and adding up; float64."""
+    """Returns the probability of each token, by sorting and adding up in float64."""
     x = logits.astype(np.float32).astype(np.float64) / max(params.temperature, 1e-6)
     weights = np.exp(x - x.max())
     ranked = sorted(np.flatnonzero(weights), key=lambda i: (-logits[i], i))
@@ -75,7 +75,7 @@ def test_a_nucleus_wider_than_the_first_look_is_whole() -> None:
 
 
 def number_where_the_draw_changes(logits: torch.Tensor, params: SamplingParams) -> float:
-    """The least number whose token is not that of 0, to the last bit."""
+    """Returns the least number whose token is not that of 0, to the last bit."""
     low, high, first = 0.0, 1 - 2**-53, draw_one(logits, params, 0.0)
     while (middle := (low + high) / 2) not in (low, high):
         if draw_one(logits, params, middle) == first:

@@ -69,3 +69,28 @@ def test_a_shared_prefix_in_front_of_the_wrong_pages_is_another_prefix(runner):
     assert step(runner, 8, (1,), Segment(1, (10, 11)), Segment(2, (2, 3, 4))) == next_token(
         (50, 51, 52, 53, *PROMPT[4:], 1), VOCAB
     )
+
+
+def verify(runner: FakeRunner, *drafts: int) -> list[int]:
+    """Returns the draws behind token 1 and behind each draft that counts."""
+    seq = PlannedSeq(1, "r1", (1, *drafts), 8, (Segment(0, (0, 1, 2, 3, 4, 5)),), (ROW,) * (1 + len(drafts)))
+    return [drawn.token_id for drawn in runner.execute(StepPlan(1, (seq,), PAGE)).seqs[0].drawn]
+
+
+def test_right_drafts_give_a_token_more_than_there_are(runner):
+    first = next_token((*PROMPT, 1), VOCAB)
+    second = next_token((*PROMPT, 1, first), VOCAB)
+    assert verify(runner, first, second) == [first, second, next_token((*PROMPT, 1, first, second), VOCAB)]
+
+
+def test_a_wrong_draft_gives_the_token_in_its_place_and_ends_there(runner):
+    first = next_token((*PROMPT, 1), VOCAB)
+    assert verify(runner, first, (first + 1) % VOCAB, 7)[:2] == [first, next_token((*PROMPT, 1, first), VOCAB)]
+    assert len(verify(runner, (first + 1) % VOCAB, 7)) == 1
+
+
+def test_the_slot_of_a_rejected_draft_is_written_again(runner):
+    first = next_token((*PROMPT, 1), VOCAB)
+    assert verify(runner, (first + 1) % VOCAB) == [first]
+    mine = Segment(0, (0, 1, 2, 3, 4))
+    assert step(runner, 9, (first,), mine) == next_token((*PROMPT, 1, first), VOCAB)

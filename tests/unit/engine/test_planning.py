@@ -15,7 +15,7 @@ PROMPT = tuple(range(10, 20))
 
 
 def running(num_computed: int = 0, output_ids: tuple[int, ...] = (), matcher=None, max_new_tokens=8, params=None, **fields):
-    """A sequence in the batch with `num_computed` tokens of K/V."""
+    """Returns a sequence in the batch with `num_computed` tokens of K/V."""
     request = make_request("a", PROMPT, max_new_tokens, params, **fields)
     output = Output(request, frozenset(), None) if matcher is None else ConstrainedOutput(request, frozenset(), None, matcher)
     seq = Sequence(1, request, 0.0, output)

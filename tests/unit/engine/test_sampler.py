@@ -1,4 +1,4 @@
-"""The sampler edits each row as its request asks, in the stated order, and no row's trouble reaches another."""
+"""The sampler edits each row by its request, in the stated order, and no row's trouble reaches another."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_same_seed_and_position_give_the_same_token_and_others_vary() -> Non
 
 
 def edited(logits: Tensor, one: SampleRow) -> Tensor:
-    """The logits as the request's edits leave them: a greedy choice changes no more."""
+    """Returns the logits as the request's edits leave them: a greedy choice changes no more."""
     seen = logits.clone()[None]
     Sampler(V).sample(seen, [one])
     return seen[0]
@@ -138,7 +138,7 @@ def test_a_grammar_mask_leaves_only_what_it_allows(params: SamplingParams) -> No
 
 
 def test_the_last_edits_win() -> None:
-    """A processor that wants token 5, a bias for 6, a grammar that allows 7 and 8, of which 8 is suppressed."""
+    """Draws with a processor for token 5, a bias for 6, a grammar that allows 7 and 8, of which 8 is suppressed."""
     params = SamplingParams(temperature=0, custom_params={"token_id": 5}, logit_bias={6: 50.0})
     sampled = sample(random_logits(1), row(params, processor=keep_and_raise, matcher=AllowTokens(7, 8), suppress=(8,)))[0]
     assert (sampled.token_id, sampled.num_allowed) == (7, 2)

@@ -1,4 +1,4 @@
-"""What the log says of a wait equals a plain account of every refusal, in a few events for each request."""
+"""The log of a wait equals a plain account of every refusal, in a few events for each request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def crowd(core, num=60, seed=0):
 
 
 def watched(core):
-    """rid -> (time, reason, blocking request) of every refusal since its last admission, kept by the plainest means."""
+    """Returns a dict that keeps (time, reason, blocking request) of every refusal since the last admission, by request id."""
     refusals = defaultdict(list)
     refuse = core.scheduler.admission.refuse
 

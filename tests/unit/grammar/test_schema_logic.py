@@ -41,7 +41,7 @@ LOGIC: dict[str, tuple[Any, list[Any], list[Any]]] = {
     ),
     "not propertyNames": ({**O, "additionalProperties": {"type": "integer"}, "not": {"propertyNames": NAMED}}, [{"c": 1}, {"a": 2, "c": 1}], [{}, {"a": 1}, {"a": 1, "b": 2}]),
     "not propertyNames of listed names": ({**AB, "additionalProperties": False, "not": {"propertyNames": {"const": "a"}}}, [{"b": 1}, {"a": 1, "b": 1}], [{}, {"a": 1}]),
-    "not patternProperties": ({**O, "additionalProperties": {"type": ["integer", "null"]}, "not": {"patternProperties": {"^x": {"type": "integer"}}}}, [{"x": None}, {"b": 1, "xy": None}], [{}, {"x": 1}, {"b": None}]),
+    "not patternProperties": ({**O, "propertyNames": {"maxLength": 3}, "additionalProperties": {"type": ["integer", "null"]}, "not": {"patternProperties": {"^[^b]": {"type": "integer"}}}}, [{"x": None}, {"b": 1, "xy": None}], [{}, {"x": 1}, {"b": None}]),
     "not additionalProperties": ({**AB, "additionalProperties": True, "not": {"properties": {"a": True}, "additionalProperties": {"type": "null"}}}, [{"b": 1}, {"c": 1}], [{}, {"a": 1}, {"c": None}]),
     "not closed": ({**AB, "not": {"properties": {"a": True}, "additionalProperties": False}}, [{"b": 1}, {"a": 1, "b": 1}], [{}, {"a": 1}]),
     "two names that must be there": (

@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.bench.schemas.readers import Mask, Position
 from workbench.grammar import Vocabulary
-from workbench.grammar.mask import unpack
+from workbench.grammar.mask import empty_mask, unpack
 
 MAX_TOKENS = 240
 END = 0.4
@@ -25,7 +25,7 @@ class Walker:
         self.stop = frozenset(vocabulary.eos_token_ids)
         self._first = np.array([data[0] if data else -1 for data in pieces], dtype=np.int16)
         self._closing = np.array([_closing(data) for data in pieces], dtype=np.int16)
-        self.mask: Mask = np.zeros((vocabulary.size + 31) // 32, dtype=np.int32)
+        self.mask: Mask = empty_mask(vocabulary.size)
 
     def draw(self, position: Position, rng: random.Random, *, by_byte: bool) -> bytes | None:
         """Returns a complete text, or None if the walk was too long."""

@@ -14,6 +14,7 @@ from workbench.bench.schemas.readers import Compiled, Position, Reader, Refused
 from workbench.bench.schemas.sets import Case
 from workbench.bench.schemas.spelling import FEW_TRIES, Layout, Ways, written
 from workbench.grammar import Vocabulary
+from workbench.grammar.mask import any_allowed
 
 Row = dict[str, Any]
 MAX_TIMED = 2000
@@ -98,7 +99,7 @@ class Measure:
                 began = time.thread_time_ns()  # of the processor: what else runs on the machine is not counted
                 position.fill(walker.mask)
                 masks.append((time.thread_time_ns() - began) // 1000)
-            in_mask = bool(walker.mask[token >> 5] >> (token & 31) & 1)
+            in_mask = any_allowed(walker.mask, [token])
             is_taken = position.take(token)
             if is_timed and in_mask != is_taken:
                 raise RuntimeError(f"token {token} of {text[:200]!r}: in the mask {in_mask}, accepted {is_taken}")

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from workbench.errors import InvalidRequest
+from workbench.grammar.counted import is_complete_at, without_count
 from workbench.grammar.ecma import NotRegular
 from workbench.grammar.effort import TooLarge
 from workbench.grammar.formats import FORMATS
-from workbench.grammar.language import Language, all_but, everything, is_complete_at, lengths
+from workbench.grammar.language import Language, all_but, everything, lengths
 from workbench.grammar.pattern import BadPattern, pattern_language
 from workbench.grammar.schema.clause import Clause
 from workbench.grammar.schema.forms import Number, String
@@ -25,12 +26,39 @@ NO_LIMIT = 1 << 20
 """A length above this is none: no output has as many characters."""
 LONG = 16
 """Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
+_NOWHERE = Node(True, "")
 Part = tuple[Node, str, Callable[[], Language]]
 """Where a language is asked for, in which words, and how to make it."""
 
 
 def string_form(source: Source, clause: Clause) -> String | None:
-    """The strings of a clause; None if there is none."""
+    """Returns the strings of a clause; None if there is none."""
+    language, limit, node = _all_of_string(source, clause), NO_LIMIT, clause.entries[0].node if clause.entries else _NOWHERE
+    if language is not None and language.is_empty:
+        return None
+    for entry, value in clause.each("maxLength"):
+        if count(value, entry.node, "maxLength") < limit:
+            limit, node = int(value), entry.node
+    if limit == NO_LIMIT and (language is None or len(language.rows) <= LONG):
+        return String(language)
+    form = _counted(language, limit)
+    if form.limit is not None and form.limit > LONG and (form.language is None or is_complete_at(form.language, form.limit)):
+        source.limited[form] = node
+        return form
+    language = exact(source, String(language, limit if limit < NO_LIMIT else None), node).language
+    return None if language is not None and language.is_empty else String(language)
+
+
+def _counted(language: Language | None, limit: int) -> String:
+    """Returns the strings of a language and a limit with as much as possible left to the limit."""
+    without = without_count(language) if language is not None else None
+    if without is not None:
+        language, limit = without[0], min(limit, without[1])
+    return String(None if language is not None and language.is_everything else language, limit if limit < NO_LIMIT else None)
+
+
+def _all_of_string(source: Source, clause: Clause) -> Language | None:
+    """Returns the language of all that is said of strings but their largest length; None for all strings."""
     language: Language | None = None
     for node, what, make in _of_string(clause):
         try:
@@ -40,19 +68,7 @@ def string_form(source: Source, clause: Clause) -> String | None:
             raise InvalidRequest(f"{FIELD}{node.path}.pattern", what, f"a regular expression ({error})") from None
         except (NotRegular, TooLarge) as error:
             source.drop(node, f"{what} ({error})")
-    if language is not None and language.is_empty:
-        return None
-    if language is not None and language.is_everything:
-        language = None
-    limit = min((count(value, entry.node, "maxLength") for entry, value in clause.each("maxLength")), default=NO_LIMIT)
-    if limit < NO_LIMIT:
-        node = next(entry.node for entry, value in clause.each("maxLength") if int(value) == limit)
-        form = String(language, limit)
-        if limit > LONG and (language is None or is_complete_at(language, limit)):
-            source.limited[form] = node
-            return form
-        language = exact(source, form, node).language
-    return None if language is not None and language.is_empty else String(language)
+    return None if language is not None and language.is_everything else language
 
 
 def exact(source: Source, form: String, node: Node) -> String:

@@ -11,32 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, intersection, without
 from workbench.grammar.effort import spend
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.build import Schema
 from workbench.grammar.schema.forms import Array, Form, Number, Object, String, Values
 from workbench.grammar.schema.moves import START, Move, Moves, State, array_moves, merged, object_moves
+from workbench.grammar.schema.write_language import BACKSLASH, CHAR, ESCAPE, States, quoted, spelled_char
 
-RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
-"""What a JSON string holds without escapes."""
-ASCII: Ranges = ((0, 0x7F),)
-MUST_ESCAPE: Ranges = ((0, 0x1F), (34, 34), (92, 92))
-MUST = r'[\"\\bfnrt] | "u00" [01] [0-9A-Fa-f]'
-"""Escapes, without their backslash, of the characters that a JSON string cannot hold as they are."""
-_HEX = "[0-9A-Fa-f]"
-_PAIR = rf'[Dd] [89ABab] {_HEX} {_HEX} "\\u" [Dd] [C-Fc-f] {_HEX} {_HEX}'
-ESCAPE = rf'[\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR})'
-"""One whole character as an escape, without its backslash: half a character is no text, though its escape is JSON."""
-BACKSLASH = '"\\\\"'
-"""Stands before the rule of an escape: a rule that begins with it would be tried for every character of a token."""
-_CHAR = r"[^\0-\u001f\"\\\ud800-\udfff\U0010ffff]"
 LIMIT = "\x01"
 """Begins what stands, instead of its content, in a string whose characters a matcher counts: this, then `<200>` for 200 of them.
 No JSON text holds the character; with it a matcher asks which limit holds."""
 MAX_ALTERNATIVES = 64
-SHORT_CLASS = 24
-"""A class of characters that is longer as text is a rule of its own, which all its places share."""
 INTEGER = '"-"? ("0" | [1-9] [0-9]*)'
 FRACTION = '("." [0-9]+)? ([eE] [+\\-]? [0-9] [0-9]?)?'
 """With exponents of at most two digits, which every reader's doubles hold."""
@@ -132,7 +117,7 @@ class _Writer:
             return self.number(form, after)
         assert isinstance(form, String), form
         body = self.string(form.language, after)
-        return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{_spelled(ord(LIMIT))}<{form.limit}>" | {body})'
+        return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{spelled_char(ord(LIMIT))}<{form.limit}>" | {body})'
 
     def common(self, key: tuple[Any, ...], body: str, after: str | None) -> str:
         """The name of a rule that is written once for all who need it."""
@@ -152,7 +137,7 @@ class _Writer:
         """A string without its first quote."""
         if language is None:
             escape = self.common(("escape",), ESCAPE, None)
-            return self.common(("string",), f'"\\"" | {_CHAR} @ | {BACKSLASH} {escape} @', after)
+            return self.common(("string",), f'"\\"" | {CHAR} @ | {BACKSLASH} {escape} @', after)
         return self.language(language, after, in_string=True)
 
     def language(self, language: Language, after: str | None, *, in_string: bool) -> str:
@@ -161,7 +146,7 @@ class _Writer:
         if key not in self.names:
             self.names[key] = f"{self.root}_l{len(self.names)}"
             self.written.append(language)
-            _States(self, language, self.names[key], after, in_string).write()
+            States(self, language, self.names[key], after, self.style.ahead(after), in_string=in_string).write()
         return self.names[key]
 
     def array(self, moves: Moves, name: str) -> str:
@@ -222,93 +207,3 @@ class _Writer:
             pairs = (f"{self.fixed(name)} {self.style.colon} {self.fixed(part)}" for name, part in value.items())
             return f'"{{" {space}{f" {self.style.comma} ".join(pairs)} {space}"}}"'
         return quoted(json.dumps(value, ensure_ascii=False))
-
-
-class _States:
-    """Writes a language as rules, one for each state, but for those that only go on to one other."""
-
-    def __init__(self, writer: _Writer, language: Language, name: str, after: str | None, in_string: bool) -> None:
-        self.writer, self.language, self.name, self.after, self.in_string = writer, language, name, after, in_string
-        self.ahead = writer.style.ahead(after)
-        self.moves = [language.moves(state) for state in range(len(language.rows))]
-        self.names: dict[int, str] = {}
-        self.todo: list[int] = []
-
-    def write(self) -> None:
-        self.names[0] = self.name
-        self.todo.append(0)
-        while self.todo:
-            state = self.todo.pop()
-            self.writer.rules[self.names[state]] = f"({' | '.join(self.choices(state))}){self.ahead}"
-
-    def choices(self, state: int) -> Iterable[str]:
-        spend(20)
-        if self.language.final[state]:
-            yield '"\\""' if self.in_string else '""'
-        for target, ranges in self.moves[state].items():
-            text, at = self.run(target, ranges)
-            if text:
-                yield f"{quoted(self.escaped(text))} {self.goto(at)}"
-                continue
-            for piece in self.one_of(ranges):
-                yield f"{piece} {self.goto(target)}"
-
-    def run(self, at: int, ranges: Ranges) -> tuple[str, int]:
-        """The fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
-        text, seen = "", set()
-        while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-            text += chr(ranges[0][0])
-            if self.language.final[at] or len(self.moves[at]) != 1 or at in seen:
-                break
-            seen.add(at)
-            ((following, ranges),) = self.moves[at].items()
-            if len(ranges) > 1 or ranges[0][0] != ranges[0][1]:
-                break
-            at = following
-        return text, at
-
-    def escaped(self, text: str) -> str:
-        return json.dumps(text, ensure_ascii=False)[1:-1] if self.in_string else text
-
-    def goto(self, state: int) -> str:
-        if self.in_string and self.language.final[state] and self.moves[state] == {state: EVERYTHING}:
-            return self.writer.string(None, self.after)
-        if state not in self.names:
-            self.names[state] = f"{self.name}_{len(self.names)}"
-            self.todo.append(state)
-        return self.names[state]
-
-    def one_of(self, ranges: Ranges) -> Iterable[str]:
-        """Expressions for one character of a set, as it stands in a JSON string or by itself."""
-        if not self.in_string:
-            yield char_class(ranges)
-            return
-        raw = intersection(ranges, RAW)
-        if in_ascii := intersection(raw, ASCII):
-            yield char_class(in_ascii)
-        if beyond := without(raw, ASCII):  # a rule that all places share: most of a grammar would be this
-            text = char_class(beyond)
-            yield text if len(text) <= SHORT_CLASS else self.writer.common(("class", beyond), text, None)
-        if ranges == EVERYTHING:
-            yield f"{BACKSLASH} {self.writer.common(('escape',), ESCAPE, None)}"
-        elif escaped := intersection(ranges, MUST_ESCAPE):
-            codes = (code for low, high in escaped for code in range(low, high + 1))
-            body = MUST if escaped == MUST_ESCAPE else " | ".join(quoted(json.dumps(chr(code))[2:-1]) for code in codes)
-            yield f"{BACKSLASH} {self.writer.common(('escape', escaped), body, None)}"
-
-
-def quoted(text: str) -> str:
-    """A text as EBNF writes it. Raises ValueError for half a character."""
-    text.encode()
-    return f'"{"".join(map(_spelled, map(ord, text)))}"'
-
-
-def char_class(ranges: Ranges) -> str:
-    return f"[{''.join(_spelled(low) if low == high else f'{_spelled(low)}-{_spelled(high)}' for low, high in ranges)}]"
-
-
-def _spelled(code: int) -> str:
-    char = chr(code)
-    if char.isascii() and (char.isalnum() or char in " _:,.{}"):
-        return char
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

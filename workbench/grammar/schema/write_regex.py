@@ -18,7 +18,7 @@ from workbench.grammar.schema.build import Schema
 from workbench.grammar.schema.forms import Array, Form, Number, String, Values
 from workbench.grammar.schema.moves import START, Move, Moves, array_moves, object_moves
 from workbench.grammar.schema.source import FIELD
-from workbench.grammar.schema.write_ebnf import MUST_ESCAPE, RAW
+from workbench.grammar.schema.write_language import MUST_ESCAPE, RAW
 
 MAX_CHARS, MAX_STATES, MAX_ESCAPED = 1 << 20, 400, 16
 """References are written out where they stand, which can double at each. Strings that count to more than the last hold no

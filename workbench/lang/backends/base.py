@@ -1,4 +1,4 @@
-"""What a program asks of a backend. To write one, subclass `Backend`, say what it can do, and write `generate`.
+"""`Backend`: the contract between programs and what runs them. To write one, subclass it, set `features`, write `generate`.
 
     class Echo(Backend):
         name = "Echo"
@@ -86,14 +86,14 @@ class GenerateCall:
     `prompt.messages`). In a conversation the last turn may be open (`is_open`): the output continues it, so a chat API
     sends the turns before it, and a text the open turn already holds is a prefill."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`, `regex`, ...), checked
-    and of their types (`stop` a tuple, `json_schema` a JSON text). What is not here was left to the backend's default."""
+    """Sampling parameters that the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`,
+    `regex`, ...), checked and of their types (`stop` a tuple, `json_schema` a JSON text). Others are left to the backend."""
     logprobs: Mapping[str, Any] = field(default_factory=dict)
     """Not empty only with the feature "logprobs": `return_logprob`, `top_logprobs_num`, ..."""
     dtype: type | None = None
     """int, float, str or bool: the output is a Python literal of the type. The backend chooses how to make sure."""
     is_streamed: bool = False
-    """Somebody reads along: yield text as it comes. Otherwise one piece at the end will do."""
+    """The text has a reader: yield it as it comes. Otherwise one piece at the end is enough."""
 
     @property
     def sampling(self) -> SamplingParams:
@@ -131,7 +131,7 @@ class SelectCall:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen. `scores` and `options` stay empty where a backend has a procedure of its own."""
+    """A choice. `scores` and `options` stay empty where a backend has a procedure of its own."""
 
     index: int
     scores: tuple[Score, ...] = ()
@@ -141,14 +141,14 @@ class Selection:
 
 
 class Backend:
-    """Where programs run. Override `generate`, and what else `features` promises."""
+    """A runner of programs. Override `generate`, and the methods that `features` promises."""
 
     name: str = "this backend"
     """As users write it; errors name it."""
     model: str = ""
     """The model it talks to, for the program view."""
     features: frozenset[Feature] = frozenset()
-    """What it can do. May be set per instance, when the server says what it can."""
+    """Features that it has. May be set per instance, if they depend on the server."""
     params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_p", "stop"})
     """Names of `SamplingParams` that it honours, apart from constraints and `n`, which are features."""
     writes_ahead: bool = False
@@ -171,24 +171,24 @@ class Backend:
         raise NotImplementedError
 
     def select(self, call: SelectCall) -> Selection:
-        """The likeliest of `call.choices` after the prompt. Needs the feature "select"."""
+        """Returns the likeliest of `call.choices` after the prompt. Raises BackendLacks without the feature "select"."""
         raise BackendLacks(self.name, "select")
 
     def warm(self, prompt: Prompt) -> Mapping[str, Any] | None:
-        """Several calls will begin with `prompt`: compute what they share, once. Returns the native `meta_info`
-        (`prompt_tokens`, `cached_tokens`) or None where there is nothing to do, as here."""
+        """Computes `prompt` once, because several calls will begin with it. Returns the native `meta_info`
+        (`prompt_tokens`, `cached_tokens`) or None if there is nothing to do, as here."""
         return None
 
     def text_of(self, prompt: Prompt) -> str:
-        """The prompt as the model reads it, `state.text()`. A backend that renders the chat template itself overrides this."""
+        """Returns the prompt as the model reads it, `state.text()`. Override it to render the chat template yourself."""
         return prompt.plain_text
 
     def flush_cache(self) -> None:
-        """Forget cached prefixes. Needs the feature "flush_cache"."""
+        """Drops cached prefixes. Raises BackendLacks without the feature "flush_cache"."""
         raise BackendLacks(self.name, "flush_cache")
 
     def get_server_info(self) -> dict[str, Any]:
-        """What the other side says of itself. Needs the feature "get_server_info"."""
+        """Returns facts about the server or engine. Raises BackendLacks without the feature "get_server_info"."""
         raise BackendLacks(self.name, "get_server_info")
 
     def abort(self, rid: str) -> None:
@@ -203,7 +203,7 @@ class Backend:
 
     @contextmanager
     def abortable(self, rid: str, close: Callable[[], None]) -> Iterator[None]:
-        """While inside, `abort(rid)` calls `close`, which must make the reading end or fail. May be called from any thread."""
+        """Registers a call: while inside, `abort(rid)` calls `close`, which must make the reading end or fail, on any thread."""
         with self._lock:
             self._closers[rid] = close
             is_late = rid in self._aborted
@@ -228,7 +228,7 @@ class Backend:
 
 
 def needed_features(call: GenerateCall | SelectCall) -> list[Feature]:
-    """What a backend must be able to do for this call, the plainest thing first."""
+    """Returns the features that this call needs, the plainest first."""
     prompt = call.prompt
     needed: list[Feature] = ["chat" if prompt.has_roles else "completion"]
     if prompt.has_roles and prompt.open_role != "assistant":

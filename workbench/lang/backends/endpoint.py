@@ -49,7 +49,7 @@ class RuntimeEndpoint(NativeBackend):
 
     @cached_property
     def _tokenizer(self) -> dict[str, Any]:
-        """What the server says of its tokenizer (`workbench.text.chat.facts`); empty where it says nothing."""
+        """Facts about the server's tokenizer (`workbench.text.chat.facts`); empty if it reports none."""
         found = self.get_server_info().get("tokenizer")
         return found if isinstance(found, dict) else {}
 
@@ -69,7 +69,7 @@ class RuntimeEndpoint(NativeBackend):
         return self._template
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
-        """The server adds its begin token to every text, so the one that the template wrote goes."""
+        """Returns the text without the begin token of the template: the server adds its own to every text."""
         bos = self.get_chat_template().bos_token if is_rendered else ""
         doubled = bos and text.startswith(bos) and self._tokenizer.get("adds_bos", True)
         return {"text": text[len(bos) :] if doubled else text}

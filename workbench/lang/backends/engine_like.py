@@ -29,4 +29,4 @@ class EngineLike(Protocol):
 
 
 BackendLike: TypeAlias = Backend | EngineLike
-"""What programs run on: a backend, or an engine, which makes one."""
+"""A backend of programs, or an engine, which makes one."""

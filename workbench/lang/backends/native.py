@@ -1,6 +1,6 @@
-"""What the in-process engine and a server's native HTTP API share: the same questions, asked in the same words.
+"""`NativeBackend`: programs in the words of the native API, for the in-process engine and for a server.
 
-A subclass says how a body of `/generate` is answered; prompts, constraints, scoring and counting are here.
+A subclass answers a body of `/generate`; prompts, constraints, scoring and counting are here.
 """
 
 from __future__ import annotations
@@ -27,38 +27,40 @@ DTYPE_REGEX: dict[type, str] = {
 }
 """Python literals of the type, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
 DTYPE_STOP: dict[type, tuple[str, ...]] = {int: (" ", ".", ",", ";", "\n"), float: (" ", ",", ";", "\n")}
-"""How a model ends a number. If digits were all it could write, it would write them to the limit."""
+"""Texts with which a model ends a number. If it could write digits alone, it would write them to the limit."""
 
 
 class NativeBackend(Backend):
+    """A backend that continues texts and scores options with `/generate`."""
+
     features = FEATURES - {"image", "video"}
     params = ALL_PARAMS
     always_streams = False
-    """Also where nobody reads along: only a stream tells a server at once that its reader has gone."""
+    """Streams are used also without a reader: only a stream shows a server at once that its client has gone."""
     chat_template: ChatTemplate | None = None
     """A template of `workbench.lang.chat_template` in the place of the model's own."""
 
     # -- what a subclass answers --------------------------------------------------------------------------------
 
     def template(self) -> Template:
-        """The model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
+        """Returns the model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
         raise NotImplementedError
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
-        """`{"text": ...}` or `{"input_ids": ...}`. A rendered conversation has its begin token already: there is only one."""
+        """Returns a prompt as `{"text": ...}` or `{"input_ids": ...}`. A rendered conversation has its begin token already."""
         raise NotImplementedError
 
     def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
-        """Answers a batch; `rids` are its requests, `rids[0]` the call that `abort` ends."""
+        """Returns the results of a batch; `rids` are its requests, `rids[0]` the call that `abort` ends."""
         raise NotImplementedError
 
     def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
-        """Answers one prompt, piece by piece; the text of each result repeats what came before."""
+        """Yields the results of one prompt as they grow; each text repeats the text before it."""
         raise NotImplementedError
 
     @property
     def start_ids(self) -> tuple[int, ...]:
-        """The token before any text, for log-probabilities without a prompt; empty where it is not known."""
+        """The token before any text, for log-probabilities without a prompt; empty if it is not known."""
         return ()
 
     # -- what programs ask --------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ class NativeBackend(Backend):
         return self._look(call)
 
     def _look(self, call: GenerateCall) -> Iterator[Piece]:
-        """What could come next, without writing it: one token is drawn for its alternatives."""
+        """Yields the alternatives of the next token, without writing it: one token is drawn for them."""
         for piece in self._generate(replace(call, params={**call.params, "max_new_tokens": 1})):
             if piece.meta_info is not None:
                 yield Piece("", piece.index, {**piece.meta_info, "finish_reason": {"type": "length", "length": 0}})

@@ -34,7 +34,7 @@ class Scorer:
         self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "num_requests": 0}
 
     def options(self, choices: Sequence[str]) -> list[OptionTokens]:
-        """Each choice as the model reads it here."""
+        """Returns each choice as the model reads it here."""
         num_prompt, window = 0, FIRST_WINDOW
         if self._text:
             (prompt,) = self._ask([self._text], {})
@@ -52,7 +52,7 @@ class Scorer:
             window *= 2
 
     def with_unconditional(self, options: list[OptionTokens]) -> list[OptionTokens]:
-        """The same with each token's log-probability when nothing but the option stands there.
+        """Returns the same options with the log-probability of each token without the prompt.
 
         Where the token before any text is not known, the first one has no such probability and counts as 0.
         """
@@ -85,8 +85,8 @@ class Scorer:
 
 
 def _agreed(tails: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
-    """One log-probability for one token after the same tokens, whichever request computed it: options that share their
-    first tokens tie there, exactly."""
+    """Returns one log-probability for a token after the same tokens, whichever request computed it: options that share
+    their first tokens tie there, exactly."""
     known: dict[tuple[int, ...], float] = {}
     agreed = []
     for tail in tails:
