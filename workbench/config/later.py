@@ -1,4 +1,4 @@
-"""Server arguments of the reference that are known and not built yet (section M of the checklist).
+"""Server arguments of the reference that are not built yet (section M of the checklist).
 
 Each is accepted, wherever engine arguments are, at the value that has no effect. At another value it is refused with the
 reason and a way round, so that it never seems to have an effect.
@@ -17,6 +17,8 @@ OFF = (False, None)
 
 @dataclass(frozen=True, slots=True)
 class Later:
+    """One argument that is not built yet."""
+
     neutral: tuple[Any, ...]
     """Values without an effect."""
     lacks: str
@@ -60,7 +62,7 @@ LATER: dict[str, Later] = {
     "log_level_http": Later(NONE, "servers", _SERVER),
     "served_model_name": Later(NONE, "servers", _SERVER),
     "tool_call_parser": Later(NONE, "parsers of tool calls", "gen(json_schema=...) makes the model write a call as JSON"),
-    "enable_cache_report": Later(OFF, "servers", 'meta_info["cached_tokens"] tells it for every request'),
+    "enable_cache_report": Later(OFF, "servers", 'meta_info["cached_tokens"] has it for every request'),
     "enable_metrics": Later(OFF, "Prometheus metrics", "engine.get_server_info() and %wb throughput have the numbers"),
     "watchdog_timeout": Later((None, 300, 300.0), "limits of a step's time", "a request may have one: timeout_s=..."),
     "is_embedding": Later(OFF, "embeddings and rewards", "leave it out: models generate text"),
@@ -93,7 +95,7 @@ NO_EFFECT = frozenset(
     {"enable_radix_cache", "disable_cuda_graph", "disable_cuda_graph_padding", "disable_overlap_schedule",
      "disable_custom_all_reduce", "disable_mla", "enable_p2p_check"}
 )  # fmt: skip
-"""Names whose effect is how this engine works anyway."""
+"""Names of switches without effect: this engine always works as they demand."""
 
 
 def is_accounted_for(name: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The keywords of `Engine` for type checkers and completion: every field of `ServerArgs` but `model_path`, and
+"""The keywords of `Engine` for type checkers and completion: all fields of `ServerArgs` except `model_path`, and
 `enable_radix_cache`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A node becomes a call, the backend's answer becomes a value: what a generation or selection costs is counted here."""
+"""Turns a program node into a call of the backend, and the backend's answer into a value with its token counts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Write = Callable[[str], None]
 """A function that takes new text of the part as it comes."""
 
 
-def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
-    """Returns value and meta information; with several samples a list of each, of which the first is written."""
+def call_backend(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+    """Returns the value and its meta information, or a list of each for several samples; only the first is written."""
     if isinstance(node, Gen):
         return _generate(run, node, prompt, number, write)
     return _select(run, node, prompt, number, write)

@@ -1,4 +1,4 @@
-"""The generations and selections of a run, looked at afterwards: what each cost, and which one a name means."""
+"""Lists the generations and selections of a run with their token counts, and finds them by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.lang.run_state import Answer, Key
 
 @dataclass(frozen=True)
 class Call:
-    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
+    """One generation or selection and its token counts. A count that the backend does not report is None."""
 
     name: str | None
     kind: str

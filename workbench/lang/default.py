@@ -1,4 +1,4 @@
-"""The backend that programs use when none is named."""
+"""The backend of programs that name none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _engines: list[weakref.ref[EngineLike]] = []
 
 
 class NoBackend(NotSupported):
-    """A program runs and nothing is there to run it."""
+    """A program names no backend, and no default exists."""
 
 
 def set_default_backend(backend: BackendLike | None) -> None:
@@ -47,7 +47,7 @@ def as_backend(value: object) -> Backend:
     """Returns a backend as it is, an engine as the backend that it makes. Raises NotSupported for anything else."""
     if isinstance(value, Backend):
         return value
-    if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # of a Runtime whose template was chosen
+    if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # a Runtime's; its template may be set
         return own
     if hasattr(value, "tokenizer_manager") and hasattr(value, "generate"):
         from workbench.lang.backends.engine import EngineBackend

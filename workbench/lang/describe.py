@@ -1,4 +1,4 @@
-"""A node and its answer in a few words, for events and views."""
+"""Describes a program node and its answer in a few words, for events and views."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def describe(node: Node) -> str:
 
 
 def finish_words(meta: Mapping[str, Any]) -> str:
+    """Returns the finish reason in words."""
     reason = meta.get("finish_reason") or {}
     match reason.get("type"):
         case "stop" if isinstance(reason.get("matched"), str):
@@ -45,7 +46,7 @@ def finish_words(meta: Mapping[str, Any]) -> str:
 def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | None]:
     """Returns the tokens of the prompt, those cached, those computed, and the output tokens; for several samples the sums.
 
-    None where the backend does not report them.
+    A count that the backend does not report is None.
     """
     samples = [meta] if isinstance(meta, Mapping) else meta
     return [_sum([sample.get(f"{kind}_tokens") for sample in samples]) for kind in ("prompt", "cached", "computed", "completion")]

@@ -1,4 +1,4 @@
-"""Text that grows while others read it, and values that are waited for."""
+"""Text that grows while readers follow it, and values that readers wait for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Flow:
-    """Pieces of text in order. Any number of readers, each from the start, in threads or event loops."""
+    """Pieces of text in order. Any number of readers follow it from the start, in threads or event loops."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -67,7 +67,7 @@ class Flow:
         try:
             while True:
                 changed.clear()
-                is_last = self._is_closed  # asked before the pieces: what comes later sets the event
+                is_last = self._is_closed  # read before the pieces: later ones set the event
                 while num_read < len(self._pieces):
                     num_read += 1
                     yield self._pieces[num_read - 1]
@@ -87,7 +87,7 @@ class Flow:
 
 
 class Slot:
-    """A variable's value to come: one generation, selection or scope."""
+    """The future value of a variable: one generation, selection or scope."""
 
     def __init__(self) -> None:
         self.flow = Flow()
@@ -102,6 +102,6 @@ class Slot:
         self.flow.close(error)
 
     def result(self) -> Any:
-        """Waits for the value; raises what went wrong instead."""
+        """Waits for the value and returns it. Raises the error of its generation."""
         self.flow.wait()
         return self._value

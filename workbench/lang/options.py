@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 
 class GenOptions(TypedDict, total=False):
-    """The keywords of `gen` beside those that its signature names."""
+    """The keywords of `gen` that its signature does not name."""
 
     max_new_tokens: int | None
     min_tokens: int | None

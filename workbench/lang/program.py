@@ -1,4 +1,4 @@
-"""`@function`: a Python function becomes a program that runs on any backend, once, as a stream or as a batch."""
+"""`@function`: turns a Python function into a program that runs on any backend, once, as a stream or as a batch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def function(
 
 
 class Program:
-    """A program, perhaps with some inputs fixed (`bind`)."""
+    """A program; some of its inputs may be fixed (`bind`)."""
 
     def __init__(
         self, func: Callable[..., Any], inputs: Mapping[str, Any] | None = None, *, num_api_spec_tokens: int | None = None
@@ -86,7 +86,7 @@ class Program:
         self._parameters = parameters[1:]
 
     def run(self, *args: Any, backend: BackendLike | None = None, stream: bool = False, **inputs: Any) -> ProgramState:
-        """Runs the program and returns its state; with `stream=True` at once, while it still runs.
+        """Runs the program and returns its state; with `stream=True` it returns at once, while the program runs.
 
         Keywords that are not inputs of the program are defaults for its generations (`temperature=0.1`). Raises the error of
         any part of it, with the program's line; UnknownParameter for other keywords, ProgramMistake for missing inputs.
@@ -99,7 +99,7 @@ class Program:
         self, batch: Sequence[Mapping[str, Any] | Sequence[Any]], *, backend: BackendLike | None = None,
         num_threads: int | str = "auto", progress_bar: bool = False, warm: bool = True, **defaults: Unpack[RunOptions],
     ) -> list[ProgramState]:  # fmt: skip
-        """Runs the program once for each dict (or list) of inputs, all at the same time; the states come in their order.
+        """Runs the program once for each dict (or list) of inputs, all at the same time, and returns the states in that order.
 
         A program that fails leaves the others alone: its state raises when it is read (`state.error()` returns the
         error), and a warning counts the failures. `warm`: the common beginning of all is found by running the function with
@@ -134,7 +134,7 @@ class Program:
         return self.run(*args, **{"backend": backend, **inputs})
 
     def cache(self, backend: BackendLike | None = None) -> None:
-        """Computes what every run of the program begins with, so that the first one finds it."""
+        """Computes the prefix that all runs of the program begin with, so that the first run finds it in the cache."""
         prefix = common_prefix(self.func, [dict.fromkeys(self._required, StandIn()) | self.inputs])
         warm(default_backend() if backend is None else as_backend(backend), prefix)
 
@@ -175,7 +175,7 @@ class Program:
     @property
     def _required(self) -> set[str]:
         fixed = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-        return {one.name for one in self._parameters if one.default is one.empty and one.kind in fixed}
+        return {each.name for each in self._parameters if each.default is each.empty and each.kind in fixed}
 
     def _check_complete(self, values: Mapping[str, Any]) -> None:
         for parameter in self._parameters:

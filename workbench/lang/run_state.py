@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
 
 Key = tuple[tuple[int, ...], int]
-"""A generation or selection in a program: its state's branch, and its number in that state."""
+"""Key of a generation or selection in a program: its state's branch, and its number in that state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Answer:
     value: Value
     meta_info: Metas
     is_replayed: bool = False
-    """Nothing was asked in this run."""
+    """True if the answer is from an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Replay:
 
 
 class Run:
+    """One run of a program."""
+
     def __init__(
         self,
         name: str,
@@ -73,15 +75,15 @@ class Run:
         self.is_streamed = is_streamed
         self.replay = replay or Replay()
         self.num_ahead = num_ahead if backend.writes_ahead else None
-        """Tokens that a generation asks for beyond its own need, if it may (`workbench.lang.lookahead`)."""
+        """Number of tokens that one call writes for several generations, or None (`workbench.lang.lookahead`)."""
         self.events: list[Event] = []
         self.answers: dict[Key, Answer] = {}
         self.executors: list[Executor] = []
         self.is_aborted = False
         self.failure: BaseException | None = None
-        """What `run` raises: the failure of the function's body, or the first of any state."""
+        """Error that `run` raises: that of the function's body, or the first one of a state."""
         self.body_done = threading.Event()
-        """The program's own function has returned or raised; no new names come."""
+        """Set once the program's function has returned or raised, so that no new names appear."""
         self.body_thread: int | None = None
         self._open: set[str] = set()
         self._num_parts = 0
@@ -124,8 +126,8 @@ class Run:
             executor.abandon(reason)
 
     @property
-    def is_read_along(self) -> bool:
-        """The function runs on another thread than this, which reads its state."""
+    def is_followed(self) -> bool:
+        """True if the run is streamed and this thread, which reads the state, is not the function's."""
         return self.is_streamed and self.body_thread != threading.get_ident()
 
     def end(self, error: BaseException | None) -> None:
@@ -143,5 +145,5 @@ class Run:
 
     @property
     def error(self) -> BaseException | None:
-        """The first failure in any of the states."""
+        """First error of any state, or None."""
         return next((executor.error for executor in self.executors if executor.error is not None), None)

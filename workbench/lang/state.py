@@ -1,4 +1,4 @@
-"""`ProgramState`: what a program writes to (`s += ...`), and what its caller reads."""
+"""`ProgramState`: a program writes to it (`s += ...`), and its caller reads it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from workbench.views.program.picture import ProgramView
 
 Scope: TypeAlias = AbstractContextManager["ProgramState"]
-"""A block whose text belongs to a message or a variable."""
+"""A `with` block whose text belongs to a message or a variable."""
 Edit: TypeAlias = Mapping[str, str] | Mapping[tuple[str, int], str] | Mapping[str | tuple[str, int], str]
-"""Texts by the name of the generation, or by name and number of that name, from 0."""
+"""Texts by the name of the generation, or by (name, number among those of that name, from 0)."""
 
 
 class ProgramState:
-    """One line of text that grows. Appending waits for nothing; reading waits for what is read."""
+    """The growing text of a program and its variables. Appending never waits; reading waits for the value that is read."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -207,7 +207,7 @@ class ProgramState:
         yield "", slot.meta_info
 
     async def _pieces(self, var_name: str | None) -> AsyncIterator[str]:
-        flow = await asyncio.to_thread(self._flow, var_name)  # the program may not have come to the name yet
+        flow = await asyncio.to_thread(self._flow, var_name)  # waits for the program to create the name
         if isinstance(flow, list):
             for piece in flow:
                 yield piece
@@ -223,14 +223,14 @@ class ProgramState:
     def ret_value(self) -> Any:
         """The value that the program's function returned. Waits for its end."""
         run = self._executor.run
-        if run.is_read_along:
+        if run.is_followed:
             run.body_done.wait()
         return self._ret_value
 
     def error(self) -> BaseException | None:
         """Returns the run's error, or None. Waits for its end."""
         run = self._executor.run
-        if run.is_read_along:
+        if run.is_followed:
             run.body_done.wait()
         self._executor.sync()
         return run.failure or run.error
@@ -312,17 +312,17 @@ class ForkGroup(Sequence[ProgramState]):
     def __iadd__(self, expr: Expr | Sequence[Expr] | Callable[[int], Expr]) -> ForkGroup:
         """Appends the same to every child; a list has one for each; a function is called with the child's index."""
         if isinstance(expr, list | tuple):
-            each: Sequence[Expr] = expr
+            parts: Sequence[Expr] = expr
         elif isinstance(expr, Node | str):
-            each = [expr] * len(self)
+            parts = [expr] * len(self)
         elif callable(expr):
-            each = [expr(i) for i in range(len(self))]
+            parts = [expr(i) for i in range(len(self))]
         else:
             raise InvalidRequest("what is appended to a fork", expr, "text, a part of the language, a list, or a function")
-        if len(each) != len(self):
-            raise InvalidRequest("what is appended to a fork", f"{len(each)} parts", f"one, or {len(self)}: one per child")
-        for state, one in zip(self._states, each, strict=True):
-            state += one
+        if len(parts) != len(self):
+            raise InvalidRequest("what is appended to a fork", f"{len(parts)} parts", f"one, or {len(self)}: one per child")
+        for state, part in zip(self._states, parts, strict=True):
+            state += part
         return self
 
     def join(self, mode: JoinMode = "gather_variable") -> None:

@@ -1,4 +1,4 @@
-"""The words of the language. Each checks its arguments, so that a mistake surfaces at its line, and returns nodes."""
+"""The verbs of the language. Each checks its arguments, so that an error has the line of the mistake, and returns nodes."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ VERBS = (
 def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the sampling parameters by native names, and the log-probability options; None means not given.
 
-    Raises for unknown names and for values that cannot be; `where` names the verb in the error.
+    Raises UnknownParameter for an unknown name, InvalidRequest for a wrong value. `where` names the verb in the error.
     """
     known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS, *ALIASES.values()}
     for name, same in ALIASES.items():

@@ -1,4 +1,4 @@
-"""Which backend a program runs on when none is named."""
+"""The backend of a program that names none."""
 
 from __future__ import annotations
 

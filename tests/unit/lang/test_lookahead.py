@@ -1,4 +1,4 @@
-"""Several generations in one call: the same values as one by one, and the calls that were saved."""
+"""Several generations in one API call have the same values as one by one, with fewer calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STORY = "Name: Ann Lee\nBirthday: May 1\nJob: cook\nWelcome.\n"
 
 
 class Api(ScriptedBackend):
-    """A model that knows one text: it goes on from where the prompt is in it, up to a stop string or so many words."""
+    """A model with one text. It continues the prompt in that text, up to a stop string or a number of words."""
 
     name = "Api"
     writes_ahead = True

@@ -1,4 +1,4 @@
-"""The quick starts of the vendors' backends, run as they are at stand-ins of the vendors' APIs."""
+"""The quick starts of the vendors' backends run unchanged against stand-ins of the vendors' APIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways of writing that programs for the reference have, each on a scripted backend that answers with the prompt's length."""
+"""Programs in the forms that users of the reference write, on a scripted backend that answers with the prompt's length."""
 
 from __future__ import annotations
 

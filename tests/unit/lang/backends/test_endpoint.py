@@ -1,4 +1,4 @@
-"""`RuntimeEndpoint` on a stand-in server, and the language in an environment that has no torch."""
+"""`RuntimeEndpoint` on a stand-in server, and the language in an environment without torch."""
 
 from __future__ import annotations
 

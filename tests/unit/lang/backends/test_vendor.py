@@ -1,4 +1,4 @@
-"""What every backend of a vendor's API does alike."""
+"""The common behaviour of all vendors' backends."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_an_abort_ends_a_stream_that_still_comes(place):
 
 
 @pytest.mark.parametrize("place", ["openai", "anthropic", "vertexai", "litellm"], indirect=True)
-def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM shows the connection of OpenAI's package only
+def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM exposes the connection only if it uses OpenAI's package
     place.server.num_before_stall = 2
     pieces = iter(place.backend.generate(asked(Text("one"), is_streamed=True)))
     assert [next(pieces).text, next(pieces).text] == ["You", " said"]
