@@ -186,7 +186,7 @@ class Executor:
                 step = self._queue.popleft()
             self._work(step)
 
-    def _rest(self) -> None:
+    def _end_step(self) -> None:
         """Ends a step on the program's thread; starts a thread if more was queued meanwhile."""
         with self._changed:
             self._is_busy = False
@@ -275,7 +275,7 @@ class Executor:
     def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
         return Prompt(self.parts, tools)
 
-    def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
+    def _answer(self, node: Gen | Select, number: int, step: Step) -> None:
         """Answers a generation or selection: from an earlier run if it is replayed, else by the backend."""
         self.tools = node.tools if isinstance(node, Gen) else ()
         run, prompt = self.run, self.prompt(self.tools)

@@ -74,7 +74,7 @@ class Ahead:
         write(text)
         return text, {**meta, "id": written.meta_info.get("id"), "model": run.backend.model, "finish_reason": finish}
 
-    def _ask(self, run: Run, node: Gen, prompt: Prompt, params: Mapping[str, Any], number: int) -> tuple[Written, str]:
+    def _call(self, run: Run, node: Gen, prompt: Prompt, params: Mapping[str, Any], number: int) -> tuple[Written, str]:
         """Returns the text that the API writes, and its rest after `prompt`."""
         begun = prompt
         if prompt.has_roles and "prefill" not in run.backend.features:

@@ -82,7 +82,7 @@ class NativeBackend(Backend):
             return self._generate(call)
         return self._alternatives(call)
 
-    def _look(self, call: GenerateCall) -> Iterator[Piece]:
+    def _alternatives(self, call: GenerateCall) -> Iterator[Piece]:
         """Yields the alternatives of the next token, without writing it: one token is drawn for them."""
         for piece in self._generate(replace(call, params={**call.params, "max_new_tokens": 1})):
             if piece.meta_info is not None:
