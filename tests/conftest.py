@@ -1,4 +1,4 @@
-"""What all tests share: a deterministic environment and the folders of the real models."""
+"""The common part of all tests: a deterministic environment and the folders of the real models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 IS_FAST = os.environ.get("WORKBENCH_TEST_FAST") == "1"
-"""Whether this is `make test-fast`: no model, no browser, no child process."""
+"""True in `make test-fast`: no model, no browser, no child process."""
 STARTED: list[object] = []
 """The commands of the child processes that the present test started, in a fast run."""
 START = ("subprocess.Popen", sys.executable)
@@ -59,7 +59,7 @@ def starts_no_process() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def smollm2() -> str:
-    """Folder of the default model, converted; fetched into WORKBENCH_HOME by the first test that asks."""
+    """Folder of the default model, converted; fetched into WORKBENCH_HOME by the first test that needs it."""
     return _model_folder("smollm2-135m")
 
 

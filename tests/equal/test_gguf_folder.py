@@ -30,7 +30,7 @@ TEXTS = [
 
 
 def same_logits(gguf: Path, folder: str, num_tokens: int) -> None:
-    """Every weight is equal, and so is what comes out, in float32 and to the last bit."""
+    """Asserts that every weight and every output is equal, in float32 and to the last bit."""
     theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     weights = theirs.state_dict()

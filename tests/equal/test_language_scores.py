@@ -44,7 +44,7 @@ def model():
 
 
 def expected(method, model, tokenizer, prompt, options):
-    """The scores by the definition: tokens from the first that any option changes, each option computed alone."""
+    """Returns the scores by the definition: tokens from the first that any option changes, each option computed alone."""
     encode = lambda text: tokenizer(text)["input_ids"]  # noqa: E731
     own, whole = encode(prompt), [encode(prompt + option) for option in options]
     same = min(next((i for i, (a, b) in enumerate(zip(own, ids, strict=False)) if a != b), len(own)) for ids in whole)

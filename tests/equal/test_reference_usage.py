@@ -1,4 +1,4 @@
-"""What users and programs of the reference write, on the real default model."""
+"""Calls that users and programs of the reference write, on the real default model."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ def engine(tmp_path_factory):
 
 
 Output = tuple[int, str, bool]
-"""Which constraint, the text, whether it finished."""
+"""(name of the constraint, the text, whether it finished)."""
 
 
 def generate(engine: workbench.Engine, kind: str, constraints: Sequence[Any], rounds: int, max_new_tokens: int) -> list[Output]:
-    """Each constraint so many times, all in one batch."""
+    """Runs each constraint a number of times, all in one batch."""
     bias = {engine.tokenizer.convert_tokens_to_ids(token): value for token, value in CLOSING.items()}
     params = [
         {kind: constraint, "temperature": 1.0, "max_new_tokens": max_new_tokens, "logit_bias": bias, "seed": 1000 * turn + i}
@@ -66,7 +66,7 @@ def judge(outputs: list[Output], constraints: Sequence[Any], is_valid: Callable,
 
 
 def closed(text: str) -> tuple[Any, list[str | int]] | None:
-    """A value that begins as this unfinished JSON does, and the path to where it breaks off; None if there is none.
+    """Returns a value that begins as this unfinished JSON does, and the path to where it breaks off; None if there is none.
 
     Written without our scanner: tries every way to go on that closes a string, a number or a word, and then the brackets.
     """
@@ -108,7 +108,7 @@ def judge_schemas(engine: workbench.Engine, schemas: list[Any], rounds: int) -> 
     validators = [jsonschema.Draft202012Validator(schema, format_checker=FORMATS) for schema in schemas]
 
     def is_beginning(i: int, text: str) -> bool:
-        """What stands before the place where it breaks off is valid."""
+        """Returns whether the part before the place where it breaks off is valid."""
         found = closed(text)
         if found is None:
             return False
@@ -150,7 +150,7 @@ def judge_regexes(engine: workbench.Engine, rounds: int) -> None:
 
 
 def whole(text: str) -> str:
-    """Without the half character at which it may have been cut."""
+    """Returns the text without the half character at which it may have been cut."""
     return text.rstrip("\ufffd")
 
 

@@ -35,13 +35,13 @@ def sampled(engine, rid: str) -> list[TokenSampled]:
 
 @torch.inference_mode()
 def distributions(reference, prompt, output) -> torch.Tensor:
-    """Log-probabilities [T, V] in float64 of each output position."""
+    """Returns log-probabilities [T, V] in float64 of each output position."""
     logits = reference(torch.tensor([[*prompt, *output[:-1]]]), logits_to_keep=len(output)).logits[0]
     return logits.double().log_softmax(-1)
 
 
 def allowed_after(engine, text: bytes) -> torch.Tensor:
-    """bool [V]: by trying each token against every text the pattern matches."""
+    """Returns bool [V], found by trying each token against every text the pattern matches."""
     vocabulary = Vocabulary(engine.tokenizer, engine.get_server_info()["vocab_size"], frozenset({engine.tokenizer.eos_token_id}))
     wholes = [choice.encode() for choice in CHOICES if choice.encode().startswith(text)]
     rests = {whole[len(text) :] for whole in wholes}

@@ -16,7 +16,7 @@ from workbench.types import Segment
 
 
 def stored(folder: Path, config: dict) -> Path:
-    """A folder with seeded weights, written by transformers."""
+    """Writes a folder with seeded weights, written by transformers."""
     torch.manual_seed(0)
     write_config(folder, config)
     model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))

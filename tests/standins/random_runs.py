@@ -53,7 +53,7 @@ def open_core(config: dict, log: EventLog | None = None) -> EngineCore:
 
 
 def guess(seed: int, vocab_size: int = VOCAB, most: int = 6) -> Propose:
-    """Returns a proposer that knows the fake model: up to `most` tokens, of which each is wrong now and then."""
+    """Returns a proposer with the fake model's tokens: up to `most` tokens, of which each is wrong now and then."""
 
     def propose(seq: Sequence) -> tuple[int, ...]:
         rng = random.Random(f"{seed} {seq.rid} {len(seq.output_ids)}")
@@ -91,7 +91,7 @@ def facts(core: EngineCore) -> Facts:
 
 
 def squeezed() -> EngineCore:
-    """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
+    """Returns a core after a run with all that views show: chunks, holdups, every reason to wait, reuse, retraction, eviction."""
     config = {
         "page_size": 1,
         "num_tokens": 72,

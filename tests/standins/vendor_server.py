@@ -1,4 +1,4 @@
-"""What the stand-ins of vendors' APIs share: a local server that keeps what it was asked and can be told to fail.
+"""The common part of the stand-ins of vendors' APIs: a local server that keeps its requests and fails on demand.
 
 A subclass writes one vendor's wire format. A "token" is a word with the space before it.
 """
@@ -41,22 +41,22 @@ class Vendor:
     # -- what a subclass writes ---------------------------------------------------------------------------------
 
     def refuses(self, headers):
-        """Whether the key is wrong."""
+        """Returns whether the key is wrong."""
         raise NotImplementedError
 
     def error(self, status, message):
-        """The body of an error."""
+        """Returns the body of an error."""
         raise NotImplementedError
 
     def invalid(self, body):
-        """What is wrong with a request, if anything is."""
+        """Returns the mistake in a request, if there is one."""
 
     def events(self, path, body):
-        """(bytes of an event, whether it is a token of the answer), the whole stream."""
+        """Yields (bytes of an event, whether it is a token of the answer) for the whole stream."""
         raise NotImplementedError
 
     def get(self, path):
-        """The body of a GET, if there is one."""
+        """Returns the body of a GET, if there is one."""
 
 
 def tokens(text):
@@ -64,7 +64,7 @@ def tokens(text):
 
 
 def limited(text, stops, limit):
-    """(tokens, "stop" | "length", the stop string), as a vendor ends an answer: at the first stop string or at the limit."""
+    """Returns (tokens, "stop" | "length", the stop string): a vendor ends an answer at the first stop string or at the limit."""
     found = [(text.find(stop), stop) for stop in stops or () if stop in text]
     matched = None
     if found:

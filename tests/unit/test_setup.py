@@ -1,4 +1,4 @@
-"""`.ci/setup.py`: what it installs, how it tells uv what pip was told, and that it is never silent for long."""
+"""`.ci/setup.py`: the packages that it installs, pip's options passed on to uv, and no long silence."""
 
 from __future__ import annotations
 

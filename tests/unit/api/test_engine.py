@@ -81,7 +81,7 @@ def ids_of(result):
 
 
 def answers(engine, expected):
-    """The engine still serves, and right."""
+    """Asserts that the engine still serves, and right."""
     assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected
 
 
@@ -236,7 +236,7 @@ def test_async_calls_work_under_a_running_loop_at_once(engine, expected):
 
 
 def finish_of(engine, rid):
-    """Waits for the end of a request that nobody reads."""
+    """Waits for the end of a request without a reader."""
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
@@ -331,7 +331,7 @@ def test_log_probabilities_equal_transformers(engine, log_softmax, expected, sta
 
 
 def check_positions(meta, which, whole, ids, positions):
-    """The token at position p is predicted by row p - 1; nothing predicts the first."""
+    """Asserts that the token at position p is predicted by row p - 1; nothing predicts the first."""
     entries = meta[f"{which}_token_logprobs"]
     tops, chosen = meta[f"{which}_top_logprobs"], meta[f"{which}_token_ids_logprobs"]
     assert len(entries) == len(tops) == len(chosen) == len(positions)
@@ -416,7 +416,7 @@ def test_sampling_parameters_may_be_keywords(engine):
 
 
 class Encoded(UserDict):
-    """What a transformers tokenizer returns since its version 5."""
+    """The form that a transformers tokenizer returns since its version 5."""
 
 
 @pytest.mark.parametrize(

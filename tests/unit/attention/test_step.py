@@ -31,7 +31,7 @@ def spec_of(**changes) -> AttentionSpec:
 
 
 def one_row(q, k, v, spec: AttentionSpec, seen: range) -> torch.Tensor:
-    """Attention of one query [Hq, D] over the positions `seen` of k [S, Hkv, D], v [S, Hkv, Dv], number by number."""
+    """Returns the attention of one query [Hq, D] over the positions `seen` of k [S, Hkv, D], v [S, Hkv, Dv], number by number."""
     out = torch.zeros(spec.num_heads, spec.v_head_size)
     for head in range(spec.num_heads):
         kv_head = head * spec.num_kv_heads // spec.num_heads
@@ -45,7 +45,7 @@ def one_row(q, k, v, spec: AttentionSpec, seen: range) -> torch.Tensor:
 
 
 def step_of(sizes: list[tuple[int, int]]) -> tuple[StepTensors, list[list[int]]]:
-    """A step with sequences of (cached, new) tokens at scattered slots, and the slots of each."""
+    """Returns a step with sequences of (cached, new) tokens at scattered slots, and the slots of each."""
     order, spans, contexts, start = torch.randperm(SLOTS).tolist(), [], [], 0
     for i, (cached, new) in enumerate(sizes):
         context = [order.pop() for _ in range(cached + new)]

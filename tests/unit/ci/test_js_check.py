@@ -1,4 +1,4 @@
-"""`.ci/js/check.py`: without Node it says so and is no failure, except where Node is required; its tools have exact versions."""
+"""`.ci/js/check.py`: without Node it prints the reason, and fails only if Node is required; its tools have exact versions."""
 
 from __future__ import annotations
 

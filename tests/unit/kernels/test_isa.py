@@ -22,7 +22,7 @@ LAPTOP = frozenset({"fpu", "sse2", "avx", "avx2", "fma", "bmi2"})
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Gives the processor these features."""
+    """A function that gives the processor these features."""
     monkeypatch.delenv("WORKBENCH_ISA", raising=False)
     return lambda features: monkeypatch.setattr(isa, "features", lambda: frozenset(features))
 

@@ -109,7 +109,7 @@ def capped(scores, softcap):
 
 
 def plain_attention(q, k, v, *, hidden=None, softcap=None):
-    """q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq], in float32; `hidden` [n, S] columns weigh nothing."""
+    """Computes q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq] in float32, without the columns `hidden` [n, S]."""
     keys, values = (x.float().repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     scores = capped(torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5, softcap)
     if hidden is not None:
@@ -136,7 +136,7 @@ def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype, softcap)
 def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, softcap, dtype):
     k, v = (torch.randn(900, kv_heads, dim).to(dtype) for _ in range(2))
     q = torch.randn(230, heads, dim).to(dtype)
-    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to nobody
+    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to no span
     slots = torch.cat([torch.randperm(900)[:n] for n in lengths])
     starts = torch.tensor([0, *lengths]).cumsum(0)
     scale = dim**-0.5
