@@ -28,12 +28,11 @@ from workbench.engine.worker import EngineThread, LocalClient
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
-from workbench.hub.progress import READING, Relay
+from workbench.hub.progress import READING, Progress, Relay
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.logit_processor import load_processor
 from workbench.model.base import CausalLM
 from workbench.model.config import read_config
-from workbench.model.folder import Progress
 from workbench.model.load import load_model
 from workbench.opened import Opened, find_model, find_tokenizer, model_override
 from workbench.text.detokenizer import TextStream

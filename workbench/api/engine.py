@@ -19,11 +19,10 @@ from workbench.api.questions import Questions
 from workbench.client import Client, Closed, DetailSwitch, Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.hub.progress import IMPORTING
+from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
-from workbench.model.folder import Progress
 from workbench.native.requests import Batch, make_batch
 from workbench.native.results import Collector, json_values
 from workbench.types import SamplingParams

@@ -25,8 +25,7 @@ from workbench.client import Stream
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
 from workbench.events import EventLog, SnapshotTaken
-from workbench.hub.progress import Relay
-from workbench.model.folder import Progress
+from workbench.hub.progress import Progress, Relay
 from workbench.process.messages import Call, Loading, Outputs, Reply, Submit, to_child, to_parent, uncarried
 from workbench.types import Request, TokenOut
 from workbench.wire_error import CANNOT_CARRY, Failure, encode

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 from workbench.config import ServerArgs
-from workbench.hub.progress import IMPORTING
+from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
-from workbench.model.folder import Progress
 from workbench.opened import Opened, find_tokenizer
 from workbench.process.client import ProcessClient, serve
 
