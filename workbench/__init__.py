@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from workbench.config import ServerArgs as ServerArgs
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.types import SamplingParams as SamplingParams
-    from workbench.why.grammar import Grammar as Grammar
+    from workbench.why.constraint import Grammar as Grammar
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     **dict.fromkeys(("Engine", "Runtime"), "workbench.api.engine"),
-    "Grammar": "workbench.why.grammar",
+    "Grammar": "workbench.why.constraint",
     "SamplingParams": "workbench.types",
     "ServerArgs": "workbench.config",
     "WorkbenchError": "workbench.errors",

@@ -124,8 +124,15 @@ class DiskFull(WorkbenchError):
     """`WORKBENCH_HOME` has not enough free space; the message has both numbers."""
 
 
+SHUT_DOWN = "the engine was shut down"
+"""The message of `EngineDead` where the engine's owner ended it."""
+
+
 class EngineDead(WorkbenchError):
     """The engine's thread or process has ended; open requests end with this error."""
+
+    def __init__(self, message: str, *, hint: str = "load it again") -> None:
+        super().__init__(message, hint=hint)
 
 
 class CacheCorrupt(WorkbenchError):

@@ -19,21 +19,25 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from msgspec import structs
 
+from workbench.client.answers import EngineInfo, WeightsInfo
+from workbench.engine.calls import CoreCalls
 from workbench.engine.core import EngineCore
 from workbench.engine.fake import FakeRunner, VirtualClock, next_token
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig
+from workbench.engine.local_client import LocalClient, Prepare
 from workbench.engine.output import TextOut
 from workbench.engine.plan import Runner, Sampled, SampleRow
 from workbench.engine.scheduler import Propose
 from workbench.engine.snapshot import snapshot
 from workbench.events import Event, EventLog
+from workbench.grammar.mask import pack
 from workbench.grammar.matcher import Made
 from workbench.types import FinishReason, Request, SamplingParams, TokenLogprob
 
 __all__ = [
     "VOCAB_SIZE", "AllowAll", "AllowTokens", "BrokenMatcher", "ByteTokenizer", "FoldReader", "Output", "ScriptedRunner",
-    "VirtualClock", "events_of", "make_core", "make_request", "plain_loop", "run_to_end",
+    "VirtualClock", "core_calls", "events_of", "make_client", "make_core", "make_request", "plain_loop", "run_to_end",
 ]  # fmt: skip
 
 VOCAB_SIZE = 256
@@ -71,6 +75,26 @@ def make_core(
         runner = FakeRunner(core_config.vocab_size, clock=clock if isinstance(clock, VirtualClock) else None)
     return EngineCore(core_config, runner, log=log, clock=clock, text_for=text_for, jump=jump,
                       disable_jump_forward=disable_jump_forward, propose=propose)  # fmt: skip
+
+
+def core_calls(core: EngineCore, kind: type[CoreCalls] = CoreCalls) -> CoreCalls:
+    """Returns the calls on a core that has no model."""
+    config, name = core.config, type(core.runner).__name__
+    info = EngineInfo(
+        device="cpu", dtype="float32", kv_cache_dtype="float32", architecture=name, attention_backend="none", num_threads=1,
+        context_length=config.context_length, vocab_size=config.vocab_size, random_seed=config.random_seed,
+        max_total_num_tokens=config.num_pages * config.page_size, max_running_requests=config.max_running_requests,
+        chunked_prefill_size=config.chunked_prefill_size, weights_bytes=0, kv_bytes_per_token=0, load_s=0.0,
+    )  # fmt: skip
+    weights = WeightsInfo(model_path="", load_format="dummy", architecture=name, dtype="float32", num_bytes=0)
+    return kind(core, info, weights)
+
+
+def make_client(
+    core: EngineCore, prepare: Prepare = lambda request: (None, None), calls: type[CoreCalls] = CoreCalls
+) -> LocalClient:
+    """Returns a client that runs the core on a thread. Close it."""
+    return LocalClient(core, prepare, core_calls(core, calls))
 
 
 def make_request(
@@ -174,9 +198,9 @@ class AllowTokens:
 
     def fill_mask(self, mask: np.ndarray) -> None:
         """Sets the bits of the allowed tokens in `mask`, int32 [ceil(V / 32)]."""
-        bits = np.zeros(mask.size * 32, dtype=np.uint8)
-        bits[list(self.token_ids)] = 1
-        mask[:] = np.packbits(bits, bitorder="little").view(np.int32)
+        flags = np.zeros(mask.size * 32, dtype=bool)
+        flags[list(self.token_ids)] = True
+        mask[:] = pack(flags)
 
     def accept(self, token_id: int) -> None:
         """Asserts that the token is allowed."""
@@ -257,8 +281,9 @@ class FoldReader(Generic[F]):
     def restart(self) -> F:
         """Begins again from a snapshot and returns the new fold. Call it between two steps."""
         self.fold = self._make_fold()
-        self.number, state = snapshot(self._core)
-        for event in state:
+        state = snapshot(self._core)
+        self.number = self._core.log.number_after(state.taken)
+        for event in state.events:
             self.fold.apply(event)
         self.num_restarts += 1
         return self.fold

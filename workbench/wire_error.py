@@ -1,4 +1,4 @@
-"""An error of ours on its way between processes: msgpack, never pickle."""
+"""`Failure`: an error as a message between processes, in msgpack and never pickle."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from workbench import errors
 from workbench.errors import InvalidRequest, WorkbenchError, shown
 
 CANNOT_CARRY = (TypeError, ValueError, OverflowError, RecursionError)
-"""What msgpack raises for values it has no form for: objects, integers of more than 64 bits, half characters."""
+"""Errors of msgpack for values that it has no form for: objects, integers of more than 64 bits, half characters."""
 encode = msgspec.msgpack.Encoder().encode
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An error on its way to the parent."""
+    """An error of this package; any other error becomes a `WorkbenchError` that names its class."""
 
     kind: str
     message: str
@@ -25,6 +25,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
+        """Returns an error as a message. A value that msgpack cannot carry becomes its `repr`."""
         if not isinstance(error, WorkbenchError):
             return cls("WorkbenchError", as_utf8(f"{type(error).__name__}: {error}"), "")
         facts = {"field": error.field, "value": error.value, "limit": error.limit} if isinstance(error, InvalidRequest) else {}
@@ -35,7 +36,7 @@ class Failure(msgspec.Struct, frozen=True):
         return cls(type(error).__name__, as_utf8(error.message), as_utf8(error.hint), facts)
 
     def to_error(self) -> WorkbenchError:
-        """The same class again, as far as it is one of ours; a value that cannot be carried came as its `repr`."""
+        """Returns the error again, of the same class."""
         found = getattr(errors, self.kind, WorkbenchError)
         error: WorkbenchError = found.__new__(found)
         WorkbenchError.__init__(error, self.message, hint=self.hint)
@@ -44,5 +45,5 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def as_utf8(text: str) -> str:
-    """Half characters become question marks."""
+    """Returns the text with question marks in place of half characters."""
     return text.encode("utf-8", "replace").decode()

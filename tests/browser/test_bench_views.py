@@ -1,4 +1,4 @@
-"""`workbench bench views` on this tree: each row that needs a browser runs, and tells what it promises."""
+"""`workbench bench views` on this tree: each row that needs a browser runs and prints its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard as a newcomer finds it: each panel says what it is and how to fill it, and the columns leave no hole."""
+"""The dashboard in a new notebook: each panel has a title and a line about how to fill it, and the columns leave no hole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOO_WIDE = "views => views.filter(view => view.scrollWidth > view.clientWidth + 
 
 
 def columns(boxes: list[list[float]]) -> list[list[list[float]]]:
-    """Panels from top to bottom, by their left edge; those that are as wide as all left out."""
+    """Returns the panels of each column from top to bottom; those that are as wide as all are left out."""
     width = max(right for _, right, *_ in boxes) - min(left for left, *_ in boxes)
     narrow = [box for box in boxes if box[1] - box[0] < 0.9 * width]
     return [[box for box in narrow if box[0] == left] for left in sorted({box[0] for box in narrow})]

@@ -1,11 +1,12 @@
-"""How views change a page (`morph` and `patch` of common.js): it becomes what was drawn anew, and what did not change stays."""
+"""Views change a page by `morph` and `patch` of dom.js: it becomes what is drawn, and what did not change stays."""
 
 from __future__ import annotations
 
 import pytest
 
 pytest.importorskip("anywidget")
-from workbench.views.live.base import module
+from workbench.views.live.scripts import script
+from workbench.views.live.widget import VIEWS
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +18,7 @@ LOAD = """async source => {
   const content = (depth) => some(5, () => (depth && draw(3) ? element(depth - 1) : ["a", "b", 7, null, false][draw(5)]));
   const element = (depth) => {
     const attrs = { class: ["x", "y", null][draw(3)], title: draw(2) ? "t" : undefined, hidden: draw(4) === 0 };
-    return el(["p", "span", "svg", "path"][draw(4)], attrs, content(depth));
+    return el(["p", "span", "div", "b"][draw(4)], attrs, content(depth));
   };
   const fresh = (children) => el("div", {}, children.map((c) => (c instanceof Node ? c.cloneNode(true) : c)));
   Object.assign(window, { el, morph, patch, draw, some, content, fresh });
@@ -85,7 +86,7 @@ SCROLLS = """() => {
 @pytest.fixture
 def page(browser):
     page = browser.new_page()
-    page.evaluate(LOAD, module("template"))
+    page.evaluate(LOAD, script(VIEWS / "live" / "dom.js"))
     yield page
     page.close()
 

@@ -1,4 +1,4 @@
-"""Results in real JupyterLab and Notebook 7: what a cell returns is shown, and the page asks only this machine."""
+"""Results in real JupyterLab and Notebook 7: the result of a cell is shown, and the page sends requests to this machine only."""
 
 from __future__ import annotations
 

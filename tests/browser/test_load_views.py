@@ -1,4 +1,4 @@
-"""The views of the engine's load in real JupyterLab: a request is picked in one, told by the others, and aborted."""
+"""The views of the engine's load in real JupyterLab: a request is picked in one, shown by the others, and aborted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_running_request_is_picked_told_by_the_other_views_and_aborted(noteboo
     assert notebook.is_running(4)
     where = batch.locator(".wb-tall").nth(1).bounding_box()
     assert where is not None
-    # The marks move on and are made anew; at the middle of their row there always is one.
+    # The marks move on and are replaced; at the middle of their row there always is one.
     notebook.page.mouse.click(where["x"] + where["width"] / 2, where["y"] + where["height"] / 2)
     batch.locator("text=in it: ").wait_for()
     for rid in ("one", "two", "three"):

@@ -1,4 +1,4 @@
-"""What stays of live views: in a saved notebook that is opened again, on an exported page, after a restart, after a stop."""
+"""Live views in a saved notebook that is opened again, on an exported page, after a restart, and after a stop."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ HAS_TRIED = """async count => {
   return context.sessionContext.session?.kernel?.status === "idle";
 }"""
 TALLEST = 1000
-"""Pixels of a picture in a page that nobody scrolls in."""
+"""Pixels of a picture in a page that is not scrolled."""
 
 
 def check_page(page, num_views: int) -> None:
-    """No word of a missing model, and every view is there as a picture of a height one can look at."""
+    """Checks that no word of a missing model is there, and that every view is a picture of a usual height."""
     text = page.locator("body").inner_text()
     assert "Error displaying widget" not in text
     assert "a live view" not in text
     assert page.locator(".wb-live").count() == 0
-    assert page.locator("[class^=wb-still] > .wb:visible").count() == num_views
+    assert page.locator(".wb-still > .wb:visible").count() == num_views
     assert max(page.evaluate(HEIGHTS)) <= TALLEST
     for title in ("Radix tree: ", "Batch, steps ", "KV pool: "):
         assert title in text
@@ -84,7 +84,7 @@ def test_after_a_stop_and_after_a_restart_a_view_says_so_and_offers_nothing_that
     assert not flush.is_visible()
     assert search.is_visible()
     node.click()
-    tree.locator("text=made by").wait_for()  # what the kernel knows it still tells
+    tree.locator("text=made by").wait_for()  # the kernel still answers
     notebook.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     for view in (tree, tokens):
         view.locator(".wb-note:has-text('the kernel that drew this has ended')").wait_for()

@@ -53,12 +53,12 @@ def rate(times: list[float]) -> float:
 LINES = """tree => [...tree.querySelectorAll(".wb-outline [data-node]")]
   .map(({ style, className, innerHTML }) => [style.transform, className.replace(/ *wb-(new|split|gone)/, ""), innerHTML])
   .map(([place, marks, text]) => [place, marks, text.replace(/idle \\d+/, "idle")]).sort()"""
-"""Of a tree: every line that is drawn, where it stands and how it looks."""
+"""Every line of a tree that is drawn: its place and its looks."""
 
 
 @pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
 def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
-    hears = "print([name for name, view in dashboard.views.items() if view._hears])"
+    hears = "print([name for name, view in dashboard.views.items() if view._has_ticker])"
     notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears, "%wb tree"], face=face)
     notebook.run(0)
     notebook.run(1)
@@ -67,7 +67,7 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     notebook.watch(".wb-live")
     notebook.start(2)
     tree.scroll_into_view_if_needed()  # out of sight it is not drawn
-    # How often a second is a matter of the machine: `workbench bench views` measures it.
+    # The rate depends on the machine: `workbench bench views` measures it.
     notebook.while_running(2, f"before => {NUM_NODES} >= before + 4 && window.wbChanges.length >= 8", before)
     notebook.wait(2)
     # A cell that ends sends one state more, whenever the last was.

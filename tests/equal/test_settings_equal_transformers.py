@@ -11,9 +11,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tiny_models import logits_of, open_runner, planned, stored
+from workbench.model.families import ACTIVATIONS
 
 from workbench.errors import ModelUnsupported
-from workbench.model.families import ACTIVATIONS
 from workbench.model.layers import ACTIVATIONS as COMPUTED
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
 from workbench.types import Segment

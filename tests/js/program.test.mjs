@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { asks, layoutProgram, longestPrompt, promptLength } from "./view.mjs";
+import { isOf, layoutProgram, longestPrompt, promptLength } from "./view.mjs";
 
 const part = (kind, more = {}) => ({ kind, ...more });
 
 test("parts of one line of text are one block, and edges stand between", () => {
   const laid = layoutProgram([part("rolebegin"), part("text"), part("gen"), part("roleend"), part("fork"), part("text")]);
-  assert.deepEqual(laid.map((block) => block.edge?.kind ?? block.parts.length), ["rolebegin", 2, "roleend", "fork", 1]);
+  assert.deepEqual(
+    laid.map((block) => block.edge?.kind ?? block.parts.length),
+    ["rolebegin", 2, "roleend", "fork", 1],
+  );
 });
 
 test("the longest prompt is found in branches too, and a selection counts one of its requests", () => {
@@ -18,8 +21,8 @@ test("the longest prompt is found in branches too, and a selection counts one of
 });
 
 test("a part is tied to its request and to its samples or options, and to no other", () => {
-  assert.ok(asks({ rid: "ab" }, "ab"));
-  assert.ok(asks({ rid: "ab" }, "ab-3"));
-  assert.ok(!asks({ rid: "ab" }, "abc"));
-  assert.ok(!asks({ rid: "" }, ""));
+  assert.ok(isOf({ rid: "ab" }, "ab"));
+  assert.ok(isOf({ rid: "ab" }, "ab-3"));
+  assert.ok(!isOf({ rid: "ab" }, "abc"));
+  assert.ok(!isOf({ rid: "" }, ""));
 });

@@ -1,25 +1,57 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { kindOf, layoutTemplate } from "./view.mjs";
+import { kindOfRole, layoutTemplate } from "./view.mjs";
 
 test("what one message wrote is one stretch, and what the template wrote between is another", () => {
-  const tokens = [[0, 7, "<s>", null, 1], [1, 8, "Hi", 0, 1], [2, 9, " you", 0, 0], [3, 5, "<e>", null, 0], [4, 6, "Yes", 1, 0]];
+  const tokens = [
+    [0, 7, "<s>", null, 1],
+    [1, 8, "Hi", 0, 1],
+    [2, 9, " you", 0, 0],
+    [3, 5, "<e>", null, 0],
+    [4, 6, "Yes", 1, 0],
+  ];
   const laid = layoutTemplate(tokens, ["user", "assistant"]);
-  assert.deepEqual(laid.map((one) => [one.role, one.tokens.length, one.gap]), [[null, 1, 0], ["user", 2, 0], [null, 1, 0], ["assistant", 1, 0]]);
+  assert.deepEqual(
+    laid.map((one) => [one.role, one.tokens.length, one.gap]),
+    [
+      [null, 1, 0],
+      ["user", 2, 0],
+      [null, 1, 0],
+      ["assistant", 1, 0],
+    ],
+  );
 });
 
 test("a stretch is cut where tokens are left out, and says how many", () => {
-  const laid = layoutTemplate([[0, 1, "a", 0, 0], [100, 1, "b", 0, 0]], ["user"]);
-  assert.deepEqual(laid.map((one) => one.gap), [0, 99]);
+  const laid = layoutTemplate(
+    [
+      [0, 1, "a", 0, 0],
+      [100, 1, "b", 0, 0],
+    ],
+    ["user"],
+  );
+  assert.deepEqual(
+    laid.map((one) => one.gap),
+    [0, 99],
+  );
 });
 
 test("two messages of one role stay apart", () => {
-  assert.equal(layoutTemplate([[0, 1, "a", 0, 0], [1, 1, "b", 1, 0]], ["user", "user"]).length, 2);
+  assert.equal(
+    layoutTemplate(
+      [
+        [0, 1, "a", 0, 0],
+        [1, 1, "b", 1, 0],
+      ],
+      ["user", "user"],
+    ).length,
+    2,
+  );
 });
 
 test("a role that nobody foresaw never becomes a class name", () => {
-  assert.equal(kindOf("tool"), "wb-tok wb-said wb-by-tool");
-  assert.equal(kindOf('x" onclick="y'), "wb-tok wb-said");
-  assert.equal(kindOf(null), "wb-tok wb-own");
+  assert.equal(kindOfRole("tool"), "wb-tok wb-said wb-by-tool");
+  assert.equal(kindOfRole('x" onclick="y'), "wb-tok wb-said");
+  assert.equal(kindOfRole(null), "wb-tok wb-own");
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { layoutColumns, layoutStrip, placeIn, placeOf, share, words } from "./view.mjs";
+import { layoutStrip, placeIn, placeOf, share, words } from "./view.mjs";
 
 const measures = { probability: ["how likely", "a", "b", "c", "d", "e"], latency: ["time", "a", "b", "c", "d", "e"] };
 const rows = [
@@ -12,26 +12,31 @@ const rows = [
 
 test("a strip takes each token's level from the digit of the measure, and knows what is not known", () => {
   const boxes = layoutStrip({ rows, first: 7, measures }, "probability", "kind");
-  assert.deepEqual(boxes.map((box) => [box.position, box.level, box.line]), [[7, 0, null], [8, null, null], [9, 4, null]]);
+  assert.deepEqual(
+    boxes.map((box) => [box.position, box.level, box.line]),
+    [
+      [7, 0, null],
+      [8, null, null],
+      [9, 4, null],
+    ],
+  );
   const lined = layoutStrip({ rows, first: 0, measures }, "latency", "probability");
-  assert.deepEqual(lined.map((box) => [box.level, box.line]), [[4, 0], [1, 0], [null, 4]]);
+  assert.deepEqual(
+    lined.map((box) => [box.level, box.line]),
+    [
+      [4, 0],
+      [1, 0],
+      [null, 4],
+    ],
+  );
   assert.deepEqual(layoutStrip({}, "probability", "kind"), []);
 });
 
-test("columns are as high as the logarithm of what might come, and nothing where it was forced", () => {
-  const [some, forced, one] = layoutColumns({ rows, first: 0, vocab_size: 900 });
-  assert.ok(Math.abs(some.height - 0.5) < 1e-9);
-  assert.equal(forced.height, 0);
-  assert.equal(one.height, 0);
-  assert.deepEqual([one.text, one.breaks], ["x⏎y", 1]);
-  assert.equal(layoutColumns({ rows: [["a", 0, "--", null, null, null, null, null, null]], first: 0, vocab_size: 900 })[0].height, 1);
-});
-
 test("a selection names a token by request and position, also where the request's id has colons", () => {
-  assert.deepEqual(placeOf({ kind: "token", id: "a:b:12" }), ["a:b", 12]);
-  assert.deepEqual(placeOf({ kind: "request", id: "a:b" }), ["a:b", null]);
-  assert.deepEqual(placeOf({ kind: "node", id: 3 }), ["", null]);
-  assert.deepEqual(placeOf({}), ["", null]);
+  assert.deepEqual(placeOf({ kind: "token", id: "a:b:12" }), { rid: "a:b", position: 12 });
+  assert.deepEqual(placeOf({ kind: "request", id: "a:b" }), { rid: "a:b", position: null });
+  assert.deepEqual(placeOf({ kind: "node", id: 3 }), { rid: "", position: null });
+  assert.deepEqual(placeOf({}), { rid: "", position: null });
 });
 
 test("the step that a view was opened with is told about until one of its tokens is selected", () => {

@@ -1,7 +1,26 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { longestText, numTexts, savedText, ago, boxAt, clockOf, count, duration, evictedText, kindOf, layoutMap, layoutTree, same, sideText, stateOf, tieOf, visibleLines, withAllRows } from "./view.mjs";
+import {
+  ago,
+  boxAt,
+  clockOf,
+  count,
+  duration,
+  evictedText,
+  kindOfNode,
+  layoutMap,
+  layoutTree,
+  longestText,
+  numTexts,
+  same,
+  savedText,
+  sideText,
+  stateOf,
+  tieOf,
+  visibleLines,
+  withAllRows,
+} from "./view.mjs";
 
 const row = (id, parent, tokens, more = {}) => {
   const { hits = 0, maker = "r0", users = [], hidden = 0 } = more;
@@ -18,7 +37,14 @@ test("a state travels as one JSON text, large parts beside it", () => {
 
 test("numbers are written for people, as in Python", () => {
   assert.equal(count(1234567), "1,234,567");
-  assert.deepEqual([0.0042, 0.25, 7.5, 75, 7260].map(duration), ["4.2 ms", "250 ms", "7.50 s", "1 min 15 s", "2 h 1 min"]);
+  assert.deepEqual([0, 0.0042, 0.25, 7.5, 75, 7260].map(duration), [
+    "0 ms",
+    "4.2 ms",
+    "250 ms",
+    "7.50 s",
+    "1 min 15 s",
+    "2 h 1 min",
+  ]);
 });
 
 test("a selection is the same by kind and id, and nothing is the same as nothing", () => {
@@ -29,8 +55,14 @@ test("a selection is the same by kind and id, and nothing is the same as nothing
 
 test("children stand one step to the right of their parent, where its text ends", () => {
   const { lines } = layoutTree(ROWS);
-  assert.deepEqual(lines.map((line) => line.depth), [0, 1, 2, 1, 0]);
-  assert.deepEqual(lines.map((line) => line.start), [0, 30, 50, 30, 0]);
+  assert.deepEqual(
+    lines.map((line) => line.depth),
+    [0, 1, 2, 1, 0],
+  );
+  assert.deepEqual(
+    lines.map((line) => line.start),
+    [0, 30, 50, 30, 0],
+  );
 });
 
 test("the axes of the map say how many texts there are and how long the longest is", () => {
@@ -49,43 +81,87 @@ test("the head says what was asked for and what of it was there", () => {
 test("rows may come in any order: children follow their parents in the order they came, namespaces stay together", () => {
   const shuffled = [ROWS[1], [...row(7, 0, 5).slice(0, -1), "other"], ROWS[3], ROWS[2], ROWS[0], ROWS[4]];
   const { lines } = layoutTree(shuffled);
-  assert.deepEqual(lines.map((line) => [line.id, line.depth]), [[7, 0], [3, 0], [1, 1], [4, 2], [5, 1], [9, 0]]);
+  assert.deepEqual(
+    lines.map((line) => [line.id, line.depth]),
+    [
+      [7, 0],
+      [3, 0],
+      [1, 1],
+      [4, 2],
+      [5, 1],
+      [9, 0],
+    ],
+  );
 });
 
 test("where only changes are told, what stays keeps its place, what came stands last, and what left is gone", () => {
   const changed = { gone: [1], rows: [row(5, 3, 8), row(12, 3, 2)] };
   const { rows, state } = withAllRows({ state: { now: 2 }, changed }, ROWS);
   assert.deepEqual(state, { now: 2 });
-  assert.deepEqual(rows.map(([id, , tokens]) => [id, tokens]), [[3, 30], [4, 10], [5, 8], [9, 10], [12, 2]]);
+  assert.deepEqual(
+    rows.map(([id, , tokens]) => [id, tokens]),
+    [
+      [3, 30],
+      [4, 10],
+      [5, 8],
+      [9, 10],
+      [12, 2],
+    ],
+  );
   assert.deepEqual(withAllRows({ rows: [row(1, 0, 1)] }, ROWS), { rows: [row(1, 0, 1)] });
   assert.deepEqual(withAllRows({ state: { now: 2 } }, ROWS), { state: { now: 2 } });
 });
 
 test("a running request holds its whole path and stands at its end with what is not stored yet", () => {
-  const { nodes } = layoutTree(ROWS, [["r7", 4, 60, 72], ["r8", 3, 30, 30]]);
+  const { nodes } = layoutTree(ROWS, [
+    ["r7", 4, 60, 72],
+    ["r8", 3, 30, 30],
+  ]);
   assert.deepEqual(nodes.get(3).holders, ["r7", "r8"]);
   assert.deepEqual(nodes.get(1).holders, ["r7"]);
   assert.deepEqual(nodes.get(4).ends, [{ rid: "r7", own: 12 }]);
   assert.deepEqual(nodes.get(5).holders, []);
-  assert.deepEqual([3, 5, 9].map((id) => kindOf(nodes.get(id))), ["decode", "wait", "wait"]);
+  assert.deepEqual(
+    [3, 5, 9].map((id) => kindOfNode(nodes.get(id))),
+    ["decode", "wait", "wait"],
+  );
 });
 
 test("what is not drawn has a line of its own under its parent", () => {
   const { lines } = layoutTree([row(1, 0, 5, { hidden: 40 }), row(2, 0, 5)]);
-  assert.deepEqual(lines.map((line) => line.id), [1, "more-1", 2]);
+  assert.deepEqual(
+    lines.map((line) => line.id),
+    [1, "more-1", 2],
+  );
   assert.equal(lines[1].tokens, 400);
-  assert.deepEqual(layoutTree([row(1, 0, 5)], [], [7, 30]).lines.map((line) => line.id), [1, "more-0"]);
+  assert.deepEqual(
+    layoutTree([row(1, 0, 5)], [], [7, 30]).lines.map((line) => line.id),
+    [1, "more-0"],
+  );
 });
 
 test("in the map siblings share their parent's height and nothing overlaps", () => {
   const boxes = new Map(layoutMap(layoutTree(ROWS).lines, 600, 90).map((box) => [box.id, box]));
-  assert.deepEqual([3, 9].map((id) => boxes.get(id).height), [60, 30]);
-  assert.deepEqual([1, 5].map((id) => [boxes.get(id).x, boxes.get(id).y, boxes.get(id).height]), [[300, 0, 30], [300, 30, 30]]);
+  assert.deepEqual(
+    [3, 9].map((id) => boxes.get(id).height),
+    [60, 30],
+  );
+  assert.deepEqual(
+    [1, 5].map((id) => [boxes.get(id).x, boxes.get(id).y, boxes.get(id).height]),
+    [
+      [300, 0, 30],
+      [300, 30, 30],
+    ],
+  );
   const all = [...boxes.values()];
   for (const a of all) {
     assert.ok(a.x + a.width <= 600 + 1e-9 && a.y + a.height <= 90 + 1e-9);
     for (const b of all) {
-      const apart = a.x + a.width <= b.x + 1e-9 || b.x + b.width <= a.x + 1e-9 || a.y + a.height <= b.y + 1e-9 || b.y + b.height <= a.y + 1e-9;
+      const apart =
+        a.x + a.width <= b.x + 1e-9 ||
+        b.x + b.width <= a.x + 1e-9 ||
+        a.y + a.height <= b.y + 1e-9 ||
+        b.y + b.height <= a.y + 1e-9;
       assert.ok(a === b || apart, `${a.id} and ${b.id}`);
     }
   }
@@ -130,6 +206,10 @@ test("how long a node is idle is told in whole seconds, and not of one that is h
 test("what was evicted is summed up, with the request that last needed the room", () => {
   assert.equal(evictedText({}), "");
   assert.equal(evictedText({ num_evicted: 5, changes: [[1, "added", 3, "r1"]] }), "5 tokens evicted");
-  const changes = [[1, "evicted", 3, "r1"], [2, "evicted", 4, "r2"], [3, "evicted", 5, ""]];
+  const changes = [
+    [1, "evicted", 3, "r1"],
+    [2, "evicted", 4, "r2"],
+    [3, "evicted", 5, ""],
+  ];
   assert.equal(evictedText({ num_evicted: 1, changes }), "1 token evicted, the last for r2");
 });

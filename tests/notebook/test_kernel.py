@@ -192,7 +192,7 @@ from workbench.views.fold import Facts
 from workbench.views.live import Source, open_view
 from workbench.events import NodeAdded
 engine = session.engine()
-engine.ended, engine.call = "", lambda name, *args: (0, [])
+engine.ended = ""
 source = Source(engine.log, Facts(), lambda: engine)
 """
     )

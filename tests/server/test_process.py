@@ -10,21 +10,26 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import msgspec
 import psutil
 import pytest
 
 import workbench
+from workbench.client.stream import Stream
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
-from workbench.events import PartReached
+from workbench.events import EventLog, PartReached
 from workbench.model.tiny import write_config
 from workbench.process import client as process_module
-from workbench.process import main as child_module
 from workbench.process.client import ProcessClient
+from workbench.process.main import Child
+from workbench.process.messages import messages_of
+from workbench.process.supervise import ChildProcess
 from workbench.views.live.feed import flush_all
 from workbench.views.tree.fold import TreeFold
+from workbench.wire_error import Failure
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
 ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}
@@ -110,14 +115,15 @@ def test_async_calls_and_streams_work(engine, local):
 
 def test_a_snapshot_of_the_child_stands_at_the_right_place_of_this_log(engine):
     """Programs write to this log too, so that it counts otherwise than the child's."""
-    engine.log.add(PartReached(time=engine._client.call("now"), program="p", part=1, branch=(), kind="text"))
+    engine.log.add(PartReached(time=engine._client.engine.now(), program="p", part=1, branch=(), kind="text"))
     engine.generate(input_ids=A, sampling_params=GREEDY)
-    number, state = engine._client.call("snapshot")
+    state = engine._client.engine.snapshot()
+    number = engine.log.number_after(state.taken)
     engine.generate(input_ids=[7, 7, *A], sampling_params=GREEDY)
     folds = TreeFold(), TreeFold()
     for event in engine.log.read()[1]:
         folds[0].apply(event)
-    for event in (*state, *engine.log.read(number)[1]):
+    for event in (*state.events, *engine.log.read(number)[1]):
         folds[1].apply(event)
     first, second = ({i: (row.token_ids, row.num_hits, row.used_by) for i, row in fold.nodes.by_id.items()} for fold in folds)
     assert first == second
@@ -246,22 +252,22 @@ def test_errors_keep_their_class_and_their_words(engine, local, call, error, wor
         InvalidRequest("json_schema", {"a": [1, None]}, "a schema"),
         PromptTooLong("prompt", "5 tokens", "at most 4"),
         UnknownParameter("temprature", ["temperature", "top_p"], where="sampling_params"),
-        EngineDead("it ended", hint="load it again"),
+        EngineDead("it ended"),
     ],
 )
 def test_an_error_that_crossed_is_the_same_in_all_it_says(error):
-    carried = process_module.Failure.of(error)
-    crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(carried), type=process_module.Failure).to_error()
+    carried = Failure.of(error)
+    crossed = msgspec.msgpack.decode(msgspec.msgpack.encode(carried), type=Failure).to_error()
     assert type(crossed) is type(error)
     assert str(crossed) == str(error)
     assert vars(crossed) == vars(error)
 
 
 def test_a_value_that_cannot_cross_is_shown_instead():
-    error = process_module.Failure.of(InvalidRequest("custom_params", {"f": print}, "plain values")).to_error()
+    error = Failure.of(InvalidRequest("custom_params", {"f": print}, "plain values")).to_error()
     assert (error.field, error.value, error.limit) == ("custom_params", "{'f': <built-in function print>}", "plain values")
     for broken in (OSError("no file \ud800"), EngineDead("half \ud800", hint="a character")):
-        msgspec.msgpack.encode(process_module.Failure.of(broken))
+        msgspec.msgpack.encode(Failure.of(broken))
 
 
 def test_a_failing_load_raises_the_same_error_as_beside_the_caller(tmp_path):
@@ -310,7 +316,7 @@ def test_progress_that_raises_ends_the_load_and_leaves_nothing(folder, process):
 def test_shutdown_leaves_no_child_no_thread_and_no_folder(folder):
     threads = set(threading.enumerate())
     engine = open_engine(folder)
-    pid, where = engine._client.pid, engine._client._folder.name
+    pid, where = engine._client.pid, engine._client._channel.folder
     assert psutil.pid_exists(pid)
     stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
     next(stream)
@@ -393,15 +399,14 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
     """The child's side alone: what its streams end with is carried as an error, not as a finished request."""
     sent = []
 
-    class Socket:
+    class Kept:
         def send(self, message):
-            sent.append(process_module.to_parent.decode(message))
+            sent.append(message)
 
-    served = process_module.Child.__new__(process_module.Child)
-    served._lock, served._up, served._num_sent = threading.Lock(), Socket(), 0
-    served._opened = type("Opened", (), {"client": type("Client", (), {"log": workbench.events.EventLog()})})
-    stream = process_module.Stream("r")
-    stream.put(EngineDead("the engine's loop broke: it did", hint="load it again"))
+    served = Child(Kept(), None)
+    served._opened = SimpleNamespace(client=SimpleNamespace(log=EventLog()))
+    stream = Stream("r")
+    stream.put(EngineDead("the engine's loop broke: it did"))
     served._forward(stream)
     [(rid, failure)] = sent[0].failures
     error = failure.to_error()
@@ -410,6 +415,78 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
     assert str(error) == "the engine's loop broke: it did\nload it again"
 
 
+def test_an_interrupt_while_requests_are_sent_aborts_those_that_the_child_took(engine, monkeypatch):
+    client, start = engine._client, engine._client._start
+
+    def interrupted(call, /, *args, **kwargs):
+        future = start(call, *args, **kwargs)
+        if call.__name__ == "submit":
+            future.result(20)
+            raise KeyboardInterrupt
+        return future
+
+    monkeypatch.setattr(client, "_start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(input_ids=A, sampling_params=ENDLESS, rid="cut off")
+    monkeypatch.undo()
+    wait_until(lambda: client.engine.get_load().num_running == 0)
+    assert engine.explain("cut off").facts["finish"] == "abort"
+    assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY, rid="cut off"))) == 6, "its id is free"
+
+
+UNKNOWN = """
+import sys, msgspec
+from workbench.process.channel import Channel
+from workbench.process.messages import Call
+channel = Channel(Call, (sys.argv[1], sys.argv[2]))
+channel.receive()
+channel.send({"type": "Teleported", "number": 1})
+sys.stdin.read()
+"""
+"""The child of a later version: its answer is a message that is not known here."""
+
+
+def test_a_message_that_is_not_known_ends_the_engine_with_its_name_and_leaves_no_child(monkeypatch, folder):
+    before = psutil.Process().children()
+    monkeypatch.setattr(process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]]))
+    with pytest.raises(EngineDead, match=r"message that is not known here.*Teleported.*same version"):
+        ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
+    assert psutil.Process().children() == before
+
+
+def test_a_call_that_the_child_does_not_know_is_refused_and_it_goes_on(engine, monkeypatch):
+    def fly(self, height: int) -> None:
+        """Flies: a call of a later version."""
+
+    later = type("Later", (), {"fly": fly})
+    monkeypatch.setattr(process_module, "MESSAGES", {**process_module.MESSAGES, **messages_of(later)})
+    with pytest.raises(NotSupported, match="no call 'fly'"):
+        engine._client._start(fly, 3).result(20)
+    assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
+
+
+def test_an_engine_that_dies_by_itself_can_be_replaced_where_its_end_is_told(folder):
+    args, ended, opened = ServerArgs.make(model_path=str(folder), **ARGS), [], threading.Event()
+    clients = []
+
+    def replace(reason):
+        ended.append((reason, clients[0].ended))
+        clients.append(ProcessClient(args, on_end=ended.append))
+        opened.set()
+
+    clients.append(ProcessClient(args, on_end=replace))
+    try:
+        os.kill(clients[0].pid, signal.SIGKILL)
+        assert opened.wait(60)
+        died = "the engine's process ended, exit code -9"
+        assert ended == [(died, died)], "told once, when all who waited know"
+        assert clients[1].engine.get_load().num_running == 0
+    finally:
+        for client in clients:
+            client.close()
+    assert len(ended) == 1, "an engine that was closed is not missed"
+
+
 def test_the_parent_side_imports_no_torch():
-    script = f"import sys, {child_module.__name__}; sys.exit('torch' in sys.modules)"
+    script = "import sys, workbench.process.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

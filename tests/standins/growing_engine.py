@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
+from workbench.client.answers import Snapshot
 from workbench.errors import EngineDead
-from workbench.events import EventLog, NodeAdded
+from workbench.events import EventLog, NodeAdded, SnapshotTaken
 from workbench.views.fold import Facts
 from workbench.views.live import Source
 
@@ -30,10 +30,20 @@ class Engine:
             self.num_nodes += 1
             self.log.add(self.node(self.num_nodes))
 
-    def call(self, name: str, *args: Any) -> Any:
+    @property
+    def engine(self) -> Engine:
+        """The calls on it: `snapshot` and `flush_cache`."""
         if self.ended:
-            raise EngineDead(self.ended, hint="load it again")
-        return {"snapshot": (self.log.num_added, [self.node(i + 1) for i in range(self.num_nodes)]), "flush_cache": 7}[name]
+            raise EngineDead(self.ended)
+        return self
+
+    def snapshot(self) -> Snapshot:
+        taken = SnapshotTaken(time=0.0, number=self.log.num_added)
+        self.log.add(taken)
+        return Snapshot([*(self.node(i + 1) for i in range(self.num_nodes)), taken])
+
+    def flush_cache(self) -> int:
+        return 7
 
 
 def wait_until(true, seconds: float = 10) -> None:

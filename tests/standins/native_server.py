@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import local_server
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(local_server.JsonHandler):
     engine = None
     facts: dict = {}
     requests: list = []
@@ -42,35 +42,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def answer(self, value, status=200):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        pass
-
-
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
 
 @contextmanager
 def serving(engine, facts=None):
     """Yields (address, the requests it got)."""
     requests = []
-    handler = type("BoundHandler", (Handler,), {"engine": engine, "facts": facts or {}, "requests": requests})
-    server = Quiet(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with local_server.serving(Handler, engine=engine, facts=facts or {}, requests=requests) as address:
+        yield address, requests

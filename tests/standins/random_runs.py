@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from hypothesis import strategies as st
 
 from workbench.engine.core import EngineCore
+from workbench.engine.scheduler import Propose
+from workbench.engine.sequence import Sequence
 from workbench.events import EventLog
-from workbench.testing import make_core
+from workbench.testing import make_core, plain_loop
 from workbench.types import Request, SamplingParams
 from workbench.views.fold import Facts
 
@@ -26,8 +29,10 @@ CONFIGS = st.fixed_dictionaries(
         "disable_radix_cache": st.sampled_from([False, False, False, True]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
         "schedule_conservativeness": st.sampled_from([0.02, 1.0]),
+        "drafts": st.sampled_from([None, None, 0, 1]),
     }
 )
+"""Settings of a core; `drafts` seeds guesses of the next tokens."""
 ADDS = st.tuples(
     st.just("add"), st.integers(0, 24), st.lists(st.integers(0, 2), min_size=1, max_size=10), st.integers(0, 20),
     st.sampled_from(["", "", "other"]),
@@ -42,7 +47,20 @@ OPERATIONS = st.lists(
 
 def open_core(config: dict, log: EventLog | None = None) -> EngineCore:
     """Returns a core of one of `CONFIGS`."""
-    return make_core(**config, context_length=CONTEXT, vocab_size=VOCAB, log=log)
+    settings = {"context_length": CONTEXT, "vocab_size": VOCAB, **config}
+    seed = settings.pop("drafts", None)
+    return make_core(**settings, log=log, propose=None if seed is None else guess(seed, settings["vocab_size"]))
+
+
+def guess(seed: int, vocab_size: int = VOCAB, most: int = 6) -> Propose:
+    """Returns a proposer that knows the fake model: up to `most` tokens, of which each is wrong now and then."""
+
+    def propose(seq: Sequence) -> tuple[int, ...]:
+        rng = random.Random(f"{seed} {seq.rid} {len(seq.output_ids)}")
+        tokens = plain_loop(seq.token_ids, rng.randrange(most + 1), vocab_size)
+        return tuple(token if rng.random() < 0.7 else rng.randrange(vocab_size) for token in tokens)
+
+    return propose
 
 
 def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], None] = lambda: None) -> None:

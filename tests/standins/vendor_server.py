@@ -9,8 +9,9 @@ import json
 import re
 import threading
 import time
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+
+import local_server
 
 
 class Vendor:
@@ -80,7 +81,7 @@ def sse(data, event=None):
     return f"{head}data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(local_server.JsonHandler):
     protocol_version = "HTTP/1.1"
     vendor: Vendor
 
@@ -141,35 +142,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.wfile.write(b"0\r\n\r\n")
 
-    def answer(self, value, status):
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def log_message(self, *args):
-        pass
-
-
-class Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request, client_address):
-        pass
-
-
-@contextmanager
 def serving(vendor):
-    """Yields the server's address; `vendor` holds what it was asked."""
-    server = Quiet(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"vendor": vendor}))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """Returns a context with the server's address; `vendor` keeps the requests."""
+    return local_server.serving(Handler, vendor=vendor)

@@ -43,6 +43,16 @@ def test_parts_that_need_no_model_import_without_torch(module):
     assert "torch" not in modules_after(f"import {module}")
 
 
+@pytest.mark.parametrize("room", ["why", "views", "lang"])
+def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room):
+    """All their modules, in a fresh interpreter; the import contract says the same of what is written in them."""
+    names = [name for name in tracked_files() if name.startswith(f"workbench/{room}/") and name.endswith(".py")]
+    modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names]
+    assert len(modules) > 10
+    loaded = modules_after(f"import {', '.join(modules)}")
+    assert not [name for name in loaded if name == "torch" or name.startswith("workbench.engine")]
+
+
 def test_loading_the_extension_imports_no_torch():
     code = (
         "from IPython.testing.globalipapp import get_ipython; import workbench; workbench.load_ipython_extension(get_ipython())"

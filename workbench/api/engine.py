@@ -16,7 +16,10 @@ from functools import cached_property
 from typing import Any
 
 from workbench.api.questions import Questions
-from workbench.client import Client, Closed, DetailSwitch, Stream, read, read_async
+from workbench.client.closed import Closed
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineClient
+from workbench.client.stream import Stream, read, read_async
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.hub.progress import IMPORTING, Progress
@@ -51,19 +54,19 @@ class Engine(Questions):
     ) -> None:
         self.server_args = ServerArgs.make(model_path=model_path, **server_args)
         if process:
-            from workbench.process.main import open_process as open_engine
+            from workbench.process.client import open_process as open_engine
         else:
             if progress is not None:
                 progress(IMPORTING, 0, 0)
             share_cores()
-            from workbench.launch import open_engine
+            from workbench.launch.engine import open_engine
         opened = open_engine(self.server_args, progress)
         self._client, self._tokenizer, self._info = opened.client, opened.tokenizer, opened.info
         self.log = self._client.log
         self.tokenizer = self._tokenizer.hf if self._tokenizer is not None else None
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
         self.detail = DetailSwitch(self._client)
-        self._seeds = random.Random(self._info["random_seed"])
+        self._seeds = random.Random(self._info.random_seed)
         self._is_open = True
         self._dropped = weakref.finalize(self, _close_later, self._client)
         self._dropped.atexit = False  # at exit its thread or process ends anyway
@@ -153,7 +156,7 @@ class Engine(Questions):
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses; the number of tokens dropped."""
-        return self._client.call("flush_cache")
+        return self._client.engine.flush_cache()
 
     def shutdown(self) -> None:
         """Ends the engine: when this returns, its thread (or process) is gone and its memory is back. May be called twice.
@@ -186,7 +189,7 @@ class Engine(Questions):
 
     def _limit_prompt(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """With `allow_auto_truncate`, the last tokens of an over-long prompt that leave room for the output."""
-        room = min(self._info["context_length"], self._info["max_total_num_tokens"]) - params.max_new_tokens
+        room = min(self._info.context_length, self._info.max_total_num_tokens) - params.max_new_tokens
         return ids[-room:] if self.server_args.allow_auto_truncate and 0 < room < len(ids) else ids
 
     def _submit(self, batch: Batch) -> list[Stream]:
@@ -250,7 +253,7 @@ class Engine(Questions):
         return chunks
 
 
-def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
+def _abort_unread(client: weakref.ref[EngineClient], streams: list[Stream]) -> None:
     """Weak, so that a stream somebody keeps does not keep the model of an engine that was shut down."""
     if (alive := client()) is not None:
         for stream in streams:
@@ -258,7 +261,7 @@ def _abort_unread(client: weakref.ref[Client], streams: list[Stream]) -> None:
                 alive.abort(stream.rid)
 
 
-def _close_later(client: Client) -> None:
+def _close_later(client: EngineClient) -> None:
     """The last reference may go on any thread, the engine's own included, and closing waits for that one."""
     threading.Thread(target=client.close, name="workbench-close", daemon=True).start()
 

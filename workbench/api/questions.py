@@ -8,12 +8,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property, lru_cache
 from typing import Any
 
 import psutil
+from msgspec import structs
 
-from workbench.client import Client, Closed, DetailSwitch
+from workbench.client.answers import EngineInfo
+from workbench.client.closed import Closed
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineClient
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import EventLog
@@ -23,16 +28,16 @@ from workbench.text.tokenizer import Tokenizer
 from workbench.types import GrammarSpec, as_int
 from workbench.views.fold import Facts
 from workbench.views.live import Source, open_view
-from workbench.views.live.feed import Reader
+from workbench.views.live.reader import Reader
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.picture import NodeFacts
-from workbench.why.answers import Why
-from workbench.why.cache_answer import CacheAnswer
-from workbench.why.evictions import EvictionJournal
-from workbench.why.grammar import Grammar
-from workbench.why.masks import MaskAt
-from workbench.why.recorded import Constrained, constrained
-from workbench.why.request import Explanation, explain
+from workbench.why.constraint import Grammar
+from workbench.why.prefix.answer import CacheAnswer
+from workbench.why.prefix.evictions import EvictionJournal
+from workbench.why.request.explanation import Explanation, explain
+from workbench.why.token.answers import Why
+from workbench.why.token.logged_request import LoggedRequest, logged_request
+from workbench.why.token.mask import MaskAt
 
 NUM_GRAMMARS = 16
 FIT_LENGTHS = (256, 1024, 4096, 16384)
@@ -49,8 +54,8 @@ class Cache:
         ids = self._engine._encode(prompt) if isinstance(prompt, str) else tuple(prompt)
         if not ids:
             raise InvalidRequest.because("prompt", "the prompt is empty", hint="cache.explain(text) needs some text")
-        found: dict[str, Any] = self._engine._client.call("lookup", list(ids), namespace)
-        return CacheAnswer(found, ids, text_of(self._engine.tokenizer))
+        found = self._engine._client.engine.match_prefix(ids, namespace)
+        return CacheAnswer(asdict(found), ids, text_of(self._engine.tokenizer))
 
     def node(self, node_id: int) -> NodeFacts:
         """One node of the radix tree: its text and tokens, who made it, who found it there, who holds it now."""
@@ -84,9 +89,9 @@ class Questions:
     detail: DetailSwitch
     by_magic = False
     """Whether `%wb load` opened it: its views then advise magics."""
-    _client: Client
+    _client: EngineClient
     _tokenizer: Tokenizer | None
-    _info: dict[str, Any]
+    _info: EngineInfo
 
     @property
     def cache(self) -> Cache:
@@ -99,11 +104,10 @@ class Questions:
     def _now(self) -> float:
         """The engine's clock; of one that has ended, where it stood at the last event."""
         try:
-            now: float = self._client.call("now")
+            return self._client.engine.now()
         except EngineDead:
             events = self.log.read(self.log.num_added - 1)[1]
-            now = events[-1].time if events else 0.0
-        return now
+            return events[-1].time if events else 0.0
 
     def grammar(self, **constraint: Any) -> Grammar:
         """A constraint to ask questions of: `engine.grammar(regex=...)`, or `json_schema=`, `ebnf=`, `choices=`, ..."""
@@ -122,9 +126,9 @@ class Questions:
         request, step = self._step(rid, step)
         return self._grammar_of(request.spec).mask_at(request.output_ids, step)
 
-    def _step(self, rid: str, step: int | None) -> tuple[Constrained, int]:
+    def _step(self, rid: str, step: int | None) -> tuple[LoggedRequest, int]:
         """The constrained request, and `step` or the place after all that it has produced."""
-        request = constrained(self.log, rid)
+        request = logged_request(self.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
             step = len(ids) - 1
@@ -164,14 +168,14 @@ class Questions:
         """It holds no engine: one that nothing but views refer to ends."""
         alive, log = weakref.ref(self), self.log
 
-        def client() -> Client:
+        def client() -> EngineClient:
             return Closed(log) if (engine := alive()) is None else engine._client
 
         page_size = self.server_args.page_size
         facts = Facts(
             decode=text_of(self.tokenizer), model=str(self.server_args.model_path), page_size=page_size,
-            num_pages=self._info["max_total_num_tokens"] // page_size, tokenizer=self.tokenizer,
-            info=self.server_args.to_dict() | self._info,
+            num_pages=self._info.max_total_num_tokens // page_size, tokenizer=self.tokenizer,
+            info=self.server_args.to_dict() | structs.asdict(self._info),
             grammar=None if self._tokenizer is None else self._grammar_of, by_magic=self.by_magic,
         )  # fmt: skip
         return Source(log, facts, client, self.detail)
@@ -180,23 +184,23 @@ class Questions:
     def _vocabulary(self) -> Vocabulary:
         if self._tokenizer is None:
             raise NotSupported("constraints need the tokenizer", hint="load without skip_tokenizer_init")
-        return Vocabulary(self._tokenizer.hf, self._info["vocab_size"], self._tokenizer.eos_token_ids)
+        return Vocabulary(self._tokenizer.hf, self._info.vocab_size, self._tokenizer.eos_token_ids)
 
     def get_server_info(self) -> dict[str, Any]:
         """Arguments, what "auto" became, and how busy the engine is."""
-        return self.server_args.to_dict() | self._info | self._client.call("load")
+        return self.server_args.to_dict() | structs.asdict(self._info) | structs.asdict(self._client.engine.get_load())
 
     def memory(self) -> dict[str, Any]:
         """The ledger: what holds bytes, what the KV pool is used for, how many requests of a length fit at once."""
-        info, load = self._info, self._client.call("load")
-        per_token, capacity = info["kv_bytes_per_token"], info["max_total_num_tokens"]
-        lengths = [length for length in FIT_LENGTHS if length < info["context_length"]] + [info["context_length"]]
+        info, load = self._info, self._client.engine.get_load()
+        per_token, capacity = info.kv_bytes_per_token, info.max_total_num_tokens
+        lengths = [length for length in FIT_LENGTHS if length < info.context_length] + [info.context_length]
         return {
-            "weights_bytes": info["weights_bytes"], "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
-            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load["kv_touched_tokens"] * per_token,
-            "tokens_free": load["tokens_free"], "tokens_tree": load["tokens_tree"], "tokens_running": load["tokens_running"],
-            "process_rss_bytes": load["process_rss_bytes"], "available_bytes": psutil.virtual_memory().available,
-            "max_concurrency": {length: min(capacity // length, info["max_running_requests"]) for length in lengths},
+            "weights_bytes": info.weights_bytes, "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
+            "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load.kv_touched_tokens * per_token,
+            "tokens_free": load.tokens_free, "tokens_tree": load.tokens_tree, "tokens_running": load.tokens_running,
+            "process_rss_bytes": load.process_rss_bytes, "available_bytes": psutil.virtual_memory().available,
+            "max_concurrency": {length: min(capacity // length, info.max_running_requests) for length in lengths},
         }  # fmt: skip
 
     def _encode(self, prompt: str) -> tuple[int, ...]:

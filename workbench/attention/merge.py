@@ -24,10 +24,9 @@ class Partial:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Partial:
     """Returns attention of q [n, Hq, D] over k [S, Hkv, D], v [S, Hkv, Dv]; every row sees all of them."""
-    if spec.softcap is None:
-        done = attend_all(q, k, v, scale=spec.scale)
-        if done is not None:
-            return Partial(*done)
+    done = attend_all(q, k, v, scale=spec.scale, softcap=spec.softcap)
+    if done is not None:
+        return Partial(*done)
     num_heads = q.shape[1]
     keys, values = k.transpose(0, 1), v.transpose(0, 1)
     rows = fold(q[None], k.shape[1]).split(ROWS_AT_ONCE, 1)

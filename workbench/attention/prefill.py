@@ -56,13 +56,13 @@ def attend_prefills(
 
     `store` is all K and V of the layer, [slots, Hkv, D] and [slots, Hkv, Dv].
     """
-    if spec.softcap is None:
-        done = attend_causal(
-            q, *store, prefills.slots, prefills.starts, prefills.bounds, scale=spec.scale, window=spec.window
-        )  # fmt: skip
-        if done is not None:
-            out, lse = done
-            return Partial(out[prefills.rows], lse[prefills.rows])
+    done = attend_causal(
+        q, *store, prefills.slots, prefills.starts, prefills.bounds,
+        scale=spec.scale, window=spec.window, softcap=spec.softcap,
+    )  # fmt: skip
+    if done is not None:
+        out, lse = done
+        return Partial(out[prefills.rows], lse[prefills.rows])
     out = q.new_empty(*q.shape[:2], v.shape[-1])
     lse = torch.empty(q.shape[:2] if with_lse else (0,), dtype=torch.float32, device=q.device)
     for batch in prefills.batches():

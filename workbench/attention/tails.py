@@ -44,10 +44,9 @@ class Tails:
 
 def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, spec: AttentionSpec) -> Partial:
     """Returns attention of q [B, Hq, D] over each row's slots of k [slots, Hkv, D], v [slots, Hkv, Dv]."""
-    if spec.softcap is None:
-        done = attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale)
-        if done is not None:
-            return Partial(*done)
+    done = attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale, softcap=spec.softcap)
+    if done is not None:
+        return Partial(*done)
     num_rows, num_heads, dim = q.shape
     slots, ended = tails.padded()
     # index_select and an own copy are several times faster than k[slots] and a product of strided parts.

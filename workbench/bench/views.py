@@ -155,7 +155,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     from playwright.sync_api import sync_playwright
 
     from workbench.bench.lab import launch
-    from workbench.views.tree.widget import TreeWidget
+    from workbench.views.live.opening import widget_class
 
     fold = VIEWS["tree"].fold()
     grow, _ = _timed(lambda: [fold.apply(event) for event in _nodes(NUM_NODES)])
@@ -164,11 +164,12 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
         fold.apply(_node(NUM_NODES + i + 1, 1 + i))
         fold.settle()  # every frame draws the whole tree
         states.append(_timed(lambda: _traits(fold.state())))
+    tree = widget_class(VIEWS["tree"])
     with sync_playwright() as driver:
         browser = launch(driver)
         page = browser.new_page(viewport={"width": PAGE_WIDTH, "height": PAGE_HEIGHT})
-        page.set_content(f"<style>{TreeWidget._css}</style><div id=view></div>")
-        page.evaluate(PAGE, TreeWidget._esm)
+        page.set_content(f"<style>{tree._css}</style><div id=view></div>")
+        page.evaluate(PAGE, tree._esm)
         frames = [page.evaluate(FRAME, traits) for _, traits in states]
         shown = page.locator("[data-node]").count()
         browser.close()
@@ -217,7 +218,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _traits(state: dict[str, Any]) -> dict[str, str]:
-    """Returns the rows as `TreeWidget` sends them."""
+    """Returns a state as the traits that `TreeWidget` sends."""
     return {name: msgspec.json.encode(value).decode() for name, value in (("rows", state.pop("rows")), ("state", state))}
 
 

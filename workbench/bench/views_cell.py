@@ -19,7 +19,7 @@ from workbench.bench.views import ALONE, OPTIONS
 from workbench.events import StepExecuted
 from workbench.views.live import VIEWS
 from workbench.views.live.feed import Feed
-from workbench.views.tokens.widget import OneRequest
+from workbench.views.tokens.widget import RequestWidget
 
 WINDOW_S = 0.6
 """Seconds that views stay open or closed: a shared machine keeps its speed from one window to the next, and not for longer."""
@@ -46,9 +46,9 @@ def measure(engine: Any, views: dict[str, Any], rounds: int, is_drawn: bool) -> 
     feed.ticker.send = lambda content, buffers: (sent.update(map(names.get, told_of(buffers[0]))), send(content, buffers))
     for view in views.values():
         if not is_drawn:
-            view.answer({"do": "shown", "hears": True})  # as a page would say
-        if isinstance(view, OneRequest):  # it switched token detail on, which is measured by itself
-            source.need_detail(view._who, False)
+            view.answer({"do": "shown", "ticker": True})  # as a page would say
+        if isinstance(view, RequestWidget):  # it switched token detail on, which is measured by itself
+            source.need_detail(view.detail_user, False)
         feed.remove(view)
 
     def opened(stack: ExitStack) -> None:

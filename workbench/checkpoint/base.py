@@ -45,7 +45,10 @@ class Checkpoint(Protocol):
 
     path: Path
     """The folder or file, for messages."""
-    tensors: Mapping[str, Stored]
+
+    @property
+    def tensors(self) -> Mapping[str, Stored]:
+        """All tensors, by the names of the file."""
 
     def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
         """Returns a tensor, or the rows [start, stop) of it: dense in its own type, or as blocks."""

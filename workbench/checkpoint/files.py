@@ -81,7 +81,7 @@ def _check_length(file: Path) -> None:
 
 
 def refuse_adapter(folder: Path) -> None:
-    """Raises ModelUnsupported for a folder with an adapter: peft and transformers would apply it, and the answers would change."""
+    """Raises ModelUnsupported for a folder with an adapter: peft would apply it, and the answers would change."""
     if (folder / "adapter_config.json").is_file():
         raise ModelUnsupported(
             f"{folder} holds an adapter (adapter_config.json), which is not applied yet",

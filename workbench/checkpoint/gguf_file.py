@@ -105,9 +105,7 @@ def check_magic(path: Path) -> None:
         start = file.read(len(MAGIC))
     if start != MAGIC:
         size = path.stat().st_size
-        raise ModelCorrupt(
-            f"{path} ({size:,} bytes) is not a GGUF file: it starts with {start!r}, not {MAGIC!r}", hint=GET_AGAIN
-        )
+        raise ModelCorrupt(f"{path} ({size:,} bytes) is not a GGUF file: it starts with {start!r}, not {MAGIC!r}", hint=GET_AGAIN)
 
 
 class _Head:

@@ -45,6 +45,8 @@ class Admission:
     waiting: list[Sequence] = field(default_factory=list)
     compiling: list[Sequence] = field(default_factory=list)
     """Requests without the matcher they need."""
+    is_paused: bool = False
+    """Whether generation is paused: requests wait, and no step is planned."""
 
     def __post_init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
@@ -60,12 +62,23 @@ class Admission:
             self.compiling.append(seq)
             self.refuse(seq, "compiling")
         else:
-            self.waiting.append(seq)
+            self._queue(seq)
 
     def compiled(self, seq: Sequence) -> None:
         """Changes: its constraint is there, so the request waits for a place."""
         self.compiling.remove(seq)
+        self._queue(seq)
+
+    def pause(self) -> None:
+        """Changes: pauses generation until `is_paused` is False again."""
+        self.is_paused = True
+        for seq in self.waiting:
+            self.refuse(seq, "paused")
+
+    def _queue(self, seq: Sequence) -> None:
         self.waiting.append(seq)
+        if self.is_paused:
+            self.refuse(seq, "paused")
 
     def put_back(self, seq: Sequence) -> None:
         """Changes: a request that had to leave the batch is the first to return."""

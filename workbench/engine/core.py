@@ -60,8 +60,9 @@ class EngineCore:
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` would do something now; a request whose constraint is being compiled gives it nothing to do."""
-        return len(self._by_rid) > len(self.scheduler.compiling) or bool(self._finished) or self.idle_s == 0
+        """Whether `step` would do something now; a pause, or a constraint that is being compiled, leaves it nothing to do."""
+        can_plan = not self.scheduler.admission.is_paused and len(self._by_rid) > len(self.scheduler.compiling)
+        return can_plan or bool(self._finished) or self.idle_s == 0
 
     @property
     def idle_s(self) -> float | None:
@@ -142,6 +143,8 @@ class EngineCore:
     def step(self) -> list[TokenOut]:
         """Plans, executes and commits one forward pass; what it produced, and what ended since the last call."""
         self._expire()
+        if self.scheduler.admission.is_paused:
+            return self._drain()
         started = self.clock()
         plan = self.scheduler.plan()
         if not plan.seqs:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from workbench.engine.plan import NOTHING_ALLOWED, PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.errors import CacheCorrupt
+from workbench.grammar.mask import allowed_flags
 from workbench.types import HiddenRows, TokenLogprob, slots_of_pages
 
 EMPTY = 0xCBF29CE484222325
@@ -154,7 +154,8 @@ class FakeRunner:
         """Returns the token of one row, behind the tokens that `state` stands for."""
         token, num_allowed = _drawn(state, self.vocab_size), None
         if row.matcher is not None or row.suppress:
-            allowed = allowed_by(row.matcher, self.vocab_size)
+            unlimited = np.ones(self.vocab_size, dtype=bool)
+            allowed = unlimited if row.matcher is None else allowed_flags(row.matcher, self.vocab_size)
             num_allowed = int(allowed.sum()) if row.matcher is not None else None
             allowed[list(row.suppress)] = False
             if not allowed.any():
@@ -163,15 +164,6 @@ class FakeRunner:
                 token = (token + 1) % self.vocab_size
         logprob = TokenLogprob(token, -1.0) if row.return_logprob else None
         return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
-
-
-def allowed_by(matcher: Any, vocab_size: int) -> np.ndarray:
-    """One flag per token: what the grammar takes next, everything without one."""
-    if matcher is None:
-        return np.ones(vocab_size, dtype=bool)
-    mask = np.zeros(-(-vocab_size // 32), dtype=np.int32)
-    matcher.fill_mask(mask)
-    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:vocab_size].astype(bool)
 
 
 def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:

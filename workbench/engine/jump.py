@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from workbench.grammar import Vocabulary
+from workbench.grammar.mask import allowed_flags
 from workbench.text.tokenizer import Tokenizer
 
 NUM_CONTEXT = 8
@@ -68,9 +69,7 @@ class JumpForward:
         """The one token that may come next where the text is complete; None where there are others. Reads only."""
         if not matcher.is_complete or matcher.num_allowed != 1:
             return None
-        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
-        matcher.fill_mask(mask)
-        return int(np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))[0])
+        return int(np.flatnonzero(allowed_flags(matcher, self._vocab_size))[0])
 
     def text(self, token_ids: Sequence[int]) -> str:
         """For messages."""

@@ -1,17 +1,18 @@
-"""The engine's present state as events: what brings an empty view to where a reader of the whole log would be.
+"""`snapshot`: the engine's present state as events, for readers that come late or fell behind the bounded log.
 
-For readers that come late or fell behind the bounded log. Past requests are gone; the tree, the queue and the batch are there.
+It brings an empty fold to the state of one that read the whole log: the tree, the queue and the batch. Past requests are gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from workbench.client.answers import Snapshot
 from workbench.engine.core import EngineCore
 from workbench.engine.sequence import Sequence
 from workbench.events import (
     NUM_FIRST,
-    Event,
+    AnyEvent,
     NodeAdded,
     PagesTaken,
     PathHeld,
@@ -24,18 +25,18 @@ from workbench.events import (
 )
 
 
-def snapshot(core: EngineCore) -> tuple[int, list[Event]]:
-    """(number in the log of the first event that is not part of it, the state as events). To be called between two steps."""
+def snapshot(core: EngineCore) -> Snapshot:
+    """Returns the present state. Changes: logs that it was taken. Call it between two steps."""
     log = core.log
     cache = core.cache
     taken = SnapshotTaken(time=core.clock(), number=log.num_added, pages_free=cache.num_free_pages,
                           pages_tree=cache.num_tree_pages, pages_owned=cache.num_owned_pages)  # fmt: skip
     if log.on:
         log.add(taken)
-    return log.num_added, [*_events(core), taken]
+    return Snapshot([*_events(core), taken])
 
 
-def _events(core: EngineCore) -> Iterator[Event]:
+def _events(core: EngineCore) -> Iterator[AnyEvent]:
     yield from _tree(core)
     scheduler = core.scheduler
     for seq in (*scheduler.running, *scheduler.compiling, *scheduler.waiting):
@@ -64,7 +65,8 @@ def _events(core: EngineCore) -> Iterator[Event]:
             yield RequestWaiting(time=since, rid=seq.rid, reason=reason, blocked_by=blocked_by)
 
 
-def _tree(core: EngineCore) -> Iterator[Event]:
+def _tree(core: EngineCore) -> Iterator[NodeAdded]:
+    """Yields the nodes of the tree, parents before children."""
     for node in core.cache.nodes():
         assert node.parent is not None
         yield NodeAdded(

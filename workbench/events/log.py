@@ -43,3 +43,14 @@ class EventLog:
             events = list(islice(reversed(self._events), max(self.num_added - first, 0)))  # from the end: no walk over the old
         events.reverse()
         return first, events
+
+    def number_after(self, event: Event) -> int:
+        """Returns the number of the first event after the newest one that equals `event`. Reads only.
+
+        If none is held any more, returns the number of the oldest held.
+        """
+        with self._lock:
+            for num_newer, held in enumerate(reversed(self._events)):
+                if held == event:
+                    return self.num_added - num_newer
+            return self.num_added - len(self._events)

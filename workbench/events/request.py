@@ -18,7 +18,9 @@ MatchReason = Literal[
     "whole prompt", "diverged", "nothing stored", "below page size", "evicted", "other namespace", "scored", "disabled"
 ]
 """Reasons why the cache reused no more of a prompt."""
-WaitReason = Literal["memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling"]
+WaitReason = Literal[
+    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
+]
 """Reasons why a request stays in the queue."""
 
 
@@ -37,7 +39,7 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
-    """Admission looked the prompt up in the cache; `workbench.why.cache_reasons` words the reason."""
+    """Admission looked the prompt up in the cache; `workbench.why.prefix.reasons` words the reason."""
 
     rid: str
     num_prompt: int

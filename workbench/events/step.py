@@ -15,6 +15,7 @@ class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rid: str
     num_cached: int
     num_new: int
+    """The number of tokens that it computed and kept: rejected drafts do not count."""
     kind: Literal["prefill", "decode"]
 
 

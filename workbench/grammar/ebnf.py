@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.grammar.syntax import EBNF_CHAR, ebnf_char
 
 FIELD = "ebnf"
 MAX_DIGITS = 9
 FIRST_HALF, LAST_HALF = 0xD800, 0xDFFF
 ANY, HALVES = r"[\u0000-\ud7ff\ue000-\U0010ffff]", r"\ud800-\udfff"
 MACROS = {"Token", "ExcludeToken", "TokenTagDispatch", "TagDispatch", "Regex"}
+EBNF_CHAR = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
+"""One character of a string or a class as it is spelled there."""
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.", re.DOTALL)
 _STRING, _CLASS = r'"(?:\\.|[^"\\])*"', r"\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]"
 _PART = re.compile(
@@ -107,3 +109,10 @@ def _without_halves(low: str, high: str) -> list[str]:
     if last < FIRST_HALF or first > LAST_HALF:
         return [f"{low}-{high}"]
     return [rf"{low}-\ud7ff"] * (first < FIRST_HALF) + [rf"\ue000-{high}"] * (last > LAST_HALF)
+
+
+def ebnf_char(spelled: str) -> str:
+    """Returns the character of one match of `EBNF_CHAR`."""
+    if spelled[0] != "\\" or len(spelled) == 1:
+        return spelled
+    return chr(int(spelled[2:], 16)) if len(spelled) > 2 else _LETTERS.get(spelled[1], spelled[1])

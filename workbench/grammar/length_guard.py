@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from workbench.grammar.mask import Mask, pack
 from workbench.grammar.schema.scalars import LONG
 from workbench.grammar.schema.write_ebnf import LIMIT
 
 QUOTE, BACKSLASH = b'"', b"\\"
-Mask = np.ndarray[Any, Any]
 _MARK = LIMIT.encode()
 _GOES_ON = bytes(range(0x80, 0xC0))
 """Bytes of a character in UTF-8 after its first."""
@@ -34,7 +34,7 @@ class TokenLengths:
         self.longest = int(self._num_bytes.max(initial=0))
         self._within = lru_cache(2 * self.longest + 16)(self._make_within)
         never = [_MARK in piece or len(piece.partition(QUOTE)[2]) > LONG for piece in pieces]
-        self.possible = _bits(~np.array(never, dtype=bool))
+        self.possible = pack(~np.array(never, dtype=bool))
         """Without tokens that no JSON text holds, and those that open a string and could be longer than its limit."""
 
     def within(self, left: int, owed: int) -> Mask:
@@ -43,7 +43,7 @@ class TokenLengths:
         return self._within(left, owed)
 
     def _make_within(self, left: int, owed: int) -> Mask:
-        return _bits(self._num_bytes <= left + owed if owed else self._num_chars <= left)
+        return pack(self._num_bytes <= left + owed if owed else self._num_chars <= left)
 
 
 def _num_chars(piece: bytes) -> int:
@@ -52,12 +52,6 @@ def _num_chars(piece: bytes) -> int:
         return len(piece.partition(QUOTE)[0].translate(None, _GOES_ON))
     lexer = _Lexer(is_inside=True)
     return sum(lexer.move(byte) for byte in piece if lexer.is_inside)
-
-
-def _bits(flags: Mask) -> Mask:
-    padded = np.zeros(-(-len(flags) // 32) * 32, dtype=bool)
-    padded[: len(flags)] = flags
-    return np.packbits(padded, bitorder="little").view(np.int32)
 
 
 class _Lexer:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from workbench.grammar.automaton import DEAD, Array, Automaton
+from workbench.grammar.mask import pack
 from workbench.grammar.matcher import MAX_FORCED, Made, TokenRejected
 from workbench.grammar.normalise import Plain
 from workbench.grammar.outlines_compile import About, compile_regex, to_regex
@@ -47,7 +48,7 @@ class Tokens:
                 states = automaton.next[states, automaton.class_of[self._table[length, left]]]
                 lives = states != DEAD
                 left, states, length = left[lives], states[lives], length + 1
-        return np.packbits(allowed, bitorder="little").view(np.int32)
+        return pack(allowed)
 
 
 class OutlinesBackend:

@@ -88,6 +88,7 @@ class _Places:
         self.at_end: dict[int, int] = {}
         """Places that are equal to another one where nothing follows."""
         self._reached: dict[int, tuple[frozenset[int], bool]] = {}
+        self._characters: dict[tuple[Any, int | None, int], Ranges] = {}
 
     def add(self, takes: tuple[Ranges, int] | None = None, equals: Iterable[int] = ()) -> int:
         if len(self.takes) >= MAX_PLACES:
@@ -110,7 +111,10 @@ class _Places:
 
     def part(self, kind: Any, value: Any, then: int, at: _At) -> int:
         if kind in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
-            return self.add(takes=(self.characters(kind, value, at.flags), then))
+            key = (kind, value if isinstance(value, int) else id(value), at.flags)  # a counted part is added many times
+            if key not in self._characters:
+                self._characters[key] = self.characters(kind, value, at.flags)
+            return self.add(takes=(self._characters[key], then))
         if kind is op.BRANCH:
             return self.add(equals=[self.sequence(list(branch), then, at) for branch in value[1]])
         if kind is op.SUBPATTERN:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.errors import SHUT_DOWN, EngineDead, InvalidRequest, WorkbenchError
 from workbench.grammar.messages import OUT_OF_MEMORY, Answer, Setup, receive, send
 from workbench.types import GrammarSpec
 
@@ -28,7 +28,6 @@ TICK_S = 0.02
 """How often a child's time and memory are looked at."""
 START_S = 60.0
 HINT = "counts such as {1,1000} and long lists of alternatives cost most; allow less, or raise the limit"
-SHUT_DOWN = "the engine was shut down"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CompilePool:
         job = _Job(spec)
         with self._lock:
             if self._is_closed:
-                raise EngineDead(SHUT_DOWN, hint="load it again")
+                raise EngineDead(SHUT_DOWN)
             self._open.add(job)
             if len(self._threads) < min(len(self._open), self._limits.num_workers):
                 self._threads.append(threading.Thread(target=self._work, name="workbench-compile", daemon=True))
@@ -101,7 +100,7 @@ class CompilePool:
         while (job := self._jobs.get()) is not None:
             try:
                 if job.is_unwanted:
-                    raise EngineDead(SHUT_DOWN, hint="load it again")
+                    raise EngineDead(SHUT_DOWN)
                 if child is None:
                     child = self._start()
                 answer = child.compile(job, self._limits)
@@ -176,7 +175,7 @@ class _Child:
             pass
         self.kill()
         if self._why == "unwanted":
-            raise EngineDead(SHUT_DOWN, hint="load it again")
+            raise EngineDead(SHUT_DOWN)
         if self._why == "time":
             raise InvalidRequest(
                 job.spec.kind, job.spec.text,

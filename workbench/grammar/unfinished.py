@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.types import FinishReason, GrammarSpec
+from workbench.types import GrammarSpec
 
 SHOWN = 40
 """Characters of the text that a message quotes, from its end."""
 PROBED = string.ascii_letters + string.digits + string.punctuation + " \n"
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """What became of one step's tokens of one sequence."""
-
-    token_ids: tuple[int, ...] = ()
-    num_own: int = 0
-    """Those of them, from the first, that begin with text the model chose; the others were forced."""
-    text: str = ""
-    finish: FinishReason | None = field(default=None)
-
-    @property
-    def forced(self) -> tuple[bool, ...]:
-        num_forced = len(self.token_ids) - self.num_own
-        return (False,) * self.num_own + (True,) * num_forced if num_forced else ()
 
 
 def cut_short(spec: GrammarSpec, text: str, next_may_come: str) -> str:
@@ -78,8 +60,3 @@ def open_string(text: str) -> int | None:
         elif char == '"':
             began = None
     return began
-
-
-def context(before: Sequence[int], output_ids: Sequence[int], num_drawn: int, size: int) -> tuple[int, ...]:
-    """The last `size` tokens of prompt and output, less the `num_drawn` last of them."""
-    return (*before[-size:], *output_ids[-size - num_drawn : len(output_ids) - num_drawn])[-size:]

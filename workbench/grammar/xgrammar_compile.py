@@ -67,7 +67,8 @@ def read_plain(plain: Plain, spec: GrammarSpec) -> tuple[Any, str]:
     """An `xgrammar.Grammar`, and the EBNF it was read from, if it was. Raises InvalidRequest about `spec`."""
     with _as_invalid(spec):
         grammar, text = _grammar(plain)
-        check_lengths(grammar, spec)
+        if plain.schema is None:  # reading a schema checks it
+            check_lengths(grammar, spec)
         return grammar, text
 
 

@@ -1,4 +1,4 @@
-"""Text of unknown origin made safe to show: nothing in it can act on a terminal or a page, or hide from the reader.
+"""Makes text of unknown origin safe to show: nothing in it can act on a terminal or a page, or be invisible.
 
 Prompts and completions may hold anything: terminal commands, text that turns the reading direction around, characters
 without width, broken UTF-8. Each such character is replaced by a mark one can see. Newline and tab stay.
@@ -21,7 +21,7 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> str:
-    """`text` with every character that would act or hide replaced: ESC is shown as ␛, U+202E as ⟨U+202E⟩.
+    """Returns `text` with every character replaced that would act or be invisible: ESC becomes ␛, U+202E becomes ⟨U+202E⟩.
 
     The result holds no terminal escape, no control but newline and tab, nothing bidirectional or without width, and
     always encodes as UTF-8.
@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 
 
 def to_html(text: str) -> str:
-    """`visible(text)`, escaped for HTML text and for attribute values in either kind of quotes."""
+    """Returns `visible(text)`, escaped for HTML text and for attribute values in either kind of quotes."""
     return html.escape(visible(text))
 
 

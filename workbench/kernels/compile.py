@@ -1,9 +1,10 @@
-"""A program: compiles one library, in a process group that ends when whoever started it does.
+"""A program: compiles one library, in a process group that ends with the process that started it.
 
     python compile.py LIBRARY NICENESS '[["c++", ...], ...]'
 
-The first command that works is the last. Of several such programs for one library one compiles, the others wait for it.
-Standard input is only held open: at its end the group is ended, and the lock with it.
+It tries the commands in turn until one works, and keeps the compiler's warnings, if any, beside the library. If several such
+programs run for one library, one compiles and the others wait. Standard input is held open by the parent: at its end the group
+ends, and its lock is released.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def _build(library: Path, commands: list[list[str]]) -> int:
     for command in commands:
         done = subprocess.run([*command, "-o", str(part)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            part.replace(library)  # at once: nobody sees half a library
+            if done.stderr:
+                library.with_suffix(".log").write_text(done.stderr)
+            part.replace(library)  # in one move: no process sees half a library
             return 0
     print(done.stderr, file=sys.stderr)
     return 1

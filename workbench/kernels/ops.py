@@ -1,4 +1,4 @@
-"""The operations. Each has a compiled form (CPU, float32 or bfloat16) and says the same in torch for all other cases.
+"""The operations. Each has a compiled form (CPU, float32 or bfloat16), and an equal one in torch for all other cases.
 
 T rows, H hidden, Hq and Hkv query and KV heads, D head size, S columns.
 """
@@ -6,30 +6,35 @@ T rows, H hidden, Hq and Hkv query and KV heads, D head size, S columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.kernels.compiled import library
+from workbench.kernels.library import Function
 
 WIDTH = 32
-"""Rows of a compiled operation are whole multiples of this, so that halves of them are whole vectors."""
+"""Row sizes of compiled operations are multiples of this, so that half a row is whole vectors."""
 HEAD_SIZES = (64, 128, 256)
+Masks = npt.NDArray[np.int32]
+"""Bits of what is allowed [R, words], contiguous."""
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
-def compiled(name: str, x: Tensor, width: int) -> Any:
-    """The compiled form of `name` for rows of `width` numbers like those of `x`, or None."""
+def compiled(name: str, x: Tensor, width: int) -> Function | None:
+    """Returns the compiled form of `name` for rows of `width` numbers like those of `x`, or None."""
     if x.device.type != "cpu" or x.dtype not in NAMES or width % WIDTH:
         return None
-    return getattr(library(), f"{name}_{NAMES[x.dtype]}", None)
+    loaded = library()
+    return None if loaded is None else loaded.operations[name, NAMES[x.dtype]]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x [..., H] / rms(x) * weight [H], computed in float32."""
+    """Returns x [..., H] / rms(x) * weight [H], computed in float32."""
     call = compiled("rms_norm", x, x.shape[-1])
     if call is None or x.dtype != weight.dtype:
         return F.rms_norm(x, weight.shape, weight, eps)
@@ -41,7 +46,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [T, heads, D] turned by its position; cos, sin [T, 1, D], half-split layout."""
+    """Returns x [T, heads, D] turned by its position; cos, sin [T, 1, D], half-split layout."""
     num_rows, num_heads, dim = x.shape
     call = compiled("rotate", x, dim)
     if call is None or x.stride()[1:] != (dim, 1) or cos.dtype != x.dtype:
@@ -54,7 +59,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up for gate_up [T, 2 * I] -> [T, I]."""
+    """Returns silu(gate) * up [T, I] of gate_up [T, 2 * I]."""
     size = gate_up.shape[-1] // 2
     call = compiled("silu_mul", gate_up, size)
     if call is None or not gate_up.is_contiguous():
@@ -70,8 +75,8 @@ def softmax_(
 ) -> tuple[Tensor, Tensor]:
     """Changes: scores [B, R, S] become the softmax weights of scale * score. Returns them and the log-sum-exps [B, R].
 
-    Row r is query head r % group of token r // group, and sees the columns before `visible` + r // group (all of them
-    by default), of those the last `window`.
+    Row r is query head r % group of token r // group. It sees the columns before `visible` + r // group (by default all), of
+    those the last `window`.
     """
     num_seqs, num_rows, width = scores.shape
     visible = width if visible is None else visible
@@ -98,10 +103,12 @@ def _softmax(scores: Tensor, scale: float, group: int, visible: int, window: int
     return scores.softmax(-1), lse
 
 
-def attend_slots(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, *, scale: float) -> tuple[Tensor, Tensor] | None:
-    """Row b of q [B, Hq, D] over k, v [slots, Hkv, D] at slots[starts[b] : starts[b + 1]], at least one, read in place.
+def attend_slots(
+    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, *, scale: float, softcap: float | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Returns attention of row b of q [B, Hq, D] over k, v [slots, Hkv, D] at slots[starts[b] : starts[b + 1]], at least one.
 
-    Returns out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form.
+    The result is out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form. K/V are read in place.
     """
     call = _dense("attend_slots", q, k, v)
     if call is None:
@@ -109,17 +116,19 @@ def attend_slots(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor,
     num_rows, num_heads, dim = q.shape
     out, lse = _partial(q)
     tensors = [x.data_ptr() for x in (k, v, slots, starts, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, num_rows, num_heads, k.shape[1], dim, scale)
+    call(q.data_ptr(), q.stride(0), *tensors, num_rows, num_heads, k.shape[1], dim, scale, softcap or 0.0)
     return out, lse
 
 
 def attend_causal(
-    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, spans: Tensor, *, scale: float, window: int | None
-) -> tuple[Tensor, Tensor] | None:
-    """Rows spans[i, 0] to spans[i, 1] - 1 of q [T, Hq, D] over k, v [slots, Hkv, D] at slots[starts[i] : starts[i + 1]].
+    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, spans: Tensor, *,
+    scale: float, window: int | None, softcap: float | None = None,
+) -> tuple[Tensor, Tensor] | None:  # fmt: skip
+    """Returns attention of rows spans[i, 0] to spans[i, 1] - 1 of q [T, Hq, D] at slots[starts[i] : starts[i + 1]] of k, v.
 
-    The last of these slots are the rows' own tokens: each row sees the slots up to its own, of those the last `window`.
-    Returns out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`; or None where there is no compiled form.
+    k, v are [slots, Hkv, D]. The last of the slots are the rows' own tokens: each row sees the slots up to its own, of those
+    the last `window`. The result is out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`, or None where
+    there is no compiled form.
     """
     call = _dense("attend_causal", q, k, v)
     if call is None:
@@ -127,14 +136,14 @@ def attend_causal(
     _, num_heads, dim = q.shape
     out, lse = _partial(q)
     tensors = [x.data_ptr() for x in (k, v, slots, starts, spans, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, len(spans), window or len(slots), num_heads, k.shape[1], dim, scale)
+    call(q.data_ptr(), q.stride(0), *tensors, len(spans), window or len(slots), num_heads, k.shape[1], dim, scale, softcap or 0.0)
     return out, lse
 
 
-def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> tuple[Tensor, Tensor] | None:
-    """Every row of q [T, Hq, D] over all of k, v [S, Hkv, D], contiguous.
+def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float, softcap: float | None = None) -> tuple[Tensor, Tensor] | None:
+    """Returns attention of every row of q [T, Hq, D] over all of k, v [S, Hkv, D], contiguous.
 
-    Returns out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
+    The result is out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
     """
     call = _dense("attend_all", q, k, v)
     if call is None:
@@ -142,12 +151,12 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> tuple[Tensor
     num_rows, num_heads, dim = q.shape
     out, lse = _partial(q)
     tensors = [x.data_ptr() for x in (k, v, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, num_rows, len(k), num_heads, k.shape[1], dim, scale)
+    call(q.data_ptr(), q.stride(0), *tensors, num_rows, len(k), num_heads, k.shape[1], dim, scale, softcap or 0.0)
     return out, lse
 
 
-def _dense(name: str, q: Tensor, k: Tensor, v: Tensor) -> Any:
-    """The compiled form for rows q [T, Hq, D] over k and v [slots, Hkv, D], or None."""
+def _dense(name: str, q: Tensor, k: Tensor, v: Tensor) -> Function | None:
+    """Returns the compiled form for rows q [T, Hq, D] over k and v [slots, Hkv, D], or None."""
     dim = q.shape[-1]
     alike = v.shape == k.shape and all(x.dtype == q.dtype and x.is_contiguous() for x in (k, v))
     return compiled(name, q, dim) if alike and dim in HEAD_SIZES and q.stride()[1:] == (dim, 1) else None
@@ -167,7 +176,7 @@ def write_slots(store: Tensor, slots: Tensor, rows: Tensor) -> None:
     call(store.data_ptr(), rows.data_ptr(), rows.stride(0), slots.data_ptr(), num_rows, num_heads * dim)
 
 
-def mask_rows_(x: Tensor, masks: np.ndarray[Any, Any]) -> None:
+def mask_rows_(x: Tensor, masks: Masks) -> None:
     """Changes: x [R, V] becomes -inf where bit i of the row's mask (int32 [R, words], contiguous) is not set."""
     call = compiled("mask_rows", x, WIDTH)
     if call is None or not x.is_contiguous():
@@ -177,10 +186,11 @@ def mask_rows_(x: Tensor, masks: np.ndarray[Any, Any]) -> None:
     call(x.data_ptr(), masks.ctypes.data, *x.shape, masks.shape[1])
 
 
-def argmax(x: Tensor, masks: np.ndarray[Any, Any] | None = None) -> tuple[Tensor, Tensor]:
-    """Place (the first among equals) and value (float32) of the largest number in each row of x [R, V]; NaN is the largest.
+def argmax(x: Tensor, masks: Masks | None = None) -> tuple[Tensor, Tensor]:
+    """Returns place [R] and value [R] (float32) of the largest number in each row of x [R, V]; the first of equals, NaN first.
 
-    With `masks`, as in `mask_rows_`, of those that have a bit: so few are read where few are allowed. A row without any has -inf.
+    With `masks`, as in `mask_rows_`, only numbers whose bit is set count, and few are read where few are set. A row without
+    any has -inf.
     """
     call = compiled("argmax", x, WIDTH)
     if call is None or not x.is_contiguous():
@@ -195,19 +205,22 @@ def argmax(x: Tensor, masks: np.ndarray[Any, Any] | None = None) -> tuple[Tensor
 
 
 class Look(NamedTuple):
-    """What there is to know of R rows of logits: the largest K with their places, and of each row its log-sum-exp, the entropy
-    of its softmax in nats, how many logits are larger than its token's, and that token's logit."""
+    """Facts of R rows of logits: the largest K with their places, and of each row its log-sum-exp, the entropy of its softmax in
+    nats, the number of logits larger than its token's, and that token's logit."""
 
-    ids: np.ndarray[Any, Any]
-    logits: np.ndarray[Any, Any]
-    lse: np.ndarray[Any, Any]
-    entropy: np.ndarray[Any, Any]
-    num_higher: np.ndarray[Any, Any]
-    own: np.ndarray[Any, Any]
+    ids: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+    lse: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    num_higher: npt.NDArray[np.float32]
+    own: npt.NDArray[np.float32]
 
 
-def look(x: Tensor, rows: Sequence[int], tokens: Sequence[int], masks: np.ndarray[Any, Any] | None, k: int) -> Look | None:
-    """Of these rows of x [.., V], of each where its mask (int32 [R, words]) has a bit; None where there is no compiled form."""
+def look(x: Tensor, rows: Sequence[int], tokens: Sequence[int], masks: Masks | None, k: int) -> Look | None:
+    """Returns the facts of these rows of x [.., V], or None where there is no compiled form.
+
+    With `masks` (int32 [R, words]) only logits whose bit is set count.
+    """
     call = compiled("look", x, WIDTH)
     if call is None or not x.is_contiguous():
         return None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
-from workbench.views.tokens.output_tokens import output_of, token_pieces
+from workbench.views.tokens.state import output_of, token_pieces
 
 WORKER = "workbench.process.main"
 """The module a child process runs: how its workers are found among all processes."""

@@ -59,9 +59,10 @@ def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None)
 
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
     """Raises for a model that cannot be had or does not run; fetches it where it is not here yet."""
-    from workbench import opened
+    from workbench.hub.from_args import find_model
+    from workbench.model.check import checker
 
-    opened.find_model(args, progress)
+    find_model(args, checker(args), progress)
 
 
 class Session:

@@ -6,14 +6,16 @@ Imports the file of the family that the configuration names, and torch with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workbench.checkpoint.files import read_config
 from workbench.checkpoint.gguf_file import GgufFile
+from workbench.config import ServerArgs
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
+from workbench.kernels.openmp import share_cores
 from workbench.model.config import SIZES, ModelConfig
 from workbench.model.family import Family
 from workbench.model.gguf import check_kind
@@ -64,6 +66,22 @@ def check_model(path: Path, override: Mapping[str, Any] | None = None, *, dummy:
     return check_config(read_values(path) | dict(override or {}), beside)
 
 
+def checker(args: ServerArgs) -> Callable[[Path], None]:
+    """Returns the function that judges the configuration of the model that `args` name, before its weights are fetched."""
+
+    def check(path: Path) -> None:
+        share_cores()  # before torch, which comes in with the family's file
+        check_model(path, override_of(args))
+
+    return check
+
+
+def override_of(args: ServerArgs) -> dict[str, Any]:
+    """Returns the keys that replace those of config.json."""
+    found: dict[str, Any] = json.loads(args.json_model_override_args)
+    return found
+
+
 def read_values(path: Path) -> dict[str, Any]:
     """Returns config.json of a folder, or what a GGUF file says in its place."""
     if not path.is_file():
@@ -77,6 +95,14 @@ def read_values(path: Path) -> dict[str, Any]:
     except (ArithmeticError, TypeError, ValueError, LookupError) as error:
         raise gguf.damaged(f"{type(error).__name__}: {error}") from error
     return {"architectures": [entry.architecture], "model_type": entry.model_type, **values}
+
+
+def end_ids(path: Path) -> frozenset[int]:
+    """Returns the ids of the tokens that end a generation, as the configuration of a folder or GGUF file says."""
+    if path.is_file():
+        return GgufFile(path).end_ids()
+    ids = read_config(path).get("eos_token_id")
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
 def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Checked:
@@ -95,10 +121,11 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
 
 
 def _check_keys(entry: Entry, family: Family, values: Mapping[str, Any]) -> None:
-    refused = [key for key, value in values.items() if not _is_known(family, key, value)]
+    choices = family.config.choices()
+    refused = [key for key, value in values.items() if not _is_known(family, choices, key, value)]
     if not refused:
         return
-    first, choices = refused[0], family.config.choices()
+    first = refused[0]
     more = f" (and {len(refused) - 1} more: {', '.join(refused[1:4])})" if len(refused) > 1 else ""
     message = f"config.json has {first} = {shown(values[first])}{more}, which {entry.title} does not compute here"
     if first in choices:
@@ -107,12 +134,11 @@ def _check_keys(entry: Entry, family: Family, values: Mapping[str, Any]) -> None
     raise ModelUnsupported(message, hint=f"if it changes nothing, say so: json_model_override_args='{neutral}'")
 
 
-def _is_known(family: Family, key: str, value: Any) -> bool:
+def _is_known(family: Family, choices: Mapping[str, frozenset[str]], key: str, value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
-    choices = family.config.choices()
     if key in choices:
         return value is None or all(item in tuple(choices[key]) for item in values)
-    if key in family.config.keys() or key in NO_EFFECT or key in QUANTIZED:
+    if key in family.config.read_keys() or key in NO_EFFECT or key in QUANTIZED:
         return True
     if value is not None and key in family.neutral:
         return all(item in family.neutral[key] for item in values)

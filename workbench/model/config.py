@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -54,7 +53,7 @@ class ModelConfig:
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
         """Returns the config of a checked config.json. A key with the value null counts as left out."""
-        stated = {key: value for key, value in values.items() if key in cls.keys() and value is not None}
+        stated = {key: value for key, value in values.items() if key in cls.read_keys() and value is not None}
         usual = {
             "num_key_value_heads": stated["num_attention_heads"],
             "head_dim": stated["hidden_size"] // stated["num_attention_heads"],
@@ -66,20 +65,15 @@ class ModelConfig:
             raise ModelCorrupt(f"config.json does not fit: {error}", hint="is this the config.json of a model?") from None
 
     @classmethod
-    def keys(cls) -> frozenset[str]:
+    def read_keys(cls) -> frozenset[str]:
         """Returns the keys of config.json that are read."""
         return frozenset(field.name for field in fields(cls))
 
     @classmethod
     def choices(cls) -> Mapping[str, frozenset[str]]:
         """Returns the values that are computed, for the keys whose values are names."""
-        return _choices(cls)
-
-
-@cache
-def _choices(cls: type[ModelConfig]) -> dict[str, frozenset[str]]:
-    found = {name: frozenset(_literals(hint)) for name, hint in get_type_hints(cls).items()}
-    return {name: values for name, values in found.items() if values}
+        found = {name: frozenset(_literals(hint)) for name, hint in get_type_hints(cls).items()}
+        return {name: values for name, values in found.items() if values}
 
 
 def _literals(hint: Any) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def llama3_scaling(gguf: GgufFile, theta: float) -> dict[str, Any] | None:
 
 
 def llama3_divisors(scaling: dict[str, Any], theta: float, num: int) -> list[float]:
-    """Returns by how much each of `num` rotary frequencies is divided: slow ones by the factor, fast ones by 1, smooth between."""
+    """Returns the divisors of `num` rotary frequencies: the factor for slow ones, 1 for fast ones, smooth between."""
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     divisors = []
     for index in range(num):

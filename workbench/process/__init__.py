@@ -1,1 +1,1 @@
-"""The engine in a child process: its client, its messages and the child's own main."""
+"""The engine in a child process: the parent's client, the messages, the channel they take, and the child's own main."""

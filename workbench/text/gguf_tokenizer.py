@@ -75,7 +75,7 @@ def build_tokenizer(gguf: GgufFile) -> Tokenizer:
 
 
 def adds(gguf: GgufFile) -> tuple[bool, bool]:
-    """Returns whether a BOS token goes before, an EOS token after a text; an older file that does not say means its kind's habit."""
+    """Returns whether a BOS token goes before and an EOS token after a text. Older files do not say: their kind's habit counts."""
     habit = gguf.meta.get("tokenizer.ggml.model") == "llama" or _pre_tokenizer_name(gguf) == "llama-bpe"
     bos = bool(gguf.meta.get("tokenizer.ggml.add_bos_token", habit))
     eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", False))

@@ -1,22 +1,26 @@
-"""`Completion`: what one generation gave, and how: text, tokens, what the cache saved, where the time went."""
+"""The result of one generation: text, tokens, what the cache saved, and how long each stage took."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate, islice
+from pathlib import Path
 from typing import Any, Literal
 
 from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import Segment, View, bar, duration, plural
-from workbench.views.tokens.output_tokens import Kind, legend, marked_token
+from workbench.views.tokens.marks import legend, marked_token
+from workbench.views.tokens.state import Kind
 
+TOKENS = Path(__file__).with_name("tokens") / "view.css"
+"""Rules of the marks on tokens."""
 MAX_MARKED = 3000
 """Tokens that are drawn one by one; of a longer prompt only the numbers are shown."""
 FREE: Kind = "free"
 MAX_OPEN = 160
-"""Prompt tokens up to which the prompt is shown unfolded."""
+"""Most prompt tokens with which the prompt is shown unfolded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Timings:
 
     @classmethod
     def of(cls, events: Iterable[Event], rid: str) -> Timings | None:
-        """Folded from the event log; None when the log does not hold the whole request."""
+        """Returns a request's timings, folded from its events; None where they are not all there."""
         arrived = scheduled = first = None
         for event in events:
             match event:
@@ -54,9 +58,10 @@ class Timings:
 class Completion(View):
     """One finished generation. `str(completion)` is its text; in a notebook it draws itself."""
 
+    style = TOKENS
     text: str
     prompt: str
-    """What the caller wrote: the raw prompt, or the last message of a conversation."""
+    """Raw prompt, or last message of a conversation."""
     prompt_tokens: int
     cached_tokens: int
     output_ids: tuple[int, ...]
@@ -65,20 +70,20 @@ class Completion(View):
     model: str = ""
     kind: Literal["completion", "chat"] = "completion"
     prompt_pieces: tuple[str, ...] = ()
-    """The text of each prompt token, in order; a token that completes no character has ""."""
+    """Text of each prompt token, in order; a token that completes no character has ""."""
     output_pieces: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
-    """How each output token came about; empty where the log does not tell."""
+    """Kinds of the output tokens; empty where the log does not hold them."""
     notes: tuple[str, ...] = ()
-    """What token detail tells of each, in words."""
+    """Token detail of each output token, in words."""
     detail_s: float | None = None
-    """What token detail added to the time, where it was on."""
+    """Seconds that token detail took; None where it was off."""
     stop_text: str = ""
-    """The token that ended the output, in words, when one did."""
+    """Token that ended the output, in words; empty where none did."""
     timings: Timings | None = None
     meta_info: Mapping[str, Any] = field(default_factory=dict)
     echoed: bool = field(default=False, compare=False)
-    """The text already stands on the terminal, so the plain repr does not repeat it."""
+    """True where the terminal shows the text already, so that the plain repr does not repeat it."""
 
     def __str__(self) -> str:
         return self.text
@@ -102,13 +107,13 @@ class Completion(View):
 
     @property
     def made(self) -> str:
-        """How many tokens, and how many of them the model had no choice about."""
+        """Number of tokens, and of those that were forced or overruled."""
         forced, overruled = self.kinds.count("forced"), self.kinds.count("overruled")
         told = [f"{forced:,} forced"] * bool(forced) + [f"{overruled:,} overruled"] * bool(overruled)
         return plural(len(self.output_ids), "token") + (f" ({', '.join(told)})" if told else "")
 
     def summary(self) -> str:
-        """One line without any time in it, so that the same run prints the same."""
+        """Returns one line without any time in it, so that the same run prints the same."""
         made = f"{self.made}, {self.finish}"
         return f"{self.kind.capitalize()}: {made}; prompt {plural(self.prompt_tokens, 'token')}, {self.cached_tokens:,} reused"
 
@@ -144,7 +149,7 @@ class Completion(View):
         return "".join(blocks)
 
     def _output(self) -> str:
-        """All tokens that were made. Those that are not in the text, a stop string or an end token, are greyed."""
+        """Returns all tokens as HTML. Those that are not in the text, a stop string or an end token, are grey."""
         num_kept = len(self.output_pieces)
         if "".join(self.output_pieces).startswith(self.text):
             starts = accumulate(map(len, self.output_pieces), initial=0)
@@ -156,7 +161,7 @@ class Completion(View):
         return drawn + (f'<span class="wb-soft">{to_html("".join(cut))}</span>' if cut else "")
 
     def _prompt(self) -> str:
-        """The prompt as the model read it, the part that was in the cache underlined and hatched."""
+        """Returns the prompt as the model read it, with the part from the cache underlined and hatched."""
         computed = self.prompt_tokens - self.cached_tokens
         reused = f"{self.cached_tokens:,} reused"
         if self.cached_tokens:
@@ -187,6 +192,6 @@ class Completion(View):
 
 
 def _tokens(pieces: Sequence[str], num_reused: int) -> str:
-    """One element per token: `<u>` for a reused one, `<span>` for the rest."""
+    """Returns one element a token: `<u>` for a reused one, `<span>` for the rest."""
     tags = ("u" if i < num_reused else "span" for i in range(len(pieces)))
     return "".join(f"<{tag}>{to_html(piece)}</{tag}>" for tag, piece in zip(tags, pieces, strict=True) if piece)

@@ -1,11 +1,11 @@
-"""What every live view is at its core: a fold over the event log. No clock, no thread, no widget."""
+"""The core of every live view: a fold over the event log. It has no clock, no thread and no widget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from workbench.errors import InvalidRequest
 from workbench.events import Event
@@ -14,11 +14,12 @@ from workbench.text.readable import no_text
 from workbench.types import GrammarSpec
 
 Handlers = Mapping[type[Event], Callable[[Any], None]]
+PictureT = TypeVar("PictureT", bound=View, covariant=True)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What of an engine never changes and events do not repeat."""
+    """Facts about an engine that never change, which events therefore do not repeat."""
 
     decode: Callable[[Sequence[int]], str] = no_text
     """Text of token ids, special tokens included."""
@@ -26,16 +27,16 @@ class Facts:
     page_size: int = 1
     num_pages: int = 0
     tokenizer: Any = None
-    """The Hugging Face tokenizer, where there is one."""
+    """The Hugging Face tokenizer; None for an engine without one."""
     info: Mapping[str, Any] = field(default_factory=dict)
-    """`get_server_info()` without what changes."""
+    """The constant part of `get_server_info()`."""
     grammar: Callable[[GrammarSpec], Any] | None = None
-    """A constraint for this model's tokens, to be asked (`workbench.Grammar`); None without a tokenizer."""
+    """Function that makes a constraint for this model's tokens (`workbench.Grammar`); None without a tokenizer."""
     by_magic: bool = False
-    """Whether `%wb load` opened the engine: advice then names magics, and Python otherwise."""
+    """True for an engine that `%wb load` opened: advice then names magics, and Python otherwise."""
 
     def plain(self, token_ids: Sequence[int]) -> str:
-        """Their text without special tokens."""
+        """Returns the text of token ids without special tokens."""
         return self.decode([token for token in token_ids if token not in self._special_ids])
 
     @cached_property
@@ -43,58 +44,68 @@ class Facts:
         return frozenset(self.tokenizer.all_special_ids) if self.tokenizer is not None else frozenset()
 
     def opens(self, view: str) -> str:
-        """What one types to open one of the engine's views."""
+        """Returns the code that opens one of the engine's views."""
         return f"%wb {view}" if self.by_magic else f'engine.view("{view}")'
 
     @property
     def begins(self) -> str:
-        """What one types to have something to look at."""
+        """Code that gives the views something to show."""
         return "%%wb_chat or %%wb_gen" if self.by_magic else 'engine.generate("Once upon a time")'
 
 
-class Fold:
-    """`apply` takes every event of the log in order and changes only the fold. The same events always give the same state.
+class Fold(Generic[PictureT]):
+    """State of a view, made from the events of a log. The same events always give the same state.
 
-    A fold may begin anywhere: what an event says of requests or nodes it never heard of is ignored.
+    A fold may begin anywhere in a log: it ignores the parts of events that concern earlier requests or nodes.
     """
 
-    keeps_history = False
-    """Whether it shows what has ended: after a gap it is given what the log still holds, and then the engine's present state."""
-    note = ""
-    """What the view has to say of itself instead of a picture, in at most two lines: "no request is called r7\\n...".."""
-    sees = ""
-    """What one sees in it, in one line."""
-    empty = ""
-    """While there is nothing to see: that, and what one types to change it."""
+    keeps_history: ClassVar[bool] = False
+    """True for a view that shows what has ended. After a gap it gets the rest of the log before the engine's snapshot."""
+    sees: ClassVar[str] = ""
+    """Contents of the view, in one line."""
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
         self.version = 0
-        """Rises with every event that concerned it: nothing new to draw while it stays."""
+        """Number that rises with every event that concerns the view: while it stays, there is nothing new to draw."""
         self._handlers = self.handlers()
 
     def handlers(self) -> Handlers:
-        """The method for each type of event that concerns this view."""
+        """Returns the method for each type of event that concerns this view."""
         raise NotImplementedError
 
     def apply(self, event: Event) -> None:
+        """Changes the fold by the next event of the log."""
         handle = self._handlers.get(type(event))
         if handle is not None:
             handle(event)
             self.version += 1
 
     def apply_present(self, event: Event) -> None:
-        """The same for an event of a snapshot, which tells the engine's present state behind what is known of its past."""
+        """Changes the fold by an event of a snapshot, which describes the present state."""
         self.apply(event)
 
-    def picture(self) -> View:
-        """The present state as a static picture."""
+    @property
+    def note(self) -> str:
+        """At most two lines that stand above the picture, such as "no request is called r7\\n..."; usually empty."""
+        return ""
+
+    @property
+    def empty(self) -> str:
+        """Line for a view without anything to see: that, and the code that changes it."""
+        return ""
+
+    def picture(self) -> PictureT:
+        """Returns the present state as a still picture."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """What the live view draws: plain JSON, at most some thousand rows whatever the load."""
+        """Returns what the live view draws: plain JSON, at most some thousand rows under any load."""
         raise NotImplementedError
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """More about one thing, when it is clicked: {"do": "detail", "id": ...}. Plain JSON."""
-        raise InvalidRequest("detail", asked, "something this view can tell more about")
+        """Returns more about one thing as plain JSON. `asked` is the page's message: {"do": "detail", "id": ...}.
+
+        Raises `InvalidRequest` for a thing that the view does not know.
+        """
+        raise InvalidRequest("detail", asked, "something that this view has more about")

@@ -1,4 +1,4 @@
-"""The memory ledger of an engine: what holds bytes, what the KV pool is used for, and how many requests fit."""
+"""The memory ledger of an engine: the bytes of each part, the use of the KV pool, and how many requests fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.html.parts import Segment, View, bar, lines, size, table
 
 @dataclass(frozen=True, repr=False)
 class Memory(View):
-    """`ledger` is what `Engine.memory()` returns; sizes in bytes, pool places in tokens."""
+    """`ledger` is what `Engine.memory()` returns: sizes in bytes, the KV pool in tokens."""
 
     engine: str
     model: str

@@ -1,4 +1,4 @@
-"""The engines of a session: what runs, on what, since when, and how busy it is."""
+"""The engines of a session: their models, devices, age and load; and the progress and the result of loading one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class EngineStatus:
     """"this process" or "child process"."""
     uptime_s: float
     kernels: str = ""
-    """"compiled", or "torch" with the reason in brackets."""
+    """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     num_running: int = 0
     num_waiting: int = 0
     cached_tokens: int = 0
-    """Prompt tokens taken from the cache so far, of `prompt_tokens`."""
+    """Prompt tokens taken from the cache so far, out of `prompt_tokens`."""
     prompt_tokens: int = 0
 
     @property
@@ -47,7 +47,7 @@ NUMERIC = (6, 7, 8)
 class Status(View):
     engines: tuple[EngineStatus, ...]
     note: str = ""
-    """What slows all of them."""
+    """A warning of what slows all engines; usually empty."""
 
     def to_text(self) -> str:
         if not self.engines:
@@ -67,7 +67,7 @@ class Status(View):
 
 @dataclass(frozen=True, repr=False)
 class Loading(View):
-    """How far a load is, for as long as it takes. A total of 0 means that nobody knows it."""
+    """The progress of a load. A total of 0 is unknown."""
 
     model: str
     what: str
@@ -91,13 +91,13 @@ class Loading(View):
 
 @dataclass(frozen=True, repr=False)
 class Loaded(View):
-    """What `%wb load` answers. No time in it: the same load prints the same."""
+    """The result of `%wb load`. It holds no time: the same load prints the same."""
 
     status: EngineStatus
     note: str
     pool_tokens: int | None = None
     warning: str = ""
-    """What slows it, from outside."""
+    """A warning of what slows the engine from outside; usually empty."""
 
     def to_text(self) -> str:
         said = f"{self.note}: {self.status.model} {self._where()}"

@@ -94,8 +94,8 @@ def expected(log_softmax):
 def nothing_left_running(request):
     yield
     if "engine" in request.fixturenames:
-        load = request.getfixturevalue("engine")._client.call("load")
-        assert load["num_waiting"] == 0
+        load = request.getfixturevalue("engine")._client.engine.get_load()
+        assert load.num_waiting == 0
 
 
 # -- shapes -------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def finish_of(engine, rid):
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
-        engine._client.call("now")
+        engine._client.engine.now()
     raise AssertionError(f"{rid} never ended")
 
 
@@ -707,7 +707,7 @@ def test_what_the_cache_says_of_a_prompt_is_a_sentence_with_both_texts(engine):
     says = f"then the stored text goes on with {goes_on!r}, this prompt with '99 98'"
     assert str(engine.cache.explain([*A, 99, 98])) == f"5 of 7 tokens would be reused: {says}."
     assert str(engine.cache.explain(A)) == "4 of 5 tokens would be reused: all but the last, which is always computed."
-    assert "5 are stored in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
+    assert "5 tokens would match in another namespace" in str(engine.cache.explain([*A, 99], namespace="other"))
     engine.flush_cache()
     assert "was evicted" in str(engine.cache.explain(A)) or "nothing is stored yet" in str(engine.cache.explain(A))
 

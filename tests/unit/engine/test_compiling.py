@@ -10,12 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 import workbench
-from workbench.client import read
-from workbench.engine.worker import LocalClient
+from workbench.client.stream import read
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.events import GrammarCompiled, RequestScheduled, RequestWaited, RequestWaiting
-from workbench.testing import AllowAll, VirtualClock, events_of, make_core, make_request
-from workbench.why.request import explain
+from workbench.testing import AllowAll, VirtualClock, events_of, make_client, make_core, make_request
+from workbench.why.request.explanation import explain
 
 UNENFORCED = ("json_schema: format 'x'",)
 
@@ -35,7 +34,7 @@ def slow():
         return futures.setdefault(request.rid, Future()), None
 
     core = make_core(context_length=2000, clock=time.monotonic)
-    client = LocalClient(core, prepare, {"now": core.clock, "waits": lambda: len(core.scheduler.compiling)})
+    client = make_client(core, prepare)
     client.futures = futures
     yield client
     client.close()
@@ -49,7 +48,7 @@ def test_others_go_on_while_a_request_waits_for_its_constraint(slow):
     (stream,) = slow.submit([request("slow")])
     assert sum(len(out.token_ids) for out in outputs(slow, "quick")) == 4
     assert [event.reason for event in events_of(slow, RequestWaiting, "slow")] == ["compiling"]
-    told = explain(slow.log, "slow", slow.call("now"))
+    told = explain(slow.log, "slow", slow.engine.now())
     assert "waiting for compiling" in told.sentence
     assert told.facts["waited"][0]["seconds"] > 0, "how long so far"
     matcher = AllowAll()
@@ -70,7 +69,7 @@ def test_an_error_of_the_compiler_is_raised_where_the_stream_is_read(slow):
     with pytest.raises(InvalidRequest, match="one that compiles"):
         list(read([stream]))
     assert outputs(slow, "quick"), "the engine goes on"
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
 
 
 def test_an_abort_ends_the_wait_and_the_compilation(slow):
@@ -79,7 +78,7 @@ def test_an_abort_ends_the_wait_and_the_compilation(slow):
     (last,) = [out for _, out in read([stream])]
     assert last.finish.type == "abort"
     assert slow.futures["slow"].cancelled()
-    assert slow.call("waits") == 0
+    assert slow.engine.get_load().num_compiling == 0
     (again,) = slow.submit([request("slow again")])
     slow.futures["slow again"].set_result(AllowAll())
     assert [out for _, out in read([again])][-1].finish.type == "length"
@@ -94,7 +93,7 @@ def test_time_runs_out_while_compiling_though_nothing_else_happens(slow):
 
 def test_shutting_down_ends_who_waits_for_a_constraint(slow):
     (stream,) = slow.submit([request("slow")])
-    slow.call("now")
+    slow.engine.now()
     slow.close()
     with pytest.raises(EngineDead):
         list(read([stream]))
@@ -214,7 +213,7 @@ def test_how_a_constraint_was_compiled_is_in_the_log_and_explained(smollm2):
         assert second.spans[0].label == "compile"
         assert second.spans[0].duration_s >= made[1].seconds / 2
         assert all(span.note != "compiling" for span in second.spans[1:])
-        assert "its regex known already (xgrammar" in third.sentence
+        assert "its regex compiled before (xgrammar" in third.sentence
         assert "compile" not in [span.label for span in third.spans]
         assert third.facts["compiled"]["is_cached"] is True
         assert engine.explain(engine.generate("a", params)["meta_info"]["id"]).facts["compiled"] is None

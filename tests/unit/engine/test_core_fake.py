@@ -11,7 +11,7 @@ from workbench.errors import InvalidRequest, PromptTooLong, QueueFull
 from workbench.events import PrefixMatched, RequestFinished, RequestRetracted, RequestWaiting, StepExecuted
 from workbench.testing import VOCAB_SIZE, events_of, make_core, plain_loop, run_to_end
 from workbench.testing import make_request as request
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 
 def run(core):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 
 import jsonschema
@@ -25,7 +26,7 @@ from workbench.grammar import Vocabulary, compile_grammar
 from workbench.grammar.unfinished import cut_short, expected
 from workbench.model.load import load_model
 from workbench.model.tiny import write_config
-from workbench.testing import make_core, plain_loop, run_to_end
+from workbench.testing import events_of, make_core, plain_loop, run_to_end
 from workbench.text.detokenizer import TextStream
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import FinishReason, Request, SamplingParams
@@ -307,3 +308,31 @@ def test_forced_text_that_is_cached_does_not_count_as_prompt(tokenizer, vocabula
         add(core, vocabulary, rid, prompt, GRAMMARS[0])
         cached = [out.num_cached for _ in range(300) if core.has_work for out in core.step()]
         assert cached[-1] == (0 if rid == "first" else len(prompt))
+
+
+@pytest.mark.parametrize("return_logprob", [False, True])
+@pytest.mark.parametrize("off", [False, True])
+@pytest.mark.parametrize("params", [*GRAMMARS, {"json_schema": RECORD, "stop": ["house"]}, {"ignore_eos": True}])
+def test_drafts_change_no_constrained_output(tokenizer, vocabulary, params, off, return_logprob):
+    """Right ones and wrong ones, of drawn and of forced tokens, and ones that the grammar refuses."""
+
+    def answers(propose):
+        core = open_core(tokenizer, off=off, propose=propose, chunked_prefill_size=5)
+        for i in range(6):
+            add(core, vocabulary, f"r{i}", [40 + i, 60], params | {"max_new_tokens": 30}, return_logprob=return_logprob)
+        found = run(core)
+        told = {
+            rid: [(e.position, e.token_id, e.forced, e.num_allowed) for e in events_of(core, TokenSampled, rid)] for rid in found
+        }
+        return found, told, core.scheduler.num_steps
+
+    plain, told, num_plain = answers(None)
+
+    def propose(seq):
+        right, rng = plain[seq.rid][0][len(seq.output_ids) :][:5], random.Random(len(seq.output_ids))
+        return tuple(token if rng.random() < 0.8 else rng.randrange(VOCAB) for token in right)
+
+    drafted, told_drafted, num_drafted = answers(propose)
+    assert drafted == plain
+    assert told_drafted == told
+    assert num_drafted < num_plain or not off

@@ -6,14 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workbench.testing import make_core, plain_loop
+from tests.standins.random_runs import CONTEXT, TRUNK, VOCAB, open_core
+from workbench.testing import plain_loop
 from workbench.types import Request, SamplingParams
 
-VOCAB = 32
-CONTEXT = 56
 MAX_STEPS = 5000
-TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
-"""Most prompts begin with a part of this, so that nodes are shared, split and computed by two at once."""
 
 
 @st.composite
@@ -44,6 +41,7 @@ configs = st.fixed_dictionaries(
         "schedule_policy": st.sampled_from(["lpm", "fcfs", "dfs-weight", "lof", "random"]),
         "eviction_policy": st.sampled_from(["lru", "lfu", "fifo"]),
         "schedule_conservativeness": st.sampled_from([0.02, 0.3, 1.0]),
+        "drafts": st.sampled_from([None, 0, 1]),
     }
 )
 
@@ -51,7 +49,7 @@ configs = st.fixed_dictionaries(
 class EngineAgainstPlainLoop(RuleBasedStateMachine):
     @initialize(config=configs)
     def open(self, config: dict) -> None:
-        self.core = make_core(**config, context_length=CONTEXT, vocab_size=VOCAB)
+        self.core = open_core(config)
         self.requests: dict[str, Request] = {}
         self.outputs: dict[str, list[int]] = {}
         self.scored: dict[str, list[int]] = {}

@@ -12,7 +12,7 @@ import pytest
 from workbench.events import EventLog, RequestScheduled, RequestWaited, RequestWaiting
 from workbench.testing import VOCAB_SIZE, events_of, make_core
 from workbench.testing import make_request as request
-from workbench.why.request import explain
+from workbench.why.request.explanation import explain
 
 
 def crowd(core, num=60, seed=0):

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import pytest
 
 from workbench import switch_interval as switching
-from workbench.client import read, read_async
+from workbench.client.stream import read, read_async
+from workbench.engine.calls import CoreCalls
 from workbench.engine.fake import FakeRunner
-from workbench.engine.worker import LocalClient
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
-from workbench.testing import make_core, plain_loop
+from workbench.testing import make_client, make_core, plain_loop
 from workbench.testing import make_request as request
 
 VOCAB = 256
@@ -39,15 +39,14 @@ class Gate(FakeRunner):
         return super().execute(plan)
 
 
-def make_client(runner=None, questions=None, prepare=lambda request: (None, None), **config):
+def open_client(runner=None, calls=CoreCalls, prepare=lambda request: (None, None), **config):
     values = {"num_tokens": 8192, "context_length": 8000, "check": False, "clock": time.monotonic}
-    core = make_core(runner=runner, **values | config)
-    return LocalClient(core, prepare, {"flush_cache": core.flush_cache, "now": core.clock, **(questions or {})})
+    return make_client(make_core(runner=runner, **values | config), prepare, calls)
 
 
 @contextmanager
 def opened(*args, **config):
-    client = make_client(*args, **config)
+    client = open_client(*args, **config)
     try:
         yield client
     finally:
@@ -198,16 +197,38 @@ def test_what_cannot_be_prepared_is_raised_in_the_callers_thread():
         assert collect(read(client.submit([request("a")])), 1) == [plain_loop((1, 2, 3), 8)]
 
 
-def test_questions_are_answered_on_the_engines_thread_and_their_errors_come_back():
-    def fail():
+class Watched(CoreCalls):
+    """Calls of which one returns its thread and one fails."""
+
+    def weights(self):
+        return threading.current_thread().name
+
+    def flush_cache(self):
         raise ValueError("no")
 
-    with opened(questions={"thread": lambda: threading.current_thread().name, "fail": fail}) as client:
-        assert client.call("thread") == "workbench-engine"
+
+def test_calls_are_answered_on_the_engines_thread_and_their_errors_come_back():
+    with opened(calls=Watched) as client:
+        assert client.engine.weights() == "workbench-engine"
         with pytest.raises(ValueError, match="no"):
-            client.call("fail")
-        with pytest.raises(InvalidRequest, match="one of flush_cache"):
-            client.call("nonsense")
+            client.engine.flush_cache()
+        with pytest.raises(TypeError):
+            client.engine.token_detail()
+        assert client.engine.now() > 0, "the engine goes on"
+
+
+def test_a_call_that_its_caller_gave_up_is_not_made_and_does_no_harm():
+    gate = Gate()
+    with opened(gate) as client:
+        gate.open.clear()
+        client.submit([request("a")])
+        assert gate.entered.wait(WAIT_S)
+        made = []
+        future = client._worker.ask(lambda: made.append(1))
+        assert future.cancel()
+        gate.open.set()
+        assert client.engine.now() > 0
+        assert not made
 
 
 @pytest.mark.parametrize("from_a_loop", [False, True])
@@ -232,7 +253,7 @@ def test_a_loop_that_breaks_ends_every_reader_and_every_later_call(monkeypatch, 
         with pytest.raises(EngineDead, match="page account"):
             client.submit([request("later")])
         with pytest.raises(EngineDead):
-            client.call("now")
+            client.engine.now()
         client.abort("a")
         wait_until(lambda: not engine_threads())
     assert "the engine's loop broke" in caplog.text
@@ -248,9 +269,9 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
         gate.open.clear()
         client.submit([request("a")])
         assert gate.entered.wait(WAIT_S)
-        future = client._worker.ask("now")
+        future = client._worker.ask(client._core.clock)
         client._worker.send(broken_step)
-        after = client._worker.ask("now")
+        after = client._worker.ask(client._core.clock)
         gate.open.set()
         assert future.result(WAIT_S) > 0, "asked before it broke"
         with pytest.raises(EngineDead, match="page account"):
@@ -259,12 +280,12 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
 
 def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
     before = threading.active_count()
-    client = make_client(gate := Gate())
+    client = open_client(gate := Gate())
     streams = client.submit([request("a", max_new_tokens=LONG)])
     assert gate.entered.wait(WAIT_S)
     gate.open.clear()
     client._worker._inbox.put(None)
-    late = client._worker.ask("now")
+    late = client._worker.ask(client._core.clock)
     gate.open.set()
     client.close()
     client.close()
@@ -273,7 +294,7 @@ def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
         list(read(streams))
     assert late.exception(WAIT_S) is None or isinstance(late.exception(), EngineDead), "answered or refused, not forgotten"
     with pytest.raises(EngineDead, match="shut down"):
-        client.call("now")
+        client.engine.now()
     with pytest.raises(EngineDead, match="shut down"):
         client.submit([request("b")])
 

@@ -11,7 +11,7 @@ import pytest
 from workbench.errors import InvalidRequest
 from workbench.grammar import Vocabulary, compile_grammar
 from workbench.types import SamplingParams
-from workbench.why.lint import lint
+from workbench.why.lint.linter import lint
 
 FILE = Path(__file__).parents[2] / "data/constraint_cases.jsonl"
 CASES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]

@@ -9,9 +9,9 @@ import pytest
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary, compile_grammar
-from workbench.grammar.syntax import Leaf, Seq, Syntax, read_ebnf
 from workbench.types import GrammarSpec, is_ggml_bnf
-from workbench.why.chart import Chart
+from workbench.why.source_tree import Leaf, Seq, SourceTree, read_ebnf
+from workbench.why.token.earley import Chart
 
 CHARS = [
     "\0",
@@ -122,7 +122,7 @@ CONSTRUCTS = {
 def test_a_grammar_takes_what_a_chart_of_its_text_takes(name: str, vocabulary: Vocabulary) -> None:
     """Every character after beginnings of up to 12, drawn from what is taken."""
     syntax, draw = read_ebnf(CONSTRUCTS[name]), random.Random(name)
-    whole = Syntax("", Seq((syntax.root, Leaf((0, 0), END.__eq__))), syntax.rules)
+    whole = SourceTree("", Seq((syntax.root, Leaf((0, 0), END.__eq__))), syntax.rules)
     compiled = compile_grammar(GrammarSpec("ebnf", CONSTRUCTS[name]), vocabulary)
     num_ended = 0
     for _ in range(12):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import regex as partial_regex
 import xgrammar
+from random_patterns import random_pattern
 
 from workbench.grammar.linear import MAX_STATES, linear_rules
+from workbench.grammar.mask import unpack
 from workbench.grammar.regex import plain_regex
 from workbench.grammar.regex_rules import END, regex_rules
 
@@ -18,6 +20,7 @@ WORDS = ["\n", "é", "漢", '""', '",', 'a"', '":', "aa", "aab", "ab,", " a", ',
 TOKENS = [*map(chr, range(32, 127)), *WORDS]
 INFO = xgrammar.TokenizerInfo(TOKENS, xgrammar.VocabType.RAW, stop_token_ids=[])
 COMPILER = xgrammar.GrammarCompiler(INFO, max_threads=1, cache_enabled=False)
+ATOMS = ["a", "b", '"', "[a,]", "[^a]"]
 PATTERNS = [
     r'"[^"]{0,5}"', r'\{"a": "[a-z ]{1,6}", "b": (12|aab)\}', r"a{2,4}(, a{1,3}){0,3}", r"((25[0-5]|2[0-4]\d|[01]?\d\d?)\.){3}\d",
     r"(ab|aa)*", r"a+b?", r"", r"(a?){3}", r"é{1,3}漢|[é-漢]a", r'"[^"]{0,129}"', r'"[^"]{130,700}"', r"(a|[^,]{0,140}b){1,2},",
@@ -28,8 +31,7 @@ PATTERNS = [
 def allowed(matcher: xgrammar.GrammarMatcher) -> set[str]:
     mask = np.zeros((1, -(-len(TOKENS) // 32)), dtype=np.int32)
     matcher.fill_next_token_bitmask(mask)
-    bits = np.unpackbits(mask.view(np.uint8), bitorder="little")[: len(TOKENS)]
-    return {TOKENS[i] for i in np.flatnonzero(bits)}
+    return {TOKENS[i] for i in np.flatnonzero(unpack(mask[0], len(TOKENS)))}
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -50,20 +52,9 @@ def test_a_mask_holds_every_token_that_can_go_on_and_no_other(pattern: str) -> N
             assert matcher.accept_token(TOKENS.index(token))
 
 
-def drawn(draw: random.Random, depth: int) -> str:
-    kind = draw.random()
-    if depth == 0 or kind < 0.25:
-        return draw.choice(["a", "b", '"', "[a,]", "[^a]"])
-    if kind < 0.5:
-        return drawn(draw, depth - 1) + drawn(draw, depth - 1)
-    if kind < 0.65:
-        return f"(?:{drawn(draw, depth - 1)}|{drawn(draw, depth - 1)})"
-    return f"(?:{drawn(draw, depth - 1)})" + draw.choice(["*", "+", "?", "{1,2}", "{0,2}", "{2}", "{2,}"])
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_random_expressions_accept_what_re_accepts(seed: int) -> None:
-    pattern = drawn(random.Random(seed), 4)
+    pattern = random_pattern(random.Random(seed), 4, ATOMS)
     rules = linear_rules(plain_regex(pattern), "root", END)
     assert rules is not None
     grammar = COMPILER.compile_grammar(rules)

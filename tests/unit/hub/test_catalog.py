@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from workbench.model.families import FAMILIES
 
 from workbench import cli
 from workbench.config import DEFAULT_MODEL
 from workbench.errors import ModelCorrupt, ModelNotFound, install
 from workbench.hub import models_cli
 from workbench.hub.catalog import CATALOG, CatalogEntry
-from workbench.model.families import FAMILIES
 
 
 @pytest.mark.parametrize("entry", CATALOG.values(), ids=list(CATALOG))

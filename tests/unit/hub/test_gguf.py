@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
-
-from workbench.errors import DiskFull, ModelCorrupt, ModelNotFound, ModelUnsupported
-from workbench.hub import disk
 from workbench.hub.gguf_convert import convert
-from workbench.model import gguf_tokenizer
 from workbench.model.folder import MARKER, check_folder, is_converted
 from workbench.model.gguf_families import llama3_divisors
 from workbench.model.gguf_file import GgufFile
+
+from workbench.errors import DiskFull, ModelCorrupt, ModelNotFound, ModelUnsupported
+from workbench.hub import disk
+from workbench.model import gguf_tokenizer
 
 Maker = Callable[..., Path]
 

@@ -1,4 +1,4 @@
-"""The compiler runs beside the engine: nobody waits for it unless told to, and it ends when its parent does."""
+"""The compiler runs beside the engine: nothing waits for it unless told to, and it ends with its parent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench.kernels import compiled
+from workbench.kernels import build, compiled, isa
 
-COMPILER = compiled.find_compiler()
-pytestmark = pytest.mark.skipif(COMPILER is None, reason=compiled.NO_COMPILER)
+COMPILER, ISA = build.find_compiler(), isa.chosen()
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason=build.NO_COMPILER),
+    pytest.mark.skipif(ISA is None, reason=isa.none_here()),
+]
 GATED = """#!/bin/sh
 echo begun >> "{folder}/begun"
 while [ ! -e "{folder}/gate" ]; do sleep 0.05; done
@@ -48,7 +51,7 @@ def wait_for(is_true, seconds: float = 60) -> None:
 
 def helpers(folder: Path) -> list[psutil.Process]:
     """The programs that make a library in the folder."""
-    me = str(compiled.HELPER)
+    me = str(build.HELPER)
     told = [process for process in psutil.process_iter(["cmdline"]) if me in (process.info["cmdline"] or ())]
     return [process for process in told if any(str(folder) in word for word in process.info["cmdline"])]
 
@@ -85,7 +88,7 @@ def test_the_first_token_comes_before_the_compiler_is_done_and_later_steps_use_w
         shown, before, with_torch, with_compiled, after, is_used = json.loads(running.communicate()[0])
     assert shown == "reading the weights and compiling the CPU kernels"
     assert before == "torch (until the CPU kernels are compiled)"
-    assert (after, is_used) == ("compiled", True)
+    assert (after, is_used) == (f"compiled for {ISA.name}", True)
     assert with_torch == with_compiled
     assert helpers(tmp_path) == []
 
@@ -120,7 +123,7 @@ def test_of_two_processes_one_compiles_and_both_use_it(gated, tmp_path):
     with start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as one, start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as two:
         wait_for(lambda: len(helpers(tmp_path)) == 2 and (tmp_path / "begun").exists())
         (tmp_path / "gate").touch()
-        assert [process.communicate()[0].strip() for process in (one, two)] == ["compiled", "compiled"]
+        assert [process.communicate()[0].strip() for process in (one, two)] == [f"compiled for {ISA.name}"] * 2
     assert (tmp_path / "begun").read_text().count("begun") == 1
 
 
@@ -130,16 +133,18 @@ def test_the_lock_of_one_that_was_killed_is_free(gated, tmp_path):
         running.kill()
     (tmp_path / "gate").touch()
     with start(STATUS, {**gated, "WORKBENCH_KERNELS": "wait"}) as second:
-        assert second.communicate()[0].strip() == "compiled"
+        assert second.communicate()[0].strip() == f"compiled for {ISA.name}"
 
 
 def test_the_outlook_compiles_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path))
     monkeypatch.setenv("WORKBENCH_KERNELS", "auto")
     assert "not compiled yet" in compiled.outlook()
-    compiled.place(COMPILER).parent.mkdir()
-    compiled.place(COMPILER).touch()
-    assert compiled.outlook() == "compiled"
+    assert f"for {ISA.name}" in compiled.outlook()
+    place = build.library_path(COMPILER, ISA)
+    place.parent.mkdir()
+    place.touch()
+    assert compiled.outlook() == f"compiled for {ISA.name}"
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert "no C++ compiler" in compiled.outlook()

@@ -1,28 +1,41 @@
-"""Every compiled operation says what plain torch says, on sizes that do and do not fill whole vectors."""
+"""Every compiled operation equals plain torch, for each instruction set here, on sizes that do and do not fill vectors."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
+import re
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from workbench.kernels import compiled, ops
+from workbench.kernels import build, compiled, isa, ops
+from workbench.kernels.library import load_library
 
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    if compiled.library() is None:
+COMPILER = build.find_compiler()
+
+
+@cache
+def library_for(level: isa.InstructionSet):
+    build.build(COMPILER, level, 0)
+    return load_library(build.library_path(COMPILER, level), level.name)
+
+
+@pytest.fixture(autouse=True, params=isa.available() or [None], ids=lambda level: level.name if level else "none")
+def level(request, monkeypatch):
+    """The instruction set whose library computes in this test."""
+    if COMPILER is None or request.param is None:
         pytest.skip(compiled.status())
+    monkeypatch.setattr(compiled.kernels, "is_settled", True)
+    monkeypatch.setattr(compiled.kernels, "used", library_for(request.param))
     torch.manual_seed(0)
+    return request.param
 
 
 def assert_same(got, want):
@@ -74,25 +87,29 @@ def test_softmax_hides_what_a_row_may_not_see(width, visible, window, dtype):
 
 @both_types
 @pytest.mark.parametrize("dim", ops.HEAD_SIZES)
-@pytest.mark.parametrize(("heads", "kv_heads"), [(9, 3), (4, 1), (2, 2), (10, 2)])
-def test_attend_slots_reads_scattered_slots_in_place(heads, kv_heads, dim, dtype):
+@pytest.mark.parametrize(("heads", "kv_heads", "softcap"), [(9, 3, None), (4, 1, 1.5), (2, 2, None), (10, 2, None)])
+def test_attend_slots_reads_scattered_slots_in_place(heads, kv_heads, dim, dtype, softcap):
     k, v = (torch.randn(3000, kv_heads, dim).to(dtype) for _ in range(2))
     lengths = [1, 17, 64, 65, 1300]
     slots = torch.cat([torch.randperm(3000)[:n] for n in lengths])
     starts = torch.tensor([0, *lengths]).cumsum(0)
     q = torch.randn(len(lengths), 3 * heads, dim).to(dtype)[:, heads : 2 * heads]
-    out, lse = ops.attend_slots(q, k, v, slots, starts, scale=dim**-0.5)
+    out, lse = ops.attend_slots(q, k, v, slots, starts, scale=dim**-0.5, softcap=softcap)
     for row, here in enumerate(slots.split(lengths)):
         keys, values = (x[here].float().repeat_interleave(heads // kv_heads, 1) for x in (k, v))
-        scores = torch.einsum("hd,shd->hs", q[row].float(), keys) * dim**-0.5
+        scores = capped(torch.einsum("hd,shd->hs", q[row].float(), keys) * dim**-0.5, softcap)
         assert_same(out[row], torch.einsum("hs,shd->hd", scores.softmax(-1), values))
         torch.testing.assert_close(lse[row], scores.logsumexp(-1), rtol=1e-5, atol=1e-5)
 
 
-def plain_attention(q, k, v, *, hidden=None):
+def capped(scores, softcap):
+    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
+
+
+def plain_attention(q, k, v, *, hidden=None, softcap=None):
     """q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq], in float32; `hidden` [n, S] columns weigh nothing."""
     keys, values = (x.float().repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    scores = torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5
+    scores = capped(torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5, softcap)
     if hidden is not None:
         scores.masked_fill_(hidden[:, None], float("-inf"))
     return torch.einsum("nhs,shd->nhd", scores.softmax(-1), values), scores.logsumexp(-1)
@@ -100,33 +117,33 @@ def plain_attention(q, k, v, *, hidden=None):
 
 @both_types
 @pytest.mark.parametrize("dim", ops.HEAD_SIZES)
-@pytest.mark.parametrize(("heads", "kv_heads"), [(9, 3), (4, 1), (2, 2), (10, 2)])
-def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype):
+@pytest.mark.parametrize(("heads", "kv_heads", "softcap"), [(9, 3, None), (4, 1, 1.5), (2, 2, None), (10, 2, None)])
+def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype, softcap):
     k, v = (torch.randn(300, kv_heads, dim).to(dtype)[40:] for _ in range(2))
     for num_rows, length in ((1, 1), (5, 64), (33, 260)):
         q = torch.randn(num_rows, 2 * heads, dim).to(dtype)[:, heads:]
-        out, lse = ops.attend_all(q, k[:length], v[:length], scale=dim**-0.5)
-        want, want_lse = plain_attention(q, k[:length], v[:length])
+        out, lse = ops.attend_all(q, k[:length], v[:length], scale=dim**-0.5, softcap=softcap)
+        want, want_lse = plain_attention(q, k[:length], v[:length], softcap=softcap)
         assert_same(out, want)
         torch.testing.assert_close(lse, want_lse, rtol=1e-5, atol=1e-5)
 
 
 @both_types
-@pytest.mark.parametrize("window", [None, 1, 7, 100])
+@pytest.mark.parametrize(("window", "softcap"), [(None, None), (1, None), (7, 1.5), (100, None), (None, 1.5)])
 @pytest.mark.parametrize(("dim", "heads", "kv_heads"), [(64, 9, 3), (128, 4, 1), (256, 5, 1)])
-def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, dtype):
+def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, softcap, dtype):
     k, v = (torch.randn(900, kv_heads, dim).to(dtype) for _ in range(2))
     q = torch.randn(230, heads, dim).to(dtype)
     spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to nobody
     slots = torch.cat([torch.randperm(900)[:n] for n in lengths])
     starts = torch.tensor([0, *lengths]).cumsum(0)
     scale = dim**-0.5
-    out, lse = ops.attend_causal(q, k, v, slots, starts, torch.tensor(spans), scale=scale, window=window)
+    out, lse = ops.attend_causal(q, k, v, slots, starts, torch.tensor(spans), scale=scale, window=window, softcap=softcap)
     for (first, end), length, here in zip(spans, lengths, slots.split(lengths), strict=True):
         own = torch.arange(length - (end - first), length)[:, None]
         column = torch.arange(length)
         hidden = (column > own) | (column <= own - (window or length))
-        want, want_lse = plain_attention(q[first:end], k[here], v[here], hidden=hidden)
+        want, want_lse = plain_attention(q[first:end], k[here], v[here], hidden=hidden, softcap=softcap)
         assert_same(out[first:end], want)
         torch.testing.assert_close(lse[first:end], want_lse, rtol=1e-5, atol=1e-5)
 
@@ -235,21 +252,6 @@ def test_other_sizes_and_types_go_through_torch():
     )
 
 
-def status_in_a_fresh_process(tmp_path, **env) -> str:
-    code = "from workbench.kernels import compiled; print(compiled.status())"
-    env = {**os.environ, "WORKBENCH_HOME": str(tmp_path), **env}
-    return subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_without_a_working_compiler_the_reason_is_named(tmp_path):
-    assert status_in_a_fresh_process(tmp_path, CXX=str(shutil.which("false"))).startswith("torch (")
-    assert status_in_a_fresh_process(tmp_path, WORKBENCH_KERNELS="torch") == "torch (WORKBENCH_KERNELS=torch)"
-    assert list((tmp_path / "kernels").glob("*.so")) == []
-
-
-def test_it_is_compiled_once_and_kept(tmp_path):
-    assert status_in_a_fresh_process(tmp_path) == "compiled"
-    (first,) = (tmp_path / "kernels").glob("*.so")
-    made = first.stat().st_mtime_ns
-    assert status_in_a_fresh_process(tmp_path, PATH=os.environ["PATH"]) == "compiled"
-    assert first.stat().st_mtime_ns == made
+def test_every_operation_of_the_library_is_called_by_one_here(level):
+    called = set(re.findall(r'(?:compiled|_dense)\("(\w+)"', Path(ops.__file__).read_text()))
+    assert set(library_for(level).operations) == {(name, dtype) for name in called for dtype in ops.NAMES.values()}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from workbench.model.families import FAMILIES, NO_EFFECT, SIZES
 
 from workbench.errors import ModelCorrupt, ModelUnsupported
 from workbench.model.config import check_config, settings
-from workbench.model.families import FAMILIES, NO_EFFECT, SIZES
 from workbench.model.registry import CLASSES
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
 

@@ -1,4 +1,4 @@
-"""The KV map is the engine's own page account, and says who owns which page."""
+"""The KV map is the engine's own page account, and shows the owner of each page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from workbench.events import (
 )
 from workbench.testing import FoldReader
 from workbench.views.fold import Facts
-from workbench.views.kv.fold import MAX_RUNS, KVFold, Run
+from workbench.views.kv.drawn import MAX_RUNS
+from workbench.views.kv.fold import KVFold
+from workbench.views.kv.state import Run
 
 
 def account(core: EngineCore) -> dict[int, str | int]:
-    """Page -> owner, from the engine's own objects."""
+    """Returns the owner of each page, from the engine's own objects."""
     owners: dict[int, str | int] = {}
     for node in core.cache.tree.nodes.values():
         owners |= dict.fromkeys(node.segment.pages, node.id)
@@ -87,7 +89,7 @@ def test_pages_can_be_asked_by_owner_and_owners_by_page():
 
 
 def scattered(num_pages: int) -> KVFold:
-    """Every second page is owned, by requests in turn: the most runs there can be."""
+    """Makes requests own every second page in turn: the most runs there can be."""
     kv = KVFold(Facts(num_pages=num_pages))
     kv.apply(PagesTaken(time=0, taken=tuple(Taken(f"r{page % 60}", (page,)) for page in range(0, num_pages, 2))))
     return kv

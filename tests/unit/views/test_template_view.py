@@ -14,15 +14,15 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
 from workbench.testing import FoldReader
 from workbench.views.fold import Facts
-from workbench.views.template.conversation import template_fold, turn_before
-from workbench.views.template.fold import TemplateFold
-from workbench.views.template.picture import MAX_DRAWN, PromptToken, TemplateView, Turn
+from workbench.views.template.fold import TemplateFold, template_fold
+from workbench.views.template.picture import MAX_DRAWN, TemplateView
+from workbench.views.template.state import PromptToken, Turn, turn_before
 
 HOSTILE = "</span><script>alert(1)</script>\x1b[31m\u202e"
 
 
 def turn(*said: tuple[str | None, str], first_id: int = 0) -> Turn:
-    """Words of (role, text) as tokens; the role None is the template. A word has the same id wherever it stands."""
+    """Returns the words of (role, text) as tokens; the role None is the template. Equal words have equal ids."""
     roles = [role for role, _ in said if role is not None]
     tokens, message = [], -1
     for role, text in said:
@@ -124,7 +124,7 @@ def test_stored_text_that_goes_on_otherwise_is_shown_and_what_left_is_told():
     reader = FoldReader(core, lambda: fold)
     perform(core, [("add", 4, [9], 1, "")])
     assert (reader.read().stored().num_cached, fold.stored().reason) == (2, "diverged")
-    assert f"otherwise at token 2: '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
+    assert f"goes on with '{TRUNK[2]} {TRUNK[3]} 9'" in fold.stored().why
     assert f"first 2 of 4 tokens, {fold.stored().why}" in fold.picture().cache_says()
     assert [row[4] > 0 for row in fold.state()["tokens"]] == [True, True, False, False]
     drawn = fold.state()

@@ -21,7 +21,7 @@ from workbench.views.fold import Facts
 from workbench.views.mask.fold import MaskFold
 from workbench.views.tokens.colours import MEASURES, levels
 from workbench.views.tokens.fold import MAX_LIVE, MAX_REQUESTS, TokensFold, allowed
-from workbench.views.tokens.output_tokens import OutputToken
+from workbench.views.tokens.state import OutputToken
 
 VOCAB = 32
 moves = st.lists(
@@ -77,7 +77,7 @@ def folded(fold: TokensFold, *events) -> TokensFold:
 
 
 def drawn(fold: TokensFold) -> dict[str, Any]:
-    """Its state as a page reads it."""
+    """Returns a fold's state as a page reads it."""
     return json.loads(msgspec.json.encode(fold.state()))
 
 

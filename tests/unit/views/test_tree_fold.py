@@ -186,7 +186,7 @@ def test_what_was_evicted_too_early_is_told_with_who_needed_the_room_and_who_cam
     for form in (journal.to_text(), journal.to_html()):
         assert f"#{first.node_id}" in form
         assert "by again, " in form
-    assert "none that the event log tells of" in TreeFold().evictions().to_html()
+    assert "none in the event log" in TreeFold().evictions().to_html()
 
 
 def test_a_node_tells_its_text_its_maker_and_its_users():
@@ -284,7 +284,7 @@ def test_changes_that_nobody_asks_for_do_not_pile_up():
 
 
 def by_parent(rows: list[list[Any]]) -> dict[Any, list[list[Any]]]:
-    """The rows under each node, at the root those of each namespace, in their order."""
+    """Returns the rows under each node, at the root those of each namespace, in their order."""
     groups: dict[Any, list[list[Any]]] = {}
     for row in rows:
         groups.setdefault(row[1] or row[10], []).append(row)

@@ -1,4 +1,4 @@
-"""Views are values that show themselves: what they say is true, safe, and says the same each time."""
+"""Views are values that show themselves: their words are true, safe, and the same each time."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from workbench.views import (
 from workbench.views.batch.fold import BatchFold
 from workbench.views.fold import Facts, Fold
 from workbench.views.kv.fold import KVFold
-from workbench.views.tokens.output_tokens import output_of
-from workbench.why import request_picture
+from workbench.views.tokens.state import output_of
+from workbench.why.request import picture as request_picture
 
 LEDGER = {
     "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
@@ -60,7 +60,7 @@ def completion(**changes) -> Completion:
 
 
 def every_view(text: str) -> list[str]:
-    """The HTML of each view with `text` wherever text from outside can stand."""
+    """Returns the HTML of each view with `text` wherever text from outside can stand."""
     engine = EngineStatus(name=text, model=text, device=text, dtype=text, place=text, uptime_s=1.0)
     stop = {"type": "stop", "matched": text}
     return [
@@ -90,7 +90,7 @@ def every_view(text: str) -> list[str]:
 
 
 def told_of(rid: str) -> list[Fold]:
-    """The folds of the engine's load, each told of one request by this name that runs, waits and owns pages."""
+    """Returns the folds of the engine's load, each with one request of this name that runs, waits and owns pages."""
     members = (StepMember(rid, 0, 3, "prefill"),)
     made = {"plan_s": 0.1, "execute_s": 0.5, "commit_s": 0.1, "pages_free": 4, "pages_tree": 2, "pages_owned": 2}
     folds: list[Fold] = [BatchFold(), KVFold(Facts(num_pages=8))]

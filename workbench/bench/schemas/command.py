@@ -15,7 +15,7 @@ from workbench.bench.schemas.sets import find_cases, sample
 from workbench.bench.schemas.workers import measure_all
 from workbench.config import ServerArgs
 from workbench.grammar import Vocabulary
-from workbench.opened import find_tokenizer
+from workbench.hub.from_args import find_tokenizer
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from workbench.bench.schemas.readers import Mask, Position
 from workbench.grammar import Vocabulary
+from workbench.grammar.mask import unpack
 
 MAX_TOKENS = 240
 END = 0.4
@@ -43,8 +44,7 @@ class Walker:
         return None
 
     def allowed(self) -> Any:
-        bits = np.unpackbits(self.mask.view(np.uint8), bitorder="little")[: self.size]
-        return np.flatnonzero(bits)
+        return np.flatnonzero(unpack(self.mask, self.size))
 
     def _pick(self, allowed: Any, rng: random.Random, by_byte: bool, progress: float) -> int:
         chance = rng.random()

@@ -15,12 +15,14 @@ from workbench.grammar.schema.accept import Acceptor
 from workbench.grammar.schema.arrays import array_form
 from workbench.grammar.schema.clause import Clause, Entry, spelled, type_of
 from workbench.grammar.schema.clauses import BRANCHES, Clauses
+from workbench.grammar.schema.demand import too_long
 from workbench.grammar.schema.forms import Form, Rules, String, Values
 from workbench.grammar.schema.limits import disputed
 from workbench.grammar.schema.moves import is_possible
 from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN, TYPES
 from workbench.grammar.schema.objects import object_form
 from workbench.grammar.schema.scalars import exact, number_form, string_form
+from workbench.grammar.schema.share import shared
 from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
 
 OF_TYPE = {
@@ -63,12 +65,26 @@ def read_schema(text: str, *, counts: bool = True) -> Schema:
         builder.rule_of([builder.source.node(root, "")])
         builder.work()
         builder.keep_possible()
-        builder.settle_limits(counts)
     except RecursionError:
         raise InvalidRequest(FIELD, text, "less deeply nested") from None
     if not builder.rules[0]:
         raise builder.impossible(text)
-    return Schema(builder.rules, tuple(builder.source.unenforced))
+    rules = settled(builder.source, shared(builder.rules), counts=counts)
+    if limit := too_long(rules):
+        raise InvalidRequest(FIELD, text, limit, hint="write shorter texts, or smaller counts")
+    return Schema(rules, tuple(builder.source.unenforced))
+
+
+def settled(source: Source, rules: Rules, *, counts: bool) -> Rules:
+    """Leaves a limit to a matcher only where no other string may stand instead: that would be cut too."""
+    kept = {*source.limited} - disputed(rules) if counts else set()
+
+    def settle(form: Form) -> Form:
+        if isinstance(form, String) and form.limit is not None and form not in kept:
+            return exact(source, form, source.limited[form])
+        return form
+
+    return [tuple(map(settle, forms)) for forms in rules]
 
 
 class _Builder:
@@ -198,17 +214,6 @@ class _Builder:
         }:
             possible |= more
         self.rules[:] = [tuple(form for form in forms if is_possible(form, possible)) for forms in self.rules]
-
-    def settle_limits(self, counts: bool) -> None:
-        """Leaves a limit to a matcher only where no other string may stand instead: that would be cut too."""
-        kept = {*self.source.limited} - disputed(self.rules) if counts else set()
-
-        def settled(form: Form) -> Form:
-            if isinstance(form, String) and form.limit is not None and form not in kept:
-                return exact(self.source, form, self.source.limited[form])
-            return form
-
-        self.rules[:] = [tuple(map(settled, forms)) for forms in self.rules]
 
 
 class _Narrowed(Clause):

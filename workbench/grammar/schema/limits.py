@@ -38,6 +38,7 @@ class _Pairs:
         self.rules = rules
         self.todo = [(i, i) for i in range(len(rules))]
         self.seen = set(self.todo)
+        self.texts: dict[int, set[str]] = {}
 
     def disputed(self) -> set[String]:
         found: set[String] = set()
@@ -89,7 +90,10 @@ class _Pairs:
         return not self.values(a) & self.values(b)
 
     def values(self, rule: int) -> set[str]:
-        return {spelled(value) for form in self.rules[rule] if isinstance(form, Values) for value in form.values}
+        if rule not in self.texts:
+            forms = (form for form in self.rules[rule] if isinstance(form, Values))
+            self.texts[rule] = {spelled(value) for form in forms for value in form.values}
+        return self.texts[rule]
 
 
 def _items(form: Array, i: int) -> set[int]:

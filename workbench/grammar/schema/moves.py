@@ -41,12 +41,30 @@ Moves = dict[State, Stop]
 
 
 def is_possible(form: Form, possible: Collection[int]) -> bool:
-    """Whether some value has the form, given the numbers of the rules that have values."""
+    """Returns whether some value has the form, given the numbers of the rules that have values."""
     if isinstance(form, Values):
         return bool(form.values)
     if isinstance(form, Array):
+        return _array_is_possible(form, possible)
+    return not isinstance(form, Object) or _object_is_possible(form, possible)
+
+
+def _array_is_possible(form: Array, possible: Collection[int]) -> bool:
+    if form.distinct or form.need or form.most is not None:
         return bool(array_moves(form, possible))
-    return not isinstance(form, Object) or bool(object_moves(form, possible))
+    items = [form.first[i] if i < len(form.first) else form.rest for i in range(min(form.low, len(form.first) + 1))]
+    fits = form.high is None or form.low <= form.high
+    return fits and all(item is not None and item.rule in possible for item in items)
+
+
+def _object_is_possible(form: Object, possible: Collection[int]) -> bool:
+    required = [part for part in form.properties if part.is_required]
+    if any(part.rule not in possible for part in required) or (form.high is not None and len(required) > form.high):
+        return False
+    if any(rule in possible for _, rule in form.others):
+        return form.high is None or form.low <= form.high
+    most = sum(part.rule in possible for part in form.properties)
+    return form.low <= (most if form.high is None else min(most, form.high))
 
 
 def array_moves(form: Array, possible: Collection[int]) -> Moves:

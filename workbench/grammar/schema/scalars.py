@@ -23,7 +23,7 @@ from workbench.grammar.schema.source import FIELD, Node, Source
 
 NO_LIMIT = 1 << 20
 """A length above this is none: no output has as many characters."""
-LONG = 64
+LONG = 16
 """Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
 Part = tuple[Node, str, Callable[[], Language]]
 """Where a language is asked for, in which words, and how to make it."""

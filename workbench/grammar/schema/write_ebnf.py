@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, intersection
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges, intersection, without
 from workbench.grammar.effort import spend
 from workbench.grammar.language import Language, words
 from workbench.grammar.schema.build import Schema
@@ -20,18 +20,23 @@ from workbench.grammar.schema.moves import START, Move, Moves, State, array_move
 
 RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
 """What a JSON string holds without escapes."""
+ASCII: Ranges = ((0, 0x7F),)
 MUST_ESCAPE: Ranges = ((0, 0x1F), (34, 34), (92, 92))
-MUST = r'"\\" ([\"\\bfnrt] | "u00" [01] [0-9A-Fa-f])'
-"""Escapes of the characters that a JSON string cannot hold as they are."""
+MUST = r'[\"\\bfnrt] | "u00" [01] [0-9A-Fa-f]'
+"""Escapes, without their backslash, of the characters that a JSON string cannot hold as they are."""
 _HEX = "[0-9A-Fa-f]"
 _PAIR = rf'[Dd] [89ABab] {_HEX} {_HEX} "\\u" [Dd] [C-Fc-f] {_HEX} {_HEX}'
-ESCAPE = rf'"\\" ([\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR}))'
-"""One whole character as an escape: half a character is no text, though its escape is JSON."""
+ESCAPE = rf'[\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR})'
+"""One whole character as an escape, without its backslash: half a character is no text, though its escape is JSON."""
+BACKSLASH = '"\\\\"'
+"""Stands before the rule of an escape: a rule that begins with it would be tried for every character of a token."""
 _CHAR = r"[^\0-\u001f\"\\\ud800-\udfff\U0010ffff]"
 LIMIT = "\x01"
 """Begins what stands, instead of its content, in a string whose characters a matcher counts: this, then `<200>` for 200 of them.
 No JSON text holds the character; with it a matcher asks which limit holds."""
 MAX_ALTERNATIVES = 64
+SHORT_CLASS = 24
+"""A class of characters that is longer as text is a rule of its own, which all its places share."""
 INTEGER = '"-"? ("0" | [1-9] [0-9]*)'
 FRACTION = '("." [0-9]+)? ([eE] [+\\-]? [0-9] [0-9]?)?'
 """With exponents of at most two digits, which every reader's doubles hold."""
@@ -147,7 +152,7 @@ class _Writer:
         """A string without its first quote."""
         if language is None:
             escape = self.common(("escape",), ESCAPE, None)
-            return self.common(("string",), f'"\\"" | {_CHAR} @ | {escape} @', after)
+            return self.common(("string",), f'"\\"" | {_CHAR} @ | {BACKSLASH} {escape} @', after)
         return self.language(language, after, in_string=True)
 
     def language(self, language: Language, after: str | None, *, in_string: bool) -> str:
@@ -168,12 +173,21 @@ class _Writer:
 
     def object(self, moves: Moves, name: str) -> str:
         def part(move: Move, state: State) -> str:
-            assert move.rule is not None
-            key = quoted(json.dumps(move.name, ensure_ascii=False)) if isinstance(move.name, str) else ""
-            key = key or f'"\\"" {self.string(move.name if isinstance(move.name, Language) else None, COLON)}'
-            return f"{self.style.comma if state[1] else ''} {key} {self.style.colon} {self.rule(move.rule)}"
+            return f"{self.style.comma if state[1] else ''} {self.property(move)}"
 
         return f'"{{" {self.style.space}{self.parts(moves, name, "}", part)}'
+
+    def property(self, move: Move) -> str:
+        """The name of the rule for a name and its value, which is written once for all places: a backend's first mask at a place
+        takes time in proportion to the whole grammar."""
+        assert move.rule is not None
+        key = ("property", move.name if isinstance(move.name, str) else id(move.name), move.rule)
+        if key not in self.names:
+            self.names[key] = f"{self.root}_p{len(self.names)}"
+            text = quoted(json.dumps(move.name, ensure_ascii=False)) if isinstance(move.name, str) else ""
+            text = text or f'"\\"" {self.string(move.name if isinstance(move.name, Language) else None, COLON)}'
+            self.rules[self.names[key]] = f"{text} {self.style.colon} {self.rule(move.rule)}"
+        return self.names[key]
 
     def parts(self, moves: Moves, name: str, end: str, part: Any) -> str:
         """Rules for the states of an array or object; the name of the first."""
@@ -269,14 +283,18 @@ class _States:
         if not self.in_string:
             yield char_class(ranges)
             return
-        if raw := intersection(ranges, RAW):
-            yield char_class(raw)
+        raw = intersection(ranges, RAW)
+        if in_ascii := intersection(raw, ASCII):
+            yield char_class(in_ascii)
+        if beyond := without(raw, ASCII):  # a rule that all places share: most of a grammar would be this
+            text = char_class(beyond)
+            yield text if len(text) <= SHORT_CLASS else self.writer.common(("class", beyond), text, None)
         if ranges == EVERYTHING:
-            yield self.writer.common(("escape",), ESCAPE, None)
+            yield f"{BACKSLASH} {self.writer.common(('escape',), ESCAPE, None)}"
         elif escaped := intersection(ranges, MUST_ESCAPE):
             codes = (code for low, high in escaped for code in range(low, high + 1))
-            body = MUST if escaped == MUST_ESCAPE else " | ".join(quoted(json.dumps(chr(code))[1:-1]) for code in codes)
-            yield self.writer.common(("escape", escaped), body, None)
+            body = MUST if escaped == MUST_ESCAPE else " | ".join(quoted(json.dumps(chr(code))[2:-1]) for code in codes)
+            yield f"{BACKSLASH} {self.writer.common(('escape', escaped), body, None)}"
 
 
 def quoted(text: str) -> str:

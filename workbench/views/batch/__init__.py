@@ -1,1 +1,1 @@
-"""The batch view."""
+"""The batch timeline: steps, and the life of each request."""

@@ -1,4 +1,4 @@
-"""What the engine did step by step, and what became of each request: the batch as a fold over the event log."""
+"""The batch as a fold over the event log: what the engine did step by step, and how each request fared."""
 
 from __future__ import annotations
 
@@ -22,29 +22,27 @@ from workbench.events import (
     RequestWaiting,
     SnapshotTaken,
     StepExecuted,
-    StepMember,
     TokenSampled,
 )
 from workbench.types import as_int
-from workbench.views.batch.facts import Kind, Life, Step, Stretch
-from workbench.views.batch.picture import COLUMNS, Axis, BatchPicture, Shown, row_of
+from workbench.views.batch.drawn import COLUMNS, Axis, Shown, row_of
+from workbench.views.batch.picture import BatchPicture
+from workbench.views.batch.state import Life, Step, Stretch
 from workbench.views.batch.words import SEES, about_step, one_line, says
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.why.request_picture import waits_for
+from workbench.why.request.waits import waits_for
 
 MAX_STEPS = 4000
 MAX_SHOWN = 500
-MAX_REASONS = 4
 MAX_ENDED = 400
-"""Ended requests that are remembered."""
-MAX_STRETCHES = 120
-"""Of one request; the two oldest neighbours become one when there are more."""
+"""Ended requests that are kept."""
 
 
-class BatchFold(Fold):
-    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of. `steps` is how many of them it shows.
+class BatchFold(Fold[BatchPicture]):
+    """`step(812)`, `request("r3")` and `waiting` are what the picture is made of.
 
-    Of more requests than it has rows for it shows those that run and the latest; `skip` leaves so many of them out.
+    `steps` is the number of steps that it shows. Where requests outnumber the rows, it shows those that run and the latest;
+    `skip` leaves out that many of these.
     """
 
     keeps_history = True
@@ -63,19 +61,19 @@ class BatchFold(Fold):
         self.num_steps = 0
         self._steps: deque[Step] = deque(maxlen=MAX_STEPS)
         self._rows = array("q")
-        """`row_of` each of the last steps: a picture that is drawn ten times a second does without their objects."""
+        """`row_of` of the last steps, one after the other: a picture that is drawn ten times a second needs no objects."""
         self._lives: dict[str, Life] = {}
-        """In order of arrival, as `_present` are those that have not ended."""
+        """All requests in order of arrival; `_present` are those that have not ended, in the same order."""
         self._present: dict[str, Life] = {}
         self._ended: deque[Life] = deque()
         self._num_arrived = 0
         self._idle: deque[tuple[float, float]] = deque(maxlen=MAX_STEPS)
-        """Times without any request, from and until."""
+        """Times without any request: from and until."""
         self._idle_since: float | None = None
         self._admitted: list[tuple[str, int]] = []
         self._retracted: list[str] = []
         self._known: set[str] = set()
-        """Requests of the snapshot that is being told whose lives are known."""
+        """Requests of the snapshot that is being read whose lives are known from events before it."""
 
     # -- folding ------------------------------------------------------------------------------------------------
 
@@ -100,7 +98,7 @@ class BatchFold(Fold):
         self.now = max(self.now, event.time)
 
     def _snapshot(self, event: SnapshotTaken) -> None:
-        """In one, all that runs is said to be scheduled; in a log, nothing is between two steps."""
+        """Drops the admissions: a snapshot reports every running request as scheduled, and these are not new."""
         self._admitted.clear()
         self._known.clear()
         self.now = max(self.now, event.time)
@@ -114,9 +112,10 @@ class BatchFold(Fold):
     def _arrived(self, event: RequestArrived) -> None:
         self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
         self._present.pop(event.rid, None)
-        life = Life(event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived,
-                    first_ids=event.first_ids)  # fmt: skip
-        life.stretches.append(Stretch("wait", event.time, None))
+        life = Life(
+            event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived, first_ids=event.first_ids
+        )
+        life.begin(Stretch("wait", event.time, None))
         self._num_arrived += 1
         if not self._present:
             self._is_busy_from(event.time)
@@ -127,34 +126,37 @@ class BatchFold(Fold):
         match event:
             case PrefixMatched():
                 life.num_cached, life.cache_reason = event.num_cached, event.reason
-                if event.num_cached and event.asked:  # what it begins with, others begin with too
+                if event.num_cached and event.asked:  # other prompts begin with the same
                     life.first_ids, life.is_parted, life.prompt = event.asked, True, ""
             case RequestWaiting():
                 self._waits(life, event)
             case RequestScheduled():
                 life.phase, life.waits_for, life.blocked_by, life.in_step = "running", "", "", self.num_steps - 1
-                _close(life, event.time)
+                life.end_stretch(event.time)
                 self._admitted.append((life.rid, event.num_cached))
             case RequestRetracted():
-                self._pause(life, event.time)
-                life.phase, life.num_lost = "waiting", life.num_lost + event.num_lost
-                life.num_retractions += 1
-                note = f"retracted: {event.needed_by} needed the space, {event.num_lost} tokens given up"
-                _open(life, Stretch("wait", event.time, None, note=note))
-                self._retracted.append(life.rid)
+                self._retract(life, event)
             case RequestFinished():
                 life.ended, life.num_output, life.waits_for = event.time, event.num_output, ""
                 life.finish = event.reason + (f": {event.detail}" if event.detail else "")
                 if life.phase == "running":
-                    self._pause(life, event.time)
-                _close(life, event.time)
-                self._ends(life, event.time)
+                    life.pause(self.num_steps, event.time)
+                life.end_stretch(event.time)
+                self._end(life, event.time)
+
+    def _retract(self, life: Life, event: RequestRetracted) -> None:
+        life.pause(self.num_steps, event.time)
+        life.phase, life.num_lost = "waiting", life.num_lost + event.num_lost
+        life.num_retractions += 1
+        note = f"retracted: {event.needed_by} needed the space, {event.num_lost} tokens given up"
+        life.begin(Stretch("wait", event.time, None, note=note))
+        self._retracted.append(life.rid)
 
     def _is_busy_from(self, time: float) -> None:
         if self._idle_since is not None and time > self._idle_since:
             self._idle.append((self._idle_since, time))
 
-    def _ends(self, life: Life, time: float) -> None:
+    def _end(self, life: Life, time: float) -> None:
         if self._present.pop(life.rid, None) is None:
             return
         life.phase = "ended"
@@ -167,16 +169,9 @@ class BatchFold(Fold):
                 del self._lives[old.rid]
 
     def _waits(self, life: Life, event: RequestWaiting) -> None:
-        life.waits_for = waits_for(event.reason, event.blocked_by, event.num_needed, event.num_available)
+        reason = waits_for(event.reason, event.blocked_by, event.num_needed, event.num_available)
         life.blocked_by = event.blocked_by
-        kind: Kind = "compile" if event.reason == "compiling" else "wait"
-        current = life.stretches[-1]
-        if current.kind != kind and current.end is None and current.start < event.time:
-            _close(life, event.time)
-            _open(life, Stretch(kind, event.time, None, note=life.waits_for))
-        else:
-            current.kind = kind
-            current.note = _also(current.note, life.waits_for)
+        life.wait("compile" if event.reason == "compiling" else "wait", reason, event.time)
 
     def _executed(self, event: StepExecuted) -> None:
         start = event.time - event.plan_s - event.execute_s - event.commit_s
@@ -196,40 +191,19 @@ class BatchFold(Fold):
             self._idle_since = event.time if self._idle_since is None else max(self._idle_since, event.time)
         for member in event.members:
             if (life := self._lives.get(member.rid)) is not None:
-                self._worked(life, member, step)
+                life.work(member, step, self.num_steps)
         self.num_steps += 1
         self.now = max(self.now, event.time)
         self._admitted, self._retracted = [], []
 
-    def _worked(self, life: Life, member: StepMember, step: Step) -> None:
-        """A member of the step may have ended in it: its stretch then ends where its life does."""
-        life.lane = None
-        end = step.end if life.ended is None else min(step.end, life.ended)
-        if life.stretches[-1].kind == "paused":  # until its end, which was in this step
-            del life.stretches[-1]
-        goes_on = life.in_step == self.num_steps - 1
-        self._pause(life, step.start)
-        current = life.stretches[-1]
-        if goes_on and current.kind == member.kind == "decode":
-            current.end, current.last_step, current.num_tokens = end, step.number, current.num_tokens + member.num_new
-        elif life.phase != "waiting":
-            start = max(step.start, current.end if current.end is not None else current.start)
-            _open(life, Stretch(member.kind, start, max(end, start), step.number, step.number, member.num_new))
-        life.in_step = self.num_steps
-
-    def _pause(self, life: Life, until: float) -> None:
-        """Steps were made without it, though it was in the batch."""
-        last = life.stretches[-1].end
-        if life.in_step < self.num_steps - 1 and last is not None and last < until:
-            _open(life, Stretch("paused", last, until))
-
     # -- questions ----------------------------------------------------------------------------------------------
 
     def step(self, number: int) -> Step | None:
-        """The step of this number; None when it is unknown or forgotten."""
+        """Returns the step of this number; None where it is unknown or forgotten."""
         return next((step for step in reversed(self._steps) if step.number == number), None)
 
     def request(self, rid: str) -> Life | None:
+        """Returns the request's life; None where it is unknown or forgotten."""
         return self._lives.get(rid)
 
     @property
@@ -238,7 +212,7 @@ class BatchFold(Fold):
 
     @property
     def requests(self) -> list[Life]:
-        """In order of arrival."""
+        """All requests that are kept, in order of arrival."""
         return list(self._lives.values())
 
     @property
@@ -250,13 +224,13 @@ class BatchFold(Fold):
         return [life for life in self._present.values() if life.phase == "running"]
 
     def together(self, rid: str, other: str) -> list[int]:
-        """Numbers of the steps that both were in."""
+        """Returns the numbers of the steps that both requests were in."""
         return [step.number for step in self._steps if {rid, other} <= set(step.rids)]
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
     @property
-    def empty(self) -> str:  # type: ignore[override]
+    def empty(self) -> str:
         return "" if self._steps or self._lives else f"No request has come yet. Try {self.facts.begins}"
 
     def picture(self) -> BatchPicture:
@@ -271,7 +245,7 @@ class BatchFold(Fold):
         return self._shown().to_dict({name: rows[i::width].tolist() for i, name in enumerate(COLUMNS)})
 
     def _shown(self) -> Shown:
-        """The axis begins with the steps, or with the first wait where no step was left out."""
+        """Chooses the requests and the axis, which begins with the steps, or with the first wait where no step is left out."""
         begins = [self._steps[-min(self.num_shown, len(self._steps))].start] if self._steps else []
         if self.num_steps <= self.num_shown:
             begins += [life.arrived for life in self._lives.values()]
@@ -280,22 +254,16 @@ class BatchFold(Fold):
         ended = (life for life in reversed(self._ended) if self._lives.get(life.rid) is life)  # its id may be in use again
         inside = takewhile(lambda life: (life.ended or 0.0) >= start, ended)
         axis = Axis(idle, start, max(self.now, start))
-        shown = Shown.of([*map(self._with_pause, self._present.values())], inside, axis, self.now, self.skip)
+        present = [life.with_pause(self.num_steps) for life in self._present.values()]
+        shown = Shown.of(present, inside, axis, self.now, self.skip)
         for life in shown.lanes:
             if not life.prompt:
                 words = one_line(self.facts.plain(life.first_ids))
                 life.prompt = self._lives[life.rid].prompt = "…" * life.is_parted + words
         return shown
 
-    def _with_pause(self, life: Life) -> Life:
-        """Of one that was not in the last step, also that it is held up."""
-        last = life.stretches[-1].end
-        if life.phase != "running" or life.in_step >= self.num_steps - 1 or last is None:
-            return life
-        return replace(life, stretches=[*life.stretches, Stretch("paused", last, None)])
-
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """{"kind": "step" or "request", "id": ...}: one sentence, and its parts."""
+        """Returns a sentence about {"kind": "step" or "request", "id": ...}, and its parts."""
         kind, name = asked.get("kind"), asked.get("id")
         if kind == "step" and isinstance(name, int) and (step := self.step(name)) is not None:
             return {"says": about_step(step), "step": _as_dict(step)}
@@ -306,24 +274,3 @@ class BatchFold(Fold):
 
 def _as_dict(step: Step) -> dict[str, Any]:
     return structs.asdict(step) | {"members": [structs.asdict(member) for member in step.members]}
-
-
-def _also(note: str, reason: str) -> str:
-    """The reasons of one stay in the order told, each once, and not too many."""
-    if reason in note or note.count("; then ") >= MAX_REASONS:
-        return note
-    return f"{note}; then {reason}" if note else reason
-
-
-def _close(life: Life, time: float) -> None:
-    if life.stretches and life.stretches[-1].end is None:
-        life.stretches[-1].end = time
-
-
-def _open(life: Life, stretch: Stretch) -> None:
-    life.stretches.append(stretch)
-    if len(life.stretches) > MAX_STRETCHES:
-        first, second = life.stretches[:2]
-        second.start, second.num_tokens = first.start, first.num_tokens + second.num_tokens
-        second.first_step = first.first_step or second.first_step
-        del life.stretches[0]

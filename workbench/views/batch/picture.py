@@ -1,182 +1,49 @@
-"""The batch timeline as a value: which steps and requests are drawn, and where on an axis without idle time."""
+"""The batch timeline as a still picture: two rows of steps, and under them a waterfall of each request on the same axis."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from workbench.html.escape import visible
-from workbench.html.parts import View, duration, lines
-from workbench.views.batch.html import batch_html
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import View, duration, key, lines, soft, table
+from workbench.views.batch.drawn import COLUMNS, Axis, Shown, row_of
+from workbench.views.batch.state import Life, Step, Stretch
 from workbench.views.batch.words import (
     REQUEST_HEAD,
     REQUEST_NUMERIC,
+    SEES,
     STEP_HEAD,
     STEP_NUMERIC,
+    about_step,
+    about_stretch,
     request_row,
     says,
+    shortened,
     step_row,
-    waiting_for,
 )
 
-if TYPE_CHECKING:
-    from workbench.views.batch.facts import Life, Step, Stretch
-
-MAX_LANES = 40
-MAX_STRETCHES = 2500
-"""Drawn in all, so that a message of a busy engine stays small."""
-SAID_S = 1.0
-"""Words about a request that lives are made anew no sooner: nobody reads faster, and an engine waits for them."""
-IDLE_SHARE = 0.015
-"""A time in which no request was in the engine is drawn at most so wide, as a part of the rest."""
-
-
-class Axis:
-    """Times of the log -> seconds from 0, with each time in which nobody was there cut short."""
-
-    def __init__(self, idle: Iterable[tuple[float, float]], start: float, end: float) -> None:
-        """`idle` are those times: from and until, in order."""
-        self.start, self.end = start, end
-        gaps = [(max(begin, start), min(stop, end)) for begin, stop in idle if begin < end and stop > start]
-        longest = IDLE_SHARE * max(end - start - sum(stop - begin for begin, stop in gaps), 1e-9)
-        self.cuts = [(begin + longest, stop - begin - longest) for begin, stop in gaps if stop - begin > longest]
-        """(from when, seconds left out)."""
-        self.length = self.at(end)
-
-    def at(self, time: float) -> float:
-        """What is left out of an idle time is all at one place."""
-        time = min(max(time, self.start), self.end)
-        return time - self.start - sum(min(left_out, time - since) for since, left_out in self.cuts if time > since)
-
-    @property
-    def breaks(self) -> list[tuple[float, float]]:
-        """(place, seconds left out there)."""
-        return [(self.at(since), left_out) for since, left_out in self.cuts]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Which requests are drawn, and on which axis. `lanes` are in order of arrival; without room for all those that run and
-    the latest, or as many further back as `skip` says."""
-
-    lanes: tuple[Life, ...]
-    phases: Mapping[str, int]
-    """How many are waiting, running, ended in the time shown, drawn or not."""
-    axis: Axis
-    now: float
-    skip: int = 0
-
-    @classmethod
-    def of(cls, present: Sequence[Life], ended: Iterable[Life], axis: Axis, now: float, skip: int = 0) -> Shown:
-        """`present` in order of arrival; `ended` the latest first."""
-        phases: Counter[str] = Counter(life.phase for life in present)
-        lanes: list[Life] = []
-        num_stretches = 0
-        for place, life in enumerate(chain(reversed(present), ended)):
-            phases["ended"] += life.phase == "ended"
-            if place < skip:
-                continue
-            num_stretches += len(life.stretches)
-            if len(lanes) < MAX_LANES and (not lanes or num_stretches <= MAX_STRETCHES):
-                lanes.append(life)
-        return cls(tuple(sorted(lanes, key=lambda life: life.number)), phases, axis, now, skip)
-
-    @property
-    def num_all(self) -> int:
-        """Requests of the time shown, drawn or not."""
-        return sum(self.phases.values())
-
-    @property
-    def num_more(self) -> int:
-        """Requests that there was no room for."""
-        return self.num_all - len(self.lanes)
-
-    def others(self, *, by_magic: bool) -> str:
-        """How one sees the requests that there was no room for."""
-        if not self.num_more:
-            return ""
-        last = self.skip + len(self.lanes)
-        skip = last if last < self.num_all else 0
-        more = f"%wb batch --skip {skip}" if by_magic else f'engine.view("batch", skip={skip})'
-        drawn = f"Requests {self.skip + bool(self.lanes):,} to {last:,} of {self.num_all:,}, the latest being number 1"
-        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {more}"
-
-    @property
-    def waiting(self) -> list[tuple[str, str, str]]:
-        """(request, since, what for) of those in the queue."""
-        queue = (life for life in self.lanes if life.phase == "waiting")
-        return [(life.rid, duration(self.now - life.stretches[-1].start), waiting_for(life)) for life in queue]
-
-    def title(self, numbers: Sequence[int]) -> str:
-        """Over the steps of these numbers."""
-        if not numbers:
-            return "Batch: no step yet"
-        counts = ", ".join(f"{self.phases.get(phase, 0):,} {phase}" for phase in ("running", "waiting", "ended"))
-        more = f"; {len(self.lanes):,} of them shown" if self.num_more else ""
-        steps = f"steps {numbers[0]:,} to {numbers[-1]:,}" if len(numbers) > 1 else f"step {numbers[0]:,}"
-        return f"Batch, {steps}, {duration(self.axis.length)}: {counts}{more}"
-
-    def to_dict(self, steps: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-        """`steps` are the `COLUMNS`; those and stretches are short to send as columns. Times in microseconds of the log; in
-        `breaks`, from when and how much the axis leaves out."""
-        axis = self.axis
-        return {
-            "title": self.title(steps["number"]), "start": as_us(axis.start), "end": as_us(axis.end),
-            "skip": self.skip, "all": self.num_all,
-            "breaks": [[as_us(since), as_us(left_out)] for since, left_out in axis.cuts],
-            "steps": steps, "lanes": [_lane(life, self.now) for life in self.lanes],
-            "queue": [list(row) for row in self.waiting], "waiting": self.phases.get("waiting", 0),
-        }  # fmt: skip
-
-
-def as_us(seconds: float) -> int:
-    return round(seconds * 1e6)
-
-
-COLUMNS = ("number", "start", "end", "prefill", "decode", "reused", "left", "waiting")
-
-
-def row_of(step: Step) -> tuple[int, ...]:
-    """A step in `COLUMNS`."""
-    counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting)
-    return (step.number, as_us(step.start), as_us(step.end), *counts)
-
-
-def _lane(life: Life, now: float) -> dict[str, Any]:
-    """Of one that has ended, made once. Changes: `lane` and `said` of the life."""
-    if life.lane is not None:
-        return life.lane
-    parts = life.stretches
-    if life.phase == "ended" or life.said is None or now - life.said[0] > SAID_S:
-        life.said = (now, says(life, now))
-    lane = {
-        "rid": life.rid, "prompt": life.prompt, "phase": life.phase, "says": life.said[1], "out": life.num_output,
-        "kind": [part.kind for part in parts],
-        "start": [as_us(part.start) for part in parts],
-        "end": [as_us(now if part.end is None else part.end) for part in parts],
-        "first": [part.first_step for part in parts],
-        "last": [part.last_step for part in parts],
-        "tokens": [part.num_tokens for part in parts],
-        "note": [part.note for part in parts],
-    }  # fmt: skip
-    if life.phase == "ended":
-        life.lane = lane
-    return lane
+KEY = {
+    "wait": "in the queue", "compile": "its constraint is compiled", "prefill": "a chunk of the prompt", "decode": "decode",
+    "paused": "held up: a step was made without it",
+}  # fmt: skip
+RETRACTED = '<span class="wb-key"><b class="wb-mark">▼</b> retracted</span>'
+STEPS_LISTED = 60
+QUEUE_HEAD = ("waits", "since", "for")
 
 
 @dataclass(frozen=True, repr=False)
 class BatchPicture(View):
-    """The steps and, on the same axis, the requests whose life overlaps them."""
+    """The steps, and on the same axis the requests whose life overlaps them."""
 
+    style = Path(__file__).with_name("view.css")
     steps: tuple[Step, ...]
     shown: Shown
     empty: str = ""
-    """While there is nothing to draw: that, and what one types to change it."""
+    """While there is nothing to draw: that, and the code that changes it, in one line."""
     others: str = ""
-    """How one sees requests for which there was no room."""
+    """Advice to see the requests without room."""
 
     @property
     def lanes(self) -> tuple[Life, ...]:
@@ -191,23 +58,23 @@ class BatchPicture(View):
         return self.shown.now
 
     def step(self, number: int) -> Step | None:
-        """The step of this number, if it is shown."""
+        """Returns the step of this number; None where it is not shown."""
         return next((step for step in self.steps if step.number == number), None)
 
     def request(self, rid: str) -> Life | None:
-        """The request's life, if it is shown."""
+        """Returns the request's life; None where it is not shown."""
         return next((life for life in self.lanes if life.rid == rid), None)
 
     def steps_of(self, rid: str) -> list[Step]:
-        """The steps shown that it was in."""
+        """Returns the steps shown that the request was in."""
         return [step for step in self.steps if rid in step.rids]
 
     def drawn(self, life: Life) -> list[Stretch]:
-        """Those that overlap the axis."""
+        """Returns the stretches of a life that overlap the axis."""
         return [part for part in life.stretches if part.end is None or part.end >= self.axis.start]
 
     def ends(self, part: Stretch) -> tuple[float, float]:
-        """Places where it begins and ends."""
+        """Returns the places where a stretch begins and ends."""
         return self.axis.at(part.start), self.axis.at(self.now if part.end is None else part.end)
 
     @property
@@ -227,8 +94,88 @@ class BatchPicture(View):
         return "\n\n".join(part for part in (*parts, "\n".join(waiting), steps) if part)
 
     def body(self) -> str:
-        return batch_html(self)
+        head = f"<p><b>{to_html(self.title)}</b></p>{soft(SEES)}"
+        if not self.steps and not self.lanes:
+            return head + soft(self.empty)
+        lanes = f'<div class="wb-lanes">{"".join(_lane(self, life) for life in self.lanes)}</div>'
+        waiting = f'<div class="wb-journal">{table(QUEUE_HEAD, self.waiting, numeric=(1,))}</div>' if self.waiting else ""
+        return f"{head}{_key(self)}{_steps(self)}{lanes}{_scale(self)}{soft(self.others)}{waiting}{_listed(self)}"
 
     def to_dict(self) -> dict[str, Any]:
         rows = [row_of(step) for step in self.steps]
         return self.shown.to_dict({name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)})
+
+
+def _key(view: BatchPicture) -> str:
+    used = {part.kind for life in view.lanes for part in view.drawn(life)}
+    retracted = RETRACTED if any(life.num_retractions for life in view.lanes) else ""
+    return f"<div>{key(*((kind, words) for kind, words in KEY.items() if kind in used))} {retracted}</div>"
+
+
+def _row(label: str, track: str, note: str, *, prompt: str = "", title: str = "", kind: str = "") -> str:
+    about = f' title="{to_html(title)}"' if title else ""
+    name, after = to_html(label), to_html(note)
+    name += f' <span class="wb-soft">{to_html(prompt)}</span>' if prompt else ""
+    return f'<div class="wb-lane"{about}><span>{name}</span><div class="wb-track{kind}">{track}</div><span>{after}</span></div>'
+
+
+def _steps(view: BatchPicture) -> str:
+    rows = ""
+    for kind in ("prefill", "decode"):
+        counts = [step.num_prefill if kind == "prefill" else step.num_decode for step in view.steps]
+        most = max(counts, default=0)
+        marks = "".join(_step(view, step, count / most, kind) for step, count in zip(view.steps, counts, strict=True) if count)
+        rows += _row(f"{kind} tokens", marks + _breaks(view), f"up to {most:,}" if most else "none", kind=" wb-tall")
+    return rows
+
+
+def _step(view: BatchPicture, step: Step, share: float, kind: str) -> str:
+    place = _place(view, view.axis.at(step.start), view.axis.at(step.end))
+    height = f"height:{max(100 * share, 8):.0f}%"
+    return f'<span class="wb-{kind}" style="{place};{height}" title="{to_html(about_step(step))}"></span>'
+
+
+def _lane(view: BatchPicture, life: Life) -> str:
+    track = "".join(_stretch(view, part) for part in view.drawn(life))
+    note = "waiting" if life.phase == "waiting" else f"{life.num_output:,} out"
+    return _row(shortened(life.rid), track + _breaks(view), note, prompt=life.prompt, title=says(life, view.now))
+
+
+def _stretch(view: BatchPicture, part: Stretch) -> str:
+    start, end = view.ends(part)
+    mark = ""
+    if part.note.startswith("retracted"):
+        mark = f'<b class="wb-mark" style="left:{_percent(view, start)}" title="{to_html(part.note)}">▼</b>'
+    title = to_html(about_stretch(part, view.now))
+    return f'<span class="wb-{part.kind}" style="{_place(view, start, end)}" title="{title}"></span>{mark}'
+
+
+def _breaks(view: BatchPicture) -> str:
+    breaks = ((_percent(view, place), duration(left_out)) for place, left_out in view.axis.breaks)
+    return "".join(
+        f'<span class="wb-break" style="left:{left}" title="{took} without any request"></span>' for left, took in breaks
+    )
+
+
+def _place(view: BatchPicture, start: float, end: float) -> str:
+    return f"left:{_percent(view, start)};width:{_percent(view, end - start)}"
+
+
+def _percent(view: BatchPicture, at: float) -> str:
+    return f"{100 * at / (view.axis.length or 1.0):.2f}%"
+
+
+def _scale(view: BatchPicture) -> str:
+    left_out = sum(seconds for _, seconds in view.axis.breaks)
+    note = soft(f"{duration(left_out)} without any request left out at the dashed lines") if left_out else ""
+    ends = f"<span>0</span><span>{duration(view.axis.length)}</span>"
+    return f'<div class="wb-lane"><span></span><div class="wb-soft wb-ends">{ends}</div><span></span></div>{note}'
+
+
+def _listed(view: BatchPicture) -> str:
+    """Returns what a click shows in the live view, folded away."""
+    requests = table(REQUEST_HEAD, [request_row(life, view.now) for life in view.lanes], numeric=REQUEST_NUMERIC)
+    shown = view.steps[-STEPS_LISTED:]
+    steps = table(STEP_HEAD, [step_row(step) for step in shown], numeric=STEP_NUMERIC)
+    parts = (("requests", requests), (f"last {len(shown)} steps", steps))
+    return "".join(f"<details><summary>{name}</summary>{content}</details>" for name, content in parts)

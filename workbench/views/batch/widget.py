@@ -6,19 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from workbench.views.batch.fold import BatchFold
-from workbench.views.live.base import ViewWidget, module, styles
+from workbench.views.live.widget import ViewWidget
 
 
-class BatchWidget(ViewWidget):
-    _esm = module("batch")
-    _css = styles("batch")
-
+class BatchWidget(ViewWidget[BatchFold]):
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Beside the usual: {"do": "skip", "num": requests} shows those before the latest so many."""
+        """Answers the usual messages, and {"do": "skip", "num": requests}, which leaves out that many of the latest."""
         if asked.get("do") != "skip":
             return super().answer(asked)
         with self.reader.lock:
-            assert isinstance(self.fold, BatchFold)
             self.fold.skip = max(int(asked["num"]), 0)
             self.show(self.state_now())
         self.settle()

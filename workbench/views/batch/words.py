@@ -1,26 +1,22 @@
-"""What the batch timeline says about a step and about a request, for its tables, its tips and its text."""
+"""Sentences about steps and requests, for the tables, the tips and the text of the batch timeline."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from workbench.html.escape import visible
 from workbench.html.parts import duration, plural
-
-if TYPE_CHECKING:
-    from workbench.views.batch.facts import Life, Step, Stretch
+from workbench.views.batch.state import Life, Step, Stretch
 
 WORDS = {"wait": "queue", "compile": "constraint", "prefill": "prefill", "decode": "decode", "paused": "held up"}
 SEES = "Time runs to the right. Above: how many tokens each step computed. Below: one row a request, what it did or waited for."
 MAX_NAMED = 12
 MAX_ID = 12
-"""Characters of an id that a lane has room for."""
+"""Characters of an id that fit in a lane."""
 MAX_PROMPT = 48
-"""And of its prompt."""
+"""Characters of a prompt that fit in a lane."""
 
 
 def says(life: Life, now: float) -> str:
-    """A request's life in one sentence."""
+    """Returns a request's life in one sentence."""
     took = [f"{duration(seconds)} {WORDS[kind]}" for kind, seconds in life.seconds(now).items() if seconds >= 5e-5]
     prompt = plural(life.num_prompt, "prompt token")
     words = [f"{life.num_cached:,} of {prompt} reused" if life.cache_reason else prompt]
@@ -34,17 +30,18 @@ def says(life: Life, now: float) -> str:
 
 
 def shortened(rid: str) -> str:
-    """A long id with both its ends: samples and options of one call differ in the last characters only."""
+    """Shortens a long id and keeps both ends: samples and options of one call differ in the last characters."""
     return f"{rid[:6]}…{rid[-4:]}" if len(rid) > MAX_ID else rid
 
 
 def one_line(text: str) -> str:
-    """The beginning of a prompt."""
+    """Returns the beginning of a prompt in one line."""
     words = visible(" ".join(text.split()))
     return words if len(words) <= MAX_PROMPT else f"{words[:MAX_PROMPT]}…"
 
 
 def waiting_for(life: Life) -> str:
+    """Returns what a request waits for."""
     return life.waits_for or "the next step"
 
 
@@ -69,7 +66,7 @@ def step_row(step: Step) -> tuple[str, ...]:
 
 
 def about_step(step: Step) -> str:
-    """A step in one line."""
+    """Returns a step in one line."""
     names = [f"{m.rid} ({m.num_new:,} of its prompt)" if m.kind == "prefill" else m.rid for m in step.members[:MAX_NAMED]]
     more = f" and {len(step.members) - MAX_NAMED:,} more" if len(step.members) > MAX_NAMED else ""
     words = (
@@ -80,6 +77,7 @@ def about_step(step: Step) -> str:
 
 
 def about_stretch(part: Stretch, now: float) -> str:
+    """Returns a stretch in one line."""
     words = [f"{WORDS[part.kind]} {duration((now if part.end is None else part.end) - part.start)}"]
     if part.first_step:
         steps = f"steps {part.first_step} to {part.last_step}" if part.first_step < part.last_step else f"step {part.first_step}"

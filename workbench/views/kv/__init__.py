@@ -1,1 +1,1 @@
-"""The kv view."""
+"""The KV map: the owner of each page."""

@@ -1,22 +1,22 @@
-"""The KV pool as rows of pages: every stretch of one owner is a mark with a pattern, and a label where there is room."""
+"""The KV pool as rows of pages: every run of one owner is a mark with a pattern, and a label where there is room."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from workbench.html.escape import to_html
-from workbench.html.parts import Segment, bar, plural, soft, table
-
-if TYPE_CHECKING:
-    from workbench.views.kv.fold import KVPicture, Run
+from workbench.html.escape import to_html, visible
+from workbench.html.parts import Segment, View, bar, lines, plural, soft, table
+from workbench.views.kv.state import Kind, Run, title_of
 
 SEES = "The memory for context, page by page in rows, each row's first page before it: who owns which."
 NUM_ROWS = 16
 MIN_ROW = 32
 LABEL_SHARE = 0.09
-"""A stretch at least so wide, as a part of its row, is labelled with its name."""
+"""Least width of a run that is labelled with its name, as a share of its row."""
 LETTER_SHARE = 1 / 80
-"""And one at least so wide with the request's letter."""
+"""Least width of a run that is labelled with the request's letter."""
 CLASSES = {"free": "wb-free", "tree": "wb-reused", "owned": "wb-decode"}
 NAMES = {"owned": "running requests", "tree": "kept in the tree", "free": "free"}
 KEY_KINDS = {"owned": "decode", "tree": "reused", "free": "free"}
@@ -24,21 +24,63 @@ MAX_OWNERS = 100
 MAX_READERS = 6
 
 
-def kv_html(view: KVPicture) -> str:
-    counts = view.counts
-    key = bar([Segment(NAMES[kind], counts[kind], f"{counts[kind]:,}", KEY_KINDS[kind]) for kind in ("owned", "tree", "free")])
-    row_len = row_length(view.shown)
-    rows = "".join(
-        f'<div class="wb-pages-row"><span class="wb-num">{start:,}</span><div class="wb-pages">{marks}</div></div>'
-        for start, marks in ((start, _row(view, start, row_len)) for start in range(0, view.shown, row_len))
-    )
-    rest = view.num_pages - view.shown
-    never = f'<p class="wb-soft">{plural(rest, "page")} behind these have never been used</p>' if rest > 0 else ""
-    return f"<p><b>{to_html(view.title)}</b></p>{soft(SEES)}{key}{rows}{never}{soft(view.empty)}{_owners(view)}"
+@dataclass(frozen=True, repr=False)
+class KVPicture(View):
+    """The pool at one moment. `runs` cover the pages from 0 to `shown`; behind that all are free."""
+
+    style = Path(__file__).with_name("view.css")
+    num_pages: int
+    page_size: int
+    counts: dict[str, int]
+    shown: int
+    runs: tuple[Run, ...]
+    makers: dict[str, str] = field(default_factory=dict)
+    """Request that computed each node."""
+    letters: dict[str, str] = field(default_factory=dict)
+    """Letter on the pages of each running request."""
+    readers: dict[str, list[str]] = field(default_factory=dict)
+    """Running requests that read each node."""
+    empty: str = ""
+    """While no page was ever used: that, and the code that changes it, in one line."""
+
+    def to_text(self) -> str:
+        owners = [(kind, owner, f"{pages:,}", f"{pages * self.page_size:,}") for (kind, owner), pages in self.by_owner()]
+        rest = [("free", "", f"{self.counts['free']:,}", f"{self.counts['free'] * self.page_size:,}")]
+        head = ("state", "owner", "pages", "tokens")
+        return visible(self.title) + "\n" + lines(head, [*owners, *rest], numeric=(2, 3))
+
+    def body(self) -> str:
+        counts = self.counts
+        parts = [Segment(NAMES[kind], counts[kind], f"{counts[kind]:,}", KEY_KINDS[kind]) for kind in ("owned", "tree", "free")]
+        row_len = row_length(self.shown)
+        rows = "".join(_row(self, start, row_len) for start in range(0, self.shown, row_len))
+        rest = self.num_pages - self.shown
+        unused = soft(f"{plural(rest, 'page')} behind these have never been used") if rest > 0 else ""
+        head = f"<p><b>{to_html(self.title)}</b></p>{soft(SEES)}"
+        return f"{head}{bar(parts)}{rows}{unused}{soft(self.empty)}{_owners(self)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "num_pages": self.num_pages, "page_size": self.page_size, "counts": self.counts,
+            "runs": [[run.start, run.length, run.kind, run.owner] for run in self.runs], "shown": self.shown,
+        }  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        return title_of(self.num_pages, self.page_size)
+
+    def by_owner(self) -> list[tuple[tuple[Kind, str], int]]:
+        """Returns ((kind, owner), pages): requests before the tree, the largest first, without the free pages."""
+        sums: dict[tuple[Kind, str], int] = {}
+        for run in self.runs:
+            if run.kind != "free":
+                key = (run.kind, run.owner)
+                sums[key] = sums.get(key, 0) + run.length
+        return sorted(sums.items(), key=lambda item: (item[0][0], -item[1]))
 
 
 def row_length(shown: int) -> int:
-    """Pages in a row: a power of two, so that a row number is easy to tell, and at most `NUM_ROWS` rows."""
+    """Returns the pages in a row: a power of two, which makes row numbers round, for at most `NUM_ROWS` rows."""
     length = MIN_ROW
     while length * NUM_ROWS < shown:
         length *= 2
@@ -52,7 +94,8 @@ def _row(view: KVPicture, start: int, row_len: int) -> str:
         if first < last:
             marks += _mark(view, run, first, last, row_len)
     missing = stop - max(view.shown, start)
-    return marks + (f'<span style="flex:{missing} 1 0"></span>' if missing > 0 else "")
+    marks += f'<span style="flex:{missing} 1 0"></span>' if missing > 0 else ""
+    return f'<div class="wb-pages-row"><span class="wb-num">{start:,}</span><div class="wb-pages">{marks}</div></div>'
 
 
 def _mark(view: KVPicture, run: Run, first: int, last: int, row_len: int) -> str:
@@ -69,7 +112,7 @@ def _mark(view: KVPicture, run: Run, first: int, last: int, row_len: int) -> str
 
 
 def label(run: Run) -> str:
-    """#17 is a node of the tree, anything else a request."""
+    """Returns the name of a run's owner: #17 for a node of the tree, a request by its id."""
     if run.kind == "free":
         return ""
     return (label_of_node(run.owner) if run.kind == "tree" else run.owner) if run.owner else "several"
@@ -95,4 +138,4 @@ def _owner(view: KVPicture, kind: str, owner: str, pages: int) -> tuple[str, ...
         return (view.letters.get(owner, ""), owner, *counts, owner, owner)
     readers = view.readers.get(owner, [])
     names = ", ".join(readers[:MAX_READERS]) + (f" and {len(readers) - MAX_READERS:,} more" if len(readers) > MAX_READERS else "")
-    return (label_of_node(owner), "a node of the tree", *counts, view.makers.get(owner, ""), names or "nobody now")
+    return (label_of_node(owner), "a node of the tree", *counts, view.makers.get(owner, ""), names or "no request now")

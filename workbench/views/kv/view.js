@@ -1,146 +1,89 @@
-// The KV map: rows of pages, each stretch of one owner a mark with a pattern, a letter or a name.
+// @ts-check
+// The KV map: rows of pages, each run of one owner a mark with a pattern, a letter or a name.
+
+import { el, hitBy, listenAll, morph, patch } from "../live/dom.js";
+import { widget } from "../live/mount.js";
+import { count } from "../live/text.js";
+import { inWords, isOwned, isRead, layoutPages, nodesRead, runInWords, selectionOf } from "./layout.js";
+
+/** @import {Made, View} from "../live/mount.js" */
+/** @import {KvState, Mark, PageKind, PageRow} from "./layout.js" */
+/** A row with, for each mark, whether it is selected and whether the selected request reads it. */
+/** @typedef {PageRow & {r: number, chosen: [boolean, boolean][]}} DrawnRow */
 
 const CLASSES = { f: "wb-free", t: "wb-reused", o: "wb-decode" };
-const NAMES = { o: "running requests", t: "in the tree", f: "free" };
-const NUM_ROWS = 16;
-const MIN_ROW = 32;
-const LABEL_SHARE = 0.09;
-const LETTER_SHARE = 1 / 80;
+const KINDS = /** @type {[PageKind, "owned" | "tree" | "free", string][]} */ ([
+  ["o", "owned", "running requests"],
+  ["t", "tree", "in the tree"],
+  ["f", "free", "free"],
+]);
 
-/** A state in, rows of marks out. `kind` is f(ree), t(ree) or o(wned); `id` the node's number or the request's name. */
-export function layoutPages(state) {
-  const { runs = "", names = [], letters = [] } = state;
-  const stretches = [];
-  let shown = 0;
-  for (const [, length, kind, owner] of runs.matchAll(/(\d+)([fto])(\d*)/g)) {
-    const id = kind === "o" ? (names[owner] ?? "") : owner; // "" for several: no name has that place
-    const before = stretches.at(-1);
-    if (before?.kind === kind && before.id === id) before.length += Number(length);
-    else stretches.push({ start: shown, length: Number(length), kind, id, letter: kind === "o" ? (letters[owner] ?? "") : "" });
-    shown += Number(length);
-  }
-  let rowLength = MIN_ROW;
-  while (rowLength * NUM_ROWS < shown) rowLength *= 2;
-  const rows = [];
-  for (let start = 0; start < shown; start += rowLength) rows.push({ start, missing: Math.max(start + rowLength - shown, 0), marks: [] });
-  for (const run of stretches) {
-    const last = run.start + run.length;
-    for (let r = Math.floor(run.start / rowLength); r * rowLength < last; r++) {
-      const from = Math.max(run.start, r * rowLength);
-      const pages = Math.min(last, (r + 1) * rowLength) - from;
-      rows[r].marks.push({ ...run, pages, label: labelOf(run, pages / rowLength) });
-    }
-  }
-  return { rows, rowLength, shown };
+/** @param {Mark} mark @param {string} place "row mark" @param {[boolean, boolean]} chosen */
+function drawMark(mark, place, [isChosen, isReadBy]) {
+  const chosen = isChosen ? " wb-selected" : isReadBy ? " wb-read-by" : "";
+  const attrs = {
+    class: CLASSES[mark.kind] + chosen,
+    style: `flex:${mark.pages} 1 0`,
+    title: runInWords(mark),
+    "data-mark": place,
+  };
+  return el("span", attrs, mark.label && el(mark.label === mark.letter ? "small" : "b", {}, mark.label));
 }
 
-export function nameOf(run) {
-  if (run.kind === "f") return "";
-  if (!run.id) return "several";
-  return run.kind === "t" ? `#${run.id}` : run.id;
+/** @param {DrawnRow} row */
+function drawRow({ start, marks, missing, r, chosen }) {
+  const drawn = marks.map((mark, i) => drawMark(mark, `${r} ${i}`, chosen[i]));
+  const rest = missing > 0 && el("span", { style: `flex:${missing} 1 0` });
+  return el(
+    "div",
+    { class: "wb-pages-row" },
+    el("span", { class: "wb-num" }, count(start)),
+    el("div", { class: "wb-pages" }, drawn, rest),
+  );
 }
 
-/** The name where there is room for it, or the letter, or nothing. */
-function labelOf(run, share) {
-  if (share >= LABEL_SHARE) return nameOf(run);
-  return run.id && share >= LETTER_SHARE ? run.letter : "";
+/** @param {HTMLElement} bar @param {HTMLElement} key @param {KvState} state */
+function drawShares(bar, key, { counts = { free: 0, tree: 0, owned: 0 } }) {
+  const used = KINDS.filter(([, name]) => counts[name]);
+  morph(bar, ...used.map(([kind, name]) => el("span", { class: CLASSES[kind], style: `flex:${counts[name]} 0 0` })));
+  const keys = KINDS.map(([kind, name, words]) =>
+    el("span", { class: "wb-key" }, el("span", { class: CLASSES[kind] }), `${words} `, el("b", {}, count(counts[name]))),
+  );
+  morph(key, ...keys);
 }
 
-export function runInWords(run) {
-  const pages = run.length === 1 ? `page ${run.start}` : `pages ${run.start} to ${run.start + run.length - 1}`;
-  return `${pages}: ${nameOf(run) || "free"}`;
+/** @param {View} view @returns {Made} */
+function makeKv(view) {
+  const head = el("p");
+  const bar = el("div", { class: "wb-bar wb-if-any" });
+  const key = el("div");
+  const map = el("div", { class: "wb-kv" });
+  const about = el("p", { class: "wb-soft wb-if-any", role: "status" });
+  view.root.append(head, view.about, bar, key, map, about);
+  let made = layoutPages({});
+  const onClick = (/** @type {MouseEvent} */ event) => {
+    const mark = hitBy(event)?.closest("[data-mark]")?.getAttribute("data-mark");
+    if (!mark) return;
+    const [r, i] = mark.split(" ").map(Number);
+    const found = selectionOf(made.rows[r]?.marks[i]);
+    if (found) view.select(found);
+  };
+  const remove = listenAll([[map, "click", onClick]]);
+  return {
+    remove,
+    draw(/** @type {KvState} */ state, selected) {
+      const read = nodesRead(state, selected);
+      made = layoutPages(state);
+      morph(head, el("b", {}, state.title ?? ""));
+      drawShares(bar, key, state);
+      const rows = made.rows.map((row, r) => {
+        const chosen = row.marks.map((mark) => /** @type {[boolean, boolean]} */ ([isOwned(mark, selected), isRead(mark, read)]));
+        return { ...row, r, chosen };
+      });
+      patch(map, rows, JSON.stringify, drawRow);
+      morph(about, inWords(made, selected, state.num_pages ?? 0, state.page_size ?? 1, read));
+    },
+  };
 }
 
-/** Nodes of the tree that the selected request reads. */
-export const nodesRead = (state, selected) => new Set(selected?.kind === "request" ? (state.paths?.[selected.id] ?? []).map(String) : []);
-
-const selectionOf = (run) => (!run.id ? null : run.kind === "t" ? { kind: "node", id: Number(run.id) } : { kind: "request", id: run.id });
-
-const isChosen = (run, selected) => Boolean(run.id) && same(selected, selectionOf(run));
-const isRead = (run, read) => run.kind === "t" && read.has(run.id);
-
-function render({ model, el: root }) {
-  return mount(model, root, (view) => {
-    const head = el("p", {});
-    const bar = el("div", { class: "wb-bar wb-if-any" });
-    const key = el("div", {});
-    const map = el("div", { class: "wb-kv" });
-    const about = el("p", { class: "wb-soft wb-if-any", role: "status" });
-    view.root.append(head, view.about, bar, key, map, about);
-    let made = layoutPages({});
-    map.addEventListener("click", (event) => {
-      const mark = hitBy(event)?.closest("[data-mark]");
-      const [r, i] = (mark?.dataset.mark ?? "").split(" ").map(Number);
-      const found = mark && selectionOf(made.rows[r]?.marks[i] ?? {});
-      if (found) view.select(found);
-    });
-
-    const drawMark = (run, where, [chosen, read]) => {
-      const small = run.label && run.label === run.letter;
-      return el(
-        "span",
-        {
-          class: `${CLASSES[run.kind]}${chosen ? " wb-selected" : read ? " wb-read-by" : ""}`,
-          style: `flex:${run.pages} 1 0`,
-          title: runInWords(run),
-          "data-mark": where,
-        },
-        run.label ? el(small ? "small" : "b", {}, run.label) : null,
-      );
-    };
-    const drawRow = ({ start, marks, missing, r, chosen }) =>
-      el(
-        "div",
-        { class: "wb-pages-row" },
-        el("span", { class: "wb-num" }, count(start)),
-        el(
-          "div",
-          { class: "wb-pages" },
-          marks.map((run, i) => drawMark(run, `${r} ${i}`, chosen[i])),
-          missing ? el("span", { style: `flex:${missing} 1 0` }) : null,
-        ),
-      );
-
-    return {
-      draw(state, selected) {
-        const { counts = {}, num_pages: numPages = 0, page_size: pageSize = 1 } = state;
-        const read = nodesRead(state, selected);
-        made = layoutPages(state);
-        morph(head, el("b", {}, state.title ?? ""));
-        const share = (kind) => ({ o: counts.owned, t: counts.tree, f: counts.free })[kind] ?? 0;
-        morph(
-          bar,
-          ..."otf".split("").filter(share).map((kind) => el("span", { class: CLASSES[kind], style: `flex:${share(kind)} 0 0` })),
-        );
-        morph(
-          key,
-          ..."otf".split("").map((kind) =>
-            el("span", { class: "wb-key" }, el("span", { class: CLASSES[kind] }), `${NAMES[kind]} `, el("b", {}, count(share(kind)))),
-          ),
-        );
-        patch(
-          map,
-          made.rows.map((row, r) => ({ ...row, r, chosen: row.marks.map((run) => [isChosen(run, selected), isRead(run, read)]) })),
-          JSON.stringify,
-          drawRow,
-        );
-        morph(about, inWords(made, selected, numPages, pageSize, read));
-      },
-    };
-  });
-}
-
-/** One line: what is selected, or how much has never been used. */
-export function inWords(made, selected, numPages, pageSize, read = new Set()) {
-  const marks = made.rows.flatMap((row) => row.marks);
-  const pagesOf = (runs) => runs.reduce((sum, run) => sum + run.pages, 0);
-  const words = (pages) => `${count(pages)} pages (${count(pages * pageSize)} tokens)`;
-  const own = pagesOf(marks.filter((run) => isChosen(run, selected)));
-  const shared = pagesOf(marks.filter((run) => isRead(run, read)));
-  if (selected?.kind === "node" && own) return `node #${selected.id} of the tree has ${words(own)}`;
-  if (own || shared) return `${selected.id} has ${words(own)} for itself, and reads ${words(shared)} in the tree, outlined with dashes`;
-  const rest = numPages - made.shown;
-  return `${rest > 0 ? `${count(rest)} pages behind these have never been used; ` : ""}click a page to see its owner in all views`;
-}
-
-export default { render };
+export default widget(makeKv);

@@ -1,7 +1,7 @@
-"""What moves the views: one thread per event log reads what is new, folds it, and shows each view its state.
+"""Moves the views: one thread for each event log reads what is new, folds it, and shows each view its state.
 
-Pictures move while a cell is busy, since nothing here runs on the cell's thread; when a cell ends, `flush` shows the last
-state from there, so that a saved notebook holds it.
+Pictures move while a cell is busy, since nothing here runs on the cell's thread. When a cell ends, `flush` shows the last
+state from the cell's own thread, so that a saved notebook holds it.
 """
 
 from __future__ import annotations
@@ -10,96 +10,42 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from workbench.errors import EngineDead, WorkbenchError, in_one_line
+from workbench.errors import EngineDead, in_one_line
 from workbench.events import Event, EventLog
 from workbench.switch_interval import UNDIVIDED_S, switching
-from workbench.views.fold import Facts, Fold
+from workbench.views.live.reader import Reader
 from workbench.views.live.source import Source
 
 PERIOD_S, MAX_PAUSE_S = 0.098, 1.0
-"""Ten states a second are seen as movement, and more would only take from the engine."""
+"""Seconds between two rounds, and at most. Ten states a second look like movement; more would only take from the engine."""
 SHARE = 1 / 16
-"""Of one core, for folding and sending: after each round the feed rests until it was busy for no more."""
-
-GAP = "this view fell behind the event log and began again from the engine's present state\nevent_log_size=N keeps more"
-
-
-class Reader:
-    """A fold and how far in the log it is."""
-
-    def __init__(self, source: Source, make: Callable[[Facts], Fold]) -> None:
-        self.source = source
-        self._make = make
-        self.fold = make(source.facts)
-        self.number = 0
-        """Of the next event to read."""
-        self.failure = ""
-        """Why the picture may be wrong: a mistake of ours."""
-        self.gap = ""
-        """What to say of a view that fell behind the log."""
-        self.lock = threading.RLock()
-        """Held while the fold changes: take it to ask the fold several things about one moment."""
-
-    def read(self, news: tuple[int, list[Event]] | None = None) -> None:
-        """Changes: folds what is new. After a gap in the log it starts afresh from a snapshot.
-
-        `news` are the first number and the events of a reading that was made for several readers.
-        """
-        with self.lock:
-            first, events = news if news is not None and news[0] == self.number else self.source.log.read(self.number)
-            if first > self.number:
-                self.gap = GAP if self.number else self.gap
-                first, events = self._restart()
-            self._apply(events)
-            self.number = first + len(events)
-
-    def _apply(self, events: Iterable[Event], *, is_present: bool = False) -> None:
-        """A fold that fails at one event is given the next: a picture with a fault in it beats none."""
-        apply = self.fold.apply_present if is_present else self.fold.apply
-        for event in events:
-            try:
-                apply(event)
-            except Exception as error:
-                self.failure = in_one_line(error)
-
-    def _restart(self) -> tuple[int, list[Any]]:
-        """A fresh fold in the engine's present state, and the events since. Of an engine that ended, what the log still has."""
-        self.fold = self._make(self.source.facts)
-        try:
-            number, state = self.source.call("snapshot")
-        except WorkbenchError:
-            return self.source.log.read()
-        first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
-        self._apply(past[: max(number - first, 0)])
-        self._apply(state, is_present=True)
-        return self.source.log.read(number)
+"""Share of one core for folding and sending: after each round the feed rests until it was busy for no more."""
 
 
 class Shown(Protocol):
-    """What a feed feeds: `workbench.views.live.base.ViewWidget`."""
+    """A view, as the feed uses it: `workbench.views.live.widget.ViewWidget`."""
 
     key: str
-    reader: Reader
+    reader: Reader[Any]
     is_shown: bool
 
     def refresh(self) -> None:
-        """Draw the fold's present state if it changed."""
+        """Draws the fold's state where it changed."""
 
     def renew(self) -> None:
-        """Draw the still picture that a saved notebook holds anew."""
+        """Replaces the still picture that a saved notebook holds."""
 
     def take_news(self) -> dict[str, Any]:
-        """What the ticker has to tell of it since the last call: {trait: value}."""
+        """Returns the traits that the ticker is to send, {trait: value}, once."""
 
     def settle(self) -> None:
-        """Leave nothing for the ticker or for later."""
+        """Leaves nothing for the ticker or for later."""
 
     def say(self, note: str) -> None:
-        """Write this above the picture; the picture stays."""
+        """Writes a note above the picture; the picture stays."""
 
 
 class Feed:
@@ -111,21 +57,21 @@ class Feed:
         self.source = source
         self.views: list[Shown] = []
         self.ticker: Any = None
-        """The `Ticker` of its views, once there is one."""
+        """The `Ticker` of its views; None until there is one."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         _flush_when_cells_end()
 
     @classmethod
     def of(cls, source: Source) -> Feed:
-        """The feed of the source's log, made when there is none."""
+        """Returns the feed of the source's log, and makes it where there is none."""
         if source.feed is None:
             source.feed = cls(source)
             cls._all.add(source.feed)
         return source.feed
 
     def add(self, view: Shown) -> None:
-        """Changes: shows the view its state, and from now on whatever changes it."""
+        """Shows the view its state, and from now on every change of it."""
         with self._lock:
             self.views.append(view)
             if self._thread is None:
@@ -134,12 +80,13 @@ class Feed:
         self._show(view)
 
     def remove(self, view: Shown) -> None:
+        """Stops moving the view."""
         with self._lock:
             if view in self.views:
                 self.views.remove(view)
 
     def flush(self) -> None:
-        """Every view has its last state when this returns."""
+        """Shows every view its last state before it returns."""
         for view in list(self.views):
             self._show(view, is_last=True)
 
@@ -153,19 +100,23 @@ class Feed:
                     break
             began, busy = time.monotonic(), time.thread_time()
             if self.source.log.num_added != seen:
-                with switching(UNDIVIDED_S):
-                    first, events = self.source.log.read(self.source.log.num_added if seen < 0 else seen)
-                    seen = first + len(events)
-                    for view in list(self.views):
-                        self._show(view, (first, events))
-                    if self.ticker is not None:
-                        self.ticker.tell(list(self.views))
+                seen = self._show_news(seen)
             rest = (time.thread_time() - busy) / SHARE
             time.sleep(min(max(began + PERIOD_S - time.monotonic(), rest), MAX_PAUSE_S))
         self.flush()
 
+    def _show_news(self, seen: int) -> int:
+        """Shows all views what is new since event number `seen`. Returns the number to go on from."""
+        with switching(UNDIVIDED_S):
+            first, events = self.source.log.read(self.source.log.num_added if seen < 0 else seen)
+            for view in list(self.views):
+                self._show(view, (first, events))
+            if self.ticker is not None:
+                self.ticker.send_news(list(self.views))
+        return first + len(events)
+
     def _show(self, view: Shown, news: tuple[int, list[Event]] | None = None, *, is_last: bool = False) -> None:
-        """Nothing raises here: on this thread nobody would see it, and the cell that ends is not at fault."""
+        """Shows one view its state. Never raises: the feed's thread has no caller, and the cell that ends is not at fault."""
         if not view.is_shown:
             return
         try:
@@ -189,7 +140,7 @@ class Feed:
 
 
 def flush_all() -> None:
-    """Every view of every engine has its last state when this returns."""
+    """Shows every view of every engine its last state before it returns."""
     for feed in list(Feed._all):
         feed.flush()
 
@@ -203,7 +154,7 @@ def _wrong(failure: str) -> str:
 
 
 def _flush_when_cells_end() -> None:
-    """What a thread sends after the last cell ended is not saved: the state at a cell's end is sent before it ends."""
+    """Registers `flush_cell`, once: what a thread sends after the last cell ended is not saved in the notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return
@@ -212,6 +163,7 @@ def _flush_when_cells_end() -> None:
 
 
 def flush_cell(result: object) -> None:
+    """Shows every view its last state, and renews the still pictures under them. IPython calls it when a cell ends."""
     flush_all()
     for feed in list(Feed._all):
         for view in list(feed.views):

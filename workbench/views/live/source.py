@@ -1,4 +1,4 @@
-"""What a live view knows of an engine: its log, its constant facts, and the few things one may ask of it."""
+"""The part of an engine that its views use: its log, its constant facts, and a few questions."""
 
 from __future__ import annotations
 
@@ -7,38 +7,44 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from workbench.client import Client, DetailSwitch
+from workbench.client.detail import DetailSwitch
+from workbench.client.protocol import EngineCalls, EngineClient
 from workbench.errors import EngineDead
 from workbench.events import EventLog
 from workbench.views.fold import Facts
 
 
 class Source:
-    """One per log. `client` gives the engine's client of the moment, so that a view keeps no engine alive."""
+    """One engine, as its views use it. `client` returns the engine's client of the moment, so no view keeps an engine alive."""
 
-    def __init__(self, log: EventLog, facts: Facts, client: Callable[[], Client], detail: DetailSwitch | None = None) -> None:
+    def __init__(
+        self, log: EventLog, facts: Facts, client: Callable[[], EngineClient], detail: DetailSwitch | None = None
+    ) -> None:
         self.key = uuid.uuid4().hex
-        """No other source of any kernel has it: selections are linked by it."""
+        """Key of the engine's selection in pages: no other source of any kernel has it."""
         self.log = log
         self.facts = facts
         self.feed: Any = None
-        """The `Feed` that moves its views, once there is one."""
+        """The `Feed` that moves its views; None until there is one."""
         self._client = client
         self._detail = detail
 
-    def need_detail(self, who: str, needed: bool) -> None:
-        """Token detail is on while anybody needs it; of an engine that ended there is none to come."""
+    def need_detail(self, user: str, needed: bool) -> None:
+        """Keeps token detail on while `user` needs it. Does nothing once the engine has ended."""
         if self._detail is not None:
             with suppress(EngineDead):
-                self._detail.set(who, needed)
+                self._detail.set(user, needed)
 
-    def call(self, name: str, *args: Any) -> Any:
-        return self._client().call(name, *args)
+    @property
+    def engine(self) -> EngineCalls:
+        """The calls of the present engine, which raise `EngineDead` once it has ended."""
+        return self._client().engine
 
     def abort(self, rid: str) -> None:
+        """Aborts a request."""
         self._client().abort(rid)
 
     @property
     def ended(self) -> str:
-        """Why the engine answers no more; empty while it lives."""
+        """The reason why the engine has ended; empty while it lives."""
         return self._client().ended

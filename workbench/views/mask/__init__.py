@@ -1,1 +1,1 @@
-"""The mask view."""
+"""The mask of a constrained request, along its tokens."""

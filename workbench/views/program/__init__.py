@@ -1,1 +1,1 @@
-"""The program view."""
+"""A program's text as it is written, with the requests behind it."""

@@ -1,46 +1,28 @@
-"""The programs that run on an engine, folded from its log: what each has written so far, and which request writes it."""
+"""The programs of an engine as a fold over its log: what each has written so far, and which request writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import Event, ProgramStarted, RequestLinked
-from workbench.html.escape import to_html, visible
-from workbench.html.parts import View, soft
+from workbench.html.escape import visible
+from workbench.html.parts import View
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.program.picture import OF_ENGINES, OF_PROGRAMS, ProgramView
-from workbench.views.program.run import Part, ProgramRun
+from workbench.views.program.picture import OF_ENGINES, OF_PROGRAMS, SEES, NoProgram, ProgramView
+from workbench.views.program.state import Part, ProgramRun
 
-SEES = "A program's text as it is written; under each gap that the model filled, the request behind it."
 MAX_PROGRAMS = 16
-"""Runs that are remembered; the oldest is forgotten first."""
+"""Runs that are kept; the oldest goes first."""
 MAX_PARTS, MAX_TEXT = 2000, 4000
 """Parts of a program that are drawn, and characters of each."""
 SHOWN = ("number", "kind", "name", "detail", "place", "rid", "requests", "title", "facts", "is_done", "replayed", "num_prompt",
          "num_cached", "num_requests", "samples", "scores")  # fmt: skip
 
 
-@dataclass(frozen=True, repr=False)
-class NoProgram(View):
-    """What is shown before any program ran."""
-
-    says: str
-    """Also what one types to have one."""
-
-    def to_text(self) -> str:
-        return visible(self.says)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {}
-
-    def body(self) -> str:
-        return f"<p><b>Program</b></p>{soft(SEES)}<p>{to_html(self.says)}</p>"
-
-
-class ProgramFold(Fold):
+class ProgramFold(Fold[View]):
     """Shows the newest run, or the one whose id is `program`."""
 
     keeps_history = True
@@ -49,7 +31,7 @@ class ProgramFold(Fold):
     def __init__(self, facts: Facts | None = None, program: str | None = None) -> None:
         super().__init__(facts)
         self.runs: dict[str, ProgramRun] = {}
-        """By id, the newest last."""
+        """Runs by id, the newest last."""
         self._wanted = program
         self._by_rid: dict[str, ProgramRun] = {}
 
@@ -69,14 +51,14 @@ class ProgramFold(Fold):
         return next(reversed(self.runs.values()), None)
 
     @property
-    def note(self) -> str:  # type: ignore[override]
+    def note(self) -> str:
         if self._wanted is None or self._wanted in self.runs:
             return ""
         newest = f"{self.facts.opens('program')} without an id shows the newest"
         return f"no program is called {visible(self._wanted)}, or it was too long ago\n{newest}"
 
     @property
-    def empty(self) -> str:  # type: ignore[override]
+    def empty(self) -> str:
         if self.runs or self.note:
             return ""
         how = "%%wb_program runs a cell as one" if self.facts.by_magic else "call a @workbench.function with backend=engine"
@@ -94,7 +76,7 @@ class ProgramFold(Fold):
         return {"programs": names, **(self._drawn(run) if run is not None else {})}
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Another of the programs, as it is now."""
+        """Returns another of the programs, as it is now."""
         run = self.runs.get(str(asked.get("id")))
         if run is None:
             raise InvalidRequest("program", asked.get("id"), f"one of {', '.join(self.runs) or 'none yet'}")

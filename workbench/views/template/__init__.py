@@ -1,1 +1,1 @@
-"""The template view."""
+"""A conversation as the model reads it."""

@@ -1,28 +1,32 @@
-"""A conversation beside the radix tree: which of its tokens are stored now, in which nodes, and why no more."""
+"""A conversation as a fold over the radix tree's events: which of its tokens are stored now, where, and why no more."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from workbench.errors import NotSupported
 from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit
+from workbench.text import chat
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.template.picture import SEES, TemplateView, Turn
+from workbench.views.template.picture import SEES, TemplateView
+from workbench.views.template.state import Messages, Turn, turn_before, turn_of
 from workbench.views.tree.fold import TreeFold
-from workbench.views.tree.rows import Row
-from workbench.why.cache_reasons import why_no_more
+from workbench.views.tree.state import Row
+from workbench.why.prefix.reasons import why_no_more
 
 NEXT_TOKENS = 8
-"""So many tokens of the stored text are shown where it goes on otherwise."""
+"""Tokens of the stored text that are shown where it goes on differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the tree holds of a prompt."""
+    """The part of a prompt that the tree holds."""
 
     path: tuple[tuple[int, int], ...]
-    """(node, how many of the prompt's tokens it holds), from the top."""
+    """Nodes from the top, each with the number of the prompt's tokens that it holds."""
     reason: str
     why: str
 
@@ -33,18 +37,18 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer to what is stored, and what makes it an old one."""
+    """A prompt's stored part as it was looked up, and what makes it out of date."""
 
     stored: Stored
     time: float
     path: frozenset[int]
-    """Nodes of it, each with a child that holds what comes next, but for the last."""
+    """Nodes that hold it: of all but the last, a child holds what comes next."""
     end: int | None
-    """The node whose children do not hold what comes next; None where the prompt ends or parts inside a node."""
+    """Node whose children do not hold what comes next; None where the prompt ends or parts inside a node."""
 
 
-class TemplateFold(Fold):
-    """`turn` is what is shown, `before` the turn to compare it with."""
+class TemplateFold(Fold[TemplateView]):
+    """`turn` is shown, beside `before` where there is such a turn."""
 
     sees = SEES
 
@@ -54,9 +58,9 @@ class TemplateFold(Fold):
         self.turn, self.before, self.namespace = turn, before, namespace
         self._ids = tuple(token.id for token in turn.tokens)
         self._lost: dict[int, float] = {}
-        """Where parts of this prompt that left the tree began, and when each left."""
+        """Places in the prompt where a part left the tree, and when."""
         self._found: Found | None = None
-        """None when it has to be looked up again: of a busy engine's events few concern this prompt."""
+        """Last look-up; None once an event concerned this prompt, which few of a busy engine's events do."""
         self._state: tuple[Stored, dict[str, Any]] | None = None
 
     def handlers(self) -> Handlers:
@@ -92,9 +96,9 @@ class TemplateFold(Fold):
         self._found = None
 
     def stored(self) -> Stored:
-        """What would be reused of this prompt now. The last token of a prompt is always computed."""
+        """Returns what would be reused of this prompt now. The last token of a prompt is always computed."""
         found = self._found
-        if found is None or (found.stored.reason == "evicted" and self.tree.now >= found.time + 1):  # it says how long ago
+        if found is None or (found.stored.reason == "evicted" and self.tree.now >= found.time + 1):  # its words say how long ago
             found = self._found = self._look_up()
         return found.stored
 
@@ -125,14 +129,14 @@ class TemplateFold(Fold):
         if at >= limit:
             return "whole prompt", ""
         if at in self._lost:
-            return "evicted", why_no_more("evicted", at, max(0.0, self.tree.now - self._lost[at]))
+            return "evicted", why_no_more("evicted", at, evicted_ago=max(0.0, self.tree.now - self._lost[at]))
         stored = [rest] if rest else [child.token_ids for child in reversed(row.children.values())] if row is not None else []
         if not stored:
             return "nothing stored", why_no_more("nothing stored", at)
         if any(ids[0] == self._ids[at] for ids in stored):
             return "below page size", why_no_more("below page size", at)
         goes_on = self.facts.decode(stored[0][:NEXT_TOKENS])
-        return "diverged", f"{why_no_more('diverged', at)}: {goes_on!r}"
+        return "diverged", why_no_more("diverged", at, stored=goes_on)
 
     # -- as a picture and as JSON ---------------------------------------------------------------------------------
 
@@ -143,7 +147,7 @@ class TemplateFold(Fold):
         return TemplateView(self.turn, self.before, reuse, stored.why)
 
     def state(self) -> dict[str, Any]:
-        """The same object as before where nothing changed."""
+        """Returns what is drawn: the same object as before where nothing changed."""
         stored = self.stored()
         if self._state is None or self._state[0] is not stored:
             self._state = (stored, self._drawn(stored))
@@ -163,7 +167,22 @@ class TemplateFold(Fold):
 
 
 def _child(row: Row, ids: tuple[int, ...], at: int, page: int) -> Row | None:
-    """The child that holds the next page of the prompt."""
+    """Returns the child that holds the next page of the prompt; None where there is none."""
     first, wanted = ids[at], ids[at : at + page]
     below = (child for child in row.children.values() if child.token_ids[0] == first)
     return next((child for child in below if child.token_ids[:page] == wanted), None)
+
+
+def template_fold(
+    facts: Facts, messages: Messages | None = None, against: Messages | None = None, tools: Sequence[Any] | None = None
+) -> TemplateFold:
+    """Returns the fold for a conversation. `against` is one to compare it with, by default the same one turn before.
+
+    Raises `NotSupported` for an engine without a tokenizer, and what the model's template raises for these messages.
+    """
+    if facts.tokenizer is None:
+        raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="load without skip_tokenizer_init")
+    now = chat.checked(messages)
+    before = against or turn_before(now)
+    turn = turn_of(facts.tokenizer, now, tools)
+    return TemplateFold(facts, turn, turn_of(facts.tokenizer, chat.checked(before), tools) if before else None)

@@ -1,96 +1,41 @@
-"""`TemplateView`: a conversation as the model reads it, who wrote which token, and where it parts from the turn before."""
+"""A conversation as a still picture: the writer of each token, the stored part, and the place where two turns part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby, takewhile
+from pathlib import Path
 from typing import Any
 
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, lines, plural, soft, table
+from workbench.views.template.state import PromptToken, Turn
 
 SEES = "A conversation as the model reads it, token by token: who wrote what, what is stored, where the prefix breaks."
 MAX_DRAWN = 3000
-"""Tokens drawn one by one; of a longer prompt the beginning, the end and what is around the break."""
+"""Tokens drawn one by one; of a longer prompt the beginning, the end and the part around the break."""
 AROUND = 8
 """Tokens shown on either side of the place where two turns part."""
 ROLES = ("system", "user", "assistant", "tool")
 
 
-@dataclass(frozen=True, slots=True)
-class PromptToken:
-    id: int
-    text: str
-    """What it adds to the text; a token that completes no character adds nothing."""
-    message: int | None
-    """Number of the message it is part of; None for what the template wrote."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One conversation, rendered and cut into tokens."""
-
-    roles: tuple[str, ...]
-    """Of the messages, in order."""
-    tokens: tuple[PromptToken, ...]
-    missing: tuple[int, ...] = ()
-    """Messages that say something which does not stand in the text: the template changed or dropped it."""
-
-    @classmethod
-    def of(
-        cls,
-        roles: Sequence[str],
-        text: str,
-        stretches: Iterable[tuple[int, int, int]],
-        ids: Sequence[int],
-        ends: Sequence[int],
-        missing: Iterable[int] = (),
-    ) -> Turn:
-        """`stretches` are (start, end, message) in characters of `text`, `ends` the place in it where each token ends.
-
-        A token belongs to the message that holds its first character that is no space. What lies between two tokens goes
-        to the second, since tokenizers leave spaces out of their offsets.
-        """
-        owner: list[int | None] = [None] * len(text)
-        for start, end, message in stretches:
-            owner[start:end] = [message] * (end - start)
-        tokens, at = [], 0
-        for i, (token, end) in enumerate(zip(ids, ends, strict=True)):
-            end = len(text) if i == len(ids) - 1 else max(at, end)
-            piece = text[at:end]
-            first = at + len(piece) - len(piece.lstrip()) if piece.strip() else at
-            tokens.append(PromptToken(token, piece, owner[first] if first < len(text) else None))
-            at = end
-        return cls(tuple(roles), tuple(tokens), tuple(missing))
-
-    def role(self, token: PromptToken) -> str:
-        """Who wrote it; empty for the template."""
-        return "" if token.message is None else self.roles[token.message]
-
-    def place(self, index: int) -> str:
-        """Where token number `index` stands, in words."""
-        message = self.tokens[index].message
-        if message is not None:
-            return f"message {message} ({self.roles[message]})"
-        before = next((token.message for token in reversed(self.tokens[:index]) if token.message is not None), None)
-        return "what the template writes " + ("first" if before is None else f"after message {before} ({self.roles[before]})")
-
-
 @dataclass(frozen=True, repr=False)
 class TemplateView(View):
-    """`before` is the turn to compare with; `reuse` what the cache would say of these tokens (`engine.cache.explain`)."""
+    """One turn. `before` is the turn to compare with, `reuse` the cache's answer for these tokens (`engine.cache.explain`)."""
+
+    style = Path(__file__).with_name("view.css")
 
     turn: Turn
     before: Turn | None = None
     reuse: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
-    """Why the cache would give no more, in words."""
+    """Why the cache would reuse no more."""
 
     @cached_property
     def num_same(self) -> int | None:
-        """Tokens that both turns begin with."""
+        """Tokens with which both turns begin; None without a turn to compare with."""
         if self.before is None:
             return None
         pairs = zip(self.before.tokens, self.turn.tokens, strict=False)
@@ -98,7 +43,7 @@ class TemplateView(View):
 
     @cached_property
     def break_at(self) -> int | None:
-        """The first token of this turn that the turn before had otherwise; None where one continues the other."""
+        """First token that differs from the turn before; None where one turn continues the other."""
         same = self.num_same
         if same is None or self.before is None or same in (len(self.before.tokens), len(self.turn.tokens)):
             return None
@@ -123,7 +68,7 @@ class TemplateView(View):
         return f"The cache would reuse {first} of {plural(len(self.turn.tokens), 'token')}{why}."
 
     def break_says(self) -> str:
-        """Where the two turns part."""
+        """Describes where the two turns part."""
         if self.before is None or self.num_same is None:
             return ""
         same, old, new = self.num_same, self.before.tokens, self.turn.tokens
@@ -193,7 +138,7 @@ class TemplateView(View):
         return html
 
     def windows(self) -> list[tuple[int, int]]:
-        """Which tokens are drawn."""
+        """Returns the ranges of tokens that are drawn."""
         size, middle = len(self.turn.tokens), self.num_same or self.num_cached
         if size <= MAX_DRAWN:
             return [(0, size)]
@@ -212,7 +157,7 @@ class TemplateView(View):
         return html
 
     def around(self) -> list[tuple[str, str, str]]:
-        """Both turns around the place where they part: (which, the same, what follows)."""
+        """Returns both turns around the place where they part: (which, the same, what follows)."""
         at = self.break_at
         if at is None or self.before is None:
             return []

@@ -1,66 +1,63 @@
-// A conversation as the model reads it: tokens by role, what is stored underlined, the place where two turns part marked.
+// @ts-check
+// A conversation as the model reads it: tokens by role, stored ones underlined, the place marked where two turns part.
 
-const ROLES = ["system", "user", "assistant", "tool"];
+import { el, fill } from "../live/dom.js";
+import { widget } from "../live/mount.js";
+import { same } from "../live/selection.js";
+import { table } from "../live/table.js";
+import { count } from "../live/text.js";
+import { kindOfRole, layoutTemplate } from "./layout.js";
 
-/**
- * Tokens [[index, id, text, message, node]] in, stretches out: [{role, tokens, gap}]. A stretch is what one message, or the
- * template between two, wrote; `gap` tokens before it are not drawn.
- */
-export function layoutTemplate(tokens, roles) {
-  const stretches = [];
-  let message;
-  let next = 0;
-  for (const token of tokens) {
-    const gap = token[0] - next;
-    if (!stretches.length || token[3] !== message || gap) stretches.push({ role: token[3] === null ? null : roles[token[3]], gap, tokens: [] });
-    stretches.at(-1).tokens.push(token);
-    message = token[3];
-    next = token[0] + 1;
-  }
-  return stretches;
+/** @import {Made, View} from "../live/mount.js" */
+/** @import {PromptToken, Stretch, TemplateState} from "./layout.js" */
+
+/** @param {View} view @param {PromptToken} token */
+function tokenNode(view, [place, id, text, , node]) {
+  const chosen = node ? { kind: "node", id: node } : { kind: "token", id: `prompt ${place}` };
+  const attrs = {
+    title: `token ${place}, id ${id}${node ? `, in node ${node}` : ", not stored"}`,
+    "data-token": place,
+    "data-in": node || null,
+    class: same(view.selected, chosen) && "wb-selected",
+    onclick: () => view.select(chosen),
+  };
+  return el(node ? "u" : "span", attrs, text);
 }
 
-export function kindOf(role) {
-  if (role === null) return "wb-tok wb-own";
-  return `wb-tok wb-said${ROLES.includes(role) ? ` wb-by-${role}` : ""}`;
+/** @param {View} view @param {Stretch} stretch @param {number | null} breakAt */
+function stretchNodes(view, { role, gap, tokens }, breakAt) {
+  const leftOut = gap > 0 && el("p", { class: "wb-soft" }, `… ${count(gap)} tokens, all are in view.fold.turn.tokens …`);
+  const mark = (/** @type {number} */ place) => place === breakAt && el("b", { class: "wb-cut" }, "▼ breaks");
+  const drawn = tokens.map((token) => [mark(token[0]), tokenNode(view, token)]);
+  return [leftOut, el("span", { class: kindOfRole(role), "data-name": role }, drawn)];
 }
 
-function tokenNode(view, [index, id, text, , node], selected) {
-  const name = `token ${index}, id ${id}${node ? `, in node ${node}` : ", not stored"}`;
-  const chosen = node ? { kind: "node", id: node } : { kind: "token", id: `prompt ${index}` };
-  const attrs = { title: name, "data-token": index, "data-in": node || null, class: same(selected, chosen) ? "wb-selected" : null };
-  return el(node ? "u" : "span", { ...attrs, onclick: () => view.select(chosen) }, text);
+/** @param {string[]} roles @param {boolean} isStored */
+function keyOf(roles, isStored) {
+  const swatch = (/** @type {string} */ kind, /** @type {string} */ words) =>
+    el("span", { class: "wb-key" }, el("span", { class: kind }), words);
+  const swatches = [...new Set(roles)].map((role) => swatch(kindOfRole(role).replace("wb-tok ", ""), role));
+  const own = el("span", { class: "wb-key wb-own" }, "grey: the template");
+  return el("p", {}, swatches, own, isStored && swatch("wb-reused", "underlined: stored now, click for its node"));
 }
 
-function key(roles, isStored) {
-  const swatches = [...new Set(roles)].map((role) => el("span", { class: "wb-key" }, el("span", { class: kindOf(role).replace("wb-tok ", "") }), role));
-  const stored = isStored && el("span", { class: "wb-key" }, el("span", { class: "wb-reused" }), "underlined: stored now, click for its node");
-  return el("p", {}, swatches, el("span", { class: "wb-key wb-own" }, "grey: the template"), stored);
-}
-
-function render({ model, el: root }) {
-  return mount(model, root, (view) => ({
-    draw(state, selected) {
-      const { sentences = [], roles = [], tokens = [], break_at: breakAt = null, around = [] } = state;
-      const shown = layoutTemplate(tokens, roles).map(({ role, gap, tokens: own }) => [
-        gap ? el("p", { class: "wb-soft" }, `… ${count(gap)} tokens, all are in view.fold.turn.tokens …`) : null,
-        el(
-          "span",
-          { class: kindOf(role), "data-name": role },
-          own.map((token) => [token[0] === breakAt ? el("b", { class: "wb-cut" }, "▼ breaks") : null, tokenNode(view, token, selected)]),
-        ),
-      ]);
-      const rows = around.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))));
-      view.root.replaceChildren(
+/** @param {View} view @returns {Made} */
+function makeTemplate(view) {
+  return {
+    draw(/** @type {TemplateState} */ { sentences = [], roles = [], tokens = [], break_at: breakAt = null, around = [] }) {
+      const stretches = layoutTemplate(tokens, roles).map((stretch) => stretchNodes(view, stretch, breakAt));
+      const isStored = tokens.some((token) => token[4] > 0);
+      fill(
+        view.root,
         el("p", {}, el("b", {}, "Chat template")),
         view.about,
-        ...sentences.map((says) => el("p", {}, says)),
-        el("div", { class: "wb-text" }, shown),
-        key(roles, tokens.some((token) => token[4])),
-        ...(rows.length ? [el("table", {}, el("tr", {}, ["turn", "same", "then"].map((name) => el("th", {}, name))), rows)] : []),
+        sentences.map((says) => el("p", {}, says)),
+        el("div", { class: "wb-text" }, stretches),
+        keyOf(roles, isStored),
+        around.length > 0 && table(around, { head: ["turn", "same", "then"] }),
       );
     },
-  }));
+  };
 }
 
-export default { render };
+export default widget(makeTemplate);

@@ -1,1 +1,1 @@
-"""The throughput view."""
+"""Throughput and memory over the last seconds."""

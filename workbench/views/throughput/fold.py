@@ -1,11 +1,10 @@
-"""How much the engine does and what it costs, over the last while: rates, queue, cache hits, memory and the recompute tax."""
+"""Throughput as a fold over the event log: rates, queue, cache hits, memory and the recompute tax of the last seconds."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -21,119 +20,17 @@ from workbench.events import (
     StepExecuted,
     TokenSampled,
 )
-from workbench.html.parts import View, duration, lines, plural
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.throughput.plotly_chart import figure
-from workbench.views.throughput.svg_chart import SEES, throughput_html
+from workbench.views.throughput.picture import SEES, ThroughputPicture, facts_of, title_of
+from workbench.views.throughput.state import GAUGES, Point, Totals
 
 NUM_POINTS = 240
 RATE_S = 1.0
-GAUGES = ("running", "waiting", "pages_owned", "pages_tree", "pages_free", "hit_rate", "recompute_tax")
+"""Seconds over which a rate is the mean."""
 
 
-@dataclass
-class Totals:
-    """Since the fold began. Tokens, but for the counts of steps, retractions and requests."""
-
-    num_steps: int = 0
-    step_s: float = 0.0
-    """Seconds spent in steps."""
-    prompt: int = 0
-    """In the prompts of admitted requests, of which `cached` came from the cache."""
-    cached: int = 0
-    computed: int = 0
-    output: int = 0
-    num_retractions: int = 0
-    recomputed: int = 0
-    """Computed a second time, since a retraction had given them up and the tree did not keep them."""
-    num_finished: int = 0
-
-    @property
-    def hit_rate(self) -> float | None:
-        return self.cached / self.prompt if self.prompt else None
-
-    @property
-    def recompute_tax(self) -> float:
-        """The part of all computed tokens that was computed again."""
-        return self.recomputed / self.computed if self.computed else 0.0
-
-
-@dataclass(slots=True)
-class Point:
-    """One stretch of time: tokens in it, and how things stood at its end."""
-
-    index: int
-    output: int = 0
-    computed: int = 0
-    """Of prompts: all but plain decode."""
-    gauges: tuple[float | None, ...] = ()
-    """In the order of `GAUGES`."""
-    last_step: int = 0
-    """Number of the last step by its end; 0 before the first."""
-
-
-@dataclass(frozen=True, repr=False)
-class ThroughputPicture(View):
-    """`series` holds columns of equal length: `t` in seconds (ends of the stretches), rates per second, and the gauges."""
-
-    series: dict[str, list[Any]]
-    totals: Totals
-    width_s: float
-    num_pages: int
-    empty: str = ""
-    """While nothing has happened: that, and what one types to change it."""
-
-    @property
-    def title(self) -> str:
-        return _title(len(self.series["t"]) * self.width_s)
-
-    def facts(self) -> list[tuple[str, str]]:
-        last = {name: self.series[name][-1] if self.series["t"] else None for name in GAUGES}
-        return _facts(self.totals, self.series["output"], last)
-
-    def to_text(self) -> str:
-        return self.title + "\n" + lines((), self.facts())
-
-    def body(self) -> str:
-        return throughput_html(self)
-
-    def figure(self) -> Any:
-        """The charts as a plain plotly figure; needs plotly."""
-        return figure(self.series)
-
-    def to_dict(self) -> dict[str, Any]:
-        rates = {"hit_rate": self.totals.hit_rate, "recompute_tax": self.totals.recompute_tax}
-        return {
-            "title": self.title, "series": self.series, "totals": asdict(self.totals) | rates, "num_pages": self.num_pages,
-            "facts": [list(fact) for fact in self.facts()],
-        }  # fmt: skip
-
-
-def _title(seconds: float) -> str:
-    return f"Throughput and memory, last {duration(seconds) if seconds else '0 s'}"
-
-
-def _facts(totals: Totals, rates: Sequence[float], last: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """`rates` are those of output in the window, `last` the gauges at its end."""
-    hits = "no prompt yet" if totals.hit_rate is None else f"{totals.hit_rate:.0%}"
-    pages = " / ".join(f"{last[name] or 0:,.0f}" for name in ("pages_free", "pages_tree", "pages_owned"))
-    now, most = (rates[-1], max(rates)) if rates else (0.0, 0.0)
-    return [
-        ("output tokens per second", f"{now:,.0f} now, {most:,.0f} at most"),
-        ("requests", f"{last['running'] or 0:,.0f} running, {last['waiting'] or 0:,.0f} waiting, {totals.num_finished:,} ended"),
-        ("prompt tokens from the cache", f"{hits}: {totals.cached:,} of {totals.prompt:,}"),
-        ("KV pages free / tree / running", pages),
-        (
-            "recompute tax",
-            f"{totals.recompute_tax:.1%}: {totals.recomputed:,} of {totals.computed:,} computed tokens, "
-            f"after {plural(totals.num_retractions, 'retraction')}",
-        ),
-        ("steps", f"{totals.num_steps:,} in {duration(totals.step_s)}, {totals.output:,} tokens out"),
-    ]
-
-
-class ThroughputFold(Fold):
-    """Keeps the last `window` seconds in at most 240 points, and the totals."""
+class ThroughputFold(Fold[ThroughputPicture]):
+    """The last `window` seconds in at most `NUM_POINTS` points, and the totals."""
 
     keeps_history = True
     sees = SEES
@@ -148,10 +45,10 @@ class ThroughputFold(Fold):
         self._waiting: set[str] = set()
         self._running: set[str] = set()
         self._computed: dict[str, int] = {}
-        """Of retracted requests: how far they had come."""
+        """Tokens that each retracted request had computed."""
         self._ended: list[str] = []
         self._pages: tuple[int, int, int] | None = None
-        """free, tree, owned"""
+        """Numbers of free pages, of pages in the tree, and of requests' own pages."""
 
     def handlers(self) -> Handlers:
         changed = self._changed
@@ -161,7 +58,7 @@ class ThroughputFold(Fold):
         }  # fmt: skip
 
     def apply_present(self, event: Event) -> None:
-        if not isinstance(event, TokenSampled):  # when those of the past were sampled is not known
+        if not isinstance(event, TokenSampled):  # a snapshot does not hold when tokens were sampled
             self.apply(event)
 
     def _snapshot(self, event: SnapshotTaken) -> None:
@@ -192,7 +89,7 @@ class ThroughputFold(Fold):
             case RequestFinished():
                 self._waiting.discard(event.rid)
                 self._running.discard(event.rid)
-                self._ended.append(event.rid)  # the step it ended in is told after that
+                self._ended.append(event.rid)  # the event of its last step comes after this one
                 totals.num_finished += 1
         self._at(event.time).gauges = self._gauges()
 
@@ -213,7 +110,7 @@ class ThroughputFold(Fold):
         point.gauges, point.last_step = self._gauges(), event.step
 
     def _at(self, time: float) -> Point:
-        """The point of this time; times that run back a little (another thread's) count to the last."""
+        """Returns the point of a time. A time a little before the last point, from another thread, counts to that."""
         index = int(time / self.width_s)
         if not self._points or index > self._points[-1].index:
             last_step = self._points[-1].last_step if self._points else 0
@@ -227,7 +124,7 @@ class ThroughputFold(Fold):
         return len(self._running), len(self._waiting), owned, tree, free, hit_rate, round(tax, 4)
 
     def series(self) -> dict[str, list[Any]]:
-        """The window as columns. Rates are means over the last second; where nothing happened, the rest stays as it was."""
+        """Returns the window as columns. Rates are means over the last second; without events, gauges stay as they were."""
         names = ("output", "prefill", *GAUGES)
         rows: list[tuple[Any, ...]] = []
         first = self._first()
@@ -241,11 +138,11 @@ class ThroughputFold(Fold):
         return {"t": [(i + 1) * self.width_s for i in range(len(rows))], **columns, **rates}
 
     def _first(self) -> int:
-        """Index of the first point of the window."""
+        """Returns the index of the first point of the window."""
         return next((point.index for point in self._points if point.index > self._points[-1].index - NUM_POINTS), 0)
 
     def _rates(self, counts: list[int]) -> list[float]:
-        """Per second, each over the stretches of the last second, or over one that is longer."""
+        """Returns rates per second, each over the points of the last second, or over one point that is longer."""
         width = max(round(RATE_S / self.width_s), 1)
         sums = [0, *accumulate(counts)]
         young = [total / (i * self.width_s) for i, total in enumerate(sums[:width]) if i]
@@ -253,12 +150,12 @@ class ThroughputFold(Fold):
         return young + [(until - since) * scale for since, until in zip(sums, sums[width:], strict=False)]
 
     def step_at(self, t: float) -> int | None:
-        """Number of the last step made by this place on the axis of `series`."""
+        """Returns the last step made by this place on the axis of `series`; None before the first."""
         before = [point.last_step for point in self._points if self._place(point) <= t + self.width_s / 2]
         return (before[-1] if before else 0) or None
 
     def place_of(self, step: int) -> float | None:
-        """Where on the axis of `series` this step was made; None when that is not in the window."""
+        """Returns the place of a step on the axis of `series`; None where that is not in the window."""
         if not self._points or step <= self._points[0].last_step - 1:
             return None
         return next((self._place(point) for point in self._points if point.last_step >= step), None)
@@ -267,7 +164,7 @@ class ThroughputFold(Fold):
         return (point.index + 1 - self._first()) * self.width_s
 
     @property
-    def empty(self) -> str:  # type: ignore[override]
+    def empty(self) -> str:
         return "" if self.totals.num_steps else f"The engine has done nothing yet. Try {self.facts.begins}"
 
     def picture(self) -> ThroughputPicture:
@@ -275,12 +172,12 @@ class ThroughputFold(Fold):
         return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, self.empty)
 
     def state(self) -> dict[str, Any]:
-        """The words; the charts, which are slower to draw, ask for `series`."""
+        """Returns the words. The charts, which are slower to draw, ask for `series`."""
         first = self._first()
         outputs = [0] * (self._points[-1].index + 1 - first) if self._points else []
         for point in self._points:
             if point.index >= first:
                 outputs[point.index - first] = point.output
         last = dict(zip(GAUGES, self._points[-1].gauges if self._points else (None,) * len(GAUGES), strict=True))
-        facts = [list(fact) for fact in _facts(self.totals, self._rates(outputs), last)]
-        return {"title": _title(len(outputs) * self.width_s), "facts": facts}
+        facts = [list(fact) for fact in facts_of(self.totals, self._rates(outputs), last)]
+        return {"title": title_of(len(outputs) * self.width_s), "facts": facts}

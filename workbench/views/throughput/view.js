@@ -1,48 +1,55 @@
-// Throughput and memory: the numbers in words, and the charts, which are a widget of plotly's inside this one.
+// @ts-check
+// Throughput and memory: the numbers in words, and the charts, which are a plotly widget inside this one.
 
-/** A state in, tiles out: what it is, the number that matters, and the rest of the sentence. */
-export function layoutFacts(state) {
-  return (state.facts ?? []).map(([name, words]) => {
-    const at = words.search(/, |: | now/);
-    return at < 0 ? { name, first: words, rest: "" } : { name, first: words.slice(0, at), rest: words.slice(at).replace(/^[,:]\s*/, "").trim() };
-  });
-}
+import { el, morph } from "../live/dom.js";
+import { modelIn } from "../live/model.js";
+import { widget } from "../live/mount.js";
+import { layoutFacts } from "./layout.js";
 
-async function embed(model, holder, say) {
+/** @import {Made, View} from "../live/mount.js" */
+/** @import {ThroughputState} from "./layout.js" */
+
+/** Draws the charts' own view. Returns null where the page cannot. @param {View} view @param {HTMLElement} holder */
+async function embed(view, holder) {
   try {
-    const child = await model.widget_manager.get_model(model.get("chart").slice("IPY_MODEL_".length));
-    const view = await model.widget_manager.create_view(child);
-    holder.replaceChildren(view.el);
+    const { model } = view;
+    const charts = await model.widget_manager.create_view(await modelIn(model, "chart"));
+    holder.replaceChildren(charts.el);
     requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))); // only now it can know how wide it is
-    return view;
+    return charts;
   } catch (error) {
-    say(`the charts cannot be drawn here: ${error.message}\nview.figure() makes a figure of them`);
+    const why = error instanceof Error ? error.message : error;
+    view.say(`the charts cannot be drawn here: ${why}\nview.figure() makes a figure of them`);
     return null;
   }
 }
 
-function render({ model, el: root }) {
-  return mount(model, root, (view) => {
-    const head = el("p", {});
-    const tiles = el("div", { class: "wb-tiles wb-if-any" });
-    const holder = el("div", { class: "wb-plot" });
-    view.root.append(head, view.about, tiles, holder);
-    const embedded = embed(model, holder, view.say);
-    return {
-      draw(state) {
-        morph(head, el("b", {}, state.title ?? ""));
-        morph(
-          tiles,
-          ...layoutFacts(state).map(({ name, first, rest }) =>
-            el("div", { class: "wb-tile" }, el("span", { class: "wb-soft" }, name), el("b", {}, first), el("span", { class: "wb-soft" }, rest)),
-          ),
-        );
-      },
-      remove() {
-        embedded.then((made) => made?.remove());
-      },
-    };
-  });
+/** @param {ReturnType<typeof layoutFacts>[number]} fact */
+const tile = ({ name, first, rest }) =>
+  el(
+    "div",
+    { class: "wb-tile" },
+    el("span", { class: "wb-soft" }, name),
+    el("b", {}, first),
+    el("span", { class: "wb-soft" }, rest),
+  );
+
+/** @param {View} view @returns {Made} */
+function makeThroughput(view) {
+  const head = el("p");
+  const tiles = el("div", { class: "wb-tiles wb-if-any" });
+  const holder = el("div", { class: "wb-plot" });
+  view.root.append(head, view.about, tiles, holder);
+  const embedded = embed(view, holder);
+  return {
+    draw(/** @type {ThroughputState} */ state) {
+      morph(head, el("b", {}, state.title ?? ""));
+      morph(tiles, ...layoutFacts(state).map(tile));
+    },
+    remove() {
+      embedded.then((charts) => charts?.remove());
+    },
+  };
 }
 
-export default { render };
+export default widget(makeThroughput);

@@ -1,1 +1,1 @@
-"""The tokens view."""
+"""The output tokens of one request."""

@@ -1,25 +1,26 @@
-"""What a token can be coloured by: each measure in five steps, from the usual (0) to what deserves a look (4)."""
+"""Measures that colour tokens: each in five levels, from the usual (0) to what deserves a look (4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workbench.views.tokens.output_tokens import OutputToken
+from workbench.views.tokens.state import OutputToken
 
 
 @dataclass(frozen=True)
 class Measure:
     words: str
+    """Its meaning in words."""
     levels: tuple[str, str, str, str, str]
-    """What each step means."""
+    """Meaning of each level."""
     level: Callable[[OutputToken], int | None]
-    """None where it is not known."""
+    """Returns a token's level, None where it is not known."""
     needs_detail: bool = True
 
 
 def _steps(value: float, *limits: float) -> int:
-    """How many of the rising limits the value reaches."""
+    """Counts the rising limits that the value reaches."""
     return sum(value >= limit for limit in limits)
 
 
@@ -71,6 +72,6 @@ MEASURES = {
 
 
 def levels(token: OutputToken) -> str:
-    """One digit for each measure in order, "-" where it is not known."""
+    """Returns one digit for each measure in order, "-" where it is not known."""
     found = (measure.level(token) for measure in MEASURES.values())
     return "".join("-" if level is None else str(level) for level in found)

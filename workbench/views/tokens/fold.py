@@ -1,80 +1,51 @@
-"""The tokens of a request, folded from the log: how each came about, what the model thought of it, what the mask did."""
+"""The tokens of a request as a fold over the event log: how each came about, what the model thought, what the mask did."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
 from workbench.errors import InvalidRequest
 from workbench.events import RequestArrived, RequestFinished, TokenSampled
 from workbench.html.escape import visible
+from workbench.html.parts import View
 from workbench.views.fold import Facts, Fold, Handlers
-from workbench.views.tokens.colours import MEASURES, levels
-from workbench.views.tokens.output_tokens import SAYS, Output, OutputToken, Pieces
+from workbench.views.tokens.colours import MEASURES
+from workbench.views.tokens.drawn import Drawn
 from workbench.views.tokens.picture import SEES, TokenStrip
+from workbench.views.tokens.state import Output, OutputToken
 
 MAX_REQUESTS = 100
-"""Requests that are remembered; those that run always are."""
+"""Requests that are kept; those that run always are."""
 MAX_LISTED = 30
 MAX_LIVE, MAX_STILL = 400, 3000
-"""Tokens that are drawn: the last ones of a request that runs, whose picture goes out many times; of one that has ended."""
-KINDS = tuple(SAYS)
+"""Last tokens that are drawn of a running request, whose picture goes out many times, and of an ended one."""
+
+PictureT = TypeVar("PictureT", bound=View, covariant=True)
 
 
-class Drawn:
-    """What is drawn of one output; grows with it."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-        self._start()
-
-    def _start(self) -> None:
-        self.tokens: list[OutputToken] = []
-        self.rows: list[bytes] = []
-        """As JSON, made once: they go out many times."""
-        self._pieces = Pieces(self._facts.decode)
-
-    def catch_up(self, output: Output) -> None:
-        """Changes: has a row for each token of the output."""
-        num = len(self.tokens)
-        if num > len(output.tokens) or (num and self.tokens[-1] is not output.tokens[num - 1]):
-            self._start()  # tokens were taken back
-        for token in output.tokens[len(self.tokens) :]:
-            self._pieces.add(token.token_id)
-            self.tokens.append(token)
-            self.rows.append(b"")
-            for i in {self._pieces.first_changed, len(self.rows) - 1}:
-                self.rows[i] = msgspec.json.encode(_row(visible(self._pieces.texts[i]), self.tokens[i]))
-
-    @property
-    def texts(self) -> list[str]:
-        return self._pieces.all()
-
-
-class TokensFold(Fold):
-    """One request at a time: the one called `rid`, or the newest that has a token. `by` is what the still picture colours."""
+class RequestFold(Fold[PictureT]):
+    """One request at a time: the one called `rid`, or the newest that has a token."""
 
     keeps_history = True
-    sees = SEES
-    only_constrained = False
-    name = "tokens"
-    num_behind = 0
+    only_constrained: ClassVar[bool] = False
+    """True for a view that leaves out requests without a constraint."""
+    name: ClassVar[str]
+    """Name of the view."""
+    num_behind: ClassVar[int] = 0
     """Places behind the last token that may be asked about."""
 
-    def __init__(self, facts: Facts | None = None, rid: str | None = None, by: str = "probability") -> None:
-        if by not in MEASURES:
-            raise InvalidRequest("by", by, f"one of {', '.join(MEASURES)}")
+    def __init__(self, facts: Facts | None = None, rid: str | None = None) -> None:
         super().__init__(facts)
         self.rid = rid
-        self.by = by
         self.outputs: dict[str, Output] = {}
-        """By request id, the oldest first."""
+        """Outputs by request id, the oldest first."""
         self._ended: OrderedDict[str, None] = OrderedDict()
-        """Those of them that have ended, the first to end first."""
+        """Requests that have ended, the first to end first."""
         self._drawn: tuple[Output, Drawn] | None = None
 
     def handlers(self) -> Handlers:
@@ -98,12 +69,13 @@ class TokensFold(Fold):
         if (output := self.outputs.get(event.rid)) is not None:
             output.finish = event.reason
             self._ended[event.rid] = None
-            del output.tokens[event.num_output :]  # an abort takes back what nobody has seen
+            del output.tokens[event.num_output :]  # an abort takes back tokens that were not sent
 
     # -- questions ----------------------------------------------------------------------------------------------
 
     @property
     def shown(self) -> Output | None:
+        """The output that is shown; None where there is none."""
         if self.rid is not None:
             return self.outputs.get(self.rid)
         newest = next(self._newest(), None)
@@ -112,41 +84,29 @@ class TokensFold(Fold):
         return next((output for output in self._newest() if output.tokens), newest)
 
     def _newest(self) -> Iterator[Output]:
-        """Those that this view speaks of, the newest first."""
+        """Returns the requests that the view may show, the newest first."""
         return filter(self._is_listed, reversed(self.outputs.values()))
 
     def show(self, rid: str | None) -> None:
-        """Changes: the request to show; None for the newest."""
+        """Changes the request to show; None for the newest."""
         if rid != self.rid:
             self.rid = rid
             self.version += 1
 
     @property
-    def note(self) -> str:  # type: ignore[override]
+    def note(self) -> str:
         if self.rid is not None and self.rid not in self.outputs:
             newest = f"{self.facts.opens(self.name)} without an id shows the newest"
             return f"no request is called {visible(self.rid)}, or it was too long ago\n{newest}"
         return ""
 
     @property
-    def empty(self) -> str:  # type: ignore[override]
-        if ((output := self.shown) is not None and output.tokens) or self.note:
-            return ""
-        return f"No request has produced a token yet. Leave this view open and run a cell with {self.facts.begins}"
-
-    def picture(self) -> TokenStrip:
-        output = self.shown
-        if output is None:
-            return TokenStrip("", (), (), self.note or self.empty, self.by)
-        tokens = tuple(output.tokens[-MAX_STILL:])
-        texts = tuple(self._draw(output).texts[-MAX_STILL:])
-        said = {token.token_id for token in tokens} | {i for token in tokens for i in alternatives(token)}
-        names = {i: self._name(i) for i in said}
-        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.by_magic)
+    def _has_tokens(self) -> bool:
+        return (output := self.shown) is not None and bool(output.tokens)
 
     def state(self) -> dict[str, Any]:
-        """`rows` are the last tokens: text, kind, a level for each measure (`levels`), probability, entropy, rank, seconds
-        since the token before, allowed tokens, removed probability."""
+        """Returns what is drawn. `rows` are the last tokens: text, kind, a level for each measure (`levels`), probability,
+        entropy, rank, seconds since the token before, allowed tokens, removed probability."""
         output = self.shown
         listed = islice(self._newest(), MAX_LISTED)
         state: dict[str, Any] = {
@@ -164,19 +124,19 @@ class TokensFold(Fold):
         }  # fmt: skip
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """{"id": [rid, position]}: what is known of this token; with {"why": a token id} whether that was allowed there."""
+        """Returns what is known of the token at {"id": [rid, position]}; with {"why": token id} whether that was allowed."""
         output, position = self._place(asked)
         if "why" in asked:
             return {"why": str(self._grammar(output).why_at_step(asked["why"], output.ids, position))}
         if position == len(output.tokens):
             return {}
         token = output.tokens[position]
-        told: dict[str, Any] = {"text": visible(self._draw(output).texts[position]), "words": visible(token.words(self._name))}
+        found: dict[str, Any] = {"text": visible(self._draw(output).texts[position]), "words": visible(token.words(self._name))}
         if (detail := token.detail) is not None:
-            told["before"] = [[i, visible(self._name(i)), share, allowed(token, i, share)] for i, share in detail.before]
-            told["after"] = [[i, visible(self._name(i)), share] for i, share in detail.after]
-            told |= {"removed": detail.removed, "overruled": detail.overruled, "cost_s": detail.cost_s}
-        return told
+            found["before"] = [[i, visible(self._name(i)), share, allowed(token, i, share)] for i, share in detail.before]
+            found["after"] = [[i, visible(self._name(i)), share] for i, share in detail.after]
+            found |= {"removed": detail.removed, "overruled": detail.overruled, "cost_s": detail.cost_s}
+        return found
 
     def _is_listed(self, output: Output) -> bool:
         return output.grammar is not None or not self.only_constrained
@@ -203,14 +163,43 @@ class TokensFold(Fold):
         return self.facts.decode([token_id])
 
 
+class TokensFold(RequestFold[TokenStrip]):
+    """All requests, also those without a constraint. `by` is the measure that colours the still picture."""
+
+    sees = SEES
+    name = "tokens"
+
+    def __init__(self, facts: Facts | None = None, rid: str | None = None, by: str = "probability") -> None:
+        if by not in MEASURES:
+            raise InvalidRequest("by", by, f"one of {', '.join(MEASURES)}")
+        super().__init__(facts, rid)
+        self.by = by
+
+    @property
+    def empty(self) -> str:
+        if self._has_tokens or self.note:
+            return ""
+        return f"No request has produced a token yet. Leave this view open and run a cell with {self.facts.begins}"
+
+    def picture(self) -> TokenStrip:
+        output = self.shown
+        if output is None:
+            return TokenStrip("", (), (), self.note or self.empty, self.by)
+        tokens = tuple(output.tokens[-MAX_STILL:])
+        texts = tuple(self._draw(output).texts[-MAX_STILL:])
+        ids = {token.token_id for token in tokens} | {i for token in tokens for i in alternatives(token)}
+        names = {i: self._name(i) for i in ids}
+        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.by_magic)
+
+
 def alternatives(token: OutputToken) -> set[int]:
-    """Ids that token detail speaks of."""
+    """Returns the ids of all tokens in a token's detail."""
     detail = token.detail
     return set() if detail is None else {detail.drawn, *(i for i, _ in detail.before), *(i for i, _ in detail.after)}
 
 
 def allowed(token: OutputToken, token_id: int, share: float) -> bool | None:
-    """Whether the constraint allowed one of the likeliest tokens; None where its detail does not tell."""
+    """Returns whether the constraint allowed one of the likeliest tokens; None where the detail does not hold it."""
     detail = token.detail
     if detail is None or not detail.after:
         return True
@@ -218,11 +207,3 @@ def allowed(token: OutputToken, token_id: int, share: float) -> bool | None:
         return True
     could_be = share / max(1 - detail.removed, 1e-9) <= detail.after[-1][1] * 1.001 and len(detail.after) == len(detail.before)
     return None if could_be else False
-
-
-def _row(text: str, token: OutputToken) -> list[Any]:
-    detail = token.detail
-    told = [None] * 3 if detail is None else [round(detail.probability, 5), round(detail.entropy, 3), detail.rank]
-    latency_s = None if token.latency_s is None else round(token.latency_s, 5)
-    removed = None if detail is None or not detail.after else round(detail.removed, 5)
-    return [text, KINDS.index(token.kind), levels(token), *told, latency_s, token.num_allowed, removed]

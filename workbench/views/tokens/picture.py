@@ -1,9 +1,10 @@
-"""A strip of tokens as a still picture: coloured by one measure, marked by how they came about, explained where it matters."""
+"""A strip of tokens as a still picture: coloured by one measure, marked by how they came about."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from msgspec import structs
@@ -11,37 +12,41 @@ from msgspec import structs
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, duration, lines, plural, soft, table
 from workbench.views.tokens.colours import MEASURES
-from workbench.views.tokens.output_tokens import OutputToken, legend, marked_token, percent, quote
+from workbench.views.tokens.marks import legend, marked_token
+from workbench.views.tokens.state import OutputToken, percent, quote
 
 SEES = "What one request has written, token by token: how each came about, and what the model thought of it."
 MAX_TOLD = 8
+"""Overruled tokens that are explained."""
 HEAD = ("step", "came", "the model gave it", "it wanted", "the mask removed", "and left")
 
 
 def no_detail(by: str, by_magic: bool) -> str:
-    """Why a measure is not known of a request, and what to do to know it of the next."""
+    """Describes why a measure is not known for a request, and how to record it for the next."""
     how = "run the next one with --detail" if by_magic else "make the next one within `with engine.token_detail():`"
     return f"{by} was not recorded while this request ran. Leave a token view open and run it again, or {how}"
 
 
 @dataclass(frozen=True, repr=False)
 class TokenStrip(View):
-    """`texts[i]` is what `tokens[i]` adds to the text."""
+    """The output of one request. `texts[i]` is what `tokens[i]` adds to the text."""
+
+    style = Path(__file__).with_name("view.css")
 
     rid: str
     tokens: tuple[OutputToken, ...]
     texts: tuple[str, ...]
     finish: str = ""
-    """Why it ended; without a request what there is to say."""
+    """Why it ended. Without a request: why there is none."""
     by: str = "probability"
     detail_s: float | None = None
     names: Mapping[int, str] = field(default_factory=dict)
-    """Texts of the tokens that details speak of."""
+    """Texts of the tokens in details."""
     by_magic: bool = False
 
     @property
     def overruled(self) -> list[OutputToken]:
-        """Where the constraint went against the model, the hardest first."""
+        """Tokens where the constraint overruled the model, the hardest first."""
         found = [token for token in self.tokens if token.kind == "overruled" and token.detail is not None]
         return sorted(found, key=lambda token: -token.detail.removed if token.detail else 0.0)
 
@@ -85,7 +90,7 @@ class TokenStrip(View):
         return f"of {self.rid}: {plural(len(self.tokens), 'token')}, {state}{cost}"
 
     def _scale(self) -> str:
-        """What the colours mean."""
+        """Returns the meaning of the colours."""
         measure = MEASURES[self.by]
         if measure.needs_detail and self.detail_s is None:
             return soft(f"No colours: {no_detail(self.by, self.by_magic)}")

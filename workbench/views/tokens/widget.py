@@ -1,27 +1,34 @@
-"""The live token strip. Token detail is on while a page shows it."""
+"""The live views of one request: the token strip, and the mask. Token detail is on while a page shows one of them."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from workbench.views.live.base import ViewWidget, module, styles
-from workbench.views.live.feed import Feed, Reader
+from workbench.html.parts import View
+from workbench.views.live.feed import Feed
+from workbench.views.live.reader import Reader
+from workbench.views.live.widget import ViewWidget
 from workbench.views.tokens.colours import MEASURES
+from workbench.views.tokens.fold import RequestFold, TokensFold
 from workbench.views.tokens.picture import no_detail
 
+RequestFoldT = TypeVar("RequestFoldT", bound=RequestFold[View])
 
-class OneRequest(ViewWidget):
+
+class RequestWidget(ViewWidget[RequestFoldT]):
     """A view of one request at a time: the one asked for, the one that is selected, or the newest."""
 
-    def __init__(self, reader: Reader, **traits: Any) -> None:
-        self._who = uuid.uuid4().hex
+    def __init__(self, reader: Reader[RequestFoldT], **traits: Any) -> None:
+        self.detail_user = uuid.uuid4().hex
+        """Name under which the view needs token detail."""
         super().__init__(reader, **traits)
-        self._rid: str | None = reader.fold.rid  # type: ignore[attr-defined]
-        reader.source.need_detail(self._who, True)
+        self._rid = reader.fold.rid
+        reader.source.need_detail(self.detail_user, True)
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Answers the usual messages, and {"do": "show", "rid": request}, which shows that request, or for None the newest."""
         if asked.get("do") != "show":
             return super().answer(asked)
         self.look_at(asked.get("rid"))
@@ -34,23 +41,20 @@ class OneRequest(ViewWidget):
 
     def refresh(self) -> None:
         with self.reader.lock:
-            self.fold.show(self._rid)  # type: ignore[attr-defined]
+            self.fold.show(self._rid)
             super().refresh()
 
     def close(self) -> None:
-        self.reader.source.need_detail(self._who, False)
+        self.reader.source.need_detail(self.detail_user, False)
         super().close()
 
     def _set_shown(self, is_shown: bool) -> None:
-        self.reader.source.need_detail(self._who, is_shown)
+        self.reader.source.need_detail(self.detail_user, is_shown)
         super()._set_shown(is_shown)
 
 
-class TokensWidget(OneRequest):
-    _esm = module("tokens")
-    _css = styles("tokens")
-
+class TokensWidget(RequestWidget[TokensFold]):
     def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
         scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
-        told = {"by": self.fold.by, "measures": scales, "no_detail": no_detail("{}", self.fold.facts.by_magic)}  # type: ignore[attr-defined]
-        return {"state": {**state, **told}}
+        colours = {"by": self.fold.by, "measures": scales, "no_detail": no_detail("{}", self.fold.facts.by_magic)}
+        return {"state": {**state, **colours}}

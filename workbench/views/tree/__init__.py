@@ -1,1 +1,1 @@
-"""The tree view."""
+"""The radix tree."""

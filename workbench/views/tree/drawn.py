@@ -1,4 +1,4 @@
-"""What a page draws of the tree: the rows of all nodes, or of the largest parts, written as JSON as they change."""
+"""Drawn part of the tree: a row for each node, or for those in the largest subtrees, as JSON."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from workbench.views.tree.rows import Nodes, Row, largest_children, left_out
+from workbench.views.tree.state import Nodes, Row, largest_children, left_out
 
 MAX_NODES, NUM_DRAWN = 5000, 2000
-"""A tree of more nodes is drawn as its so many largest subtrees; the rest is summed up under their parents."""
+"""A tree of more than `MAX_NODES` is drawn as the `NUM_DRAWN` nodes of its largest subtrees; the rest is summed up."""
 RENEW_S = 2.0
-"""Of a larger tree it takes some ten milliseconds to find these; what runs and what changed is told with every state. Of a
-smaller one all rows are told so often, and between that those that changed."""
+"""Seconds between two look-ups of a large tree's largest subtrees, each of which takes some ten milliseconds. For a smaller tree:
+seconds between two messages with all rows, where those between have only the rows that changed."""
 
 
 class DrawnNodes:
-    """It is told what to draw anew (`touch`), and asked for all rows (`take`) or for those that changed (`take_changes`)."""
+    """The rows of a tree. `touch` marks nodes, `take` returns all rows, `take_changes` those that changed."""
 
     def __init__(self, nodes: Nodes, text: Callable[[Row], str]) -> None:
         self.opened: set[int] = set()
-        """Nodes whose children are all to be drawn, whatever the size of the tree."""
+        """Nodes all of whose children are drawn in a tree of any size."""
         self._nodes, self._text = nodes, text
         self._texts: RowTexts | None = RowTexts(self.row)
-        """None while there are too many nodes to draw all."""
+        """Rows of all nodes; None while these are too many."""
         self._parts: LargestParts | None = None
         self._num_touches = 0
 
     def touch(self, *rows: Row) -> None:
-        """They came, changed or left, and are to be drawn anew."""
+        """Marks nodes that came, changed or left: their rows are made again."""
         self._num_touches += len(rows)
         if self._texts is not None:
             for row in rows:
                 self._texts.touch(row.id)
 
     def take(self, now: float) -> tuple[msgspec.Raw, list[int]]:
-        """The rows (`row`), and how many nodes and tokens hang at the root and are not among them. What did not change is the
-        same object as before."""
+        """Returns the rows (`row`), and the numbers of nodes and tokens below the root that are left out. What did not change is
+        the same object as before."""
         by_id = self._nodes.by_id
         if len(by_id) > MAX_NODES:
             self._texts, parts = None, self._largest_parts(now)
@@ -48,20 +48,22 @@ class DrawnNodes:
         return self._texts.take(by_id), [0, 0]
 
     def take_changes(self, now: float) -> msgspec.Raw | None:
-        """What is new in the rows taken since the last call: {"gone": ids, "rows": rows}. None where a page is to be told all:
-        every `RENEW_S`, so that whatever a page missed, it is wrong for no longer."""
+        """Returns the changes of the rows taken since the last call: {"gone": ids, "rows": rows}; None where a page needs all.
+
+        That is every `RENEW_S`, so a page that missed a message is wrong for no longer.
+        """
         return None if self._texts is None else self._texts.take_changes(now)
 
     def settle(self) -> bool:
-        """Whether there is something to draw that waited, since the tree is large; the next rows have it."""
+        """Lets the next rows of a large tree hold all changes. Returns whether any waited."""
         is_late = self._parts is not None and self._parts.num_touches < self._num_touches
         if is_late:
             self._parts = None
         return is_late
 
     def row(self, row: Row, among: set[int] | None = None) -> list[Any]:
-        """id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens, namespace. Hidden are the
-        children that are not `among` those drawn."""
+        """Returns id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens, namespace. Hidden are
+        the children that are not `among` the drawn nodes."""
         hidden = left_out(row, among)
         return [
             row.id, row.parent.id if row.parent else 0, len(row.token_ids), row.num_hits, row.used_at, self._text(row),
@@ -70,7 +72,7 @@ class DrawnNodes:
         ]  # fmt: skip
 
     def _largest_parts(self, now: float) -> LargestParts:
-        """Made anew no sooner than `RENEW_S` later."""
+        """Returns the largest subtrees, looked up again after `RENEW_S` where something changed."""
         parts = self._parts
         is_late = parts is not None and parts.num_touches < self._num_touches and now >= parts.time + RENEW_S
         if parts is None or parts.opened != self.opened or is_late:
@@ -92,8 +94,8 @@ class DrawnNodes:
 
 
 class LargestParts(NamedTuple):
-    """What was drawn of a tree of too many nodes: when, after how many touches, with which nodes opened, and what was left out
-    at the root."""
+    """The drawn part of a large tree: when it was looked up, after how many touches, with which nodes opened; its rows, and the
+    numbers of nodes and tokens that are left out below the root."""
 
     time: float
     num_touches: int
@@ -103,40 +105,42 @@ class LargestParts(NamedTuple):
 
 
 class RowTexts:
-    """All nodes as one JSON text, in which only what changed is written anew: a busy engine's tree changes with every step."""
+    """All rows as one JSON text, in which only changed rows are written again: a busy engine's tree changes with every step."""
 
     def __init__(self, row: Callable[[Row], Any], rows: Iterable[int] = ()) -> None:
         self._row = row
         self._texts: dict[int, bytes] = {}
         self._changed = dict.fromkeys(rows)
-        """In order of the first change, as their texts then stand."""
-        self._untold: dict[int, None] = {}
-        """What was taken and not told, in order of the first change."""
-        self._all_told_at = -math.inf
+        """Changed nodes in the order of their first change, in which their rows stand."""
+        self._unsent: dict[int, None] = {}
+        """Nodes that changed since `take_changes`, in the order of their first change."""
+        self._all_sent_at = -math.inf
         self._all = msgspec.Raw(b"[]")
 
     def touch(self, node_id: int) -> None:
+        """Marks a node that came, changed or left."""
         self._changed[node_id] = None
 
     def take(self, rows: Mapping[int, Row]) -> msgspec.Raw:
-        """The same object as before where nothing changed."""
+        """Returns all rows: the same object as before where nothing changed."""
         if self._changed:
             for node_id in self._changed:
                 if (row := rows.get(node_id)) is None:
                     self._texts.pop(node_id, None)
                 else:
                     self._texts[node_id] = msgspec.json.encode(self._row(row))
-            self._untold |= self._changed
+            self._unsent |= self._changed
             self._changed.clear()
-            if len(self._untold) > len(self._texts):  # to tell all is shorter; and where nobody asks, they would pile up
-                self._untold, self._all_told_at = {}, -math.inf
+            if len(self._unsent) > len(self._texts):  # all rows are shorter; and without a page they would pile up
+                self._unsent, self._all_sent_at = {}, -math.inf
             self._all = _array(self._texts.values())
         return self._all
 
     def take_changes(self, now: float) -> msgspec.Raw | None:
-        new, self._untold = self._untold, {}
-        if now >= self._all_told_at + RENEW_S:
-            self._all_told_at = now
+        """Returns the changes since the last call; None every `RENEW_S`, when a page needs all rows."""
+        new, self._unsent = self._unsent, {}
+        if now >= self._all_sent_at + RENEW_S:
+            self._all_sent_at = now
             return None
         gone = [node_id for node_id in new if node_id not in self._texts]
         rows = _array(self._texts[node_id] for node_id in new if node_id in self._texts)

@@ -1,4 +1,4 @@
-"""The radix tree, folded from the log: which text is stored once, who made it, who found it there, who holds it now."""
+"""The radix tree as a fold over the event log: its nodes, the requests that made, found and hold them, and evictions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from workbench.text.readable import no_text
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree.drawn import DrawnNodes
 from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
-from workbench.views.tree.rows import Held, Nodes, Row, above, left_out
-from workbench.why.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
+from workbench.views.tree.state import Held, Nodes, Row, above, left_out
+from workbench.why.prefix.evictions import HEAD, NUMERIC, Evicted, EvictionJournal
 
 MAX_PICTURE = 200
 """Nodes in a still picture."""
@@ -33,12 +33,14 @@ MAX_FOUND = 100
 MAX_CHANGES = 64
 """Last changes that are drawn as movements."""
 MAX_EVICTED = 500
-"""Nodes that are remembered after they left."""
+"""Nodes that are kept after they left."""
 HEAD_TOKENS = 24
-"""So many tokens of a node are shown as text without a click."""
+"""Tokens of a node that are shown as text without a click."""
 
 
-class TreeFold(Fold):
+class TreeFold(Fold[TreePicture]):
+    """The radix tree as the engine holds it, and the last nodes that left it."""
+
     sees = SEES
 
     def __init__(self, facts: Facts | None = None) -> None:
@@ -46,18 +48,18 @@ class TreeFold(Fold):
         self.nodes = Nodes()
         self.drawn = DrawnNodes(self.nodes, self._head)
         self.changes: deque[tuple[int, str, int, str]] = deque(maxlen=MAX_CHANGES)
-        """(number, "added", "split" or "evicted", node, who), to be drawn as movements."""
+        """Last changes, to be drawn as movements: (number, "added", "split" or "evicted", node, request)."""
         self.num_changes = 0
         self.num_tokens = 0
-        """Stored, each once."""
+        """Tokens stored, each once."""
         self.num_referenced = 0
-        """Wanted of what is stored: each node counts for its maker and for every time it was found."""
+        """Stored tokens that were asked for: each node counts for its maker and for every time it was found."""
         self.num_evicted = 0
         """Tokens that left so far."""
         self._evictions: OrderedDict[int, Evicted] = OrderedDict()
-        """The last of each text that left, by `_mark_of`."""
+        """Last eviction of each text, by `_mark_of`."""
         self.now = 0.0
-        """Time of the last event that concerned the tree, on the engine's clock."""
+        """Engine time of the last event that concerned the tree."""
 
     def handlers(self) -> Handlers:
         return {
@@ -117,7 +119,7 @@ class TreeFold(Fold):
         self._note("evicted", row.id, event.needed_by, event.time)
 
     def _matched(self, event: PrefixMatched) -> None:
-        """A prompt misses what was evicted."""
+        """Notes that a prompt misses an evicted node."""
         if event.reason != "evicted":
             return
         row = self.nodes.by_id.get(event.node_id)
@@ -127,7 +129,7 @@ class TreeFold(Fold):
             node.wanted_by, node.wanted_after_s = event.rid, event.time - node.time
 
     def _mark_of(self, namespace: str, before: tuple[int, ...], tokens: tuple[int, ...]) -> int:
-        """Of a text that goes on behind `before`: a prompt misses it by its first page, of which the log tells so much."""
+        """Returns a mark of a text behind `before`: a prompt misses it by its first page, of which the log holds so much."""
         return hash((namespace, before, tokens[: min(self.facts.page_size, NUM_SHOWN)]))
 
     def _hold(self, event: PathHeld) -> None:
@@ -170,17 +172,17 @@ class TreeFold(Fold):
             step.num_nodes += num_nodes
             step.num_tokens += num_tokens
 
-    def _note(self, what: str, node_id: int, who: str, now: float) -> None:
+    def _note(self, what: str, node_id: int, rid: str, now: float) -> None:
         self.num_changes += 1
-        self.changes.append((self.num_changes, what, node_id, who))
+        self.changes.append((self.num_changes, what, node_id, rid))
         self.now = max(self.now, now)
 
     # -- facts --------------------------------------------------------------------------------------------------
 
     def node(self, node_id: int, now: float = 0.0) -> NodeFacts:
-        """All about one node, as of `now` on the engine's clock or, where that is later, the newest event.
+        """Returns all about one node at the engine time `now` or, where that is later, at the newest event.
 
-        Raises for one that is not in the tree (any more).
+        Raises `InvalidRequest` for a node that is not in the tree.
         """
         row = self.nodes.by_id.get(node_id)
         if row is None:
@@ -198,14 +200,14 @@ class TreeFold(Fold):
         )  # fmt: skip
 
     def evictions(self, now: float = 0.0) -> EvictionJournal:
-        """The last nodes that left, as of `now` on the engine's clock or, where that is later, the newest event."""
+        """Returns the last nodes that left, at the engine time `now` or, where that is later, at the newest event."""
         nodes = tuple(replace(node) for node in reversed(self._evictions.values()))
         texts = tuple(self.facts.decode(node.token_ids[:HEAD_TOKENS]) for node in nodes)
         policy = str(self.facts.info.get("eviction_policy", ""))
         return EvictionJournal(nodes, texts, self.num_evicted, policy, max(now, self.now))
 
     def search(self, text: str) -> list[int]:
-        """Nodes in which `text` ends, capitals or not, also where it began in a node above; in the order of the tree."""
+        """Returns the nodes in which `text` ends, in any case, also where it begins in a node above, in the tree's order."""
         wanted, found = text.casefold(), []
         between = " " if self.facts.decode is no_text else ""
         stack = [(row, "") for row in self.nodes.tops()]
@@ -221,14 +223,14 @@ class TreeFold(Fold):
     # -- what is drawn ------------------------------------------------------------------------------------------
 
     @property
-    def empty(self) -> str:  # type: ignore[override]
+    def empty(self) -> str:
         if self.nodes.by_id:
             return ""
         return f"Nothing is stored yet: a request leaves its text here when it ends. Try {self.facts.begins}"
 
     def state(self) -> dict[str, Any]:
-        """`rows`: those of `DrawnNodes.row`; children of one node in the order in which they came. `hidden`: nodes and tokens
-        that hang at the root and are not drawn."""
+        """Returns what is drawn. `rows` are those of `DrawnNodes.row`, children in the order in which they came; `hidden` are the
+        numbers of nodes and tokens below the root that are left out."""
         rows, hidden = self.drawn.take(self.now)
         return {
             "hidden": hidden, "rows": rows, "num_nodes": len(self.nodes.by_id), "num_tokens": self.num_tokens, "now": self.now,
@@ -238,13 +240,13 @@ class TreeFold(Fold):
         }  # fmt: skip
 
     def settle(self) -> None:
-        """Changes: the next state shows a large tree as it is now."""
+        """Lets the next state show a large tree as it is now."""
         if self.drawn.settle():
             self.version += 1
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a node; with {"text": ...} the nodes that hold it, with all above them to be drawn under; with
-        {"evictions": True} what left."""
+        """Returns all about the node {"id": ...}; for {"text": ...} the nodes in which it ends and the rows to draw them with;
+        for {"evictions": True} the nodes that left."""
         if "evictions" in asked:
             journal = self.evictions()
             return {"title": journal.title, "head": HEAD, "numeric": NUMERIC, "rows": journal.rows(), "rest": journal.rest}

@@ -1,14 +1,75 @@
-// The radix tree's numbers: rows of the state in, lines, boxes and words out. No element is made here.
+// @ts-check
+// The radix tree's numbers: rows of the state in, lines and boxes out.
 
-const LINE = 25; // pixels, as in tree.css
+/** @import {Selection} from "../live/selection.js" */
+
+/**
+ * A row of the state: id, parent, tokens, hits, used at, first text, maker, users, hidden nodes, hidden tokens, namespace.
+ * @typedef {[number, number, number, number, number, string, string, string[], number, number, string]} Row
+ */
+/** A running request: its id, the node its path ends at, its tokens in the tree, and all its tokens. */
+/** @typedef {[string, number, number, number]} Running */
+/** A change of the tree: its number, "added", "split" or "evicted", the node, and the request behind it. */
+/** @typedef {[number, string, number, string]} Change */
+/**
+ * @typedef {object} TreeState
+ * @property {Row[]} [rows]
+ * @property {Running[]} [running]
+ * @property {[number, number]} [hidden] nodes and tokens that hang at the root and are not drawn
+ * @property {Change[]} [changes]
+ * @property {number} [now] the engine's time of the newest event
+ * @property {number} [num_nodes]
+ * @property {number} [num_tokens]
+ * @property {number} [num_referenced]
+ * @property {number} [num_evicted]
+ */
+/** A running request at the end of its path; `own` tokens of it are not in the tree. */
+/** @typedef {{rid: string, own: number}} End */
+/**
+ * A node of the tree: its row, and where it stands. `start` counts the tokens of the nodes above it.
+ * @typedef {object} TreeNode
+ * @property {number} id
+ * @property {number} parent
+ * @property {number} tokens
+ * @property {number} hits
+ * @property {number} usedAt
+ * @property {string} text
+ * @property {string} maker
+ * @property {string[]} users
+ * @property {number} hidden
+ * @property {number} hiddenTokens
+ * @property {string} namespace
+ * @property {number} depth
+ * @property {number} start
+ * @property {string[]} holders running requests whose path runs through it
+ * @property {End[]} ends
+ */
+/** A line that stands for the nodes below `more` that are not drawn. */
+/** @typedef {{id: string, more: {id: number, hidden: number}, depth: number, tokens: number}} MoreLine */
+/** @typedef {TreeNode | MoreLine} Line */
+/** @typedef {{nodes: Map<number, TreeNode>, lines: Line[]}} Layout */
+/** @typedef {{id: number, x: number, y: number, width: number, height: number, node: TreeNode}} Box */
+
+export const LINE = 25; // pixels, as in view.css
 const BEYOND = 8; // lines drawn outside the window, so that scrolling finds them there
 
-/** A row of the state as an object. */
+/** Turns a row into a node that has no place yet. @param {Row} row @returns {TreeNode} */
 export function nodeOf([id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace]) {
-  return { id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace };
+  const row = { id, parent, tokens, hits, usedAt, text, maker, users, hidden, hiddenTokens, namespace };
+  return { ...row, depth: 0, start: 0, holders: [], ends: [] };
 }
 
-/** What the ticker tells, with all rows where it says only which changed; those that stay keep their places. */
+/** Returns whether a line stands for nodes that are not drawn. @param {Line} line @returns {line is MoreLine} */
+export const isMore = (line) => "more" in line;
+
+/** Returns the lines that are nodes. @param {Line[]} lines */
+const nodesOf = (lines) => /** @type {TreeNode[]} */ (lines.filter((line) => !isMore(line)));
+
+/**
+ * Replaces the changed rows that the ticker sends by all rows; rows that stay keep their places.
+ * @param {{changed?: {gone: number[], rows: Row[]}, [name: string]: any}} news
+ * @param {Row[]} rows
+ */
 export function withAllRows({ changed, ...news }, rows) {
   if (!changed) return news;
   const kept = new Map(rows.map((row) => [row[0], row]));
@@ -17,37 +78,56 @@ export function withAllRows({ changed, ...news }, rows) {
   return { ...news, rows: [...kept.values()] };
 }
 
-/** Rows in any order -> nodes, parents before children; children in the order of their rows, as are namespaces. */
-export function inOrder(rows) {
-  const below = new Map();
-  const tops = new Map();
-  for (const row of rows) {
-    const node = nodeOf(row);
-    const [group, name] = node.parent ? [below, node.parent] : [tops, node.namespace];
-    if (group.has(name)) group.get(name).push(node);
-    else group.set(name, [node]);
+/**
+ * Groups nodes by a key, in the order of the nodes.
+ * @template K
+ * @param {TreeNode[]} nodes
+ * @param {(node: TreeNode) => K} key
+ */
+function groupBy(nodes, key) {
+  /** @type {Map<K, TreeNode[]>} */
+  const groups = new Map();
+  for (const node of nodes) {
+    const group = groups.get(key(node));
+    if (group) group.push(node);
+    else groups.set(key(node), [node]);
   }
+  return groups;
+}
+
+/**
+ * Returns the nodes of rows in any order: parents before children, children and namespaces in the order of their rows.
+ * @param {Row[]} rows
+ */
+export function inOrder(rows) {
+  const below = groupBy(rows.map(nodeOf), (node) => node.parent);
+  const tops = groupBy(below.get(0) ?? [], (node) => node.namespace);
   const next = [...tops.values()].flat().reverse();
+  /** @type {TreeNode[]} */
   const nodes = [];
-  while (next.length) {
-    const node = next.pop();
+  for (let node = next.pop(); node; node = next.pop()) {
     nodes.push(node);
-    const children = below.get(node.id) ?? [];
-    for (let i = children.length - 1; i >= 0; i--) next.push(children[i]);
+    next.push(...(below.get(node.id) ?? []).reverse());
   }
   return nodes;
 }
 
-/** Rows and running requests in, lines out: parents before children, each with its depth, and who holds it or stands at its end. */
+/**
+ * Lays out the outline: one line a node with its depth, its holders, and the requests whose path ends there.
+ * @param {Row[]} rows
+ * @param {Running[]} [running]
+ * @param {[number, number]} [hidden]
+ * @returns {Layout}
+ */
 export function layoutTree(rows, running = [], hidden = [0, 0]) {
+  /** @type {Map<number, TreeNode>} */
   const nodes = new Map();
+  /** @type {Line[]} */
   const lines = [];
   for (const node of inOrder(rows)) {
     const above = nodes.get(node.parent);
     node.depth = above ? above.depth + 1 : 0;
     node.start = above ? above.start + above.tokens : 0;
-    node.holders = [];
-    node.ends = [];
     nodes.set(node.id, node);
     lines.push(node);
     if (node.hidden) lines.push({ id: `more-${node.id}`, more: node, depth: node.depth + 1, tokens: node.hiddenTokens });
@@ -55,106 +135,90 @@ export function layoutTree(rows, running = [], hidden = [0, 0]) {
   if (hidden[0]) lines.push({ id: "more-0", more: { id: 0, hidden: hidden[0] }, depth: 0, tokens: hidden[1] });
   for (const [rid, end, shared, total] of running) {
     let node = nodes.get(end);
-    if (node) node.ends.push({ rid, own: Math.max(total - shared, 0) });
+    node?.ends.push({ rid, own: Math.max(total - shared, 0) });
     for (; node; node = nodes.get(node.parent)) node.holders.push(rid);
   }
   return { nodes, lines };
 }
 
-/** What a node's pattern says: held now, found again, or stored and never found. */
-export const kindOf = (node) => (node.holders?.length ? "decode" : node.hits ? "reused" : "wait");
+/** Names a node's pattern: held now, found again, or stored and not found. @param {Pick<TreeNode, "holders" | "hits">} node */
+export const kindOfNode = (node) => (node.holders.length ? "decode" : node.hits ? "reused" : "wait");
 
-/** Width of a node's block in pixels: each doubling of its tokens adds the same. */
+/** Returns the width of a node's block in pixels: each doubling of its tokens adds the same. @param {number} tokens */
 export const blockWidth = (tokens) => 8 + 6 * Math.log2(1 + tokens);
 
-/** Tokens of the longest text from the root to a leaf: the width of the map. */
-export const longestText = (lines) => lines.reduce((most, line) => (line.more ? most : Math.max(most, line.start + line.tokens)), 0);
+/** Returns the tokens of the longest text from the root to a leaf: the width of the map. @param {Line[]} lines */
+export const longestText = (lines) => nodesOf(lines).reduce((most, node) => Math.max(most, node.start + node.tokens), 0);
 
-/** Texts that the tree holds, each from the root to a leaf: the height of the map. */
+/** Counts the texts that the tree holds, each from the root to a leaf: the height of the map. @param {Line[]} lines */
 export function numTexts(lines) {
-  const nodes = lines.filter((line) => !line.more);
+  const nodes = nodesOf(lines);
   const parents = new Set(nodes.map((node) => node.parent));
   return nodes.filter((node) => !parents.has(node.id)).length;
 }
 
-/** The map: x is the place in the text, y is shared among leaves; boxes [{id, x, y, width, height, node}] within width × height. */
-export function layoutMap(lines, width, height) {
+/** Counts the leaves below each node; what is not drawn counts too. @param {TreeNode[]} nodes */
+function countLeaves(nodes) {
+  /** @type {Map<number, number>} */
   const leaves = new Map();
-  const nodes = lines.filter((line) => !line.more);
-  const parents = new Set(nodes.map((node) => node.parent));
-  let longest = 1;
-  for (let i = nodes.length - 1; i >= 0; i--) {
-    const node = nodes[i];
-    const own = (leaves.get(node.id) ?? 0) + (node.hidden ?? 0) || 1;
+  for (const node of nodes.toReversed()) {
+    const own = (leaves.get(node.id) ?? 0) + node.hidden || 1;
     leaves.set(node.id, own);
     if (node.depth > 0) leaves.set(node.parent, (leaves.get(node.parent) ?? 0) + own);
-    longest = Math.max(longest, node.start + node.tokens);
   }
-  const total = nodes.filter((node) => node.depth === 0).reduce((sum, node) => sum + leaves.get(node.id), 0) || 1;
-  const next = new Map();
-  let top = 0;
+  return leaves;
+}
+
+/**
+ * Lays out the map within width × height: x is the place in the text, y is shared among leaves.
+ * @param {Line[]} lines
+ * @param {number} width
+ * @param {number} height
+ * @returns {Box[]}
+ */
+export function layoutMap(lines, width, height) {
+  const nodes = nodesOf(lines);
+  const leaves = countLeaves(nodes);
+  const longest = Math.max(longestText(lines), 1);
+  const total = nodes.filter((node) => node.depth === 0).reduce((sum, node) => sum + (leaves.get(node.id) ?? 0), 0);
+  /** @type {Map<number, number>} */
+  const next = new Map(); // y of the next child of each node; 0 stands for the root
   return nodes.map((node) => {
-    const share = (leaves.get(node.id) / total) * height;
-    const y = node.depth === 0 ? top : next.get(node.parent);
-    if (node.depth === 0) top += share;
-    else next.set(node.parent, y + share);
-    if (parents.has(node.id)) next.set(node.id, y);
+    const parent = node.depth ? node.parent : 0;
+    const share = ((leaves.get(node.id) ?? 0) / total) * height;
+    const y = next.get(parent) ?? 0;
+    next.set(parent, y + share);
+    next.set(node.id, y);
     const x = (node.start / longest) * width;
     return { id: node.id, x, y, width: Math.max((node.tokens / longest) * width, 0.5), height: share, node };
   });
 }
 
-/** The box under a point: the innermost that holds it. */
+/** Finds the innermost box that holds a point; null for none. @param {Box[]} boxes @param {number} x @param {number} y */
 export function boxAt(boxes, x, y) {
   return boxes.findLast((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height) ?? null;
 }
 
-/** Lines [first, last) to draw for a window of `height` pixels that begins at `top`. */
+/**
+ * Returns the lines [first, last) to draw for a window of `height` pixels that begins at `top`.
+ * @param {number} numLines
+ * @param {number} top
+ * @param {number} height
+ */
 export function visibleLines(numLines, top, height) {
   const first = Math.max(Math.floor(top / LINE) - BEYOND, 0);
   return [first, Math.min(Math.ceil((top + height) / LINE) + BEYOND, numLines)];
 }
 
-/** Whether a selected request has to do with a node: "holds", "made", "found" or "". */
+/**
+ * Describes how a selected request is tied to a node: "holds", "made", "found" or "".
+ * @param {TreeNode} node
+ * @param {Selection | null} [selected]
+ */
 export function tieOf(node, selected) {
   if (selected?.kind !== "request") return "";
-  if (node.holders.includes(selected.id)) return "holds";
-  if (node.maker === selected.id) return "made";
-  return node.users.includes(selected.id) ? "found" : "";
-}
-
-const oneLine = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
-const whole = (seconds) => (seconds < 60 ? `${Math.floor(Math.max(seconds, 0))} s` : duration(seconds));
-
-/** The engine's clock: that of its newest event, which goes on while nothing happens; of an engine that ended it stands still. */
-export function clockOf(state, epoch, wall) {
-  const last = state.now ?? 0;
-  return typeof epoch === "number" ? Math.max(last, wall - epoch) : last;
-}
-
-/** How long ago, in words that change once a second. */
-export const ago = (seconds) => (seconds < 1 ? "just now" : `${whole(seconds)} ago`);
-
-/** What stands at the end of a node's line. */
-export function sideText(node, now) {
-  const found = node.hits ? `found ${plural(node.hits, "time")} · ` : "";
-  const idle = now - node.usedAt;
-  const lock = node.holders.length ? `held by ${node.holders.length}` : idle < 1 ? "used just now" : `idle ${whole(idle)}`;
-  return `${plural(node.tokens, "token")} · ${found}${lock}`;
-}
-
-/** At the end of a node's line: a running request, and how many tokens of it are not in the tree. */
-export const chipText = ({ rid, own }) => `▶ ${rid}${own ? ` +${own}` : ""}`;
-
-/** What was asked for, and what of it was there. */
-export function savedText({ num_tokens: stored = 0, num_referenced: wanted = 0 }) {
-  const saved = Math.max(wanted - stored, 0);
-  const share = saved ? ` (${Math.round((100 * saved) / wanted)} %)` : "";
-  return `of ${plural(wanted, "token")} asked for, ${count(stored)} computed and stored, ${count(saved)} reused${share}`;
-}
-
-/** What left the tree so far, and for whom the last did. */
-export function evictedText(state) {
-  const last = (state.changes ?? []).findLast(([, what, , who]) => what === "evicted" && who);
-  return state.num_evicted ? `${plural(state.num_evicted, "token")} evicted${last ? `, the last for ${last[3]}` : ""}` : "";
+  const rid = String(selected.id);
+  if (node.holders.includes(rid)) return "holds";
+  if (node.maker === rid) return "made";
+  return node.users.includes(rid) ? "found" : "";
 }

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import log2
+from pathlib import Path
 from typing import Any
 
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, duration, plural, soft, table
+from workbench.html.parts import Segment, View, bar, duration, key, plural, soft, table
 
 SEES = "Text that is stored once: what goes on from a text is indented below it. The wider a block, the more tokens."
 MAX_LINES, LINE_WIDTH = 60, 56
-"""Of the text form: nodes, and characters of a node's text."""
-# Where a page drops all styles, as GitHub does, `wb-unstyled` stands in for the margins.
-CSS = """
-.wb .wb-nodes{margin:.4em 0;max-height:34em;overflow:auto}
-.wb .wb-nodes>div{display:flex;gap:.5em;align-items:baseline;border-bottom:1px solid var(--wb-line);padding:.1em 0}
-.wb .wb-block{flex:none;height:.8em;border:1px solid var(--wb-line);border-radius:2px;align-self:center}
-.wb .wb-unstyled{display:none}
-.wb .wb-block.wb-reused{background:repeating-linear-gradient(135deg,rgba(22,163,74,.8) 0 2px,rgba(22,163,74,.3) 2px 6px)}
-.wb .wb-name{flex:1 1 8em;min-width:0;overflow:hidden;text-overflow:ellipsis;white-space:pre;
-font-family:var(--jp-code-font-family,ui-monospace,monospace)}
-.wb .wb-side{flex:none;color:var(--wb-soft);font-variant-numeric:tabular-nums}
-"""
+"""Nodes in the text form, and characters of a node's text."""
 
 
 @dataclass(frozen=True, repr=False)
 class NodeFacts(View):
-    """One node of the tree. Times are on the engine's clock, `age_s` and `idle_s` as of when it was asked about."""
+    """One node of the tree. Times are on the engine's clock, `age_s` and `idle_s` are those when it was asked for."""
 
     id: int
     parent_id: int
@@ -38,11 +28,11 @@ class NodeFacts(View):
     text: str
     text_before: str
     num_before: int
-    """Tokens of the nodes above."""
+    """Tokens in the nodes above it."""
     num_hits: int
     made_by: str
     used_by: tuple[str, ...]
-    """The last requests that found it, the newest last."""
+    """Last requests that found it, the newest last."""
     held_by: tuple[str, ...]
     """Running requests whose path runs through it: it cannot be evicted."""
     made_at: float
@@ -52,7 +42,7 @@ class NodeFacts(View):
 
     @property
     def evictable(self) -> str:
-        """Whether it may make room for others, in words."""
+        """Answer in words: may the node be evicted?"""
         if self.held_by:
             return f"no: running requests use it ({', '.join(self.held_by)})"
         return "yes, after the nodes below it" if self.children else "yes"
@@ -61,7 +51,7 @@ class NodeFacts(View):
         return [
             ("tokens", f"{len(self.token_ids):,}, {place_in_text(self.num_before)}"),
             ("made by", f"{self.made_by}, {duration(self.age_s)} ago"),
-            ("found by", f"{plural(self.num_hits, 'time')}: {', '.join(self.used_by)}" if self.used_by else "nobody yet"),
+            ("found by", f"{plural(self.num_hits, 'time')}: {', '.join(self.used_by)}" if self.used_by else "not yet"),
             ("last used", f"{duration(self.idle_s)} ago"), ("evictable", self.evictable),
             ("children", ", ".join(map(str, self.children)) or "none"),
             *([("namespace", self.namespace)] if self.namespace else []),
@@ -81,7 +71,7 @@ class NodeFacts(View):
 
 @dataclass(frozen=True, slots=True)
 class NodeLine:
-    """One node in the picture of the tree, and what is not drawn below it."""
+    """One node in the picture of the tree, with the sum of the nodes below it that are left out."""
 
     depth: int
     id: int
@@ -97,7 +87,7 @@ class NodeLine:
 
     @property
     def kind(self) -> str:
-        """Its pattern: held now, found again, or stored and never found."""
+        """Pattern: held now, found again, or stored and not found yet."""
         return "decode" if self.held_by else "reused" if self.num_hits else "wait"
 
     @property
@@ -115,25 +105,28 @@ class NodeLine:
         return f"{plural(self.num_hidden, 'more node')}, {plural(self.hidden_tokens, 'token')}" if self.num_hidden else ""
 
 
-KEY = (("held by a running request", "decode"), ("found again", "reused"), ("stored, not found yet", "wait"))
+KEY = (("decode", "held by a running request"), ("reused", "found again"), ("wait", "stored, not found yet"))
 
 
 @dataclass(frozen=True, repr=False)
 class TreePicture(View):
+    """The tree at one moment."""
+
+    style = Path(__file__).with_name("view.css")
     lines: tuple[NodeLine, ...]
-    """Parents before their children; of a large tree the largest subtrees."""
+    """Nodes, parents before their children; of a large tree those in the largest subtrees."""
     num_nodes: int
     num_tokens: int
     num_referenced: int
     num_evicted: int
     empty: str = ""
-    """While nothing is stored: that, and what one types to change it."""
+    """While nothing is stored: that, and the code that changes it, in one line."""
     opens: str = 'engine.view("tree")'
-    """What one types to see all of it."""
+    """Code that shows all of it."""
 
     @property
     def num_saved(self) -> int:
-        """Tokens that were wanted and not computed, as far as they are still stored."""
+        """Tokens that were asked for and not computed, of those still stored."""
         return self.num_referenced - self.num_tokens
 
     def summary(self) -> str:
@@ -172,10 +165,9 @@ class TreePicture(View):
         rest = self._rest(len(self.lines))
         shares = [Segment("stored, computed once", self.num_tokens, f"{self.num_tokens:,}", "prefill"),
                   Segment("taken from here, not computed again", self.num_saved, f"{self.num_saved:,}", "reused")]  # fmt: skip
-        keys = " ".join(f'<span class="wb-key"><span class="wb-{kind}"></span>{to_html(what)}</span>' for what, kind in KEY)
         return (
-            f'<style>{CSS}</style>{head}{soft(SEES)}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div>'
-            f"{soft(rest or '')}<div>{keys}</div>{soft('idle: from its last use to the last step of the engine')}"
+            f'{head}{soft(SEES)}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div>'
+            f"{soft(rest or '')}<div>{key(*KEY)}</div>{soft('idle: from its last use to the last step of the engine')}"
         )
 
     def _html_lines(self) -> Iterator[str]:
@@ -197,12 +189,12 @@ class TreePicture(View):
 
 
 def place_in_text(num_before: int) -> str:
-    """Where a node's text stands, by how many tokens the nodes above it have."""
+    """Describes where a node's text stands, from the number of tokens in the nodes above it."""
     return f"after {plural(num_before, 'token')} in the nodes above it" if num_before else "the beginning of the text"
 
 
 def block_em(num_tokens: int) -> float:
-    """Width of a node's block: each doubling of its tokens adds the same."""
+    """Returns the width of a node's block: each doubling of its tokens adds the same."""
     return 0.6 + 0.45 * log2(1 + num_tokens)
 
 

@@ -1,4 +1,4 @@
-"""What moves the views: one thread per log, at most twenty states a second, and two plain lines when the engine ends."""
+"""The feed: one thread per log, at most twenty states a second, and two plain lines when the engine ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from workbench.events import EventLog, NodeSplit, RequestArrived
 from workbench.html.parts import View
 from workbench.types import Request, SamplingParams
 from workbench.views.live import VIEWS, Source, open_view
-from workbench.views.live.feed import Reader, flush_all
+from workbench.views.live.feed import flush_all
+from workbench.views.live.reader import Reader
 from workbench.views.tokens.fold import TokensFold
 
 
@@ -87,7 +88,7 @@ def test_a_view_of_what_has_ended_gets_what_the_log_still_holds_and_then_the_pre
         core.add(Request(rid=rid, input_ids=(1, 2), params=params))
         for _ in range(num_steps):
             core.step()
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     reader = Reader(Source(log, facts(core), lambda: client), TokensFold)
     reader.read()
     outputs = reader.fold.outputs

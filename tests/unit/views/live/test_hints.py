@@ -1,4 +1,4 @@
-"""What a view says of itself: what one sees, what fills it while it is empty, in the words of who opened the engine."""
+"""Each view has a line about its contents and one about how to fill it, with magics or Python as the engine was opened."""
 
 from __future__ import annotations
 

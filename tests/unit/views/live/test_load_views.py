@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from types import SimpleNamespace
 
 import pytest
@@ -12,19 +11,15 @@ from random_runs import facts, squeezed
 pytest.importorskip("anywidget")
 
 from workbench.errors import InvalidRequest
-from workbench.html.parts import CSS
 from workbench.views.live import Source, open_view
-from workbench.views.live.base import HERE
 from workbench.views.live.feed import Feed
-from workbench.views.throughput.plotly_chart import PLACES, figure
-
-SHARED = CSS + (HERE / "common.css").read_text("utf-8")
+from workbench.views.throughput.figure import PLACES, figure
 
 
 @pytest.fixture
 def source():
     core = squeezed()
-    client = SimpleNamespace(ended="", call=lambda name: None, abort=lambda rid: None)
+    client = SimpleNamespace(ended="", abort=lambda rid: None)
     source = Source(core.log, facts(core), lambda: client)
     yield source
     for view in list(Feed.of(source).views):
@@ -77,13 +72,3 @@ def test_a_question_about_what_never_was_is_answered_in_words(source):
     assert batch.answer({"do": "detail", "kind": "request", "id": "long"})["says"].startswith("long: ")
     with pytest.raises(InvalidRequest, match="never"):
         batch.answer({"do": "detail", "kind": "request", "id": "never"})
-
-
-def test_no_two_views_give_rules_to_the_same_class():
-    """Their style sheets hold for the whole page."""
-    owners: dict[str, set[str]] = {}
-    for path in HERE.glob("*.css"):
-        rules = path.read_text("utf-8")
-        for name in set(re.findall(r"\.(wb-[a-z-]+)", rules)) - set(re.findall(r"\.(wb-[a-z-]+)", SHARED)):
-            owners.setdefault(name, set()).add(path.name)
-    assert {name: sorted(paths) for name, paths in owners.items() if len(paths) > 1} == {}

@@ -1,4 +1,4 @@
-"""A reader that fell behind a small log knows the present of the engine, and of the past what the log still holds."""
+"""A reader that fell behind a small log has the engine's present state, and of the past what the log still holds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from workbench.events import EventLog, RequestArrived, StepExecuted
 from workbench.types import Request, SamplingParams
 from workbench.views.batch.fold import BatchFold
 from workbench.views.live import Source
-from workbench.views.live.feed import Reader
+from workbench.views.live.reader import Reader
 from workbench.views.throughput.fold import ThroughputFold
 
 
 def reader_of(core: EngineCore, make) -> Reader:
-    client = SimpleNamespace(ended="", call=lambda name: snapshot(core))
+    client = SimpleNamespace(ended="", engine=SimpleNamespace(snapshot=lambda: snapshot(core)))
     return Reader(Source(core.log, facts(core), lambda: client), make)
 
 

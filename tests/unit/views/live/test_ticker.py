@@ -30,7 +30,7 @@ def views(engine):
 
 @pytest.fixture
 def told(engine, views):
-    """What a page would have heard, joined as it does: {key: traits}, and the number of messages."""
+    """Returns the ticker's news as a page joins them, {key: traits}, and the number of messages."""
     heard: dict[str, Any] = {"messages": 0}
 
     def send(content: Any, buffers: list[bytes]) -> None:
@@ -46,7 +46,7 @@ def told(engine, views):
 def test_pages_that_hear_are_told_of_all_views_at_once_and_the_traits_follow_when_a_cell_ends(engine, views, told):
     tree, kv = views
     for view in views:
-        view.answer({"do": "shown", "hears": True})
+        view.answer({"do": "shown", "ticker": True})
     sent: list[str] = []
     for view in views:
         view.observe(lambda change: sent.append(change["name"]), names=["state", "rows"])
@@ -63,7 +63,7 @@ def test_pages_that_hear_are_told_of_all_views_at_once_and_the_traits_follow_whe
 
 def test_rows_that_did_not_change_are_not_told_again(engine, views, told):
     tree, _ = views
-    tree.answer({"do": "shown", "hears": True})
+    tree.answer({"do": "shown", "ticker": True})
     engine.grow(2)
     wait_until(lambda: tree.key in told)
     told[tree.key].clear()
@@ -74,7 +74,7 @@ def test_rows_that_did_not_change_are_not_told_again(engine, views, told):
 
 def test_a_large_tree_is_told_by_what_changed_in_it(engine, views, told):
     tree, _ = views
-    tree.answer({"do": "shown", "hears": True})
+    tree.answer({"do": "shown", "ticker": True})
     engine.grow(300)
     wait_until(lambda: len(told.get(tree.key, {}).get("rows", ())) == 300)
     sizes: list[int] = []
@@ -89,9 +89,9 @@ def test_a_large_tree_is_told_by_what_changed_in_it(engine, views, told):
 
 
 def test_a_page_hears_of_a_tree_that_ends_the_cell_as_it_began(engine, views, told):
-    """Then the trait, which says as before that there are no nodes, tells a page nothing."""
+    """Checks a trait that is the same at the end of a cell as before it, which sends no message."""
     tree, _ = views
-    tree.answer({"do": "shown", "hears": True})
+    tree.answer({"do": "shown", "ticker": True})
     before = tree.rows
     engine.grow(2)
     wait_until(lambda: len(told.get(tree.key, {}).get("rows", ())) == 2)
@@ -104,7 +104,7 @@ def test_a_page_hears_of_a_tree_that_ends_the_cell_as_it_began(engine, views, to
 
 def test_what_pages_hear_last_is_the_newest(engine, views):
     tree, _ = views
-    tree.answer({"do": "shown", "hears": True})
+    tree.answer({"do": "shown", "ticker": True})
     words: list[int] = []
     is_sending = threading.Event()
 
@@ -128,11 +128,11 @@ def test_what_pages_hear_last_is_the_newest(engine, views):
 def test_a_page_without_a_way_to_the_ticker_gets_every_state_in_the_traits(engine, views, told, hears):
     tree, _ = views
     for one in hears:
-        tree.answer({"do": "shown", "hears": one})
+        tree.answer({"do": "shown", "ticker": one})
     engine.grow(2)
     wait_until(lambda: drawn(tree) == 2)
     assert tree.key not in told
-    tree.answer({"do": "hidden", "hears": False})
+    tree.answer({"do": "hidden", "ticker": False})
     engine.grow(1)
     if True in hears:
         wait_until(lambda: len(told.get(tree.key, {}).get("rows", ())) == 3)

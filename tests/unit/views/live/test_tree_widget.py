@@ -21,7 +21,7 @@ from workbench.views.live.feed import flush_all
 def source():
     log = EventLog(100)
     log.add(NodeAdded(time=time.monotonic(), node_id=1, parent_id=0, token_ids=(4,), pages=(4,), namespace="", rid="r"))
-    client = SimpleNamespace(ended="", call=lambda name: None, abort=lambda rid: None)
+    client = SimpleNamespace(ended="", abort=lambda rid: None)
     source = Source(log, Facts(), lambda: client)
     source.client = client
     return source

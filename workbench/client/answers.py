@@ -1,0 +1,75 @@
+"""Answers of an engine to the calls of `client.protocol`: values that msgpack carries between processes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from workbench.events import AnyEvent, SnapshotTaken
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of an engine that never change: the values that "auto" was settled to, and the sizes of its memory."""
+
+    device: str
+    dtype: str
+    kv_cache_dtype: str
+    architecture: str
+    """The class of the model."""
+    attention_backend: str
+    num_threads: int
+    context_length: int
+    vocab_size: int
+    max_total_num_tokens: int
+    """Tokens that the K/V store holds."""
+    max_running_requests: int
+    chunked_prefill_size: int
+    """-1: prompts are not cut."""
+    random_seed: int
+    weights_bytes: int
+    kv_bytes_per_token: int
+    load_s: float
+    """Seconds from the call that loaded the engine until it was ready."""
+
+
+class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The weights that an engine computes with."""
+
+    model_path: str
+    load_format: str
+    architecture: str
+    dtype: str
+    num_bytes: int
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """The load of an engine between two steps: its requests, and its memory in tokens and bytes."""
+
+    num_running: int
+    num_compiling: int
+    num_waiting: int
+    """Requests in the queue, those that wait for their constraint included."""
+    is_paused: bool
+    """Generation is paused: requests are queued, and none is computed."""
+    new_token_ratio: float
+    num_retractions: int
+    tokens_free: int
+    tokens_tree: int
+    tokens_running: int
+    kernels: str
+    kv_touched_tokens: int
+    """Tokens of the K/V store that have been written at least once."""
+    process_rss_bytes: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The present state of an engine as events."""
+
+    events: list[AnyEvent]
+    """Events that bring an empty fold to the present state. The last is a `SnapshotTaken`, which is in the log too:
+    `log.number_after(snapshot.taken)` is the number of the first event that the state does not include."""
+
+    @property
+    def taken(self) -> SnapshotTaken:
+        last = self.events[-1]
+        assert isinstance(last, SnapshotTaken)
+        return last

@@ -1,0 +1,87 @@
+"""`CoreCalls`: the calls on an engine, answered by its core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from workbench.cache.lookup import Lookup
+from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
+from workbench.engine.core import EngineCore
+from workbench.engine.snapshot import snapshot
+from workbench.errors import NotSupported
+
+
+@dataclass(frozen=True)
+class RunnerStatus:
+    """The state of the runner that changes while it runs."""
+
+    kernels: str
+    """The kernels that compute: "compiled", "torch", ..."""
+    kv_touched_tokens: int
+    """Tokens of the K/V store that have been written at least once."""
+
+
+class CoreCalls:
+    """`EngineCalls` over a core. Runs on the engine's thread, between two steps."""
+
+    def __init__(
+        self,
+        core: EngineCore,
+        info: EngineInfo,
+        weights: WeightsInfo,
+        status: Callable[[], RunnerStatus] = lambda: RunnerStatus("none", 0),
+    ) -> None:
+        """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing."""
+        self._core = core
+        self._info = info
+        self._weights = weights
+        self._status = status
+
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def now(self) -> float:
+        return self._core.clock()
+
+    def get_load(self) -> Load:
+        scheduler, cache = self._core.scheduler, self._core.cache
+        page, status = self._core.config.page_size, self._status()
+        return Load(
+            num_running=len(scheduler.running), num_compiling=len(scheduler.compiling),
+            num_waiting=len(scheduler.waiting) + len(scheduler.compiling), is_paused=scheduler.admission.is_paused,
+            new_token_ratio=scheduler.new_token_ratio, num_retractions=scheduler.num_retractions,
+            tokens_free=cache.num_free_pages * page, tokens_tree=cache.num_tree_pages * page,
+            tokens_running=cache.num_owned_pages * page,
+            kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
+            process_rss_bytes=psutil.Process().memory_info().rss,
+        )  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        return snapshot(self._core)
+
+    def match_prefix(self, token_ids: Sequence[int], namespace: str = "") -> Lookup:
+        return self._core.cache.explain(tuple(token_ids), namespace)
+
+    def flush_cache(self) -> int:
+        return self._core.flush_cache()
+
+    def token_detail(self, on: bool) -> None:
+        self._core.scheduler.detail = on and self._core.log.on  # without a log it would be found and thrown away
+
+    def pause_generation(self) -> None:
+        self._core.scheduler.admission.pause()
+
+    def continue_generation(self) -> None:
+        self._core.scheduler.admission.is_paused = False
+
+    def weights(self) -> WeightsInfo:
+        return self._weights
+
+    def update_weights_from_disk(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
+        raise NotSupported(
+            f"update_weights_from_disk({model_path!r}): replacing the weights of a running engine is not available yet",
+            hint="shut the engine down and open another with that model_path",
+        )

@@ -1,0 +1,237 @@
+// Attention of many query rows over the same slots: blocks of keys and values are packed once for a tile of rows.
+#include <vector>
+
+#include "attention.h"
+#include "lanes.h"
+#include "operations.h"
+
+namespace {
+
+// The operand of a multiply-add, always 4 bytes: a float, or two bf16 where the processor multiplies pairs.
+// `units` are W neighbours in a row, `across` those of W columns over one or two rows.
+template <class T>
+struct Unit {
+    static constexpr int NUMBERS = 1;
+    static Bits units(const T* x) { return (Bits)load(x); }
+    static Bits across(const T* x, const T*) { return (Bits)load(x); }
+    static void weights(uint32_t* out, Vec p) { std::memcpy(out, &p, sizeof p); }
+    static Vec multiply_add(Vec total, uint32_t a, Bits b) { return total + (Vec)(Bits{} + a) * (Vec)b; }
+};
+
+#ifdef __AVX512BF16__
+template <>
+struct Unit<bf16> {
+    static constexpr int NUMBERS = 2;
+    static Bits units(const bf16* x) { return (Bits)_mm512_loadu_si512(x); }
+    static Bits across(const bf16* x, const bf16* y) { return (Bits)load(x) >> 16 | (Bits)load(y); }
+    static void weights(uint32_t* out, Vec p) { store((bf16*)out, p); }
+    static Vec multiply_add(Vec total, uint32_t a, Bits b) {
+        return (Vec)_mm512_dpbf16_ps((__m512)total, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
+    }
+};
+#endif
+
+constexpr int AT_ONCE = 6;  // rows whose sums of one strip fit into the registers
+constexpr int TILE = 48;    // rows that one thread takes at a time: it packs each block of keys and values for these
+
+// total[r][0 to 63] += sum over i of a[r * width + i] * b[i * ldb + 0 to 63], in units; rows of `total` are ldt apart.
+template <class T>
+inline void multiply(const uint32_t* a, int64_t width, const uint32_t* b, int64_t ldb, int depth, float* total, int64_t ldt) {
+    for (int at = 0; at < BLOCK; at += STRIP * W) {
+        Vec sums[AT_ONCE][STRIP];
+#pragma GCC unroll 8
+        for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+            for (int j = 0; j < STRIP; j++) sums[r][j] = load(total + r * ldt + at + j * W);
+        for (int i = 0; i < depth; i++) {
+            Bits x[STRIP];
+#pragma GCC unroll 4
+            for (int j = 0; j < STRIP; j++) std::memcpy(&x[j], b + i * ldb + at + j * W, sizeof x[j]);
+#pragma GCC unroll 8
+            for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+                for (int j = 0; j < STRIP; j++) sums[r][j] = Unit<T>::multiply_add(sums[r][j], a[r * width + i], x[j]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < AT_ONCE; r++)
+#pragma GCC unroll 4
+            for (int j = 0; j < STRIP; j++) store(total + r * ldt + at + j * W, sums[r][j]);
+    }
+}
+
+// One block of keys and values of one K/V head, in the order in which `multiply` reads them; beyond `count` they are zero.
+template <int D, class T>
+struct Packed {
+    static constexpr int N = Unit<T>::NUMBERS;
+    uint32_t keys[D / N][BLOCK];    // unit i of each slot
+    uint32_t values[BLOCK / N][D];  // each number of N neighbouring slots
+
+    void pack(const T* const* k, const T* const* v, int count) {
+        static const T zeros[D] = {};
+        for (int j = 0; j < BLOCK; j += W)
+            for (int i = 0; i < D / N; i += W) {
+                Bits x[W];
+#pragma GCC unroll 16
+                for (int r = 0; r < W; r++) x[r] = Unit<T>::units((j + r < count ? k[j + r] : zeros) + i * N);
+                transpose(x);
+#pragma GCC unroll 16
+                for (int r = 0; r < W; r++) std::memcpy(&keys[i + r][j], &x[r], sizeof x[r]);
+            }
+        for (int j = 0; j < BLOCK; j += N)
+            for (int d = 0; d < D; d += W) {
+                Bits x = Unit<T>::across((j < count ? v[j] : zeros) + d, (j + N - 1 < count ? v[j + N - 1] : zeros) + d);
+                std::memcpy(&values[j / N][d], &x, sizeof x);
+            }
+    }
+};
+
+// Turns the scores of one row with a block, those in [from, to), into e^(score - peak), and the others into 0. Peak and total
+// include all earlier blocks; the sums of values `acc` are rescaled with them.
+template <int D>
+inline void weigh(float* scores, const Shape& s, int from, int to, float& peak, Vec& total, float* acc) {
+    constexpr int N = BLOCK / W;
+    Vec x[N], most = Vec{} - INFINITY;
+    const float scale = s.rest();
+#pragma GCC unroll 16
+    for (int j = 0; j < N; j++) {
+        x[j] = s.cap(load(scores + j * W));
+        Ints column = lanes() + j * W;
+        if (to < BLOCK || from > 0) x[j] = ((column < from) | (column >= to)) ? Vec{} - INFINITY : x[j];
+        most = max(most, x[j]);
+    }
+    float highest = from < to ? scale * max(most) : peak;
+    if (highest > peak) {
+        float keep = std::exp(peak - highest);
+        peak = highest;
+        total *= keep;
+        for (int i = 0; i < D; i += W) store(acc + i, load(acc + i) * keep);
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < N; j++) {
+        x[j] = from < to ? exp_negative(x[j] * scale - peak) : Vec{};
+        total += x[j];
+        store(scores + j * W, x[j]);
+    }
+}
+
+// Many query rows over the same slots: token i of `tokens` sees slots [end - window, end) of `slots`, or of the slots
+// [first_slot, ...) where `slots` is null; end is `visible` + i where `causal`, else `visible`.
+struct Dense {
+    int64_t first_token, tokens, first_slot, visible, window;
+    const int64_t* slots;
+    bool causal;
+
+    int64_t end(int64_t token) const { return visible + (causal ? token : 0); }
+    int64_t slot(int64_t i) const { return slots ? slots[i] : first_slot + i; }
+};
+
+// Rows [first, first + count) of one K/V head; row r is query head r % group of token r / group.
+template <int D, class T>
+void attend_tile(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, const Dense& d, int64_t kv_head,
+                 int64_t first, int count, Shape s) {
+    constexpr int N = Unit<T>::NUMBERS, UNITS = D / N;
+    int64_t group = s.heads / s.kv_heads, slot_size = s.kv_heads * D;
+    alignas(64) uint32_t queries[TILE][UNITS] = {};
+    alignas(64) float acc[TILE][D] = {};
+    alignas(64) uint32_t weights[AT_ONCE][BLOCK / N];
+    alignas(64) Packed<D, T> packed;
+    alignas(64) float scores[AT_ONCE][BLOCK];
+    float peak[TILE];
+    Vec total[TILE] = {};
+    std::fill(peak, peak + TILE, -INFINITY);
+    for (int r = 0; r < count; r++) {
+        int64_t token = (first + r) / group, head = kv_head * group + (first + r) % group;
+        for (int i = 0; i < UNITS; i += W) {
+            Bits x = Unit<T>::units(q + (d.first_token + token) * stride + head * D + i * N);
+            std::memcpy(&queries[r][i], &x, sizeof x);
+        }
+    }
+    int64_t first_token = first / group, last_token = (first + count - 1) / group;
+    int64_t begin = std::max<int64_t>(0, d.end(first_token) - d.window), stop = d.end(last_token);
+    const T *keys[BLOCK], *values[BLOCK];
+    for (int64_t at = begin; at < stop; at += BLOCK) {
+        int n = std::min<int64_t>(BLOCK, stop - at);
+        for (int j = 0; j < n; j++) {
+            int64_t place = d.slot(at + j) * slot_size + kv_head * D;
+            keys[j] = k + place;
+            values[j] = v + place;
+        }
+        packed.pack(keys, values, n);
+        for (int row = 0; row < count; row += AT_ONCE) {
+            std::memset(scores, 0, sizeof scores);
+            multiply<T>(queries[row], UNITS, packed.keys[0], BLOCK, UNITS, scores[0], BLOCK);
+            for (int r = 0; r < AT_ONCE; r++) {
+                int64_t end = d.end((first + std::min(row + r, count - 1)) / group);
+                int from = std::max<int64_t>(0, end - d.window - at), to = std::min<int64_t>(n, end - at);
+                weigh<D>(scores[r], s, from, to, peak[row + r], total[row + r], acc[row + r]);
+                for (int j = 0; j < BLOCK; j += W) Unit<T>::weights(weights[r] + j / N, load(scores[r] + j));
+            }
+            for (int at_dim = 0; at_dim < D; at_dim += BLOCK)
+                multiply<T>(weights[0], BLOCK / N, packed.values[0] + at_dim, D, BLOCK / N, acc[row] + at_dim, D);
+        }
+    }
+    for (int r = 0; r < count; r++) {
+        int64_t token = d.first_token + (first + r) / group, head = kv_head * group + (first + r) % group;
+        float whole = sum(total[r]);
+        for (int i = 0; i < D; i += W) store(out + (token * s.heads + head) * D + i, load(acc[r] + i) / whole);
+        lse[token * s.heads + head] = peak[r] + std::log(whole);
+    }
+}
+
+// Parts of q [T, Hq, D] (rows `stride` apart) over k, v [slots, Hkv, D]. Part i is tokens [spans[2 * i], spans[2 * i + 1])
+// over slots[starts[i]] to slots[starts[i + 1] - 1], the last of which are the tokens' own.
+template <int D, class T>
+void attend_parts(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts,
+                   const int64_t* spans, T* out, float* lse, int64_t parts, int64_t window, Shape s) {
+    struct Task {
+        Dense dense;
+        int64_t kv_head, first;
+        int count;
+    };
+    std::vector<Task> tasks;
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t first_token = spans[2 * i], tokens = spans[2 * i + 1] - first_token, length = starts[i + 1] - starts[i];
+        Dense dense{first_token, tokens, 0, length - tokens + 1, window, slots + starts[i], true};
+        int64_t rows = tokens * (s.heads / s.kv_heads);
+        for (int64_t first = (rows - 1) / TILE * TILE; first >= 0; first -= TILE)  // what takes longest comes first
+            for (int64_t head = 0; head < s.kv_heads; head++)
+                tasks.push_back({dense, head, first, (int)std::min<int64_t>(TILE, rows - first)});
+    }
+#pragma omp parallel for schedule(dynamic) if (tasks.size() > 1)
+    for (size_t i = 0; i < tasks.size(); i++) {
+        const Task& task = tasks[i];
+        attend_tile<D>(q, stride, k, v, out, lse, task.dense, task.kv_head, task.first, task.count, s);
+    }
+}
+
+// Every row of q [tokens, Hq, D] over all of k, v [length, Hkv, D].
+template <int D, class T>
+void attend_whole(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, int64_t tokens, int64_t length, Shape s) {
+    Dense dense{0, tokens, 0, length, length, nullptr, false};
+    int64_t rows = tokens * (s.heads / s.kv_heads), tiles = (rows + TILE - 1) / TILE;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < tiles * s.kv_heads; i++) {
+        int64_t first = i / s.kv_heads * TILE;
+        attend_tile<D>(q, stride, k, v, out, lse, dense, i % s.kv_heads, first, std::min<int64_t>(TILE, rows - first), s);
+    }
+}
+
+template <class T>
+void attend_causal(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts,
+                   const int64_t* spans, T* out, float* lse, int64_t parts, int64_t window, int64_t heads, int64_t kv_heads,
+                   int64_t dim, float scale, float softcap) {
+    Shape s{heads, kv_heads, scale, softcap};
+    with_head_size(dim, [&](auto D) { attend_parts<D>(q, stride, k, v, slots, starts, spans, out, lse, parts, window, s); });
+}
+
+template <class T>
+void attend_all(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, int64_t tokens, int64_t length,
+                int64_t heads, int64_t kv_heads, int64_t dim, float scale, float softcap) {
+    Shape s{heads, kv_heads, scale, softcap};
+    with_head_size(dim, [&](auto D) { attend_whole<D>(q, stride, k, v, out, lse, tokens, length, s); });
+}
+
+LIST(attend_causal)
+LIST(attend_all)
+
+}  // namespace

@@ -1,0 +1,1 @@
+"""The dashboard: all views of one engine on one page."""
