@@ -10,6 +10,8 @@ import typing
 from pathlib import Path
 from typing import get_args
 
+from workbench.model.families import families_table
+
 from workbench.config import GROUPS, Group
 from workbench.config.field_docs import field_docs
 from workbench.config.later import LATER, NO_EFFECT, flag
@@ -26,7 +28,6 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.model.families import families_table
 from workbench.views.live import HELP, VIEWS
 
 BACKEND_NOTES = """

@@ -35,6 +35,12 @@ class Blocks:
     """uint8 [rows, bytes of a row]."""
     shape: tuple[int, ...]
 
+    def cut(self, rows: slice) -> Blocks:
+        """Returns the rows [start, stop) of the tensor; of a stack of matrices, a row is a matrix."""
+        each = len(self.data) // self.shape[0]
+        data = self.data[rows.start * each : rows.stop * each]
+        return Blocks(self.type, data, (rows.stop - rows.start, *self.shape[1:]))
+
     def dense(self) -> Tensor:
         """Returns the numbers, float32, of this shape."""
         return dequantise(self.type, self.data).view(self.shape)

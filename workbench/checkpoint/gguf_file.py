@@ -6,6 +6,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from workbench.checkpoint.files import GET_AGAIN
 from workbench.checkpoint.gguf_types import TYPES, GgmlType
-from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported, shown
+from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported, WorkbenchError, shown
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -51,15 +52,13 @@ class GgufFile:
         with self.path.open("rb") as file:
             # Copy on write, because torch wants a buffer that can be written to.
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        try:
+        with self.is_to_blame():
             head = _Head(self.data)
             version, num_tensors, num_keys = struct.unpack_from("<IQQ", self.data, len(MAGIC))
             if version not in VERSIONS:
                 raise ModelUnsupported(f"{self.path} is GGUF version {version}", hint=f"versions that are read: {VERSIONS}")
             self.meta = Meta(dict(head.pair() for _ in range(num_keys)))
             self.tensors = self._tensors(head, num_tensors)
-        except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
-            raise self.damaged(f"{type(error).__name__}: {error}") from error
 
     @property
     def architecture(self) -> str:
@@ -77,7 +76,18 @@ class GgufFile:
         ids = (self.meta.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom"))
         return frozenset(token for token in ids if token is not None)
 
-    def damaged(self, why: str) -> ModelCorrupt:
+    @contextmanager
+    def is_to_blame(self) -> Iterator[None]:
+        """Turns any error of a block that trusts the metadata into ModelCorrupt; errors of ours and of the system pass."""
+        try:
+            yield
+        except (WorkbenchError, OSError):
+            raise
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> ModelCorrupt:
+        why = f"{type(error).__name__}: {error}"
         return ModelCorrupt(f"{self.path} ({self.size:,} bytes) is truncated or damaged: {why}", hint=GET_AGAIN)
 
     def _tensors(self, head: _Head, count: int) -> dict[str, GgufTensor]:

@@ -26,15 +26,11 @@ class GgufCheckpoint:
         tensor = self._file.tensors[name]
         size = tensor.num_rows * tensor.row_bytes
         raw = torch.frombuffer(self._file.data, dtype=torch.uint8, count=size, offset=tensor.start)
-        picked = raw.view(tensor.num_rows, tensor.row_bytes)
-        shape = tensor.shape
-        if rows is not None:
-            each = tensor.num_rows // shape[0]  # of a stack of matrices, a row is a matrix
-            picked = picked[rows.start * each : rows.stop * each]
-            shape = (rows.stop - rows.start, *shape[1:])
         if tensor.type.name in DENSE:
-            return picked.reshape(-1).view(DENSE[tensor.type.name]).view(shape)
-        return Blocks(tensor.type.name, picked, shape)
+            dense = raw.view(DENSE[tensor.type.name]).view(tensor.shape)
+            return dense if rows is None else dense[rows]
+        whole = Blocks(tensor.type.name, raw.view(tensor.num_rows, tensor.row_bytes), tensor.shape)
+        return whole if rows is None else whole.cut(rows)
 
     def __enter__(self) -> GgufCheckpoint:
         return self

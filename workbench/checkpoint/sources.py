@@ -43,19 +43,13 @@ class StoredSource:
         if undo is None:
             return self._checkpoint.read(stored, rows)
         whole = _apply(undo, self._checkpoint.read(stored))  # its rows may lie anywhere
-        return whole if rows is None else _cut(whole, rows)
+        if rows is None:
+            return whole
+        return whole.cut(rows) if isinstance(whole, Blocks) else whole[rows]
 
 
 def _apply(undo: Callable[[Tensor], Tensor], value: Tensor | Blocks) -> Tensor | Blocks:
     return replace(value, data=undo(value.data)) if isinstance(value, Blocks) else undo(value)
-
-
-def _cut(value: Tensor | Blocks, rows: slice) -> Tensor | Blocks:
-    if not isinstance(value, Blocks):
-        return value[rows]
-    each = len(value.data) // value.shape[0]
-    data = value.data[rows.start * each : rows.stop * each]
-    return Blocks(value.type, data, (rows.stop - rows.start, *value.shape[1:]))
 
 
 class Survey:

@@ -90,10 +90,8 @@ def read_values(path: Path) -> dict[str, Any]:
     entry = family_of_gguf(gguf.architecture, str(path))
     rules = entry.family.gguf
     check_kind(gguf, rules.keys)
-    try:
+    with gguf.is_to_blame():
         values = rules.values(gguf)
-    except (ArithmeticError, TypeError, ValueError, LookupError) as error:
-        raise gguf.damaged(f"{type(error).__name__}: {error}") from error
     return {"architectures": [entry.architecture], "model_type": entry.model_type, **values}
 
 

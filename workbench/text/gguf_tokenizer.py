@@ -41,10 +41,8 @@ def open_tokenizer(gguf: GgufFile) -> Any:
     """Returns the tokenizer as an object of transformers. Raises ModelUnsupported, ModelCorrupt."""
     from transformers import PreTrainedTokenizerFast
 
-    try:
+    with gguf.is_to_blame():
         backend, config = build_tokenizer(gguf), tokenizer_config(gguf)
-    except (ArithmeticError, TypeError, ValueError, LookupError) as error:
-        raise gguf.damaged(f"{type(error).__name__}: {error}") from error
     return PreTrainedTokenizerFast(tokenizer_object=_NotCopied(backend), **config)
 
 
@@ -75,7 +73,7 @@ def build_tokenizer(gguf: GgufFile) -> Tokenizer:
 
 
 def adds(gguf: GgufFile) -> tuple[bool, bool]:
-    """Returns whether a BOS token goes before and an EOS token after a text. Older files do not say: their kind's habit counts."""
+    """Returns whether a BOS token goes before and an EOS token after a text. In older files the habit of their kind counts."""
     habit = gguf.meta.get("tokenizer.ggml.model") == "llama" or _pre_tokenizer_name(gguf) == "llama-bpe"
     bos = bool(gguf.meta.get("tokenizer.ggml.add_bos_token", habit))
     eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", False))
