@@ -26,7 +26,7 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.model.families import families_table
+from workbench.model.registry import families_table
 from workbench.views.live import HELP, VIEWS
 
 BACKEND_NOTES = """

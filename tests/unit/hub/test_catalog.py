@@ -14,7 +14,7 @@ from workbench.config import DEFAULT_MODEL
 from workbench.errors import ModelCorrupt, ModelNotFound, install
 from workbench.hub import models_cli
 from workbench.hub.catalog import CATALOG, CatalogEntry
-from workbench.model.families import FAMILIES
+from workbench.model.registry import FAMILIES
 
 
 @pytest.mark.parametrize("entry", CATALOG.values(), ids=list(CATALOG))
