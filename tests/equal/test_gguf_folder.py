@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-from workbench.model.gguf_families import llama3_divisors
+from workbench.model.gguf import llama3_divisors
 
 from workbench.hub.find import gguf_path
 

@@ -12,7 +12,7 @@ import pytest
 from workbench import cli
 from workbench.config import DEFAULT_MODEL
 from workbench.errors import ModelCorrupt, ModelNotFound, install
-from workbench.hub import models_cli
+from workbench.hub import manage
 from workbench.hub.catalog import CATALOG, CatalogEntry
 from workbench.model.registry import FAMILIES
 
@@ -33,44 +33,44 @@ def test_the_default_model_is_in_the_catalog():
 
 
 def test_a_model_goes_through_all_states(alias: CatalogEntry, capsys: pytest.CaptureFixture[str]):
-    def row() -> models_cli.ModelRow:
-        return next(row for row in models_cli.list_models() if row.name == "tiny")
+    def row() -> manage.ModelRow:
+        return next(row for row in manage.list_models() if row.name == "tiny")
 
     assert row().state == "not fetched"
-    assert models_cli.fetch("tiny").path.parent == row().path
+    assert manage.fetch("tiny").path.parent == row().path
     assert row().state == "ready"
     assert row().num_bytes == sum(file.stat().st_size for file in row().path.rglob("*") if file.is_file())
-    assert [path.name for path in models_cli.verify("tiny")] == ["tiny.gguf", "model.safetensors"]
-    assert models_cli.remove("tiny") > alias.size
+    assert [path.name for path in manage.verify("tiny")] == ["tiny.gguf", "model.safetensors"]
+    assert manage.remove("tiny") > alias.size
     assert row().state == "not fetched"
     with pytest.raises(ModelNotFound, match="nothing of tiny"):
-        models_cli.remove("tiny")
+        manage.remove("tiny")
     with pytest.raises(ModelNotFound, match="nothing of tiny"):
-        models_cli.verify("tiny")
+        manage.verify("tiny")
 
 
 @pytest.mark.parametrize("name", ["gguf/tiny.gguf", "hf/model.safetensors"])
 def test_verify_finds_one_changed_byte(alias: CatalogEntry, name: str):
-    path = models_cli.fetch("tiny").path.parent / name
+    path = manage.fetch("tiny").path.parent / name
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(ModelCorrupt, match=re.escape(str(path))):
-        models_cli.verify("tiny")
+        manage.verify("tiny")
 
 
 @pytest.mark.parametrize("name", ["../tiny", "gguf/../tiny", "gguf/..", "/", ".", "org/name", "gguf/nothing"])
 def test_only_models_can_be_removed(alias: CatalogEntry, name: str):
-    folder = models_cli.fetch("tiny").path
+    folder = manage.fetch("tiny").path
     with pytest.raises(ModelNotFound):
-        models_cli.remove(name)
+        manage.remove(name)
     assert folder.exists()
 
 
 def test_the_command_shows_the_terms_and_where_the_files_are(alias: CatalogEntry, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["models", "fetch", "tiny"]) == 0
     shown = capsys.readouterr()
-    home = models_cli.models_dir() / "tiny"
+    home = disk.models_dir() / "tiny"
     assert alias.terms in shown.err
     assert str(home / "gguf") in shown.err
     for text in (alias.terms, str(home / "hf"), str(home / "gguf" / "tiny.gguf")):
@@ -135,7 +135,7 @@ def test_the_doctor_names_versions_places_and_what_is_missing(alias: CatalogEntr
     monkeypatch.setitem(doctor.EXTRAS, "sun", ("no-such-package",))
     assert cli.main(["doctor"]) == 0
     lines = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["WORKBENCH_HOME"].startswith(f"{models_cli.models_dir().parent} (set), ")
+    assert lines["WORKBENCH_HOME"].startswith(f"{disk.models_dir().parent} (set), ")
     assert "tiny (not fetched)" in lines["models"]
     assert "MB free of" in lines["memory"]
     assert lines["extra moon"].startswith("torch 2.")
