@@ -30,7 +30,7 @@ class Automaton:
         return int(self.next.nbytes + self.is_final.nbytes)
 
     def after(self, state: int, data: bytes) -> tuple[int, int]:
-        """(state, number of bytes) of the longest beginning of `data` that can be followed from `state`."""
+        """Returns (state, number of bytes) of the longest beginning of `data` that can be followed from `state`."""
         for i, byte in enumerate(data):
             found = int(self.next[state, self.class_of[byte]])
             if found == DEAD:
@@ -39,7 +39,7 @@ class Automaton:
         return state, len(data)
 
     def forced(self, state: int, most: int) -> bytes:
-        """The bytes that must follow, until there is a choice or the text may end; at most so many."""
+        """Returns the bytes that must follow, until there is a choice or the text may end; at most so many."""
         found = bytearray()
         while len(found) < most and not self.is_final[state]:
             (live,) = np.nonzero(self.next[state] != DEAD)

@@ -36,11 +36,11 @@ LONG_NAMES = {
     "Separator": "Z", "Space_Separator": "Zs", "Line_Separator": "Zl", "Paragraph_Separator": "Zp", "Other": "C",
     "Control": "Cc", "Format": "Cf", "Private_Use": "Co", "Unassigned": "Cn",
 }  # fmt: skip
-"""Of general categories, as ECMAScript has them beside the short ones."""
+"""Long names of the general categories, as ECMAScript has them beside the short ones."""
 
 
 def without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> Ranges:
-    """The code points of `ranges` (sorted, disjoint) that no range of `removed` (in any order) holds."""
+    """Returns the code points of `ranges` (sorted, disjoint) that no range of `removed` (in any order) holds."""
     holes = sorted(removed)
     kept = []
     for low, high in ranges:
@@ -56,7 +56,7 @@ def without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]
 
 
 def union(*sets: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges in any order, overlapping or not, as one set."""
+    """Returns ranges in any order, overlapping or not, as one set."""
     return _joined(sets)
 
 
@@ -65,13 +65,13 @@ def complement(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def intersection(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> Ranges:
-    """The code points in both (sorted, disjoint) sets."""
+    """Returns the code points in both (sorted, disjoint) sets."""
     return without(ranges, without(((0, MARK),), others))
 
 
 @functools.cache
 def matching(pattern: str) -> Ranges:
-    """Every character that a regular expression for one character matches in Python, such as `\\d`."""
+    """Returns every character that a regular expression for one character matches in Python, such as `\\d`."""
     found = re.finditer(f"(?:{pattern})+", _all_characters())
     return intersection(tuple((ord(run[0][0]), ord(run[0][-1])) for run in found), EVERYTHING)
 
@@ -82,7 +82,7 @@ def _all_characters() -> str:
 
 
 def of_property(name: str) -> Ranges | None:
-    """The characters of `\\p{name}`: a general category, `Any` or `ASCII`. None for what is not known here (scripts)."""
+    """Returns the characters of `\\p{name}`: a general category, `Any` or `ASCII`. None for what is not known here (scripts)."""
     name = name.removeprefix("gc=").removeprefix("General_Category=")
     name = LONG_NAMES.get(name, name)
     whole = {"Any": EVERYTHING, "ASCII": ((0, 0x7F),)}
@@ -101,7 +101,7 @@ def _categories() -> dict[str, Ranges]:
 
 
 def ignoring_case(ranges: Iterable[tuple[int, int]], *, ascii_only: bool) -> Ranges:
-    """With every character that `re.IGNORECASE` takes for one of them."""
+    """Adds every character that `re.IGNORECASE` takes for one of them."""
     given = sorted(ranges)
     others = (group for code, group in _same_but_for_case(ascii_only).items() if any(low <= code <= high for low, high in given))
     return _joined([given, *([(code, code) for code in group] for group in others)])
@@ -109,7 +109,7 @@ def ignoring_case(ranges: Iterable[tuple[int, int]], *, ascii_only: bool) -> Ran
 
 @functools.cache
 def _same_but_for_case(ascii_only: bool) -> dict[int, tuple[int, ...]]:
-    """Each character that has others beside it, with all of them."""
+    """Returns each character that has others beside it, with all of them."""
     groups: defaultdict[int, set[int]] = defaultdict(set)
     for code in range(0x80 if ascii_only else LAST_CASED):
         lowered = ord(chr(code).lower()[0])
@@ -122,14 +122,14 @@ def _same_but_for_case(ascii_only: bool) -> dict[int, tuple[int, ...]]:
 
 
 def _runs(kind: Callable[[str], T]) -> Iterator[tuple[T, tuple[int, int]]]:
-    """All characters in order, neighbours of one kind together; takes a tenth of a second."""
+    """Returns all characters in order, neighbours of one kind together; takes a tenth of a second."""
     for found, run in itertools.groupby(range(0x110000), lambda code: kind(chr(code))):
         codes = list(run)
         yield found, (codes[0], codes[-1])
 
 
 def _joined(sets: Iterable[Iterable[tuple[int, int]]]) -> Ranges:
-    """The union, sorted and disjoint."""
+    """Returns the union, sorted and disjoint."""
     found: list[tuple[int, int]] = []
     for low, high in sorted(itertools.chain(*sets)):
         if found and low <= found[-1][1] + 1:

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _read(down: BinaryIO, specs: queue.SimpleQueue[GrammarSpec]) -> None:
-    """A thread of its own, so that the process ends with its parent also in the middle of a compilation."""
+    """Reads on a thread of its own, so that the process ends with its parent also in the middle of a compilation."""
     try:
         while True:
             specs.put(receive(down, GrammarSpec))
@@ -65,7 +65,7 @@ def _open(setup: Setup) -> Any:
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """An allocation far beyond the limit fails at once; the parent watches what is really used."""
+    """Limits allocations: one far beyond the limit fails at once, and the parent watches the memory in use."""
     if sys.platform != "linux":
         return
     import resource

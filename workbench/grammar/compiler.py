@@ -1,4 +1,4 @@
-"""The one door to every backend: a constraint in, its compiled form now or soon, and kept for the next who asks."""
+"""The one way to every backend: a constraint in, its compiled form out, now or soon. Compiled forms are cached."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ CACHE_BYTES = 256 << 20
 
 
 class Backend(Protocol):
-    """What turns a plain constraint into a compiled one, for one vocabulary. Safe to use from several threads."""
+    """A compiler of plain constraints for one vocabulary. Safe to use from several threads."""
 
     def check(self, plain: Plain, spec: GrammarSpec) -> bool:
-        """Whether it compiles in a fraction of a second, where the text gives no reason to doubt it. Quick itself.
+        """Returns whether a constraint compiles in a fraction of a second, as far as the backend can see. Quick itself.
 
         Raises NotSupported for what this backend cannot do, with the name of one that can.
         """
 
     def compile(self, plain: Plain, spec: GrammarSpec) -> CompiledGrammar:
-        """On the caller's thread."""
+        """Compiles on the caller's thread."""
 
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> CompiledGrammar:
-        """What the backend's compiler in a child made."""
+        """Returns the compiled form that a child process has sent."""
 
     def about(self) -> bytes:
-        """What its compiler in a child has to know."""
+        """Returns the data that the backend's compiler in a child process needs."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an engine compiles."""
+    """Settings of an engine's compiler."""
 
     backend: str = "xgrammar"
     limits: Limits = field(default_factory=Limits)
@@ -89,9 +89,9 @@ class GrammarCompiler:
         return self._later(spec, lambda compiled, made: compiled).result()
 
     def start(self, spec: GrammarSpec, stop_token_ids: Iterable[int] | None = None) -> Future[Matcher]:
-        """A matcher at the beginning of the constraint; done already where it was small, known or refused.
+        """Returns a matcher at the beginning of the constraint; done already where it was small, known or refused.
 
-        Cancel it when nobody needs it any more: a compilation that nobody waits for is stopped.
+        Cancel the future when it is not needed any more: a compilation without waiters is stopped.
         """
 
         def begin(compiled: CompiledGrammar, made: Made | None) -> Matcher:
@@ -103,7 +103,7 @@ class GrammarCompiler:
 
     @property
     def num_bytes(self) -> int:
-        """Of all that is kept, each as large as it was when it was last asked for."""
+        """Size of the cache. Each entry counts with its size at the last request for it."""
         return self._num_bytes
 
     @property
@@ -112,7 +112,7 @@ class GrammarCompiler:
         return [] if self._opened is None else self._opened[1].pids
 
     def close(self) -> None:
-        """Ends the children; who still waits gets EngineDead."""
+        """Ends the child processes. Waiters get EngineDead."""
         with self._lock:
             opened = self._opened
         if opened is not None:
@@ -146,7 +146,7 @@ class GrammarCompiler:
         return mine
 
     def _leave(self, spec: GrammarSpec, entry: _Entry) -> None:
-        """One who waited is gone; the last one takes an unfinished compilation along."""
+        """Counts a waiter out that is done or cancelled. When the last one leaves, cancels the unfinished compilation."""
         with self._lock:
             entry.num_waiting -= 1
             if entry.num_waiting or entry.future.done() or entry.job is None or self._opened is None:
@@ -181,7 +181,7 @@ class GrammarCompiler:
         self, spec: GrammarSpec, entry: _Entry, where: Literal["thread", "child"], make: Callable[[], CompiledGrammar],
         seconds: float = 0.0,
     ) -> None:  # fmt: skip
-        """`seconds` were spent before."""
+        """Ends a compilation on which `seconds` were spent before."""
         began = time.perf_counter()
         try:
             compiled = make()
@@ -196,7 +196,7 @@ class GrammarCompiler:
             self._weigh(spec, entry)
 
     def _weigh(self, spec: GrammarSpec, entry: _Entry) -> None:
-        """Under the lock. Counts a compiled entry at its present size; the least recently used leave where it is too much."""
+        """Counts a compiled entry at its present size and evicts the least recently used above the limit. Needs the lock."""
         if self._entries.get(spec) is not entry:
             return
         num_bytes = entry.future.result().num_bytes
@@ -215,7 +215,8 @@ class GrammarCompiler:
         entry.future.set_exception(error)
 
     def _open(self) -> tuple[Backend, CompilePool]:
-        """The backend, opened by the first who needs it. The vocabulary is let go then: who holds it must not depend on us."""
+        """Returns the backend and opens it at the first call. Drops the vocabulary then, whose life must not depend on this
+        object."""
         with self._lock:
             if self._opened is None:
                 assert self._vocabulary is not None
@@ -227,7 +228,7 @@ class GrammarCompiler:
 
 
 def _quickly(backend: Backend, spec: GrammarSpec) -> CompiledGrammar | None:
-    """The constraint compiled on this thread, or None where that may take longer than a caller's thread should."""
+    """Returns the constraint compiled on this thread, or None where that may take longer than a caller's thread should."""
     try:
         with effort(QUICK_EFFORT):
             if len(spec.text) > QUICK_CHARS[spec.kind]:
@@ -251,7 +252,7 @@ def open_backend(vocabulary: Vocabulary, options: Options) -> Backend:
 
 
 def compile_grammar(spec: GrammarSpec, vocabulary: Vocabulary, backend: str = "xgrammar") -> CompiledGrammar:
-    """The constraint ready for this vocabulary, with the default limits; kept for as long as the vocabulary is.
+    """Returns the constraint ready for this vocabulary, with the default limits; kept for as long as the vocabulary is.
 
     Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced.
     """

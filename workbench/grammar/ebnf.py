@@ -32,13 +32,13 @@ _ALTERNATIVE = re.compile(
 
 
 def plain_ebnf(text: str, field: str = FIELD) -> str:
-    """The same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
+    """Returns the same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
     text = two_digits(text.replace("\0", r"\x00"))
     return _with_empty_texts(_PART.sub(lambda part: _plain(part, field), text))
 
 
 def _with_empty_texts(text: str) -> str:
-    """With `""` where an alternative is empty, as in `| "a"` and `("a" |)`."""
+    """Writes `""` where an alternative is empty, as in `| "a"` and `("a" |)`."""
     done: list[str] = []
     begun, at = "", 0
     for part in _ALTERNATIVE.finditer(text):
@@ -53,7 +53,7 @@ def _with_empty_texts(text: str) -> str:
 
 
 def two_digits(text: str) -> str:
-    r"""With `\u00df` for `\xdf`: of `\xdfe`, which is two characters, the backend's reader makes one."""
+    r"""Writes `\u00df` for `\xdf`: the backend's reader takes `\xdfe`, which is two characters, for one."""
     return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], text)
 
 
@@ -80,7 +80,7 @@ def _plain(part: re.Match[str], field: str) -> str:
 
 
 def _name(part: re.Match[str]) -> str:
-    """A rule's name; the backend has none that begin with a digit."""
+    """Returns a rule's name; the backend has none that begin with a digit."""
     if not part[0][0].isdecimal():
         return part[0]
     first = "_"
@@ -94,7 +94,7 @@ def _is_half(spelled: str) -> bool:
 
 
 def _class(negated: str, members: str) -> str:
-    """A class without halves of characters."""
+    """Returns a class without halves of characters."""
     parts, kept = EBNF_CHAR.findall(members), [HALVES] if negated else []
     while parts:
         is_range = len(parts) > 2 and parts[1] == "-"

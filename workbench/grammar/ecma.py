@@ -12,7 +12,7 @@ from workbench.grammar.charsets import MARK, Ranges, complement, of_property
 
 
 class NotRegular(Exception):
-    """What no automaton can express. The message names it."""
+    """The pattern has a construct that no automaton can express. The message names it."""
 
 
 VERBOSE = re.compile(r"\(\?[a-wyz]*x")

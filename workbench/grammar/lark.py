@@ -40,7 +40,7 @@ REFUSED = (
 
 
 def lark_grammar(text: str) -> str:
-    """The same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
+    """Returns the same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
     lines: list[str] = []
     for number, line in _lines(text):
         bare = PART.sub(lambda part: part[0] if part["word"] or part["open"] or part["close"] else "_", line)
@@ -56,7 +56,7 @@ def lark_grammar(text: str) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number, definition or what it goes on with) without comments; what stands in brackets is on one line."""
+    """Yields (number, definition or its continuation) without comments; a text in brackets is on one line."""
     line, depth, number, first = "", 0, 1, 1
     for part in PART.finditer(text):
         depth += bool(part["open"]) - bool(part["close"])
@@ -97,7 +97,7 @@ def _spelled(char: str) -> str:
 
 
 def _imported(line: str, number: int) -> Iterator[str]:
-    """The definitions that a `%import` stands for."""
+    """Returns the definitions that a `%import` stands for."""
     found = re.fullmatch(r"\s*%import\s+common\s*(?:\.\s*(\w+)\s*(?:->\s*(\w+))?|\(([\w\s,]*)\))\s*", line)
     if found is None:
         raise _refused(number, f"{line.strip()!r}", "only what `common` has can be imported")

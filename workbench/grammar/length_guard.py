@@ -25,7 +25,7 @@ _GOES_ON = bytes(range(0x80, 0xC0))
 
 
 class TokenLengths:
-    """What each token adds to a JSON string, for one vocabulary."""
+    """Numbers of characters that each token of a vocabulary adds to a JSON string."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
@@ -38,7 +38,8 @@ class TokenLengths:
         """Without tokens that no JSON text holds, and those that open a string and could be longer than its limit."""
 
     def within(self, left: int, owed: int) -> Mask:
-        """The tokens that add at most `left` characters before the string's end. Inside a character that wants `owed` more
+        """Returns the tokens that add at most `left` characters before the string's end. Inside a character that needs
+        `owed` more
         bytes, each further byte counts as a character."""
         return self._within(left, owed)
 
@@ -47,7 +48,7 @@ class TokenLengths:
 
 
 def _num_chars(piece: bytes) -> int:
-    """The characters that begin in a piece before a quote ends the string."""
+    """Returns the characters that begin in a piece before a quote ends the string."""
     if BACKSLASH not in piece:
         return len(piece.partition(QUOTE)[0].translate(None, _GOES_ON))
     lexer = _Lexer(is_inside=True)
@@ -55,17 +56,17 @@ def _num_chars(piece: bytes) -> int:
 
 
 class _Lexer:
-    """Where a JSON text stands: inside a string or not, and inside a character or not."""
+    """Position in a JSON text: inside a string or not, and inside a character or not."""
 
     def __init__(self, *, is_inside: bool = False) -> None:
         self.is_inside = is_inside
         self.owed = 0
-        """Bytes that the character still wants."""
+        """Bytes that are left of the character."""
         self.escape = b""
-        """What came of it after its backslash."""
+        """Its bytes after the backslash."""
 
     def move(self, byte: int) -> bool:
-        """Whether a character of a string begins here."""
+        """Moves past a byte. Returns whether a character of a string begins here."""
         if self.owed:
             self._go_on(byte)
             return False
@@ -100,7 +101,7 @@ class LengthGuard(_Lexer):
 
     @property
     def is_full(self) -> bool:
-        """Whether only the string's end may come next."""
+        """True if only the string's end may come next."""
         return self._left == 0 and not self.owed
 
     def narrow(self, mask: Mask) -> None:
@@ -110,7 +111,7 @@ class LengthGuard(_Lexer):
             mask &= self._lengths.within(self._left, self.owed)
 
     def after(self, token_id: int, matcher: Any) -> LengthGuard | None:
-        """The guard behind a token, if its length allows it; `matcher` stands before the token and stays there."""
+        """Returns the guard behind a token, if its length allows it; `matcher` stands before the token and stays there."""
         new = self.copy()
         piece, at = self._lengths.pieces[token_id], 0
         for i, byte in enumerate(piece):
@@ -128,7 +129,7 @@ class LengthGuard(_Lexer):
         return byte != _MARK[0] and (not self.is_full or byte == QUOTE[0])
 
     def move(self, byte: int, matcher: Any = None) -> bool:
-        """`matcher` stands behind the byte, if that opens a string."""
+        """Moves past a byte. If that opens a string, `matcher` stands behind it."""
         was_inside, begins = self.is_inside, super().move(byte)
         if self.is_inside != was_inside:
             self._left = _limit_at(matcher) if self.is_inside else None
@@ -138,7 +139,7 @@ class LengthGuard(_Lexer):
 
 
 def _limit_at(matcher: Any) -> int | None:
-    """The limit of the string that has just begun, which the grammar tells who asks with the mark."""
+    """Returns the limit of the string that has just begun: the grammar has it behind the mark."""
     asked = matcher.fork()
     if not asked.accept_string(_MARK):
         return None

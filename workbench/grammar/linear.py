@@ -17,7 +17,7 @@ from typing import Any
 from workbench.grammar.charsets import Ranges
 
 MAX_STATES, MAX_PLACES = 320, 4096
-"""Of the automaton, and of the expression with its counts written out."""
+"""Limits on the automaton, and on the expression with its counts written out."""
 
 
 class _TooLarge(Exception):
@@ -25,7 +25,8 @@ class _TooLarge(Exception):
 
 
 def linear_rules(pattern: str, name: str, before: str) -> str | None:
-    """EBNF whose rule `name` is the pattern (of `plain_regex`); its other rules are called after it. None if it is too large.
+    """Returns EBNF whose rule `name` is the pattern (of `plain_regex`); its other rules are called after it. None if it is
+    too large.
 
     `before` is the character that always follows the pattern; one that no token holds where the text ends.
     """
@@ -67,7 +68,7 @@ class _Places:
         return len(self.takes) - 1
 
     def sequence(self, items: Any, then: int) -> int:
-        """Where to begin so that `items` lead to `then`."""
+        """Returns the place from which `items` lead to `then`."""
         for kind, value in reversed(list(items)):
             then = self.part(kind, value, then)
         return then
@@ -95,7 +96,7 @@ class _Places:
         return first
 
     def reached(self, places: Iterable[int]) -> frozenset[int]:
-        """Those that take a character, or end, of all that are equal to one of `places`."""
+        """Returns those that take a character, or end, of all that are equal to one of `places`."""
         found, todo = set(), [*places]
         while todo:
             place = todo.pop()
@@ -106,11 +107,11 @@ class _Places:
 
 
 State = tuple[bool, dict[int, Ranges]]
-"""Whether the text may end, and the characters that lead to each other state."""
+"""A flag that the text may end here, and the characters that lead to each other state."""
 
 
 def _states(places: _Places, start: int) -> list[State]:
-    """The deterministic automaton; state 0 is the start."""
+    """Returns the deterministic automaton; state 0 is the start."""
     edges = {(low, high + 1) for takes in places.takes if takes is not None for low, high in takes[0]}
     bounds = sorted({code for edge in edges for code in edge})
     index = {code: i for i, code in enumerate(bounds)}
@@ -138,14 +139,15 @@ def _states(places: _Places, start: int) -> list[State]:
 
 
 def _joined(ranges: Ranges, following: tuple[int, int]) -> Ranges:
-    """With another range behind all others."""
+    """Adds another range behind all others."""
     if ranges and ranges[-1][1] == following[0] - 1:
         return (*ranges[:-1], (ranges[-1][0], following[1]))
     return (*ranges, following)
 
 
 def _run(states: Sequence[State], at: int, ranges: Ranges) -> tuple[list[int], int]:
-    """The fixed text that begins with the move of `ranges` to `at`, and the state behind it; no text where that is a choice."""
+    """Returns the fixed text that begins with the move of `ranges` to `at`, and the state behind it; no text where that is a
+    choice."""
     text: list[int] = []
     seen = set()
     while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:

@@ -1,4 +1,4 @@
-"""What a compiler's process and its parent say to each other over two pipes: msgpack after its length."""
+"""Messages between a compiler's process and its parent over two pipes: msgpack after its length."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Answer(msgspec.Struct, frozen=True):
     data: bytes = b""
     unenforced: tuple[str, ...] = ()
     seconds: float = 0.0
-    """What compiling took."""
+    """Seconds that compiling took."""
     failure: Failure | None = None
 
 
@@ -38,7 +38,7 @@ def send(pipe: BinaryIO, message: Any) -> None:
 
 
 def receive(pipe: BinaryIO, kind: Any) -> Any:
-    """The next message. Raises EOFError when the other side is gone."""
+    """Returns the next message. Raises EOFError when the other side is gone."""
     head = pipe.read(8)
     data = pipe.read(int.from_bytes(head, "little")) if len(head) == 8 else b""
     if not data:

@@ -23,27 +23,28 @@ from workbench.types import GrammarSpec, is_ggml_bnf
 
 ANY_OBJECT = '{"type": "object"}'
 MAX_CHARS = 1 << 20
-"""Longer constraints are refused: nobody writes them, and reading one takes seconds."""
+"""Longer constraints are refused: reading one takes seconds."""
 QUICK_CHARS = defaultdict(lambda: 4096, json_schema=1 << 17)
 """Texts up to this length are read on the caller's thread, by kind."""
 QUICK_EFFORT = 60_000
-"""What reading a JSON Schema there may cost (`effort.spend`)."""
+"""Limit on the cost of reading a JSON Schema there (`effort.spend`)."""
 QUICK_COUNT, QUICK_NESTED, QUICK_OPTIONAL, QUICK_DEPTH = 256, 64, 24, 64
 COUNTS = re.compile(r"(\)?)\{(\d*),?(\d*)\}|\"(?:min|max)(?:Length|Items|Properties)\"\s*:\s*(\d+)")
 
 
 @dataclass(frozen=True)
 class Plain:
-    """What a backend compiles. A regex is in the few constructs all dialects share, a schema has enforced keywords only."""
+    """A constraint as a backend compiles it. A regex is in the few constructs all dialects share, a schema has enforced
+    keywords only."""
 
     kind: Literal["regex", "json_schema", "ebnf", "lark", "structural_tag"]
     text: str
     max_whitespace: int = 0
     """JSON: white space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
     unenforced: tuple[str, ...] = ()
-    """What the text asks for and nobody enforces, as paths with their values."""
+    """Parts of the text that are not enforced, as paths with their values."""
     schema: Schema | None = None
-    """Of a JSON Schema what it says."""
+    """The rules of a JSON Schema; None for other kinds."""
 
 
 def plain(spec: GrammarSpec) -> Plain:
@@ -78,7 +79,7 @@ def _plain(spec: GrammarSpec) -> Plain:
 
 
 def is_quick(spec: GrammarSpec) -> bool:
-    """Whether it surely compiles in a fraction of a second: a short text, nested not deeply, that counts to nothing large.
+    """Returns whether a constraint surely compiles in a fraction of a second: a short, flat text without large counts.
 
     What makes compilers slow shows in the text (measured with xgrammar and 49,152 tokens): large counts (`[a-z]{1,1000}`
     takes 0.5 s, `.{1,1000}` 2.5 s, without the count a millisecond), many optional parts in a row (64 times ` ?` 12 s),

@@ -34,7 +34,7 @@ class Tokens:
             self._table[: len(self.bytes[i]), column] = np.frombuffer(self.bytes[i], dtype=np.uint8)
 
     def mask(self, automaton: Automaton, state: int) -> Array:
-        """int32 [ceil(V / 32)]: the tokens whose bytes can be followed from `state`."""
+        """Returns int32 [ceil(V / 32)]: the tokens whose bytes can be followed from `state`."""
         allowed = np.zeros(self.vocab_size, dtype=np.bool_)
         classes = automaton.class_of[self._table[0]]
         states = automaton.next[state][classes]
@@ -92,7 +92,7 @@ class OutlinesCompiled:
         return OutlinesMatcher(self, frozenset(i for i in wanted if i < self.tokens.vocab_size))
 
     def mask(self, state: int) -> Array:
-        """Shared: not to be written to."""
+        """Returns the mask of a state. It is shared: do not write to it."""
         mask = self._masks.get(state)
         if mask is None:
             if len(self._masks) >= MASKS_KEPT:

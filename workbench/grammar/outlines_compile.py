@@ -28,7 +28,7 @@ from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20
 DISK_BYTES = 512 << 20
-"""What is kept on disk; above it the automata that were used least recently are deleted."""
+"""Limit on the automata on disk; above it the least recently used are deleted."""
 FORMAT = 2
 """Part of a cached file's name: raised when an automaton of the same regex would be another."""
 
@@ -36,7 +36,7 @@ FORMAT = 2
 class About(msgspec.Struct, frozen=True):
     whitespace_pattern: str | None
     folder: str | None
-    """Where automata are kept; None keeps none."""
+    """The folder that keeps automata; None keeps none."""
 
 
 def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
@@ -62,7 +62,7 @@ def to_regex(plain: Plain, whitespace_pattern: str | None) -> str:
 
 
 def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
-    """From disk where it is kept."""
+    """Returns the automaton of a regex as bytes, from disk if it is there."""
     path = None
     if folder is not None:
         path = Path(folder) / f"{hashlib.sha256(f'{FORMAT} {regex}'.encode()).hexdigest()}.automaton"
@@ -81,8 +81,11 @@ def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
 
 
 def _build(regex: str, spec: GrammarSpec) -> Automaton:
-    """The library prefers alternatives in their order and then shuts out longer ones: `a|ab` would give no `ab`. So a mark
-    that no regex can match ends the text, and the texts are what may stand before it."""
+    """Builds the automaton of a regex.
+
+    The library prefers alternatives in their order and then shuts out longer ones: `a|ab` would give no `ab`. So a mark that no
+    regex can match ends the text, and the texts are what may stand before it.
+    """
     from outlines_core import Index, Vocabulary
 
     try:
@@ -103,7 +106,7 @@ def _build(regex: str, spec: GrammarSpec) -> Automaton:
 
 
 def _without_mark(table: Any, is_marked: Any) -> Automaton:
-    """`is_marked`: states that only the mark leads to. A text may end where the mark may begin."""
+    """Removes the mark. `is_marked`: states that only the mark leads to. A text may end where the mark may begin."""
     steps, states = chr(MARK).encode(), np.arange(len(table))
     for byte in steps:
         states = np.where(states == DEAD, DEAD, table[states, byte])
@@ -116,7 +119,7 @@ def _without_mark(table: Any, is_marked: Any) -> Automaton:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """A reader finds the whole file or none. A full disk is no reason to refuse a request."""
+    """Writes a file at once, so that a reader finds all of it or none. A full disk is ignored."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -13,35 +13,23 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from workbench.grammar.charsets import (
-    ASCII_WORD,
-    DIGITS,
-    EVERYTHING,
-    LINE_ENDS,
-    MARK,
-    SPACES,
-    Ranges,
-    complement,
-    ignoring_case,
-    intersection,
-    matching,
-    union,
-)
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges
 from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.effort import TooLarge, spend
 from workbench.grammar.language import Language, minimal
 from workbench.grammar.minimal import DEAD
+from workbench.grammar.pattern_characters import characters
 
 MAX_PLACES, MAX_STATES = 20_000, 4096
 
 
 class BadPattern(ValueError):
-    """What is no regular expression in either dialect."""
+    """The pattern is no regular expression in either dialect."""
 
 
 @functools.lru_cache(512)
 def pattern_language(pattern: str, *, search: bool = True, generous: bool = False) -> Language:
-    """The texts in which the pattern is found (`search`), or which it matches as a whole.
+    """Returns the texts in which the pattern is found (`search`), or which it matches as a whole.
 
     Raises BadPattern, NotRegular for what no automaton can express, TooLarge for one of too many states.
     """
@@ -68,7 +56,7 @@ def pattern_language(pattern: str, *, search: bool = True, generous: bool = Fals
 
 
 class _At:
-    """Where a part of the expression stands: which flags hold, and what may be assumed about what is before it."""
+    """Position of a part in the expression: the flags that hold, and whether it may stand at the start of the text."""
 
     def __init__(self, flags: int, *, at_start: bool, in_loop: bool = False) -> None:
         self.flags, self.at_start, self.in_loop = flags, at_start, in_loop
@@ -99,7 +87,7 @@ class _Places:
         return len(self.takes) - 1
 
     def sequence(self, items: list[Any], then: int, at: _At) -> int:
-        """Where to begin so that `items` lead to `then`."""
+        """Returns the place from which `items` lead to `then`."""
         starts = []
         zero_width = at.at_start
         for kind, value in items:
@@ -113,7 +101,7 @@ class _Places:
         if kind in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
             key = (kind, value if isinstance(value, int) else id(value), at.flags)  # a counted part is added many times
             if key not in self._characters:
-                self._characters[key] = self.characters(kind, value, at.flags)
+                self._characters[key] = characters(kind, value, at.flags, generous=self.generous)
             return self.add(takes=(self._characters[key], then))
         if kind is op.BRANCH:
             return self.add(equals=[self.sequence(list(branch), then, at) for branch in value[1]])
@@ -157,7 +145,7 @@ class _Places:
         raise NotRegular("a word boundary")
 
     def look(self, positive: bool, value: Any, then: int, at: _At) -> int:
-        """What follows must, or must not, begin with the items: both are made automata, and what they share takes the place."""
+        """Returns a place behind which the text must, or must not, begin with the items: the two are intersected as automata."""
         direction, inner = value
         if not list(inner):  # (?!) never holds, (?=) always
             return then if positive else self.add()
@@ -171,7 +159,7 @@ class _Places:
         return self.embedded(rest & ahead if positive else rest - ahead)
 
     def embedded(self, language: Language) -> int:
-        """A language as places that lead to the end."""
+        """Returns a language as places that lead to the end."""
         places = [self.add() for _ in language.rows]
         for state, place in enumerate(places):
             moves = language.moves(state).items()
@@ -180,35 +168,9 @@ class _Places:
                 self.equals[place].append(0)
         return places[0]
 
-    def characters(self, kind: Any, value: Any, flags: int) -> Ranges:
-        if kind is op.ANY:
-            return EVERYTHING if flags & re.DOTALL else complement(((10, 10),) if self.generous else LINE_ENDS)
-        items = value if kind is op.IN else [(op.LITERAL, value)]
-        negated = kind is op.NOT_LITERAL or (kind is op.IN and items[0][0] is op.NEGATE)
-        generous = self.generous != negated
-        parts = [self.member(kind, value, generous, flags) for kind, value in items if kind is not op.NEGATE]
-        ranges = union(*parts)
-        if flags & re.IGNORECASE:
-            ranges = ignoring_case(ranges, ascii_only=not generous)
-        return complement(ranges) if negated else intersection(ranges, EVERYTHING)
-
-    def member(self, kind: Any, value: Any, generous: bool, flags: int) -> Ranges:
-        if kind is op.LITERAL:
-            return ((value, value),)
-        if kind is op.RANGE:
-            return (value,)
-        if kind is not op.CATEGORY:
-            raise NotRegular(str(kind).lower())
-        positive = value in _CLASSES
-        ascii_part, python = _CLASSES[value if positive else _OPPOSITE[value]]
-        if positive == generous:  # the larger of the two
-            ranges = union(ascii_part, () if flags & re.ASCII else matching(python))
-        else:
-            ranges = ascii_part
-        return ranges if positive else complement(ranges)
-
     def reached(self, places: Iterable[int]) -> tuple[frozenset[int], bool]:
-        """The places that take a character, of all that are equal to one of `places`; and whether the text may end there."""
+        """Returns the places that take a character, of all that are equal to one of `places`; and whether the text may end
+        there."""
         parts = [self._reached_from(place) for place in places]
         return frozenset().union(*(part for part, _ in parts)), any(ends for _, ends in parts)
 
@@ -240,7 +202,7 @@ class _Places:
         return frozenset(place for place in found if self.takes[place] is not None), 0 in seen
 
     def language(self, start: int, *, at_start: bool) -> Language:
-        """The deterministic automaton."""
+        """Returns the deterministic automaton."""
         self._reached.clear()
         first = self.reached([start])
         bounds, kinds, columns = self._classes(self._live(first[0]))
@@ -306,16 +268,3 @@ def _is_zero_width(kind: Any, value: Any) -> bool:
     if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
         return True
     return kind is op.SUBPATTERN and all(_is_zero_width(*item) for item in value[3])
-
-
-# Class -> its ASCII part, and an expression for all that Python counts as it (ECMA's white space too).
-_CLASSES: dict[Any, tuple[Ranges, str]] = {
-    op.CATEGORY_DIGIT: (DIGITS, r"\d"),
-    op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),
-    op.CATEGORY_WORD: (ASCII_WORD, r"\w"),
-}
-_OPPOSITE = {
-    op.CATEGORY_NOT_DIGIT: op.CATEGORY_DIGIT,
-    op.CATEGORY_NOT_SPACE: op.CATEGORY_SPACE,
-    op.CATEGORY_NOT_WORD: op.CATEGORY_WORD,
-}

@@ -25,7 +25,7 @@ from workbench.grammar.messages import OUT_OF_MEMORY, Answer, Setup, receive, se
 from workbench.types import GrammarSpec
 
 TICK_S = 0.02
-"""How often a child's time and memory are looked at."""
+"""Interval at which a child's time and memory are checked."""
 START_S = 60.0
 HINT = "counts such as {1,1000} and long lists of alternatives cost most; allow less, or raise the limit"
 
@@ -36,7 +36,7 @@ class Limits:
     timeout_s: float = 30.0
     """For one compilation, not counting the wait for a free child."""
     memory_mb: int = 2048
-    """What a child may hold at any time, some 60 MB of its own included."""
+    """Limit on a child's memory, some 60 MB of its own included."""
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class CompilePool:
         return job.future
 
     def give_up(self, future: Future[Answer]) -> None:
-        """Nobody waits for this any more: it leaves the queue, or its child is killed."""
+        """Cancels a job without waiters: removes it from the queue, or kills its child."""
         with self._lock:
             for job in self._open:
                 job.is_unwanted |= job.future is future
@@ -195,7 +195,7 @@ class _Child:
 
     @contextmanager
     def _watched(self, broken: Callable[[], str]) -> Iterator[None]:
-        """Inside, the child is killed as soon as `broken()` says why; whoever reads from it then finds its end."""
+        """Kills the child as soon as `broken()` returns a reason while the block runs; reading from it then finds its end."""
         done = threading.Event()
 
         def watch() -> None:

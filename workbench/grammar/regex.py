@@ -34,7 +34,7 @@ from workbench.grammar.charsets import (
 from workbench.grammar.ecma import NotRegular, python_pattern
 
 IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
-"""What a JSON string holds without escapes."""
+"""Characters that a JSON string holds without escapes."""
 
 REFUSED = {
     op.ASSERT: "lookahead and lookbehind",
@@ -46,14 +46,14 @@ REFUSED = {
 }
 SHORT_COUNTS = {(0, op.MAXREPEAT): "*", (1, op.MAXREPEAT): "+", (0, 1): "?"}
 MAX_DEPTH = 100
-"""Of groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
+"""Limit on groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
 NO_GROUPS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 """Escapes and character classes, whose parentheses open nothing."""
 START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
 
 
 def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTHING) -> str:
-    """`pattern` in shared constructs, over `allowed` characters. It matches nothing that `re.fullmatch` does not.
+    """Writes `pattern` in shared constructs, over `allowed` characters. It matches nothing that `re.fullmatch` does not.
 
     Raises InvalidRequest for what is not a regular expression, NotSupported for what cannot be enforced.
     """
@@ -67,7 +67,7 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
 
 
 def is_whole(pattern: str) -> bool:
-    """Whether anchors hold the pattern to the whole text, also where it is searched for. True where nobody can tell."""
+    """Returns whether anchors hold the pattern to the whole text, also in a search. True if it cannot be read."""
     try:
         tree = parsed(pattern)
     except (re.error, RecursionError, OverflowError, NotSupported):
@@ -151,7 +151,7 @@ class _Writer:
         return f"(?:{part}){SHORT_COUNTS.get((low, high)) or f'{{{low},{most}}}'}"
 
     def members(self, items: Sequence[tuple[Any, Any]]) -> Ranges:
-        """The characters of a class; where a class is excluded, no fewer than all of it."""
+        """Returns the characters of a class; where a class is excluded, no fewer than all of it."""
         negated = items[0][0] is op.NEGATE
         listed = [(value, value) if kind is op.LITERAL else value for kind, value in items[negated:] if kind is not op.CATEGORY]
         ranges = [*self.cased(listed, whole=negated)]
@@ -161,7 +161,7 @@ class _Writer:
         return without(EVERYTHING, ranges) if negated else tuple(ranges)
 
     def cased(self, ranges: list[tuple[int, int]], *, whole: bool = False) -> Iterable[tuple[int, int]]:
-        """With their other cases where those count for nothing: all of them, or for generating those of ASCII as ASCII."""
+        """Adds their other cases where those count for nothing: all of them, or for generating those of ASCII as ASCII."""
         if not self.flags & re.IGNORECASE:
             return ranges
         if whole:
@@ -171,7 +171,7 @@ class _Writer:
         return (*ignoring_case(in_ascii, ascii_only=True), *ignoring_case(beyond, ascii_only=bool(self.flags & re.ASCII)))
 
     def category(self, name: Any, *, whole: bool) -> Ranges:
-        """A backslash class: all of it, or for generating its ASCII part (of a negative one, what is surely in it)."""
+        """Returns a backslash class: all of it, or for generating its ASCII part (of a negative one, what is surely in it)."""
         positive = name in CATEGORIES
         ascii_part, everything = CATEGORIES[name if positive else NEGATIVE[name]]
         exact = ascii_part if self.flags & re.ASCII else everything()
@@ -194,7 +194,7 @@ def _members(ranges: Iterable[tuple[int, int]]) -> str:
 
 
 def literal(text: str) -> str:
-    """A regular expression for this very text. Raises NotSupported if it holds the last code point."""
+    """Returns a regular expression for this very text. Raises NotSupported if it holds the last code point."""
     if chr(MARK) in text:
         raise NotSupported("U+10FFFF in a constraint cannot be enforced while generating")
     return "".join(map(_spell, map(ord, text)))

@@ -20,7 +20,7 @@ _COUNT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|(?P<what>\w+)\{(?P<
 
 
 def regex_rules(pattern: str, name: str = "root", before: str = END) -> str:
-    """EBNF whose rule `name` is the pattern (of `plain_regex`), which `before` always follows."""
+    """Returns EBNF whose rule `name` is the pattern (of `plain_regex`), which `before` always follows."""
     rules = linear_rules(pattern, name, before)
     if rules is not None:
         return rules
@@ -32,12 +32,12 @@ def regex_rules(pattern: str, name: str = "root", before: str = END) -> str:
 
 
 def as_ebnf(grammar: Any) -> str:
-    """An `xgrammar.Grammar` as its reader takes it."""
+    """Returns an `xgrammar.Grammar` as its reader takes it."""
     return two_digits(str(grammar))
 
 
 def in_blocks(ebnf: str) -> str:
-    """The same grammar, as the printer writes it, without large counts."""
+    """Returns the same grammar, as the printer writes it, without large counts."""
     return _COUNT.sub(lambda found: found[0] if found["what"] is None else _in_blocks(found), ebnf)
 
 

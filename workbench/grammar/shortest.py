@@ -1,4 +1,4 @@
-"""How much fixed text a grammar demands: rules without an end, or with one that is too far away, are refused.
+"""Fixed text that a grammar demands: rules without an end, or with one that is too far away, are refused.
 
 A backend that is asked what must come next writes down all of it. For `root ::= "a" root`, and for a schema that requires
 itself, that is text without end, and all of the memory with it.
@@ -29,7 +29,7 @@ class _Form(msgspec.Struct):
     rules: list[tuple[Any, ...]]
     """(name, number of its expression, ...)"""
     grammar_expr_data: list[int]
-    """Of each expression its kind, the number of its parts, its parts."""
+    """Kind, number of parts and parts of each expression."""
     grammar_expr_indptr: list[int]
 
 
@@ -51,7 +51,7 @@ def check_lengths(grammar: Any, spec: GrammarSpec) -> None:
 
 
 def _named(spec: GrammarSpec, rule: str) -> str:
-    """In other kinds the backend gave the rules their names: `defs_Node` for a definition, `root_prop_0` for a property."""
+    """Names a rule in words. In kinds without rules of their own, the backend gave the names."""
     return f"its {'rule' if spec.kind in ('ebnf', 'grammar') else 'part'} `{rule}`"
 
 
@@ -75,7 +75,7 @@ class _Rules:
                 todo += self._users[rule]
 
     def demand(self, rule: int) -> int:
-        """Of its longest alternative."""
+        """Returns the fixed text of a rule's longest alternative."""
         kind, parts = self._expression(self._bodies[rule])
         return int(max(map(self._length, parts if kind == CHOICES else [self._bodies[rule]])))
 

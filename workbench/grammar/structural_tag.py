@@ -27,12 +27,13 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "triggered_tags": {"triggers": TEXTS, "tags": TAGS, "at_least_one": FLAG, "stop_after_first": FLAG, "excludes": TEXTS},
     "tags_with_separator": {"tags": TAGS, "separator": TEXT, "at_least_one": FLAG, "stop_after_first": FLAG},
 }  # fmt: skip
-"""What a format may say. Formats of single tokens are not among them: special tokens are no part of an output's text."""
+"""Keys that a format may have. Formats of single tokens are not among them: special tokens are no part of an output's text."""
 OPTIONAL = {"excludes", "at_least_one", "stop_after_first"}
 
 
 def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
-    """(the tag for the backend, what of it is not enforced). Raises InvalidRequest or NotSupported with the place."""
+    """Returns (the tag for the backend, the parts that are not enforced). Raises InvalidRequest or NotSupported with the
+    place."""
     try:
         tag = json.loads(text)
     except ValueError as error:
@@ -45,7 +46,7 @@ def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def constraints_in(text: str) -> Iterator[tuple[str, GrammarSpec]]:
-    """(where, what) of each constraint inside a tag that `read_structural_tag` takes."""
+    """Yields (place, constraint) of each constraint inside a tag that `read_structural_tag` takes."""
     tag = json.loads(text)
     yield from _constraints(tag["format"] if "format" in tag else _from_structures(tag), "format")
 
@@ -113,7 +114,7 @@ def _is(value: Any, wanted: str) -> bool:
 
 
 def _unenforced(schema: Any, path: str) -> tuple[str, ...]:
-    """What of a schema is not enforced. Errors say where in the tag the schema stands."""
+    """Returns the parts of a schema that are not enforced. Errors name the schema's place in the tag."""
     try:
         return read_schema(json.dumps(schema), counts=False).unenforced
     except WorkbenchError as error:

@@ -1,4 +1,4 @@
-"""What a grammar needs to know of a model's tokens."""
+"""The tokens of a model as a grammar needs them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Vocabulary:
     def info(self) -> Any:
         """Without special tokens: their text is not part of an output, so no grammar may count on it.
 
-        An `xgrammar.TokenizerInfo`: it knows how each kind of tokenizer spells bytes.
+        An `xgrammar.TokenizerInfo`: it has the bytes of each kind of tokenizer.
         """
         import xgrammar  # not at the top: it brings torch
 
@@ -39,5 +39,5 @@ class Vocabulary:
 
     @cached_property
     def pieces(self) -> tuple[bytes, ...]:
-        """What each token adds to a text, by id; nothing for special tokens and for ids without a token."""
+        """Bytes that each token adds to a text, by id; none for special tokens and for ids without a token."""
         return tuple(bytes(data) for data in self.info.decoded_vocab)

@@ -110,7 +110,7 @@ class XGrammarMatcher:
                 self._guard.narrow(mask)
 
     def _mask(self) -> np.ndarray[Any, Any]:
-        """Not to be written to."""
+        """Returns the mask of this place. Do not write to it."""
         if self._filled is None:
             mask = empty_mask(self._vocab_size)
             self.fill_mask(mask)

@@ -22,7 +22,7 @@ from workbench.types import GrammarSpec
 
 RULES, COUNTED, MASKS = b"E", b"L", b"C"
 """First byte of what a child sends: a grammar's text, one of strings whose characters are counted, or a compiled grammar."""
-# What xgrammar writes before each message: the time and a place in its own source.
+# The beginning of each message of xgrammar: the time and a place in its own source.
 _PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
 
 
@@ -58,13 +58,13 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
 
 
 def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
-    """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
+    """Returns an `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
     with _as_invalid(spec):
         return compiler.compile_grammar(read_plain(plain, spec)[0])
 
 
 def read_plain(plain: Plain, spec: GrammarSpec) -> tuple[Any, str]:
-    """An `xgrammar.Grammar`, and the EBNF it was read from, if it was. Raises InvalidRequest about `spec`."""
+    """Returns an `xgrammar.Grammar`, and the EBNF it was read from, if it was. Raises InvalidRequest about `spec`."""
     with _as_invalid(spec):
         grammar, text = _grammar(plain)
         if plain.schema is None:  # reading a schema checks it
@@ -101,7 +101,7 @@ def _grammar(plain: Plain) -> tuple[Any, str]:
 
 
 def _with_fixed_separators(tag: Any) -> Any:
-    """A structural tag whose JSON schemas are grammars: as schemas they would allow any white space."""
+    """Returns a structural tag whose JSON schemas are grammars: as schemas they would allow any white space."""
     if isinstance(tag, list):
         return [_with_fixed_separators(part) for part in tag]
     if not isinstance(tag, dict):

@@ -1,4 +1,4 @@
-"""Whether a value has a form: to choose among the values that a schema lists."""
+"""A test whether a value has a form: it chooses among the values that a schema lists."""
 
 from __future__ import annotations
 

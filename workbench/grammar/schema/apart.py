@@ -1,4 +1,4 @@
-"""Whether two schemas plainly have no value in common."""
+"""Tests whether two schemas plainly have no value in common."""
 
 from __future__ import annotations
 

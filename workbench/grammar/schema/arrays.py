@@ -16,12 +16,12 @@ MAX_COUNTED = 4096
 
 class RuleOf(Protocol):
     def __call__(self, nodes: list[Node]) -> int:
-        """The number of the rule for values that satisfy all these schemas."""
+        """Returns the number of the rule for values that satisfy all these schemas."""
 
 
 class RulesOfValues(Protocol):
     def __call__(self, nodes: list[Node]) -> tuple[int, ...] | None:
-        """A rule for each value that satisfies all these schemas; None where they are not a few."""
+        """Returns a rule for each value that satisfies all these schemas; None where they are not a few."""
 
 
 def array_form(source: Source, clause: Clause, rule_of: RuleOf, rules_of_values: RulesOfValues) -> Array:
@@ -64,7 +64,7 @@ def _prefix(entry: Entry) -> list[Any]:
 
 
 def _items_at(source: Source, clause: Clause, i: int | None) -> list[Node]:
-    """The schemas of the item at a position; None for one beyond all that are listed."""
+    """Returns the schemas of the item at a position; None for one beyond all that are listed."""
     found = []
     for entry in clause.entries:
         prefix = _prefix(entry)
@@ -88,7 +88,7 @@ def _evaluates(entry: Entry, asked_by: Entry, i: int | None) -> bool:
 
 
 def _contains(source: Source, clause: Clause) -> tuple[Node | None, int, int | None]:
-    """What some items must satisfy, and how many at least and at most."""
+    """Returns the schema that some items must satisfy, and how many items at least and at most."""
     needed, need, most = None, 0, None
     for entry, part in clause.each("contains"):
         keywords, node = entry.keywords, entry.node

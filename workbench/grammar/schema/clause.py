@@ -34,7 +34,7 @@ class Entry:
     parent: Entry | None
 
     def is_below(self, other: Entry) -> bool:
-        """Whether it is `other`, or a branch of it at whatever depth."""
+        """Returns whether it is `other`, or a branch of it at whatever depth."""
         entry: Entry | None = self
         while entry is not None and entry is not other:
             entry = entry.parent
@@ -105,7 +105,7 @@ class Clause:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it plainly holds for no value."""
+        """True if it plainly holds for no value."""
         return not self.types or self.values == []
 
     def each(self, keyword: str) -> Iterator[tuple[Entry, Any]]:
@@ -113,7 +113,7 @@ class Clause:
 
 
 def type_of(value: Any) -> str:
-    """The type of a JSON value, `integer` also for 1.0."""
+    """Returns the type of a JSON value, `integer` also for 1.0."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, (int, float)):
@@ -122,7 +122,7 @@ def type_of(value: Any) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A text that equal values have in common."""
+    """Returns a text that equal values have in common."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How much fixed text the rules of a schema demand in a row: what is too much is refused before a backend writes it down."""
+"""Fixed text that the rules of a schema demand in a row: too much is refused before a backend writes it down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a value may look like: a schema as one of a few forms, with numbers of rules in the place of schemas."""
+"""Forms of values: a schema is a few of them, with numbers of rules in the place of schemas."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Object:
     low: int = 0
     high: int | None = None
     is_closed: bool = False
-    """Whether further properties are left out although the schema would allow them."""
+    """True if further properties are left out although the schema would allow them."""
     last: tuple[tuple[Language | None, int], ...] = ()
     """Names and rules of one more property, which must come as the last; empty if none must."""
 

@@ -1,7 +1,7 @@
-"""What it takes for a value not to satisfy a schema, said as another schema.
+"""The negation of a schema as another schema.
 
-The result may say less than the whole: every value that satisfies it fails the schema, and some that fail it may be left out,
-where no schema says it. So a constraint made of it is narrower than it could be, and never wider.
+The result may be narrower than the whole negation: every value that satisfies it fails the schema, and some values that fail
+it may be left out, where no schema has them. So a constraint made of it is narrower than it could be, and never wider.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Schema = dict[str, Any]
 
 
 def negation(source: Source, node: Node) -> Node:
-    """A schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
+    """Returns a schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
     if isinstance(node.schema, bool):
         return source.node(not node.schema, node.path)
     keywords = source.keywords(node)
@@ -46,7 +46,7 @@ _LEFT_OUT = {"format", "uniqueItems", "minContains", "maxContains", "unevaluated
 
 
 def types_of(value: Any) -> frozenset[str]:
-    """The types that the keyword `type` names."""
+    """Returns the types that the keyword `type` names."""
     named = [value] if isinstance(value, str) else value
     found: set[str] = set()
     for name in named:
@@ -63,7 +63,7 @@ def _type(value: Any, *_: Any) -> Alternatives:
 
 
 def _bound(type_: str, opposite: str, change: int = 0) -> Negated:
-    """A bound is broken by its opposite; `change` makes that of a whole number the next one."""
+    """Negates a bound by its opposite; `change` makes that of a whole number the next one."""
 
     def negated(value: Any, *_: Any) -> Alternatives:
         if not (change < 0 and value <= 0):
@@ -169,7 +169,7 @@ def _reference(keyword: str) -> Negated:
     return negated
 
 
-# In this order: what tells two schemas apart most plainly comes first.
+# In this order: the keywords that separate two schemas most plainly come first.
 _NEGATED: dict[str, Negated] = {
     "type": _type,
     "const": _const,

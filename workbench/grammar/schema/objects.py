@@ -118,7 +118,7 @@ def _may_be(nodes: list[Node]) -> bool:
 
 
 def _others(source: Source, clause: Clause, listed: list[str], allowed: Language | None, closed: bool) -> list[Names]:
-    """The names that are not listed, apart by the schemas that their values have to satisfy."""
+    """Returns the names that are not listed, apart by the schemas that their values have to satisfy."""
     patterns = patterns_of(clause)
     if not patterns and closed:
         return []
@@ -153,7 +153,7 @@ def _classes(
 
 
 def _but(language: Language | None, listed: list[str]) -> Language | None:
-    """The language without the names that are listed."""
+    """Returns the language without the names that are listed."""
     if language is None:
         return all_but(listed) if listed else None
     inside = [name for name in listed if language.accepts(name)]
@@ -161,7 +161,7 @@ def _but(language: Language | None, listed: list[str]) -> Language | None:
 
 
 def _known(source: Source, clause: Clause, patterns: list[str]) -> dict[str, tuple[Language, Language]]:
-    """The names in which a pattern is surely found, and in which it perhaps is."""
+    """Returns the names in which a pattern is surely found, and in which it perhaps is."""
     known: dict[str, tuple[Language, Language]] = {}
     for pattern in patterns:
         node = next(entry.node for entry, parts in clause.each("patternProperties") if pattern in parts)

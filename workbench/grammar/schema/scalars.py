@@ -28,7 +28,7 @@ LONG = 16
 """Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
 _NOWHERE = Node(True, "")
 Part = tuple[Node, str, Callable[[], Language]]
-"""Where a language is asked for, in which words, and how to make it."""
+"""The node of a keyword, the keyword in words, and a function that makes its language."""
 
 
 def string_form(source: Source, clause: Clause) -> String | None:
@@ -72,7 +72,7 @@ def _all_of_string(source: Source, clause: Clause) -> Language | None:
 
 
 def exact(source: Source, form: String, node: Node) -> String:
-    """The form without a limit that is still to be counted; `node` asks for that."""
+    """Returns the form without a limit that is still to be counted; `node` has the keyword."""
     try:
         return String(form.exact)
     except TooLarge as error:
@@ -113,14 +113,14 @@ def _no_numbers(numbers: list[Decimal], is_integer: bool) -> Language:
 
 
 def count(value: Any, node: Node, keyword: str) -> int:
-    """A length or a number of parts. Raises InvalidRequest for what is none."""
+    """Returns a length or a number of parts. Raises InvalidRequest if it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1 or value < 0:
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a length: an integer, at least 0")
     return int(value)
 
 
 def number_form(source: Source, clause: Clause) -> Number | None:
-    """The numbers of a clause; None if there is none."""
+    """Returns the numbers of a clause; None if there is none."""
     is_integer = "fraction" not in clause.types
     language: Language | None = None
     for node, what, make in _of_number(clause, is_integer):
@@ -163,7 +163,7 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 
 
 def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[Decimal, bool] | None:
-    """The tightest of all bounds on one side, and whether it is exclusive."""
+    """Returns the tightest of all bounds on one side, and whether it is exclusive."""
     exclusive = f"exclusive{keyword[0].upper()}{keyword[1:]}"
     found = [(number(value, entry.node, keyword), False) for entry, value in clause.each(keyword)]
     found += [(number(value, entry.node, exclusive), True) for entry, value in clause.each(exclusive)]
@@ -174,7 +174,7 @@ def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[
 
 
 def number(value: Any, node: Node, keyword: str) -> Decimal:
-    """The exact value of a number. Raises InvalidRequest for what is none."""
+    """Returns the exact value of a number. Raises InvalidRequest for what is none."""
     if not _is_number(value) or not math.isfinite(value):
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a number")
     return Decimal(repr(value))

@@ -1,4 +1,4 @@
-"""What the value of each keyword has to be, so that nothing else needs to ask."""
+"""The shape that the value of each keyword must have. All are checked here, so no other code checks again."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def shared(rules: Rules) -> Rules:
 
 
 def _children_first(rules: Rules) -> Iterator[int]:
-    """Yields each rule that rule 0 leads to after the rules that it leads to, but for those that lead back to it."""
+    """Yields each rule that rule 0 leads to after the rules that it leads to, except those that lead back to it."""
     seen = {0}
     open_: list[tuple[int, Iterator[int]]] = [(0, parts_of(rules, 0))]
     while open_:

@@ -1,4 +1,4 @@
-"""Where the parts of a schema are: references, anchors and the keywords of each draft read as those of 2020-12."""
+"""The document of a schema: its references and anchors, and the keywords of each draft read as those of 2020-12."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANNOTATIONS = {
     *("$comment", "$schema", "$id", "id", "$vocabulary", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$recursiveAnchor"),
     *("contentEncoding", "contentMediaType", "contentSchema"),
 }
-"""What asks for nothing."""
+"""Keywords without an effect on values."""
 _VALUES = {"const", "enum", "default", "examples", "example"}
 """Keywords whose values are no schemas."""
 _WITH_ID = ("draft-03", "draft-04", "draft-05")
@@ -38,7 +38,7 @@ class Node:
 
     schema: Mapping[str, Any] | bool
     path: str
-    """Where it stands, for messages: `.name[0]`."""
+    """Its place, for messages: `.name[0]`."""
 
     def __repr__(self) -> str:
         return f"Node({self.path or '.'})"
@@ -82,7 +82,7 @@ class Source:
             self._index(root, first)
 
     def node(self, schema: Any, path: str) -> Node:
-        """The node of a schema in this document, or of one made of its parts. Raises InvalidRequest for what is none."""
+        """Returns the node of a schema in this document, or of one made of its parts. Raises InvalidRequest for what is none."""
         if not isinstance(schema, (dict, bool)):
             raise InvalidRequest(f"{FIELD}{path}", schema, "a schema: an object, true or false")
         if isinstance(schema, bool):
@@ -93,18 +93,18 @@ class Source:
         return self._nodes[key]
 
     def part(self, schema: Any, node: Node, step: str) -> Node:
-        """The node of a schema that stands in another, at a path like `.name` or `[0]`."""
+        """Returns the node of a schema that stands in another, at a path like `.name` or `[0]`."""
         return self.node(schema, node.path if isinstance(schema, Made) else node.path + step)
 
     def made(self, tag: Hashable, node: Node, make: Callable[[], Made]) -> Node:
-        """A schema that follows from what a node says; the same one whenever it is asked for with the same tag."""
+        """Returns a schema that follows from a node; always the same one for one tag."""
         key = (id(node.schema), node.path if isinstance(node.schema, bool) else "", tag)
         if key not in self._made:
             self._made[key] = self.node(make(), node.path)
         return self._made[key]
 
     def opposite(self, schema: Any) -> Made:
-        """`not` of a schema; the same one whenever it is asked for."""
+        """Returns `not` of a schema; always the same one."""
         key = schema if isinstance(schema, bool) else id(schema)
         if key not in self._opposites:
             self._opposites[key] = Made({"not": schema})
@@ -115,7 +115,7 @@ class Source:
         self.unenforced[f"{FIELD}{node.path}: {what}"] = None
 
     def keywords(self, node: Node) -> dict[str, Any]:
-        """What a node says, in the keywords of draft 2020-12."""
+        """Returns the keywords of a node, as those of draft 2020-12."""
         assert isinstance(node.schema, Mapping)
         key = id(node.schema)
         if key not in self._keywords:
@@ -146,7 +146,7 @@ class Source:
         return read
 
     def resolved(self, node: Node) -> Node:
-        """What a node refers to where that is all it says; True for one that says nothing."""
+        """Returns the target of a node that is only a reference; True for a node without an effect."""
         for _ in range(MAX_REFERENCES):
             if isinstance(node.schema, bool):
                 break
@@ -158,7 +158,7 @@ class Source:
         return node
 
     def target(self, keyword: str, reference: Any, node: Node) -> Node:
-        """What a `$ref`, `$dynamicRef` or `$recursiveRef` points to. Raises NotSupported for what is not in this document."""
+        """Returns the target of a `$ref`, `$dynamicRef` or `$recursiveRef`. Raises NotSupported if it is not in this document."""
         if not isinstance(reference, str):
             raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", reference, "a reference: a string")
         resource = self._resource_of.get(id(node.schema), self._resources[""])
@@ -222,7 +222,7 @@ _NO_RESOURCE = _Resource("", None, {})
 
 
 def _pointed(root: Any, pointer: str) -> Any:
-    """What a JSON pointer leads to, None if nothing is there."""
+    """Returns the target of a JSON pointer, None if there is none."""
     found = root
     for name in _steps(pointer):
         if isinstance(found, list) and name.isdigit() and int(name) < len(found):

@@ -14,7 +14,7 @@ from workbench.grammar.effort import spend
 from workbench.grammar.language import Language
 
 RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
-"""What a JSON string holds without escapes."""
+"""Characters that a JSON string holds without escapes."""
 ASCII: Ranges = ((0, 0x7F),)
 MUST_ESCAPE: Ranges = ((0, 0x1F), (34, 34), (92, 92))
 MUST = r'[\"\\bfnrt] | "u00" [01] [0-9A-Fa-f]'
@@ -43,12 +43,12 @@ class Grammar(Protocol):
 
 
 class States:
-    """Writes a language as rules, one for each state, but for those that only go on to one other."""
+    """Writes a language as rules, one for each state, except states that only go on to one other."""
 
     def __init__(
         self, grammar: Grammar, language: Language, name: str, after: str | None, ahead: str, *, in_string: bool
     ) -> None:
-        """`ahead` asserts the text `after` the language."""
+        """Reads the states. `ahead` asserts the text `after` the language."""
         self.grammar, self.language, self.name = grammar, language, name
         self.after, self.ahead, self.in_string = after, ahead, in_string
         self.moves = [language.moves(state) for state in range(len(language.rows))]
@@ -80,7 +80,7 @@ class States:
             yield from others
 
     def run(self, at: int, ranges: Ranges) -> tuple[str, int]:
-        """The fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
+        """Returns the fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
         text, seen = "", set()
         while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
             text += chr(ranges[0][0])
@@ -109,7 +109,7 @@ class States:
         return self.names[state]
 
     def one_of(self, ranges: Ranges) -> Iterable[str]:
-        """Expressions for one character of a set, as it stands in a JSON string or by itself."""
+        """Yields expressions for one character of a set, as it stands in a JSON string or by itself."""
         if not self.in_string:
             yield char_class(ranges)
             return
@@ -128,7 +128,7 @@ class States:
 
 
 def quoted(text: str) -> str:
-    """A text as EBNF writes it. Raises ValueError for half a character."""
+    """Returns a text as EBNF writes it. Raises ValueError for half a character."""
     text.encode()
     return f'"{"".join(map(spelled_char, map(ord, text)))}"'
 

@@ -32,7 +32,8 @@ Edges = dict[int, dict[int, str]]
 
 
 def schema_regex(schema: Schema, max_whitespace: int = 0, whitespace_pattern: str | None = None) -> str:
-    """In the constructs of `plain_regex`. Between two parts stands up to `max_whitespace` white space, or what the pattern
+    """Writes a schema in the constructs of `plain_regex`. Between two parts stands up to `max_whitespace` white space, or
+    what the pattern
     matches; with neither, separators are ", " and ": ".
 
     Raises NotSupported for what is not regular, or has too many states to be written as an expression.
@@ -55,7 +56,7 @@ class _Writer:
         self.num_chars = 0
 
     def rule(self, number: int, inside: tuple[int, ...]) -> str:
-        """`inside`: the rules that are being written out."""
+        """Writes a rule. `inside`: the rules that are being written out."""
         if number in inside:
             raise refused("a value that may hold itself, or any JSON value,")
         text = _either(self.form(form, (*inside, number)) for form in self.schema.rules[number])
@@ -105,7 +106,7 @@ class _Writer:
         return f"{self.string(String(move.name))}{self.colon}{value}" if move.is_property else value
 
     def fixed(self, value: Any) -> str:
-        """One value as JSON, with this writer's separators."""
+        """Writes one value as JSON, with this writer's separators."""
         if isinstance(value, list):
             return rf"\[{self.pad}" + self.comma.join(map(self.fixed, value)) + rf"{self.pad}\]"
         if isinstance(value, dict):
@@ -121,7 +122,7 @@ def refused(what: str) -> NotSupported:
 
 
 def language_regex(language: Language, *, in_string: bool) -> str:
-    """A language of plain texts, or of what stands between the quotes of a JSON string."""
+    """Returns a language of plain texts, or of what stands between the quotes of a JSON string."""
     if len(language.rows) > MAX_STATES:
         raise refused(f"a text of {len(language.rows):,} states")
     if (counts := language.counts) is not None:
@@ -137,7 +138,7 @@ def language_regex(language: Language, *, in_string: bool) -> str:
 
 
 def automaton_regex(start: int, edges: Mapping[int, Mapping[int, str]], ends: Iterable[int]) -> str:
-    """The texts along the edges from `start` to one of `ends`, as one expression."""
+    """Returns the texts along the edges from `start` to one of `ends`, as one expression."""
     first, last = -1, -2
     out: dict[int, dict[int, str]] = {state: dict(to) for state, to in edges.items()}
     out[first] = {start: ""}
