@@ -1,4 +1,4 @@
-"""Constraints on generated text: what it must look like, that compiled for a vocabulary, one sequence's position in it."""
+"""Constraints on generated text: the specification, its form compiled for a vocabulary, and the matcher of one sequence."""
 
 from workbench.grammar.compiler import GrammarCompiler, Options, compile_grammar
 from workbench.grammar.matcher import CompiledGrammar, Matcher, TokenRejected

@@ -1,4 +1,4 @@
-"""A finite automaton over bytes, as tables: small, independent of any vocabulary, quick to load and to walk."""
+"""A finite automaton over bytes, as tables: small, independent of any vocabulary, quick to load and to run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DEAD = -1
 
 @dataclass(frozen=True, eq=False)
 class Automaton:
-    """State 0 is the start, and from every state some end can be reached."""
+    """A deterministic automaton. State 0 is the start, and an end can be reached from every state."""
 
     class_of: Array
-    """uint8 [256]: bytes of one class lead to the same states everywhere."""
+    """Class of each byte, uint8 [256]. Bytes of one class lead to the same states everywhere."""
     next: Array
-    """int32 [states, classes]; DEAD where no text goes on."""
+    """Next states, int32 [states, classes]; DEAD where no text continues."""
     is_final: Array
-    """bool [states]: the text may end."""
+    """Flags, bool [states]: the text may end in this state."""
 
     @property
     def num_bytes(self) -> int:
         return int(self.next.nbytes + self.is_final.nbytes)
 
     def after(self, state: int, data: bytes) -> tuple[int, int]:
-        """(state, number of bytes) of the longest beginning of `data` that can be followed from `state`."""
+        """Returns (state, number of bytes) for the longest prefix of `data` that the automaton can read from `state`."""
         for i, byte in enumerate(data):
             found = int(self.next[state, self.class_of[byte]])
             if found == DEAD:
@@ -39,7 +39,7 @@ class Automaton:
         return state, len(data)
 
     def forced(self, state: int, most: int) -> bytes:
-        """The bytes that must follow, until there is a choice or the text may end; at most so many."""
+        """Returns the bytes that must follow, at most `most`. They stop where there is a choice or the text may end."""
         found = bytearray()
         while len(found) < most and not self.is_final[state]:
             (live,) = np.nonzero(self.next[state] != DEAD)
@@ -51,7 +51,7 @@ class Automaton:
 
     @cached_property
     def _only_byte(self) -> Array:
-        """int64 [classes]: the byte of a class of one, -1 for others."""
+        """Bytes that are alone in their class, int64 [classes]; -1 for larger classes."""
         counts = np.bincount(self.class_of, minlength=self.next.shape[1])
         return np.array([int(np.argmax(self.class_of == i)) if count == 1 else -1 for i, count in enumerate(counts)])
 
@@ -64,7 +64,7 @@ class Automaton:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Automaton:
-        """Raises zlib.error, ValueError or msgspec.DecodeError for what `to_bytes` did not make."""
+        """Reads what `to_bytes` wrote. Raises zlib.error, ValueError or msgspec.DecodeError for other data."""
         width, *parts = msgspec.msgpack.decode(zlib.decompress(data), type=tuple[int, bytes, bytes, bytes])
         return cls(
             np.frombuffer(parts[0], np.uint8),

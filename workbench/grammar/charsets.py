@@ -1,4 +1,4 @@
-"""Sets of characters as ranges of code points: of backslash classes, of Unicode properties, of letters in both cases."""
+"""Sets of characters as ranges of code points: backslash classes, Unicode properties, and letters in both cases."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Ranges = tuple[tuple[int, int], ...]
 """Sorted, disjoint, inclusive ranges of code points."""
 
 MARK = 0x10FFFF
-"""The last code point, which no text should hold, is never generated: a backend marks the end of a text with it."""
+"""Last code point. It is never generated, since no text should hold it: backends mark the end of a text with it."""
 EVERYTHING: Ranges = ((0, 0xD7FF), (0xE000, MARK - 1))
 LAST_CASED = 0x20000
-"""No script beyond has capitals."""
+"""Code point above which no script has capitals."""
 DIGITS: Ranges = ((48, 57),)
 SPACES: Ranges = ((9, 13), (32, 32))
 LINE_ENDS: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
@@ -36,11 +36,11 @@ LONG_NAMES = {
     "Separator": "Z", "Space_Separator": "Zs", "Line_Separator": "Zl", "Paragraph_Separator": "Zp", "Other": "C",
     "Control": "Cc", "Format": "Cf", "Private_Use": "Co", "Unassigned": "Cn",
 }  # fmt: skip
-"""Of general categories, as ECMAScript has them beside the short ones."""
+"""Long names of general categories. ECMAScript accepts them beside the short ones."""
 
 
 def without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]]) -> Ranges:
-    """The code points of `ranges` (sorted, disjoint) that no range of `removed` (in any order) holds."""
+    """Returns the code points of `ranges` (sorted, disjoint) that are in no range of `removed` (in any order)."""
     holes = sorted(removed)
     kept = []
     for low, high in ranges:
@@ -56,7 +56,7 @@ def without(ranges: Iterable[tuple[int, int]], removed: Iterable[tuple[int, int]
 
 
 def union(*sets: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges in any order, overlapping or not, as one set."""
+    """Returns one set from ranges in any order, overlapping or not."""
     return _joined(sets)
 
 
@@ -65,13 +65,13 @@ def complement(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def intersection(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> Ranges:
-    """The code points in both (sorted, disjoint) sets."""
+    """Returns the code points that are in both sets (sorted, disjoint)."""
     return without(ranges, without(((0, MARK),), others))
 
 
 @functools.cache
 def matching(pattern: str) -> Ranges:
-    """Every character that a regular expression for one character matches in Python, such as `\\d`."""
+    """Returns every character that a Python regular expression for one character matches, such as `\\d`."""
     found = re.finditer(f"(?:{pattern})+", _all_characters())
     return intersection(tuple((ord(run[0][0]), ord(run[0][-1])) for run in found), EVERYTHING)
 
@@ -82,14 +82,15 @@ def _all_characters() -> str:
 
 
 def of_property(name: str) -> Ranges | None:
-    """The characters of `\\p{name}`: a general category, `Any` or `ASCII`. None for what is not known here (scripts)."""
+    """Returns the characters of `\\p{name}`: a general category, `Any` or `ASCII`. Returns None for other properties
+    (scripts)."""
     name = name.removeprefix("gc=").removeprefix("General_Category=")
     name = LONG_NAMES.get(name, name)
     whole = {"Any": EVERYTHING, "ASCII": ((0, 0x7F),)}
     if name in whole:
         return whole[name]
-    wanted = {"Lu", "Ll", "Lt"} if name in ("LC", "L&") else {key for key in _categories() if name and key.startswith(name)}
-    return _joined(_categories()[key] for key in wanted) if wanted else None
+    found = {"Lu", "Ll", "Lt"} if name in ("LC", "L&") else {key for key in _categories() if name and key.startswith(name)}
+    return _joined(_categories()[key] for key in found) if found else None
 
 
 @functools.cache
@@ -101,7 +102,7 @@ def _categories() -> dict[str, Ranges]:
 
 
 def ignoring_case(ranges: Iterable[tuple[int, int]], *, ascii_only: bool) -> Ranges:
-    """With every character that `re.IGNORECASE` takes for one of them."""
+    """Returns the ranges with every character that `re.IGNORECASE` treats as equal to one of theirs."""
     given = sorted(ranges)
     others = (group for code, group in _same_but_for_case(ascii_only).items() if any(low <= code <= high for low, high in given))
     return _joined([given, *([(code, code) for code in group] for group in others)])
@@ -109,7 +110,7 @@ def ignoring_case(ranges: Iterable[tuple[int, int]], *, ascii_only: bool) -> Ran
 
 @functools.cache
 def _same_but_for_case(ascii_only: bool) -> dict[int, tuple[int, ...]]:
-    """Each character that has others beside it, with all of them."""
+    """Returns the characters that differ from others only in case, each with its whole group."""
     groups: defaultdict[int, set[int]] = defaultdict(set)
     for code in range(0x80 if ascii_only else LAST_CASED):
         lowered = ord(chr(code).lower()[0])
@@ -122,14 +123,14 @@ def _same_but_for_case(ascii_only: bool) -> dict[int, tuple[int, ...]]:
 
 
 def _runs(kind: Callable[[str], T]) -> Iterator[tuple[T, tuple[int, int]]]:
-    """All characters in order, neighbours of one kind together; takes a tenth of a second."""
+    """Yields all characters in order as ranges, adjacent ones of one kind together. Takes a tenth of a second."""
     for found, run in itertools.groupby(range(0x110000), lambda code: kind(chr(code))):
         codes = list(run)
         yield found, (codes[0], codes[-1])
 
 
 def _joined(sets: Iterable[Iterable[tuple[int, int]]]) -> Ranges:
-    """The union, sorted and disjoint."""
+    """Returns the union, sorted and disjoint."""
     found: list[tuple[int, int]] = []
     for low, high in sorted(itertools.chain(*sets)):
         if found and low <= found[-1][1] + 1:

@@ -1,7 +1,7 @@
 """`python -m workbench.grammar.compile_child`: compiles constraints for its parent until its standard input closes.
 
-It imports neither torch nor transformers, so it starts in half a second and weighs some 60 MB. What goes wrong while
-compiling is an answer; what kills it (a crash of the compiler, the parent's limits) is seen by the parent.
+It imports neither torch nor transformers, so it starts in half a second and takes about 60 MB. An error while compiling is sent
+as an answer. The parent notices when the process dies (a crash of the compiler, the parent's limits).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def answer(compiler: Any, spec: GrammarSpec) -> Answer:
 
 def main() -> None:
     down, up = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a compiler prints must not get between the messages
+    os.dup2(2, 1)  # keeps what a compiler prints out of the messages
     setup = receive(down, Setup)
     compiler = _open(setup)
     _limit_memory(setup.memory_bytes)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _read(down: BinaryIO, specs: queue.SimpleQueue[GrammarSpec]) -> None:
-    """A thread of its own, so that the process ends with its parent also in the middle of a compilation."""
+    """Reads jobs in a thread of its own, so that the process also ends with its parent in the middle of a compilation."""
     try:
         while True:
             specs.put(receive(down, GrammarSpec))
@@ -65,7 +65,7 @@ def _open(setup: Setup) -> Any:
 
 
 def _limit_memory(num_bytes: int) -> None:
-    """An allocation far beyond the limit fails at once; the parent watches what is really used."""
+    """Limits the address space: an allocation far beyond the limit fails at once. The parent measures the memory in use."""
     if sys.platform != "linux":
         return
     import resource

@@ -1,4 +1,4 @@
-"""The one door to every backend: a constraint in, its compiled form now or soon, and kept for the next who asks."""
+"""Compiles constraints, with any backend: returns the compiled form now or as a future, and caches it."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from workbench.types import GrammarSpec
 
 T = TypeVar("T")
 CACHE_BYTES = 256 << 20
-"""Compiled grammars of one vocabulary above this lose the least recently used."""
+"""Size of the cache of one vocabulary. Above it the least recently used compiled grammars are dropped."""
 
 
 class Backend(Protocol):
-    """What turns a plain constraint into a compiled one, for one vocabulary. Safe to use from several threads."""
+    """A compiler from plain constraints to compiled ones, for one vocabulary. Safe to use from several threads."""
 
     def check(self, plain: Plain, spec: GrammarSpec) -> bool:
-        """Whether it compiles in a fraction of a second, where the text gives no reason to doubt it. Quick itself.
+        """Returns whether the constraint compiles in a fraction of a second, as far as its text shows. Takes little time itself.
 
         Raises NotSupported for what this backend cannot do, with the name of one that can.
         """
 
     def compile(self, plain: Plain, spec: GrammarSpec) -> CompiledGrammar:
-        """On the caller's thread."""
+        """Compiles on the caller's thread."""
 
     def load(self, data: bytes, unenforced: tuple[str, ...]) -> CompiledGrammar:
-        """What the backend's compiler in a child made."""
+        """Loads what the backend's compiler in a child process made."""
 
     def about(self) -> bytes:
-        """What its compiler in a child has to know."""
+        """Returns the settings for the backend's compiler in a child process."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an engine compiles."""
+    """Settings of compilation for one engine."""
 
     backend: str = "xgrammar"
     limits: Limits = field(default_factory=Limits)
     whitespace_pattern: str | None = None
-    """outlines: a regex for the white space between two parts of a JSON text."""
+    """Regex for the white space between two parts of a JSON text; outlines only."""
     disk_cache: bool = True
-    """outlines: keep automata under WORKBENCH_HOME."""
+    """True if automata are kept under WORKBENCH_HOME; outlines only."""
 
 
 @dataclass
@@ -65,11 +65,11 @@ class _Entry:
     job: Future[Answer] | None = None
     made: Made | None = None
     num_bytes: int = 0
-    """When it was last asked for: what keeps its masks grows."""
+    """Size when the grammar was last used. It grows with the masks that are kept."""
 
 
 class GrammarCompiler:
-    """Safe to use from several threads; two that ask for one specification at once compile it once.
+    """A cache of compiled grammars. Safe to use from several threads; simultaneous calls with one specification compile it once.
 
     Plainly small constraints are compiled on the caller's thread, all others in a child process with limits.
     """
@@ -85,13 +85,15 @@ class GrammarCompiler:
         self._num_bytes = 0
 
     def get(self, spec: GrammarSpec) -> CompiledGrammar:
-        """Waits for it. Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced."""
+        """Returns the compiled grammar, and waits for it. Raises InvalidRequest for an invalid constraint, NotSupported for one
+        that cannot be enforced."""
         return self._later(spec, lambda compiled, made: compiled).result()
 
     def start(self, spec: GrammarSpec, stop_token_ids: Iterable[int] | None = None) -> Future[Matcher]:
-        """A matcher at the beginning of the constraint; done already where it was small, known or refused.
+        """Returns the future of a matcher at the beginning of the constraint. It is done already if the constraint was small,
+        cached or refused.
 
-        Cancel it when nobody needs it any more: a compilation that nobody waits for is stopped.
+        Cancel it when it is not needed any more: a compilation without waiters is stopped.
         """
 
         def begin(compiled: CompiledGrammar, made: Made | None) -> Matcher:
@@ -103,16 +105,16 @@ class GrammarCompiler:
 
     @property
     def num_bytes(self) -> int:
-        """Of all that is kept, each as large as it was when it was last asked for."""
+        """Size of all that is kept, each grammar with its size at its last use."""
         return self._num_bytes
 
     @property
     def pids(self) -> list[int]:
-        """Children that compile, or wait for work."""
+        """Ids of the child processes, which compile or wait for work."""
         return [] if self._opened is None else self._opened[1].pids
 
     def close(self) -> None:
-        """Ends the children; who still waits gets EngineDead."""
+        """Ends the child processes. The waiters get EngineDead."""
         with self._lock:
             opened = self._opened
         if opened is not None:
@@ -146,7 +148,7 @@ class GrammarCompiler:
         return mine
 
     def _leave(self, spec: GrammarSpec, entry: _Entry) -> None:
-        """One who waited is gone; the last one takes an unfinished compilation along."""
+        """Removes a waiter that is done or cancelled. When the last one leaves, cancels the unfinished compilation."""
         with self._lock:
             entry.num_waiting -= 1
             if entry.num_waiting or entry.future.done() or entry.job is None or self._opened is None:
@@ -181,13 +183,13 @@ class GrammarCompiler:
         self, spec: GrammarSpec, entry: _Entry, where: Literal["thread", "child"], make: Callable[[], CompiledGrammar],
         seconds: float = 0.0,
     ) -> None:  # fmt: skip
-        """`seconds` were spent before."""
+        """Calls `make` and settles the entry with the result. `seconds` were spent on it before."""
         began = time.perf_counter()
         try:
             compiled = make()
             if not compiled.start().num_allowed:
                 raise InvalidRequest(spec.kind, spec.text, "a constraint that some text satisfies")
-        except BaseException as error:  # whoever waits for it must not wait for ever
+        except BaseException as error:  # the waiters must not wait for ever
             self._fail(spec, entry, error)
             return
         entry.made = Made(self._options.backend, where, seconds + time.perf_counter() - began, compiled.num_bytes)
@@ -196,7 +198,7 @@ class GrammarCompiler:
             self._weigh(spec, entry)
 
     def _weigh(self, spec: GrammarSpec, entry: _Entry) -> None:
-        """Under the lock. Counts a compiled entry at its present size; the least recently used leave where it is too much."""
+        """Counts a compiled entry at its present size and drops the least recently used ones above the limit. Needs the lock."""
         if self._entries.get(spec) is not entry:
             return
         num_bytes = entry.future.result().num_bytes
@@ -215,7 +217,8 @@ class GrammarCompiler:
         entry.future.set_exception(error)
 
     def _open(self) -> tuple[Backend, CompilePool]:
-        """The backend, opened by the first who needs it. The vocabulary is let go then: who holds it must not depend on us."""
+        """Returns the backend and the pool, opened at the first use. Drops the reference to the vocabulary then, so that its
+        lifetime does not depend on the compiler."""
         with self._lock:
             if self._opened is None:
                 assert self._vocabulary is not None
@@ -227,12 +230,12 @@ class GrammarCompiler:
 
 
 def _quickly(backend: Backend, spec: GrammarSpec) -> CompiledGrammar | None:
-    """The constraint compiled on this thread, or None where that may take longer than a caller's thread should."""
+    """Compiles the constraint on this thread; returns None if that may take longer than a caller's thread should be held up."""
     try:
         with effort(QUICK_EFFORT):
             if len(spec.text) > QUICK_CHARS[spec.kind]:
                 return None
-            read = plain(spec)  # what is refused is refused at once
+            read = plain(spec)  # a refusal comes at once
             return backend.compile(read, spec) if backend.check(read, spec) and is_quick(spec) else None
     except OutOfEffort:
         return None
@@ -251,9 +254,9 @@ def open_backend(vocabulary: Vocabulary, options: Options) -> Backend:
 
 
 def compile_grammar(spec: GrammarSpec, vocabulary: Vocabulary, backend: str = "xgrammar") -> CompiledGrammar:
-    """The constraint ready for this vocabulary, with the default limits; kept for as long as the vocabulary is.
+    """Returns the constraint compiled for this vocabulary, with the default limits. It is cached as long as the vocabulary lives.
 
-    Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced.
+    Raises InvalidRequest for an invalid constraint, NotSupported for one that cannot be enforced.
     """
     with _LOCK:
         compilers = _COMPILERS.setdefault(vocabulary, {})

@@ -1,4 +1,4 @@
-"""Languages whose lengths are left to a matcher that counts."""
+"""Languages whose lengths can be left to a matcher that counts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workbench.grammar.minimal import DEAD
 
 
 def without_count(language: Language) -> tuple[Language, int] | None:
-    """Returns a language and a length so that the given language is its texts of at most that length; None if there is no such
+    """Returns a language and a length such that the given language is its texts of at most that length; None if there is no such
     pair.
 
-    There is one where the language ends in a number of characters of one class: `[a-z][a-z0-9]{0,62}` is the texts of
+    There is one if the language ends in a number of characters of one class: `[a-z][a-z0-9]{0,62}` is the texts of
     `[a-z][a-z0-9]*` of at most 63.
     """
     chain = _chain(language)
@@ -30,7 +30,7 @@ def without_count(language: Language) -> tuple[Language, int] | None:
 
 
 def is_complete_at(language: Language, length: int) -> bool:
-    """Returns whether every text of `length` characters or more that the language has begun may also end."""
+    """Returns whether every text of at least `length` characters that begins a text of the language is itself one."""
     final = language.final
     if any(final[i] and not all(final[target] for target in row if target != DEAD) for i, row in enumerate(language.rows)):
         return False
@@ -45,8 +45,9 @@ def is_complete_at(language: Language, length: int) -> bool:
 
 
 def _chain(language: Language) -> list[int]:
-    """Returns the longest row of states in which every text may end or go on with a character of one class, up to the last."""
-    before: dict[tuple[tuple[bool, ...], int], int] = {}  # in a smallest automaton, there is one state for each of these
+    """Returns the longest chain of states in which every text may end or continue with a character of one class, up to the
+    last."""
+    before: dict[tuple[tuple[bool, ...], int], int] = {}  # a minimal automaton has one state for each of these
     for state, row in enumerate(language.rows):
         inside = tuple(target != DEAD for target in row)
         targets = {target for target in row if target != DEAD} - {state}
@@ -63,7 +64,7 @@ def _chain(language: Language) -> list[int]:
 
 
 def _depths(language: Language, chain: list[int]) -> dict[int, tuple[int, int]] | None:
-    """Returns the least and the largest number of characters before each state, as far as the chain's first; None for a loop."""
+    """Returns the least and the largest number of characters before each state, up to the chain's first; None for a loop."""
     left_out = set(chain[1:])
     moves = {
         state: set() if state == chain[0] else {target for target in row if target != DEAD}

@@ -1,6 +1,6 @@
-r"""Grammars in GGML BNF, as the backend is to read them: what it has beyond that is refused, what it lacks is written out.
+r"""Grammars in GGML BNF, written for the backend's reader: refuses what that does not support and writes out what it lacks.
 
-Halves of characters (U+D800 to U+DFFF) are no text: the backend would let their bytes through wherever a class leaves them in.
+Surrogates (U+D800 to U+DFFF) are no text: the backend would accept their bytes wherever a class includes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FIRST_HALF, LAST_HALF = 0xD800, 0xDFFF
 ANY, HALVES = r"[\u0000-\ud7ff\ue000-\U0010ffff]", r"\ud800-\udfff"
 MACROS = {"Token", "ExcludeToken", "TokenTagDispatch", "TagDispatch", "Regex"}
 EBNF_CHAR = re.compile(r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|.)|[^\\]", re.DOTALL)
-"""One character of a string or a class as it is spelled there."""
+"""One character of a string or a class, as it is spelled there."""
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "0": "\0"}
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\.", re.DOTALL)
 _STRING, _CLASS = r'"(?:\\.|[^"\\])*"', r"\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]"
@@ -25,20 +25,20 @@ _PART = re.compile(
     re.DOTALL,
 )
 _IN_STRINGS = re.compile(r"\\([\[\]])|\\.", re.DOTALL)
-"""Brackets need no escape there, and the backend takes none."""
+"""Escaped brackets in strings. They need no escape there, and the backend accepts none."""
 _ALTERNATIVE = re.compile(
     rf"{_STRING}|{_CLASS}|(?P<blank>\s+|#[^\n]*)|(?P<rule>[\w.-]+\s*::=)|(?P<open>[(|])|(?P<close>\))|[\w.-]+|.|$", re.DOTALL
 )
 
 
 def plain_ebnf(text: str, field: str = FIELD) -> str:
-    """The same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
+    """Returns the same grammar in the backend's dialect. Raises NotSupported with the line; errors are left to the backend."""
     text = two_digits(text.replace("\0", r"\x00"))
     return _with_empty_texts(_PART.sub(lambda part: _plain(part, field), text))
 
 
 def _with_empty_texts(text: str) -> str:
-    """With `""` where an alternative is empty, as in `| "a"` and `("a" |)`."""
+    """Writes `""` where an alternative is empty, as in `| "a"` and `("a" |)`."""
     done: list[str] = []
     begun, at = "", 0
     for part in _ALTERNATIVE.finditer(text):
@@ -53,7 +53,7 @@ def _with_empty_texts(text: str) -> str:
 
 
 def two_digits(text: str) -> str:
-    r"""With `\u00df` for `\xdf`: of `\xdfe`, which is two characters, the backend's reader makes one."""
+    r"""Writes `\u00df` for `\xdf`: the backend reads `\xdfe`, which is two characters, as one."""
     return _ESCAPE.sub(lambda found: rf"\u00{found[1]}" if found[1] else found[0], text)
 
 
@@ -80,7 +80,7 @@ def _plain(part: re.Match[str], field: str) -> str:
 
 
 def _name(part: re.Match[str]) -> str:
-    """A rule's name; the backend has none that begin with a digit."""
+    """Returns a rule's name for the backend, which has no names that begin with a digit."""
     if not part[0][0].isdecimal():
         return part[0]
     first = "_"
@@ -94,7 +94,7 @@ def _is_half(spelled: str) -> bool:
 
 
 def _class(negated: str, members: str) -> str:
-    """A class without halves of characters."""
+    """Writes a class without surrogates."""
     parts, kept = EBNF_CHAR.findall(members), [HALVES] if negated else []
     while parts:
         is_range = len(parts) > 2 and parts[1] == "-"

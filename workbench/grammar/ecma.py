@@ -1,7 +1,7 @@
-r"""Regular expressions for Python's parser: what ECMA-262 spells otherwise is written as Python writes it.
+r"""Rewrites regular expressions of ECMA-262 for Python's parser where the two spell things differently.
 
-`\p{L}`, `(?<name>...)`, `\k<name>` and `\u{1f600}` are read in both dialects. Only in ECMA's are `[]` nothing, `[^]` any
-character and `\cA` a control character; only in Python's are there comments and verbose expressions.
+`\p{L}`, `(?<name>...)`, `\k<name>` and `\u{1f600}` are read in both dialects. `[]` (nothing), `[^]` (any character) and `\cA` (a
+control character) exist in ECMA's only; comments and verbose expressions in Python's only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from workbench.grammar.charsets import MARK, Ranges, complement, of_property
 
 
 class NotRegular(Exception):
-    """What no automaton can express. The message names it."""
+    """A construct that no automaton can express. The message names it."""
 
 
 VERBOSE = re.compile(r"\(\?[a-wyz]*x")
@@ -27,8 +27,8 @@ _PARTS = re.compile(
 def python_pattern(pattern: str, *, of_python: bool = False) -> str:
     """Returns the same expression for Python's parser.
 
-    It is one of ECMA-262, or with `of_python` one of Python in which ECMA's further spellings are read too. Raises NotRegular for
-    a property that is not known.
+    The pattern is one of ECMA-262; with `of_python` it is one of Python with ECMA's further spellings. Raises NotRegular for an
+    unknown property.
     """
     if of_python and VERBOSE.search(pattern):
         return pattern
@@ -49,12 +49,12 @@ class _Reader:
         return "".join([*found, pattern[at:]])
 
     def written(self, part: re.Match[str]) -> tuple[str, int]:
-        """Returns a part as Python writes it, and where the pattern goes on."""
+        """Returns a part as Python writes it, and the position where the pattern continues."""
         if part[0].startswith("\\"):
             return self.escape(part), part.end()
         if self.in_class:
             self.in_class = part["end"] is None
-            if self.in_class and part[0].startswith("["):  # Python would warn of a set inside a set
+            if self.in_class and part[0].startswith("["):  # Python would warn about a set inside a set
                 return "\\[", part.start() + 1
             return part[0][0], part.start() + 1
         if part["group"]:

@@ -1,4 +1,4 @@
-"""A limit on the work that reading a constraint may cost, so that a caller's thread is never held up."""
+"""A limit on the work of reading a constraint, so that a caller's thread is never held up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class TooLarge(Exception):
-    """An automaton would be too large to be of use. The message names what is large."""
+    """An automaton would be too large to be useful. The message names what is large."""
 
 
 class OutOfEffort(Exception):

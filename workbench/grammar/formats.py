@@ -1,7 +1,7 @@
-"""What the `format` of a JSON Schema asks of a string, as regular expressions over the whole decoded text.
+"""Regular expressions for the `format` of a JSON Schema, over the whole decoded text.
 
-Each accepts only what its standard and the format checker of `jsonschema` both take, and as much of that as an automaton
-of some hundred states can. `NARROWER` says which right values cannot come. A format that is not listed is an annotation:
+Each accepts only what both its standard and the format checker of `jsonschema` accept, and as much of that as an automaton of
+some hundred states can. `NARROWER` lists the valid values that are never generated. A format that is not listed is an annotation:
 `int32`, `double`, `byte`, `password`, `color`, `url` and others that the standard does not define.
 
 The expressions use literals, classes, groups, alternatives and counts only.
@@ -29,7 +29,7 @@ _IPV4 = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
 
 
 def _ipv6() -> str:
-    """Eight groups, or `::` for one or more that are missing; the last two may be written as an IPv4 address."""
+    """Returns eight groups, or `::` for one or more that are missing; the last two may be written as an IPv4 address."""
     group = f"{HEX}{{1,4}}"
     forms = [f"(?:{group}:){{6}}(?:{group}:{group}|{_IPV4})"]
     for num_before in range(8):
@@ -44,7 +44,7 @@ _IPV6 = _ipv6()
 
 
 def _label(most: int, letters: str = "a-zA-Z") -> str:
-    """Letters, digits and inner hyphens, but no `--` in the third and fourth place, which marks an encoded name."""
+    """Returns letters, digits and inner hyphens, but no `--` in the third and fourth place, which marks an encoded name."""
     end, any_ = f"[{letters}0-9]", f"[{letters}0-9-]"
     return f"{end}(?:{any_}{{0,2}}{end}|{any_}(?:{end}{any_}|-{end}){any_}{{0,{most - 5}}}{end})?"
 
@@ -62,7 +62,7 @@ _BEYOND_ASCII = "\u0080-\ud7ff\ue000-\U0010ffff"
 
 
 def _local(beyond: str = "") -> str:
-    """What stands before the @: up to 64 characters, in one piece or in shorter ones with dots between them."""
+    """Returns the part before the @: up to 64 characters, in one piece or in shorter ones with dots between them."""
     atom = f"[{_ATOM}{beyond}]"
     dotted = rf"{atom}{{1,20}}\.{atom}{{1,43}}|(?:{atom}{{1,20}}\.){{2}}{atom}{{1,22}}|(?:{atom}{{1,12}}\.){{1,4}}{atom}{{1,12}}"
     quoted = rf'"(?:[ !#-\[\]-~{beyond}]|\\[ -~]){{0,31}}"'
@@ -78,7 +78,7 @@ _PLAIN = r"a-zA-Z0-9._~!$&'()*+,;=\-"
 
 
 def _uri(address: str, beyond: str = "", private: str = "") -> tuple[str, str]:
-    """(with a scheme, or also without): of RFC 3986, and with the characters `beyond` ASCII of RFC 3987."""
+    """Returns expressions of RFC 3986 (with a scheme, without one too), and with the characters `beyond` ASCII of RFC 3987."""
 
     def some(more: str = "") -> str:
         return f"(?:[{_PLAIN}{beyond}{more}]|{_ENCODED})"
@@ -111,7 +111,7 @@ _DIGITS = "0123456789"
 
 
 def _regex() -> str:
-    """What is a regular expression to ECMAScript and to Python alike, with groups up to `DEPTH` deep in each other."""
+    """Returns what is a regular expression to ECMAScript and to Python alike, with groups nested up to `DEPTH` deep."""
     escape = rf"\\(?:[dDwWsStnrfv!-/:-@\[-`{{-~]|x{HEX}{{2}}|u{HEX}{{4}})"
     ranges = "|".join([*(f"{low}-[{low}-9]" for low in _DIGITS), "a-[a-z]", "A-[A-Z]"])
     members = rf"\[\^?(?:-|-?(?:[^\[\]\\^-]|{escape}|(?:{ranges})-?)+-?)\]"
@@ -168,4 +168,4 @@ NARROWER: dict[str, str] = {
     "regex": "more than four groups in each other, names, references, lookbehind, braces without \\, ranges from other letters "
     "than a and A, some counts of two large numbers",
 }
-"""Which right values cannot come. Formats that are missing here are complete."""
+"""Valid values that each format never generates. Formats that are missing here are complete."""

@@ -1,4 +1,4 @@
-"""Regular languages of texts as deterministic automata: what patterns, lengths, formats and names of JSON Schema are made of.
+"""Regular languages as deterministic automata: patterns, lengths, formats and names of JSON Schema are made of them.
 
 Languages can be intersected, united and subtracted, so that several rules for one text become one automaton.
 """
@@ -22,8 +22,8 @@ MAX_STATES = 4096
 
 @dataclass(frozen=True, eq=False)
 class Language:
-    """An automaton over characters. State 0 is the start; from every state some end can be reached, but for the
-    start of the empty language."""
+    """An automaton over characters. State 0 is the start. An end can be reached from every state, except from the start of the
+    empty language."""
 
     bounds: tuple[int, ...]
     """First code points of ranges of characters; a range ends where the next begins, the last one at `MARK`."""
@@ -32,7 +32,7 @@ class Language:
     rows: tuple[tuple[int, ...], ...]
     """Next state for each state and class, or DEAD."""
     final: tuple[bool, ...]
-    """For each state, whether the text may end."""
+    """Flags of the states: the text may end there."""
 
     def kind_at(self, code: int) -> int:
         """Returns the class of a character."""
@@ -56,7 +56,7 @@ class Language:
 
     @property
     def counts(self) -> tuple[int, int | None] | None:
-        """The least and the largest length, where any characters make up the texts; None where not."""
+        """Least and largest length if the language is all texts of these lengths; None for other languages."""
         last = len(self.rows) - 1
         for state in range(last):
             if self.moves(state) != {state + 1: EVERYTHING}:
@@ -67,7 +67,7 @@ class Language:
         return (low, last if not self.moves(last) else None) if all(self.final[low:]) else None
 
     def moves(self, state: int) -> dict[int, Ranges]:
-        """Returns the characters that lead from a state to each other one."""
+        """Returns the characters that lead from a state to each next one."""
         kinds: dict[int, list[int]] = {}
         for kind, target in enumerate(self.rows[state]):
             if target != DEAD:
@@ -85,7 +85,7 @@ class Language:
 
     @cached_property
     def _ranges(self) -> list[list[tuple[int, int]]]:
-        """The characters of each class."""
+        """Ranges of the characters of each class."""
         found: list[list[tuple[int, int]]] = [[] for _ in self.rows[0]]
         for low, end, kind in zip(self.bounds, (*self.bounds[1:], MARK), self.kinds, strict=True):
             if low < end:
@@ -98,7 +98,7 @@ class Language:
         todo = deque([("", 0)])
         while todo:
             text, state = todo.popleft()
-            if len(text) > len(self.rows):  # longer than a text without a loop
+            if len(text) > len(self.rows):  # longer than any text without a loop
                 return None
             if self.final[state]:
                 found.append(text)
@@ -154,7 +154,7 @@ def words(texts: Iterable[str]) -> Language:
 
 
 def all_but(texts: Iterable[str]) -> Language:
-    """Returns the language of every other text."""
+    """Returns the language of all other texts."""
     codes, rows, final = _shared_trie(texts)
     other, dead = len(codes), len(codes) + 1
     bounds = sorted({0, 0xD800, 0xE000, MARK, *codes, *(code + 1 for code in codes)})
@@ -167,7 +167,8 @@ def all_but(texts: Iterable[str]) -> Language:
 
 
 def _shared_trie(texts: Iterable[str]) -> tuple[list[int], Rows, list[bool]]:
-    """Returns the smallest automaton of some texts: the characters, and for each state a row of what is behind each of them."""
+    """Returns the smallest automaton of some texts: the characters, and for each state a row with the next state for each of
+    them."""
     trie: list[dict[int, int]] = [{}]
     ends = set()
     for text in texts:
@@ -181,7 +182,7 @@ def _shared_trie(texts: Iterable[str]) -> tuple[list[int], Rows, list[bool]]:
     codes = sorted({code for node in trie for code in node})
     known: dict[tuple[bool, frozenset[tuple[int, int]]], int] = {}
     same: dict[int, int] = {}
-    for node in range(len(trie) - 1, -1, -1):  # what is behind a node has higher numbers
+    for node in range(len(trie) - 1, -1, -1):  # children of a node have higher numbers
         spend(2 + len(trie[node]))
         same[node] = known.setdefault((node in ends, frozenset((c, same[to]) for c, to in trie[node].items())), node)
     order = {same[0]: 0}
@@ -201,10 +202,10 @@ def _shared_trie(texts: Iterable[str]) -> tuple[list[int], Rows, list[bool]]:
 
 
 def prefixed(char: str, language: Language) -> Language:
-    """Returns the texts of a language with one character before each."""
+    """Returns the texts of a language with one character in front of each."""
     code = ord(char)
     bounds = sorted({0, code, code + 1, *language.bounds})
-    width = len(language.rows[0])  # one class more: that of the character, which the language has in another
+    width = len(language.rows[0])  # one class more, for the character, which is in another class of the language
     kinds = [width if bound == code else language.kind_at(bound) for bound in bounds]
     own = language.kind_at(code)
     rows = [[DEAD] * width + [1]]
@@ -214,7 +215,7 @@ def prefixed(char: str, language: Language) -> Language:
 
 @functools.lru_cache(128)
 def _combined(a: Language, b: Language, how: Literal["and", "or", "but not"]) -> Language:
-    """Raises TooLarge."""
+    """Returns the product of two automata. Raises TooLarge."""
     bounds = sorted({*a.bounds, *b.bounds})
     number_of: dict[tuple[int, int], int] = {}
     kinds = [number_of.setdefault((a.kind_at(code), b.kind_at(code)), len(number_of)) for code in bounds]
@@ -244,7 +245,7 @@ def _combined(a: Language, b: Language, how: Literal["and", "or", "but not"]) ->
 
 
 def minimal(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: list[bool]) -> Language:
-    """Returns the smallest automaton of the same language. Raises TooLarge where that has more than MAX_STATES states."""
+    """Returns the smallest automaton of the same language. Raises TooLarge if it has more than MAX_STATES states."""
     table, ends = minimal_table(rows, final)
     if not table:
         return nothing()
@@ -254,7 +255,7 @@ def minimal(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: list
 
 
 def _language(bounds: Sequence[int], kinds: Sequence[int], rows: Rows, final: Sequence[bool]) -> Language:
-    """Returns a language of these rows, with characters that are never told apart in one class."""
+    """Returns a language of these rows, with characters that always lead to the same states in one class."""
     number_of: dict[tuple[int, ...], int] = {}
     merged = [number_of.setdefault(column, len(number_of)) for column in zip(*rows, strict=True)]
     kept = [i for i in range(len(bounds)) if i == 0 or merged[kinds[i]] != merged[kinds[i - 1]]]

@@ -1,7 +1,7 @@
-"""Grammars in the style of Lark: read here as far as needed to say what is meant and what is not supported.
+"""Grammars in the style of Lark, rewritten for the backend; errors and refusals name the line.
 
-Terminals are regular expressions of Python and strings of Python, so both are written again in the plain forms that the
-backend reads the same way. A priority changes which parse is preferred and not which texts there are, so it is left out.
+Terminals are regular expressions of Python and strings of Python, so both are rewritten in the plain forms that the backend reads
+the same way. A priority changes which parse is preferred, not which texts exist, so it is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMON = {
     "UCASE_LETTER": "[A-Z]", "LETTER": "[a-zA-Z]", "WORD": "[a-zA-Z]+", "CNAME": "[a-zA-Z_][a-zA-Z_0-9]*",
     "WS_INLINE": r"[ \t]+", "WS": r"[ \t\f\r\n]+", "CR": r"\r", "LF": r"\n", "NEWLINE": r"(?:\r?\n)+",
 }  # fmt: skip
-"""The terminals of Lark's library `common`, as regular expressions of their own."""
+"""Terminals of Lark's library `common`, as regular expressions of their own."""
 PRIORITY = re.compile(r"^(\s*[?!]?\w+)\.-?\d+(?=\s*:)")
 REFUSED = (
     (re.compile(r"%(?!ignore\b|import\b)(\w*)"), "the directive %{0}"),
@@ -40,7 +40,7 @@ REFUSED = (
 
 
 def lark_grammar(text: str) -> str:
-    """The same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
+    """Returns the same grammar for the backend. Raises InvalidRequest or NotSupported with the line."""
     lines: list[str] = []
     for number, line in _lines(text):
         bare = PART.sub(lambda part: part[0] if part["word"] or part["open"] or part["close"] else "_", line)
@@ -56,7 +56,7 @@ def lark_grammar(text: str) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """(number, definition or what it goes on with) without comments; what stands in brackets is on one line."""
+    """Yields (number, definition or its continuation) without comments. What is in brackets is on one line."""
     line, depth, number, first = "", 0, 1, 1
     for part in PART.finditer(text):
         depth += bool(part["open"]) - bool(part["close"])
@@ -97,7 +97,7 @@ def _spelled(char: str) -> str:
 
 
 def _imported(line: str, number: int) -> Iterator[str]:
-    """The definitions that a `%import` stands for."""
+    """Yields the definitions that a `%import` adds."""
     found = re.fullmatch(r"\s*%import\s+common\s*(?:\.\s*(\w+)\s*(?:->\s*(\w+))?|\(([\w\s,]*)\))\s*", line)
     if found is None:
         raise _refused(number, f"{line.strip()!r}", "only what `common` has can be imported")

@@ -1,8 +1,8 @@
-"""Limits of JSON strings that are counted beside the grammar, so that it need not have a state for every number of characters.
+"""Limits of JSON strings that are counted beside the grammar, so that it needs no state for every number of characters.
 
 xgrammar makes a mask for each state when that is first reached, which takes milliseconds: with a state for each of 200
-characters, a text would wait for 200 masks. So the grammar of such a string has no limit (`schema.forms.String`). A guard
-follows the text, and takes the tokens out of each mask that would make the string too long.
+characters, a text would wait for 200 masks. So the grammar of such a string has no limit (`schema.forms.String`). A guard follows
+the text, and removes the tokens from each mask that would make the string too long.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from workbench.grammar.schema.write_ebnf import LIMIT
 QUOTE, BACKSLASH = b'"', b"\\"
 _MARK = LIMIT.encode()
 _GOES_ON = bytes(range(0x80, 0xC0))
-"""Bytes of a character in UTF-8 after its first."""
+"""Continuation bytes of a character in UTF-8."""
 
 
 class TokenLengths:
-    """What each token adds to a JSON string, for one vocabulary."""
+    """The length that each token adds to a JSON string, for one vocabulary."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
@@ -35,11 +35,12 @@ class TokenLengths:
         self._within = lru_cache(2 * self.longest + 16)(self._make_within)
         never = [_MARK in piece or len(piece.partition(QUOTE)[2]) > LONG for piece in pieces]
         self.possible = pack(~np.array(never, dtype=bool))
-        """Without tokens that no JSON text holds, and those that open a string and could be longer than its limit."""
+        """Tokens that may come at all: not those that no JSON text holds, nor those that open a string and could exceed its
+        limit."""
 
     def within(self, left: int, owed: int) -> Mask:
-        """The tokens that add at most `left` characters before the string's end. Inside a character that wants `owed` more
-        bytes, each further byte counts as a character."""
+        """Returns the tokens that add at most `left` characters before the string's end. Inside a character of which `owed` bytes
+        are missing, each further byte counts as a character."""
         return self._within(left, owed)
 
     def _make_within(self, left: int, owed: int) -> Mask:
@@ -47,7 +48,7 @@ class TokenLengths:
 
 
 def _num_chars(piece: bytes) -> int:
-    """The characters that begin in a piece before a quote ends the string."""
+    """Returns the number of characters that begin in a piece before a quote ends the string."""
     if BACKSLASH not in piece:
         return len(piece.partition(QUOTE)[0].translate(None, _GOES_ON))
     lexer = _Lexer(is_inside=True)
@@ -55,17 +56,17 @@ def _num_chars(piece: bytes) -> int:
 
 
 class _Lexer:
-    """Where a JSON text stands: inside a string or not, and inside a character or not."""
+    """A position in a JSON text: inside a string or not, and inside a character or not."""
 
     def __init__(self, *, is_inside: bool = False) -> None:
         self.is_inside = is_inside
         self.owed = 0
-        """Bytes that the character still wants."""
+        """Bytes of the current character that are missing."""
         self.escape = b""
-        """What came of it after its backslash."""
+        """Characters of the current escape after its backslash."""
 
     def move(self, byte: int) -> bool:
-        """Whether a character of a string begins here."""
+        """Moves past a byte. Returns whether a character of a string begins here."""
         if self.owed:
             self._go_on(byte)
             return False
@@ -83,11 +84,11 @@ class _Lexer:
         if self.escape == b"u":
             self.owed = 4
         elif len(self.escape) == 5 and self.escape[:3].lower() in (b"ud8", b"ud9", b"uda", b"udb"):
-            self.owed, self.escape = 6, b""  # half a character: the escape of the other half follows
+            self.owed, self.escape = 6, b""  # a surrogate: the escape of the second one follows
 
 
 class LengthGuard(_Lexer):
-    """Counts the characters of one sequence's strings."""
+    """Counts the characters in the strings of one sequence."""
 
     def __init__(self, lengths: TokenLengths) -> None:
         super().__init__()
@@ -100,17 +101,17 @@ class LengthGuard(_Lexer):
 
     @property
     def is_full(self) -> bool:
-        """Whether only the string's end may come next."""
+        """True if only the string's end may come next."""
         return self._left == 0 and not self.owed
 
     def narrow(self, mask: Mask) -> None:
-        """Takes out of a mask what would make a string too long."""
+        """Removes the tokens from a mask that would make a string too long."""
         mask &= self._lengths.possible
         if self._left is not None and self._left < self._lengths.longest:
             mask &= self._lengths.within(self._left, self.owed)
 
     def after(self, token_id: int, matcher: Any) -> LengthGuard | None:
-        """The guard behind a token, if its length allows it; `matcher` stands before the token and stays there."""
+        """Returns the guard behind a token; None if its length is not allowed. `matcher` is before the token and stays there."""
         new = self.copy()
         piece, at = self._lengths.pieces[token_id], 0
         for i, byte in enumerate(piece):
@@ -128,7 +129,7 @@ class LengthGuard(_Lexer):
         return byte != _MARK[0] and (not self.is_full or byte == QUOTE[0])
 
     def move(self, byte: int, matcher: Any = None) -> bool:
-        """`matcher` stands behind the byte, if that opens a string."""
+        """Moves past a byte; `matcher` is behind it if it opens a string. Returns whether a character of a string begins."""
         was_inside, begins = self.is_inside, super().move(byte)
         if self.is_inside != was_inside:
             self._left = _limit_at(matcher) if self.is_inside else None
@@ -138,8 +139,8 @@ class LengthGuard(_Lexer):
 
 
 def _limit_at(matcher: Any) -> int | None:
-    """The limit of the string that has just begun, which the grammar tells who asks with the mark."""
-    asked = matcher.fork()
-    if not asked.accept_string(_MARK):
+    """Returns the limit of the string that has just begun. The grammar states it behind the mark."""
+    fork = matcher.fork()
+    if not fork.accept_string(_MARK):
         return None
-    return int(asked.find_jump_forward_string().partition(">")[0][1:])
+    return int(fork.find_jump_forward_string().partition(">")[0][1:])

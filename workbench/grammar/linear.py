@@ -1,10 +1,10 @@
-r"""A regular expression as rules of which each takes one character, or a fixed text, and hands over to one other rule.
+r"""A regular expression as rules that each take one character, or a fixed text, and continue with one other rule.
 
-A backend works out beforehand which tokens fit at a place in a rule. Where the rule may end within a token, it has to try
-that token again at every step: 4 ms a step inside `[^"]{0,16}"`, whose count is a rule of its own. Here every place is a rule,
-and the rest of the text belongs to it, so nothing is left to try: 0.01 ms, at the same cost of compiling.
+A backend computes in advance which tokens fit at a place in a rule. If the rule may end within a token, it must try that token
+again at every step: 4 ms a step inside `[^"]{0,16}"`, whose count is a rule of its own. Here every place is a rule that covers
+the rest of the text, so nothing is left to try: 0.01 ms, at the same cost of compiling.
 
-The rules are those of a finite automaton over characters; one with too many states is not worth it and there is none.
+The rules are those of a finite automaton over characters. One with too many states is not written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from workbench.grammar.charsets import Ranges
 
 MAX_STATES, MAX_PLACES = 320, 4096
-"""Of the automaton, and of the expression with its counts written out."""
+"""Limits of the automaton, and of the expression with its counts written out."""
 
 
 class _TooLarge(Exception):
@@ -25,9 +25,9 @@ class _TooLarge(Exception):
 
 
 def linear_rules(pattern: str, name: str, before: str) -> str | None:
-    """EBNF whose rule `name` is the pattern (of `plain_regex`); its other rules are called after it. None if it is too large.
+    """Returns EBNF whose rule `name` is the pattern (of `plain_regex`), with other rules named after it; None if it is too large.
 
-    `before` is the character that always follows the pattern; one that no token holds where the text ends.
+    `before` is the character that always follows the pattern. At the end of a text, it is one that no token holds.
     """
     try:
         places = _Places()
@@ -52,8 +52,8 @@ def linear_rules(pattern: str, name: str, before: str) -> str | None:
 
 
 class _Places:
-    """A nondeterministic automaton. A place has characters that lead to another one, or places it is equal to; at place 0 the
-    text ends."""
+    """A nondeterministic automaton. A place has characters that lead to another place, or it is equal to other places. The text
+    ends at place 0."""
 
     def __init__(self) -> None:
         self.takes: list[tuple[Ranges, int] | None] = []
@@ -67,7 +67,7 @@ class _Places:
         return len(self.takes) - 1
 
     def sequence(self, items: Any, then: int) -> int:
-        """Where to begin so that `items` lead to `then`."""
+        """Returns the place from which `items` lead to `then`."""
         for kind, value in reversed(list(items)):
             then = self.part(kind, value, then)
         return then
@@ -95,7 +95,7 @@ class _Places:
         return first
 
     def reached(self, places: Iterable[int]) -> frozenset[int]:
-        """Those that take a character, or end, of all that are equal to one of `places`."""
+        """Returns all places equal to one of `places` that take a character or are the end."""
         found, todo = set(), [*places]
         while todo:
             place = todo.pop()
@@ -106,11 +106,11 @@ class _Places:
 
 
 State = tuple[bool, dict[int, Ranges]]
-"""Whether the text may end, and the characters that lead to each other state."""
+"""Flag for the end of a text here, and the characters that lead to each other state."""
 
 
 def _states(places: _Places, start: int) -> list[State]:
-    """The deterministic automaton; state 0 is the start."""
+    """Returns the deterministic automaton; state 0 is the start."""
     edges = {(low, high + 1) for takes in places.takes if takes is not None for low, high in takes[0]}
     bounds = sorted({code for edge in edges for code in edge})
     index = {code: i for i, code in enumerate(bounds)}
@@ -138,14 +138,15 @@ def _states(places: _Places, start: int) -> list[State]:
 
 
 def _joined(ranges: Ranges, following: tuple[int, int]) -> Ranges:
-    """With another range behind all others."""
+    """Returns the ranges with another one behind all others."""
     if ranges and ranges[-1][1] == following[0] - 1:
         return (*ranges[:-1], (ranges[-1][0], following[1]))
     return (*ranges, following)
 
 
 def _run(states: Sequence[State], at: int, ranges: Ranges) -> tuple[list[int], int]:
-    """The fixed text that begins with the move of `ranges` to `at`, and the state behind it; no text where that is a choice."""
+    """Returns the fixed text that begins with the move of `ranges` to `at`, and the state behind it; no text where there is a
+    choice."""
     text: list[int] = []
     seen = set()
     while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:

@@ -14,12 +14,12 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def num_words(vocab_size: int) -> int:
-    """Returns how many integers a mask of so many tokens has."""
+    """Returns the number of integers in a mask of `vocab_size` tokens."""
     return -(-vocab_size // 32)
 
 
 def empty_mask(vocab_size: int) -> Mask:
-    """Returns a mask that allows nothing."""
+    """Returns a mask that allows no token."""
     return np.zeros(num_words(vocab_size), dtype=np.int32)
 
 
@@ -36,7 +36,7 @@ def pack(flags: np.ndarray[Any, Any]) -> Mask:
 
 
 def num_allowed(mask: Mask) -> int:
-    """Returns how many tokens a mask allows."""
+    """Returns the number of tokens that a mask allows."""
     return int(np.bitwise_count(mask.view(np.uint32)).sum())
 
 
@@ -47,7 +47,7 @@ def any_allowed(mask: Mask, token_ids: Sequence[int]) -> bool:
 
 
 def allow(mask: Mask, token_ids: Iterable[int], allowed: bool) -> None:
-    """Changes: sets or clears the bits of these tokens."""
+    """Sets or clears the bits of these tokens. Changes the mask."""
     bits = mask.view(np.uint32)
     for token in token_ids:
         bit = np.uint32(1 << token % 32)

@@ -1,4 +1,4 @@
-"""What a compiler's process and its parent say to each other over two pipes: msgpack after its length."""
+"""Messages between a compiler's process and its parent, over two pipes: a length, then msgpack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.wire_error import Failure
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """First message: which backend, what its compiler has to know, and how much memory it may take at most."""
+    """First message: the backend, the settings of its compiler, and the largest memory it may use."""
 
     backend: str
     about: bytes
@@ -18,12 +18,12 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`data` is the compiled constraint as the backend's `load` reads it."""
+    """The result of one compilation. `data` is the compiled constraint as the backend's `load` reads it."""
 
     data: bytes = b""
     unenforced: tuple[str, ...] = ()
     seconds: float = 0.0
-    """What compiling took."""
+    """Duration of the compilation."""
     failure: Failure | None = None
 
 
@@ -38,7 +38,7 @@ def send(pipe: BinaryIO, message: Any) -> None:
 
 
 def receive(pipe: BinaryIO, kind: Any) -> Any:
-    """The next message. Raises EOFError when the other side is gone."""
+    """Reads the next message. Raises EOFError when the other side is closed."""
     head = pipe.read(8)
     data = pipe.read(int.from_bytes(head, "little")) if len(head) == 8 else b""
     if not data:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from workbench.grammar.effort import spend
 
 DEAD = -1
-"""In the place of a state: no text goes on from here."""
+"""Number in the place of a state: no text continues from here."""
 Rows = list[list[int]]
-"""For each state and class of characters the next state, or DEAD. State 0 is the start."""
+"""Next state, or DEAD, for each state and class of characters. State 0 is the start."""
 
 
 def minimal_table(rows: Rows, final: list[bool]) -> tuple[Rows, list[bool]]:
-    """Returns the rows and final states of the smallest automaton; no rows where no text is accepted.
+    """Returns the rows and final states of the smallest automaton; no rows if no text is accepted.
 
     States are numbered in the order in which they are reached.
     """
@@ -32,7 +32,7 @@ def minimal_table(rows: Rows, final: list[bool]) -> tuple[Rows, list[bool]]:
 
 
 def _blocks(rows: Rows, final: list[bool], alive: set[int]) -> list[int]:
-    """Returns for each state the number of its block: states of one block accept the same texts."""
+    """Returns the number of each state's block: states of one block accept the same texts."""
     before: list[dict[int, list[int]]] = [{} for _ in rows[0]]
     num_moves = 0
     for state in alive:
@@ -67,7 +67,7 @@ def _blocks(rows: Rows, final: list[bool], alive: set[int]) -> list[int]:
 
 
 def _alive(rows: Rows, final: list[bool]) -> set[int]:
-    """Returns the states from which some end can be reached."""
+    """Returns the states from which an end can be reached."""
     before: list[list[int]] = [[] for _ in rows]
     for state, row in enumerate(rows):
         for target in set(row):

@@ -1,7 +1,7 @@
-"""From what a user wrote to what a compiler reads: every kind of constraint as one of the few that backends know.
+"""Rewrites every kind of constraint that users write as one of the few that backends compile.
 
-Here it is decided what can be enforced at all. It is plain Python and quick for ordinary texts, so a refusal reaches the
-caller before anything is queued.
+This decides what can be enforced at all. It is plain Python and quick for ordinary texts, so a refusal reaches the caller before
+anything is queued.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ from workbench.types import GrammarSpec, is_ggml_bnf
 
 ANY_OBJECT = '{"type": "object"}'
 MAX_CHARS = 1 << 20
-"""Longer constraints are refused: nobody writes them, and reading one takes seconds."""
+"""Largest length of a constraint. Longer ones are refused: they are most likely mistakes, and reading one takes seconds."""
 QUICK_CHARS = defaultdict(lambda: 4096, json_schema=1 << 17)
-"""Texts up to this length are read on the caller's thread, by kind."""
+"""Lengths by kind, up to which texts are read on the caller's thread."""
 QUICK_EFFORT = 60_000
-"""What reading a JSON Schema there may cost (`effort.spend`)."""
+"""Limit on the work of reading a JSON Schema there (`effort.spend`)."""
 QUICK_COUNT, QUICK_NESTED, QUICK_OPTIONAL, QUICK_DEPTH = 256, 64, 24, 64
 COUNTS = re.compile(r"(\)?)\{(\d*),?(\d*)\}|\"(?:min|max)(?:Length|Items|Properties)\"\s*:\s*(\d+)")
 
 
 @dataclass(frozen=True)
 class Plain:
-    """What a backend compiles. A regex is in the few constructs all dialects share, a schema has enforced keywords only."""
+    """A constraint for a backend. A regex uses the few constructs that all dialects share, a schema has enforced keywords
+    only."""
 
     kind: Literal["regex", "json_schema", "ebnf", "lark", "structural_tag"]
     text: str
     max_whitespace: int = 0
-    """JSON: white space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
+    """White space characters allowed between two parts of a JSON text; 0 fixes the separators to ", " and ": "."""
     unenforced: tuple[str, ...] = ()
-    """What the text asks for and nobody enforces, as paths with their values."""
+    """Parts of the text that are not enforced, as paths with their values."""
     schema: Schema | None = None
-    """Of a JSON Schema what it says."""
+    """Rules of a JSON Schema; None for other kinds."""
 
 
 def plain(spec: GrammarSpec) -> Plain:
-    """Raises InvalidRequest for what is no such constraint, NotSupported for what no backend can enforce."""
+    """Rewrites a constraint. Raises InvalidRequest for an invalid one, NotSupported for one that no backend can enforce."""
     if len(spec.text) > MAX_CHARS:
         raise InvalidRequest(spec.kind, f"{len(spec.text):,} characters", f"at most {MAX_CHARS:,} characters")
     try:
@@ -78,11 +79,11 @@ def _plain(spec: GrammarSpec) -> Plain:
 
 
 def is_quick(spec: GrammarSpec) -> bool:
-    """Whether it surely compiles in a fraction of a second: a short text, nested not deeply, that counts to nothing large.
+    """Returns whether it surely compiles in a fraction of a second: a short text, not deeply nested, without large counts.
 
-    What makes compilers slow shows in the text (measured with xgrammar and 49,152 tokens): large counts (`[a-z]{1,1000}`
-    takes 0.5 s, `.{1,1000}` 2.5 s, without the count a millisecond), many optional parts in a row (64 times ` ?` 12 s),
-    both inside counts, and long lists.
+    The text shows what makes compilers slow (measured with xgrammar and 49,152 tokens): large counts (`[a-z]{1,1000}` takes 0.5
+    s, `.{1,1000}` 2.5 s, without the count a millisecond), many optional parts in a row (64 times ` ?` 12 s), both inside counts,
+    and long lists.
     """
     if len(spec.text) > QUICK_CHARS[spec.kind]:
         return False

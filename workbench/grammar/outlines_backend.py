@@ -1,4 +1,4 @@
-"""The backend `outlines`: regular constraints as automata over bytes, masks found when a state is first reached."""
+"""The backend `outlines`: regular constraints as automata over bytes, with masks made when a state is first reached."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from workbench.grammar.vocabulary import Vocabulary
 from workbench.types import GrammarSpec
 
 QUICK_CHARS, QUICK_COUNT = 128, 8
-"""Automata can have two to the power of a regex's length of states: no more than this is compiled on the caller's thread."""
+"""Limits for the caller's thread. An automaton can have two to the power of a regex's length of states."""
 MASKS_KEPT = 2048
 
 
 class Tokens:
-    """All tokens of a vocabulary as bytes, for one walk over all of them."""
+    """All tokens of a vocabulary as bytes, for one pass over all of them."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocab_size = vocabulary.size
@@ -34,7 +34,7 @@ class Tokens:
             self._table[: len(self.bytes[i]), column] = np.frombuffer(self.bytes[i], dtype=np.uint8)
 
     def mask(self, automaton: Automaton, state: int) -> Array:
-        """int32 [ceil(V / 32)]: the tokens whose bytes can be followed from `state`."""
+        """Returns the tokens whose bytes the automaton can read from `state`, int32 [ceil(V / 32)]."""
         allowed = np.zeros(self.vocab_size, dtype=np.bool_)
         classes = automaton.class_of[self._table[0]]
         states = automaton.next[state][classes]
@@ -88,11 +88,11 @@ class OutlinesCompiled:
         return self.automaton.num_bytes + sum(mask.nbytes for mask in list(self._masks.values()))
 
     def start(self, stop_token_ids: Iterable[int] | None = None) -> OutlinesMatcher:
-        wanted = self._eos_token_ids if stop_token_ids is None else stop_token_ids
-        return OutlinesMatcher(self, frozenset(i for i in wanted if i < self.tokens.vocab_size))
+        ids = self._eos_token_ids if stop_token_ids is None else stop_token_ids
+        return OutlinesMatcher(self, frozenset(i for i in ids if i < self.tokens.vocab_size))
 
     def mask(self, state: int) -> Array:
-        """Shared: not to be written to."""
+        """Returns the mask of a state. It is shared: do not write to it."""
         mask = self._masks.get(state)
         if mask is None:
             if len(self._masks) >= MASKS_KEPT:

@@ -1,8 +1,8 @@
 """Regular expressions through outlines-core, with an automaton over bytes in place of one over tokens.
 
-outlines-core builds its automaton for a vocabulary, here that of the 256 bytes. What follows for the tokens of a model is
-found when a state is reached (`outlines_backend`). So `.{1,1000}` takes a tenth of a second instead of ten seconds and 3 GB,
-and what is kept on disk serves all models.
+outlines-core builds its automaton for a vocabulary; here that is the 256 bytes. The masks over a model's tokens are made when a
+state is reached (`outlines_backend`). So `.{1,1000}` takes a tenth of a second instead of ten seconds and 3 GB, and the files on
+disk serve all models.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from workbench.types import GrammarSpec
 
 MAX_STATES = 1 << 20
 DISK_BYTES = 512 << 20
-"""What is kept on disk; above it the automata that were used least recently are deleted."""
+"""Largest size of the files on disk; above it the least recently used automata are deleted."""
 FORMAT = 2
-"""Part of a cached file's name: raised when an automaton of the same regex would be another."""
+"""Version in a cached file's name: raised when the same regex gives another automaton."""
 
 
 class About(msgspec.Struct, frozen=True):
     whitespace_pattern: str | None
     folder: str | None
-    """Where automata are kept; None keeps none."""
+    """Folder where automata are kept; None keeps none."""
 
 
 def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
-    """Compiles into what `Automaton.from_bytes` reads."""
+    """Returns a function that compiles into the bytes that `Automaton.from_bytes` reads."""
     known = msgspec.msgpack.decode(about, type=About)
 
     def run(plain: Plain, spec: GrammarSpec) -> bytes:
@@ -50,7 +50,7 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
 
 
 def to_regex(plain: Plain, whitespace_pattern: str | None) -> str:
-    """Raises NotSupported for what is not regular, or not written as one here."""
+    """Writes a constraint as a regex. Raises NotSupported if it is not regular, or cannot be written as one here."""
     if plain.kind == "regex":
         return plain.text
     if plain.schema is not None:
@@ -62,14 +62,14 @@ def to_regex(plain: Plain, whitespace_pattern: str | None) -> str:
 
 
 def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
-    """From disk where it is kept."""
+    """Returns the bytes of a regex's automaton, from disk if they are there."""
     path = None
     if folder is not None:
         path = Path(folder) / f"{hashlib.sha256(f'{FORMAT} {regex}'.encode()).hexdigest()}.automaton"
         try:
             data = path.read_bytes()
             Automaton.from_bytes(data)
-            with suppress(OSError):  # a read-only folder serves too
+            with suppress(OSError):  # a read-only folder works too
                 os.utime(path)
             return data
         except (OSError, zlib.error, ValueError, msgspec.DecodeError):
@@ -81,13 +81,13 @@ def compile_regex(regex: str, spec: GrammarSpec, folder: str | None) -> bytes:
 
 
 def _build(regex: str, spec: GrammarSpec) -> Automaton:
-    """The library prefers alternatives in their order and then shuts out longer ones: `a|ab` would give no `ab`. So a mark
-    that no regex can match ends the text, and the texts are what may stand before it."""
+    """Builds the automaton of a regex. The library prefers alternatives in their order and then excludes longer ones: `a|ab`
+    would give no `ab`. So a mark that no regex can match ends the text, and the texts are those that may stand before it."""
     from outlines_core import Index, Vocabulary
 
     try:
         index = Index(f"(?:{regex}){chr(MARK)}", Vocabulary(256, {bytes([byte]): [byte] for byte in range(256)}))
-    except Exception as error:  # its own classes differ from version to version
+    except Exception as error:  # the library's classes differ from version to version
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({error})") from None
     transitions: dict[int, dict[int, int]] = index.get_transitions()
     start, marked = index.get_initial_state(), index.get_final_states()
@@ -103,12 +103,12 @@ def _build(regex: str, spec: GrammarSpec) -> Automaton:
 
 
 def _without_mark(table: Any, is_marked: Any) -> Automaton:
-    """`is_marked`: states that only the mark leads to. A text may end where the mark may begin."""
+    """Removes the mark. `is_marked` flags the states that only the mark leads to. A text may end where the mark may begin."""
     steps, states = chr(MARK).encode(), np.arange(len(table))
     for byte in steps:
         states = np.where(states == DEAD, DEAD, table[states, byte])
     is_final = (states != DEAD) & is_marked[states]
-    for _ in steps:  # what only went on towards the mark goes nowhere now
+    for _ in steps:  # states that only led to the mark lead nowhere now
         goes_on = is_final | (table != DEAD).any(axis=1)
         table[(table != DEAD) & ~(goes_on & ~is_marked)[table]] = DEAD
     columns, class_of = np.unique(table, axis=1, return_inverse=True)
@@ -116,7 +116,7 @@ def _without_mark(table: Any, is_marked: Any) -> Automaton:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """A reader finds the whole file or none. A full disk is no reason to refuse a request."""
+    """Writes a file, so that a reader finds all of it or none. A full disk is no reason to refuse a request."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -128,7 +128,7 @@ def _keep(path: Path, data: bytes) -> None:
 
 
 def _make_room(folder: Path) -> None:
-    """Deletes what was used least recently, until all automata together take `DISK_BYTES` at most."""
+    """Deletes the least recently used automata until all together take `DISK_BYTES` at most."""
     found = []
     for path in folder.glob("*.automaton"):
         with suppress(OSError):  # another process may be doing the same

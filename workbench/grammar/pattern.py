@@ -1,7 +1,7 @@
 r"""Regular expressions of JSON Schema, in the dialects of ECMA-262 and of Python, as languages of whole texts.
 
-Where the two dialects differ (`\d`, `\s`, `.`), a text is taken only if it matches in both; `generous` takes it if it matches
-in either, for what must surely not match. A pattern without anchors searches, as the standard says.
+Where the two dialects differ (`\d`, `\s`, `.`), a text is accepted only if it matches in both. With `generous` it is accepted if
+it matches in either, for texts that must surely not match. A pattern without anchors searches, as the standard says.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ MAX_PLACES, MAX_STATES = 20_000, 4096
 
 
 class BadPattern(ValueError):
-    """What is no regular expression in either dialect."""
+    """A text that is no regular expression in either dialect."""
 
 
 @functools.lru_cache(512)
 def pattern_language(pattern: str, *, search: bool = True, generous: bool = False) -> Language:
-    """The texts in which the pattern is found (`search`), or which it matches as a whole.
+    """Returns the texts in which the pattern is found (`search`), or which it matches as a whole.
 
-    Raises BadPattern, NotRegular for what no automaton can express, TooLarge for one of too many states.
+    Raises BadPattern, NotRegular for a construct that no automaton can express, TooLarge for too many states.
     """
     spend(20 * len(pattern))
     try:
@@ -68,7 +68,7 @@ def pattern_language(pattern: str, *, search: bool = True, generous: bool = Fals
 
 
 class _At:
-    """Where a part of the expression stands: which flags hold, and what may be assumed about what is before it."""
+    """The context of a part of the expression: which flags hold, and what may be assumed about the text before it."""
 
     def __init__(self, flags: int, *, at_start: bool, in_loop: bool = False) -> None:
         self.flags, self.at_start, self.in_loop = flags, at_start, in_loop
@@ -78,15 +78,15 @@ class _At:
 
 
 class _Places:
-    """A nondeterministic automaton. A place has characters that lead to another one, or places it is equal to; those after
-    which the text must be at its end are listed apart. At place 0 the text ends."""
+    """A nondeterministic automaton. A place has characters that lead to another place, or it is equal to other places; places
+    after which the text must be at its end are listed apart. The text ends at place 0."""
 
     def __init__(self, generous: bool) -> None:
         self.generous = generous
         self.takes: list[tuple[Ranges, int] | None] = [None]
         self.equals: list[list[int]] = [[]]
         self.at_end: dict[int, int] = {}
-        """Places that are equal to another one where nothing follows."""
+        """Places that equal another one if nothing follows."""
         self._reached: dict[int, tuple[frozenset[int], bool]] = {}
         self._characters: dict[tuple[Any, int | None, int], Ranges] = {}
 
@@ -99,7 +99,7 @@ class _Places:
         return len(self.takes) - 1
 
     def sequence(self, items: list[Any], then: int, at: _At) -> int:
-        """Where to begin so that `items` lead to `then`."""
+        """Returns the place from which `items` lead to `then`."""
         starts = []
         zero_width = at.at_start
         for kind, value in items:
@@ -135,7 +135,7 @@ class _Places:
         if high is op.MAXREPEAT:
             first = self.add(equals=[then])
             self.equals[first].append(self.sequence(items, first, _At(at.flags, at_start=False, in_loop=True)))
-            if at.at_start and low == 0:  # the first time round, it still is the start
+            if at.at_start and low == 0:  # the first iteration is still at the start
                 return self.add(equals=[then, self.sequence(items, first, _At(at.flags, at_start=True, in_loop=True))])
         else:
             for number in range(high - low):
@@ -157,9 +157,10 @@ class _Places:
         raise NotRegular("a word boundary")
 
     def look(self, positive: bool, value: Any, then: int, at: _At) -> int:
-        """What follows must, or must not, begin with the items: both are made automata, and what they share takes the place."""
+        """Adds a lookahead: the text that follows must, or must not, begin with `value`. Both become automata, and their
+        intersection (or difference) replaces the text that follows."""
         direction, inner = value
-        if not list(inner):  # (?!) never holds, (?=) always
+        if not list(inner):  # (?!) never holds, (?=) always does
             return then if positive else self.add()
         if direction < 0 or at.in_loop:
             raise NotRegular("looking back" if direction < 0 else "looking ahead inside a repetition")
@@ -171,7 +172,7 @@ class _Places:
         return self.embedded(rest & ahead if positive else rest - ahead)
 
     def embedded(self, language: Language) -> int:
-        """A language as places that lead to the end."""
+        """Adds a language as places that lead to the end."""
         places = [self.add() for _ in language.rows]
         for state, place in enumerate(places):
             moves = language.moves(state).items()
@@ -208,7 +209,7 @@ class _Places:
         return ranges if positive else complement(ranges)
 
     def reached(self, places: Iterable[int]) -> tuple[frozenset[int], bool]:
-        """The places that take a character, of all that are equal to one of `places`; and whether the text may end there."""
+        """Returns the places equal to one of `places` that take a character, and whether the text may end there."""
         parts = [self._reached_from(place) for place in places]
         return frozenset().union(*(part for part, _ in parts)), any(ends for _, ends in parts)
 
@@ -230,7 +231,7 @@ class _Places:
             if place in self.at_end:
                 ends.append(self.at_end[place])
         seen = set(found)
-        while ends:  # nothing may follow any more
+        while ends:  # nothing may follow
             place = ends.pop()
             if place not in seen:
                 seen.add(place)
@@ -240,7 +241,7 @@ class _Places:
         return frozenset(place for place in found if self.takes[place] is not None), 0 in seen
 
     def language(self, start: int, *, at_start: bool) -> Language:
-        """The deterministic automaton."""
+        """Returns the deterministic automaton."""
         self._reached.clear()
         first = self.reached([start])
         bounds, kinds, columns = self._classes(self._live(first[0]))
@@ -270,7 +271,7 @@ class _Places:
         return minimal(bounds, kinds, rows, [ends for _, ends in number])
 
     def _classes(self, places: Iterable[int]) -> tuple[list[int], list[int], dict[Ranges, list[int]]]:
-        """Returns the ranges of characters that the places tell apart, the class of each, and the classes of each set."""
+        """Returns the ranges of characters that the places distinguish, the class of each, and the classes of each set."""
         sets = list(dict.fromkeys(self._taken(place)[0] for place in places))
         bounds = sorted({0, *(code for ranges in sets for low, high in ranges for code in (low, high + 1) if code <= MARK)})
         index = {code: i for i, code in enumerate(bounds)}
@@ -308,7 +309,7 @@ def _is_zero_width(kind: Any, value: Any) -> bool:
     return kind is op.SUBPATTERN and all(_is_zero_width(*item) for item in value[3])
 
 
-# Class -> its ASCII part, and an expression for all that Python counts as it (ECMA's white space too).
+# Class -> its ASCII part, and an expression for all characters that Python counts as it (ECMA's white space too).
 _CLASSES: dict[Any, tuple[Ranges, str]] = {
     op.CATEGORY_DIGIT: (DIGITS, r"\d"),
     op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),

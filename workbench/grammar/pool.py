@@ -1,6 +1,6 @@
 """Compilations in child processes, where they can be stopped: each has a time and a memory limit.
 
-A running compilation cannot be ended in a thread, and some take minutes or all the memory. A child that breaks a limit, or
+A running compilation cannot be ended in a thread, and some take minutes or all the memory. A child that exceeds a limit, or
 crashes, is killed; the next job starts a new one. Children start when there is work for them and then stay.
 """
 
@@ -25,7 +25,7 @@ from workbench.grammar.messages import OUT_OF_MEMORY, Answer, Setup, receive, se
 from workbench.types import GrammarSpec
 
 TICK_S = 0.02
-"""How often a child's time and memory are looked at."""
+"""Interval between two checks of a child's time and memory."""
 START_S = 60.0
 HINT = "counts such as {1,1000} and long lists of alternatives cost most; allow less, or raise the limit"
 
@@ -34,20 +34,20 @@ HINT = "counts such as {1,1000} and long lists of alternatives cost most; allow 
 class Limits:
     num_workers: int = 2
     timeout_s: float = 30.0
-    """For one compilation, not counting the wait for a free child."""
+    """Longest time of one compilation, without the wait for a free child."""
     memory_mb: int = 2048
-    """What a child may hold at any time, some 60 MB of its own included."""
+    """Largest memory of a child at any time, its own 60 MB included."""
 
 
 @dataclass(eq=False)
 class _Job:
     spec: GrammarSpec
     future: Future[Answer] = field(default_factory=Future)
-    is_unwanted: bool = False
+    is_given_up: bool = False
 
 
 class CompilePool:
-    """Any thread may submit. `make_setup` is called once, when the first child starts."""
+    """A pool of child processes. Any thread may submit. `make_setup` is called once, when the first child starts."""
 
     def __init__(self, make_setup: Callable[[], Setup], limits: Limits) -> None:
         self._make_setup, self._limits = make_setup, limits
@@ -60,7 +60,8 @@ class CompilePool:
         self._lock = threading.Lock()
 
     def submit(self, spec: GrammarSpec) -> Future[Answer]:
-        """Compiles when a child is free. The future's error is a WorkbenchError about the constraint, or EngineDead."""
+        """Queues a compilation for the next free child. The future's error is a WorkbenchError about the constraint, or
+        EngineDead."""
         job = _Job(spec)
         with self._lock:
             if self._is_closed:
@@ -73,22 +74,22 @@ class CompilePool:
         return job.future
 
     def give_up(self, future: Future[Answer]) -> None:
-        """Nobody waits for this any more: it leaves the queue, or its child is killed."""
+        """Drops a compilation without waiters: removes it from the queue, or kills its child."""
         with self._lock:
             for job in self._open:
-                job.is_unwanted |= job.future is future
+                job.is_given_up |= job.future is future
 
     @property
     def pids(self) -> list[int]:
-        """The children that run now."""
+        """Ids of the children that run now."""
         return [child.process.pid for child in list(self._children)]
 
     def close(self) -> None:
-        """Returns when all children are gone. What is still asked ends with EngineDead."""
+        """Ends all children and waits for them. Unfinished compilations end with EngineDead."""
         with self._lock:
             self._is_closed = True
             for job in self._open:
-                job.is_unwanted = True
+                job.is_given_up = True
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -99,7 +100,7 @@ class CompilePool:
         child: _Child | None = None
         while (job := self._jobs.get()) is not None:
             try:
-                if job.is_unwanted:
+                if job.is_given_up:
                     raise EngineDead(SHUT_DOWN)
                 if child is None:
                     child = self._start()
@@ -107,7 +108,7 @@ class CompilePool:
                 if answer == OUT_OF_MEMORY:
                     raise too_large(job.spec, self._limits)
                 error = None if answer.failure is None else answer.failure.to_error()
-            except BaseException as caught:  # whoever waits for it must not wait for ever
+            except BaseException as caught:  # the waiters must not wait for ever
                 error = caught  # type: ignore[assignment]
             if child is not None and child.process.poll() is not None:
                 self._children.discard(child)
@@ -133,7 +134,7 @@ class CompilePool:
 
 
 class _Child:
-    """One process, used by one thread."""
+    """One child process, used by one thread."""
 
     def __init__(self, setup: Setup) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
@@ -154,13 +155,13 @@ class _Child:
             raise WorkbenchError(f"the process that compiles constraints cannot start: {why}") from error
 
     def compile(self, job: _Job, limits: Limits) -> Answer:
-        """Raises a WorkbenchError about the constraint if the child had to be killed, or crashed."""
+        """Compiles in the child. Raises a WorkbenchError about the constraint if the child had to be killed, or crashed."""
         watched = psutil.Process(self.process.pid)
         late, most = time.monotonic() + limits.timeout_s, limits.memory_mb << 20
 
         def broken() -> str:
-            if job.is_unwanted:
-                return "unwanted"
+            if job.is_given_up:
+                return "given up"
             if time.monotonic() > late:
                 return "time"
             return "memory" if watched.memory_info().rss > most else ""
@@ -174,7 +175,7 @@ class _Child:
         except (EOFError, OSError):
             pass
         self.kill()
-        if self._why == "unwanted":
+        if self._why == "given up":
             raise EngineDead(SHUT_DOWN)
         if self._why == "time":
             raise InvalidRequest(
@@ -195,7 +196,7 @@ class _Child:
 
     @contextmanager
     def _watched(self, broken: Callable[[], str]) -> Iterator[None]:
-        """Inside, the child is killed as soon as `broken()` says why; whoever reads from it then finds its end."""
+        """Kills the child, while the block runs, as soon as `broken()` returns a reason. A read from its pipe then ends."""
         done = threading.Event()
 
         def watch() -> None:

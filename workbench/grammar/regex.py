@@ -1,13 +1,13 @@
-"""Regular expressions mean what Python's `re.fullmatch` means, whatever dialect the backend speaks.
+"""Regular expressions with the meaning of Python's `re.fullmatch`, whatever dialect the backend reads.
 
-A pattern is parsed by Python itself and written again in the few constructs that all dialects share: character
-classes, groups, alternatives and greedy counts. What a finite automaton cannot express is refused by name.
+A pattern is parsed by Python itself and rewritten in the few constructs that all dialects share: character classes, groups,
+alternatives and greedy counts. A construct that a finite automaton cannot express is refused by name.
 
-Backslash classes generate their ASCII members: `\\d` gives 0-9. Where such a class is excluded, all of Unicode is: no
-letter of any script comes out of `[^\\w]`. So it is with case: `(?i:k)` gives k and K and not the sign for kelvin. Either way
-the text is accepted by `re.fullmatch`.
+Backslash classes generate their ASCII members: `\\d` gives 0-9. A negated class excludes all of its Unicode members: `[^\\w]`
+generates no letter of any script. Case is treated in the same way: `(?i:k)` gives k and K, not the kelvin sign. In both cases
+`re.fullmatch` accepts the text.
 
-Three spellings of ECMAScript that Python has not are read too: `\\p{L}`, `(?<name>...)` and `\\u{1f600}`.
+Three spellings of ECMAScript that Python does not have are read too: `\\p{L}`, `(?<name>...)` and `\\u{1f600}`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workbench.grammar.charsets import (
 from workbench.grammar.ecma import NotRegular, python_pattern
 
 IN_JSON_STRINGS: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
-"""What a JSON string holds without escapes."""
+"""Characters that a JSON string holds without escapes."""
 
 REFUSED = {
     op.ASSERT: "lookahead and lookbehind",
@@ -46,16 +46,17 @@ REFUSED = {
 }
 SHORT_COUNTS = {(0, op.MAXREPEAT): "*", (1, op.MAXREPEAT): "+", (0, 1): "?"}
 MAX_DEPTH = 100
-"""Of groups inside each other. Python's parser takes several frames for each, and a kernel's stack is already deep."""
+"""Largest depth of nested groups. Python's parser takes several frames for each, and a kernel's stack is already deep."""
 NO_GROUPS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-"""Escapes and character classes, whose parentheses open nothing."""
+"""Escapes and character classes: parentheses inside open no group."""
 START, END = {op.AT_BEGINNING, op.AT_BEGINNING_STRING}, {op.AT_END, op.AT_END_STRING}
 
 
 def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTHING) -> str:
-    """`pattern` in shared constructs, over `allowed` characters. It matches nothing that `re.fullmatch` does not.
+    """Writes `pattern` in the shared constructs, over `allowed` characters. The result matches nothing that `re.fullmatch` does
+    not.
 
-    Raises InvalidRequest for what is not a regular expression, NotSupported for what cannot be enforced.
+    Raises InvalidRequest for an invalid regular expression, NotSupported for one that cannot be enforced.
     """
     if _depth(pattern) > MAX_DEPTH:
         raise InvalidRequest(field, pattern, f"a regular expression with at most {MAX_DEPTH} groups inside each other")
@@ -67,7 +68,7 @@ def plain_regex(pattern: str, *, field: str = "regex", allowed: Ranges = EVERYTH
 
 
 def is_whole(pattern: str) -> bool:
-    """Whether anchors hold the pattern to the whole text, also where it is searched for. True where nobody can tell."""
+    """Returns whether anchors tie the pattern to the whole text, also in a search. Returns True if it cannot be parsed."""
     try:
         tree = parsed(pattern)
     except (re.error, RecursionError, OverflowError, NotSupported):
@@ -85,8 +86,7 @@ def _has_anchor(items: Iterable[tuple[Any, Any]], at: int, anchors: set[Any]) ->
 
 
 def parsed(pattern: str, field: str = "regex") -> Any:
-    """Returns the tree of Python's parser. Raises re.error for what is no expression, NotSupported for a property that is not
-    known."""
+    """Returns the tree of Python's parser. Raises re.error for an invalid expression, NotSupported for an unknown property."""
     try:
         return parser.parse(python_pattern(pattern, of_python=True))
     except NotRegular as error:
@@ -104,7 +104,8 @@ def _refused(field: str, what: str, hint: str = "") -> NotSupported:
 
 
 class _Writer:
-    """`start` and `end` tell whether a part stands at the very beginning or end of the text, where anchors hold."""
+    """A writer of the shared constructs. `start` and `end` flag a part at the beginning or end of the text, where anchors
+    hold."""
 
     def __init__(self, field: str, flags: int, allowed: Ranges) -> None:
         self.field, self.flags, self.allowed = field, flags, allowed
@@ -151,7 +152,7 @@ class _Writer:
         return f"(?:{part}){SHORT_COUNTS.get((low, high)) or f'{{{low},{most}}}'}"
 
     def members(self, items: Sequence[tuple[Any, Any]]) -> Ranges:
-        """The characters of a class; where a class is excluded, no fewer than all of it."""
+        """Returns the characters of a class. An excluded class is excluded as a whole."""
         negated = items[0][0] is op.NEGATE
         listed = [(value, value) if kind is op.LITERAL else value for kind, value in items[negated:] if kind is not op.CATEGORY]
         ranges = [*self.cased(listed, whole=negated)]
@@ -161,7 +162,8 @@ class _Writer:
         return without(EVERYTHING, ranges) if negated else tuple(ranges)
 
     def cased(self, ranges: list[tuple[int, int]], *, whole: bool = False) -> Iterable[tuple[int, int]]:
-        """With their other cases where those count for nothing: all of them, or for generating those of ASCII as ASCII."""
+        """Adds the other case of characters if case is ignored: all of them, or only ASCII ones of ASCII ones for generated
+        text."""
         if not self.flags & re.IGNORECASE:
             return ranges
         if whole:
@@ -171,7 +173,8 @@ class _Writer:
         return (*ignoring_case(in_ascii, ascii_only=True), *ignoring_case(beyond, ascii_only=bool(self.flags & re.ASCII)))
 
     def category(self, name: Any, *, whole: bool) -> Ranges:
-        """A backslash class: all of it, or for generating its ASCII part (of a negative one, what is surely in it)."""
+        """Returns a backslash class: all of it, or its ASCII part for generated text (the characters surely in it, for a negated
+        one)."""
         positive = name in CATEGORIES
         ascii_part, everything = CATEGORIES[name if positive else NEGATIVE[name]]
         exact = ascii_part if self.flags & re.ASCII else everything()
@@ -194,7 +197,7 @@ def _members(ranges: Iterable[tuple[int, int]]) -> str:
 
 
 def literal(text: str) -> str:
-    """A regular expression for this very text. Raises NotSupported if it holds the last code point."""
+    """Writes a regular expression for exactly this text. Raises NotSupported if it holds the last code point."""
     if chr(MARK) in text:
         raise NotSupported("U+10FFFF in a constraint cannot be enforced while generating")
     return "".join(map(_spell, map(ord, text)))

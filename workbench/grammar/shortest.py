@@ -1,7 +1,7 @@
-"""How much fixed text a grammar demands: rules without an end, or with one that is too far away, are refused.
+"""Computes how much fixed text a grammar demands, to refuse rules without an end, or with one that is too far away.
 
-A backend that is asked what must come next writes down all of it. For `root ::= "a" root`, and for a schema that requires
-itself, that is text without end, and all of the memory with it.
+A backend writes down all the text that must come next. For `root ::= "a" root`, and for a schema that requires itself, that text
+has no end and takes all of the memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from workbench.errors import InvalidRequest
 from workbench.types import GrammarSpec
 
 MAX_FIXED = 1 << 17
-"""Bytes in a row that an alternative may demand."""
+"""Largest number of bytes in a row that an alternative may demand."""
 MAX_RECURSIVE = 1 << 12
-"""The same in a rule that leads to itself, since as many of these are open as the text has come to."""
+"""The same for a rule that leads to itself, since a long text can have as many of these open."""
 BYTES, CLASS, REF, SEQUENCE, CHOICES, REPEAT = 0, 1, 4, 5, 6, 8
 """Kinds of expressions in xgrammar's own form. Others (repeated classes, free text, nothing) demand no text."""
 
@@ -29,12 +29,12 @@ class _Form(msgspec.Struct):
     rules: list[tuple[Any, ...]]
     """(name, number of its expression, ...)"""
     grammar_expr_data: list[int]
-    """Of each expression its kind, the number of its parts, its parts."""
+    """Kind of each expression, the number of its parts, its parts."""
     grammar_expr_indptr: list[int]
 
 
 def check_lengths(grammar: Any, spec: GrammarSpec) -> None:
-    """Raises InvalidRequest about `spec` where a rule of an `xgrammar.Grammar` has no end, or none within reach."""
+    """Raises InvalidRequest about `spec` if a rule of an `xgrammar.Grammar` has no end, or none within reach."""
     rules = _Rules(msgspec.json.decode(grammar.serialize_json(), type=_Form))
     numbers = range(len(rules.names))
     endless = next((rule for rule in numbers if rules.shortest[rule] == math.inf and rules.is_recursive(rule)), None)
@@ -51,7 +51,8 @@ def check_lengths(grammar: Any, spec: GrammarSpec) -> None:
 
 
 def _named(spec: GrammarSpec, rule: str) -> str:
-    """In other kinds the backend gave the rules their names: `defs_Node` for a definition, `root_prop_0` for a property."""
+    """Describes a rule for a message. In kinds other than EBNF the backend named it: `defs_Node` for a definition, `root_prop_0`
+    for a property."""
     return f"its {'rule' if spec.kind in ('ebnf', 'grammar') else 'part'} `{rule}`"
 
 
@@ -65,7 +66,7 @@ class _Rules:
             for used in self._used(body):
                 self._users[used].add(rule)
         self.shortest: list[float] = [math.inf] * len(self.names)
-        """Bytes of fixed text that a rule cannot do without; infinite where it has no end."""
+        """Bytes of fixed text that every text of a rule holds; infinite if it has no end."""
         todo = deque(reversed(range(len(self.names))))
         while todo:
             rule = todo.popleft()
@@ -75,7 +76,7 @@ class _Rules:
                 todo += self._users[rule]
 
     def demand(self, rule: int) -> int:
-        """Of its longest alternative."""
+        """Returns the fixed text of its longest alternative, in bytes."""
         kind, parts = self._expression(self._bodies[rule])
         return int(max(map(self._length, parts if kind == CHOICES else [self._bodies[rule]])))
 

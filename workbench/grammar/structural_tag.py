@@ -1,7 +1,7 @@
-"""Structural tags: free text in which what stands between certain marks is constrained, as in calls of tools.
+"""Structural tags: free text in which the parts between certain marks are constrained, as in tool calls.
 
-The form is xgrammar's (`{"format": {"type": "triggered_tags", ...}}`) or the older one of `structures` and `triggers`.
-Every schema, regular expression and grammar inside goes the same way as one that stands alone.
+The form is xgrammar's (`{"format": {"type": "triggered_tags", ...}}`) or the older one of `structures` and `triggers`. Every
+schema, regular expression and grammar inside is treated like one that stands alone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "triggered_tags": {"triggers": TEXTS, "tags": TAGS, "at_least_one": FLAG, "stop_after_first": FLAG, "excludes": TEXTS},
     "tags_with_separator": {"tags": TAGS, "separator": TEXT, "at_least_one": FLAG, "stop_after_first": FLAG},
 }  # fmt: skip
-"""What a format may say. Formats of single tokens are not among them: special tokens are no part of an output's text."""
+"""Fields of each format. Formats of single tokens are not among them: special tokens are no part of an output's text."""
 OPTIONAL = {"excludes", "at_least_one", "stop_after_first"}
 
 
 def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
-    """(the tag for the backend, what of it is not enforced). Raises InvalidRequest or NotSupported with the place."""
+    """Returns (the tag for the backend, the parts that are not enforced). Raises InvalidRequest or NotSupported with the
+    place."""
     try:
         tag = json.loads(text)
     except ValueError as error:
@@ -45,7 +46,7 @@ def read_structural_tag(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def constraints_in(text: str) -> Iterator[tuple[str, GrammarSpec]]:
-    """(where, what) of each constraint inside a tag that `read_structural_tag` takes."""
+    """Yields (path, constraint) for each constraint inside a tag that `read_structural_tag` accepts."""
     tag = json.loads(text)
     yield from _constraints(tag["format"] if "format" in tag else _from_structures(tag), "format")
 
@@ -83,9 +84,9 @@ def _read(part: Any, path: str, unenforced: list[str], kind: str = "") -> dict[s
         raise NotSupported(f"{FIELD}.{path}: a format of type {kind!r} is not supported", hint=f"there are {', '.join(FIELDS)}")
     if unknown := part.keys() - FIELDS[kind].keys() - {"type"}:
         raise NotSupported(f"{FIELD}.{path}: {min(unknown)!r} of {kind} is not supported", hint="leave it out")
-    for name, wanted in FIELDS[kind].items():
-        if (name in part or name not in OPTIONAL) and not _is(part.get(name), wanted):
-            raise InvalidRequest(f"{FIELD}.{path}.{name}", part.get(name), wanted)
+    for name, expected in FIELDS[kind].items():
+        if (name in part or name not in OPTIONAL) and not _is(part.get(name), expected):
+            raise InvalidRequest(f"{FIELD}.{path}.{name}", part.get(name), expected)
     read: dict[str, Any] = {**part, "type": kind}
     if kind == "json_schema":
         unenforced += [f"{FIELD}.{path}: {what}" for what in _unenforced(part["json_schema"], path)]
@@ -101,7 +102,7 @@ def _read(part: Any, path: str, unenforced: list[str], kind: str = "") -> dict[s
     return read
 
 
-def _is(value: Any, wanted: str) -> bool:
+def _is(value: Any, expected: str) -> bool:
     is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
     fits = {
         TEXT: isinstance(value, str), TEXTS: is_texts, f"{TEXT}, or {TEXTS}": isinstance(value, str) or is_texts,
@@ -109,11 +110,11 @@ def _is(value: Any, wanted: str) -> bool:
         PART: isinstance(value, dict), PARTS: isinstance(value, list), TAGS: isinstance(value, list),
         ANY: isinstance(value, (dict, bool)),
     }  # fmt: skip
-    return fits[wanted]
+    return fits[expected]
 
 
 def _unenforced(schema: Any, path: str) -> tuple[str, ...]:
-    """What of a schema is not enforced. Errors say where in the tag the schema stands."""
+    """Returns the parts of a schema that are not enforced. Errors name the place of the schema in the tag."""
     try:
         return read_schema(json.dumps(schema), counts=False).unenforced
     except WorkbenchError as error:

@@ -1,4 +1,4 @@
-"""Where a constrained output stands, in words: for a request that ends before its constraint is satisfied."""
+"""Messages about a request that ends before its constraint is satisfied."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from workbench.grammar.matcher import Matcher
 from workbench.types import GrammarSpec
 
 SHOWN = 40
-"""Characters of the text that a message quotes, from its end."""
+"""Number of characters that a message quotes from the end of the text."""
 PROBED = string.ascii_letters + string.digits + string.punctuation + " \n"
 
 
 def cut_short(spec: GrammarSpec, text: str, next_may_come: str) -> str:
-    """Where a text that reached its length stopped inside its constraint."""
+    """Describes the place inside its constraint at which a text reached its length limit."""
     began = open_string(text) if spec.kind == "json_schema" else None
     if began is not None and len(text) - began > SHOWN:
         return (
@@ -24,13 +24,13 @@ def cut_short(spec: GrammarSpec, text: str, next_may_come: str) -> str:
 
 
 def state(text: str, next_may_come: str) -> str:
-    """The end of the text so far, and what the grammar takes next."""
+    """Describes the end of the text so far, and what the grammar accepts next."""
     quoted = f"the text so far ends in {text[-SHOWN:]!r}" if text else "there is no text yet"
     return f"{quoted}, next may come {next_may_come}"
 
 
 def expected(matcher: Matcher) -> str:
-    """What may come next, as forced text or as characters (of ASCII; others as bytes). Reads only."""
+    """Returns what may come next, as forced text or as characters (ASCII; others as bytes). Reads only."""
     if forced := matcher.forced():
         return repr(forced.decode("utf-8", "replace"))
     chars = [char for char in PROBED if _takes(matcher, char.encode())]
@@ -47,7 +47,7 @@ def _takes(matcher: Matcher, data: bytes) -> bool:
 
 
 def open_string(text: str) -> int | None:
-    """Where the JSON string begins that `text` ends inside of, if it does."""
+    """Returns the index where the JSON string begins that is open at the end of `text`; None if none is."""
     began: int | None = None
     escaped = False
     for at, char in enumerate(text):

@@ -1,4 +1,4 @@
-"""What a grammar needs to know of a model's tokens."""
+"""The tokens of a model, as grammars need them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """One tokenizer as seen by one model. Compared by identity: make one per engine and keep it."""
+    """One tokenizer as one model uses it. Vocabularies are compared by identity: make one per engine and keep it."""
 
     hf: Any
-    """The transformers fast tokenizer; opaque to everything but a backend."""
+    """Fast tokenizer of transformers; only backends look inside."""
     size: int
     """Width of the model's logits, which may exceed the tokenizer's number of ids."""
     eos_token_ids: frozenset[int]
@@ -20,9 +20,9 @@ class Vocabulary:
 
     @cached_property
     def info(self) -> Any:
-        """Without special tokens: their text is not part of an output, so no grammar may count on it.
+        """Tokenizer for xgrammar, an `xgrammar.TokenizerInfo`: it supports all spellings of bytes.
 
-        An `xgrammar.TokenizerInfo`: it knows how each kind of tokenizer spells bytes.
+        Special tokens are left out: their text is not part of an output, so no grammar may rely on it.
         """
         import xgrammar  # not at the top: it brings torch
 
@@ -39,5 +39,5 @@ class Vocabulary:
 
     @cached_property
     def pieces(self) -> tuple[bytes, ...]:
-        """What each token adds to a text, by id; nothing for special tokens and for ids without a token."""
+        """Bytes that each token adds to a text, by id; empty for special tokens and for ids without a token."""
         return tuple(bytes(data) for data in self.info.decoded_vocab)

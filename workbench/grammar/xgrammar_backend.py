@@ -17,7 +17,7 @@ from workbench.grammar.xgrammar_compile import COUNTED, RULES, compile_plain
 from workbench.types import GrammarSpec
 
 CACHE_BYTES = 128 << 20
-"""Masks of rules that several grammars share, such as those of strings, are kept up to this size."""
+"""Size up to which the masks of rules are kept that several grammars share, such as those of strings."""
 
 
 class XGrammarBackend:
@@ -75,8 +75,8 @@ class XGrammarCompiled:
         return size
 
     def start(self, stop_token_ids: Iterable[int] | None = None) -> XGrammarMatcher:
-        wanted = self._eos_token_ids if stop_token_ids is None else stop_token_ids
-        stop = frozenset(i for i in wanted if i < self._vocab_size)
+        ids = self._eos_token_ids if stop_token_ids is None else stop_token_ids
+        stop = frozenset(i for i in ids if i < self._vocab_size)
         matcher = xgrammar.GrammarMatcher(self._compiled, override_stop_tokens=sorted(stop) or None)
         guard = None if self._lengths is None else LengthGuard(self._lengths)
         return XGrammarMatcher(matcher, self._vocab_size, stop, self.unenforced, guard)
@@ -95,7 +95,7 @@ class XGrammarMatcher:
         self._vocab_size = vocab_size
         self._stop_token_ids = stop_token_ids
         self._filled: np.ndarray[Any, Any] | None = None
-        """The mask of this place, once asked for: jump-forward asks before the sampler does."""
+        """Mask of this place, once computed: jump-forward needs it before the sampler does."""
 
     def fill_mask(self, mask: np.ndarray[Any, Any]) -> None:
         if self._filled is not None:
@@ -110,7 +110,7 @@ class XGrammarMatcher:
                 self._guard.narrow(mask)
 
     def _mask(self) -> np.ndarray[Any, Any]:
-        """Not to be written to."""
+        """Returns the mask of this place. Do not write to it."""
         if self._filled is None:
             mask = empty_mask(self._vocab_size)
             self.fill_mask(mask)

@@ -21,14 +21,14 @@ from workbench.grammar.shortest import check_lengths
 from workbench.types import GrammarSpec
 
 RULES, COUNTED, MASKS = b"E", b"L", b"C"
-"""First byte of what a child sends: a grammar's text, one of strings whose characters are counted, or a compiled grammar."""
-# What xgrammar writes before each message: the time and a place in its own source.
+"""First bytes of a child's message: a grammar's text, one of strings whose characters are counted, or a compiled grammar."""
+# Prefix of xgrammar's messages: the time and a place in its own source.
 _PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
 
 
 def bare_xgrammar() -> None:
-    """Changes this process, which must be one that only compiles: `xgrammar.compiler` can then be imported without torch and
-    transformers, which the package's own `__init__` imports for other uses (2 to 4 s and 200 MB)."""
+    """Makes `xgrammar.compiler` importable without torch and transformers, which the package's own `__init__` imports for other
+    uses (2 to 4 s and 200 MB). Changes this process, which must be one that only compiles."""
     sys.modules["torch"] = None  # type: ignore[assignment]
     transformers: Any = types.ModuleType("transformers")
     transformers.PreTrainedTokenizerBase = transformers.PreTrainedTokenizerFast = object
@@ -41,8 +41,8 @@ def bare_xgrammar() -> None:
 
 
 def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
-    """Compiles into what `XGrammarBackend.load` reads: a grammar with all its masks, or of a JSON Schema the rules alone, whose
-    masks are made when their places are reached."""
+    """Returns a function that compiles into the bytes that `XGrammarBackend.load` reads: a grammar with all its masks, or for a
+    JSON Schema the rules alone, whose masks are made when their places are reached."""
     from xgrammar.compiler import GrammarCompiler
     from xgrammar.tokenizer_info import TokenizerInfo
 
@@ -58,13 +58,13 @@ def compiler(about: bytes) -> Callable[[Plain, GrammarSpec], bytes]:
 
 
 def compile_plain(compiler: Any, plain: Plain, spec: GrammarSpec) -> Any:
-    """An `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
+    """Returns an `xgrammar.CompiledGrammar`. Raises InvalidRequest about `spec` with the parser's message."""
     with _as_invalid(spec):
         return compiler.compile_grammar(read_plain(plain, spec)[0])
 
 
 def read_plain(plain: Plain, spec: GrammarSpec) -> tuple[Any, str]:
-    """An `xgrammar.Grammar`, and the EBNF it was read from, if it was. Raises InvalidRequest about `spec`."""
+    """Returns an `xgrammar.Grammar`, and the EBNF it was read from, or an empty text. Raises InvalidRequest about `spec`."""
     with _as_invalid(spec):
         grammar, text = _grammar(plain)
         if plain.schema is None:  # reading a schema checks it
@@ -74,19 +74,19 @@ def read_plain(plain: Plain, spec: GrammarSpec) -> tuple[Any, str]:
 
 @contextmanager
 def _as_invalid(spec: GrammarSpec) -> Iterator[None]:
-    """Raises what the parser has against a text as InvalidRequest."""
+    """Raises the parser's errors about a text as InvalidRequest."""
     try:
         yield
     except WorkbenchError:
         raise
-    except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: half a character, a number of 5,000 digits
+    except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: a surrogate, a number of 5,000 digits
         told = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
         message = _PREFIX.sub("", told).strip() or "the compiler gives no reason"
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
 
 
 def _grammar(plain: Plain) -> tuple[Any, str]:
-    from xgrammar.grammar import Grammar  # not the package: a child that compiles has no torch
+    from xgrammar.grammar import Grammar  # the package would load torch, which a compiling child lacks
 
     if plain.kind == "lark":
         return Grammar.from_lark(plain.text), ""
@@ -101,7 +101,7 @@ def _grammar(plain: Plain) -> tuple[Any, str]:
 
 
 def _with_fixed_separators(tag: Any) -> Any:
-    """A structural tag whose JSON schemas are grammars: as schemas they would allow any white space."""
+    """Returns a structural tag with grammars in place of its JSON schemas, which would allow any white space."""
     if isinstance(tag, list):
         return [_with_fixed_separators(part) for part in tag]
     if not isinstance(tag, dict):

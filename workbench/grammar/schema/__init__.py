@@ -1,1 +1,1 @@
-"""JSON Schema: what a schema says, as forms that a grammar can be written from."""
+"""JSON Schema as forms, from which a grammar can be written."""

@@ -1,4 +1,4 @@
-"""Whether a value has a form: to choose among the values that a schema lists."""
+"""Checks if a value has a form, to choose among the values that a schema lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from workbench.grammar.schema.forms import Array, Chosen, Draft, Number, Object,
 
 
 class Acceptor:
-    """Order of properties and spelling count for nothing; properties that are merely left out of objects are accepted."""
+    """A check of values against forms. The order and spelling of properties are ignored; optional properties of objects may be
+    missing."""
 
     def __init__(self, rules: Sequence[tuple[Draft, ...]]) -> None:
         self.rules = rules

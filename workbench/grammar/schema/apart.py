@@ -1,4 +1,4 @@
-"""Whether two schemas plainly have no value in common."""
+"""Finds schemas that plainly have no value in common."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LIMITS = {
 
 
 def are_apart(source: Source, clause: Clause, other: Clause) -> bool:
-    """Returns whether no value that is generated for `clause`, with the types that it now means, can satisfy `other`, as far as
-    their own keywords tell."""
+    """Returns whether their own keywords show that no value generated for `clause`, with its present types, can satisfy
+    `other`."""
     types = clause.meant & other.types
     if not types:
         return True
@@ -39,12 +39,12 @@ def _beyond(clause: Clause, other: Clause, lowest: str, highest: str) -> bool:
 
 def _names_apart(source: Source, clause: Clause, other: Clause) -> bool:
     listed = set(listed_names(clause))
-    for name in required_names(other):  # the other needs what is never generated
+    for name in required_names(other):  # the other requires a name that is never generated
         if name not in listed and is_closed(clause):
             return True
         if any(node.schema is False for node in values_at(source, clause, name)):
             return True
-    return any(  # what is always generated is forbidden by the other
+    return any(  # the other forbids a name that is always generated
         node.schema is False for name in required_names(clause) for node in values_at(source, other, name)
     )
 

@@ -1,4 +1,4 @@
-"""Arrays of a clause: their items by position, and how many there may be."""
+"""Arrays of a clause: their items by position, and the number of items."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from workbench.grammar.schema.scalars import count
 from workbench.grammar.schema.source import FIELD, Node, Source
 
 MAX_COUNTED = 4096
-"""More items than these are not counted one by one."""
+"""Number of items above which they are not counted one by one."""
 
 
 class RuleOf(Protocol):
     def __call__(self, nodes: list[Node]) -> int:
-        """The number of the rule for values that satisfy all these schemas."""
+        """Returns the number of the rule for values that satisfy all these schemas."""
 
 
 class RulesOfValues(Protocol):
     def __call__(self, nodes: list[Node]) -> tuple[int, ...] | None:
-        """A rule for each value that satisfies all these schemas; None where they are not a few."""
+        """Returns a rule for each value that satisfies all these schemas; None if they are not a few."""
 
 
 def array_form(source: Source, clause: Clause, rule_of: RuleOf, rules_of_values: RulesOfValues) -> Array:
@@ -64,7 +64,7 @@ def _prefix(entry: Entry) -> list[Any]:
 
 
 def _items_at(source: Source, clause: Clause, i: int | None) -> list[Node]:
-    """The schemas of the item at a position; None for one beyond all that are listed."""
+    """Returns the schemas of the item at a position; with None, those of an item beyond all that are listed."""
     found = []
     for entry in clause.entries:
         prefix = _prefix(entry)
@@ -81,14 +81,14 @@ def _items_at(source: Source, clause: Clause, i: int | None) -> list[Node]:
     return list(dict.fromkeys(node for node in found if node.schema is not True))
 
 
-def _evaluates(entry: Entry, asked_by: Entry, i: int | None) -> bool:
-    if "items" in entry.keywords or ("unevaluatedItems" in entry.keywords and entry is not asked_by):
+def _evaluates(entry: Entry, owner: Entry, i: int | None) -> bool:
+    if "items" in entry.keywords or ("unevaluatedItems" in entry.keywords and entry is not owner):
         return True
     return i is not None and i < len(_prefix(entry))
 
 
 def _contains(source: Source, clause: Clause) -> tuple[Node | None, int, int | None]:
-    """What some items must satisfy, and how many at least and at most."""
+    """Returns the schema that some items must satisfy, and the least and largest number of them."""
     needed, need, most = None, 0, None
     for entry, part in clause.each("contains"):
         keywords, node = entry.keywords, entry.node

@@ -1,4 +1,4 @@
-"""A JSON Schema as rules: for each schema, or several that hold together, the forms that a value may have."""
+"""A JSON Schema as rules: the forms that a value may have, for each schema, or for several that hold together."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ MAX_RULES, MAX_DISTINCT = 20_000, 7
 
 @dataclass(frozen=True)
 class Schema:
-    """What a schema says, ready to be written as a grammar. The root is rule 0."""
+    """The rules of a schema, ready to be written as a grammar. The root is rule 0."""
 
     rules: Rules
     unenforced: tuple[str, ...]
 
     @property
     def has_limits(self) -> bool:
-        """Whether a matcher has to count the characters of some strings."""
+        """True if a matcher has to count the characters of some strings."""
         return any(isinstance(form, String) and form.limit is not None for forms in self.rules for form in forms)
 
 
 def read_schema(text: str, *, counts: bool = True) -> Schema:
-    """Without `counts` no string is left to a matcher that counts its characters.
+    """Reads a schema. Without `counts` no string is left to a matcher that counts its characters.
 
-    Raises InvalidRequest for what is no schema or satisfied by no value, NotSupported for what cannot be enforced."""
+    Raises InvalidRequest for an invalid schema or one without values, NotSupported for one that cannot be enforced.
+    """
     try:
         root = json.loads(text)
     except json.JSONDecodeError as error:
@@ -67,7 +68,7 @@ def read_schema(text: str, *, counts: bool = True) -> Schema:
 
 
 def only_possible(rules: Rules) -> Rules:
-    """Returns the rules without forms that no value has: objects that require a value that is never possible, and what needs
+    """Returns the rules without forms that no value has: objects that require a value that is never possible, and forms that need
     those."""
     possible: set[int] = set()
     while more := {i for i, forms in enumerate(rules) if i not in possible and any(is_possible(f, possible) for f in forms)}:
@@ -76,7 +77,8 @@ def only_possible(rules: Rules) -> Rules:
 
 
 def settled(source: Source, rules: Rules, *, counts: bool) -> Rules:
-    """Returns the rules with a limit left to a matcher only where no other string may stand instead: that would be cut too."""
+    """Returns the rules with a limit left to a matcher only where no other string may stand instead: that one would be cut
+    too."""
     kept = {*source.limited} - disputed(rules) if counts else set()
 
     def settle(form: Form) -> Form:
@@ -96,10 +98,10 @@ class _Builder:
         self._todo: list[tuple[int, list[Node]]] = []
         self._noted: set[int] = set()
         self._paths: dict[int, str] = {}
-        """Where the first schema of a rule stands."""
+        """Place of the first schema of each rule."""
 
     def rule_of(self, nodes: list[Node]) -> int:
-        """The number of the rule for values that satisfy all these schemas; `work` makes its forms."""
+        """Returns the number of the rule for values that satisfy all these schemas; `work` makes its forms."""
         nodes = [node for node in map(self.source.resolved, nodes) if node.schema is not True]
         key = frozenset(False if node.schema is False else node for node in nodes)
         if key not in self._number:
@@ -142,7 +144,7 @@ class _Builder:
         return self.of_types(_Narrowed(clause.entries, clause.meant))
 
     def of_types(self, clause: Clause) -> list[Form]:
-        """A form for each type of the clause."""
+        """Returns a form for each type of the clause."""
         types, excluded = clause.types, [value for _, values in clause.each(NOT_ENUM) for value in values]
         fixed = [value for name, value in (("null", None), ("boolean", True), ("boolean", False)) if name in types]
         fixed = [value for value in fixed if not any(value is other for other in excluded)]
@@ -160,7 +162,7 @@ class _Builder:
         return [form for form in forms if form is not None]
 
     def of_values(self, clause: Clause, values: list[Any]) -> Sequence[Draft]:
-        """Those of the listed values that satisfy everything else."""
+        """Returns the listed values that satisfy everything else."""
         kept = tuple(value for value in values if type_of(value) in clause.types)
         constraints = set().union(*OF_TYPE.values()) | {NOT_ENUM}
         if not kept or not any(constraints & entry.keywords.keys() for entry in clause.entries):
@@ -168,7 +170,7 @@ class _Builder:
         return [Chosen(kept, tuple(self.of_types(_Narrowed(clause.entries, frozenset(map(type_of, kept))))))]
 
     def finished(self) -> Rules:
-        """Returns the rules, once all are made and listed values that do not satisfy everything else are left out."""
+        """Returns the rules, once all are made, without the listed values that do not satisfy everything else."""
         self.work()
         return [tuple(map(self.chosen, forms)) for forms in self.rules]
 
@@ -179,7 +181,7 @@ class _Builder:
         return Values(tuple(value for value in form.values if Acceptor(self.rules).form(form, value)))
 
     def rules_of_values(self, nodes: list[Node]) -> tuple[int, ...] | None:
-        """A rule for each value that satisfies all these schemas; None where they are not a few."""
+        """Returns a rule for each value that satisfies all these schemas; None if they are not a few."""
         said = [self.source.keywords(node) for node in map(self.source.resolved, nodes) if not isinstance(node.schema, bool)]
         lists_values = any({"enum", "const"} & keywords.keys() for keywords in said)
         forms = tuple(map(self.chosen, self.forms(nodes))) if lists_values else ()
@@ -191,7 +193,7 @@ class _Builder:
         return tuple(range(first, len(self.rules)))
 
     def names(self, nodes: list[Node]) -> Language | None:
-        """The language of the strings that satisfy all these schemas; None for all strings."""
+        """Returns the language of the strings that satisfy all these schemas; None for all strings."""
         string = self.source.made("string", nodes[0], lambda: _STRING)
         found: Language | None = None
         for form in map(self.chosen, self.forms([*nodes, string])):
@@ -213,7 +215,7 @@ class _Builder:
 
 
 class _Narrowed(Clause):
-    """A clause of which only some types are meant."""
+    """A clause that is restricted to some of its types."""
 
     def __init__(self, entries: tuple[Entry, ...], types: frozenset[str]) -> None:
         super().__init__(entries)
@@ -223,4 +225,4 @@ class _Narrowed(Clause):
 _STRING = Made(type="string")
 _OF_ALL = {"type", "const", "enum", NOT_ENUM, LISTED, "minContains", "maxContains"}
 _KNOWN = ANNOTATIONS | BRANCHES | _OF_ALL.union(*OF_TYPE.values())
-"""Other keywords, perhaps misspelled, are listed as not enforced, but for those with `x-`."""
+"""Known keywords. Others, perhaps misspelled, are listed as not enforced, except those with `x-`."""

@@ -1,4 +1,4 @@
-"""Schemas that hold together at one value."""
+"""Schemas that hold together for one value."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ OF_TYPE = {
         *("minProperties", "maxProperties", "unevaluatedProperties", SOME),
     },
 }
-"""Keywords that ask for something of one type of values."""
+"""Keywords that constrain one type of values."""
 _WORDS = re.compile(r"\^([\w-]+|\([\w|-]+\))\$", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One schema that holds, and the one it is a branch of."""
+    """One schema that holds, and the schema of which it is a branch."""
 
     node: Node
     keywords: dict[str, Any]
     parent: Entry | None
 
     def is_below(self, other: Entry) -> bool:
-        """Whether it is `other`, or a branch of it at whatever depth."""
+        """Returns whether it is `other`, or a branch of it at any depth."""
         entry: Entry | None = self
         while entry is not None and entry is not other:
             entry = entry.parent
@@ -42,7 +42,7 @@ class Entry:
 
     @cached_property
     def types(self) -> frozenset[str] | None:
-        """The types that it names or whose values it lists; None for all."""
+        """Types that it names or whose values it lists; None for all."""
         types = types_of(self.keywords["type"]) if "type" in self.keywords else None
         if (values := self.values) is not None:
             of_values = frozenset(map(type_of, values))
@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def values(self) -> list[Any] | None:
-        """The values it lists with `const` or `enum`, or with a pattern of whole words only."""
+        """Values it lists with `const` or `enum`, or with a pattern of whole words only."""
         if "const" in self.keywords:
             return [self.keywords["const"]]
         found: list[Any] | None = self.keywords.get("enum")
@@ -62,7 +62,7 @@ class Entry:
 
     @cached_property
     def spelled(self) -> dict[str, Any]:
-        """The values it lists, by a text that equal values have in common."""
+        """Values it lists, by a text that equal values have in common."""
         return {spelled(value): value for value in reversed(self.values or [])}
 
 
@@ -87,7 +87,7 @@ class Clause:
 
     @cached_property
     def meant(self) -> frozenset[str]:
-        """The types of what is generated. Where none is named, keywords imply them: `{"minLength": 1}` means strings."""
+        """Types of the generated values. If none is named, keywords imply them: `{"minLength": 1}` implies strings."""
         if self.names_types:
             return self.types
         names = {name for name, keywords in OF_TYPE.items() for entry in self.entries if keywords & entry.keywords.keys()}
@@ -97,7 +97,7 @@ class Clause:
 
     @cached_property
     def values(self) -> list[Any] | None:
-        """The values that all its lists have in common."""
+        """Values that all its lists have in common."""
         lists = [entry.spelled for entry in self.entries if entry.values is not None]
         if not lists:
             return None
@@ -105,7 +105,7 @@ class Clause:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it plainly holds for no value."""
+        """True if plainly no value satisfies it."""
         return not self.types or self.values == []
 
     def each(self, keyword: str) -> Iterator[tuple[Entry, Any]]:
@@ -113,7 +113,7 @@ class Clause:
 
 
 def type_of(value: Any) -> str:
-    """The type of a JSON value, `integer` also for 1.0."""
+    """Returns the type of a JSON value, `integer` also for 1.0."""
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, (int, float)):
@@ -122,7 +122,7 @@ def type_of(value: Any) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A text that equal values have in common."""
+    """Returns a text that equal values have in common."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     elif isinstance(value, list):

@@ -1,8 +1,8 @@
-"""A schema as alternatives, each a list of schemas that hold together and have no branches any more.
+"""A schema as alternatives, each a list of schemas that hold together and have no branches.
 
-References, `allOf`, `anyOf`, `oneOf`, `not`, `if` and `dependent...` are worked off here; what remains are the keywords
-about one value: its type, bounds, properties, items. Where alternatives would become too many, or a negation cannot be said,
-fewer are kept, which makes the constraint narrower; a keyword that cannot be kept at all is reported as not enforced.
+References, `allOf`, `anyOf`, `oneOf`, `not`, `if` and `dependent...` are resolved here; what remains are the keywords about one
+value: its type, bounds, properties, items. If alternatives would become too many, or a negation cannot be expressed, fewer are
+kept, which makes the constraint narrower; a keyword that cannot be kept at all is reported as not enforced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workbench.grammar.schema.source import FIELD, Made, Node, Source
 MAX_CLAUSES, MAX_UNCHECKED, MAX_OPPOSITE = 256, 4, 2
 MAX_OF_NEGATION, MAX_STEPS, MAX_TOGETHER = 24, 400, 4
 MAX_DEPTH, MAX_DEPTH_APART = 64, 3
-"""Of references and branches at one value."""
+"""Largest depth of references and branches at one value."""
 BRANCHES = {
     *("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"),
     *("dependentRequired", "dependentSchemas"),
@@ -30,18 +30,18 @@ BRANCHES = {
 
 
 class Clauses:
-    """Makes the alternatives of schemas of one document."""
+    """A maker of alternatives for the schemas of one document."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._known: dict[Node, list[Clause]] = {}
 
     def of(self, nodes: Iterable[Node]) -> list[Clause]:
-        """The alternatives of schemas that hold together, without negatives."""
+        """Returns the alternatives of schemas that hold together, without negatives."""
         return [clause for found in self.together(nodes) for clause in self.without_negatives(found)]
 
     def expand(self, node: Node, parent: Entry | None, depth: int) -> list[Clause]:
-        """The alternatives of one schema, with negatives."""
+        """Returns the alternatives of one schema, with negatives."""
         if parent is not None:
             return self._expanded(node, parent, depth)
         if node not in self._known:
@@ -71,7 +71,7 @@ class Clauses:
         return [clause for clause in clauses if not clause.is_empty]
 
     def branch(self, keyword: str, keywords: dict[str, Any], entry: Entry, depth: int) -> list[Clause] | None:
-        """The alternatives that one keyword adds; None if it adds nothing."""
+        """Returns the alternatives that one keyword adds; None if it adds nothing."""
         value, node = keywords[keyword], entry.node
         if keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
             return self.expand(self.source.target(keyword, value, node), entry, depth)
@@ -105,8 +105,8 @@ class Clauses:
         ]
 
     def several(self, branches: list[list[Clause]], node: Node) -> list[list[Clause]]:
-        """The branches, and all sets of them: what several evaluate together counts for `unevaluated...`."""
-        if not self.source.asks_for_unevaluated or len(branches) > MAX_TOGETHER:
+        """Returns the branches, and all sets of them: what several evaluate together counts for `unevaluated...`."""
+        if not self.source.has_unevaluated or len(branches) > MAX_TOGETHER:
             return branches
         sets: list[list[Clause]] = []
         for branch in branches:
@@ -114,15 +114,16 @@ class Clauses:
         return sets
 
     def conditional(self, keywords: dict[str, Any], entry: Entry, depth: int) -> list[Clause] | None:
-        """`if` with what follows from it. Alone it says nothing, but for what `unevaluated...` then counts as evaluated."""
-        if not {"then", "else"} & keywords.keys() and not self.source.asks_for_unevaluated:
+        """Returns the alternatives of `if` with `then` and `else`. Alone it only changes what `unevaluated...` counts as
+        evaluated."""
+        if not {"then", "else"} & keywords.keys() and not self.source.has_unevaluated:
             return None
         node = entry.node
         test = self.source.part(keywords["if"], node, ".if")
         then, other = (self.source.part(keywords.get(name, True), node, f".{name}") for name in ("then", "else"))
         held = self.both(self.expand(test, entry, depth), self.expand(then, entry, depth), node, "'if'")
         opposite = self.expand(negation(self.source, test), None, 0)
-        if len(opposite) > MAX_OPPOSITE:  # it may turn out that the test cannot hold anyway
+        if len(opposite) > MAX_OPPOSITE:  # perhaps the test cannot hold in any case
             opposite = [Clause(negatives=(test,))]
         return held + self.both(opposite, self.expand(other, entry, depth), node, "'if'")
 
@@ -138,13 +139,13 @@ class Clauses:
         return clauses
 
     def names_in(self, schema: dict[str, Any], entry: Entry) -> list[str]:
-        """The properties that a schema which depends on another one lists: they may come without that one too."""
+        """Returns the properties that a dependent schema lists: they may also come without the property it depends on."""
         nodes = [self.source.resolved(self.source.part(part, entry.node, "")) for part in schema.get("allOf", ())]
         listed = [self.source.keywords(node).get("properties", {}) for node in nodes if not isinstance(node.schema, bool)]
         return [*dict.fromkeys(name for names in listed for name in names)]
 
     def both(self, clauses: list[Clause], others: list[Clause], node: Node, what: str) -> list[Clause]:
-        """What holds of one in each list. Where that is too much, the second is not enforced."""
+        """Returns the combinations of one alternative of each list. If that is too much, the second list is not enforced."""
         if len(clauses) * len(others) > max(16 * MAX_CLAUSES, len(clauses), len(others)):
             self.source.drop(node, f"{what}, of too many alternatives")
             return clauses
@@ -158,7 +159,7 @@ class Clauses:
         return found
 
     def without_negatives(self, clause: Clause) -> list[Clause]:
-        """The same, with what must not hold said as what must. Where that is too much, some alternatives are left out."""
+        """Returns the clause with its negatives rewritten as positives. If that is too much, some alternatives are left out."""
         done: list[Clause] = []
         todo = [clause]
         for _ in range(MAX_STEPS):
@@ -179,9 +180,9 @@ class Clauses:
         return done
 
     def failing(self, clause: Clause, node: Node) -> list[Clause]:
-        """The alternatives of a clause in which a node does not hold."""
+        """Returns the alternatives of a clause in which a node does not hold."""
         failed = self.expand(negation(self.source, node), None, 0)
-        # What follows from this one comes first, so that a dead end is seen before the others multiply it.
+        # The consequences of this one come first, so that a dead end is seen before the others multiply it.
         every = (Clause(clause.entries + other.entries, other.negatives + clause.negatives) for other in failed)
         found = [whole for whole in every if not whole.is_empty]
         if not found and not is_whole(self.source, node):
@@ -190,7 +191,7 @@ class Clauses:
         return found
 
     def with_types(self, clause: Clause) -> Clause:
-        """The clause with the types that it means now, which further schemas could change where none is named."""
+        """Returns the clause with its present types as keywords: further schemas could change them if none is named."""
         if clause.names_types or not clause.entries:
             return clause
         types = sorted(clause.meant)
@@ -198,14 +199,14 @@ class Clauses:
         return clause + Clause((Entry(meant, self.source.keywords(meant), None),))
 
     def is_apart(self, clause: Clause, node: Node) -> bool:
-        """Whether no value that comes of the clause can satisfy `node`; False where that is not plain to see."""
+        """Returns whether no value of the clause can satisfy `node`; False if that is not plain to see."""
         return all(self.are_apart(clause, other, 0) for other in self.expand(node, None, 0))
 
     def are_apart(self, clause: Clause, other: Clause, depth: int) -> bool:
-        """Whether no value that comes of the one can satisfy the other."""
+        """Returns whether no value of the one can satisfy the other."""
         if are_apart(self.source, clause, other):
             return True
-        types = clause.types if depth else clause.meant  # further schemas can change what a part means
+        types = clause.types if depth else clause.meant  # further schemas can change the types of a part
         if depth >= MAX_DEPTH_APART or types & other.types != {"object"}:
             return False
         return any(
@@ -220,7 +221,7 @@ class Clauses:
         return all(self.are_apart(clause, other, depth) for clause in some for other in more)
 
     def together(self, nodes: Iterable[Node]) -> list[Clause]:
-        """The alternatives of schemas that hold together, with negatives."""
+        """Returns the alternatives of schemas that hold together, with negatives."""
         clauses = [Clause()]
         for node in nodes:
             clauses = self.both(clauses, self.expand(node, None, 0), node, "'allOf'")

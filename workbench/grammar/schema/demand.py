@@ -1,4 +1,4 @@
-"""How much fixed text the rules of a schema demand in a row: what is too much is refused before a backend writes it down."""
+"""Limits the fixed text that the rules of a schema demand in a row, before a backend writes all of it down."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from workbench.grammar.schema.share import parts_of
 from workbench.grammar.shortest import MAX_FIXED, MAX_RECURSIVE
 
 SEPARATOR = 2
-"""Bytes of `, ` and of `: `."""
+"""Number of bytes of `, ` and of `: `."""
 
 
 def too_long(rules: Rules) -> str:
-    """Returns the limit on fixed text that some rule exceeds, in words; an empty text where none does."""
+    """Returns the limit on fixed text that some rule exceeds, in words; an empty text if none does."""
     users: dict[int, set[int]] = defaultdict(set)
     for number in range(len(rules)):
         for part in parts_of(rules, number):
@@ -33,7 +33,7 @@ def too_long(rules: Rules) -> str:
 
 
 def _shortest(rules: Rules, users: dict[int, set[int]]) -> list[float]:
-    """Returns for each rule the bytes of fixed text that its values cannot do without."""
+    """Returns for each rule the bytes of fixed text that all its values hold."""
     shortest = [math.inf] * len(rules)
     todo = deque(reversed(range(len(rules))))
     while todo:
@@ -61,7 +61,7 @@ def _demand(form: Form, shortest: list[float]) -> float:
 
 
 def _least(form: Form, shortest: list[float]) -> float:
-    """Returns the fixed text that no value of the form does without."""
+    """Returns the bytes of fixed text that every value of the form holds."""
     match form:
         case Values(values):
             return min(map(_num_bytes, values), default=math.inf)
@@ -82,7 +82,7 @@ def _num_bytes(value: object) -> int:
 
 @functools.lru_cache(512)
 def _fixed(language: Language) -> int:
-    """Returns the characters of the text with the fewest that are not chosen among several."""
+    """Returns, for the text with the fewest of them, the number of characters that are not chosen among several."""
     least = {0: 0}
     todo = [(0, 0)]
     while todo:

@@ -1,4 +1,4 @@
-"""What a value may look like: a schema as one of a few forms, with numbers of rules in the place of schemas."""
+"""Forms of values: a schema as one of a few forms, with numbers of rules in the place of schemas."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from workbench.grammar.language import Language, lengths
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """One of these values."""
+    """One of a list of values."""
 
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A number without an exponent of this language; None for any."""
+    """A number of this language, without an exponent; None for any."""
 
     is_integer: bool
     language: Language | None = None
@@ -28,7 +28,7 @@ class Number:
 class String:
     """A string whose content is of this language (None: any) and has at most `limit` characters (None: any number).
 
-    With a limit every text of that length that the language has begun is complete, so that a matcher can count instead.
+    With a limit, every text of that length that begins a text of the language is complete, so that a matcher can count instead.
     """
 
     language: Language | None = None
@@ -36,7 +36,7 @@ class String:
 
     @cached_property
     def exact(self) -> Language | None:
-        """The language and the limit as one automaton. Raises TooLarge."""
+        """Returns the language and the limit as one automaton. Raises TooLarge."""
         if self.limit is None:
             return self.language
         most = lengths(0, self.limit)
@@ -63,7 +63,7 @@ class Array:
     need: int = 0
     most: int | None = None
     distinct: tuple[int, ...] = ()
-    """In place of `first` and `rest`: rules of one value each, of which none comes twice."""
+    """Rules of one value each, in place of `first` and `rest`; none of them comes twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +82,19 @@ class Object:
     low: int = 0
     high: int | None = None
     is_closed: bool = False
-    """Whether further properties are left out although the schema would allow them."""
+    """True if further properties are left out although the schema would allow them."""
     last: tuple[tuple[Language | None, int], ...] = ()
-    """Names and rules of one more property, which must come as the last; empty if none must."""
+    """Names and rules of one more property, which must come last; empty if there is none."""
 
 
 Form = Values | Number | String | Array | Object
 Rules = list[tuple[Form, ...]]
-"""For each number the forms of which a value has one; without any, there is no such value."""
+"""Forms by rule number: a value has one of them. A rule without forms has no value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """One of these values that also has one of the forms: which ones, is settled when all rules are made."""
+    """Those of a list of values that also have one of the forms. They are chosen when all rules are made."""
 
     values: tuple[Any, ...]
     forms: tuple[Form, ...]

@@ -1,6 +1,6 @@
-"""Which strings can leave their limit to a matcher that counts: those for which no other string may stand.
+"""Finds the strings whose limit can be left to a matcher that counts: those in whose place no other string may stand.
 
-The matcher knows one limit for the string it is in. Where a grammar has begun two at once, such as those of two objects of an
+The matcher has one limit for its current string. If a grammar has begun two strings at once, such as those of two objects of an
 `anyOf` that have the same property, both must have this limit, or the other is never longer.
 """
 
@@ -15,24 +15,24 @@ from workbench.grammar.schema.forms import Array, Form, Object, Rules, String, V
 
 
 def disputed(rules: Rules) -> set[String]:
-    """The strings with a limit that must be counted by the grammar itself."""
+    """Returns the strings with a limit that the grammar itself must count."""
     forms = [form for forms in rules for form in forms]
     limited = {form for form in forms if isinstance(form, String) and form.limit is not None}
     if not limited:
         return set()
     listed = [value for form in forms if isinstance(form, Values) for value in form.values if not isinstance(value, str)]
-    longest = max(map(_longest, listed), default=0)  # wherever its array or object may stand
+    longest = max(map(_longest, listed), default=0)  # anywhere in its array or object
     return {form for form in limited if (form.limit or 0) < longest} | _Pairs(rules).disputed()
 
 
 def _longest(value: Any) -> int:
-    """The length of the longest string in a value."""
+    """Returns the length of the longest string in a value."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return len(value) if isinstance(value, str) else max(map(_longest, parts), default=0)
 
 
 class _Pairs:
-    """Pairs of rules that may both hold for one value, as far as the text before it tells."""
+    """Pairs of rules that may both hold for one value, as far as the text before it shows."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -56,7 +56,7 @@ class _Pairs:
         return found
 
     def inside(self, a: Form, b: Form) -> Iterable[tuple[int, int]]:
-        """The pairs for the parts of a value of both forms."""
+        """Returns the pairs for the parts of a value of both forms."""
         if isinstance(a, Array) and isinstance(b, Array):
             for i in range(max(len(a.first), len(b.first)) + 1):
                 yield from ((x, y) for x in _items(a, i) for y in _items(b, i))
@@ -64,7 +64,7 @@ class _Pairs:
             yield from self.properties(a, b)
 
     def properties(self, a: Object, b: Object) -> Iterable[tuple[int, int]]:
-        """Those of one name, as far as no property before them tells the objects apart: properties keep their order."""
+        """Returns the pairs of one name, until a property before them distinguishes the objects: properties keep their order."""
         places = {part.name: i for i, part in enumerate(b.properties)}
         end, are_apart = len(places), False
         for part in a.properties:
@@ -84,7 +84,7 @@ class _Pairs:
                 yield from ((rule, other) for _, other in b.others + b.last)
 
     def are_apart(self, a: int, b: int) -> bool:
-        """Whether both rules list their values and have none in common."""
+        """Returns whether both rules list their values and have none in common."""
         forms = [*self.rules[a], *self.rules[b]]
         if not all(isinstance(form, Values) for form in forms):
             return False
@@ -98,13 +98,13 @@ class _Pairs:
 
 
 def _items(form: Array, i: int) -> set[int]:
-    """The rules that an item may be of."""
+    """Returns the rules that an item may have."""
     item = form.first[i] if i < len(form.first) else form.rest
     return set(form.distinct) if item is None else {rule for rule in (item.rule, item.counted, item.other) if rule is not None}
 
 
 def _disputed(a: Form, b: Form) -> set[String]:
-    """Those of two forms that cannot be counted where the other may stand too."""
+    """Returns the strings of two forms that cannot be counted, because the other may stand in their place too."""
     pairs = ((a, b), (b, a)) if a is not b else ()
     return {form for form, other in pairs if isinstance(form, String) and not _may_stand_beside(form, other)}
 

@@ -1,4 +1,4 @@
-"""Arrays and objects as automata over their parts: what may come next, and whether it may end here.
+"""Arrays and objects as automata over their parts: the parts that may come next, and whether it may end here.
 
 Only states from which an end can be reached are kept, so a text that follows the moves is never stuck.
 """
@@ -14,19 +14,19 @@ from workbench.grammar.language import Language
 from workbench.grammar.schema.forms import Array, Form, Item, Object, Values
 
 State = tuple[int, int]
-"""The number of the next part, and how many there are so far of those that are counted."""
+"""Number of the next part, and the number of counted parts so far."""
 START: State = (0, 0)
 MAX_MERGED = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """A part that may come next. Without a rule none does: the next property is left out."""
+    """A part that may come next. Without a rule there is none: the next property is left out."""
 
     to: State
     rule: int | None = None
     name: str | Language | None = None
-    """Of a property: its name, or the language of its names (None: any)."""
+    """Name of a property, or the language of its names (None: any)."""
     is_property: bool = False
 
 
@@ -37,7 +37,7 @@ class Stop:
 
 
 Moves = dict[State, Stop]
-"""Empty if there is no such array or object."""
+"""Graph from each state to the parts behind it. Empty if there is no such array or object."""
 
 
 def is_possible(form: Form, possible: Collection[int]) -> bool:
@@ -70,7 +70,7 @@ def _object_is_possible(form: Object, possible: Collection[int]) -> bool:
 
 
 def array_moves(form: Array, possible: Collection[int]) -> Moves:
-    """The items by position; the state's second number counts those that `contains` asks for."""
+    """Returns the items by position. The state's second number counts the items that satisfy `contains`."""
     if form.distinct:
         return _living(partial(_distinct, form, possible))
     last = form.high if form.high is not None else max(1, len(form.first), form.low)
@@ -88,7 +88,7 @@ def array_moves(form: Array, possible: Collection[int]) -> Moves:
 
 
 def _distinct(form: Array, possible: Collection[int], state: State) -> Stop:
-    """The state's second number has a bit for each value that was there."""
+    """Returns the stop of an array of distinct values. The state's second number has a bit for each value that has come."""
     i, used = state
     left = [(j, rule) for j, rule in enumerate(form.distinct) if not used >> j & 1 and rule in possible]
     has_room = form.high is None or i < form.high
@@ -96,7 +96,7 @@ def _distinct(form: Array, possible: Collection[int], state: State) -> Stop:
 
 
 def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
-    """The rules an item may be of, with the number of those that are counted behind it."""
+    """Returns the rules of an item, each with the number of counted items after it."""
     if item.counted is None or item.other is None or (form.most is None and num >= form.need):
         yield item.rule, num
         return
@@ -106,7 +106,7 @@ def _counted(form: Array, item: Item, num: int) -> Iterable[tuple[int, int]]:
 
 
 def object_moves(form: Object, possible: Collection[int]) -> Moves:
-    """The properties in order, then others; the state's second number counts them as far as that matters."""
+    """Returns the properties in order, then others. The state's second number counts them as far as that matters."""
     num = len(form.properties)
     most = form.high if form.high is not None and (form.others or form.last or form.high < num) else None
     cap = max(1, form.low, most or 0)
@@ -129,7 +129,7 @@ def object_moves(form: Object, possible: Collection[int]) -> Moves:
 
 
 def merged(graphs: Sequence[Moves]) -> Moves | None:
-    """The moves of all as one automaton, in which the same part leads to one state; None where that has too many states.
+    """Returns the moves of all as one automaton, in which the same part leads to one state; None if that has too many states.
 
     Alternatives of one value mostly share their parts. Side by side, a backend would follow each of them for every token.
     """
@@ -158,7 +158,7 @@ def merged(graphs: Sequence[Moves]) -> Moves | None:
 
 
 def _without_skips(graphs: Sequence[Moves], members: Iterable[tuple[int, State]]) -> frozenset[tuple[int, State]]:
-    """With the states that are reached by leaving properties out."""
+    """Adds the states that are reached by leaving properties out."""
     found = set(members)
     todo = [*found]
     while todo:
@@ -171,7 +171,7 @@ def _without_skips(graphs: Sequence[Moves], members: Iterable[tuple[int, State]]
 
 
 def _living(stop: Callable[[State], Stop]) -> Moves:
-    """All states that can be reached and from which an end can be."""
+    """Returns all states that can be reached and from which an end can be reached."""
     found: dict[State, Stop] = {}
     before: dict[State, list[State]] = {START: []}
     for state in (todo := [START]):

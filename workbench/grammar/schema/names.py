@@ -1,4 +1,4 @@
-"""What schemas that hold together say of a property, by its name."""
+"""Finds the schemas that apply to a property, by its name."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from workbench.grammar.schema.negate import LISTED
 from workbench.grammar.schema.source import FIELD, Made, Node, Source
 
 Matches = Callable[[str], bool]
-"""Whether a pattern of `patternProperties` is found in the name that is meant."""
+"""Function that returns whether a pattern of `patternProperties` is found in the name."""
 
 
 def values_at(source: Source, clause: Clause, name: str) -> list[Node]:
-    """The schemas that the value of a property has to satisfy; a name that no schema lists is like any other."""
+    """Returns the schemas that the value of a property has to satisfy; all names that no schema lists are alike."""
     return values_where(source, clause, name, lambda pattern: found_in(pattern, name))
 
 
 def values_where(source: Source, clause: Clause, name: str | None, matches: Matches) -> list[Node]:
-    """The same for all names of which the same patterns are found; None for a name that no schema lists."""
+    """Returns the same for all names in which the same patterns are found; None for a name that no schema lists."""
     found: list[Node] = []
     for entry in clause.entries:
         found += _of_entry(source, entry, name, matches)
@@ -47,14 +47,14 @@ def _of_entry(source: Source, entry: Entry, name: str | None, matches: Matches) 
         yield source.part(keywords["additionalProperties"], entry.node, ".additionalProperties")
 
 
-def _evaluates(entry: Entry, asked_by: Entry, name: str | None, matches: Matches) -> bool:
-    if "additionalProperties" in entry.keywords or ("unevaluatedProperties" in entry.keywords and entry is not asked_by):
+def _evaluates(entry: Entry, owner: Entry, name: str | None, matches: Matches) -> bool:
+    if "additionalProperties" in entry.keywords or ("unevaluatedProperties" in entry.keywords and entry is not owner):
         return True
     return name in entry.keywords.get("properties", ()) or any(map(matches, entry.keywords.get("patternProperties", ())))
 
 
 def listed_names(clause: Clause) -> list[str]:
-    """The names of `properties`, then those that are only required, in the schemas' order."""
+    """Returns the names of `properties`, then those that are only required, in the schemas' order."""
     names = [name for entry in clause.entries for name in (*_named(entry, "properties"), *entry.keywords.get(LISTED, ()))]
     return list(dict.fromkeys([*names, *required_names(clause)]))
 
@@ -73,9 +73,9 @@ def patterns_of(clause: Clause) -> list[str]:
 
 
 def is_closed(clause: Clause) -> bool:
-    """Whether only listed names are generated: so it is where some are listed and nothing is said of others."""
+    """Returns whether only listed names are generated: if some are listed and no keyword is about the others."""
     if any(True for keyword in ("additionalProperties", "unevaluatedProperties") for _ in clause.each(keyword)):
-        return False  # what it says decides
+        return False  # the keyword decides
     return any(
         part is not False
         for entry in clause.entries

@@ -1,7 +1,7 @@
-"""What it takes for a value not to satisfy a schema, said as another schema.
+"""Negates a schema: returns another schema whose values fail the first.
 
-The result may say less than the whole: every value that satisfies it fails the schema, and some that fail it may be left out,
-where no schema says it. So a constraint made of it is narrower than it could be, and never wider.
+The result may be narrower than the whole negation: every value that satisfies it fails the schema, but some that fail the schema
+may not satisfy it. So a constraint made of it is never too wide.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from workbench.grammar.schema.source import Made, Node, Source
 TYPES = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 """`number` is `integer` and `fraction`, which is no type of JSON Schema."""
 NOT_ENUM, NOT_PATTERN, NOT_MULTIPLE, SOME, LISTED = "!enum", "!pattern", "!multipleOf", "!some", "!listed"
-"""Keywords of our own: none of these values; not matching; no multiple of; for each pair of schemas, some property whose name
-satisfies the one and whose value the other; names that may come, about which nothing is said."""
+"""Own keywords: none of these values; not matching; no multiple of; for each pair of schemas, some property whose name satisfies
+the one and whose value the other; names that may come, with any value."""
 Schema = dict[str, Any]
 
 
 def negation(source: Source, node: Node) -> Node:
-    """A schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
+    """Returns a schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
     if isinstance(node.schema, bool):
         return source.node(not node.schema, node.path)
     keywords = source.keywords(node)
@@ -35,7 +35,7 @@ def negation(source: Source, node: Node) -> Node:
 
 
 def is_whole(source: Source, node: Node) -> bool:
-    """Returns whether the negation of a node leaves nothing out, so that no alternative means no value."""
+    """Returns whether the negation of a node leaves nothing out. Then a negation without alternatives has no value."""
     if isinstance(node.schema, bool):
         return True
     keywords = source.keywords(node)
@@ -46,7 +46,7 @@ _LEFT_OUT = {"format", "uniqueItems", "minContains", "maxContains", "unevaluated
 
 
 def types_of(value: Any) -> frozenset[str]:
-    """The types that the keyword `type` names."""
+    """Returns the types that the keyword `type` names."""
     named = [value] if isinstance(value, str) else value
     found: set[str] = set()
     for name in named:
@@ -63,7 +63,7 @@ def _type(value: Any, *_: Any) -> Alternatives:
 
 
 def _bound(type_: str, opposite: str, change: int = 0) -> Negated:
-    """A bound is broken by its opposite; `change` makes that of a whole number the next one."""
+    """Returns the negation of a bound: the opposite bound, with `change` added to the value (for integers)."""
 
     def negated(value: Any, *_: Any) -> Alternatives:
         if not (change < 0 and value <= 0):
@@ -169,7 +169,7 @@ def _reference(keyword: str) -> Negated:
     return negated
 
 
-# In this order: what tells two schemas apart most plainly comes first.
+# The order is by how plainly a keyword distinguishes two schemas.
 _NEGATED: dict[str, Negated] = {
     "type": _type,
     "const": _const,

@@ -14,7 +14,7 @@ from workbench.grammar.pattern import pattern_language
 
 MAX_MULTIPLE, MAX_DIGITS = 4000, 400
 DIGITS_OF_STRICT = 12
-"""Digits of a fraction beside an exclusive bound: with more, a reader's rounding could reach the bound."""
+"""Largest number of digits of a fraction beside an exclusive bound: with more, a reader's rounding could reach the bound."""
 
 
 def _matching(pattern: str) -> Language:
@@ -22,7 +22,7 @@ def _matching(pattern: str) -> Language:
 
 
 def decimals(is_integer: bool, most_digits: int | None = None) -> Language:
-    """Every number of either sign, without an exponent."""
+    """Returns every number of either sign, without an exponent."""
     return _matching(f"-?{_unsigned(is_integer, most_digits)}") - _matching(r"-0(\.0*)?")
 
 
@@ -32,7 +32,7 @@ def _unsigned(is_integer: bool, most_digits: int | None = None) -> str:
 
 @lru_cache(256)
 def between(low: Decimal | None, high: Decimal | None, low_open: bool, high_open: bool, is_integer: bool) -> Language:
-    """The numbers from `low` to `high`, without the bounds themselves where they are open. Raises TooLarge."""
+    """Returns the numbers from `low` to `high`, without the bounds themselves where they are open. Raises TooLarge."""
     every = _matching(_unsigned(is_integer, DIGITS_OF_STRICT if low_open or high_open else None))
     positive, negative = every, every - _matching(r"0(\.0*)?")
     if high is not None:
@@ -49,7 +49,7 @@ def between(low: Decimal | None, high: Decimal | None, low_open: bool, high_open
 
 
 def _below(limit: Decimal, *, equal: bool) -> Language:
-    """Unsigned numbers less than `limit`, or equal to it."""
+    """Returns the unsigned numbers less than `limit`, or equal to it."""
     whole, fraction = _digits(limit)
     parts = [rf"({smaller})(\.[0-9]+)?" for smaller in [_smaller_whole(whole)] if smaller]
     if fraction:
@@ -67,7 +67,7 @@ def _digits(value: Decimal) -> tuple[str, str]:
 
 
 def _smaller_whole(whole: str) -> str:
-    """An expression for the whole numbers below one; empty for 0."""
+    """Returns an expression for the whole numbers below one; empty for 0."""
     num = len(whole)
     parts = [f"0|[1-9][0-9]{{0,{num - 2}}}"] if num > 1 else []
     for i, digit in enumerate(whole):
@@ -85,7 +85,7 @@ def _smaller_fraction(fraction: str) -> str:
 
 @lru_cache(256)
 def multiples(of: Decimal, is_integer: bool) -> Language:
-    """The multiples of a positive number. Raises TooLarge."""
+    """Returns the multiples of a positive number. Raises TooLarge."""
     places = max(0, -int(of.normalize().as_tuple().exponent))
     if of.adjusted() > 12 or places > 12:
         raise TooLarge(f"multiples of {of}")
@@ -124,7 +124,7 @@ def multiples(of: Decimal, is_integer: bool) -> Language:
 
 
 def equal_to(values: Iterable[Decimal]) -> Language:
-    """Every spelling of these values without an exponent."""
+    """Returns every spelling of these values without an exponent."""
     parts = []
     for value in values:
         whole, fraction = _digits(abs(value))

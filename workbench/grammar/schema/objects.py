@@ -1,4 +1,4 @@
-"""Objects of a clause: their properties in order, the languages of further names, and how many there may be."""
+"""Objects of a clause: their properties in order, the languages of further names, and the number of properties."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from workbench.grammar.schema.source import FIELD, Node, Source
 
 MAX_PATTERNS, MAX_CHOICES = 24, 16
 Names = tuple[Language | None, list[Node]]
-"""A language of names (None: every name), and the schemas that their values have to satisfy."""
+"""Language of names (None: every name), and the schemas that their values have to satisfy."""
 NamesOf = Callable[[list[Node]], Language | None]
-"""The language of the strings that satisfy all these schemas; None for all strings."""
+"""Function that returns the language of the strings that satisfy all these schemas; None for all strings."""
 
 
 def object_forms(source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> Iterator[Object]:
-    """Yields the forms of the objects of a clause: one, or where some property must be like this or that, one for each choice
-    of such properties."""
+    """Yields the forms of the objects of a clause. If some property must satisfy one of several schemas, yields a form for each
+    choice of such properties."""
     objects = _Objects(source, clause, rule_of, names_of)
     for choice in objects.choices():
         found = objects.form(choice)
@@ -55,7 +55,7 @@ class _Objects:
             for entry, pairs in clause.each(SOME)
             for names, value in pairs
         ]
-        """Properties of which each must be there: of a name, with a value."""
+        """Properties that must all be there, each as a language of names with the schemas of the value."""
 
     def _values_at(self, name: str) -> list[Node]:
         if self.allowed is not None and not self.allowed.accepts(name):
@@ -63,7 +63,7 @@ class _Objects:
         return values_at(self.source, self.clause, name)
 
     def choices(self) -> Iterator[tuple[str | None, ...]]:
-        """Yields for each of `some` a listed name; or None for another one, unless that is left out."""
+        """Yields, for each of `some`, a listed name; or None for another one, unless that is left out."""
         found: list[list[str | None]] = []
         for names, _ in self.some:
             listed: list[str | None] = [
@@ -73,7 +73,7 @@ class _Objects:
         return itertools.islice(itertools.product(*found), MAX_CHOICES)
 
     def form(self, choice: tuple[str | None, ...]) -> Object | None:
-        """Returns the objects in which these properties are as they must be; None if there is none."""
+        """Returns the objects whose properties satisfy this choice; None if there is none."""
         required = self.required | {name for name in choice if name is not None}
         properties = []
         for name, nodes in self.listed.items():
@@ -96,7 +96,8 @@ class _Objects:
         return Object(tuple(properties), self._rules(others), low, high, closed, self._rules(last))
 
     def _last(self, some: list[Names]) -> list[Names]:
-        """Returns the names of a property that is as all of `some` must be: in one, since a later one of the same name counts."""
+        """Returns the names of a last property that satisfies all of `some` at once, since a later one of the same name
+        counts."""
         allowed, more = self.allowed, []
         for names, nodes in some:
             allowed = names if allowed is None else allowed if names is None else allowed & names
@@ -118,7 +119,7 @@ def _may_be(nodes: list[Node]) -> bool:
 
 
 def _others(source: Source, clause: Clause, listed: list[str], allowed: Language | None, closed: bool) -> list[Names]:
-    """The names that are not listed, apart by the schemas that their values have to satisfy."""
+    """Returns the names that are not listed, grouped by the schemas that their values have to satisfy."""
     patterns = patterns_of(clause)
     if not patterns and closed:
         return []
@@ -140,7 +141,7 @@ def _others(source: Source, clause: Clause, listed: list[str], allowed: Language
 def _classes(
     source: Source, clause: Clause, patterns: list[str], allowed: Language | None
 ) -> list[tuple[frozenset[str], Language | None]]:
-    """Names apart by the patterns that are found in them; None: every name."""
+    """Returns names grouped by the patterns that are found in them; None: every name."""
     classes: list[tuple[frozenset[str], Language | None]] = [(frozenset(), allowed)]
     for pattern, (surely, perhaps) in _known(source, clause, patterns).items():
         split: list[tuple[frozenset[str], Language | None]] = []
@@ -153,7 +154,7 @@ def _classes(
 
 
 def _but(language: Language | None, listed: list[str]) -> Language | None:
-    """The language without the names that are listed."""
+    """Returns the language without the listed names."""
     if language is None:
         return all_but(listed) if listed else None
     inside = [name for name in listed if language.accepts(name)]
@@ -161,7 +162,7 @@ def _but(language: Language | None, listed: list[str]) -> Language | None:
 
 
 def _known(source: Source, clause: Clause, patterns: list[str]) -> dict[str, tuple[Language, Language]]:
-    """The names in which a pattern is surely found, and in which it perhaps is."""
+    """Returns for each pattern the names in which it is surely found, and those in which it perhaps is."""
     known: dict[str, tuple[Language, Language]] = {}
     for pattern in patterns:
         node = next(entry.node for entry, parts in clause.each("patternProperties") if pattern in parts)

@@ -1,4 +1,4 @@
-"""Strings and numbers of a clause: all that is said of them as one language."""
+"""Strings and numbers of a clause: all their keywords as one language."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from workbench.grammar.schema.numbers import between, decimals, equal_to, multip
 from workbench.grammar.schema.source import FIELD, Node, Source
 
 NO_LIMIT = 1 << 20
-"""A length above this is none: no output has as many characters."""
+"""Length above which a limit is ignored: no output has as many characters."""
 LONG = 16
-"""Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
+"""Number of characters up to which a limit is part of the automaton: each length is a state there, with a mask of its own."""
 _NOWHERE = Node(True, "")
 Part = tuple[Node, str, Callable[[], Language]]
-"""Where a language is asked for, in which words, and how to make it."""
+"""Node that requires a language, the words for it, and a function that makes it."""
 
 
 def string_form(source: Source, clause: Clause) -> String | None:
@@ -50,7 +50,7 @@ def string_form(source: Source, clause: Clause) -> String | None:
 
 
 def _counted(language: Language | None, limit: int) -> String:
-    """Returns the strings of a language and a limit with as much as possible left to the limit."""
+    """Returns the strings of a language and a limit, with as much as possible left to the limit."""
     without = without_count(language) if language is not None else None
     if without is not None:
         language, limit = without[0], min(limit, without[1])
@@ -58,7 +58,7 @@ def _counted(language: Language | None, limit: int) -> String:
 
 
 def _all_of_string(source: Source, clause: Clause) -> Language | None:
-    """Returns the language of all that is said of strings but their largest length; None for all strings."""
+    """Returns the language of all keywords about strings except the largest length; None for all strings."""
     language: Language | None = None
     for node, what, make in _of_string(clause):
         try:
@@ -72,7 +72,7 @@ def _all_of_string(source: Source, clause: Clause) -> Language | None:
 
 
 def exact(source: Source, form: String, node: Node) -> String:
-    """The form without a limit that is still to be counted; `node` asks for that."""
+    """Returns the form with its limit as part of the language. Drops a limit that is too large, as not enforced at `node`."""
     try:
         return String(form.exact)
     except TooLarge as error:
@@ -93,7 +93,7 @@ def _of_string(clause: Clause) -> Iterator[Part]:
         for pattern in patterns:
             yield entry.node, f"not pattern {json.dumps(pattern)}", partial(_without_pattern, pattern)
     for entry, name in clause.each("format"):
-        if name in FORMATS:  # others are annotations, as the standard has it
+        if name in FORMATS:  # others are annotations, as in the standard
             yield entry.node, f"format {json.dumps(name)}", partial(pattern_language, FORMATS[name], search=False)
     for entry, values in clause.each(NOT_ENUM):
         texts = [value for value in values if isinstance(value, str)]
@@ -113,14 +113,14 @@ def _no_numbers(numbers: list[Decimal], is_integer: bool) -> Language:
 
 
 def count(value: Any, node: Node, keyword: str) -> int:
-    """A length or a number of parts. Raises InvalidRequest for what is none."""
+    """Returns a length or a number of parts. Raises InvalidRequest for another value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1 or value < 0:
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a length: an integer, at least 0")
     return int(value)
 
 
 def number_form(source: Source, clause: Clause) -> Number | None:
-    """The numbers of a clause; None if there is none."""
+    """Returns the numbers of a clause; None if there is none."""
     is_integer = "fraction" not in clause.types
     language: Language | None = None
     for node, what, make in _of_number(clause, is_integer):
@@ -163,7 +163,7 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 
 
 def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[Decimal, bool] | None:
-    """The tightest of all bounds on one side, and whether it is exclusive."""
+    """Returns the tightest of all bounds on one side, and whether it is exclusive."""
     exclusive = f"exclusive{keyword[0].upper()}{keyword[1:]}"
     found = [(number(value, entry.node, keyword), False) for entry, value in clause.each(keyword)]
     found += [(number(value, entry.node, exclusive), True) for entry, value in clause.each(exclusive)]
@@ -174,7 +174,7 @@ def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[
 
 
 def number(value: Any, node: Node, keyword: str) -> Decimal:
-    """The exact value of a number. Raises InvalidRequest for what is none."""
+    """Returns the exact value of a number. Raises InvalidRequest for another value."""
     if not _is_number(value) or not math.isfinite(value):
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a number")
     return Decimal(repr(value))

@@ -1,4 +1,4 @@
-"""What the value of each keyword has to be, so that nothing else needs to ask."""
+"""Checks the value of each keyword once, so that no other module has to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from workbench.errors import InvalidRequest
 def check_shapes(keywords: Mapping[str, Any], field: str) -> None:
     """Raises InvalidRequest for a value that its keyword cannot have; `field` names the schema."""
     for keyword in keywords.keys() & _SHAPES.keys():
-        fits, wanted = _SHAPES[keyword]
+        fits, expected = _SHAPES[keyword]
         if not fits(keywords[keyword]):
-            raise InvalidRequest(f"{field}.{keyword}", keywords[keyword], wanted)
+            raise InvalidRequest(f"{field}.{keyword}", keywords[keyword], expected)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Merges rules that say the same: a schema that is written out at many places becomes one rule."""
+"""Merges equal rules: a schema that is written out at many places becomes one rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shared(rules: Rules) -> Rules:
 
 
 def _children_first(rules: Rules) -> Iterator[int]:
-    """Yields each rule that rule 0 leads to after the rules that it leads to, but for those that lead back to it."""
+    """Yields each rule that rule 0 leads to, after the rules that it leads to itself, except those that lead back to it."""
     seen = {0}
     open_: list[tuple[int, Iterator[int]]] = [(0, parts_of(rules, 0))]
     while open_:
@@ -85,7 +85,7 @@ def _item(item: Item, number: NumberOf) -> Item:
 
 
 def _key(form: Form, number: NumberOf) -> Hashable:
-    """Returns what forms that say the same have in common."""
+    """Returns a key that equal forms have in common."""
     match form:
         case Values(values):
             return "values", tuple(map(json.dumps, values))

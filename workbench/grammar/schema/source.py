@@ -1,4 +1,4 @@
-"""Where the parts of a schema are: references, anchors and the keywords of each draft read as those of 2020-12."""
+"""Finds the parts of a schema: references, anchors and the keywords of each draft, read as those of 2020-12."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANNOTATIONS = {
     *("$comment", "$schema", "$id", "id", "$vocabulary", "$defs", "definitions", "$anchor", "$dynamicAnchor", "$recursiveAnchor"),
     *("contentEncoding", "contentMediaType", "contentSchema"),
 }
-"""What asks for nothing."""
+"""Keywords that constrain nothing."""
 _VALUES = {"const", "enum", "default", "examples", "example"}
 """Keywords whose values are no schemas."""
 _WITH_ID = ("draft-03", "draft-04", "draft-05")
@@ -29,16 +29,16 @@ _OLD = (*_WITH_ID, "draft-06", "draft-07")
 
 
 class Made(dict[str, Any]):
-    """A schema that is not written in the document, but follows from what is."""
+    """A schema that is not written in the document, but follows from it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A schema and its place. Compared by identity: one schema has one node."""
+    """A schema and its place. Nodes are compared by identity: one schema has one node."""
 
     schema: Mapping[str, Any] | bool
     path: str
-    """Where it stands, for messages: `.name[0]`."""
+    """Place of the schema, for messages: `.name[0]`."""
 
     def __repr__(self) -> str:
         return f"Node({self.path or '.'})"
@@ -61,12 +61,12 @@ class Source:
         named = root.get("$schema") if isinstance(root, dict) else None
         named = named if isinstance(named, str) else ""
         self.is_old = any(draft in named for draft in _OLD)
-        """Draft 3 to 7: what stands beside `$ref` counts for nothing."""
+        """True if it is draft 3 to 7: keywords beside `$ref` are ignored."""
         self._has_id = any(draft in named for draft in _WITH_ID)
         self.unenforced: dict[str, None] = {}
-        """What is not enforced, in the order of discovery."""
+        """Parts that are not enforced, in the order of discovery."""
         self.limited: dict[String, Node] = {}
-        """Strings whose characters a matcher counts, with the node that asks for their limit."""
+        """Strings whose characters a matcher counts, with the node that sets the limit."""
         self._nodes: dict[int, Node] = {}
         self._made: dict[Hashable, Node] = {}
         self._opposites: dict[int | bool, Made] = {}
@@ -77,12 +77,13 @@ class Source:
         self._dynamic: dict[str, list[Any]] = {}
         text = json.dumps(root) if isinstance(root, dict) else ""
         spend(len(text) // 20)
-        self.asks_for_unevaluated = '"unevaluated' in text
+        self.has_unevaluated = '"unevaluated' in text
         if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor")):
             self._index(root, first)
 
     def node(self, schema: Any, path: str) -> Node:
-        """The node of a schema in this document, or of one made of its parts. Raises InvalidRequest for what is none."""
+        """Returns the node of a schema in this document, or of one made of its parts. Raises InvalidRequest for an invalid
+        schema."""
         if not isinstance(schema, (dict, bool)):
             raise InvalidRequest(f"{FIELD}{path}", schema, "a schema: an object, true or false")
         if isinstance(schema, bool):
@@ -93,18 +94,18 @@ class Source:
         return self._nodes[key]
 
     def part(self, schema: Any, node: Node, step: str) -> Node:
-        """The node of a schema that stands in another, at a path like `.name` or `[0]`."""
+        """Returns the node of a schema inside another one, at a path like `.name` or `[0]`."""
         return self.node(schema, node.path if isinstance(schema, Made) else node.path + step)
 
     def made(self, tag: Hashable, node: Node, make: Callable[[], Made]) -> Node:
-        """A schema that follows from what a node says; the same one whenever it is asked for with the same tag."""
+        """Returns a schema that follows from a node; always the same one for the same tag."""
         key = (id(node.schema), node.path if isinstance(node.schema, bool) else "", tag)
         if key not in self._made:
             self._made[key] = self.node(make(), node.path)
         return self._made[key]
 
     def opposite(self, schema: Any) -> Made:
-        """`not` of a schema; the same one whenever it is asked for."""
+        """Returns `not` of a schema; always the same one."""
         key = schema if isinstance(schema, bool) else id(schema)
         if key not in self._opposites:
             self._opposites[key] = Made({"not": schema})
@@ -115,7 +116,7 @@ class Source:
         self.unenforced[f"{FIELD}{node.path}: {what}"] = None
 
     def keywords(self, node: Node) -> dict[str, Any]:
-        """What a node says, in the keywords of draft 2020-12."""
+        """Returns the keywords of a node, as those of draft 2020-12."""
         assert isinstance(node.schema, Mapping)
         key = id(node.schema)
         if key not in self._keywords:
@@ -146,19 +147,19 @@ class Source:
         return read
 
     def resolved(self, node: Node) -> Node:
-        """What a node refers to where that is all it says; True for one that says nothing."""
+        """Returns the node that a node refers to, if it does nothing else; True for one that constrains nothing."""
         for _ in range(MAX_REFERENCES):
             if isinstance(node.schema, bool):
                 break
-            says = self.keywords(node).keys() - ANNOTATIONS
-            if says == {"$ref"}:
+            present = self.keywords(node).keys() - ANNOTATIONS
+            if present == {"$ref"}:
                 node = self.target("$ref", self.keywords(node)["$ref"], node)
                 continue
-            return node if says else Node(True, node.path)
+            return node if present else Node(True, node.path)
         return node
 
     def target(self, keyword: str, reference: Any, node: Node) -> Node:
-        """What a `$ref`, `$dynamicRef` or `$recursiveRef` points to. Raises NotSupported for what is not in this document."""
+        """Returns the target of a `$ref`, `$dynamicRef` or `$recursiveRef`. Raises NotSupported if it is not in this document."""
         if not isinstance(reference, str):
             raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", reference, "a reference: a string")
         resource = self._resource_of.get(id(node.schema), self._resources[""])
@@ -184,7 +185,7 @@ class Source:
         found = resource.anchors.get(name)
         same = self._dynamic.get(name, [])
         if keyword != "$ref" and found is not None and any(found is other for other in same) and len(same) > 1:
-            return None  # which one is meant depends on the way that led here
+            return None  # the target depends on the path of references
         return found
 
     def _index(self, schema: Any, resource: _Resource) -> None:
@@ -222,7 +223,7 @@ _NO_RESOURCE = _Resource("", None, {})
 
 
 def _pointed(root: Any, pointer: str) -> Any:
-    """What a JSON pointer leads to, None if nothing is there."""
+    """Returns the value that a JSON pointer leads to; None if there is none."""
     found = root
     for name in _steps(pointer):
         if isinstance(found, list) and name.isdigit() and int(name) < len(found):

@@ -1,7 +1,7 @@
 """The rules of a schema as an EBNF grammar of JSON texts.
 
-Every place in a text is a rule of its own that goes on to the next, and says which characters may follow it (`(=...)`): so a
-backend knows beforehand which tokens fit there.
+Every place in a text is a rule of its own that continues with the next, and states which characters may follow it (`(=...)`): so
+a backend computes in advance which tokens fit there.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from workbench.grammar.schema.moves import START, Move, Moves, State, array_move
 from workbench.grammar.schema.write_language import BACKSLASH, CHAR, ESCAPE, States, quoted, spelled_char
 
 LIMIT = "\x01"
-"""Begins what stands, instead of its content, in a string whose characters a matcher counts: this, then `<200>` for 200 of them.
-No JSON text holds the character; with it a matcher asks which limit holds."""
+"""Mark of a string whose characters a matcher counts. It replaces the content: this, then `<200>` for 200 characters. No JSON
+text holds the character; with it a matcher reads the limit from the grammar."""
 MAX_ALTERNATIVES = 64
 INTEGER = '"-"? ("0" | [1-9] [0-9]*)'
 FRACTION = '("." [0-9]+)? ([eE] [+\\-]? [0-9] [0-9]?)?'
-"""With exponents of at most two digits, which every reader's doubles hold."""
+"""Fraction and exponent. Exponents have at most two digits, which every reader's doubles hold."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How the parts of a JSON text stand apart."""
+    """The separators of the parts of a JSON text."""
 
     max_whitespace: int = 0
     """White space characters allowed between two parts; 0 fixes the separators to ", " and ": "."""
     after: str | None = None
-    """The text that follows the whole; None if that is not known."""
+    """Characters that may follow the whole; None if they are unknown."""
 
     @property
     def space(self) -> str:
@@ -49,7 +49,7 @@ class Style:
         return f'{self.space}":" {self.space}'.strip() if self.max_whitespace else '": "'
 
     def ahead(self, characters: str | None) -> str:
-        """An assertion of what follows a rule."""
+        """Returns an assertion about the characters behind a rule."""
         if characters is None:
             return ""
         if characters == self.after:
@@ -58,12 +58,12 @@ class Style:
 
 
 NEXT, COLON = r",}\]", ":"
-"""What follows a value inside an array or object, and a name."""
+"""Characters that follow a value inside an array or object, and those that follow a name."""
 
 
 def schema_ebnf(schema: Schema, style: Style, root: str = "root") -> str:
-    """A grammar whose rule `root` is the schema; its other rules are called after it. What `schema.has_limits` means is left
-    to its matcher."""
+    """Returns a grammar whose rule `root` is the schema; its other rules are named after it. The limits that `schema.has_limits`
+    means are left to the matcher."""
     writer = _Writer(schema, style, root)
     writer.write()
     return "\n".join(f"{name} ::= {body}" for name, body in writer.rules.items())
@@ -76,7 +76,7 @@ class _Writer:
         self.rules: dict[str, str] = {}
         self.names: dict[Any, str] = {}
         self.written: list[Language] = []
-        """Languages that `names` knows by their identity, which must not be used again."""
+        """Languages that `names` holds by identity. They are kept so that no other object gets the same id."""
         self.todo: list[tuple[int, str, str | None]] = []
 
     def write(self) -> None:
@@ -87,7 +87,7 @@ class _Writer:
             self.rules[name] = " | ".join(self.alternatives(self.schema.rules[number], name, after))
 
     def alternatives(self, forms: Iterable[Form], name: str, after: str | None) -> Iterable[str]:
-        """The forms of one rule; several objects, or arrays, are one automaton where it is not too large."""
+        """Returns the forms of one rule. Several objects, or arrays, become one automaton if it is not too large."""
         arrays = [form for form in forms if isinstance(form, Array)]
         objects = [form for form in forms if isinstance(form, Object)]
         for i, form in enumerate(forms):
@@ -102,7 +102,7 @@ class _Writer:
                 yield write(moves, f"{name}_{kind}{i}")
 
     def rule(self, number: int) -> str:
-        """The name of a rule for values inside arrays and objects."""
+        """Returns the name of a rule for values inside arrays and objects."""
         if number not in self.names:
             self.names[number] = f"{self.root}_v{number}"
             self.rules[self.names[number]] = ""
@@ -120,7 +120,7 @@ class _Writer:
         return f'"\\"" {body}' if form.limit is None else f'"\\"" ("{spelled_char(ord(LIMIT))}<{form.limit}>" | {body})'
 
     def common(self, key: tuple[Any, ...], body: str, after: str | None) -> str:
-        """The name of a rule that is written once for all who need it."""
+        """Returns the name of a rule that is written once for all places."""
         if (key, after) not in self.names:
             name = self.names[key, after] = f"{self.root}_c{len(self.names)}"
             self.rules[name] = f"({body.replace('@', name)}){self.style.ahead(after)}"
@@ -134,14 +134,14 @@ class _Writer:
         return self.common(("number",), f"{INTEGER} {FRACTION}", after)
 
     def string(self, language: Language | None, after: str | None) -> str:
-        """A string without its first quote."""
+        """Returns the name of the rule for a string without its first quote."""
         if language is None:
             escape = self.common(("escape",), ESCAPE, None)
             return self.common(("string",), f'"\\"" | {CHAR} @ | {BACKSLASH} {escape} @', after)
         return self.language(language, after, in_string=True)
 
     def language(self, language: Language, after: str | None, *, in_string: bool) -> str:
-        """The name of the rule for a language: of what is between quotes and the second quote, or of plain text."""
+        """Returns the name of the rule for a language: the content of a string with the second quote, or plain text."""
         key = (id(language), in_string, after)
         if key not in self.names:
             self.names[key] = f"{self.root}_l{len(self.names)}"
@@ -163,8 +163,8 @@ class _Writer:
         return f'"{{" {self.style.space}{self.parts(moves, name, "}", part)}'
 
     def property(self, move: Move) -> str:
-        """The name of the rule for a name and its value, which is written once for all places: a backend's first mask at a place
-        takes time in proportion to the whole grammar."""
+        """Returns the name of the rule for a name and its value. It is written once for all places: a backend's first mask at a
+        place takes time in proportion to the whole grammar."""
         assert move.rule is not None
         key = ("property", move.name if isinstance(move.name, str) else id(move.name), move.rule)
         if key not in self.names:
@@ -175,7 +175,7 @@ class _Writer:
         return self.names[key]
 
     def parts(self, moves: Moves, name: str, end: str, part: Any) -> str:
-        """Rules for the states of an array or object; the name of the first."""
+        """Writes rules for the states of an array or object. Returns the name of the first."""
         names = {state: f"{name}_{i}" for i, state in enumerate(moves)}
         for state, stop in moves.items():
             spend(20)
@@ -185,7 +185,8 @@ class _Writer:
         return names[START]
 
     def values(self, form: Values, after: str | None) -> str:
-        """One of the values. Many strings are an automaton: as alternatives, a mask would try all of them for every token."""
+        """Returns one of the values. Many strings are an automaton: as alternatives, a mask would try all of them for every
+        token."""
         texts = [value for value in form.values if isinstance(value, str)]
         others = [value for value in form.values if not isinstance(value, str)] if len(texts) > MAX_ALTERNATIVES else form.values
         choices = [text for value in others for text in self.spellings(value)]
@@ -199,7 +200,7 @@ class _Writer:
         yield self.fixed(value)
 
     def fixed(self, value: Any) -> str:
-        """One value, with this style's separators."""
+        """Returns one value, with this style's separators."""
         space = self.style.space
         if isinstance(value, list):
             return f'"[" {space}{f" {self.style.comma} ".join(map(self.fixed, value))} {space}"]"'

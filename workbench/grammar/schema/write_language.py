@@ -1,6 +1,6 @@
-"""A language as rules of an EBNF grammar: each state is a rule that takes one character, or a fixed text, and goes on to another.
+"""A language as rules of an EBNF grammar: each state is a rule for one character, or a fixed text, and then another state.
 
-In a JSON string, characters that it cannot hold as they are come as escapes.
+In a JSON string, characters that it cannot hold directly are written as escapes.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from workbench.grammar.effort import spend
 from workbench.grammar.language import Language
 
 RAW: Ranges = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, MARK - 1))
-"""What a JSON string holds without escapes."""
+"""Characters that a JSON string holds without escapes."""
 ASCII: Ranges = ((0, 0x7F),)
 MUST_ESCAPE: Ranges = ((0, 0x1F), (34, 34), (92, 92))
 MUST = r'[\"\\bfnrt] | "u00" [01] [0-9A-Fa-f]'
-"""Escapes, without their backslash, of the characters that a JSON string cannot hold as they are."""
+"""Escapes, without their backslash, of the characters that a JSON string cannot hold directly."""
 _HEX = "[0-9A-Fa-f]"
 _PAIR = rf'[Dd] [89ABab] {_HEX} {_HEX} "\\u" [Dd] [C-Fc-f] {_HEX} {_HEX}'
 ESCAPE = rf'[\"\\/bfnrt] | "u" ([0-9A-CE-Fa-ce-f] {_HEX} {_HEX} {_HEX} | [Dd] [0-7] {_HEX} {_HEX} | {_PAIR})'
-"""One whole character as an escape, without its backslash: half a character is no text, though its escape is JSON."""
+"""One whole character as an escape, without its backslash. A surrogate alone is no text, though its escape is JSON."""
 BACKSLASH = '"\\\\"'
-"""Stands before the rule of an escape: a rule that begins with it would be tried for every character of a token."""
+"""Backslash before the rule of an escape. A rule that begins with it would be tried for every character of a token."""
 CHAR = r"[^\0-\u001f\"\\\ud800-\udfff\U0010ffff]"
 SHORT_CLASS = 24
-"""A class of characters that is longer as text is a rule of its own, which all its places share."""
+"""Length above which a class of characters is a rule of its own, which all its places share."""
 
 
 class Grammar(Protocol):
@@ -43,12 +43,12 @@ class Grammar(Protocol):
 
 
 class States:
-    """Writes a language as rules, one for each state, but for those that only go on to one other."""
+    """Writes a language as rules, one for each state, except states that only lead to one other."""
 
     def __init__(
         self, grammar: Grammar, language: Language, name: str, after: str | None, ahead: str, *, in_string: bool
     ) -> None:
-        """`ahead` asserts the text `after` the language."""
+        """Stores where the rules go; `ahead` asserts the text `after` the language."""
         self.grammar, self.language, self.name = grammar, language, name
         self.after, self.ahead, self.in_string = after, ahead, in_string
         self.moves = [language.moves(state) for state in range(len(language.rows))]
@@ -76,11 +76,11 @@ class States:
             yield first
             if len(others) > 1 and self.is_any(target):
                 rest = " | ".join(others)
-                others = [self.grammar.common(("rest", rest), rest, None)]  # what all places share makes a grammar small
+                others = [self.grammar.common(("rest", rest), rest, None)]  # shared by all places, which keeps a grammar small
             yield from others
 
     def run(self, at: int, ranges: Ranges) -> tuple[str, int]:
-        """The fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
+        """Returns the fixed text that begins with a move, and the state behind it; no text where the move is a choice."""
         text, seen = "", set()
         while len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
             text += chr(ranges[0][0])
@@ -109,7 +109,7 @@ class States:
         return self.names[state]
 
     def one_of(self, ranges: Ranges) -> Iterable[str]:
-        """Expressions for one character of a set, as it stands in a JSON string or by itself."""
+        """Returns expressions for one character of a set, as it stands in a JSON string or by itself."""
         if not self.in_string:
             yield char_class(ranges)
             return
@@ -128,7 +128,7 @@ class States:
 
 
 def quoted(text: str) -> str:
-    """A text as EBNF writes it. Raises ValueError for half a character."""
+    """Writes a text as an EBNF literal. Raises ValueError for a surrogate."""
     text.encode()
     return f'"{"".join(map(spelled_char, map(ord, text)))}"'
 

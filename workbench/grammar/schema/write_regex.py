@@ -1,6 +1,6 @@
-"""The rules of a schema as one regular expression, for backends that know regular languages only.
+"""The rules of a schema as one regular expression, for backends that support regular languages only.
 
-Arrays, objects and strings are automata, from which states are taken out one by one until only an expression is left.
+Arrays, objects and strings are automata, from which states are removed one by one until only an expression is left.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from workbench.grammar.schema.source import FIELD
 from workbench.grammar.schema.write_language import MUST_ESCAPE, RAW
 
 MAX_CHARS, MAX_STATES, MAX_ESCAPED = 1 << 20, 400, 16
-"""References are written out where they stand, which can double at each. Strings that count to more than the last hold no
-escapes: outlines-core takes minutes for an alternative that is counted."""
+"""Limits of an expression. References are written out at their place, which can double it each time. Strings that count to more
+than the last limit hold no escapes: outlines-core takes minutes for an alternative that is counted."""
 _HEX = "[0-9a-fA-F]"
 ESCAPE = rf"\u005c(?:[\u0022\u005c\u002fbfnrt]|u(?:[0-9a-ce-fA-CE-F]{_HEX}{{3}}|[dD][0-7]{_HEX}{{2}}))"
 """An escape that is a whole character."""
@@ -32,10 +32,10 @@ Edges = dict[int, dict[int, str]]
 
 
 def schema_regex(schema: Schema, max_whitespace: int = 0, whitespace_pattern: str | None = None) -> str:
-    """In the constructs of `plain_regex`. Between two parts stands up to `max_whitespace` white space, or what the pattern
-    matches; with neither, separators are ", " and ": ".
+    """Writes a schema in the constructs of `plain_regex`. Between two parts stands up to `max_whitespace` white space, or a match
+    of the pattern; with neither, separators are ", " and ": ".
 
-    Raises NotSupported for what is not regular, or has too many states to be written as an expression.
+    Raises NotSupported for a schema that is not regular, or has too many states to be written as an expression.
     """
     space = None
     if whitespace_pattern is not None:
@@ -55,7 +55,7 @@ class _Writer:
         self.num_chars = 0
 
     def rule(self, number: int, inside: tuple[int, ...]) -> str:
-        """`inside`: the rules that are being written out."""
+        """Writes one rule. `inside` holds the rules that are being written out."""
         if number in inside:
             raise refused("a value that may hold itself, or any JSON value,")
         text = _either(self.form(form, (*inside, number)) for form in self.schema.rules[number])
@@ -105,7 +105,7 @@ class _Writer:
         return f"{self.string(String(move.name))}{self.colon}{value}" if move.is_property else value
 
     def fixed(self, value: Any) -> str:
-        """One value as JSON, with this writer's separators."""
+        """Writes one value as JSON, with this writer's separators."""
         if isinstance(value, list):
             return rf"\[{self.pad}" + self.comma.join(map(self.fixed, value)) + rf"{self.pad}\]"
         if isinstance(value, dict):
@@ -121,7 +121,7 @@ def refused(what: str) -> NotSupported:
 
 
 def language_regex(language: Language, *, in_string: bool) -> str:
-    """A language of plain texts, or of what stands between the quotes of a JSON string."""
+    """Writes a language of plain texts, or of the content of JSON strings."""
     if len(language.rows) > MAX_STATES:
         raise refused(f"a text of {len(language.rows):,} states")
     if (counts := language.counts) is not None:
@@ -137,7 +137,7 @@ def language_regex(language: Language, *, in_string: bool) -> str:
 
 
 def automaton_regex(start: int, edges: Mapping[int, Mapping[int, str]], ends: Iterable[int]) -> str:
-    """The texts along the edges from `start` to one of `ends`, as one expression."""
+    """Writes the texts along the edges from `start` to one of `ends` as one expression."""
     first, last = -1, -2
     out: dict[int, dict[int, str]] = {state: dict(to) for state, to in edges.items()}
     out[first] = {start: ""}
