@@ -30,7 +30,7 @@ TEXTS = [
 
 
 def same_logits(gguf: Path, folder: str, num_tokens: int) -> None:
-    """Every weight is equal, and so is what comes out, in float32 and to the last bit."""
+    """Checks that all weights and all logits are equal, in float32 and to the last bit."""
     theirs = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     weights = theirs.state_dict()
@@ -57,7 +57,7 @@ def test_gemma3_converted_equals_gemma3_read_by_transformers(gemma3: str):
 
 @pytest.mark.model
 def test_the_tokenizer_of_smollm2_equals_the_one_of_transformers_but_for_numerals(smollm2: str):
-    """transformers does not know the pre-tokenizer `smollm`, which cuts numerals singly; all else is equal."""
+    """transformers does not support the pre-tokenizer `smollm`, which cuts numerals singly; all else is equal."""
     gguf = gguf_path("smollm2-135m")
     theirs = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     ours = AutoTokenizer.from_pretrained(smollm2)

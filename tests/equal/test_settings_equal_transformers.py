@@ -1,4 +1,4 @@
-"""What a configuration or a checkpoint says is computed as transformers computes it, or refused with its name."""
+"""Settings of a configuration or a checkpoint are computed as transformers computes them, or refused by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def differs(folder: Path) -> float:
-    """Largest distance between our logits and those of transformers for the same folder."""
+    """Returns the largest distance between our logits and those of transformers for the same folder."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         expected = model(torch.tensor([TOKENS])).logits[0]
@@ -71,7 +71,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_equals_that_of_transformers(tmp_path: Path, name: str):
-    """The file is the one of the test, not the one that transformers saves: that one leaves nothing out."""
+    """Reads the test's own file: the one that transformers saves leaves nothing out."""
     folder = stored(tmp_path, SETTINGS[name])
     (folder / "config.json").write_text(json.dumps(SETTINGS[name]))
     assert differs(folder) < 1e-4

@@ -1,4 +1,4 @@
-"""Tiny models with seeded weights, written by transformers, and a step of ours over them."""
+"""Tiny models with seeded weights, written by transformers, and a step of our engine over them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workbench.types import Segment
 
 
 def stored(folder: Path, config: dict) -> Path:
-    """A folder with seeded weights, written by transformers."""
+    """Returns a folder with seeded weights, written by transformers."""
     torch.manual_seed(0)
     write_config(folder, config)
     model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))

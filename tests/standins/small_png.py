@@ -11,7 +11,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def small_png(data: bytes) -> bytes:
-    """The picture (8 bits a channel, RGB or RGBA, not interlaced) with its 256 most frequent colours, nearest for the rest."""
+    """Returns the picture (8 bits a channel, RGB or RGBA, not interlaced) with its 256 most frequent colours; others become the
+    nearest."""
     pixels = read(data)
     codes = pixels @ np.array([1 << 16, 1 << 8, 1])
     found, back, counts = np.unique(codes.ravel(), return_inverse=True, return_counts=True)
@@ -27,7 +28,7 @@ def small_png(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> np.ndarray:
-    """Its colours: [height, width, 3], 0 to 255."""
+    """Reads the colours of a picture: [height, width, 3], 0 to 255."""
     at, body, header = len(SIGNATURE), b"", b""
     while at < len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -47,7 +48,7 @@ def read(data: bytes) -> np.ndarray:
 
 
 def _unfilter(kind: int, line: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """One row of pixels from what the file says of it and the row above."""
+    """Decodes one row of pixels from its filter and the row above."""
     if kind == 0:
         return line
     if kind == 1:

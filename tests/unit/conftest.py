@@ -1,4 +1,4 @@
-"""A vocabulary small enough to look at, in the byte-level spelling of real tokenizers."""
+"""A small vocabulary in the byte-level spelling of real tokenizers."""
 
 from __future__ import annotations
 

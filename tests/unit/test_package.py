@@ -1,4 +1,4 @@
-"""The package as a whole: what it imports, how it is laid out, and that the README tells the truth."""
+"""The package as a whole: its imports, its layout, and the claims of the README."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def project() -> dict:
 
 
 def modules_after(code: str) -> set[str]:
-    """Names of the modules that a fresh interpreter has loaded after `code`."""
+    """Returns the names of the modules that a fresh interpreter has loaded after `code`."""
     script = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -48,7 +48,7 @@ def test_parts_that_need_no_model_import_without_torch(module):
 @pytest.mark.process
 @pytest.mark.parametrize("room", ["why", "views", "lang"])
 def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room):
-    """All their modules, in a fresh interpreter; the import contract says the same of what is written in them."""
+    """Imports all their modules in a fresh interpreter; the import contract covers the imports in their source."""
     names = [name for name in tracked_files() if name.startswith(f"workbench/{room}/") and name.endswith(".py")]
     modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names]
     assert len(modules) > 10
@@ -101,7 +101,7 @@ def test_modules_import_lower_layers_only():
 
 
 def tracked_files() -> list[str]:
-    """Files git tracks or would track, relative to the checkout."""
+    """Returns the files that git tracks or would track, relative to the checkout."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""`.ci/setup.py`: what it installs, how it tells uv what pip was told, and that it is never silent for long."""
+"""`.ci/setup.py`: what it installs, how it passes pip's configuration to uv, and that it is never silent for long."""
 
 from __future__ import annotations
 

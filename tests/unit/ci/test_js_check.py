@@ -1,4 +1,5 @@
-"""`.ci/js/check.py`: without Node it says so and is no failure, except where Node is required; its tools have exact versions."""
+"""`.ci/js/check.py`: a missing Node is reported and is no failure, except where Node is required; its tools have exact
+versions."""
 
 from __future__ import annotations
 

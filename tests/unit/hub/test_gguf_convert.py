@@ -145,7 +145,7 @@ def test_linear_rope_scaling_is_kept(converted):
 
 @pytest.mark.parametrize("meta", [{"llama.rope.scale_linear": 4.0}, {"llama.rope.scaling.factor": 4.0}])
 def test_linear_rope_scaling_needs_no_type_and_has_an_older_key(converted, meta: dict[str, Any]):
-    """llama.cpp takes scaling without a type for linear, and reads `scale_linear` where there is no newer key."""
+    """llama.cpp treats scaling without a type as linear, and reads `scale_linear` where there is no newer key."""
     assert config_of(converted(meta=meta))["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
 
 
@@ -198,7 +198,7 @@ def test_transformers_sees_the_same_model_in_the_file_and_in_the_folder(make_ggu
     from transformers import AutoModelForCausalLM
 
     path = make_gguf(**spec)
-    # transformers supposes 256, the head size of every published Gemma 3 but one.
+    # transformers assumes 256, the head size of every published Gemma 3 except one.
     options = {"query_pre_attn_scalar": 16} if spec.get("arch") == "gemma3" else {}
     theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, **options)
     ours = AutoModelForCausalLM.from_pretrained(converted(**spec), dtype=torch.float32)
@@ -212,7 +212,7 @@ def test_transformers_sees_the_same_model_in_the_file_and_in_the_folder(make_ggu
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3"])
 def test_transformers_sees_the_same_tokenizer_in_the_file_and_in_the_folder(make_gguf: Maker, converted, arch: str):
-    """Without digits: transformers does not know the rule `smollm`."""
+    """Tested without digits, since transformers does not support the rule `smollm`."""
     from transformers import AutoTokenizer
 
     path = make_gguf(arch=arch)
@@ -224,7 +224,7 @@ def test_transformers_sees_the_same_tokenizer_in_the_file_and_in_the_folder(make
     assert (ours.bos_token, ours.eos_token, ours.chat_template) == (theirs.bos_token, theirs.eos_token, theirs.chat_template)
 
 
-# What is refused.
+# Refusals.
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path):

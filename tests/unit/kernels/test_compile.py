@@ -1,4 +1,4 @@
-"""The compiler runs beside the engine: nothing waits for it unless told to, and it ends with its parent."""
+"""The compiler runs beside the engine: nothing waits for it unless set to, and it ends with its parent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ echo begun >> "{folder}/begun"
 while [ ! -e "{folder}/gate" ]; do sleep 0.05; done
 exec {compiler} -O0 "$@" -O0
 """
-"""A compiler that says when it began and goes on when a file appears."""
+"""A compiler that writes a file when it begins, and continues when another file appears."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def wait_for(is_true, seconds: float = 60) -> None:
 
 
 def helpers(folder: Path) -> list[psutil.Process]:
-    """The programs that make a library in the folder."""
+    """Returns the programs that make a library in the folder."""
     me = str(build.HELPER)
     told = [process for process in psutil.process_iter(["cmdline"]) if me in (process.info["cmdline"] or ())]
     return [process for process in told if any(str(folder) in word for word in process.info["cmdline"])]

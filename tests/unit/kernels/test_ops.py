@@ -109,7 +109,8 @@ def capped(scores, softcap):
 
 
 def plain_attention(q, k, v, *, hidden=None, softcap=None):
-    """q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq], in float32; `hidden` [n, S] columns weigh nothing."""
+    """Computes out [n, Hq, D], lse [n, Hq] of q [n, Hq, D], k, v [S, Hkv, D] in float32; `hidden` [n, S] columns weigh
+    nothing."""
     keys, values = (x.float().repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     scores = capped(torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5, softcap)
     if hidden is not None:
@@ -136,7 +137,7 @@ def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype, softcap)
 def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, softcap, dtype):
     k, v = (torch.randn(900, kv_heads, dim).to(dtype) for _ in range(2))
     q = torch.randn(230, heads, dim).to(dtype)
-    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to nobody
+    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to no span
     slots = torch.cat([torch.randperm(900)[:n] for n in lengths])
     starts = torch.tensor([0, *lengths]).cumsum(0)
     scale = dim**-0.5
@@ -198,7 +199,7 @@ def test_argmax_of_what_a_mask_allows(width, dtype):
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_asked_for(width, is_masked, dtype):
     x = torch.randn(7, width).mul_(3).to(dtype)
-    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first first
+    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first one comes first
     rows, tokens = [6, 2, 0], [1, 9, width - 1]
     allowed = np.random.default_rng(1).random((3, width)) < np.array([[0.02], [0.5], [1.0]])
     allowed[:, [0, 5, 40, 41, 60]] = True
