@@ -80,8 +80,8 @@ def _as_invalid(spec: GrammarSpec) -> Iterator[None]:
     except WorkbenchError:
         raise
     except (RuntimeError, ValueError, OverflowError) as error:  # ValueError: a surrogate, a number of 5,000 digits
-        told = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
-        message = _PREFIX.sub("", told).strip() or "the compiler gives no reason"
+        message = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
+        message = _PREFIX.sub("", message).strip() or "the compiler gives no reason"
         raise InvalidRequest(spec.kind, spec.text, f"a constraint that can be compiled ({message})") from None
 
 
