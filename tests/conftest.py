@@ -7,18 +7,18 @@ import signal
 import sys
 from collections.abc import Iterator
 
-# A shell starts what it puts into the background with interrupts ignored; the tests of interrupts need them.
+# A shell starts background processes with interrupts ignored; the tests of interrupts need them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Before anything imports torch or transformers: both read these once.
+# Before any import of torch or transformers: both read these once.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
 # A thread that spins while it waits for one that has lost its core makes a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WORKBENCH_CHECK", "1")
-os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in one way
+os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in the same way
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 IS_FAST = os.environ.get("WORKBENCH_TEST_FAST") == "1"
 """True in `make test-fast`: no model, no browser, no child process."""
 STARTED: list[object] = []
-"""The commands of the child processes that the present test started, in a fast run."""
+"""Commands of the child processes that the present test started, in a fast run."""
 START = ("subprocess.Popen", sys.executable)
 if IS_FAST:
     sys.addaudithook(lambda event, args: STARTED.append(args[1]) if (event, *args[:1]) == START else None)

@@ -1,4 +1,4 @@
-"""The oracle: transformers reading the same GGUF itself, one prompt at a time, greedy, float32."""
+"""The oracle: transformers reads the same GGUF itself, one prompt at a time, greedy, float32."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def greedy(model, prompt: tuple[int, ...], num_new: int, guess: Sequence[int] = 
     output, logprobs, gaps = [], [], []
     while len(output) < num_new:
         tried = [*output, *guess[len(output) : num_new - 1]]
-        num_rows = len(tried) - len(output) + 1  # the rows that follow what is certain, or guessed
+        num_rows = len(tried) - len(output) + 1  # the rows that follow certain or guessed tokens
         for logits in model(torch.tensor([[*prompt, *tried]]), logits_to_keep=num_rows).logits[0].double():
             best = logits.topk(2)
             output.append(int(best.indices[0]))
             gaps.append(float(best.values[0] - best.values[1]))
             logprobs.append(float(logits.log_softmax(-1)[output[-1]]))
             if len(output) <= len(tried) and tried[len(output) - 1] != output[-1]:
-                break  # the rows below follow a token that the model would not have chosen
+                break  # the rows below follow a token that the model would not choose
     return Expected(tuple(prompt), tuple(output), tuple(logprobs), tuple(gaps))
 
 

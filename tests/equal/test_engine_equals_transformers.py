@@ -1,4 +1,4 @@
-"""The engine gives transformers' tokens for the real models, whatever cache, batch, chunks and memory do on the way."""
+"""The engine gives transformers' tokens for the real models, whatever the cache, the batch, the chunks and the memory do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workbench.testing import make_core
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams
 
-pytestmark = pytest.mark.timeout(1200)  # the oracle takes its time on a busy machine
+pytestmark = pytest.mark.timeout(1200)  # the oracle is slow on a busy machine
 NUM_NEW = 8
 MODELS = [pytest.param("smollm2-135m", id="smollm2"), pytest.param("gemma3-270m", id="gemma3", marks=pytest.mark.slow)]
 CHATS = [

@@ -59,7 +59,7 @@ def test_a_real_file_equals_what_transformers_reads(alias: str, num_tokens: int)
 
 @pytest.mark.model
 def test_the_tokenizer_of_smollm2_equals_the_one_of_transformers_but_for_numerals(smollm2: str):
-    """transformers does not know the pre-tokenizer `smollm`, which cuts numerals singly; all else is equal."""
+    """transformers does not support the pre-tokenizer `smollm`, which cuts numerals singly; all else is equal."""
     gguf = gguf_path("smollm2-135m")
     theirs = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     ours = load_tokenizer(smollm2).hf

@@ -160,7 +160,7 @@ def test_a_program_may_name_the_patterns_of_typed_generations(engine):
 
 def example(name):
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where Pydantic looks types up
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # Pydantic looks types up here
     spec.loader.exec_module(module)
     return module
 

@@ -72,7 +72,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_equals_that_of_transformers(tmp_path: Path, name: str):
-    """The file is the one of the test, not the one that transformers saves: that one leaves nothing out."""
+    """Reads the test's own file: the one that transformers saves leaves nothing out."""
     folder = stored(tmp_path, SETTINGS[name])
     (folder / "config.json").write_text(json.dumps(SETTINGS[name]))
     assert differs(folder) < 1e-4

@@ -1,6 +1,6 @@
-"""Whatever the constraint: what a random model at temperature 1 produces under it is valid, or a beginning of something valid.
+"""Under any constraint, the output of a random model at temperature 1 is valid, or a prefix of something valid.
 
-The judges know nothing of our grammars: `jsonschema` with formats, `re.fullmatch`, and the `lark` package.
+The judges are independent of our grammars: `jsonschema` with formats, `re.fullmatch`, and the `lark` package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tiny_text import END, write_text_model
 import workbench
 
 CLOSING = {END: 6.0, '"': 4.0, "}": 4.0, "]": 4.0, '"}': 4.0, ".": 2.0, "Ċ": 2.0, ")": 4.0}
-"""Raised, so that texts end: the model itself prefers nothing."""
+"""Biases for closing tokens, so that texts end: the model itself prefers none."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def judge(outputs: list[Output], constraints: Sequence[Any], is_valid: Callable,
 def closed(text: str) -> tuple[Any, list[str | int]] | None:
     """Returns a value that begins as this unfinished JSON does, and the path to where it breaks off; None if there is none.
 
-    Written without our scanner: tries every way to go on that closes a string, a number or a word, and then the brackets.
+    Written without our scanner: tries every continuation that closes a string, a number or a word, and then the brackets.
     """
     stack: list[str] = []
     in_string = escaped = False

@@ -112,7 +112,7 @@ def test_off_records_none_and_on_changes_no_token(engine) -> None:
 
 
 def test_detail_of_a_child_process_with_jump_forward_is_that_of_this_process(smollm2) -> None:
-    """The words between the choices are forced: they carry none, and what was drawn in front of them keeps its own."""
+    """The words between the choices are forced: they have no detail, and drawn tokens in front of them keep theirs."""
     told = []
     for process in (False, True):
         with workbench.Engine(model_path=smollm2, dtype="float32", max_total_tokens=4096, process=process) as engine:

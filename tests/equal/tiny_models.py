@@ -1,4 +1,4 @@
-"""Tiny models with seeded weights, written by transformers, and a step of ours over them."""
+"""Tiny models with seeded weights, written by transformers, and a step of our engine over them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import local_server
 
 
 class Vendor:
-    """`answer(text of the prompt)` is what the model writes. `failures` are answered first, one per request."""
+    """A vendor's model. `answer(text of the prompt)` is its output. `failures` are answered first, one per request."""
 
     def __init__(self):
         self.key = "test-key"
@@ -24,18 +24,18 @@ class Vendor:
         self.headers = []
         self.failures = []
         self.num_before_break = None
-        """Tokens after which the connection is cut."""
+        """Number of tokens after which the connection is cut."""
         self.ends_early = False
-        """The stream ends in good order, but without its last event."""
+        """True if the stream ends in good order, but without its last event."""
         self.num_before_stall = None
-        """Tokens after which nothing more comes, until the client has gone."""
+        """Number of tokens after which the stream stalls until the client has closed."""
         self.has_stalled = threading.Event()
         self.is_endless = False
-        """The answer goes on, word for word, until the client has gone."""
+        """True if the answer continues, word for word, until the client has closed."""
         self.gone = threading.Event()
         self.num_inside = self.most_inside = 0
         self.barrier = None
-        """Every request waits here for the others."""
+        """Barrier at which every request waits for the others."""
         self.lock = threading.Lock()
 
     # -- what a subclass writes ---------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Handler(local_server.JsonHandler):
             if num_tokens and num_tokens == self.vendor.num_before_stall:
                 self.vendor.has_stalled.set()
                 with suppress(OSError):
-                    self.rfile.read(1)  # nothing comes on this line but its end
+                    self.rfile.read(1)  # the client sends nothing more on this line
                 self.vendor.gone.set()
                 self.close_connection = True
                 return

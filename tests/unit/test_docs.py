@@ -1,4 +1,4 @@
-"""The generated pages say what the code says; the hand-written ones name what exists."""
+"""The generated pages match the code; the hand-written ones name only things that exist."""
 
 from __future__ import annotations
 

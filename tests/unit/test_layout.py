@@ -1,4 +1,4 @@
-"""Tests stand where a reader looks for them: in the folder of their room, named after a module of it."""
+"""Tests are where a reader looks for them: in the folder of their room, named after a module of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SamplingParams` takes the dict a user writes, and refuses a wrong value with its name, the value and the limit."""
+"""`SamplingParams` accepts the dict that users write, and refuses a wrong value with its name, the value and the limit."""
 
 from __future__ import annotations
 

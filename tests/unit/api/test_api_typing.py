@@ -1,4 +1,4 @@
-"""mypy on a user's script: right uses pass with the types that come back, and each mistake is reported on its line."""
+"""mypy on a user's script: correct uses pass with the right types, and each mistake is reported on its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Engine` on a tiny model: shapes, streams, seeds, log-probabilities, bad input, interrupts and what shutdown leaves."""
+"""`Engine` on a tiny model: shapes, streams, seeds, log-probabilities, bad input, interrupts and the state after shutdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ A, B = [3, 1, 4, 1, 5], [9, 2, 6]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny Llama with seeded weights that transformers reads as well."""
+    """A tiny Llama with seeded weights that transformers can read too."""
     import transformers
 
     folder = write_config(tmp_path_factory.mktemp("model"), TINY_LLAMA)
@@ -57,7 +57,7 @@ def engine(folder):
 
 @pytest.fixture(scope="module")
 def log_softmax(folder):
-    """token ids -> log-probabilities [T, V] of the same weights through transformers."""
+    """Function from token ids to log-probabilities [T, V], of the same weights through transformers."""
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -450,7 +450,7 @@ def test_several_prompts_may_be_and_their_padding_is_none_of_them(engine, ids):
 
 NAN = float("nan")
 HUGE, ENDLESS_DIGITS = 10**400, 10**5000
-"""Python converts the first to no float, and writes the digits of the second nowhere."""
+"""Numbers that Python cannot convert to a float (the first), or to decimal digits (the second)."""
 BAD = [
     ({"input_ids": []}, InvalidRequest, "the prompt is empty"),
     ({"input_ids": [[]]}, InvalidRequest, "the prompt is empty"),
@@ -818,7 +818,7 @@ def test_several_engines_live_in_one_process(folder, expected):
 
 @pytest.fixture(scope="module")
 def last_hidden(folder):
-    """token ids -> the last hidden states [T, H] of the same weights through transformers."""
+    """Function from token ids to the last hidden states [T, H], of the same weights through transformers."""
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -1,4 +1,4 @@
-"""Every backend equals a loop over single rows: softcap, window, values of another size, encoders, and stores of other kinds."""
+"""Every backend equals a loop over single rows: softcap, window, values of another size, encoders, and other kinds of stores."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_encoder_sees_its_own_sequence_in_both_directions(settings):
 
 
 class LatentKV(DenseKV):
-    """The place of MLA: one latent per token is stored, and its first numbers are the value."""
+    """A store as for MLA: one latent per token is stored, and its first numbers are the value."""
 
     def __init__(self, spec: AttentionSpec) -> None:
         super().__init__([replace(spec, v_head_size=0)], SLOTS, torch.float32, CPU)
@@ -135,7 +135,7 @@ def test_values_may_be_a_part_of_the_keys(backend):
 
 
 class Rounded:
-    """The place of 8-bit K/V: what is written is rounded, what is read is scaled, and there is nothing to view."""
+    """A store as for 8-bit K/V: writing rounds, reading scales, and there is no view of the store."""
 
     def __init__(self, spec: AttentionSpec) -> None:
         self.num_slots, self.num_touched, self.bytes_per_token = SLOTS, 0, spec.num_kv_heads * (spec.head_size + spec.v_head_size)

@@ -22,7 +22,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 
 class Tree:
-    """Grows random sequences over shared nodes, the way the prefix cache hands out segments."""
+    """Grows random sequences over shared nodes, in the way that the prefix cache gives out segments."""
 
     def __init__(self, rng: random.Random, page_size: int) -> None:
         self.rng, self.page_size = rng, page_size
@@ -62,7 +62,7 @@ def spans_of(seqs: list[dict], sizes: list[int], page_size: int) -> tuple[Span, 
 
 @pytest.fixture(params=["compiled", "torch"])
 def kernels(request, monkeypatch):
-    """Once with the compiled operations (head size 64), once with what stands in for them elsewhere."""
+    """Backend once with the compiled operations (head size 64), once with their replacement in torch."""
     if request.param == "torch":
         monkeypatch.setattr(ops, "compiled", lambda *_: None)
     elif library() is None:

@@ -24,7 +24,7 @@ serve(load)
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a peer whose script is the given text."""
+    """Function that starts a peer whose script is the given text."""
     monkeypatch.setattr(peers, "SCRIPTS", tmp_path)
     started = []
 

@@ -1,4 +1,4 @@
-"""The cache is one room: outside of it, no module reaches into its tree or its pool."""
+"""The cache is one room: no module outside of it touches its tree or its pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prompt is looked up in the tree once, and again when the tree changed where it ended."""
+"""A prompt is looked up in the tree once, and again only if the tree changed where the match ended."""
 
 from __future__ import annotations
 

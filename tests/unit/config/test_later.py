@@ -1,4 +1,4 @@
-"""Server arguments of the reference: at their neutral values accepted everywhere, at others refused with the reason."""
+"""Server arguments of the reference: accepted everywhere at their neutral values, refused with the reason at others."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from workbench.why.request.explanation import explain
 
 
 def run(core):
-    """Returns the token ids of all requests, and all that they produced."""
+    """Returns the token ids of all requests: prompt and output."""
     outputs = run_to_end(core)
     return {rid: output.token_ids for rid, output in outputs.items()}, outputs
 
@@ -303,7 +303,7 @@ def test_a_failing_forward_pass_ends_its_requests_and_the_engine_goes_on():
 
 
 class Fragile:
-    """A text and a grammar in one; fails in the call named `breaks_in`."""
+    """A text stream and a matcher in one; the method named `breaks_in` raises."""
 
     matched = None
     is_finished = False

@@ -1,4 +1,4 @@
-"""A request waits for its constraint while the others go on: with futures in place of compilers, then with real ones."""
+"""A request waits for its constraint while the others continue: with futures in place of compilers, then with real ones."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_core_with_nothing_but_compiling_requests_has_no_work_until_one_times_
 # ---- real compilers beside a real model ------------------------------------------------------------------------
 
 WORDS = [f"{i:020d}" for i in range(20_000)]
-"""As an enumeration they take xgrammar minutes."""
+"""Words that take xgrammar minutes as an enumeration."""
 SMALL = {"num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1}
 ARGS = {
     "load_format": "dummy", "json_model_override_args": SMALL, "max_total_tokens": 2000, "random_seed": 0, "num_threads": 1,
@@ -194,7 +194,7 @@ def test_both_backends_constrain_an_engine(smollm2, backend):
 
 @pytest.mark.model
 def test_how_a_constraint_was_compiled_is_in_the_log_and_explained(smollm2):
-    slow = "|".join(f"word{i:04}" for i in range(600))  # too long a text for the caller's thread
+    slow = "|".join(f"word{i:04}" for i in range(600))  # too long for the caller's thread
     with open_engine(smollm2) as engine:
         params = {"max_new_tokens": 4}
         rids = [

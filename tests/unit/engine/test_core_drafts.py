@@ -1,4 +1,4 @@
-"""Steps of several tokens: whatever is drafted, outputs, accounts and events are those of steps of one token."""
+"""Steps of several tokens: whatever is drafted, outputs, accounts and events equal those of steps of one token."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_drafts_evict_nothing():
 
 
 def cuts(answer: list[int]) -> dict[str, tuple[dict, int]]:
-    """Parameters that end an output early, and the tokens that are left of it."""
+    """Parameters that end an output early, and the tokens that remain of it."""
     return {
         "stop id": ({"stop_token_ids": [answer[7]], "ignore_eos": True}, answer.index(answer[7]) + 1),
         "length": ({"max_new_tokens": 5, "ignore_eos": True}, 5),
@@ -151,7 +151,7 @@ def test_hidden_states_and_log_probabilities_come_once_for_each_token(config, pr
 
 
 def test_a_result_for_a_request_that_ended_since_it_was_planned_is_passed_over():
-    """As when the next step is planned before this one is committed."""
+    """Plans the next step before this one is committed."""
     core = make_core()
     core.add(make_request("gone", range(10), 5))
     core.add(make_request("stays", range(50, 60), 5))

@@ -1,4 +1,4 @@
-"""Generation paused and continued: nothing is planned, nothing is lost, and what waits has the reason."""
+"""Generation paused and continued: no step is planned, no output is lost, and waiting requests have the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever order requests, aborts, flushes and steps come in, every output equals a plain loop and every page returns."""
+"""In any order of requests, aborts, flushes and steps, every output equals a plain loop and every page returns."""
 
 from __future__ import annotations
 

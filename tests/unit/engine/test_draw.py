@@ -1,4 +1,4 @@
-"""Draws: the filters keep what a plain loop keeps, frequencies are the distribution's, a batch changes nothing."""
+"""Draws: the filters keep the tokens that a plain loop keeps, frequencies are the distribution's, a batch changes nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_draw_is_the_token_that_a_plain_loop_finds(params: SamplingParams,
     ids = sorted(kept)
     ends = np.cumsum([kept[i] for i in ids])
     for u in noise.random(200):
-        if np.abs(ends - u).min() > 1e-6:  # where rounding cannot decide
+        if np.abs(ends - u).min() > 1e-6:  # elsewhere rounding may decide
             assert draw_one(torch.tensor(logits), params, u) == ids[int(np.searchsorted(ends, u, side="right"))]
     assert draw_one(torch.tensor(logits), params, 0.0) == ids[0]
     assert draw_one(torch.tensor(logits), params, 1 - 2**-53) == ids[-1]
@@ -75,7 +75,7 @@ def test_a_nucleus_wider_than_the_first_look_is_whole() -> None:
 
 
 def number_where_the_draw_changes(logits: torch.Tensor, params: SamplingParams) -> float:
-    """Returns the least number whose token is not that of 0, to the last bit."""
+    """Returns the least number whose token differs from that of 0, to the last bit."""
     low, high, first = 0.0, 1 - 2**-53, draw_one(logits, params, 0.0)
     while (middle := (low + high) / 2) not in (low, high):
         if draw_one(logits, params, middle) == first:

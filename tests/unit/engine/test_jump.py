@@ -1,4 +1,4 @@
-"""Jump-forward against decoding token by token: equally valid text, the tokenizer's own tokens, every account balanced."""
+"""Jump-forward compared with decoding token by token: equally valid text, the tokenizer's own tokens, every account balanced."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GRAMMARS = [{"json_schema": RECORD}, {"regex": r"Name: [a-c]{1,3}, the (true|tru
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    """Byte-level BPE that learned to merge the text around the values of the record, `",` and ` "` among it."""
+    """Byte-level BPE with merges for the text around the values of the record, `",` and ` "` among it."""
     backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -129,7 +129,7 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
 
 
 def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabulary):
-    """The end token is in the output as if it had been drawn; where anything may still change the draw, it is drawn."""
+    """The end token is in the output as if it had been drawn; if anything may still change the draw, it is drawn."""
     drawn: dict[str, dict] = {}
     for kind, more in {"jump": {}, "off": {}, "bias": {"logit_bias": {0: 1.0}}}.items():
         core = open_core(tokenizer, off=kind == "off")
@@ -145,7 +145,7 @@ def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabular
 
 
 def test_a_forced_end_that_could_merge_with_what_follows_stays_open(tokenizer, vocabulary):
-    """` tru` is forced, and both `true` and `truthy` may be one token: which one is the model's choice."""
+    """` tru` is forced, and both `true` and `truthy` may be one token: the model chooses."""
     matcher = compile_grammar(SamplingParams(regex=" (true|truthy)").constraint, vocabulary).start()
     jump = JumpForward(tokenizer, vocabulary).jump(matcher.fork(), (40,), None, {0}, 100)
     spelled = "" if jump is None else tokenizer.decode(jump.token_ids)
@@ -315,7 +315,7 @@ def test_forced_text_that_is_cached_does_not_count_as_prompt(tokenizer, vocabula
 @pytest.mark.parametrize("off", [False, True])
 @pytest.mark.parametrize("params", [*GRAMMARS, {"json_schema": RECORD, "stop": ["house"]}, {"ignore_eos": True}])
 def test_drafts_change_no_constrained_output(tokenizer, vocabulary, params, off, return_logprob):
-    """Right ones and wrong ones, of drawn and of forced tokens, and ones that the grammar refuses."""
+    """Drafts that are right, wrong or refused by the grammar, in drawn and in forced text."""
 
     def answers(propose):
         core = open_core(tokenizer, off=off, propose=propose, chunked_prefill_size=5)

@@ -1,4 +1,4 @@
-"""A sequence is written by its own methods alone, and each of them is called in one place."""
+"""Only a sequence's own methods write it, and each of them is called in one place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITERS = {"apply": {"engine/scheduler.py": 1}, "admit": {"engine/batch.py": 1},
 
 
 def of_a_sequence(node: ast.AST) -> bool:
-    """Returns whether this reads as `seq.field`, or as `victim.field`, of a sequence's own fields."""
+    """Returns whether this expression reads `seq.field`, or `victim.field`, of a sequence's own fields."""
     return (
         isinstance(node, ast.Attribute)
         and node.attr in OWN
@@ -76,7 +76,7 @@ def test_each_writer_has_one_caller(method):
 @settings(max_examples=25)
 @given(config=CONFIGS, operations=OPERATIONS)
 def test_in_random_runs_every_field_is_set_by_the_sequence_itself(config, operations):
-    """Whatever name the writer gives it."""
+    """The check does not depend on the variable's name."""
     own, plain = Sequence.apply.__code__.co_filename, Sequence.__setattr__
     strangers = set()
 

@@ -1,4 +1,4 @@
-"""The event log: numbered, bounded, read from any number on, written and read by several threads."""
+"""The event log: numbered, bounded, read from any number, written and read by several threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constraints that once were decided wrongly, each with a text and what is right for it."""
+"""Constraints that once were decided wrongly, each with a text and the right decision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_text_is_taken_or_not_as_its_constraint_says(case: dict[str, Any], voc
     assert spec is not None
     try:
         matcher = compile_grammar(spec, vocabulary).start()
-    except InvalidRequest:  # nothing at all is right for it
+    except InvalidRequest:  # no text at all is valid for it
         is_taken = False
     else:
         is_taken = matcher.accept_bytes(data) == len(data) and matcher.is_complete

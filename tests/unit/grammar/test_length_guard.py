@@ -57,7 +57,7 @@ DISPUTED: dict[str, Any] = {
 
 
 def start(schema: Any, vocabulary: Vocabulary, *, counts: bool) -> Matcher:
-    """A matcher with or without limits that are counted beside the grammar."""
+    """Returns a matcher with or without limits that are counted beside the grammar."""
     text = json.dumps(schema)
     plain = Plain("json_schema", text, schema=read_schema(text, counts=counts))
     return XGrammarBackend(vocabulary).compile(plain, GrammarSpec("json_schema", text)).start()
@@ -88,7 +88,8 @@ def test_other_limits_stay_in_the_automaton(name: str) -> None:
 
 
 def walk(matchers: list[Matcher], draw: random.Random, vocabulary: Vocabulary) -> bytes:
-    """A text from tokens that the first allows; a string's end is drawn rarely, and almost all of a string comes at once."""
+    """Draws a text from tokens that the first matcher allows. A string's end is rare, and almost all of a string comes at
+    once."""
     data = b""
     while not matchers[0].is_finished and len(data) < 2000:
         if data.endswith(b'"') and draw.random() < 0.8:
@@ -205,7 +206,7 @@ def test_a_full_string_can_only_end(vocabulary: Vocabulary) -> None:
         matcher.accept(vocabulary.pieces.index(b"a"))
     assert allowed(matcher, vocabulary) == before
     assert matcher.accept_bytes(b"x") == 0
-    fork.accept(vocabulary.pieces.index(b"a"))  # a copy moves on its own
+    fork.accept(vocabulary.pieces.index(b"a"))  # a copy moves independently
     with pytest.raises(TokenRejected):
         fork.accept(vocabulary.pieces.index(b"a"))
     assert fork.accept_bytes(end := fork.forced()) == len(end)

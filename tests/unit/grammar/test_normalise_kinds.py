@@ -203,7 +203,7 @@ def test_what_is_no_structural_tag_is_an_invalid_request(text: str, vocabulary: 
 
 @pytest.mark.parametrize("value", [True, 5, 1.5, None, [], ["a"], [5], {}, {"type": []}, "a"])
 def test_a_value_of_a_wrong_type_is_named_with_its_place(value: Any) -> None:
-    """For each field of each format; what is right for some of them is left to the compiler."""
+    """Checks each field of each format; some valid values are left to the compiler to check."""
     messages = []
     for kind, fields in FIELDS.items():
         for name in fields:

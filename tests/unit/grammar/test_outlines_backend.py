@@ -1,4 +1,4 @@
-"""The backend outlines: held to `re`, to `jsonschema`, to a scan with the `regex` package and to xgrammar."""
+"""The backend outlines, compared with `re`, `jsonschema`, a scan with the `regex` package, and xgrammar."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PATTERNS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def own_disk_cache(tmp_path_factory):
-    """What an earlier version left behind must not decide a test."""
+    """Empty WORKBENCH_HOME: files of an earlier version must not decide a test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_HOME", str(tmp_path_factory.mktemp("home")))
         yield
@@ -95,7 +95,7 @@ def test_forced_text_and_bytes_are_those_of_xgrammar(pattern: str, vocabulary: V
             )
             data = text.encode()[:cut]
             assert ours.accept_bytes(data) == theirs.accept_bytes(data)
-            if cut == len(text.encode()):  # xgrammar keeps to whole characters
+            if cut == len(text.encode()):  # xgrammar forces whole characters only
                 assert ours.forced().decode("utf-8", "ignore") == theirs.forced().decode("utf-8", "ignore")
             assert ours.is_complete == theirs.is_complete
 

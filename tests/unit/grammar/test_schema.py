@@ -1,4 +1,4 @@
-"""Whatever the schema and however unwilling the model: a finished text is JSON that the `jsonschema` package accepts."""
+"""Whatever the schema and the model: a finished text is JSON that the `jsonschema` package accepts."""
 
 # ruff: noqa: E501  (a table of data)
 from __future__ import annotations
@@ -118,7 +118,8 @@ ENFORCED: dict[str, Any] = {
 
 
 def generate(matcher: Matcher, vocabulary: Vocabulary, draw: random.Random, steps: int = 120) -> str | None:
-    """A text from tokens drawn evenly among the allowed (a little for those that close); None if it did not end in time."""
+    """Draws a text evenly among the allowed tokens, with more weight on those that close. Returns None if it did not end in
+    time."""
     mask = np.zeros(-(-vocabulary.size // 32), dtype=np.int32)
     ids: list[int] = []
     for _ in range(steps):

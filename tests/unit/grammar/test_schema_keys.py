@@ -1,4 +1,4 @@
-"""Strings of JSON hold whole characters, and a key that `properties` does not list is none of those that it lists."""
+"""Strings of JSON hold whole characters, and a key beside those that `properties` lists equals none of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def accepts(vocabulary: Vocabulary, schema: object, text: str | bytes, max_white
 
 
 def spelled(draw: random.Random, key: str) -> str:
-    """A JSON string with some characters written as escapes."""
+    """Writes a JSON string with some characters as escapes."""
     escaped = (f"\\u{ord(char):04X}" if ord(char) < 0x10000 and draw.random() < 0.3 else json.dumps(char)[1:-1] for char in key)
     plain = (char if char >= " " and char not in '"\\' and draw.random() < 0.8 else "" for char in key)
     return '"' + "".join(whole or part for whole, part in zip(plain, escaped, strict=True)) + '"'

@@ -34,7 +34,7 @@ def accepted(schema: object, texts: list[str]) -> set[str]:
 
 
 BROKEN = ["a(?:b(?:c){1,2})?", "(?:a(?:a){1,2})?", "(?:ac(?:c){2,}){0,1}", "(?:c|[ab])(?:(?:a|a)|(?:a){0,2})"]
-"""What the backend's own automaton for patterns in JSON gets wrong."""
+"""Patterns that the backend's own automaton for JSON gets wrong."""
 
 
 @pytest.mark.parametrize("pattern", [*BROKEN, *(random_pattern(random.Random(seed), 3, ATOMS) for seed in range(60))])

@@ -1,4 +1,4 @@
-"""Schemas that people published, and the standard's own tests: what is taken is right, and nearly all is taken."""
+"""Published schemas, and the standard's own tests: what is accepted is valid, and nearly all that is valid is accepted."""
 
 from __future__ import annotations
 

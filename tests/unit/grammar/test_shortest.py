@@ -1,4 +1,4 @@
-"""What has no end, or none within reach, is refused before a matcher is asked what must come."""
+"""A grammar without an end, or with none within reach, is refused before forced text is computed."""
 
 from __future__ import annotations
 

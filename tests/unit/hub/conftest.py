@@ -24,7 +24,7 @@ from workbench.hub.catalog import CatalogEntry, Member, Wheel
 
 @dataclass
 class Index:
-    """A package index in a thread. What it does wrong, and what it was asked, is in its fields."""
+    """A package index in a thread. Its fields set its errors and keep its requests."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     as_json: bool = True
@@ -32,10 +32,10 @@ class Index:
     wrong_hash: bool = False
     ranges: bool = True
     break_after: list[int] = field(default_factory=list)
-    """The next responses with a file end after that many bytes."""
+    """Numbers of bytes after which the next responses with a file end."""
     password: str | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
-    """(path, Range header) of every request."""
+    """Pairs of (path, Range header), one for every request."""
     url: str = ""
 
     @property
@@ -90,7 +90,7 @@ class Index:
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Index]:
-    """The only package index this test knows, empty at first; pip's configuration points to it."""
+    """The only package index of this test, empty at first; pip's configuration points to it."""
     found = Index()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -124,7 +124,7 @@ def use_index(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.fixture
 def alias(index: Index, make_gguf: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> CatalogEntry:
-    """`tiny`, whose GGUF comes in two wheels of the index, with terms in the second."""
+    """The alias `tiny`, whose GGUF comes in two wheels of the index, with terms in the second."""
     whole = make_gguf().read_bytes()
     cut = len(whole) // 2
     parts = {

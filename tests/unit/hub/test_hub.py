@@ -1,4 +1,4 @@
-"""Names: which kind of model each one is, and what is said when it cannot be had."""
+"""Names: the kind of model that each one is, and the message when it is not available."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model folder in Hugging Face layout, as far as files go."""
+    """A model folder in Hugging Face layout, as far as files matter."""
     path = tmp_path / "model"
     write_config(path)
     save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.float16)}, path / "model.safetensors")
@@ -167,7 +167,7 @@ def test_a_hub_model_that_is_not_cached_is_an_error_without_a_network(tmp_path: 
 
 
 def cache_snapshot(cache: Path, repo: str, files: Path) -> Path:
-    """What the hub's library leaves behind after a download."""
+    """Writes the files that the hub's library leaves behind after a download."""
     base = cache / f"models--{repo.replace('/', '--')}"
     commit = "0123456789abcdef0123456789abcdef01234567"
     (base / "refs").mkdir(parents=True)
@@ -200,7 +200,7 @@ def checks(**override: object) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """The hub here hands out what it is asked for, one file for each pattern, and notes what that was."""
+    """The fake hub gives the requested files, one for each pattern, and keeps the requests."""
     import huggingface_hub
 
     changes, message = REFUSED[case]

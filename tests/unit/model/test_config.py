@@ -1,4 +1,4 @@
-"""Every key of a config.json is read, known to change nothing, or refused with its name; quantised models by their method's."""
+"""Every key of a config.json is read, known to change nothing, or refused by name; quantised models by their method's name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 @both
 def test_what_transformers_saves_by_itself_changes_nothing(config: dict[str, Any]):
-    """Every key of its own configuration classes is known, and none of its values is refused."""
+    """Every key of its own configuration classes is supported, and none of its values is refused."""
     from transformers import AutoConfig
 
     stated = AutoConfig.for_model(**config).to_dict()
@@ -206,7 +206,7 @@ def test_a_model_type_is_enough():
     assert check_config(without(TINY_GEMMA3, "architectures")).entry.architecture == "Gemma3ForCausalLM"
 
 
-# Quantised models, by what people write into config.json or beside it.
+# Quantised models, by the entries of config.json or of files beside it.
 
 IN_CONFIG = [
     ("fp8", {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}, "fp8 (dynamic)"),
@@ -248,7 +248,7 @@ def test_a_file_beside_the_config_says_it_too(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("text", ['{"per_channel": true, "per_model_config": {}}', '{"quantization": {"quant_algo": null}}', "?"])
 def test_a_file_that_quantises_nothing_is_no_obstacle(tmp_path: Path, text: str):
-    """transformers.js, for one, writes a quantize_config.json of its own."""
+    """transformers.js, for example, writes a quantize_config.json of its own."""
     for name in BESIDE:
         (tmp_path / name).write_text(text)
     check_config(TINY_LLAMA | {"quantization_config": None}, tmp_path)

@@ -1,4 +1,4 @@
-"""Every tensor of a checkpoint is used or named in an error; so is what is missing, stored twice or no float."""
+"""Every tensor of a checkpoint is used or named in an error; so is one that is missing, stored twice or no float."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ print(packs(torch.bfloat16), packs(torch.float32))
 @pytest.mark.process
 @pytest.mark.skipif("AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="needs AVX-512, to do without it")
 def test_bfloat16_runs_on_a_processor_that_cannot_multiply_it(folder: Path):
-    """torch is told to use AVX2; packing bfloat16 then fails, so it must not be tried on the weights."""
+    """Limits torch to AVX2; packing bfloat16 then fails, so it must not be tried on the weights."""
     limits = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
     run = [sys.executable, "-c", BFLOAT16, str(folder)]
     result = subprocess.run(run, env=os.environ | limits, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The tokenizer gives what transformers gives, and says what is wrong when it cannot."""
+"""The tokenizer gives the results of transformers, and reports an error where it cannot."""
 
 from __future__ import annotations
 

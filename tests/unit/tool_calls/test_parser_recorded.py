@@ -31,7 +31,7 @@ def recorded() -> list[Fixture]:
 
 
 def read(fixture: Fixture, pieces: list[str]) -> tuple[str, str, list[tuple[str, str]]]:
-    """Returns reasoning, content and calls as the server takes them apart."""
+    """Returns reasoning, content and calls as the server separates them."""
     marks = "mistral" if "[THINK]" in fixture.raw_output else "qwen3"
     inside = "</think>" in fixture.raw_output and "<think>" not in fixture.raw_output
     reasoner = ReasoningParser(marks, starts_inside=inside or "thinking2507" in fixture.id)

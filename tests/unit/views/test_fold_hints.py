@@ -24,7 +24,7 @@ def test_an_empty_view_says_what_fills_it_also_as_a_picture(name, by_magic, comm
     assert len(fold.sees) > 40
     assert command in fold.empty
     assert ("%" in fold.empty) == by_magic
-    assert fold.empty in fold.picture().to_text() or name in ("throughput", "kv")  # these have their numbers to tell
+    assert fold.empty in fold.picture().to_text() or name in ("throughput", "kv")  # these show their numbers instead
     body = re.sub("&quot;", '"', fold.picture().body().replace("&#x27;", "'"))
     assert fold.empty in body
     assert fold.sees in body

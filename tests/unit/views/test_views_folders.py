@@ -16,7 +16,7 @@ HERE = Path(workbench.views.__file__).parent
 ROLES = {"__init__.py", "fold.py", "picture.py", "view.css", "view.js", "layout.js"}
 """Files that every view has."""
 FURTHER = {"state.py", "drawn.py", "words.py", "widget.py"}
-"""Roles of which a view has those that it needs; any other Python file is about something that only this view has."""
+"""Roles that a view has if it needs them; any other Python file is about something that only this view has."""
 OWN = {"throughput": {"charts.py", "figure.py"}, "tokens": {"colours.py", "marks.py"}}
 
 
@@ -43,7 +43,7 @@ def classes(path: Path) -> set[str]:
 
 
 def test_no_two_views_give_rules_to_the_same_class() -> None:
-    """Style sheets hold for the whole page. A class stands in `card.css`, in `live.css`, or in one view's sheet."""
+    """Checks that a class stands in `card.css`, in `live.css`, or in one view's sheet: style sheets hold for the whole page."""
     shared = classes(CARD) | classes(HERE / "live" / "live.css")
     owners: dict[str, set[str]] = {}
     for name in VIEWS:

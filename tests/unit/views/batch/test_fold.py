@@ -197,7 +197,7 @@ def test_time_without_any_request_is_cut_out_of_the_axis_and_said():
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0.01, 9), st.booleans()), min_size=1, max_size=12))
 def test_the_axis_leaves_out_what_neither_a_request_nor_a_step_covers(parts):
-    """Pauses and work in turn; of some work only the steps are known."""
+    """Pauses and work alternate; of some work only the steps are in the log."""
     batch, now, idle = BatchFold(), 0.0, []
     for number, (pause, work, is_known) in enumerate(parts, 1):
         idle += [pause] if number > 1 else []

@@ -89,7 +89,7 @@ def test_pages_can_be_asked_by_owner_and_owners_by_page():
 
 
 def scattered(num_pages: int) -> KVFold:
-    """Makes requests own every second page in turn: the most runs there can be."""
+    """Makes requests own every second page: the largest possible number of runs."""
     kv = KVFold(Facts(num_pages=num_pages))
     kv.apply(PagesTaken(time=0, taken=tuple(Taken(f"r{page % 60}", (page,)) for page in range(0, num_pages, 2))))
     return kv

@@ -1,4 +1,4 @@
-"""The live batch timeline, throughput and KV map: what they send is what their still pictures show."""
+"""The live batch timeline, throughput and KV map: they send what their still pictures show."""
 
 from __future__ import annotations
 

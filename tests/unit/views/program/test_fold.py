@@ -1,4 +1,4 @@
-"""Programs folded from an engine's log: the newest is shown as it stands, each gap with its request."""
+"""Programs folded from an engine's log: the newest is shown in its present state, each gap with its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversation as tokens by role, where two turns part, and what the tree holds of it, held to the engine's own cache."""
+"""A conversation as tokens by role, the place where two turns part, and the part that the tree holds, compared with the cache."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_between_any_two_steps_as_much_is_stored_as_the_engines_cache_says(confi
     def compare() -> None:
         real, stored = core.cache.explain(prompt), reader.read().stored()
         assert (stored.num_cached, stored.path[-1][0] if stored.path else 0) == (real.num_cached, real.node_id)
-        if real.reason != "other namespace":  # that needs the trees of all namespaces
+        if real.reason != "other namespace":  # that one needs the trees of all namespaces
             assert stored.reason == real.reason
         owners = [node for node, num in stored.path for _ in range(num)]
         assert [row[4] for row in reader.fold.state()["tokens"]][: len(owners)] == owners

@@ -42,7 +42,7 @@ def computed_again(events) -> int:
 
 
 def rates(events, throughput: ThroughputFold, num_points: int) -> list[float]:
-    """Returns the tokens of the last second by the end of each point, or since the first point where that is less."""
+    """Returns the tokens of the last second before the end of each point, or since the first point if that is less."""
     width = throughput.width_s
     at = [int(event.time / width) for event in events if isinstance(event, TokenSampled)]
     first = min(int(event.time / width) for event in events if not isinstance(event, PagesTaken | NodeAdded | PathHeld))
@@ -106,7 +106,7 @@ def test_the_series_has_no_holes_and_is_bounded_however_long_it_lasts():
     steps = [b - a for a, b in zip(series["t"], series["t"][1:], strict=False)]
     assert steps == pytest.approx([throughput.width_s] * len(steps))
     few = folded(events[:3], window_s=24.0).series()["output"]
-    assert few[:2] == [10.0, 10.0]  # one token in the first tenth of a second, which is all there was; then two in two
+    assert few[:2] == [10.0, 10.0]  # one token in the first tenth of a second, the whole run so far; then two in two
     assert (few[9], few[10], few[11], few[-1]) == (2.0, 1.0, 0.0, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""After any run, the outputs folded from the log are the engine's own; and what the views say of them is what events say."""
+"""After any run, the outputs folded from the log are the engine's own, and the views show what the events state."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def play(core: EngineCore, moves: list[tuple[Any, ...]]):
 @settings(deadline=None)
 @given(moves=moves, num_pages=st.sampled_from([40, 400]), capacity=st.sampled_from([8, 100_000]))
 def test_after_every_move_the_folded_outputs_are_the_engines(moves, num_pages, capacity):
-    """Retracted ones too; and a reader that lost events goes on from a snapshot."""
+    """Includes retracted requests, and a reader that lost events and continues from a snapshot."""
     core = make_core(num_pages=num_pages, context_length=40, vocab_size=VOCAB, chunked_prefill_size=8, log=EventLog(capacity))
     reader = FoldReader(core, TokensFold)
     for _ in play(core, moves):
@@ -219,7 +219,7 @@ def test_pictures_say_it_in_text_in_html_and_as_data():
 
 @pytest.mark.parametrize("encoding, width", [("utf-8", 1), ("utf-32-le", 4), ("utf-32-le", 8)])
 def test_joined_emoji_stand_at_the_first_of_their_tokens_however_they_are_cut(encoding, width):
-    """Into bytes, characters, pairs of characters."""
+    """Cuts texts into bytes, characters, pairs of characters."""
     family, flag = "👩\u200d👩\u200d👧\u200d👦", "🏴\u200d☠️"
     for text in (f"a {family}!", f"{flag}{flag}", f"❤️\u200d🔥{family}", "a\u200db", f"{family}\u200d", "👩\u200d a"):
         data = text.encode(encoding)

@@ -23,7 +23,7 @@ def engine(request, tmp_path_factory):
 
 
 def state(widget) -> dict:
-    """Returns the state as it goes to the page."""
+    """Returns the state that is sent to the page."""
     widget.look_at(None)
     return json.loads(widget.get_state()["state"])
 

@@ -1,4 +1,4 @@
-"""After any run, the tree folded from the log is the engine's own tree; and so is one folded from a snapshot on the way."""
+"""After any run, the tree folded from the log is the engine's own tree; so is one folded from a snapshot in between."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_reader_that_lost_events_goes_on_from_a_snapshot(config, moves, late):
 @pytest.mark.parametrize("page", [1, 2, 4])
 @pytest.mark.parametrize("policy", ["lru", "lfu"])
 def test_the_journal_tells_every_eviction_and_who_came_for_it_again(page, policy):
-    """Beside what the tree itself gives up, and whole prompts, which the log does not hold."""
+    """Covers what the tree itself evicts; whole prompts are not in the log."""
     core, fold = open_core(page_size=page, num_tokens=72, eviction_policy=policy), TreeFold(Facts(page_size=page))
     drawn, moves = random.Random(page), []
     for _ in range(300):
@@ -215,7 +215,7 @@ def drawn_rows(fold: TreeFold) -> list[list[Any]]:
 @settings(deadline=None)
 @given(config=cores, moves=moves)
 def test_rows_written_piece_by_piece_are_those_of_a_fold_that_is_asked_once(most, drawn, config, moves):
-    """Also of a tree that grows too large to draw all of it, and shrinks again; brothers and sisters stand in one order."""
+    """The tree also grows too large to draw all of it, and shrinks again; siblings stand in one order."""
     with patch.multiple(tree_drawn, MAX_NODES=most, NUM_DRAWN=drawn):
         core = open_core(**config)
         reader = FoldReader(core, TreeFold)

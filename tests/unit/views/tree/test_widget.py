@@ -1,4 +1,4 @@
-"""The live tree's own half of Python: the engine's clock on the page, and how a cell names what was clicked."""
+"""The Python half of the live tree: the engine's clock on the page, and the name that a cell gives a clicked node."""
 
 from __future__ import annotations
 
