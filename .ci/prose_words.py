@@ -17,22 +17,21 @@ NOT_VERBS = set(
 """Words in -s that are never verbs."""
 
 NOUNS = set(
-    """arguments arrays bits bytes cells characters children classes clauses columns constraints continuations details
-    edges entries errors events expressions facts fields files folders frequencies grammars heads hours ids indexes
-    items keywords kinds languages layers lengths lists log-probabilities logits loops makers medians members messages
-    microseconds milliseconds minutes neighbours nodes options pairs panels parents paths points positions prefixes
-    prompts ranges reasons rows seconds segments sentences sequences series settings sizes slots snapshots sums
-    systems tables tails tensors texts thoughts threads titles tokens totals trees turns units values variables
-    versions ways widths words workers""".split()
+    """arguments arrays bits bytes cells characters children classes clauses columns constraints continuations edges
+    entries errors events expressions facts fields files folders frequencies grammars heads hours ids indexes items
+    keywords kinds languages layers lengths log-probabilities logits makers medians members messages microseconds
+    milliseconds minutes neighbours nodes options panels parents paths points positions prefixes prompts reasons rows
+    seconds segments sentences sequences series settings sizes slots snapshots sums systems tables tails tensors texts
+    thoughts threads titles tokens trees units values variables versions ways widths words workers""".split()
 )
 """Plural nouns that are never verbs here."""
 
 NOUNS_OR_VERBS = set(
-    """answers batches blocks calls chains changes chunks copies cores counts cuts ends forms fragments gaps groups
-    holds keys leaves levels lines links marks masks matches means measures models moves names numbers objects offsets
-    orders pages parts patterns pieces places plans processes programs queries questions queues records requests
-    results returns rounds rules runs samples scales scores sets shapes shares sorts spans starts steps stops strings
-    tests times types users uses views walks weights""".split()
+    """answers batches blocks calls chains changes chunks copies cores counts cuts details ends forms fragments gaps
+    groups holds keys leaves levels lines links lists loops marks masks matches means measures models moves names
+    numbers objects offsets orders pages pairs parts patterns pieces places plans processes programs queries questions
+    queues ranges records requests results returns rounds rules runs samples scales scores sets shapes shares sorts
+    spans starts steps stops strings tests times totals turns types users uses views walks weights""".split()
 )
 """Words that are nouns where one of `AFTER_NOUNS` follows ("Names of places"), and verbs elsewhere ("Names the place")."""
 
@@ -51,8 +50,8 @@ HUMANS = set(
 
 DOCUMENTS = set(
     """chapter code comment config docs docstring documentation file files header json label licence manifest md message
-    metadata name note page pages paper papers pyproject rfc rule rules section sentence specification standard table
-    text toml which""".split()
+    metadata name note page pages paper papers pyproject readme rfc rule rules schema section sentence spec
+    specification standard table text toml which""".split()
 )
 """Things in writing: only they say something."""
 

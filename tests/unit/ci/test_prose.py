@@ -39,6 +39,8 @@ def function(docstring: str, decorator: str = "") -> str:
         "Names the place.",
         "Numbers `rows` from 0.",
         "Re-reads the file.",
+        "Turns an error into ours.",
+        "Lists files.",
         "Returns (start, end) of a run.",
         "Runs until the queue is empty. Where there is none, it returns at once.",
     ],

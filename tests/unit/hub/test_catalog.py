@@ -99,6 +99,7 @@ def test_an_error_of_the_command_is_two_lines_and_status_2(alias: CatalogEntry, 
     assert cli.main(["models", "fetch"]) == 2
 
 
+@pytest.mark.process
 def test_the_help_of_the_command_loads_no_model_code():
     code = (
         "import sys, workbench.cli; status = workbench.cli.main([]);"
@@ -110,6 +111,7 @@ def test_the_help_of_the_command_loads_no_model_code():
         assert f"\n    {name} " in result.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["-m", "workbench", "serve"], ["-m", "workbench.launch_server"]], ids=" ".join)
 def test_a_server_is_refused_with_what_to_use_meanwhile(words):
     done = subprocess.run([sys.executable, *words, "--model-path", "m"], capture_output=True, text=True, check=False)
@@ -118,6 +120,7 @@ def test_a_server_is_refused_with_what_to_use_meanwhile(words):
     assert "workbench.Engine()" in second
 
 
+@pytest.mark.process
 def test_the_doctor_imports_no_torch_and_compiles_nothing(tmp_path):
     code = "import sys; from workbench.cli import main; main(['doctor']); print('torch' in sys.modules)"
     env = {**os.environ, "WORKBENCH_HOME": str(tmp_path), "WORKBENCH_KERNELS": "auto"}

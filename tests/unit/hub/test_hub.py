@@ -262,6 +262,7 @@ def test_a_home_that_cannot_be_written_is_an_error(alias: CatalogEntry, home: Pa
         hub.resolve("tiny")
 
 
+@pytest.mark.process
 def test_a_model_that_is_here_loads_neither_torch_nor_gguf_nor_transformers(make_gguf: Callable[..., Path]):
     path = make_gguf()
     heavy = {"torch", "transformers", "gguf", "numpy", "filelock", "tqdm", "huggingface_hub"}
