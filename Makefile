@@ -10,8 +10,10 @@ WELCOME := notebooks/00-welcome.ipynb
 NOTEBOOKS ?= notebooks
 TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WORKBENCH_KERNELS=wait OMP_WAIT_POLICY=PASSIVE
 
+FAST := not slow and not model and not process and not heavy
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,8 +29,16 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 	@$(SETUP) engine notebook --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
-	$(TEST_ENV) $(BIN)/python -m pytest -rs tests
+	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+
+test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute on two cores
+	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) --no-print-directory test-fast-first test-fast-second
+
+test-fast-first: FOLDERS := tests/unit/[a-g]*/
+test-fast-second: FOLDERS := tests/unit/[h-z]*/ tests/unit/test_*.py
+test-fast-first test-fast-second:
+	@$(TEST_ENV) WORKBENCH_TEST_FAST=1 WORKBENCH_KERNELS=torch $(BIN)/python -m pytest -q -m "$(FAST)" $(FOLDERS)
 
 test-all: setup  ## the same with the tests that take long
 	$(TEST_ENV) $(BIN)/python -m pytest -m '' --timeout=1800 tests

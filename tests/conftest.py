@@ -1,22 +1,24 @@
-"""What all tests share: a deterministic environment and the folders of the real models."""
+"""The common part of all tests: a deterministic environment and the files of the real models."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
-# A shell starts what it puts into the background with interrupts ignored; the tests of interrupts need them.
+# A shell starts background processes with interrupts ignored; the tests of interrupts need them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Before anything imports torch or transformers: both read these once.
+# Before any import of torch or transformers: both read these once.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
 # A thread that spins while it waits for one that has lost its core makes a busy machine ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WORKBENCH_CHECK", "1")
-os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in one way
+os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in the same way
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,19 +28,48 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+IS_FAST = os.environ.get("WORKBENCH_TEST_FAST") == "1"
+"""True in `make test-fast`: no model, no browser, no child process."""
+STARTED: list[object] = []
+"""Commands of the child processes that the present test started, in a fast run."""
+START = ("subprocess.Popen", sys.executable)
+if IS_FAST:
+    sys.addaudithook(lambda event, args: STARTED.append(args[1]) if (event, *args[:1]) == START else None)
+
+
+def pytest_runtest_logstart() -> None:
+    STARTED.clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their fixtures and parameters: those of a real model, and those of an engine in a child process."""
+    for item in items:
+        if {"smollm2", "gemma3"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.model)
+        if "process" in getattr(getattr(item, "callspec", None), "id", "").split("-"):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=IS_FAST)
+def starts_no_process() -> Iterator[None]:
+    """Fails a test of the fast run that starts a child process: it needs the marker `process`."""
+    yield
+    assert STARTED == []
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> str:
-    """Folder of the default model, converted; fetched into WORKBENCH_HOME by the first test that asks."""
-    return _model_folder("smollm2-135m")
+    """GGUF file of the default model; fetched into WORKBENCH_HOME by the first test that needs it."""
+    return _model_path("smollm2-135m")
 
 
 @pytest.fixture(scope="session")
 def gemma3() -> str:
-    """Folder of the second family's model, converted."""
-    return _model_folder("gemma3-270m")
+    """GGUF file of the second family's model."""
+    return _model_path("gemma3-270m")
 
 
-def _model_folder(alias: str) -> str:
+def _model_path(alias: str) -> str:
     from workbench.hub import find as hub
 
     return str(hub.resolve(alias).path)

@@ -11,16 +11,16 @@ from typing import Any
 import workbench
 from workbench.errors import NotSupported, WorkbenchError, install, no_server
 
-# name -> (module with add_parser(subparsers) and main(args) -> int, what the top-level help says of it).
+# Name -> (module with add_parser(subparsers) and main(args) -> int, its line in the top-level help).
 COMMANDS = {
-    "models": ("workbench.hub.models_cli", "list, fetch, verify or remove models"),
+    "models": ("workbench.models_cli", "list, fetch, verify or remove models"),
     "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, peers, overhead"),
     "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one sub-command and returns its exit status; 2 for an error that the user can mend."""
+    """Runs one sub-command and returns its exit status: 2 for an error that the user can fix, 130 for an interrupt."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(words)
@@ -39,8 +39,8 @@ def _run(words: list[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     if chosen == "serve":
         raise no_server()
-    what = "A language-model engine in a notebook, and the reasons for what it did."
-    parser = argparse.ArgumentParser(prog="workbench", description=what)
+    description = "A language-model engine in a notebook, and the reasons for what it did."
+    parser = argparse.ArgumentParser(prog="workbench", description=description)
     parser.add_argument("--version", action="version", version=f"workbench {workbench.__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     module = None

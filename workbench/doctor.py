@@ -15,11 +15,11 @@ import workbench
 from workbench.errors import install
 from workbench.hub.disk import MB, free_bytes
 from workbench.hub.find import models_dir
-from workbench.hub.models_cli import list_models
+from workbench.hub.manage import list_models
 from workbench.kernels import compiled as kernels
 from workbench.kernels.cores import busy, num_cores
 
-# Extra -> the distributions that one asks about. An extra that no feature needs yet is not listed.
+# Extra -> the distributions that are listed. An extra that no feature needs yet is left out.
 EXTRAS = {
     "engine": ("torch", "transformers", "tokenizers", "safetensors", "gguf", "xgrammar", "numpy", "filelock"),
     "notebook": ("jupyterlab", "ipykernel", "ipywidgets", "anywidget"),
@@ -28,7 +28,7 @@ GPU_ANSWER_S = 1.0
 
 
 def report() -> dict[str, str]:
-    """Name -> finding, in the order in which it is printed."""
+    """Returns the findings by name, in the order in which they are printed."""
     home = models_dir()
     chosen = "set" if os.environ.get("WORKBENCH_HOME") else "the default"
     return {
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def extra(name: str) -> str:
-    """What of an extra is here; what is missing, where it is here in part; how to add it, where nothing is."""
+    """Returns the packages of an extra with their versions, the missing ones, and the command that installs these."""
     versions = {package: version(package) for package in EXTRAS[name]}
     present = [f"{package} {found}" for package, found in versions.items() if found]
     missing = [package for package, found in versions.items() if not found]
@@ -79,7 +79,7 @@ def cpu() -> str:
 
 
 def gpus() -> str:
-    """As the driver names them. Torch computes on them where its version says so: 2.13.0+cpu does not."""
+    """Returns the GPUs by the driver's names. Torch uses them only if it is a CUDA build (2.13.0+cpu is not)."""
     if shutil.which("nvidia-smi") is None:
         return "none"
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

@@ -1,6 +1,6 @@
-"""Errors that a user can cause. Each has the numbers in its message, and a hint at the next step.
+"""Errors that a user can cause. Each has the numbers in its message and the next step in its hint.
 
-IPython shows two lines instead of a traceback: it calls `_render_traceback_`, so this module imports nothing of IPython.
+IPython calls `_render_traceback_` and shows two lines instead of a traceback; this module does not import IPython.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 class WorkbenchError(Exception):
     """The base of every error that the package raises on purpose.
 
-    `message` says what happened, with the numbers; `hint` says what to do next and may be empty.
+    `message` describes what happened, with the numbers; `hint` is the next step and may be empty.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -41,7 +41,8 @@ class InvalidRequest(WorkbenchError, ValueError):
 
     @classmethod
     def because(cls, field: str, message: str, *, hint: str) -> InvalidRequest:
-        """Returns an error with its own message, where "it must be" does not fit: a missing field, two exclusive ones."""
+        """Returns an error with a message of its own, for cases without a limit: a missing field, two fields that exclude
+        each other."""
         error = cls.__new__(cls)
         WorkbenchError.__init__(error, message, hint=hint)
         error.field, error.value, error.limit = field, None, hint
@@ -52,7 +53,7 @@ class InvalidRequest(WorkbenchError, ValueError):
 
 
 class UnknownParameter(InvalidRequest):
-    """A parameter does not exist; the hint has the nearest name that does."""
+    """A parameter does not exist; the hint has the most similar name that does."""
 
     def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
         names = sorted(known)
@@ -93,7 +94,7 @@ class BackendLacks(NotSupported):
 
 
 class BackendFailed(WorkbenchError):
-    """A remote backend could not be reached, or it refused or broke off a call."""
+    """A remote backend could not be reached, refused a call, or ended its answer too early."""
 
 
 class Aborted(WorkbenchError):
@@ -121,11 +122,11 @@ class ModelCorrupt(WorkbenchError):
 
 
 class DiskFull(WorkbenchError):
-    """`WORKBENCH_HOME` has not enough free space; the message has both numbers."""
+    """`WORKBENCH_HOME` has too little free space; the message has the needed and the free megabytes."""
 
 
 SHUT_DOWN = "the engine was shut down"
-"""The message of `EngineDead` where the engine's owner ended it."""
+"""The message of `EngineDead` after the engine's owner has shut it down."""
 
 
 class EngineDead(WorkbenchError):
@@ -136,7 +137,7 @@ class EngineDead(WorkbenchError):
 
 
 class CacheCorrupt(WorkbenchError):
-    """An invariant of the page account is broken, which is a bug of the package."""
+    """The page counts contradict each other: a bug of the package."""
 
 
 def shown(value: Any) -> str:
@@ -157,18 +158,18 @@ def install(extra: str) -> str:
 
 
 def no_server() -> NotSupported:
-    """Returns the error of every way to start a server."""
+    """Returns the error that every command to start a server raises."""
     return NotSupported("there is no server yet", hint="until then: %wb load in a notebook, workbench.Engine() in Python")
 
 
 def in_one_line(error: BaseException) -> str:
-    """Returns the class and the first line of an error: some libraries' messages run over pages."""
+    """Returns the class of an error and at most 300 characters of its first line; some libraries write pages."""
     first, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {first[:300]}"
 
 
 def _rebuild(cls: type[WorkbenchError], state: dict[str, Any], args: tuple[Any, ...]) -> WorkbenchError:
-    """Rebuilds a copied or unpickled error whose constructor takes other arguments than its message."""
+    """Returns a copied or unpickled error without calling its constructor, which takes other arguments than `args`."""
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)

@@ -19,25 +19,25 @@ from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.field_docs import documented
 
 MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
-"""What a message between processes, a tensor and an event can carry."""
+"""Limits of integers in messages between processes, tensors and events."""
 MAX_FLOAT = sys.float_info.max
 GrammarKind = Literal["json_schema", "regex", "ebnf", "json_object", "choices", "grammar", "structural_tag"]
 GRAMMAR_FIELDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
-"""Fields of `SamplingParams` of which a request sets at most one."""
+"""Fields of `SamplingParams` that are constraints. A request sets at most one."""
 MAX_WHITESPACE = 1024
 ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
-"""Names that others have for fields of `SamplingParams`; either is taken wherever the other is."""
+"""Second names of fields of `SamplingParams`, accepted wherever the first is."""
 
 
 @documented
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling parameters of one request, and where it stops: rows K1-K19 of the checklist, with their names and defaults."""
+    """Sampling parameters and stop conditions of one request: rows K1-K19 of the checklist, with their names and defaults."""
 
     max_new_tokens: int = 128
     """Most output tokens, at least 0; `max_tokens` is the same."""
     min_new_tokens: int = 0
-    """Output tokens before which neither the end of text nor a stop token is drawn: 0 to `max_new_tokens`. Stop strings still
-    end the text earlier. `min_tokens` is the same."""
+    """Fewest output tokens, 0 to `max_new_tokens`: before them neither the end of text nor a stop token is drawn. Stop strings
+    still end the text earlier. `min_tokens` is the same."""
     stop: tuple[str, ...] = ()
     """Strings that end the text. The text ends before them."""
     stop_token_ids: tuple[int, ...] = ()
@@ -55,14 +55,14 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     """Amount taken from a token's logit once it is in the output, -2 to 2. Below 0 repetition becomes likelier."""
     repetition_penalty: float = 1.0
-    """Divisor of positive logits, and factor of negative ones, of tokens in prompt or output: above 0, at most 2. 1: no effect;
-    below 1 repetition becomes likelier."""
+    """Penalty on tokens in prompt or output, above 0 and at most 2: positive logits are divided by it, negative ones multiplied.
+    1: no effect; below 1 repetition becomes likelier."""
     ignore_eos: bool = False
-    """Goes on after the model's end of text, to `max_new_tokens` or a stop."""
+    """Switch to continue after the model's end of text, until `max_new_tokens` or a stop."""
     skip_special_tokens: bool = True
-    """Leaves special tokens (such as the end of text) out of the text."""
+    """Switch to leave special tokens (such as the end of text) out of the text."""
     spaces_between_special_tokens: bool = True
-    """Accepted and without effect: fast tokenizers write no spaces there."""
+    """Option without effect: fast tokenizers write no spaces there."""
     n: int = 1
     """Samples of each prompt, 1 to 1024. Above 1 a prompt's result is a list."""
     seed: int | None = None
@@ -80,7 +80,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     """Constraint: one of these texts."""
     grammar: str | None = None
-    """Constraint: a text of this grammar in the style of Lark, or of `ebnf` if its first rule is one of that (`root ::= ...`)."""
+    """Constraint: a text of this grammar in the style of Lark, or in that of `ebnf` if its first rule is (`root ::= ...`)."""
     structural_tag: str | None = None
     """Constraint: free text with constrained regions (JSON text, or a dict)."""
     max_whitespace: int = 0
@@ -90,7 +90,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def make(cls, params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
-        """From the dict a user writes: `stop` may be one string, `json_schema` a dict, ids may be strings; `ALIASES` hold."""
+        """Returns the parameters of a dict: `stop` may be one string, `json_schema` a dict, ids may be strings; `ALIASES` hold.
+
+        Raises UnknownParameter for an unknown name, InvalidRequest for a value of the wrong type or outside its range.
+        """
         if params is None:
             return cls()
         if isinstance(params, cls):
@@ -140,15 +143,17 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_greedy(self) -> bool:
+        """The likeliest token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
     @property
     def has_penalties(self) -> bool:
+        """A penalty has an effect."""
         return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1.0)
 
     @property
     def constraint(self) -> GrammarSpec | None:
-        """The request's constraint, if it has one."""
+        """The request's constraint; None if it has none."""
         for name in GRAMMAR_FIELDS:
             value = getattr(self, name)
             if value not in (None, False, ()):
@@ -158,16 +163,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrammarSpec(msgspec.Struct, frozen=True):
-    """What the text must look like: a hashable value, the key of every grammar cache."""
+    """A constraint on the text: a hashable value, the key of every grammar cache."""
 
     kind: GrammarKind
     text: str
-    """As the user wrote it; `choices` as a JSON list."""
+    """Text of the constraint as the user wrote it; `choices` as a JSON list."""
     max_whitespace: int = 0
 
 
 def is_ggml_bnf(grammar: str) -> bool:
-    """Whether it begins, after comments, with a rule of GGML BNF (`root ::= ...`) and not with one in the style of Lark."""
+    """Returns whether a grammar begins, after comments, with a rule of GGML BNF (`root ::= ...`), not of Lark."""
     return _FIRST_RULE.match(grammar) is not None
 
 
@@ -175,35 +180,36 @@ _FIRST_RULE = re.compile(r"""(?:\s|#[^\n]*+|//[^\n]*+)*+[^\s:="'#/%]+\s*::=""")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation: token ids in, one continuation out. `n` parallel samples are n of these with one prompt."""
+    """One generation: token ids in, one continuation out. A prompt with `n` samples is `n` requests, a group."""
 
     rid: str
     input_ids: tuple[int, ...]
     params: SamplingParams
     group: str = ""
-    """The id the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
+    """Id that the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
     seed: int = 0
-    """Resolved seed of this sample: the same seed gives the same draws whatever else is in the batch."""
+    """Resolved seed of this sample. The same seed gives the same draws, independent of the rest of the batch."""
     return_logprob: bool = False
     logprob_start_len: int = -1
-    """First prompt position whose log-probability is returned; -1 means output tokens only."""
+    """First prompt position whose log-probability is returned. -1: output tokens only."""
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
     namespace: str = ""
-    """Requests share cached prefixes only within a namespace (adapter, image set, tenant salt)."""
+    """Name of the radix tree (adapter, image set, tenant salt): requests share cached prefixes only within it."""
     priority: int = 0
-    """Higher is scheduled earlier; equal priorities follow the schedule policy."""
+    """Rank in the queue: higher is scheduled earlier; equal ones follow the schedule policy."""
     timeout_s: float | None = None
     custom_logit_processor: str | None = None
     return_hidden_states: bool = False
-    """Of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its last token."""
+    """Hidden states of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its
+    last token."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A stretch of one sequence's K/V: the pages of one tree node, or (node_id 0) pages that are private to it.
+    """The pages of one tree node, or (`node_id` 0) the private pages of one sequence.
 
-    Compared by identity: two sequences share a segment when they carry the same object, and a tree node hands out one.
+    Segments are compared by identity: two sequences share one if they hold the same object. A tree node makes only one.
     """
 
     node_id: int
@@ -216,15 +222,15 @@ def slots_of_pages(pages: list[int], page_size: int) -> list[int]:
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """Log-probabilities at one position, of the model's own distribution (before penalties, temperature and masks)."""
+    """Log-probabilities at one position, from the model's own distribution (before penalties, temperature and masks)."""
 
     token_id: int
     logprob: float | None
-    """None for the first token of a prompt, which nothing predicts."""
+    """Log-probability of the token. None for the first token of a prompt, which has none."""
     top: tuple[tuple[float, int], ...] = ()
-    """The `top_logprobs_num` best as (logprob, token id), best first."""
+    """The `top_logprobs_num` likeliest tokens as (logprob, token id), the likeliest first."""
     chosen: tuple[tuple[float, int], ...] = ()
-    """The ids asked for in `token_ids_logprob`, in the order asked."""
+    """The tokens of `token_ids_logprob` as (logprob, token id), in its order."""
 
 
 class HiddenRows(msgspec.Struct, frozen=True):
@@ -244,7 +250,7 @@ class FinishInfo(TypedDict):
     length: NotRequired[int | None]
     """With "length": the number of output tokens."""
     message: NotRequired[str | None]
-    """With "abort": the reason. With "length": the place where a constrained text stopped."""
+    """With "abort": the reason. With "length": the position in the constraint where the text stopped."""
     constraint: NotRequired[str | None]
     """With "length": "incomplete" if the text does not satisfy its constraint."""
 
@@ -257,9 +263,9 @@ class FinishReason(msgspec.Struct, frozen=True):
     length: int | None = None
     message: str | None = None
     constraint: Literal["incomplete"] | None = None
-    """The text does not satisfy its constraint; of "length" `message` then says where it stopped."""
+    """The text does not satisfy its constraint; with "length" `message` then names the place where it stopped."""
     expected: str | None = None
-    """What the constraint would have taken next, where that is known."""
+    """The continuation that the constraint would have taken next, if it is known."""
 
     def to_dict(self) -> FinishInfo:
         """Returns `meta_info["finish_reason"]`."""
@@ -273,25 +279,25 @@ class FinishReason(msgspec.Struct, frozen=True):
 
 
 class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step produced for one request."""
+    """The output of one step for one request."""
 
     rid: str
     token_ids: tuple[int, ...] = ()
     text: str = ""
-    """Text that is now certain: no half character, no possible start of a stop string."""
+    """Text that cannot change any more: no half character, no possible start of a stop string."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """One per entry of `token_ids`, when asked for."""
+    """Log-probabilities, one per entry of `token_ids`. Empty without `return_logprob`."""
     forced: tuple[bool, ...] = ()
-    """One per entry of `token_ids`: whether the grammar left no other text there. Empty where none was forced."""
+    """Flags, one per entry of `token_ids`: True if the grammar forced the text. Empty if none was forced."""
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     """Prompt positions scored in this step, in order."""
     hidden: tuple[HiddenRows, ...] = ()
-    """Of the tokens computed since the last output, in order, when asked for."""
+    """Hidden states of the tokens computed since the last output, in order, when asked for."""
     num_cached: int = 0
     """Prompt tokens whose K/V was reused when the request was first admitted."""
     finish: FinishReason | None = None
     unenforced: tuple[str, ...] = ()
-    """With the last output: what of the constraint no mask enforced."""
+    """Parts of the constraint that no mask enforced; only with the last output."""
 
 
 def both_names(alias: str, name: str) -> InvalidRequest:
@@ -299,12 +305,12 @@ def both_names(alias: str, name: str) -> InvalidRequest:
 
 
 def as_int(name: str, value: Any) -> int:
-    """Anything that counts as an integer and fits into 64 bits."""
+    """Returns a value that counts as an integer of 64 bits. Raises InvalidRequest for any other."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidRequest(name, value, "an integer")
     try:
         number = operator.index(value)
-    except TypeError:  # tensors have an index when they hold one integer
+    except TypeError:  # a tensor has `__index__`, which fails unless it holds one integer
         raise InvalidRequest(name, value, "an integer") from None
     if not MIN_INT <= number <= MAX_INT:
         raise InvalidRequest(name, value, f"at most {MAX_INT}" if number > 0 else f"at least {MIN_INT}")
@@ -320,7 +326,7 @@ def as_float(name: str, value: Any) -> float:
 
 
 def _between(name: str, value: float, low: float, high: float | None = None, high_name: str = "", top: float = MAX_INT) -> None:
-    """`top` is what can be represented, and named only where it is exceeded."""
+    """Raises InvalidRequest outside `low` and `high`. `top` is the largest number that messages carry, named if exceeded."""
     if not low <= value <= (top if high is None else high):  # NaN is not either
         limit = f"at least {low}" if not value > top else f"at most {top}"
         if high is not None:
@@ -362,7 +368,7 @@ def _bias(name: str, value: Any) -> dict[int, float]:
 
 
 def _token_id(name: str, token: Any) -> int:
-    """The keys of a JSON object are strings."""
+    """Returns a token id; the keys of a JSON object are strings."""
     try:
         return as_int(name, int(token) if isinstance(token, str) else token)
     except ValueError:
@@ -381,8 +387,8 @@ def _schema(name: str, value: Any) -> str:
     if hasattr(value, "model_json_schema"):
         value = value.model_json_schema()
     if not isinstance(value, (Mapping, bool)):
-        what = "a JSON schema: text, a dict or a Pydantic model" if name == "json_schema" else "JSON: text or a dict"
-        raise InvalidRequest(name, value, what)
+        limit = "a JSON schema: text, a dict or a Pydantic model" if name == "json_schema" else "JSON: text or a dict"
+        raise InvalidRequest(name, value, limit)
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra `test`)")
-from workbench.bench.lab import BROWSER_ARGS, Notebook, Server, find_chromium  # noqa: E402
+from workbench.testing.jupyter import BROWSER_ARGS, Notebook, Server, find_chromium  # noqa: E402
 
 
 @pytest.fixture(scope="session")

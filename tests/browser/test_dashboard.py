@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from workbench.bench.lab import Notebook
+from workbench.testing.jupyter import Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

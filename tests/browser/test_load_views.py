@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.bench.lab import Notebook
+from workbench.testing.jupyter import Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

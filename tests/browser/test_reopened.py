@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from workbench.bench.lab import START_S, Notebook
+from workbench.testing.jupyter import START_S, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_png import small_png
 
-from workbench.bench.lab import Notebook
+from workbench.testing.jupyter import Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.bench.lab import HOST, Notebook
+from workbench.testing.jupyter import HOST, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.model]
 

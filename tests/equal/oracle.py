@@ -1,4 +1,4 @@
-"""The oracle: transformers reading the same GGUF itself, one prompt at a time, greedy, float32."""
+"""The oracle: transformers reads the same GGUF itself, one prompt at a time, greedy, float32."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(gguf: Path):
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """transformers parses the file twice and makes one table of names 400 times, which is most of the time it takes."""
+    """Keeps what transformers parses twice and the table of names that it makes 400 times: most of the time it takes."""
     functions = ("GGUFReader", "get_tensor_name_map")
     with patch.multiple(gguf_library, **{name: lru_cache(getattr(gguf_library, name)) for name in functions}):
         yield
@@ -40,30 +40,30 @@ def reading_once() -> Iterator[None]:
 
 @torch.inference_mode()
 def greedy(model, prompt: tuple[int, ...], num_new: int, guess: Sequence[int] = ()) -> Expected:
-    """The model's own choice at every position. What was guessed right saves a pass each, and a wrong guess changes nothing."""
+    """Returns the model's own choice at every position. Each right guess saves a pass, and a wrong one changes nothing."""
     output, logprobs, gaps = [], [], []
     while len(output) < num_new:
         tried = [*output, *guess[len(output) : num_new - 1]]
-        num_rows = len(tried) - len(output) + 1  # the rows that follow what is certain, or guessed
+        num_rows = len(tried) - len(output) + 1  # the rows that follow certain or guessed tokens
         for logits in model(torch.tensor([[*prompt, *tried]]), logits_to_keep=num_rows).logits[0].double():
             best = logits.topk(2)
             output.append(int(best.indices[0]))
             gaps.append(float(best.values[0] - best.values[1]))
             logprobs.append(float(logits.log_softmax(-1)[output[-1]]))
             if len(output) <= len(tried) and tried[len(output) - 1] != output[-1]:
-                break  # the rows below follow a token that the model would not have chosen
+                break  # the rows below follow a token that the model would not choose
     return Expected(tuple(prompt), tuple(output), tuple(logprobs), tuple(gaps))
 
 
 @torch.inference_mode()
 def prompt_logprobs(model, prompt: tuple[int, ...]) -> list[float]:
-    """Of every prompt token but the first."""
+    """Returns the log-probability of every prompt token but the first."""
     scores = model(torch.tensor([prompt])).logits[0].double().log_softmax(-1)
     return [float(scores[i, token]) for i, token in enumerate(prompt[1:])]
 
 
 def differences(got: list[tuple[int, ...]], expected: list[Expected]) -> int:
-    """Number of outputs that leave the oracle at a true tie; any other difference fails."""
+    """Returns the number of outputs that leave the oracle at a true tie; any other difference fails."""
     ties = 0
     for tokens, want in zip(got, expected, strict=True):
         assert len(tokens) == len(want.output)

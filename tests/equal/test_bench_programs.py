@@ -1,4 +1,4 @@
-"""The work of `make bench-peers` as programs: counted in the steps of the engine, each prefix is computed once."""
+"""The programs of `make bench-peers`, counted in the steps of the engine: each prefix is computed once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_prefix_of_a_program_is_computed_once(engine, job):
 
     steps = [event for event in engine.log.read(before)[1] if isinstance(event, StepExecuted)]
     computed = sum(member.num_new for step in steps for member in step.members if member.kind == "prefill")
-    # Items may begin alike ("\n1", "\n10"), and the last token of a prompt is computed to go on from it.
+    # Items may begin alike ("\n1", "\n10"), and the last token of a prompt is computed to continue from it.
     assert prefix + own - 3 * len(work.items) <= computed <= prefix + own + options + len(work.items)
     if work.options:
         assert len(done["choices"]) == len(work.items)

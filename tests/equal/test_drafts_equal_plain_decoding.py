@@ -1,4 +1,4 @@
-"""A model that verifies drafts gives the outputs that it gives token by token, however tokens are drawn."""
+"""A model that verifies drafts gives the same outputs as token by token, however tokens are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine gives transformers' tokens for the real models, whatever cache, batch, chunks and memory do on the way."""
+"""The engine gives transformers' tokens for the real models, whatever the cache, the batch, the chunks and the memory do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workbench.testing import make_core
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams
 
-pytestmark = pytest.mark.timeout(1200)  # the oracle takes its time on a busy machine
+pytestmark = pytest.mark.timeout(1200)  # the oracle is slow on a busy machine
 NUM_NEW = 8
 MODELS = [pytest.param("smollm2-135m", id="smollm2"), pytest.param("gemma3-270m", id="gemma3", marks=pytest.mark.slow)]
 CHATS = [
@@ -57,7 +57,7 @@ PLAIN = [
 
 
 def prompts_of(tokenizer) -> list[tuple[int, ...]]:
-    """Thirty and more: chat, code, unicode, and lengths from 1 to 1,500 tokens; some begin alike."""
+    """Returns thirty prompts and more: chat, code, unicode, and lengths from 1 to 1,500 tokens; some begin alike."""
     prompts = [tokenizer.encode(text) for text in [*CODE, *UNICODE, *PLAIN]]
     if tokenizer.hf.chat_template:
         prompts += [tokenizer.chat_ids([{"role": "user", "content": text}]) for text in CHATS]
@@ -98,7 +98,7 @@ def open_core(model, num_slots=8192, **config) -> EngineCore:
 
 
 def run(core, prompts) -> list[tuple[int, ...]]:
-    """All prompts at once."""
+    """Runs all prompts at once and returns the tokens of each."""
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, prompt in enumerate(prompts):
         core.add(Request(rid=f"{i}", input_ids=prompt, params=params))
@@ -110,7 +110,7 @@ def run(core, prompts) -> list[tuple[int, ...]]:
 
 
 def agree(core, expected) -> None:
-    """All prompts at once give what the oracle expects."""
+    """Asserts that all prompts at once give the tokens of the oracle."""
     same(run(core, [want.prompt for want in expected]), expected)
 
 

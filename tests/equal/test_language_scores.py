@@ -1,4 +1,4 @@
-"""The choices methods decide as their definitions do, computed with transformers, also where option and prompt share a token."""
+"""The choices methods equal their definitions, computed with transformers, also where option and prompt share a token."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def model():
 
 
 def expected(method, model, tokenizer, prompt, options):
-    """The scores by the definition: tokens from the first that any option changes, each option computed alone."""
+    """Returns the scores by the definition: tokens from the first that any option changes, each option computed alone."""
     encode = lambda text: tokenizer(text)["input_ids"]  # noqa: E731
     own, whole = encode(prompt), [encode(prompt + option) for option in options]
     same = min(next((i for i, (a, b) in enumerate(zip(own, ids, strict=False)) if a != b), len(own)) for ids in whole)
@@ -88,7 +88,7 @@ def test_the_weaknesses_of_the_methods_are_those_the_manual_names(engine):
 
 
 def test_the_boundary_is_healed_for_every_option(engine):
-    """ "... is " ends in a token that " cold" does not have: the options are scored from the word before it."""
+    """The text "... is " ends in a token that " cold" does not have: the options are scored from the word before it."""
     prompt, options = CASES["space at the end"]
     meta = choose.run(prompt, options, sgl.token_length_normalized, backend=engine).get_meta_info("x")
     assert len(meta["choice_token_logprobs"][0]) == len(engine.tokenizer(" cold")["input_ids"])

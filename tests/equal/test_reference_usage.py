@@ -1,4 +1,4 @@
-"""What users and programs of the reference write, on the real default model."""
+"""Calls that users and programs of the reference write, on the real default model."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_program_may_name_the_patterns_of_typed_generations(engine):
 
 def example(name):
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # where Pydantic looks types up
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # Pydantic looks types up here
     spec.loader.exec_module(module)
     return module
 

@@ -1,10 +1,10 @@
-"""What a configuration or a checkpoint says is computed as transformers computes it, or refused with its name."""
+"""Settings of a configuration or a checkpoint are computed as transformers computes them, or refused by name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from tiny_models import logits_of, open_runner, planned, stored
 
 from workbench.errors import ModelUnsupported
-from workbench.model.families import ACTIVATIONS
+from workbench.model.config import Activation
 from workbench.model.layers import ACTIVATIONS as COMPUTED
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
 from workbench.types import Segment
 
+ACTIVATIONS = set(get_args(Activation))
 TOKENS = torch.randint(0, 256, (120,), generator=torch.Generator().manual_seed(1)).tolist()
 YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
 GEMMA_ROPES = {"full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {"rope_theta": 500.0}}
@@ -28,7 +29,7 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def differs(folder: Path) -> float:
-    """Largest distance between our logits and those of transformers for the same folder."""
+    """Returns the largest distance between our logits and those of transformers for the same folder."""
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.inference_mode():
         expected = model(torch.tensor([TOKENS])).logits[0]
@@ -71,7 +72,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_equals_that_of_transformers(tmp_path: Path, name: str):
-    """The file is the one of the test, not the one that transformers saves: that one leaves nothing out."""
+    """Reads the test's own file: the one that transformers saves leaves nothing out."""
     folder = stored(tmp_path, SETTINGS[name])
     (folder / "config.json").write_text(json.dumps(SETTINGS[name]))
     assert differs(folder) < 1e-4

@@ -1,6 +1,6 @@
-"""Whatever the constraint: what a random model at temperature 1 produces under it is valid, or a beginning of something valid.
+"""Under any constraint, the output of a random model at temperature 1 is valid, or a prefix of something valid.
 
-The judges know nothing of our grammars: `jsonschema` with formats, `re.fullmatch`, and the `lark` package.
+The judges are independent of our grammars: `jsonschema` with formats, `re.fullmatch`, and the `lark` package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tiny_text import END, write_text_model
 import workbench
 
 CLOSING = {END: 6.0, '"': 4.0, "}": 4.0, "]": 4.0, '"}': 4.0, ".": 2.0, "Ċ": 2.0, ")": 4.0}
-"""Raised, so that texts end: the model itself prefers nothing."""
+"""Biases for closing tokens, so that texts end: the model itself prefers none."""
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def engine(tmp_path_factory):
 
 
 Output = tuple[int, str, bool]
-"""Which constraint, the text, whether it finished."""
+"""(name of the constraint, the text, whether it finished)."""
 
 
 def generate(engine: workbench.Engine, kind: str, constraints: Sequence[Any], rounds: int, max_new_tokens: int) -> list[Output]:
-    """Each constraint so many times, all in one batch."""
+    """Runs each constraint a number of times, all in one batch."""
     bias = {engine.tokenizer.convert_tokens_to_ids(token): value for token, value in CLOSING.items()}
     params = [
         {kind: constraint, "temperature": 1.0, "max_new_tokens": max_new_tokens, "logit_bias": bias, "seed": 1000 * turn + i}
@@ -66,9 +66,9 @@ def judge(outputs: list[Output], constraints: Sequence[Any], is_valid: Callable,
 
 
 def closed(text: str) -> tuple[Any, list[str | int]] | None:
-    """A value that begins as this unfinished JSON does, and the path to where it breaks off; None if there is none.
+    """Returns a value that begins as this unfinished JSON does, and the path to where it breaks off; None if there is none.
 
-    Written without our scanner: tries every way to go on that closes a string, a number or a word, and then the brackets.
+    Written without our scanner: tries every continuation that closes a string, a number or a word, and then the brackets.
     """
     stack: list[str] = []
     in_string = escaped = False
@@ -108,7 +108,7 @@ def judge_schemas(engine: workbench.Engine, schemas: list[Any], rounds: int) -> 
     validators = [jsonschema.Draft202012Validator(schema, format_checker=FORMATS) for schema in schemas]
 
     def is_beginning(i: int, text: str) -> bool:
-        """What stands before the place where it breaks off is valid."""
+        """Returns whether the part before the place where it breaks off is valid."""
         found = closed(text)
         if found is None:
             return False
@@ -150,7 +150,7 @@ def judge_regexes(engine: workbench.Engine, rounds: int) -> None:
 
 
 def whole(text: str) -> str:
-    """Without the half character at which it may have been cut."""
+    """Returns the text without the half character at which it may have been cut."""
     return text.rstrip("\ufffd")
 
 

@@ -1,4 +1,4 @@
-"""A constraint holds whatever else a request asks for, on both backends, with and without jump-forward, under retraction."""
+"""A constraint holds whatever else a request contains, on both backends, with and without jump-forward, under retraction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def engine(folder, request):
 
 
 def fits(pattern: str, result: dict[str, Any]) -> bool:
-    """Whole, or where it was cut the beginning of a match."""
+    """Returns whether the text matches; if it was cut, whether it begins a match."""
     is_cut = result["meta_info"]["finish_reason"]["type"] == "length"
     assert is_cut or result["meta_info"]["finish_reason"]["type"] == "stop"
     return bool(regex.fullmatch(pattern, result["text"], partial=is_cut))

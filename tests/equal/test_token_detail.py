@@ -35,13 +35,13 @@ def sampled(engine, rid: str) -> list[TokenSampled]:
 
 @torch.inference_mode()
 def distributions(reference, prompt, output) -> torch.Tensor:
-    """Log-probabilities [T, V] in float64 of each output position."""
+    """Returns log-probabilities [T, V] in float64 of each output position."""
     logits = reference(torch.tensor([[*prompt, *output[:-1]]]), logits_to_keep=len(output)).logits[0]
     return logits.double().log_softmax(-1)
 
 
 def allowed_after(engine, text: bytes) -> torch.Tensor:
-    """bool [V]: by trying each token against every text the pattern matches."""
+    """Returns bool [V], found by trying each token against every text the pattern matches."""
     vocabulary = Vocabulary(engine.tokenizer, engine.get_server_info()["vocab_size"], frozenset({engine.tokenizer.eos_token_id}))
     wholes = [choice.encode() for choice in CHOICES if choice.encode().startswith(text)]
     rests = {whole[len(text) :] for whole in wholes}
@@ -112,7 +112,7 @@ def test_off_records_none_and_on_changes_no_token(engine) -> None:
 
 
 def test_detail_of_a_child_process_with_jump_forward_is_that_of_this_process(smollm2) -> None:
-    """The words between the choices are forced: they carry none, and what was drawn in front of them keeps its own."""
+    """The words between the choices are forced: they have no detail, and drawn tokens in front of them keep theirs."""
     told = []
     for process in (False, True):
         with workbench.Engine(model_path=smollm2, dtype="float32", max_total_tokens=4096, process=process) as engine:

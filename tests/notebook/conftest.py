@@ -24,7 +24,7 @@ def find_fake_model(args: ServerArgs, progress) -> None:
 
 
 class Shell:
-    """IPython as the tests use it. An exception in a cell is raised here: left in the shell, a test would pass."""
+    """IPython for tests. Raises the exception of a cell; the shell alone would swallow it, and the test would pass."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.ip = shell
@@ -50,7 +50,7 @@ def _ipython(tmp_path_factory) -> InteractiveShell:
 
 @pytest.fixture
 def shell(_ipython, monkeypatch) -> Shell:
-    """The extension loaded, the session empty, engines fake."""
+    """A shell with the extension loaded, an empty session and fake engines."""
     monkeypatch.setattr(session, "_open", open_fake_engine)
     monkeypatch.setattr(session, "_find", find_fake_model)
     _ipython.extension_manager.load_extension("workbench")

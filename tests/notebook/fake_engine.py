@@ -31,7 +31,7 @@ class FakeEngine:
 
     answer = "Grüße ✓"
     started: int = 0
-    """Engines ever opened."""
+    """Number of engines opened so far."""
 
     def __init__(self, model_path: str = "smollm2-135m", *, process: bool = False, **server_args: Any) -> None:
         type(self).started += 1
@@ -126,5 +126,5 @@ def open_fake_engine(args: ServerArgs, *, process: bool, progress: Any) -> FakeE
 
 
 def common(a: list[int], b: list[int]) -> int:
-    """Tokens both start with."""
+    """Returns the number of tokens with which both lists begin."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

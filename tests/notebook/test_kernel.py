@@ -1,4 +1,4 @@
-"""The magics in a real kernel: what a saved notebook holds, and that an interrupt leaves the engine alive."""
+"""The magics in a real kernel: the outputs of a saved notebook, and an engine that survives an interrupt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ session._open = open_fake_engine
 
 
 def execute(*cells: str, allow_errors: bool = False) -> list[Any]:
-    """The cells of a notebook that ran these sources, each with its outputs."""
+    """Runs a notebook of these cells and returns them with their outputs."""
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     NotebookClient(book, timeout=120, kernel_name="python3", allow_errors=allow_errors).execute()
     return book.cells
@@ -78,7 +78,7 @@ class Kernel:
         self.manager, self.client = manager, client
 
     def start(self, source: str) -> str:
-        # By default a kernel drops what it finds queued when a cell fails: the next cell, if it comes early enough.
+        # By default a kernel drops its queued cells when one fails; the next cell may be among them.
         return self.client.execute(source, stop_on_error=False)
 
     def wait_for_output(self, cell: str) -> None:
@@ -112,7 +112,7 @@ def kernel() -> Iterator[Kernel]:
 
 
 def shown_during(kernel: Kernel, source: str) -> list[tuple[str, str]]:
-    """(kind, plain text) of all that a cell displayed or drew over, in order."""
+    """Returns (kind, plain text) of all outputs and updates of a cell, in order."""
     cell, shown = kernel.start(source), []
     while True:
         message = kernel.client.get_iopub_msg(timeout=120)
@@ -157,7 +157,7 @@ def test_interrupting_a_cell_aborts_the_request_and_the_engine_goes_on(kernel, s
     kernel.run(f"%load_ext workbench\n%wb load '{smollm2}' {where}")
     cell = kernel.start("%%wb_gen --max-tokens 2000 --temperature 0 --regex '[a-z ]{3000,}'\nAgain and again:")
     kernel.wait_for_output(cell)
-    time.sleep(0.2)  # into the stream: the first token has been shown
+    time.sleep(0.2)  # the first token has been shown: the interrupt hits the stream
     kernel.manager.interrupt_kernel()
     reply = kernel.reply(cell)
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")

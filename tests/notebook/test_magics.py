@@ -1,4 +1,4 @@
-"""The magics through a real IPython, on an engine that needs no model."""
+"""The magics in a real IPython, on an engine that needs no model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTILE = "<script>alert(1)</script> \x1b[31mred\x1b[0m \u202egnp.exe\u202c a\u2
 
 
 def last_params(engine: FakeEngine) -> dict:
-    """The sampling parameters of the last call that differ from the defaults."""
+    """Returns the sampling parameters of the last call that differ from the defaults."""
     params = engine.calls[-1][1]
     return {f: v for f in params.__struct_fields__ if (v := getattr(params, f)) != getattr(type(params)(), f)}
 
@@ -50,7 +50,7 @@ def test_unloading_takes_everything_away_and_stops_the_engines(shell, loaded):
     assert "wb" not in magics["line"]
     assert not {"wb_gen", "wb_chat", "wb_program"} & set(magics["cell"])
     assert (len(shell.ip.Completer.custom_matchers), len(shell.ip.configurables)) == (names[0] - 1, names[1] - 1)
-    unload_ipython_extension(shell.ip)  # twice is once
+    unload_ipython_extension(shell.ip)  # the second call changes nothing
     shell.run("%load_ext workbench")
     assert "no engine" in repr(shell.run("%wb status"))
 

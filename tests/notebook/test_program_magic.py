@@ -1,4 +1,4 @@
-"""`%%wb_program`: a cell is a program on the loaded engine, and shows what it did."""
+"""`%%wb_program` runs a cell as a program on the loaded engine and returns its view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`%wb template` says in two lines what it lacks."""
+"""`%wb template` names missing variables and conversations in two-line errors."""
 
 from __future__ import annotations
 

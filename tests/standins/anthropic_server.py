@@ -36,7 +36,7 @@ class AnthropicServer(Vendor):
         texts = [_words(body["system"])] if body.get("system") else []
         texts += [_words(message["content"]) for message in body["messages"]]
         pieces, finish, matched = limited(self.answer("\n".join(texts)), body.get("stop_sequences"), body["max_tokens"])
-        num_words = len(" ".join(texts).split())  # of which one comes from the cache, and one is new there
+        num_words = len(" ".join(texts).split())  # one of them comes from the cache, and one is new there
         usage = {"input_tokens": num_words - 2, "cache_creation_input_tokens": 1, "cache_read_input_tokens": 1}
         message = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": []}
         message |= {"stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}

@@ -1,6 +1,6 @@
 """Fifty grammars in GGML BNF for the corpus test, and a converter to the notation of the `lark` package, which judges.
 
-The converter splits literals into characters, so that lark's parser stops at the exact character and at no token.
+The converter splits literals into characters, so that lark's parser stops at the exact character and not at a token.
 """
 
 # ruff: noqa: E501  (a table of data)

@@ -56,7 +56,7 @@ def bounds(low: float | None, high: float | None, is_open: bool = False) -> dict
 
 
 def by_hand() -> list[Schema]:
-    """Every enforceable keyword, alone and in company."""
+    """Returns schemas with every enforceable keyword, alone and in company."""
     strings = [{**S, **bounds_of} for bounds_of in (
         {}, {"minLength": 1}, {"maxLength": 0}, {"maxLength": 1}, {"minLength": 3, "maxLength": 3}, {"minLength": 2, "maxLength": 9},
         {"maxLength": 40}, {"title": "t", "description": "d", "default": "x", "examples": ["y"]}, {"format": "password"},
@@ -105,7 +105,7 @@ def by_hand() -> list[Schema]:
 
 
 def drawn(count: int, seed: int = 0) -> list[Schema]:
-    """Nested schemas from one seed; the first of a longer list are those of a shorter one."""
+    """Yields nested schemas from one seed; the first of a longer list are those of a shorter one."""
     draw = random.Random(seed)
     return [_schema(draw, 3) for _ in range(count)]
 

@@ -45,7 +45,7 @@ def _hostname(text: str) -> bool:
 def _uri(text: str, needs_scheme: bool = True) -> bool:
     if not _matches(rf"({UNRESERVED}|[\[\]])*(#({UNRESERVED})*)?", text):
         return False
-    urlsplit(text)  # raises ValueError for a host that is none
+    urlsplit(text)  # raises ValueError for an invalid host
     return not needs_scheme or (":" in text and _matches(r"[A-Za-z][A-Za-z0-9+.-]*", text.partition(":")[0]))
 
 

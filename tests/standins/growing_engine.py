@@ -1,4 +1,4 @@
-"""An engine for the feed alone: a log that grows by nodes of a tree, an end, and what was asked of it."""
+"""An engine for the feed alone: a log that grows by nodes of a tree, an end, and a record of the calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.views.live import Source
 
 
 class Engine:
-    """Just enough of one: a log, an end, a tree of one node per call of `grow`."""
+    """The part of an engine that a feed needs: a log, an end, a tree with one node per call of `grow`."""
 
     def __init__(self, capacity: int = 1000) -> None:
         self.log, self.ended, self.aborted, self.num_nodes = EventLog(capacity), "", [], 0
@@ -32,7 +32,7 @@ class Engine:
 
     @property
     def engine(self) -> Engine:
-        """The calls on it: `snapshot` and `flush_cache`."""
+        """Calls on it: `snapshot` and `flush_cache`."""
         if self.ended:
             raise EngineDead(self.ended)
         return self

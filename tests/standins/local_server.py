@@ -1,4 +1,4 @@
-"""An HTTP server on this machine for the time of a test: JSON answers, no log, no noise when a client has gone."""
+"""An HTTP server on this machine for the time of a test: JSON answers, no log, no traceback when a client has closed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class JsonHandler(BaseHTTPRequestHandler):
-    """Answers with JSON and writes no log."""
+    """A handler that answers with JSON and writes no log."""
 
     def answer(self, value: Any, status: int = 200) -> None:
         """Sends a whole answer."""
@@ -27,7 +27,7 @@ class JsonHandler(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    """One daemon thread per request; a broken connection prints no traceback."""
+    """A server with one daemon thread per request; a broken connection prints no traceback."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -37,7 +37,7 @@ class Handler(local_server.JsonHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        with closing(chunks):  # a client that has gone aborts the request
+        with closing(chunks):  # aborts the request if the client has closed
             for chunk in chunks:
                 self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
         self.wfile.write(b"data: [DONE]\n\n")
@@ -45,7 +45,7 @@ class Handler(local_server.JsonHandler):
 
 @contextmanager
 def serving(engine, facts=None):
-    """Yields (address, the requests it got)."""
+    """Yields (address, list of received requests)."""
     requests = []
     with local_server.serving(Handler, engine=engine, facts=facts or {}, requests=requests) as address:
         yield address, requests

@@ -8,8 +8,8 @@ from vendor_server import Vendor, limited, sse
 
 
 class OpenAIServer(Vendor):
-    """`calls`: (name, arguments) of the tools that the model calls after its text. `pick_token(body)` is the text of a token
-    where some are favoured by `logit_bias`."""
+    """The API's handler. `calls`: (name, arguments) of the tools that the model calls after its text. `pick_token(body)` is the
+    text of a token if some are favoured by `logit_bias`."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""One program's events, and those of an engine that answered it."""
+"""The events of one program, and of an engine that answered it."""
 
 from __future__ import annotations
 

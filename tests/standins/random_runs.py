@@ -17,7 +17,7 @@ from workbench.views.fold import Facts
 
 VOCAB, CONTEXT = 32, 56
 TRUNK = tuple(i % VOCAB for i in range(0, 5 * CONTEXT, 5))
-"""Most prompts begin with a part of this, so that nodes are shared and split."""
+"""Common prefix of most prompts, so that nodes are shared and split."""
 
 CONFIGS = st.fixed_dictionaries(
     {
@@ -37,7 +37,7 @@ ADDS = st.tuples(
     st.just("add"), st.integers(0, 24), st.lists(st.integers(0, 2), min_size=1, max_size=10), st.integers(0, 20),
     st.sampled_from(["", "", "other"]),
 )  # fmt: skip
-"""(shared tokens, own tokens, output tokens, namespace)."""
+"""Requests: (shared tokens, own tokens, output tokens, namespace)."""
 OPERATIONS = st.lists(
     ADDS | st.tuples(st.just("step"), st.integers(1, 6)) | st.tuples(st.just("abort"), st.integers(0, 9)) | st.just(("flush",)),
     min_size=3,
@@ -53,7 +53,7 @@ def open_core(config: dict, log: EventLog | None = None) -> EngineCore:
 
 
 def guess(seed: int, vocab_size: int = VOCAB, most: int = 6) -> Propose:
-    """Returns a proposer that knows the fake model: up to `most` tokens, of which each is wrong now and then."""
+    """Returns a proposer with the fake model's tokens: up to `most` tokens, of which each is wrong now and then."""
 
     def propose(seq: Sequence) -> tuple[int, ...]:
         rng = random.Random(f"{seed} {seq.rid} {len(seq.output_ids)}")
@@ -64,7 +64,7 @@ def guess(seed: int, vocab_size: int = VOCAB, most: int = 6) -> Propose:
 
 
 def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], None] = lambda: None) -> None:
-    """Runs the operations in order, and then the engine to its end. `after_each` runs between two steps."""
+    """Runs the operations in order, then the engine to its end. `after_each` runs between two steps."""
     rids: list[str] = []
     for operation in operations:
         match operation:
@@ -91,7 +91,7 @@ def facts(core: EngineCore) -> Facts:
 
 
 def squeezed() -> EngineCore:
-    """A run with all that a view can show: chunks, requests held up, every reason to wait, reuse, retraction, eviction."""
+    """Returns a core after a run with all that views show: chunks, holdups, every reason to wait, reuse, retraction, eviction."""
     config = {
         "page_size": 1,
         "num_tokens": 72,

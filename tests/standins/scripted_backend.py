@@ -1,4 +1,5 @@
-"""A backend that answers by a function, for tests of the interpreter: it can be held back, and it keeps what it was asked."""
+"""A backend whose answers are given by a function, for tests of the interpreter. It can be held back, and it keeps its
+prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from workbench.lang.backends.base import FEATURES, Backend, Piece, Selection
 
 
 class ScriptedBackend(Backend):
-    """Answers a prompt with `answer(text)`, in pieces of one word. `gate` holds every answer back until it is set."""
+    """A backend that answers a prompt with `answer(text)`, in pieces of one word. `gate` holds every answer until it is set."""
 
     name = "Scripted"
     features = FEATURES

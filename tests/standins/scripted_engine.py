@@ -1,4 +1,4 @@
-"""An engine without a model that speaks the native dicts: one token per character, answers by a function, a prefix cache."""
+"""An engine without a model, with the native dicts: one token per character, answers by a function, a prefix cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FACTS = {
 
 
 class ScriptedEngine:
-    """`answer(text)` gives the output, `logprob(before, character)` the score of a character."""
+    """The engine. `answer(text)` gives the output, `logprob(before, character)` the score of a character."""
 
     def __init__(self, answer=lambda text: f"<{len(text)}>", logprob=lambda before, character: -1.0, pause_s=0.0):
         self.server_args = SimpleNamespace(model_path="scripted")

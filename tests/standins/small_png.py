@@ -11,7 +11,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def small_png(data: bytes) -> bytes:
-    """The picture (8 bits a channel, RGB or RGBA, not interlaced) with its 256 most frequent colours, nearest for the rest."""
+    """Returns a picture (8 bits a channel, RGB or RGBA, not interlaced) in its 256 most frequent colours or the nearest."""
     pixels = read(data)
     codes = pixels @ np.array([1 << 16, 1 << 8, 1])
     found, back, counts = np.unique(codes.ravel(), return_inverse=True, return_counts=True)
@@ -27,7 +27,7 @@ def small_png(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> np.ndarray:
-    """Its colours: [height, width, 3], 0 to 255."""
+    """Returns its colours: [height, width, 3], 0 to 255."""
     at, body, header = len(SIGNATURE), b"", b""
     while at < len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
@@ -47,7 +47,7 @@ def read(data: bytes) -> np.ndarray:
 
 
 def _unfilter(kind: int, line: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """One row of pixels from what the file says of it and the row above."""
+    """Returns one row of pixels from its filtered bytes and the row above."""
     if kind == 0:
         return line
     if kind == 1:

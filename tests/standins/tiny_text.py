@@ -19,7 +19,7 @@ TINY = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num
 
 
 def write_text_model(folder: Path, **changes: int) -> Path:
-    """For `load_format="dummy"`: weights are drawn from the seed, the tokenizer is real."""
+    """Writes a folder for `load_format="dummy"`: weights are drawn from the seed, the tokenizer is real."""
     hf = tokenizer()
     write_config(
         folder, TINY_LLAMA, **TINY | {"vocab_size": len(hf), "eos_token_id": 0, "max_position_embeddings": 1024} | changes
@@ -30,7 +30,7 @@ def write_text_model(folder: Path, **changes: int) -> Path:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level, without merges: texts become bytes, and the words come only from a model."""
+    """Returns a byte-level tokenizer without merges: texts become bytes, and the words come only from a model."""
     spelled = byte_spelling()
     pieces = [END, *spelled.values(), *("".join(spelled[byte] for byte in word.encode()) for word in WORDS)]
     backend = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, merges=[]))
@@ -41,7 +41,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def byte_spelling() -> dict[int, str]:
-    """The character that stands for each byte in byte-level vocabularies."""
+    """Returns the character that stands for each byte in byte-level vocabularies."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return {byte: chr(byte) for byte in plain} | {byte: chr(256 + i) for i, byte in enumerate(others)}

@@ -1,4 +1,4 @@
-"""What a page knows of the tree, in Python: as `withAllRows` of tree_layout.js."""
+"""The rows that a page has of the tree, in Python: as `withAllRows` of tree_layout.js."""
 
 from __future__ import annotations
 

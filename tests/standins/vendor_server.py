@@ -1,4 +1,4 @@
-"""What the stand-ins of vendors' APIs share: a local server that keeps what it was asked and can be told to fail.
+"""The common part of the stand-ins of vendors' APIs: a local server that keeps its requests and fails on demand.
 
 A subclass writes one vendor's wire format. A "token" is a word with the space before it.
 """
@@ -15,7 +15,7 @@ import local_server
 
 
 class Vendor:
-    """`answer(text of the prompt)` is what the model writes. `failures` are answered first, one per request."""
+    """A vendor's model. `answer(text of the prompt)` is its output. `failures` are answered first, one per request."""
 
     def __init__(self):
         self.key = "test-key"
@@ -24,39 +24,39 @@ class Vendor:
         self.headers = []
         self.failures = []
         self.num_before_break = None
-        """Tokens after which the connection is cut."""
+        """Number of tokens after which the connection is cut."""
         self.ends_early = False
-        """The stream ends in good order, but without its last event."""
+        """True if the stream ends in good order, but without its last event."""
         self.num_before_stall = None
-        """Tokens after which nothing more comes, until the client has gone."""
+        """Number of tokens after which the stream stalls until the client has closed."""
         self.has_stalled = threading.Event()
         self.is_endless = False
-        """The answer goes on, word for word, until the client has gone."""
+        """True if the answer continues, word for word, until the client has closed."""
         self.gone = threading.Event()
         self.num_inside = self.most_inside = 0
         self.barrier = None
-        """Every request waits here for the others."""
+        """Barrier at which every request waits for the others."""
         self.lock = threading.Lock()
 
     # -- what a subclass writes ---------------------------------------------------------------------------------
 
     def refuses(self, headers):
-        """Whether the key is wrong."""
+        """Returns whether the key is wrong."""
         raise NotImplementedError
 
     def error(self, status, message):
-        """The body of an error."""
+        """Returns the body of an error."""
         raise NotImplementedError
 
     def invalid(self, body):
-        """What is wrong with a request, if anything is."""
+        """Returns the mistake in a request, if there is one."""
 
     def events(self, path, body):
-        """(bytes of an event, whether it is a token of the answer), the whole stream."""
+        """Yields (bytes of an event, whether it is a token of the answer) for the whole stream."""
         raise NotImplementedError
 
     def get(self, path):
-        """The body of a GET, if there is one."""
+        """Returns the body of a GET, if there is one."""
 
 
 def tokens(text):
@@ -64,7 +64,7 @@ def tokens(text):
 
 
 def limited(text, stops, limit):
-    """(tokens, "stop" | "length", the stop string), as a vendor ends an answer: at the first stop string or at the limit."""
+    """Returns (tokens, "stop" | "length", the stop string): a vendor ends an answer at the first stop string or at the limit."""
     found = [(text.find(stop), stop) for stop in stops or () if stop in text]
     matched = None
     if found:
@@ -136,7 +136,7 @@ class Handler(local_server.JsonHandler):
             if num_tokens and num_tokens == self.vendor.num_before_stall:
                 self.vendor.has_stalled.set()
                 with suppress(OSError):
-                    self.rfile.read(1)  # nothing comes on this line but its end
+                    self.rfile.read(1)  # the client sends nothing more on this line
                 self.vendor.gone.set()
                 self.close_connection = True
                 return

@@ -1,10 +1,12 @@
-"""The generated pages say what the code says; the hand-written ones name what exists."""
+"""The generated pages match the code; the hand-written ones name only things that exist."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import re
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -75,7 +77,7 @@ def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate
 
 
 def test_the_readme_and_the_page_of_the_models_list_the_families_of_the_loader(generate):
-    from workbench.model.families import families_table
+    from workbench.model.registry import families_table
 
     for page in (generate.models_page(), (ROOT / "README.md").read_text()):
         for cells in families_table():
@@ -105,15 +107,40 @@ def test_generated_pages_replace_stale_ones(generate, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
 
 
-def test_the_architecture_page_names_rooms_that_exist():
-    layers = (ROOT / "docs/architecture.md").read_text().split("## Layers")[1].split("## One request")[0]
-    rows = re.findall(r"^\| \d [^|]*\|([^|]*)\|", layers, re.MULTILINE)
-    rooms = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    missing = [
-        name for name in rooms if not (ROOT / "workbench" / name).is_dir() and not (ROOT / f"workbench/{name}.py").is_file()
-    ]
-    assert len(rooms) > 10
-    assert not missing
+def rooms_of_the_architecture_page() -> list[str]:
+    """Returns the modules and packages in the table of rooms, from the first row to the last."""
+    section = (ROOT / "docs/architecture.md").read_text().split("## Layers")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| \d[^|]*\|([^|]*)\|", section, re.MULTILINE)
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+
+def test_the_table_of_rooms_names_every_module_and_package_once():
+    found = [path for path in (ROOT / "workbench").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    assert sorted(rooms_of_the_architecture_page()) == sorted({path.stem for path in found} - {"__init__"})
+
+
+def test_the_table_of_rooms_has_the_order_of_the_import_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    height = {name: -i for i, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    heights = [(height[name], name) for name in rooms_of_the_architecture_page()]
+    higher = [(lower, upper) for lower, upper in pairwise(heights) if lower[0] > upper[0]]
+    assert not higher, "the table goes from the lowest layer to the highest"
+
+
+def test_every_file_that_the_architecture_page_names_exists():
+    named = re.findall(r"`((?:\w+/)+\w+\.(?:py|cpp|js))`", (ROOT / "docs/architecture.md").read_text())
+    places = [ROOT / "workbench", ROOT / "workbench/grammar", ROOT]
+    assert len(named) > 50
+    assert not [name for name in named if not any((place / name).is_file() for place in places)]
+
+
+def test_every_word_of_the_glossary_has_one_meaning_and_a_place():
+    section = (ROOT / "docs/architecture.md").read_text().split("## Words")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| `([\w/]+\.py)` \|$", section, re.MULTILINE)
+    words = [word for word, _, _ in rows]
+    assert len(words) == section.count("\n|") - 2 == len(set(words))
+    assert not [place for _, _, place in rows if not (ROOT / "workbench" / place).is_file()]
 
 
 def test_the_benchmark_page_names_every_benchmark():

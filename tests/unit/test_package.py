@@ -1,4 +1,4 @@
-"""The package as a whole: what it imports, how it is laid out, and that the README tells the truth."""
+"""The package as a whole: what it imports, how it is laid out, and that the README is true."""
 
 from __future__ import annotations
 
@@ -27,25 +27,28 @@ def project() -> dict:
 
 
 def modules_after(code: str) -> set[str]:
-    """Names of the modules that a fresh interpreter has loaded after `code`."""
+    """Returns the names of the modules that a fresh interpreter has loaded after `code`."""
     script = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("code", ["import workbench", "from workbench import ServerArgs, SamplingParams, WorkbenchError"])
 def test_importing_the_package_loads_nothing_heavy(code):
     assert modules_after(code).isdisjoint(HEAVY)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["workbench.cli", "workbench.views", "workbench.cache", "workbench.bench"])
 def test_parts_that_need_no_model_import_without_torch(module):
     assert "torch" not in modules_after(f"import {module}")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["why", "views", "lang"])
 def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room):
-    """All their modules, in a fresh interpreter; the import contract says the same of what is written in them."""
+    """All their modules, in a fresh interpreter; the import contract checks the same in their source."""
     names = [name for name in tracked_files() if name.startswith(f"workbench/{room}/") and name.endswith(".py")]
     modules = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names]
     assert len(modules) > 10
@@ -53,6 +56,7 @@ def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room)
     assert not [name for name in loaded if name == "torch" or name.startswith("workbench.engine")]
 
 
+@pytest.mark.process
 def test_loading_the_extension_imports_no_torch():
     code = (
         "from IPython.testing.globalipapp import get_ipython; import workbench; workbench.load_ipython_extension(get_ipython())"
@@ -69,6 +73,7 @@ def test_every_public_name_resolves_and_a_wrong_one_does_not():
         _ = workbench.Engin
 
 
+@pytest.mark.process
 def test_in_a_base_install_the_engine_says_which_extra_to_install():
     code = "import sys; sys.modules.update(torch=None, numpy=None, psutil=None, zmq=None)\n"
     code += "import workbench\ntry: workbench.Engine\nexcept ImportError as e: print(e)"
@@ -86,6 +91,7 @@ def test_the_command_that_adds_an_extra_names_this_clone(monkeypatch):
     assert install("engine") == "pip install 'radix-workbench[engine]'"
 
 
+@pytest.mark.process
 def test_modules_import_lower_layers_only():
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
@@ -95,7 +101,7 @@ def test_modules_import_lower_layers_only():
 
 
 def tracked_files() -> list[str]:
-    """Files git tracks or would track, relative to the checkout."""
+    """Returns the files that git tracks or would track, relative to the checkout."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

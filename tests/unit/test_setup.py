@@ -1,4 +1,4 @@
-"""`.ci/setup.py`: what it installs, how it tells uv what pip was told, and that it is never silent for long."""
+"""`.ci/setup.py`: the packages that it installs, pip's options passed on to uv, and no long silence."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def test_what_xgrammar_needs_is_installed_except_triton(setup):
     assert needed <= names(whole) | brought_by_torch
 
 
+@pytest.mark.process
 def test_constraints_are_enforced_without_triton_and_without_a_warning():
     code = """
 import sys
@@ -75,6 +76,7 @@ def test_jupyterlab_asks_nothing_on_the_first_page(setup, monkeypatch, tmp_path)
     assert {"const": settings["fetchNews"], "title": "Never"} in known["oneOf"]
 
 
+@pytest.mark.process
 def test_uv_is_told_what_pip_was_told(setup, monkeypatch):
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
@@ -123,6 +125,7 @@ def test_the_next_way_is_tried_and_the_last_one_says_why_it_failed(setup, monkey
         setup.install_packages(["engine"], "uv")
 
 
+@pytest.mark.process
 def test_a_silent_command_is_heard_of_with_the_newest_that_it_said(setup, monkeypatch, capsys):
     monkeypatch.setattr(setup, "SILENCE_S", 0.05)
     setup.call("working", [sys.executable, "-c", "import time; print('first', flush=True); time.sleep(1)"])
@@ -132,11 +135,13 @@ def test_a_silent_command_is_heard_of_with_the_newest_that_it_said(setup, monkey
     assert re.fullmatch(r" +\d+ s  first", beats[-1])
 
 
+@pytest.mark.process
 def test_a_command_that_fails_is_named_with_what_it_said(setup):
     with pytest.raises(setup.Failed, match=r"(?s)no good.*ended with status 3"):
         setup.call("working", [sys.executable, "-c", "print('no good'); raise SystemExit(3)"])
 
 
+@pytest.mark.process
 def test_what_is_installed_already_is_not_touched_and_the_command_runs_in_the_environment(setup, monkeypatch, tmp_path):
     monkeypatch.setattr(setup, "STAMP", tmp_path / "stamp")
     assert not setup.is_installed(["engine"])

@@ -1,4 +1,4 @@
-"""One interval for all threads: short beside an engine, long for work that must not be divided, and in the end the usual one."""
+"""One interval for all threads: short beside an engine, long for work that must not be divided, and at the end the usual one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts that other tests are made of do what they say."""
+"""The parts of `workbench.testing` do what their docstrings state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_mask_of_allowed_tokens_holds_these_bits(ids: tuple[int, ...]) -> No
 
 
 class Ids:
-    """The requests that were open at any time."""
+    """A fold: the ids of all requests that arrived."""
 
     def __init__(self) -> None:
         self.rids: set[str] = set()

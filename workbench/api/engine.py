@@ -1,7 +1,7 @@
-"""`Engine`: a language model to call from Python, in this process or in a child of it, with no server between.
+"""`Engine`: a language model to call from Python, in this process or in a child process, without a server.
 
-Text in, text out; results are the dicts of the reference's native API. The engine runs on a thread of its own, so it
-works in plain scripts, under a running event loop and in a notebook alike.
+Results are the dicts of the reference's native API. The engine runs on a thread of its own, so it works in scripts, in
+notebooks and under a running event loop.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from workbench.api.options import GENERATE_DEFAULTS, SERVER_DEFAULTS, VIEW_DEFAU
 from workbench.api.questions import Cache, Memory, Questions
 from workbench.api.text import TextEngine
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
-from workbench.hub.progress import IMPORTING
+from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
-from workbench.model.folder import Progress
 from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
 from workbench.views.live import Source, open_view
@@ -38,11 +37,11 @@ class TokenizerManager:
 
 
 class Engine(TextEngine):
-    """A language model, loaded.
+    """A loaded language model.
 
-    Keywords are the settings of `workbench.ServerArgs`, which says what each means. `process=True` runs the engine in a child
-    process. `progress(what, done, total)` is called while it loads; the total is 0 where it is not known.
-    Raises ModelNotFound, ModelCorrupt, UnknownParameter, InvalidRequest or NotSupported, which say what to do instead.
+    Keywords are the settings of `workbench.ServerArgs`, which describes each. `process=True` runs the engine in a child
+    process. `progress(what, done, total)` is called while the model loads; `total` is 0 if it is not known.
+    Raises ModelNotFound, ModelCorrupt, UnknownParameter, InvalidRequest or NotSupported; the hint of each is the next step.
 
     >>> with workbench.Engine() as engine:
     ...     engine.generate("The capital of France is", max_new_tokens=8, temperature=0)["text"]
@@ -60,7 +59,7 @@ class Engine(TextEngine):
             if progress is not None:
                 progress(IMPORTING, 0, 0)
             share_cores()
-            from workbench.launch import open_engine
+            from workbench.launch.engine import open_engine
         super().__init__(Handle(open_engine(self.server_args, progress), self.server_args))
         self._questions = Questions(self._handle)
         self.log = self._handle.log
@@ -72,9 +71,9 @@ class Engine(TextEngine):
         engine_opened(self)
 
     def abort(self, rid: str) -> None:
-        """Ends a request by its id, with `n` above 1 all its samples. Its memory is free within one step.
+        """Ends the request with this id, or all its samples if `n` is above 1. Its memory is free within one step.
 
-        Ids that are not running are ignored.
+        Ids of requests that are not running are ignored.
         """
         self._handle.client.abort(rid)
 
@@ -86,7 +85,7 @@ class Engine(TextEngine):
         return Cache(self._questions)
 
     def explain(self, rid: str) -> Explanation:
-        """Returns where the time of a request went: it prints as a sentence, its parts are in `spans`, in seconds.
+        """Returns the parts of a request's time (`spans`, in seconds); they print as a sentence.
 
         Raises InvalidRequest for an id that is not in the event log.
         """
@@ -94,16 +93,16 @@ class Engine(TextEngine):
 
     @takes(ConstraintOptions, GENERATE_DEFAULTS)
     def grammar(self, **constraint: Unpack[ConstraintOptions]) -> Grammar:
-        """Returns a constraint, compiled for this model, to ask questions of: `engine.grammar(regex=...)`.
+        """Returns a constraint compiled for this model, to inspect it: `engine.grammar(regex=...)`.
 
-        Raises InvalidRequest for what is no such constraint, NotSupported for what cannot be enforced.
+        Raises InvalidRequest for a malformed constraint, NotSupported for one that cannot be enforced.
         """
         return self._questions.grammar(constraint)
 
     def why(self, rid: str, token: int | str, step: int | None = None) -> Why:
         """Returns whether a request's constraint allowed a token (an id or a text), and the reason if it did not.
 
-        `step` is the number of the output token, from 0; None is the place after the whole output.
+        `step` is the number of the output token, from 0; None is the position after the whole output.
         Raises InvalidRequest for an unknown request or step, and for a request without a constraint.
         """
         return self._questions.why(rid, token, step)
@@ -111,25 +110,24 @@ class Engine(TextEngine):
     def mask(self, rid: str, step: int | None = None) -> MaskAt:
         """Returns the tokens that a request's constraint allowed at a step, by class, by text and in words.
 
-        `step` and errors are those of `why`.
+        `step` and the errors are those of `why`.
         """
         return self._questions.mask(rid, step)
 
     def token_detail(self, on: bool = True) -> ExitStack:
-        """Records for each drawn token what the model computed (`TokenSampled.detail`): probability, rank, entropy, the
-        likeliest alternatives before and after the mask, and the probability that the mask removed.
+        """Switches the recording of token details on or off; returns a context whose end restores the earlier state.
 
-        It stays on until it is switched off, or to the end of the block in `with engine.token_detail():`. Views that show it
-        switch it on themselves. It reads the logits once more, under a constraint twice: about 1 ms each for 32 requests,
-        recorded as `cost_s`. Raises EngineDead once the engine has ended.
+        Returns a context: `with engine.token_detail():` switches it off at the end of the block; else it stays on. Views that
+        show it switch it on themselves. It reads the logits once more, under a constraint twice: about 1 ms each for 32
+        requests, recorded as `cost_s`. Raises EngineDead once the engine has ended.
         """
         return self._questions.token_detail(on)
 
     @takes(ViewOptions, VIEW_DEFAULTS)
     def view(self, name: ViewName, *, live: bool | None = None, **options: Unpack[ViewOptions]) -> Any:
-        """Returns a picture of the engine: in a kernel with anywidget a widget that moves, else a still one.
+        """Returns a view of the engine: in a kernel with anywidget a live widget, else a still picture.
 
-        `live=False` gives the still picture of this moment, `live=True` the widget. Each view takes its own options, which
+        `live=False` returns the still picture of this moment, `live=True` the widget. Each view takes its own options, which
         docs/views lists. Raises InvalidRequest for an unknown view, UnknownParameter for an option it does not have.
         """
         return open_view(self._source, name, live=live, **options)
@@ -142,7 +140,7 @@ class Engine(TextEngine):
         return self._questions.server_info()
 
     def memory(self) -> Memory:
-        """Returns what holds memory, in bytes and tokens, and how many requests of a length fit at once.
+        """Returns the memory use in bytes and tokens, and the number of requests of several lengths that fit at once.
 
         Raises EngineDead once the engine has ended.
         """
@@ -152,7 +150,7 @@ class Engine(TextEngine):
 
     @property
     def is_open(self) -> bool:
-        """`shutdown` was not called yet."""
+        """True until `shutdown` is called."""
         return self._handle.is_open
 
     def flush_cache(self) -> int:
@@ -165,7 +163,7 @@ class Engine(TextEngine):
     def shutdown(self) -> None:
         """Ends the engine: when this returns, its thread or process is gone and its memory is free. May be called twice.
 
-        Open requests raise EngineDead. An engine that nothing refers to any more ends too, a moment later.
+        Open requests raise EngineDead. An engine without references ends too, a moment later.
         """
         self._handle.close()
 
@@ -177,7 +175,7 @@ class Engine(TextEngine):
 
     @property
     def by_magic(self) -> bool:
-        """`%wb load` opened it: its views advise magics."""
+        """True if `%wb load` opened the engine: its views then advise magics."""
         return self._questions.by_magic
 
     @by_magic.setter
@@ -190,11 +188,11 @@ class Engine(TextEngine):
 
 
 class Runtime(Engine):
-    """Row A43: the engine by the name that programs of the reference use. The one opened last is their default backend."""
+    """Row A43: the engine under the name that programs of the reference use. The last one opened is their default backend."""
 
     @cached_property
     def endpoint(self) -> EngineBackend:
-        """The backend of programs on this engine; its `chat_template` may be set."""
+        """The backend that runs programs on this engine; its `chat_template` may be set."""
         return EngineBackend(self)
 
     def get_tokenizer(self) -> Any:
@@ -202,5 +200,5 @@ class Runtime(Engine):
         return self.tokenizer
 
     def cache_prefix(self, prefix: str) -> None:
-        """Computes a text that later prompts begin with. Raises what `generate` raises."""
+        """Computes a text that later prompts begin with, so that the cache has it. Raises what `generate` raises."""
         self.generate(prefix, max_new_tokens=0)

@@ -1,4 +1,4 @@
-"""`Generation`: from a checked request to the engine's requests, and from their outputs to results or a stream of them."""
+"""`Generation`: turns a checked call into the engine's requests, and their outputs into results or a stream of results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion])
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The requests of one call, and what has come for them."""
+    """The requests of one call, their streams, and the outputs received so far."""
 
     batch: Batch
     streams: list[Stream]
@@ -49,7 +49,7 @@ class Generation:
         self._seeds = random.Random(handle.info.random_seed)
 
     def results(self, request: GenerateRequest) -> Results:
-        """Returns the results of all prompts, in the shape that was asked for."""
+        """Returns the results of all prompts, in the shape of the call: one, a list, or a list of lists."""
         running = self._submit(request)
         with _aborting(self._handle.client, running.streams):
             for i, out in read(running.streams):
@@ -100,7 +100,7 @@ class Generation:
         return Running(batch, handle.client.submit(batch.requests), collectors, handle.args.stream_interval)
 
     def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
-        """Returns, with `allow_auto_truncate`, the last tokens of an over-long prompt that leave room for the output."""
+        """Returns the token ids; with `allow_auto_truncate` only the last of them that leave room for the output."""
         info = self._handle.info
         room = min(info.context_length, info.max_total_num_tokens) - params.max_new_tokens
         return ids[-room:] if self._handle.args.allow_auto_truncate and 0 < room < len(ids) else ids
@@ -121,13 +121,14 @@ def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
 
 
 def _watched(chunks: Chunks, client: EngineClient, streams: Sequence[Stream]) -> Chunks:
-    """Returns the generator. Its requests are aborted also if it is dropped before its first step, when none of it has run."""
+    """Returns the generator. Its requests are aborted even if it is dropped before its first `next`, when no code of it has
+    run."""
     weakref.finalize(chunks, _abort_unread, weakref.ref(client), streams).atexit = False
     return chunks
 
 
 def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) -> None:
-    """Aborts open requests. The reference is weak: a stream that is kept does not keep the model of a closed engine."""
+    """Aborts open requests. The reference is weak, so that a stream does not keep the model of a closed engine in memory."""
     if (alive := client()) is not None:
         for stream in streams:
             if not stream.is_finished:

@@ -17,21 +17,21 @@ from workbench.text.tokenizer import Tokenizer
 
 
 class Handle:
-    """The client of an engine, its tokenizer, and the values that were settled when it was opened.
+    """The client of an engine, its tokenizer, and the values that were resolved when it was opened.
 
-    An engine whose handle nothing refers to any more ends, a moment later.
+    An engine ends a moment after the last reference to its handle.
     """
 
     def __init__(self, opened: Opened, args: ServerArgs) -> None:
         self.client: EngineClient = opened.client
-        """After `close` it refuses everything, but keeps the event log."""
+        """The client. After `close` every call raises EngineDead, but the event log stays."""
         self.args = args
         self.info = opened.info
         self.log: EventLog = opened.client.log
         self.is_open = True
         self._tokenizer = opened.tokenizer
         self._dropped = weakref.finalize(self, _close_later, opened.client)
-        self._dropped.atexit = False  # at exit its thread or process ends anyway
+        self._dropped.atexit = False  # at exit the engine's thread or process ends anyway
 
     @property
     def has_tokenizer(self) -> bool:
@@ -63,5 +63,5 @@ class Handle:
 
 
 def _close_later(client: EngineClient) -> None:
-    """Closes the client on a thread of its own: the last reference may go on the engine's thread, which closing waits for."""
+    """Closes the client on a thread of its own. The last reference may end on the engine's thread, which `close` waits for."""
     threading.Thread(target=client.close, name="workbench-close", daemon=True).start()

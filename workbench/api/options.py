@@ -14,18 +14,18 @@ from workbench.views.live import VIEWS
 
 ViewName: TypeAlias = Literal["tree", "batch", "tokens", "throughput", "mask", "kv", "template", "program", "dashboard"]
 Message: TypeAlias = Mapping[str, Any]
-"""One message of a conversation: `role`, `content`, and whatever else the model's template knows."""
+"""One message of a conversation: `role`, `content`, and other keys of the model's template."""
 
 
 class ViewOptions(TypedDict, total=False):
-    """The options of all views. Each view takes its own: the words before the colon name them."""
+    """The options of all views. The words before the colon name the views that take an option."""
 
     rid: str | None
-    """tokens, mask: the request's id. None: the newest is followed."""
+    """tokens, mask: the request's id. None: always the newest request."""
     by: Literal["probability", "entropy", "rank", "removed", "latency", "allowed"]
     """tokens: the measure that colours them."""
     step: int | None
-    """mask: the output token, from 0, whose mask is taken apart."""
+    """mask: the number of the output token, from 0, whose mask is shown."""
     steps: int
     """batch: the number of steps shown, the newest last."""
     skip: int
@@ -35,7 +35,7 @@ class ViewOptions(TypedDict, total=False):
     messages: Sequence[Message] | None
     """template: the conversation. Required."""
     against: Sequence[Message] | None
-    """template: the conversation to compare with. None: the same one turn before."""
+    """template: the conversation to compare with. None: the same one without its last turn."""
     tools: Sequence[Any] | None
     """template: descriptions of functions for the model."""
     program: str | None
@@ -45,11 +45,11 @@ class ViewOptions(TypedDict, total=False):
 VIEW_DEFAULTS: dict[str, object] = {
     parameter.name: parameter.default for kind in VIEWS.values() for parameter in inspect.signature(kind.fold).parameters.values()
 }
-"""The default of each option of the views by name."""
+"""The defaults of the views' options by name."""
 SERVER_DEFAULTS = ServerArgs().to_dict()
-"""The default of each setting by name."""
+"""The defaults of the settings by name."""
 GENERATE_DEFAULTS: dict[str, object] = {
     **{name: getattr(SamplingParams(), name) for name in SamplingParams.__struct_fields__},
     **{field.name: field.default for field in fields(PromptOptions)},
 }
-"""The default of each sampling parameter and request option by name."""
+"""The defaults of sampling parameters and request options by name."""

@@ -1,6 +1,6 @@
-"""`Questions`: what a running engine can answer about its requests, its cache and its constraints.
+"""`Questions`: answers about an engine's requests, cache, constraints and memory.
 
-Questions that the event log alone can answer are answered also after the engine has ended.
+Answers that need only the event log are available even after the engine has ended.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from workbench.why.token.logged_request import LoggedRequest, logged_request
 from workbench.why.token.mask import MaskAt
 
 NUM_GRAMMARS = 16
-"""Constraints that are kept compiled for questions."""
+"""Number of compiled constraints kept for questions."""
 FIT_LENGTHS = (256, 1024, 4096, 16384)
-"""Request lengths, in tokens, of `Memory.max_concurrency`; the context length is one more."""
+"""Request lengths, in tokens, of `Memory.max_concurrency`; the context length is added."""
 
 
 class Memory(TypedDict):
@@ -56,28 +56,28 @@ class Memory(TypedDict):
     tokens_tree: int
     """Tokens in the prefix cache, shared by running requests or not."""
     tokens_running: int
-    """Tokens that running requests hold for themselves."""
+    """Tokens in the private pages of running requests."""
     process_rss_bytes: int
     available_bytes: int
     """Free memory of the machine."""
     max_concurrency: dict[int, int]
-    """By length in tokens, the number of requests of this length that fit at once."""
+    """Number of requests that fit at once, by their length in tokens."""
 
 
 class Questions:
-    """Answers from the engine, which is asked between two steps, and from its event log. Changes nothing in the engine."""
+    """Reads answers from the engine, between two steps, and from its event log. Changes nothing in the engine."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.detail = DetailSwitch(handle.client)
         self.by_magic = False
-        """`%wb load` opened the engine: its views advise magics."""
+        """True if `%wb load` opened the engine: its views then advise magics."""
 
     def explain(self, rid: str) -> Explanation:
         return explain(self._handle.log, rid, self.now(), self._decode)
 
     def now(self) -> float:
-        """Returns the engine's clock in seconds; of an engine that has ended, the time of its last event."""
+        """Returns the engine's clock in seconds; after the engine has ended, the time of its last event."""
         try:
             return self._handle.client.engine.now()
         except EngineDead:
@@ -99,7 +99,7 @@ class Questions:
         return self._grammar_of(request.spec).mask_at(request.output_ids, step)
 
     def _step(self, rid: str, step: int | None) -> tuple[LoggedRequest, int]:
-        """Returns the constrained request, and `step` or the place after its whole output."""
+        """Returns the constrained request and `step`, which is the position after the whole output if it is None."""
         request = logged_request(self._handle.log, rid)
         ids = request.output_ids
         if ids and step is None and ids[-1] in self._vocabulary.eos_token_ids:
@@ -111,7 +111,7 @@ class Questions:
 
     @cached_property
     def _grammar_of(self) -> Callable[[GrammarSpec], Grammar]:
-        """Compiles constraints, and keeps the last ones. Holds no engine."""
+        """Function that compiles constraints and keeps the last ones. It has no reference to the engine."""
         vocabulary, backend = self._vocabulary, self._handle.args.grammar_backend
         return lru_cache(NUM_GRAMMARS)(lambda spec: Grammar(spec=spec, tokenizer=vocabulary, backend=backend))
 
@@ -132,7 +132,7 @@ class Questions:
         return CacheAnswer(asdict(found), ids, self._decode)
 
     def tree(self) -> TreeFold:
-        """Returns the radix tree of this moment. Raises EngineDead if the engine has ended and its log is not complete."""
+        """Returns the present radix tree. Raises EngineDead if the engine has ended and its log lacks its first events."""
         source = self.source
         if source.ended and source.log.read()[0] > 0:
             raise EngineDead(source.ended.splitlines()[0], hint="load it again; the event log no longer holds all of its tree")
@@ -168,7 +168,7 @@ class Questions:
 
     @cached_property
     def source(self) -> Source:
-        """The engine as its views see it. Holds no engine: one that only views refer to ends."""
+        """The source of the engine's views. Its reference to the engine is weak: views alone keep no engine in memory."""
         handle = self._handle
         alive, log = weakref.ref(handle), handle.log
 
@@ -196,24 +196,25 @@ class Cache:
         self._questions = questions
 
     def explain(self, prompt: str | Sequence[int], namespace: str = "") -> CacheAnswer:
-        """Returns how much of a prompt (text or token ids) would be reused now, and why no more. Changes nothing.
+        """Returns the part of a prompt (text or token ids) that the cache would reuse now, and the reason why not more.
 
-        The answer is a dict that prints as a sentence. Raises InvalidRequest for an empty prompt, EngineDead after the end.
+        The answer is a dict that prints as a sentence. Changes nothing in the cache. Raises InvalidRequest for an empty
+        prompt, EngineDead once the engine has ended.
         """
         return self._questions.match_prefix(prompt, namespace)
 
     def node(self, node_id: int) -> NodeFacts:
-        """Returns one node of the radix tree: its text and tokens, the request that made it, and those that use it.
+        """Returns one node of the radix tree: its text, its tokens, the request that made it, and the requests that use it.
 
         Raises InvalidRequest for an id that is not in the tree.
         """
         return self._questions.tree().node(node_id, self._questions.now())
 
     def search(self, text: str) -> list[int]:
-        """Returns the ids of the nodes that hold a text, in capitals or not, for `node`."""
+        """Returns the ids of the nodes that contain a text, upper and lower case alike; `node` takes such an id."""
         return self._questions.tree().search(text)
 
     def evictions(self) -> EvictionJournal:
-        """Returns the evicted nodes, the newest first: the request that needed the space, the policy's score, and whether
-        the text was computed again."""
+        """Returns the evicted nodes, the newest first, each with the request that needed the space, the policy's score, and
+        whether its text was computed again."""
         return self._questions.tree().evictions(self._questions.now())

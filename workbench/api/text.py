@@ -66,17 +66,18 @@ class TextEngine:
     ) -> Results | Iterator[Completion]:  # fmt: skip
         """Continues one prompt (returns a `Completion`) or several (returns a list of them, in order).
 
-        `prompt` is a text or a list of texts. `input_ids` in its place are token ids, or what a tokenizer returns.
+        `prompt` is a text or a list of texts. `input_ids`, in its place, are token ids, or the output of a tokenizer.
         Sampling parameters are those of `workbench.SamplingParams`: a dict, a list with one per prompt, or keywords, as in
         `generate("Once", temperature=0)`. The other keywords are options of the request (`rid`, `return_logprob`,
         `timeout_s`, ...): one value, or a list with one per prompt.
 
         A result is a dict with `text` (without a tokenizer `token_ids`), `output_ids` and `meta_info`. With `n` above 1 each
-        prompt has a list of results. With `stream=True` an iterator returns at once; it yields the results as they grow, and
-        several requests carry an `index`. Closing the iterator, or leaving the call by an error, aborts the requests.
+        prompt has a list of results. With `stream=True` the call returns an iterator at once; it yields the results as they
+        grow, with an `index` if there are several requests. Closing the iterator, or leaving the call by an error, aborts the
+        requests.
 
-        Raises InvalidRequest, UnknownParameter or PromptTooLong with field, value and limit; QueueFull; NotSupported for what
-        is not built; EngineDead once the engine has ended.
+        Raises InvalidRequest, UnknownParameter or PromptTooLong with field, value and limit; QueueFull; NotSupported for a
+        feature that is not built; EngineDead once the engine has ended.
         """
         request = self._request(prompt, sampling_params, input_ids, {**options, "n": n})
         return self._generation.stream(request) if stream else self._generation.results(request)
@@ -117,7 +118,7 @@ class TextEngine:
         sampling_params: Params | Sequence[Params] | None = None, input_ids: AnyIds | None = None, *,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | AsyncIterator[Completion]:  # fmt: skip
-        """Does what `generate` does, without blocking the event loop. With `stream=True` it returns an async iterator."""
+        """Does what `generate` does, without blocking the event loop. Returns an async iterator with `stream=True`."""
         request = self._request(prompt, sampling_params, input_ids, {**options, "n": n})
         return self._generation.async_stream(request) if stream else await self._generation.async_results(request)
 
@@ -146,10 +147,11 @@ class TextEngine:
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | Iterator[Completion]:  # fmt: skip
-        """Answers a conversation (a list of dicts with `role` and `content`) in the model's own chat template.
+        """Answers a conversation (a list of dicts with `role` and `content`) in the model's own chat template; returns a
+        `Completion`, or what `stream` and `n` make of it in `generate`.
 
-        `tools` are descriptions of functions, for a template that shows them to the model. Everything else is as in
-        `generate`, whose errors it raises; also NotSupported for a model without a template.
+        `tools` are descriptions of functions, for a template that shows them to the model. Other arguments, and what it
+        returns, are those of `generate`. Raises what `generate` raises, and NotSupported for a model without a template.
         """
         return self.generate(None, sampling_params, self._handle.chat_ids(messages, tools), stream=stream, n=n, **options)
 
@@ -178,7 +180,7 @@ class TextEngine:
         self, messages: Sequence[Message], sampling_params: Params | None = None, *, tools: Sequence[Any] | None = None,
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | AsyncIterator[Completion]:  # fmt: skip
-        """Does what `chat` does, without blocking the event loop. With `stream=True` it returns an async iterator."""
+        """Does what `chat` does, without blocking the event loop. Returns an async iterator with `stream=True`."""
         ids = self._handle.chat_ids(messages, tools)
         return await self.async_generate(None, sampling_params, ids, stream=stream, n=n, **options)
 
@@ -204,8 +206,8 @@ class TextEngine:
     ) -> Any:  # fmt: skip
         """Continues a prompt with JSON of a schema (a dict, JSON text or a Pydantic model), and returns its value.
 
-        With a Pydantic model the value is an instance of it. Several prompts, and `n` above 1, give lists.
-        Raises InvalidRequest if the tokens did not suffice (`max_new_tokens`), and what `generate` raises.
+        With a Pydantic model the value is an instance of it. Several prompts, or `n` above 1, return lists.
+        Raises InvalidRequest if the JSON is not complete after `max_new_tokens`, and what `generate` raises.
         """
         if stream:
             raise InvalidRequest.because("stream", "JSON has a value when it is whole", hint="generate(stream=True) has its text")

@@ -138,7 +138,7 @@ def in_browser(server_args: ServerArgs, rounds: int) -> str:
     """Measures the same with the views drawn in JupyterLab, by a Chromium on the same cores."""
     from playwright.sync_api import sync_playwright
 
-    from workbench.bench.lab import Notebook, Server, launch
+    from workbench.testing.jupyter import Notebook, Server, launch
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         server = Server(Path(folder))
@@ -161,7 +161,7 @@ def big_tree(server_args: ServerArgs, rounds: int) -> str:
     """Measures a tree of 50,000 nodes: the fold, its state, and frames of a page that draws it."""
     from playwright.sync_api import sync_playwright
 
-    from workbench.bench.lab import launch
+    from workbench.testing.jupyter import launch
     from workbench.views.live.opening import widget_class
 
     fold = TreeFold()

@@ -1,7 +1,7 @@
 """The settings by theme. Each group is a frozen value that a room takes whole.
 
 Names and defaults are the reference's (section M of the checklist), and are the same everywhere: keyword, flag, field.
-None and "auto" are settled once, in `workbench.launch`, which knows the machine and the model.
+None and "auto" are settled once, in `workbench.launch`, where the machine and the model are known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from workbench.config.limits import ABOVE_0, ABOVE_0_S, CHUNK, FRACTION, at_leas
 from workbench.errors import NotSupported
 
 MAX_THREADS = 1024
-"""Most CPU threads. More end the process: the operating system refuses them, and OpenMP does not survive that."""
+"""Most CPU threads. The operating system may refuse more, and OpenMP then ends the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class ModelArgs(Group):
     tokenizer_mode: Literal["auto"] = "auto"
     """Kind of tokenizer. Only the fast one exists."""
     skip_tokenizer_init: bool = False
-    """Loads no tokenizer: token ids in, token ids out, no text, stop strings or constraints."""
+    """No tokenizer: token ids in, token ids out; no text, no stop strings, no constraints."""
     load_format: Literal["auto", "safetensors", "gguf", "dummy"] = "auto"
-    """Format of the weights. auto: the format that is there; dummy: seeded random weights, made from config.json alone."""
+    """Format of the weights. auto: the format of the files; dummy: seeded random weights, made from config.json alone."""
     trust_remote_code: bool = False
-    """Allows tokenizers and configs to run code from the model's repository."""
+    """Permission for tokenizers and configs to run code from the model's repository."""
     context_length: Annotated[int | None, at_least(1)] = None
     """Longest request in tokens, prompt and output together. None: the model's own limit."""
     chat_template: str | None = None
@@ -77,7 +77,7 @@ class ComputeArgs(Group):
     sampling_backend: Literal["auto", "pytorch"] = "auto"
     """Sampling kernels. auto: pytorch, the only one."""
     enable_nan_detection: bool = False
-    """Logs a warning for NaN in logits, and draws other tokens. Without it NaN ends its request with an error."""
+    """Handling of NaN in logits. True: logs a warning and draws other tokens; False: ends the request with an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class CacheArgs(Group):
     eviction_policy: str = "lru"
     """Order in which unused leaves leave the radix tree: lru, lfu or fifo."""
     disable_radix_cache: bool = False
-    """Keeps and shares no prefixes. enable_radix_cache=False means the same."""
+    """No prefix is kept or shared. enable_radix_cache=False means the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +119,9 @@ class ScheduleArgs(Group):
     """Factor of the output that running requests are expected to produce. Above 1 the engine admits fewer requests and retracts
     fewer; below 1 the opposite."""
     prefill_only_one_req: bool = False
-    """Limits a prefill step to one request."""
+    """Limit of one request per prefill step."""
     enable_mixed_chunk: bool = False
-    """Computes prefill chunks and decode tokens in one step."""
+    """Prefill chunks and decode tokens share a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,22 +133,22 @@ class GrammarArgs(Group):
     grammar_compile_workers: Annotated[int, at_least(1)] = 2
     """Child processes that compile constraints. Each starts when there is work for it."""
     grammar_compile_timeout_s: Annotated[float, ABOVE_0_S] = 30.0
-    """Most seconds that a constraint may compile; after them its request ends with an error."""
+    """Most seconds that a constraint may take to compile; after that its request ends with an error."""
     grammar_compile_memory_mb: Annotated[int, at_least(128)] = 2048
-    """Most megabytes of memory that a constraint may need to compile; above them its request ends with an error."""
+    """Most megabytes of memory that a constraint may take to compile; above that its request ends with an error."""
     constrained_json_whitespace_pattern: str | None = None
-    """Regex for the white space between two parts of a JSON text, for outlines alone. None: fixed separators."""
+    """Regex for the white space between two parts of a JSON text, for outlines only. None: fixed separators."""
     disable_outlines_disk_cache: bool = False
-    """Stops outlines from keeping automata under WORKBENCH_HOME (512 MB; then the least recently used are removed)."""
+    """No disk cache of outlines: it keeps no automata under WORKBENCH_HOME (512 MB; then the least recently used are removed)."""
     disable_jump_forward: bool = False
-    """Decodes token by token also where a constraint leaves one continuation."""
+    """Switch to decode token by token even if a constraint leaves only one continuation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.constrained_json_whitespace_pattern is not None and self.grammar_backend != "outlines":
             raise NotSupported(
                 "constrained_json_whitespace_pattern needs grammar_backend outlines",
-                hint="with xgrammar a request says max_whitespace",
+                hint="with xgrammar set max_whitespace in the request",
             )
 
 
@@ -157,15 +157,15 @@ class RequestArgs(Group):
     """Defaults and permissions of requests."""
 
     random_seed: int | None = None
-    """Seed of requests that give none. None: drawn at start."""
+    """Seed of requests that have none of their own. None: drawn at start."""
     stream_interval: Annotated[int, at_least(1)] = 1
     """Tokens between two streamed chunks."""
     allow_auto_truncate: bool = False
-    """Cuts the first tokens of an over-long prompt instead of refusing it."""
+    """Switch to cut the first tokens of a prompt that is too long, instead of refusing it."""
     return_hidden_states: bool = False
-    """Returns hidden states with every request. A request can also ask for them itself."""
+    """Switch to return hidden states with every request. A single request can also turn them on."""
     enable_custom_logit_processor: bool = False
-    """Allows requests to bring Python code, which runs with the engine's rights."""
+    """Permission for requests to bring Python code, which runs with the engine's rights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +179,6 @@ class LoggingArgs(Group):
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     """Verbosity of the `workbench` logger."""
     log_requests: bool = False
-    """Logs inputs and outputs of every request."""
+    """Switch to log inputs and outputs of every request."""
     show_time_cost: bool = False
-    """Logs the time that loading took."""
+    """Switch to log the time that loading took."""

@@ -1,7 +1,7 @@
-"""Server arguments of the reference that are known and not built yet (section M of the checklist).
+"""Server arguments of the reference that are not built yet (section M of the checklist).
 
-At the value that asks for nothing each is accepted wherever engine arguments are; at another it is refused with the reason
-and what to do instead, so that nobody believes that it had an effect.
+Each is accepted, wherever engine arguments are, at the value that has no effect. At another value it is refused with the
+reason and a way round, so that it never seems to have an effect.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ OFF = (False, None)
 
 @dataclass(frozen=True, slots=True)
 class Later:
+    """One argument that is not built yet."""
+
     neutral: tuple[Any, ...]
-    """The values that ask for nothing."""
+    """Values without an effect."""
     lacks: str
-    """What it would need, as a plural: "... are not available yet"."""
+    """The missing feature, as a plural: "... are not available yet"."""
     instead: str
-    """What to do meanwhile."""
+    """The way round."""
     flags: tuple[str, ...] = ()
     """Other spellings on the command line."""
     nargs: str | None = None
@@ -60,7 +62,7 @@ LATER: dict[str, Later] = {
     "log_level_http": Later(NONE, "servers", _SERVER),
     "served_model_name": Later(NONE, "servers", _SERVER),
     "tool_call_parser": Later(NONE, "parsers of tool calls", "gen(json_schema=...) makes the model write a call as JSON"),
-    "enable_cache_report": Later(OFF, "servers", 'meta_info["cached_tokens"] tells it for every request'),
+    "enable_cache_report": Later(OFF, "servers", 'meta_info["cached_tokens"] has it for every request'),
     "enable_metrics": Later(OFF, "Prometheus metrics", "engine.get_server_info() and %wb throughput have the numbers"),
     "watchdog_timeout": Later((None, 300, 300.0), "limits of a step's time", "a request may have one: timeout_s=..."),
     "is_embedding": Later(OFF, "embeddings and rewards", "leave it out: models generate text"),
@@ -93,11 +95,11 @@ NO_EFFECT = frozenset(
     {"enable_radix_cache", "disable_cuda_graph", "disable_cuda_graph_padding", "disable_overlap_schedule",
      "disable_custom_all_reduce", "disable_mla", "enable_p2p_check"}
 )  # fmt: skip
-"""Names whose effect is how this engine works anyway."""
+"""Names of switches without effect: this engine always works as they demand."""
 
 
 def is_accounted_for(name: str, value: Any) -> bool:
-    """Whether `name` is one of these and its value asks for nothing. Raises for a value that would ask for something."""
+    """Returns whether `name` is one of these and its value has no effect. Raises NotSupported for a value that would have one."""
     if name in NO_EFFECT:
         if value is not None and not isinstance(value, bool):
             raise InvalidRequest(name, value, "True or False")
@@ -111,7 +113,7 @@ def is_accounted_for(name: str, value: Any) -> bool:
 
 
 def add_cli_args(parser: argparse.ArgumentParser) -> None:
-    """A flag for each, so that a command line of the reference is understood; help does not list them."""
+    """Adds a flag for each, so that a command line of the reference is understood; help does not list them."""
     for name in sorted(NO_EFFECT):
         parser.add_argument(flag(name), dest=name, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     for name, later in LATER.items():
@@ -124,7 +126,7 @@ def flag(name: str) -> str:
 
 
 def _value(text: str) -> Any:
-    """A number where it is one; `None` as nothing."""
+    """Returns a number if the text is one, None for `None`, and else the text."""
     if text == "None":
         return None
     for read in (int, float):

@@ -1,4 +1,4 @@
-"""The keywords of `Engine` for type checkers and completion: every field of `ServerArgs` but `model_path`, and
+"""The keywords of `Engine` for type checkers and completion: all fields of `ServerArgs` except `model_path`, and
 `enable_radix_cache`."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict
 
 
 class ServerOptions(TypedDict, total=False):
-    """What `ServerArgs.make` takes. None is the default; the meaning of each is in `workbench.ServerArgs`."""
+    """The keywords of `ServerArgs.make`. None is the default; `workbench.ServerArgs` documents each."""
 
     tokenizer_path: str | os.PathLike[str] | None
     tokenizer_mode: Literal["auto"] | None

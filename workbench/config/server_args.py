@@ -58,18 +58,18 @@ class ServerArgs(LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, CacheArgs,
 
     @classmethod
     def from_cli_args(cls, namespace: argparse.Namespace) -> ServerArgs:
-        """Returns the settings that the flags of `add_cli_args` gave; raises as `make` does."""
+        """Returns the settings of a command line parsed with `add_cli_args`; raises what `make` raises."""
         names = kinds_of(cls).keys() | later.LATER.keys() | later.NO_EFFECT
         given: Any = {name: value for name, value in vars(namespace).items() if name in names}
         return cls.make(**given)
 
 
 GROUPS: tuple[type[Group], ...] = ServerArgs.__bases__[::-1]
-"""All groups. dataclasses gives `ServerArgs` their fields in this order."""
+"""All groups, in the order of their fields in `ServerArgs`."""
 
 
 def _add_flags(parser: argparse.ArgumentParser, group: type[Group]) -> None:
-    """Adds the flags of one group; the help of each is its meaning, limits and default."""
+    """Adds the flags of one group. The help of a flag is its field's docstring, limits and default."""
     kinds, docs, limits = kinds_of(group), field_docs(group), limits_of(group)
     for field in dataclasses.fields(group):
         name, kind = field.name, kinds[field.name]
@@ -83,7 +83,7 @@ def _add_flags(parser: argparse.ArgumentParser, group: type[Group]) -> None:
 
 
 def _radix_cache_once(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces `enable_radix_cache` by its opposite, which is the field."""
+    """Returns the values with `disable_radix_cache`, the field, in the place of its opposite `enable_radix_cache`."""
     rest = dict(values)
     on, off = rest.pop("enable_radix_cache", None), rest.get("disable_radix_cache")
     if on is None:

@@ -1,4 +1,4 @@
-"""The type of a setting: which values it takes from keywords, and how the command line reads them."""
+"""The type of a setting: the values it takes from keywords, and the way the command line reads them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _kind(hint: Any) -> Kind:
 
 
 def checked(name: str, value: Any, kind: Kind) -> Any:
-    """Returns the value as its field holds it: paths and JSON as text. Raises InvalidRequest for another type."""
+    """Returns the value in its field's type: paths and JSON as text. Raises InvalidRequest for another type."""
     if kind.choices is not None:
         if value in kind.choices:
             return value

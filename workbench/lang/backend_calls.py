@@ -1,4 +1,4 @@
-"""A node becomes a call, the backend's answer becomes a value: what a generation or selection costs is counted here."""
+"""Turns a program node into a call of the backend, and the backend's answer into a value with its token counts."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Run
 
 Write = Callable[[str], None]
-"""Takes new text of the part as it comes."""
+"""A function that takes new text of the part as it comes."""
 
 
-def ask(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
-    """Returns value and meta information; with several samples a list of each, of which the first is written."""
+def call_backend(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+    """Returns the value and its meta information, or a list of each for several samples; only the first is written."""
     if isinstance(node, Gen):
         return _generate(run, node, prompt, number, write)
     return _select(run, node, prompt, number, write)
 
 
 def warm(backend: Backend, prompt: Prompt) -> None:
-    """A help, never a failure: what is wrong with the prompt shows where it is used, with its line."""
+    """Computes a shared prompt. Errors are ignored: they show again, with their line, when the prompt is used."""
     with contextlib.suppress(WorkbenchError):
         backend.warm(prompt)
 
@@ -84,7 +84,7 @@ def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -
 
 
 def _with_computed(meta: Meta) -> dict[str, Any]:
-    """With the prompt tokens that were not in the cache, where both numbers are known."""
+    """Returns the meta information with the prompt tokens that were not in the cache, if both numbers are known."""
     if meta.get("prompt_tokens") is None or meta.get("cached_tokens") is None:
         return dict(meta)
     return {**meta, "computed_tokens": meta["prompt_tokens"] - meta["cached_tokens"]}

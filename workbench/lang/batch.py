@@ -1,4 +1,4 @@
-"""Many programs at once, in threads: a bar, a count of failures, and an end to all of them on an interrupt."""
+"""Runs many programs at once, in threads: shows progress, counts failures, and ends all programs on an interrupt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ BAR_WIDTH = 30
 
 
 class ProgramFailed(UserWarning):
-    """Some programs of a batch failed; their states raise when they are read."""
+    """Some programs of a batch failed; reading their states raises the errors."""
 
 
 def run_all(runs: Sequence[Run], bodies: Sequence[Callable[[], Any]], *, num_threads: int | str, progress_bar: bool) -> None:
-    """Runs every body. Returns when all have ended; an interrupt aborts what is open and comes through at once."""
+    """Runs every body and returns when all have ended. An interrupt aborts all open runs and is raised at once.
+
+    Raises InvalidRequest for a wrong number of threads. Warns if programs have failed.
+    """
     if num_threads != "auto" and (isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1):
         raise InvalidRequest("num_threads", num_threads, "'auto' or an integer of at least 1")
     count = min(len(runs), MAX_THREADS if num_threads == "auto" else int(num_threads))
@@ -49,7 +52,7 @@ def run_all(runs: Sequence[Run], bodies: Sequence[Callable[[], Any]], *, num_thr
 
 
 class Bar:
-    """A line on stderr that is written over; at most ten times a second."""
+    """A progress bar on stderr, one line, redrawn at most ten times a second."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self._drawn_at = total, 0, 0.0

@@ -1,4 +1,4 @@
-"""The generations and selections of a run, looked at afterwards: what each cost, and which one a name means."""
+"""Lists the generations and selections of a run with their token counts, and finds them by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.lang.run_state import Answer, Key
 
 @dataclass(frozen=True)
 class Call:
-    """One generation or selection and what it cost. Counts are None where the backend does not report them."""
+    """One generation or selection and its token counts. A count that the backend does not report is None."""
 
     name: str | None
     kind: str
@@ -27,7 +27,7 @@ class Call:
 
 
 def calls_of(answers: Mapping[Key, Answer]) -> list[Call]:
-    """What was asked in this run, forks included, in the order of the text."""
+    """Returns the calls of this run, forks included, in the order of the text."""
     return [_call(answer) for _, answer in _in_order(answers) if not answer.is_replayed]
 
 
@@ -42,7 +42,7 @@ def _call(answer: Answer) -> Call:
 
 
 def find_answer(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
-    """Which generation an edit means."""
+    """Returns the key of the generation that an edit names. Raises UnknownVariable or InvalidRequest if there is none."""
     name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
     nodes = {key: answer.node for key, answer in _in_order(answers) if isinstance(answer.node, Gen | Select)}
     keys = [key for key, node in nodes.items() if node.name == name]

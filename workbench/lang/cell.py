@@ -1,4 +1,4 @@
-"""A cell's text as the body of a program."""
+"""Makes a program of a cell's text."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ WORDS: dict[str, Any] = {
 
 
 def cell_program(code: str, names: dict[str, Any]) -> Program:
-    """A program whose body is `code`, run among `names` with the language's words and the state `s` beside them.
+    """Returns a program whose body is `code`. Its globals are `names`, the verbs of the language and the state `s`.
 
-    What the code binds, and `s`, stay in `names`; words of the language that were not there before do not.
+    After a run `s` and the code's assignments stay in `names`; the verbs that the run added are removed.
     """
     file = f"<program {hashlib.sha256(code.encode('utf-8', 'replace')).hexdigest()[:8]}>"
-    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)  # errors show their line
+    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)  # for the source lines in errors
     body = compile(code, file, "exec")
 
     def cell(s: ProgramState) -> None:

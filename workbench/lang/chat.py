@@ -1,7 +1,7 @@
-"""Conversations as the model reads them: its own chat template, around whatever the program wrote.
+"""Renders conversations with the model's own chat template.
 
-The text of closed messages is exactly what the template makes of them. An open assistant message is the template with its
-generation prompt, and the text so far behind it.
+Closed messages are exactly the output of the template. An open assistant message is the template with its generation prompt,
+followed by the text so far.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.lang.tools import with_tools, wrapped
 from workbench.text import chat
 
 CUT = "\ue000wb\ue000"
-"""Stands at the end of an open message while the template renders it; private use, so no text holds it by accident."""
+"""Mark at the end of an open message while the template renders it. Its characters are for private use: no text has them."""
 
 
 class Template(Protocol):
@@ -26,10 +26,10 @@ class Template(Protocol):
 
     @property
     def bos_token(self) -> str:
-        """The text that it writes before anything else; empty if that is left to the tokenizer."""
+        """Text that the template writes first; empty if the tokenizer adds it."""
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
-        """The conversation as one text. Raises a `WorkbenchError` for messages that the template refuses."""
+        """Returns the conversation as one text. Raises a `WorkbenchError` for messages that the template refuses."""
 
 
 class TokenizerTemplate:
@@ -46,7 +46,7 @@ class TokenizerTemplate:
 
 
 class JinjaTemplate:
-    """A template as text, rendered here: for a model whose tokenizer is on the other side of a connection."""
+    """A template given as text, for a model whose tokenizer is on a server."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str | None]) -> None:
         self._source = source
@@ -69,7 +69,7 @@ class JinjaTemplate:
 
     @cached_property
     def _template(self) -> Any:
-        """As chat templates are written for: a sandbox, trimmed blocks, and the few functions they may call."""
+        """The compiled template, in the environment that chat templates expect: a sandbox, trimmed blocks, three functions."""
         import jinja2
         from jinja2.ext import loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -91,7 +91,10 @@ class JinjaTemplate:
 
 
 def render_prompt(prompt: Prompt, template: Template) -> str:
-    """The whole prompt as text. Stretches outside roles stand between the messages as they are."""
+    """Returns the whole prompt as text. Text outside roles is put between the messages unchanged.
+
+    Raises InvalidRequest for a conversation that the template refuses, NotSupported if it has no place for text outside roles.
+    """
     turns = prompt.turns
     closed = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role is not None and not turn.is_open]
     tools = [wrapped(tool) for tool in prompt.tools] or None
@@ -121,7 +124,7 @@ def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: Template, 
 
 
 def _end_of(messages: list[dict[str, Any]], text: str, template: Template, tools: list[Any] | None) -> int:
-    """Where in the rendered conversation these first messages end; without any, behind the begin token."""
+    """Returns the position in the rendered conversation where these first messages end; without any, after the begin token."""
     if not messages:
         return len(template.bos_token) if text.startswith(template.bos_token) else 0
     head = template.render(messages, add_generation_prompt=False, tools=tools)

@@ -1,12 +1,12 @@
-"""Chat templates of the language by name: what stands before and after a message of each role.
+"""Chat templates of the language by name: the text before and after a message of each role.
 
-They are separate from the server's. A backend writes conversations in its model's own template; one of these replaces it:
+They are separate from the server's. A backend uses its model's own template unless one of these replaces it:
 
     backend = RuntimeEndpoint(url, chat_template_name="chatml")
     backend.chat_template = get_chat_template("llama-2-chat")
 
-`get_chat_template_by_model_path` knows which model was trained on which. Two long default system messages (`dbrx-instruct`,
-`yi-vl`) are left to the program.
+`get_chat_template_by_model_path` returns the one that a model was trained on. Two long default system messages
+(`dbrx-instruct`, `yi-vl`) are left to the program.
 """
 
 from __future__ import annotations
@@ -29,29 +29,36 @@ Roles = Mapping[str, tuple[str, str]]
 
 
 class ChatTemplateStyle(Enum):
+    """The place of the system message."""
+
     PLAIN = auto()
     LLAMA2 = auto()
-    """The system message stands inside the first message of the user."""
+    """Style in which the system message is inside the first message of the user."""
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
+    """A chat template made of a prefix and a suffix for each role."""
+
     name: str
     default_system_prompt: str | None
-    """Written where a conversation begins with another role."""
+    """System message of a conversation that begins with another role."""
     role_prefix_and_suffix: Roles
     stop_str: tuple[str, ...] = ()
-    """Where the model ends a message; generations of a conversation stop there."""
+    """Strings with which the model ends a message; generations in a conversation stop there."""
     image_token: str = "<image>"
     style: ChatTemplateStyle = ChatTemplateStyle.PLAIN
 
     @property
     def bos_token(self) -> str:
-        """Nothing: the begin token is left to the tokenizer."""
+        """Empty text: the tokenizer adds the begin token."""
         return ""
 
     def get_prefix_and_suffix(self, role: str, hist_messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-        """What stands before and after a message of this role, after the messages before it."""
+        """Returns the text before and after a message of this role that follows `hist_messages`.
+
+        Raises InvalidRequest for a role that the template does not have.
+        """
         if role not in self.role_prefix_and_suffix:
             known = ", ".join(self.role_prefix_and_suffix)
             raise InvalidRequest("role", role, f"one that chat template {self.name} writes: {known}")
@@ -64,7 +71,10 @@ class ChatTemplate:
         return prefix, suffix
 
     def get_prompt(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The conversation as text; a system message whose content is None is the template's own, if it has one."""
+        """Returns the conversation as text. A system message whose content is None becomes the default one, if there is one.
+
+        Raises InvalidRequest for a role that the template does not have.
+        """
         pieces = []
         for i, message in enumerate(messages):
             content = message["content"]
@@ -76,11 +86,11 @@ class ChatTemplate:
         return "".join(pieces)
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
-        """As a `Template` of `workbench.lang.chat`."""
-        told = with_tools(messages, tools) if tools else list(messages)
-        if self.default_system_prompt and told and told[0]["role"] != "system":
-            told = [{"role": "system", "content": None}, *told]
-        return self.get_prompt(told) + (self.get_prefix_and_suffix("assistant", told)[0] if add_generation_prompt else "")
+        """Renders the conversation as a `Template` of `workbench.lang.chat` does, and returns its text."""
+        full = with_tools(messages, tools) if tools else list(messages)
+        if self.default_system_prompt and full and full[0]["role"] != "system":
+            full = [{"role": "system", "content": None}, *full]
+        return self.get_prompt(full) + (self.get_prefix_and_suffix("assistant", full)[0] if add_generation_prompt else "")
 
     def _text(self, content: Any) -> str:
         if isinstance(content, str):
@@ -93,7 +103,7 @@ def _marks(system: tuple[str, str], user: tuple[str, str], assistant: tuple[str,
 
 
 def _same(before: str, after: str, assistant: str = "assistant") -> dict[str, tuple[str, str]]:
-    """Marks that differ by the role's name alone."""
+    """Returns prefixes and suffixes that differ only in the role's name."""
     names = {"system": "system", "user": "user", "assistant": assistant}
     return {role: (before.format(name), after) for role, name in names.items()}
 
@@ -110,23 +120,25 @@ matching_function_registry: list[Callable[[str], ChatTemplate | None]] = []
 
 
 def register_chat_template(template: ChatTemplate) -> None:
+    """Adds a template, or replaces the one of the same name."""
     chat_template_registry[template.name] = template
 
 
 def register_chat_template_matching_function(func: Callable[[str], ChatTemplate | None]) -> Callable[[str], ChatTemplate | None]:
-    """`func(model_path)` is asked before the table of `MODELS`; None leaves the path to others."""
+    """Adds and returns a function from a model's path to its template, or None; it is called before `MODELS` is searched."""
     matching_function_registry.append(func)
     return func
 
 
 def get_chat_template(name: str) -> ChatTemplate:
+    """Returns the template of this name. Raises InvalidRequest if there is none."""
     if name not in chat_template_registry:
         raise InvalidRequest("chat_template_name", name, f"one of {', '.join(sorted(chat_template_registry))}")
     return chat_template_registry[name]
 
 
 def matching_template(model_path: str) -> ChatTemplate | None:
-    """The template of the model that a path names; None for one that nobody knows."""
+    """Returns the template of the model that a path names; None for an unknown model."""
     for func in matching_function_registry:
         if (template := func(model_path)) is not None:
             return template
@@ -135,7 +147,7 @@ def matching_template(model_path: str) -> ChatTemplate | None:
 
 
 def get_chat_template_by_model_path(model_path: str) -> ChatTemplate:
-    """The template of the model that a path names, else `default`."""
+    """Returns the template of the model that a path names; `default` for an unknown model."""
     return matching_template(model_path) or get_chat_template("default")
 
 
@@ -199,4 +211,4 @@ MODELS = (
     ("c4ai-command-r", r"c4ai-command-r"),
     ("granite-3-instruct", r"granite.*instruct"),
 )
-"""(template, what a model's path in small letters holds); the first that fits."""
+"""Templates with the pattern of their models' paths in lower case; the first match counts."""

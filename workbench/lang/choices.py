@@ -1,7 +1,7 @@
-"""The choices methods: pure functions from the options' token log-probabilities to one score each; the largest wins.
+"""The choices methods: functions from the options' token log-probabilities to one score per option; the largest wins.
 
-A score is a number, or a tuple of numbers that is compared from the left. Whoever writes another method for
-`gen(choices_method=...)` sets `needs_unconditional = True` on it if it reads `OptionTokens.unconditional`.
+A score is a number, or a tuple of numbers that is compared from the left. Another method for `gen(choices_method=...)` needs
+the attribute `needs_unconditional = True` if it reads `OptionTokens.unconditional`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from workbench.lang.nodes import OptionTokens, Score
 
 
 def token_length_normalized(options: Sequence[OptionTokens]) -> list[Score]:
-    """The mean log-probability of an option's tokens. A long option whose later tokens follow from its first ones wins easily."""
+    """Returns the mean log-probability of each option's tokens.
+
+    It prefers long options whose last tokens follow from the first ones.
+    """
     return [_mean(option.logprobs) for option in options]
 
 
 def greedy_token_selection(options: Sequence[OptionTokens]) -> list[Score]:
-    """The first token decides; options that share it are told apart by their next tokens.
+    """Returns each option's log-probabilities as a tuple: the first token decides, then the next one among equals.
 
-    A short option that begins a longer one goes on with its own mean where it has no more tokens.
+    An option that has no more tokens continues with its own mean.
     """
     longest = max(len(option.logprobs) for option in options)
     return [option.logprobs + (_mean(option.logprobs),) * (longest - len(option.logprobs)) for option in options]
 
 
 def unconditional_likelihood_normalized(options: Sequence[OptionTokens]) -> list[Score]:
-    """The mean of how much likelier the prompt makes each token: its log-probability less the one without the prompt."""
+    """Returns the mean of each token's log-probability minus its log-probability without the prompt."""
     return [
         _mean([after - alone for after, alone in zip(option.logprobs, option.unconditional, strict=True)]) for option in options
     ]
@@ -39,7 +42,7 @@ METHODS = (token_length_normalized, greedy_token_selection, unconditional_likeli
 
 
 def best(scores: Sequence[Score]) -> int:
-    """The index of the largest score, the first of equals."""
+    """Returns the index of the largest score, the first of equal ones."""
     return max(range(len(scores)), key=lambda i: scores[i])
 
 

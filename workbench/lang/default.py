@@ -1,4 +1,4 @@
-"""The backend that programs use when none is named."""
+"""The backend of programs that name none."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _engines: list[weakref.ref[EngineLike]] = []
 
 
 class NoBackend(NotSupported):
-    """A program runs and nothing is there to run it."""
+    """A program names no backend, and no default exists."""
 
 
 def set_default_backend(backend: BackendLike | None) -> None:
-    """The backend of every later `run` that names none: a backend, or an `Engine`. None forgets it again."""
+    """Sets the backend of every later `run` that names none: a backend, or an `Engine`. None clears it."""
     global _chosen
     _chosen = None if backend is None else as_backend(backend)
 
 
 def default_backend() -> Backend:
-    """The one that was set, else the engine that was loaded last and is still open."""
+    """Returns the backend that was set, else the engine that was loaded last and is still open. Raises NoBackend."""
     if _chosen is not None:
         return _chosen
     for reference in reversed(_engines):
@@ -38,16 +38,16 @@ def default_backend() -> Backend:
 
 
 def engine_opened(engine: EngineLike) -> None:
-    """An engine of this process is ready; it is the default as long as it is open and no other was set."""
+    """Makes an engine of this process the default, as long as it is open and no other backend is set."""
     _engines[:] = [reference for reference in _engines if reference() is not None]
     _engines.append(weakref.ref(engine))
 
 
 def as_backend(value: object) -> Backend:
-    """A backend as it is, an engine as the backend it makes."""
+    """Returns a backend as it is, an engine as the backend that it makes. Raises NotSupported for anything else."""
     if isinstance(value, Backend):
         return value
-    if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # of a Runtime whose template was chosen
+    if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # a Runtime's; its template may be set
         return own
     if hasattr(value, "tokenizer_manager") and hasattr(value, "generate"):
         from workbench.lang.backends.engine import EngineBackend
@@ -60,12 +60,12 @@ def as_backend(value: object) -> Backend:
 
 
 def flush_cache(backend: BackendLike | None = None) -> None:
-    """Makes the backend (the default one) forget its cached prefixes."""
+    """Drops the cached prefixes of the backend (without one: the default). Raises BackendLacks if it has no cache."""
     _of(backend).flush_cache()
 
 
 def get_server_info(backend: BackendLike | None = None) -> dict[str, Any]:
-    """What the backend (the default one) says of itself."""
+    """Returns facts about the backend (without one: the default). Raises BackendLacks if it has none."""
     return _of(backend).get_server_info()
 
 

@@ -1,4 +1,4 @@
-"""A node and its answer in a few words, for events and views."""
+"""Describes a program node and its answer in a few words, for events and views."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_SHOWN = 120
 
 
 def describe(node: Node) -> str:
-    """What a part may become: its constraint, its choices, its number of children."""
+    """Returns a part in words: its constraint, its choices, its number of children."""
     match node:
         case Gen(params=params, dtype=dtype):
             words = [f"{name} {params[name]}" for name in GRAMMAR_FIELDS if name in params]
@@ -31,6 +31,7 @@ def describe(node: Node) -> str:
 
 
 def finish_words(meta: Mapping[str, Any]) -> str:
+    """Returns the finish reason in words."""
     reason = meta.get("finish_reason") or {}
     match reason.get("type"):
         case "stop" if isinstance(reason.get("matched"), str):
@@ -43,22 +44,22 @@ def finish_words(meta: Mapping[str, Any]) -> str:
 
 
 def counts(meta: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """Tokens of the prompt, those of it that were cached and computed, and tokens made; of several samples the sums.
+    """Returns the tokens of the prompt, those cached, those computed, and the output tokens; for several samples the sums.
 
-    None where the backend does not report them.
+    A count that the backend does not report is None.
     """
     samples = [meta] if isinstance(meta, Mapping) else meta
     return [_sum([sample.get(f"{kind}_tokens") for sample in samples]) for kind in ("prompt", "cached", "computed", "completion")]
 
 
 def option_scores(meta: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """(option, score in words), of a selection that has scores."""
+    """Returns (option, score in words) for a selection that has scores."""
     scores = meta.get("scores") or ()
     return tuple((option, _score(score)) for option, score in zip(meta.get("choices", ()), scores, strict=False))
 
 
 def logprob_pairs(meta: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """(token, log-probability) of the output, where asked for; a token without text is its id."""
+    """Returns (token, log-probability) of the output, if asked for; a token without text is its id."""
     return tuple((str(entry[1]) if entry[2] is None else entry[2], entry[0]) for entry in meta.get("output_token_logprobs", ()))
 
 

@@ -1,4 +1,4 @@
-"""Text that grows while others read it, and values that are waited for."""
+"""Text that grows while readers follow it, and values that readers wait for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Flow:
-    """Pieces of text in order. Any number of readers, each from the start, in threads or event loops."""
+    """Pieces of text in order. Any number of readers follow it from the start, in threads or event loops."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -29,7 +29,7 @@ class Flow:
             self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
-        """No more will come; readers get `error` after the pieces. A second call changes nothing."""
+        """Ends the text; readers get `error` after the pieces. A second call changes nothing."""
         with self._changed:
             if self._is_closed:
                 return
@@ -37,7 +37,7 @@ class Flow:
         self._wake()
 
     def wait(self) -> None:
-        """Until it is closed. Raises its error."""
+        """Waits until it is closed. Raises its error."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed)
         if self._error is not None:
@@ -60,14 +60,14 @@ class Flow:
         loop, changed, num_read = asyncio.get_running_loop(), asyncio.Event(), 0
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the loop has closed: nobody reads any more
+            with suppress(RuntimeError):  # the loop has closed: there is no reader any more
                 loop.call_soon_threadsafe(changed.set)
 
         self._watchers.append(wake)
         try:
             while True:
                 changed.clear()
-                is_last = self._is_closed  # asked before the pieces: what comes later sets the event
+                is_last = self._is_closed  # read before the pieces: later ones set the event
                 while num_read < len(self._pieces):
                     num_read += 1
                     yield self._pieces[num_read - 1]
@@ -87,7 +87,7 @@ class Flow:
 
 
 class Slot:
-    """A variable's value to come: one generation, selection or scope."""
+    """The future value of a variable: one generation, selection or scope."""
 
     def __init__(self) -> None:
         self.flow = Flow()
@@ -102,6 +102,6 @@ class Slot:
         self.flow.close(error)
 
     def result(self) -> Any:
-        """Waits for the value; raises what went wrong instead."""
+        """Waits for the value and returns it. Raises the error of its generation."""
         self.flow.wait()
         return self._value

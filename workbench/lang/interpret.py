@@ -1,7 +1,7 @@
-"""What a state does with the nodes it is given: one queue per state, and a thread that lives while the queue holds work.
+"""`Executor`: one queue of nodes per state, and a thread that lives while the queue holds work.
 
-So appending never waits, reading does. A node that fails is the state's end: what was queued behind it fails with the
-same error, and so does every reader.
+Appending never waits, reading does. A node that fails ends the state: the nodes behind it and all readers fail with the same
+error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from workbench.common_prefix import num_common
 from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
 from workbench.events import PartFinished, PartReached
-from workbench.lang.backend_calls import ask, warm
+from workbench.lang.backend_calls import call_backend, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
 from workbench.lang.growing_text import Flow, Slot
 from workbench.lang.lookahead import Ahead
@@ -26,46 +26,47 @@ from workbench.lang.source_line import Place, placed
 from workbench.lang.tools import tools_text
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
-"""Nodes that ask nobody: done at once, on the program's own thread, when nothing is queued before them."""
+"""Nodes without a request: done at once, on the program's own thread, when nothing is queued before them."""
 
 
 @dataclass
 class Step:
-    """A node on its way through a state's queue, with what hangs on it."""
+    """A node in a state's queue, with the values that it sets and the states that it starts or joins."""
 
     node: Node
     place: Place
     slots: list[Slot] = field(default_factory=list)
-    """Values that this step, or the scope it ends, will set."""
+    """Values that this step, or the scope that it ends, sets."""
     children: list[Executor] = field(default_factory=list)
     gathered: list[list[Slot]] = field(default_factory=list)
-    """For a join: the children's values of each of `slots`."""
+    """For a join: the children's values for each of `slots`."""
 
 
 class Executor:
-    """One state: the prompt so far, its variables, and the queue."""
+    """One state: its prompt so far, its variables, and its queue."""
 
     def __init__(self, run: Run, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
         self.run = run
         self.branch = branch
         self.parts: tuple[Part, ...] = ()
         self.num_inherited = 0
-        """Parts that were there when it began."""
+        """Number of parts that the state took over from its parent."""
         self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
         self.role_place: Place | None = None
-        """The line that began the last message."""
+        """Line that began the last message."""
         self.error: BaseException | None = None
         self.flow = Flow()
-        """Its text as it grows, when the run is streamed."""
+        """Text of the state as it grows; empty unless the run is streamed."""
         self.tools: tuple[Mapping[str, Any], ...] = ()
-        """Those that the last generation was told of."""
+        """Tools of the last generation."""
         self._shown = ""
         self._scopes: list[int] = []
-        """Where the scopes that are open in the prompt began; `_open_scopes` are those the program has opened."""
+        """First part of each variable scope that is open in the prompt."""
         self._open_scopes: list[tuple[str, Slot]] = []
+        """Scopes that the program has opened; the queue may be behind it."""
         self._num_forks = 0
-        self._num_asked = 0
-        self._put = ask if run.num_ahead is None else Ahead(run.num_ahead)
+        self._num_answers = 0
+        self._call = call_backend if run.num_ahead is None else Ahead(run.num_ahead)
         self._queue: deque[Step] = deque()
         self._is_busy = False
         self._is_held = bool(branch)
@@ -75,7 +76,7 @@ class Executor:
     # -- the program's side -------------------------------------------------------------------------------------
 
     def submit(self, node: Node, place: Place) -> None:
-        """Queues a node. Waits for nothing."""
+        """Queues a node without waiting. Raises InvalidRequest for the end of a scope that is not the innermost one."""
         step = Step(node, place)
         match node:
             case Gen(name=str(name)) | Select(name=str(name)):
@@ -89,7 +90,7 @@ class Executor:
         self._enqueue(step)
 
     def fork(self, num: int, place: Place) -> list[Executor]:
-        """`num` states that go on from here, once this one has come here."""
+        """Returns `num` states that go on from here, once this one has come here."""
         step = Step(Fork(num), place)
         step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
         self._num_forks += 1
@@ -97,7 +98,7 @@ class Executor:
         return step.children
 
     def join(self, children: list[Executor], mode: str, place: Place) -> None:
-        """Takes over what the children made; later reads and text wait for them."""
+        """Takes over the children's variables, or their texts. Later reads and text wait for the children."""
         step = Step(Join(mode), place, children=children)  # type: ignore[arg-type]
         if mode == "gather_variable":
             names = dict.fromkeys(name for child in children for name in child.slots)
@@ -109,25 +110,27 @@ class Executor:
         self._enqueue(step)
 
     def wait_for_name(self, name: str) -> None:
-        """While the program's function still runs elsewhere, it may yet come to `name`."""
+        """Waits while the program's function still runs on another thread and may yet make `name`."""
         with self._changed:
-            self._changed.wait_for(lambda: name in self.slots or self.run.body_done.is_set() or not self.run.is_read_along)
+            self._changed.wait_for(lambda: name in self.slots or self.run.body_done.is_set() or not self.run.is_followed)
 
     def end(self, error: BaseException | None) -> None:
+        """Ends the text and wakes readers: the program's function has returned, or failed with `error`."""
         self.flow.close(error)
         with self._changed:
             self._changed.notify_all()
 
     def has_made(self, name: str, inherited: list[Slot]) -> bool:
+        """Returns whether this state has set `name` itself."""
         return len(self.slots.get(name, [])) > 0 and self.slots[name][-1] not in inherited
 
     def sync(self) -> None:
-        """Until the queue is empty, or the run was aborted."""
+        """Waits until the queue is empty, or the run was aborted."""
         with self._changed:
             self._changed.wait_for(lambda: (not self._queue and not self._is_busy and not self._is_held) or self.run.is_aborted)
 
     def abandon(self, error: BaseException) -> None:
-        """Nothing more is done here: waiting readers get `error`."""
+        """Ends the state: waiting readers get `error`."""
         with self._changed:
             if self._queue or self._is_busy or self._is_held:
                 self.error = self.error or error
@@ -154,18 +157,18 @@ class Executor:
         try:
             self._work(step)  # at once, on this thread
         finally:
-            self._rest()
+            self._end_step()
 
     # -- the queue's side ---------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        """With the lock held: sees that a thread works the queue."""
+        """Starts a thread for the queue if none runs. The caller holds the lock."""
         if not self._is_busy and not self._is_held:
             self._is_busy = True
             threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
 
     def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
-        """The parent has come to the fork: this child begins with its parts, or with its failure."""
+        """Starts this child of a fork with its parent's parts, or with its failure."""
         with self._changed:
             self.parts, self.num_inherited, self._is_held = parts, len(parts), False
             self.error = self.error or error
@@ -183,8 +186,8 @@ class Executor:
                 step = self._queue.popleft()
             self._work(step)
 
-    def _rest(self) -> None:
-        """After a step on the program's thread: somebody may have queued more meanwhile."""
+    def _end_step(self) -> None:
+        """Ends a step on the program's thread; starts a thread if more was queued meanwhile."""
         with self._changed:
             self._is_busy = False
             if self._queue:
@@ -199,7 +202,7 @@ class Executor:
             try:
                 self._do(step)
                 return
-            except BaseException as error:  # raised in the threads of its readers, wherever it came from
+            except BaseException as error:  # readers raise it in their own threads
                 caught = error
                 reason = error if isinstance(error, Exception) else Aborted(f"program {self.run.name} was interrupted")
                 self.error = self.error or placed(reason, self.run.name, step.place)
@@ -208,7 +211,7 @@ class Executor:
         for child in step.children if isinstance(step.node, Fork) else ():
             child.release((), self.error)
         self.flow.close(self.error)
-        if isinstance(caught, KeyboardInterrupt):  # on the program's own thread: its run ends here
+        if isinstance(caught, KeyboardInterrupt):  # on the program's own thread, so it ends the run
             raise caught
 
     def _do(self, step: Step) -> None:
@@ -235,7 +238,7 @@ class Executor:
                 step.slots[0].flow.put(text)
                 step.slots[0].set(text, {})
             case Gen() | Select():
-                self._ask(node, number, step)
+                self._answer(node, number, step)
             case Fork(num):
                 if num > 1 and self.parts:
                     warm(self.run.backend, self.prompt())
@@ -267,17 +270,17 @@ class Executor:
             PartReached, part=number, branch=self.branch, kind=kind, name=name, text=text, detail=detail, place=str(step.place)
         )
 
-    # -- asking the backend -------------------------------------------------------------------------------------
+    # -- calling the backend ------------------------------------------------------------------------------------
 
     def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
         return Prompt(self.parts, tools)
 
-    def _ask(self, node: Gen | Select, number: int, step: Step) -> None:
-        """A generation or selection: answered by an earlier run if it is replayed, else by the backend."""
+    def _answer(self, node: Gen | Select, number: int, step: Step) -> None:
+        """Answers a generation or selection: from an earlier run if it is replayed, else by the backend."""
         self.tools = node.tools if isinstance(node, Gen) else ()
         run, prompt = self.run, self.prompt(self.tools)
-        key = (self.branch, self._num_asked)
-        self._num_asked += 1
+        key = (self.branch, self._num_answers)
+        self._num_answers += 1
         written: list[str] = []
 
         def write(piece: str) -> None:
@@ -288,9 +291,9 @@ class Executor:
         try:
             if found is not None:
                 write(_first(found[0]))
-            value, meta = found if found is not None else self._put(run, node, prompt, number, write)
+            value, meta = found if found is not None else self._call(run, node, prompt, number, write)
         finally:
-            self._append(Text("".join(written)), is_shown=True)  # after a failure, what was written before it
+            self._append(Text("".join(written)), is_shown=True)  # after a failure, the text before it
         run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
@@ -313,7 +316,7 @@ class Executor:
                 self.parts += child.parts[child.num_inherited :]
             self._show_all()
         for slot, made in zip(step.slots, step.gathered, strict=True):
-            slot.set([one.result() for one in made], [one.meta_info for one in made])
+            slot.set([each.result() for each in made], [each.meta_info for each in made])
 
     # -- text ---------------------------------------------------------------------------------------------------
 
@@ -324,7 +327,7 @@ class Executor:
             self._show_all()
 
     def _show(self, piece: str, step: Step) -> None:
-        """New text of a generation, to whoever reads along."""
+        """Passes new text of a generation to its readers."""
         for slot in step.slots:
             slot.flow.put(piece)
         if self.run.is_streamed:
@@ -332,12 +335,12 @@ class Executor:
             self.flow.put(piece)
 
     def _show_all(self) -> None:
-        """Literal text and role marks, as the backend writes them."""
+        """Passes literal text and role marks to readers, as the backend writes them."""
         if not self.run.is_streamed:
             return
         try:
             text = self.run.backend.text_of(self.prompt())
-        except WorkbenchError:  # a template may refuse half a conversation: it is shown once it is whole
+        except WorkbenchError:  # a template may refuse half a conversation: shown once it is complete
             return
         same = len(self._shown) if text.startswith(self._shown) else num_common(text, self._shown)
         self.flow.put(text[same:])

@@ -1,4 +1,4 @@
-"""Pictures and films of a program as bytes, wherever they come from. Standard library only."""
+"""Reads the images and videos of a program as bytes. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", 
 
 @dataclass(frozen=True)
 class Media:
-    """Either `url` (http or https, not fetched here) or `data` with its `media_type`."""
+    """An image or video: either a `url` (http or https, not fetched here), or `data` with its `media_type`."""
 
     media_type: str = ""
     data: bytes = b""
@@ -25,16 +25,17 @@ class Media:
 
     @property
     def base64(self) -> str:
+        """The bytes as base64 text."""
         return base64.b64encode(self.data).decode()
 
     @property
     def as_url(self) -> str:
-        """The address itself, or the bytes as a `data:` URL."""
+        """The URL, or the bytes as a `data:` URL."""
         return self.url or f"data:{self.media_type};base64,{self.base64}"
 
 
 def read_media(source: Any, kind: str = "image") -> Media:
-    """`source` of an `Image` or `Video` node. Raises InvalidRequest for what cannot be read."""
+    """Reads the `source` of an `Image` or `Video` node. Raises InvalidRequest if it cannot be read."""
     if isinstance(source, bytes):
         return Media(_type_of(source, kind), source)
     if hasattr(source, "save") and hasattr(source, "mode"):  # a PIL image

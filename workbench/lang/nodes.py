@@ -1,7 +1,7 @@
-"""A program as data: frozen nodes that hold fields, do nothing and print well.
+"""A program as data: frozen program nodes.
 
-The verbs (`workbench.lang.verbs`) check their arguments and build nodes; running, tracing and drawing are functions over
-them. `+` puts nodes and strings into a `Seq`, in either order.
+The verbs (`workbench.lang.verbs`) check their arguments and build nodes; other modules run, trace and draw them. `+` joins
+nodes and strings to a `Seq`, in either order.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, Literal
 from workbench.errors import InvalidRequest
 
 Role = str
-"""`system`, `user`, `assistant`, or whatever else a model's chat template takes (`tool`)."""
+"""Name of a role: `system`, `user`, `assistant`, or another that a model's chat template takes (`tool`)."""
 Score = float | tuple[float, ...]
 ChoicesMethod = Callable[[Sequence["OptionTokens"]], list[Score]]
 """A choices method (`workbench.lang.choices`): the score of each option; the largest is chosen, the first of equals."""
 JoinMode = Literal["gather_variable", "concate_and_append"]
 Value = str | list[str]
-"""The text of a generation or selection; with several samples a list with one each."""
+"""The text of a generation or selection; a list with one text per sample if there are several."""
 Meta = Mapping[str, Any]
-"""Meta information by the native API's names, as far as the backend knows it, and `computed_tokens`."""
+"""Meta information by the native API's names, as far as the backend reports it, and `computed_tokens`."""
 Metas = Meta | list[Meta]
 """The meta information of a `Value`, in the same form."""
 
@@ -42,7 +42,7 @@ Expr = Node | str
 
 @dataclass(frozen=True)
 class Seq(Node):
-    """Nodes one after the other; never holds another `Seq`."""
+    """Nodes in order; none of them is a `Seq`."""
 
     nodes: tuple[Node, ...]
 
@@ -56,22 +56,22 @@ class Text(Node):
 
 @dataclass(frozen=True)
 class Gen(Node):
-    """The model writes here. `params` and `logprobs` hold only what the program gave."""
+    """A generation: the model writes text. `params` and `logprobs` hold only arguments that the program gave."""
 
     name: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     """Sampling parameters by their native names (`workbench.types.SamplingParams`), a constraint among them."""
     logprobs: Mapping[str, Any] = field(default_factory=dict)
-    """`return_logprob`, `logprob_start_len`, `top_logprobs_num`, `return_text_in_logprobs`."""
+    """Options `return_logprob`, `logprob_start_len`, `top_logprobs_num`, `return_text_in_logprobs`."""
     dtype: type | None = None
-    """int, float, str or bool: the text is a Python literal of this type."""
+    """Type (int, float, str or bool) of the Python literal that the text must be."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """Function descriptions as the program gave them, with or without the OpenAI wrapper."""
 
 
 @dataclass(frozen=True)
 class Select(Node):
-    """One of `choices` stands here, the one the model finds likeliest by `method`."""
+    """A selection: the one of `choices` with the largest score by `method`."""
 
     name: str | None
     choices: tuple[str, ...]
@@ -81,14 +81,14 @@ class Select(Node):
 
 @dataclass(frozen=True)
 class Image(Node):
-    """A picture: a path, an http(s) or data URL, base64 text, bytes, or a PIL image (`workbench.lang.media` reads them)."""
+    """An image: a path, an http(s) or data URL, base64 text, bytes, or a PIL image (`workbench.lang.media` reads them)."""
 
     source: Any
 
 
 @dataclass(frozen=True)
 class Video(Node):
-    """`num_frames` frames of a film, evenly spaced."""
+    """A video, as `num_frames` evenly spaced frames."""
 
     source: Any
     num_frames: int = 8
@@ -96,53 +96,59 @@ class Video(Node):
 
 @dataclass(frozen=True)
 class RoleBegin(Node):
+    """The begin of a message."""
+
     role: Role
 
 
 @dataclass(frozen=True)
 class RoleEnd(Node):
+    """The end of a message."""
+
     role: Role
 
 
 @dataclass(frozen=True)
 class VarBegin(Node):
-    """From here to the matching `VarEnd`, the text belongs to the variable."""
+    """The begin of a scope: text up to the matching `VarEnd` is the variable's value."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class VarEnd(Node):
+    """The end of a variable's scope."""
+
     name: str
 
 
 @dataclass(frozen=True)
 class Fork(Node):
-    """The state goes on as `num` children that share all that came before."""
+    """A fork: `num` child states that share the text before it."""
 
     num: int
 
 
 @dataclass(frozen=True)
 class Join(Node):
-    """The children of a fork have ended. `gather_variable`: each name they made becomes a list, one value per child;
-    `concate_and_append`: their texts since the fork follow here, in order."""
+    """The end of a fork. `gather_variable`: each variable of the children becomes a list with one value per child;
+    `concate_and_append`: the children's texts since the fork are appended in order."""
 
     mode: JoinMode = "gather_variable"
 
 
 @dataclass(frozen=True, slots=True)
 class OptionTokens:
-    """One option of a select as the model reads it after the prompt, token by token."""
+    """The tokens of one option of a selection after the prompt, with their log-probabilities."""
 
     logprobs: tuple[float, ...]
     unconditional: tuple[float, ...] = ()
-    """The same tokens without the prompt; filled for a method that has `needs_unconditional`."""
+    """Log-probabilities of the same tokens without the prompt; only for a method with `needs_unconditional`."""
     token_ids: tuple[int, ...] = ()
 
 
 def flatten(expr: Any) -> Iterator[Node]:
-    """The nodes of an expression in order; empty text leaves none. Raises InvalidRequest for what is neither."""
+    """Yields the nodes of an expression in order; empty text has none. Raises InvalidRequest for what is neither."""
     if isinstance(expr, Seq):
         yield from expr.nodes
     elif isinstance(expr, Node):

@@ -1,4 +1,4 @@
-"""The keywords of generations, for type checkers and completion. `SamplingParams` says what each means."""
+"""The keywords of generations, for type checkers and completion. `SamplingParams` documents each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 
 class GenOptions(TypedDict, total=False):
-    """The keywords of `gen` beside those that its signature names."""
+    """The keywords of `gen` that its signature does not name."""
 
     max_new_tokens: int | None
     min_tokens: int | None

@@ -1,4 +1,4 @@
-"""`@function`: a Python function becomes a program that runs on any backend, once, as a stream or as a batch."""
+"""`@function`: turns a Python function into a program that runs on any backend, once, as a stream or as a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workbench.signature import takes
 from workbench.types import ALIASES
 
 RUN_PARAMS = frozenset({*SAMPLING, *LOGPROBS, *ALIASES.values()})
-"""What `run` takes beside the program's own inputs: defaults for its generations."""
+"""Keywords of `run` beside the program's own inputs: defaults for its generations."""
 
 
 class RoleLeftOpen(UserWarning):
@@ -37,7 +37,7 @@ class RoleLeftOpen(UserWarning):
 
 @dataclass(frozen=True)
 class Setup:
-    """How a program is to run: on what, and with which defaults for its generations."""
+    """The backend of a run, and defaults for its generations."""
 
     backend: Backend
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -51,17 +51,18 @@ def function(func: None = None, *, num_api_spec_tokens: int | None = None) -> Ca
 def function(
     func: Callable[..., Any] | None = None, *, num_api_spec_tokens: int | None = None
 ) -> Program | Callable[[Callable[..., Any]], Program]:
-    """`@function`: the first parameter of `func` is the state, the others are the program's inputs.
+    """Returns a program made of a function: its first parameter is the state, the others are the program's inputs.
 
-    With `num_api_spec_tokens` an API is asked for so many tokens at once, and the generations that follow take from them
-    what they find there, as long as the program's text goes on as the model's did. Other backends take no notice.
+    With `num_api_spec_tokens` a call to an API writes that number of tokens, and later generations take their text from
+    them, as long as the program's text goes on as the model's did. Other backends ignore it.
+    Raises InvalidRequest for a function without a state, or an async one.
     """
     make = functools.partial(Program, num_api_spec_tokens=num_api_spec_tokens)
     return make if func is None else make(func)
 
 
 class Program:
-    """A program, perhaps with some inputs fixed (`bind`)."""
+    """A program; some of its inputs may be fixed (`bind`)."""
 
     def __init__(
         self, func: Callable[..., Any], inputs: Mapping[str, Any] | None = None, *, num_api_spec_tokens: int | None = None
@@ -85,10 +86,10 @@ class Program:
         self._parameters = parameters[1:]
 
     def run(self, *args: Any, backend: BackendLike | None = None, stream: bool = False, **inputs: Any) -> ProgramState:
-        """Runs the program and returns its state; with `stream=True` at once, while it still runs.
+        """Runs the program and returns its state; with `stream=True` it returns at once, while the program runs.
 
-        Keywords that are not inputs of the program are defaults for its generations (`temperature=0.1`). Raises what went
-        wrong in any part of it, with the program's line.
+        Keywords that are not inputs of the program are defaults for its generations (`temperature=0.1`). Raises the error of
+        any part of it, with the program's line; UnknownParameter for other keywords, ProgramMistake for missing inputs.
         """
         values, more = self._split(args, inputs)
         return self._start(values, self._setup(backend, more), is_streamed=stream)
@@ -98,11 +99,12 @@ class Program:
         self, batch: Sequence[Mapping[str, Any] | Sequence[Any]], *, backend: BackendLike | None = None,
         num_threads: int | str = "auto", progress_bar: bool = False, warm: bool = True, **defaults: Unpack[RunOptions],
     ) -> list[ProgramState]:  # fmt: skip
-        """Runs the program once for each dict (or list) of inputs, all at the same time; the states come in their order.
+        """Runs the program once for each dict (or list) of inputs, all at the same time, and returns the states in that order.
 
-        A program that fails leaves the others alone: its state raises when it is read (`state.error()` tells), and a
-        warning counts the failures. `warm`: what all of them begin with is found by running the function with stand-ins
-        for its inputs, up to its first generation, and computed once.
+        A program that fails leaves the others alone: its state raises when it is read (`state.error()` returns the
+        error), and a warning counts the failures. `warm`: the common beginning of all is found by running the function with
+        stand-ins for its inputs, up to its first generation, and computed once. Raises InvalidRequest for a batch that is
+        no list of inputs.
         """
         if isinstance(batch, Mapping | str) or not all(isinstance(inputs, Mapping | list | tuple) for inputs in batch):
             raise InvalidRequest("batch", batch, "a list of dicts, one per program")
@@ -113,7 +115,7 @@ class Program:
         )  # fmt: skip
 
     def bind(self, **inputs: Any) -> Program:
-        """The same program with these inputs fixed."""
+        """Returns the same program with these inputs fixed. Raises UnknownParameter for a name that is no input."""
         known = {parameter.name for parameter in self._parameters}
         for name in inputs:
             if name not in known and not self._takes_any:
@@ -121,9 +123,9 @@ class Program:
         return Program(self.func, {**self.inputs, **inputs}, num_api_spec_tokens=self.num_api_spec_tokens)
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
-        """With a state first, inside another program: its parts are appended there, and what it returns comes back.
+        """Runs inside another program if a state comes first: appends its parts there, and returns what the function returns.
 
-        Without one it is `run`, inside another program on that one's backend.
+        Without a state it is `run`, inside another program on that one's backend.
         """
         if args and isinstance(args[0], ProgramState):
             return self.func(*args, **{**self.inputs, **inputs})
@@ -132,12 +134,12 @@ class Program:
         return self.run(*args, **{"backend": backend, **inputs})
 
     def cache(self, backend: BackendLike | None = None) -> None:
-        """Computes what every run of the program begins with, so that the first one finds it."""
+        """Computes the prefix that all runs of the program begin with, so that the first run finds it in the cache."""
         prefix = common_prefix(self.func, [dict.fromkeys(self._required, StandIn()) | self.inputs])
         warm(default_backend() if backend is None else as_backend(backend), prefix)
 
     def compile(self, *, backend: BackendLike | None = None) -> Program:
-        """The program itself: it runs as it is written."""
+        """Returns the program itself: it runs as it is written."""
         return self
 
     # -- one run ------------------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ class Program:
         return any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._parameters)
 
     def _split(self, args: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(inputs by name, defaults for generations)"""
+        """Returns the inputs by name, and the defaults for generations."""
         values = {**self.inputs, **self._named(args)}
         more = {}
         own = {parameter.name for parameter in self._parameters}
@@ -173,7 +175,7 @@ class Program:
     @property
     def _required(self) -> set[str]:
         fixed = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-        return {one.name for one in self._parameters if one.default is one.empty and one.kind in fixed}
+        return {each.name for each in self._parameters if each.default is each.empty and each.kind in fixed}
 
     def _check_complete(self, values: Mapping[str, Any]) -> None:
         for parameter in self._parameters:
@@ -205,7 +207,7 @@ class Program:
         return state
 
     def _execute(self, run: Run, state: ProgramState, inputs: Mapping[str, Any]) -> None:
-        """The function's body, then the end of all it started. A failure is kept in `run.failure`."""
+        """Runs the function's body, then waits for all that it started. A failure is kept in `run.failure`."""
         run.body_thread = threading.get_ident()
         outer = running_on.set(run.backend)
         run.record(ProgramStarted, name=self.name, backend=run.backend.name, model=run.backend.model)
@@ -237,7 +239,8 @@ def run_batch(
 ) -> list[ProgramState]:  # fmt: skip
     """Runs programs whose inputs are bound, all at the same time: `run_batch([qa.bind(question=q) for q in questions])`.
 
-    Order, failures and `warm` as in `Program.run_batch`.
+    Returns their states; order, failures and `warm` are as in `Program.run_batch`. Raises ProgramMistake or InvalidRequest for
+    anything but programs with all their inputs bound, UnknownParameter for an unknown default.
     """
     if isinstance(programs, Program):
         raise ProgramMistake("run_batch was given one program", hint=f"run_batch([{programs.name}.bind(...), ...])")

@@ -1,4 +1,4 @@
-"""What stands before a generation: text, role marks and media, as one frozen value that any backend can translate."""
+"""`Prompt`: the text, roles and media before a generation, as one frozen value that any backend can translate."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Content = Text | Image | Video
 
 @dataclass(frozen=True)
 class Turn:
-    """One message, or (role None) a stretch outside any role."""
+    """One message, or (role None) the text and media between two messages."""
 
     role: Role | None
     parts: tuple[Content, ...]
     is_open: bool = False
-    """The role has begun and not ended: what the model writes now continues this message."""
+    """True if the role has begun and not ended: the model's output continues this message."""
 
     @property
     def text(self) -> str:
@@ -32,7 +32,7 @@ class Turn:
 
     @property
     def content(self) -> str | list[dict[str, Any]]:
-        """Text, or with media a list of parts in OpenAI's form."""
+        """Text of the message; if it has media, a list of parts in OpenAI's form."""
         if not self.has_media:
             return self.text
         return [_content_part(part) for part in self.parts]
@@ -40,14 +40,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prompt:
-    """The parts in order. Generated text is `Text` like any other. Roles never nest, at most the last one is open."""
+    """The parts in order. Generated text is `Text` too. Roles never nest, and at most the last one is open."""
 
     parts: tuple[Part, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The same as messages; neighbouring text is one part, and no stretch outside roles is empty."""
+        """Messages, and text between them. Neighbouring texts are one part; no turn outside roles is empty."""
         turns: list[Turn] = []
         role: Role | None = None
         parts: list[Content] = []
@@ -64,12 +64,12 @@ class Prompt:
 
     @property
     def has_roles(self) -> bool:
-        """Whether this is a conversation; without any role it is plain text to continue."""
+        """True if the prompt is a conversation, False if it is plain text to continue."""
         return any(isinstance(part, RoleBegin) for part in self.parts)
 
     @property
     def open_role(self) -> Role | None:
-        """The role in which the model is about to write."""
+        """Role in which the model writes next; None outside roles."""
         for part in reversed(self.parts):
             if isinstance(part, RoleBegin | RoleEnd):
                 return part.role if isinstance(part, RoleBegin) else None
@@ -81,16 +81,16 @@ class Prompt:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """`[{"role": ..., "content": ...}, ...]`, the open message included; stretches outside roles are left out."""
+        """Messages as `[{"role": ..., "content": ...}, ...]`, with the open one; text outside roles is left out."""
         return [{"role": turn.role, "content": turn.content} for turn in self.turns if turn.role is not None]
 
     @property
     def plain_text(self) -> str:
-        """For people, where no template is known: the text, behind what tells of the tools; `role: text` for each message."""
-        told = f"{tools_text(self.tools)}\n\n" if self.tools else ""
+        """Text for display if no template is known: the tools, then the text, with `role: text` for each message."""
+        tools = f"{tools_text(self.tools)}\n\n" if self.tools else ""
         if not self.has_roles:
-            return told + "".join(turn.text for turn in self.turns)
-        return told + "\n".join(turn.text if turn.role is None else f"{turn.role}: {turn.text}" for turn in self.turns)
+            return tools + "".join(turn.text for turn in self.turns)
+        return tools + "\n".join(turn.text if turn.role is None else f"{turn.role}: {turn.text}" for turn in self.turns)
 
 
 def _merged(parts: list[Content]) -> tuple[Content, ...]:

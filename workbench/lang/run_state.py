@@ -1,4 +1,4 @@
-"""One run of a program: what its states share. It knows which requests are open, so that it can end them all."""
+"""One run of a program: what its states share. It keeps the open requests, so that it can end them all."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from workbench.lang.interpret import Executor
 
 Key = tuple[tuple[int, ...], int]
-"""A generation or selection in a program: its state's branch, and its number in that state."""
+"""Key of a generation or selection in a program: its state's branch, and its number in that state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a generation or selection gave, and for which question."""
+    """The answer to a generation or selection, with its node and prompt."""
 
     node: Node
     prompt: Prompt
     value: Value
     meta_info: Metas
     is_replayed: bool = False
-    """Nothing was asked in this run."""
+    """True if the answer is from an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Replay:
     edits: Mapping[Key, str] = field(default_factory=dict)
 
     def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Value, Metas] | None:
-        """(value, meta_info): the edit; else the earlier answer, if the same was asked with the same before it."""
+        """Returns value and meta information: the edit, else the earlier answer to the same node after the same prompt."""
         if key in self.edits:
             return self.edits[key], {}
         answer = self.answers.get(key)
@@ -54,6 +54,8 @@ class Replay:
 
 
 class Run:
+    """One run of a program."""
+
     def __init__(
         self,
         name: str,
@@ -73,22 +75,22 @@ class Run:
         self.is_streamed = is_streamed
         self.replay = replay or Replay()
         self.num_ahead = num_ahead if backend.writes_ahead else None
-        """Tokens that a generation asks for beyond its own need, if it may (`workbench.lang.lookahead`)."""
+        """Number of tokens that one call writes for several generations, or None (`workbench.lang.lookahead`)."""
         self.events: list[Event] = []
         self.answers: dict[Key, Answer] = {}
         self.executors: list[Executor] = []
         self.is_aborted = False
         self.failure: BaseException | None = None
-        """What `run` raises: the failure of the function's body, or the first of any state."""
+        """Error that `run` raises: that of the function's body, or the first one of a state."""
         self.body_done = threading.Event()
-        """The program's own function has returned or raised; no new names come."""
+        """Set once the program's function has returned or raised, so that no new names appear."""
         self.body_thread: int | None = None
         self._open: set[str] = set()
         self._num_parts = 0
         self._lock = threading.Lock()
 
     def record(self, event: type[ProgramEvent], **fields: Any) -> None:
-        """Into the run's own account and into the backend's log."""
+        """Adds an event to the run's own list and to the backend's log."""
         happened = event(time=time.monotonic(), program=self.id, **fields)
         self.events.append(happened)
         if self.backend.log.on:
@@ -101,7 +103,7 @@ class Run:
 
     @contextmanager
     def opened(self, rid: str) -> Iterator[None]:
-        """A request is under way while inside; `abort` ends it."""
+        """Registers a request as open while inside; `abort` ends it. Raises Aborted if the run was aborted."""
         with self._lock:
             if self.is_aborted:
                 raise Aborted(f"program {self.name} was aborted")
@@ -113,7 +115,7 @@ class Run:
                 self._open.discard(rid)
 
     def abort(self, error: BaseException | None = None) -> None:
-        """Ends every open request and fails what waits for one; nobody waits any more when this returns."""
+        """Ends every open request and fails what waits for one; no reader waits any more when this returns."""
         with self._lock:
             self.is_aborted = True
             open_rids, executors = list(self._open), list(self.executors)
@@ -124,18 +126,18 @@ class Run:
             executor.abandon(reason)
 
     @property
-    def is_read_along(self) -> bool:
-        """The function runs on another thread than this, which reads its state."""
+    def is_followed(self) -> bool:
+        """True if the run is streamed and this thread, which reads the state, is not the function's."""
         return self.is_streamed and self.body_thread != threading.get_ident()
 
     def end(self, error: BaseException | None) -> None:
-        """The function's body is done: no new names come, and readers of the whole text have all of it."""
+        """Ends the run after the function's body: no new names come, and readers of the whole text have all of it."""
         self.body_done.set()
         for executor in list(self.executors):
             executor.end(error)
 
     def sync(self) -> None:
-        """Until every state, forks included, has done what it was given."""
+        """Waits until every state, forks included, has an empty queue."""
         num_synced = 0
         while num_synced < len(self.executors):
             self.executors[num_synced].sync()
@@ -143,5 +145,5 @@ class Run:
 
     @property
     def error(self) -> BaseException | None:
-        """The first failure in any of the states."""
+        """First error of any state, or None."""
         return next((executor.error for executor in self.executors if executor.error is not None), None)

@@ -1,4 +1,4 @@
-"""Lines of a program: where something was appended, and errors that say so."""
+"""Finds the line of a program that appended a node, and puts it into errors and warnings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ MAX_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """A line of a program."""
+
     file: str
     line: int
 
     @property
     def source(self) -> str:
-        """The line's text, where the file can be read (a notebook's cells can)."""
+        """Text of the line; empty if the file cannot be read (a notebook's cells can)."""
         text = linecache.getline(self.file, self.line).strip()
         return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
@@ -33,7 +35,7 @@ class Place:
 
 
 def caller() -> Place:
-    """The nearest line outside the language's own files."""
+    """Returns the innermost line of the stack outside the language's own files."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
@@ -41,12 +43,12 @@ def caller() -> Place:
 
 
 def warn_at(message: str, category: type[Warning], place: Place) -> None:
-    """A warning that shows the program's line, not one of ours."""
+    """Warns with the program's line in the place of one in the language's own files."""
     warnings.warn_explicit(message, category, place.file, place.line)
 
 
 def raised_at(traceback: TracebackType | None) -> Place | None:
-    """The innermost line outside the language's own files that the error passed; None if it passed none."""
+    """Returns the innermost line of an error's traceback outside the package; None if there is none."""
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
@@ -57,7 +59,7 @@ def raised_at(traceback: TracebackType | None) -> Place | None:
 
 
 def placed(error: BaseException, program: str, place: Place | None) -> BaseException:
-    """The same error, its message ending with the program's line; an error that names one already stays as it is."""
+    """Adds the program's line to an error's message, unless it has one, and returns the error."""
     if place is None or getattr(error, "place", None) is not None:
         return error
     error.place = place  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""`ProgramState`: what a program writes to (`s += ...`), and what its caller reads."""
+"""`ProgramState`: a program writes to it (`s += ...`), and its caller reads it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from workbench.views.program.picture import ProgramView
 
 Scope: TypeAlias = AbstractContextManager["ProgramState"]
-"""A block whose text belongs to a message or a variable."""
+"""A `with` block whose text belongs to a message or a variable."""
 Edit: TypeAlias = Mapping[str, str] | Mapping[tuple[str, int], str] | Mapping[str | tuple[str, int], str]
-"""Texts by the name of the generation, or by name and number of that name, from 0."""
+"""Texts by the name of the generation, or by (name, number among those of that name, from 0)."""
 
 
 class ProgramState:
-    """One line of text that grows. Appending waits for nothing; reading waits for what is read."""
+    """The growing text of a program and its variables. Appending never waits; reading waits for the value that is read."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -54,7 +54,7 @@ class ProgramState:
     @overload
     def system(self, expr: Expr) -> Seq: ...
     def system(self, expr: Expr | None = None) -> Scope | Seq:
-        """`s.system("text")`, with or without `s +=` before it, or `with s.system(): ...`."""
+        """Appends a system message: `s.system("text")`, with or without `s +=` before it, or `with s.system(): ...`."""
         return self.role("system", expr)
 
     @overload
@@ -62,7 +62,7 @@ class ProgramState:
     @overload
     def user(self, expr: Expr) -> Seq: ...
     def user(self, expr: Expr | None = None) -> Scope | Seq:
-        """`s.user("text")`, with or without `s +=` before it, or `with s.user(): ...`."""
+        """Appends a message of the user: `s.user("text")`, with or without `s +=` before it, or `with s.user(): ...`."""
         return self.role("user", expr)
 
     @overload
@@ -70,7 +70,7 @@ class ProgramState:
     @overload
     def assistant(self, expr: Expr) -> Seq: ...
     def assistant(self, expr: Expr | None = None) -> Scope | Seq:
-        """`s.assistant(gen("x"))`, with or without `s +=` before it, or `with s.assistant(): ...`."""
+        """Appends a message of the model: `s.assistant(gen("x"))`, with or without `s +=`, or `with s.assistant(): ...`."""
         return self.role("assistant", expr)
 
     @overload
@@ -78,7 +78,7 @@ class ProgramState:
     @overload
     def role(self, name: str, expr: Expr) -> Seq: ...
     def role(self, name: str, expr: Expr | None = None) -> Scope | Seq:
-        """A message of any role the model's template knows, in the same three forms."""
+        """Appends a message of any role that the model's template has, in the same three forms."""
         if expr is None:
             return self._within(RoleBegin(name), RoleEnd(name))
         self._settle()
@@ -86,11 +86,11 @@ class ProgramState:
         return self._unused
 
     def var_scope(self, name: str) -> Scope:
-        """`with s.var_scope("name"): ...` binds all text that is appended inside to `s["name"]`."""
+        """Returns a block whose text is bound to a name: `with s.var_scope("name"): ...`, then `s["name"]`."""
         return self._within(VarBegin(name), VarEnd(name))
 
     def fork(self, size: int = 1, position_ids_offset: None = None) -> ForkGroup:
-        """`size` states that share everything up to here and go on independently."""
+        """Returns `size` states that share the text so far and go on independently. Raises InvalidRequest for a size below 1."""
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InvalidRequest("the number of forks", size, "an integer of at least 1")
         if position_ids_offset is not None:
@@ -100,7 +100,7 @@ class ProgramState:
 
     @contextmanager
     def copy(self, position_ids_offset: None = None) -> Iterator[ProgramState]:
-        """`with s.copy() as trial:` one fork that is joined at the end: its names are kept here, its text is not."""
+        """Yields one fork, joined at the end: its names are kept here, its text is not. `with s.copy() as trial: ...`"""
         group = self.fork(1, position_ids_offset)
         with group:
             yield group[0]
@@ -109,7 +109,7 @@ class ProgramState:
         self.set_var(name, value)
 
     def set_var(self, name: str, value: Any) -> None:
-        """A variable with a value of the program's own."""
+        """Sets a variable to a value of the program's own."""
         slot = Slot()
         self._executor.slots.setdefault(name, []).append(slot)
         slot.set(value, {})
@@ -121,7 +121,7 @@ class ProgramState:
         self += end
 
     def _settle(self) -> None:
-        """`s.user("...")` that no `s +=` took up is appended all the same, before anything else happens."""
+        """Appends a `s.user("...")` that no `s +=` took up, before anything else happens."""
         unused, self._unused = self._unused, None
         if unused is not None:
             self += unused
@@ -132,11 +132,11 @@ class ProgramState:
         return self._slots(name)[-1].result()
 
     def get_var(self, name: str) -> Any:
-        """The same as `s[name]`."""
+        """Returns `s[name]`: waits for the text, and raises its error. Raises UnknownVariable for a name that is never made."""
         return self[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """`s[name]`, or `default` where nothing makes that name."""
+        """Returns `s[name]`, or `default` if nothing has made that name so far."""
         return self[name] if name in self else default  # noqa: SIM401
 
     def __contains__(self, name: str) -> bool:
@@ -144,35 +144,41 @@ class ProgramState:
         return name in self._executor.slots
 
     def history(self, name: str) -> list[Any]:
-        """Every value the name has had, in order; `s[name]` is the last."""
+        """Returns every value that the name has had, in order; `s[name]` is the last. Waits and raises as `get_var` does."""
         return [slot.result() for slot in self._slots(name)]
 
     def get_meta_info(self, name: str) -> Any:
-        """Of the generation: `id`, `prompt_tokens`, `cached_tokens`, `computed_tokens`, `completion_tokens`, `finish_reason`,
-        log-probabilities where asked for. A selection has `choices`, `scores` and `choice_token_logprobs`."""
+        """Returns facts about a generation: `id`, `prompt_tokens`, `cached_tokens`, `computed_tokens`, `completion_tokens`,
+        `finish_reason`, log-probabilities if asked for. A selection has `choices`, `scores` and `choice_token_logprobs`.
+
+        With `n` samples a list with one each. Waits and raises as `get_var` does.
+        """
         slot = self._slots(name)[-1]
         slot.result()
         return slot.meta_info
 
     def sync(self) -> None:
-        """Waits until all that was appended is done; raises what went wrong."""
+        """Waits until all that was appended is done. Raises the first error of this state."""
         self._settle()
         self._executor.sync()
         if self._executor.error is not None:
             raise self._executor.error
 
     def text(self) -> str:
-        """The whole prompt as the model reads it."""
+        """Returns the whole prompt as the model reads it. Waits and raises as `sync` does."""
         self.sync()
         return self._executor.run.backend.text_of(self._executor.prompt(self._executor.tools))
 
     def messages(self) -> list[dict[str, Any]]:
-        """The conversation: dicts with `role` and `content`."""
+        """Returns the conversation: dicts with `role` and `content`. Waits and raises as `sync` does."""
         self.sync()
         return self._executor.prompt().messages
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
-        """New text as it comes, of the whole prompt or of one variable; joined, the pieces are the text."""
+        """Yields new text as it comes, of the whole prompt or of one variable; joined, the pieces are the text.
+
+        Raises the error of the state after the pieces that came before it. An interrupt aborts the run.
+        """
         try:
             yield from self._flow(var_name)
         except (KeyboardInterrupt, SystemExit):
@@ -184,8 +190,8 @@ class ProgramState:
     @overload
     def text_async_iter(self, var_name: str, return_meta_data: Literal[True]) -> AsyncIterator[tuple[str, Metas]]: ...
     async def text_async_iter(self, var_name: str | None = None, return_meta_data: bool = False) -> AsyncIterator[Any]:
-        """`text_iter` in an event loop. With `return_meta_data` pairs of a variable's new text and its meta information, which
-        is empty until the generation has ended."""
+        """Yields what `text_iter` yields, in an event loop. With `return_meta_data` it yields pairs of a variable's new text and
+        its meta information, which is empty until the generation has ended. Raises what `text_iter` raises."""
         if return_meta_data and var_name is None:
             raise InvalidRequest.because(
                 "return_meta_data", "return_meta_data needs a variable", hint="text_async_iter(var_name, return_meta_data=True)"
@@ -201,7 +207,7 @@ class ProgramState:
         yield "", slot.meta_info
 
     async def _pieces(self, var_name: str | None) -> AsyncIterator[str]:
-        flow = await asyncio.to_thread(self._flow, var_name)  # the program may not have come to the name yet
+        flow = await asyncio.to_thread(self._flow, var_name)  # waits for the program to create the name
         if isinstance(flow, list):
             for piece in flow:
                 yield piece
@@ -215,39 +221,40 @@ class ProgramState:
 
     @property
     def ret_value(self) -> Any:
-        """What the program's function returned."""
+        """The value that the program's function returned. Waits for its end."""
         run = self._executor.run
-        if run.is_read_along:
+        if run.is_followed:
             run.body_done.wait()
         return self._ret_value
 
     def error(self) -> BaseException | None:
-        """What went wrong, if something did; waits for the end."""
+        """Returns the run's error, or None. Waits for its end."""
         run = self._executor.run
-        if run.is_read_along:
+        if run.is_followed:
             run.body_done.wait()
         self._executor.sync()
         return run.failure or run.error
 
     @property
     def calls(self) -> list[Call]:
-        """Every generation and selection the run asked for, forks included, with its cached and computed tokens."""
+        """All generations and selections of the run, forks included, with their cached and computed tokens."""
         return calls_of(self._executor.run.answers)
 
     # -- afterwards ---------------------------------------------------------------------------------------------
 
     def show(self) -> ProgramView:
-        """The run as a tree of what was written and by whom: HTML in a notebook, text in a terminal."""
+        """Returns the run as a tree of its text and the requests that wrote it: HTML in a notebook, text in a terminal."""
         from workbench.views.program.picture import ProgramView
 
         run = self._executor.run
         return ProgramView.of(run.events, run.backend.log.read()[1])
 
     def rerun(self, edit: Edit) -> ProgramState:
-        """The same program again, with another text for some of its generations.
+        """Runs the same program again, with another text for some of its generations, and returns its state.
 
-        What came before an edit keeps its text and asks nothing; what follows it is generated anew, on what the cache
-        still holds. `edit={"plan": "new text"}`, or `("plan", 2)` for the third of that name.
+        Generations before an edit keep their text and send no request; those after it are generated again, on the prefixes
+        that the cache still holds. `edit={"plan": "new text"}`, or `("plan", 2)` for the third of that name.
+        Raises InvalidRequest for an edit that is no dict of texts, UnknownVariable for a name that was not made.
         """
         if self._rerun is None:
             raise ProgramMistake("rerun was called on a branch of a fork", hint="call it on the state that run() returned")
@@ -257,7 +264,7 @@ class ProgramState:
         return self._rerun(Replay(answers, {find_answer(answers, name): value for name, value in edit.items()}))
 
     def __str__(self) -> str:
-        """With the whole text, for which it waits; `repr` waits for nothing."""
+        """Returns the whole text, for which it waits; `repr` waits for nothing."""
         return f"ProgramState({self.text()})"
 
     def __repr__(self) -> str:
@@ -295,7 +302,7 @@ class ForkGroup(Sequence[ProgramState]):
         return self._states[index]
 
     def __setitem__(self, index: int, state: ProgramState) -> None:
-        """The end of `forks[i] += ...`, which assigns what it appended to."""
+        """Accepts the end of `forks[i] += ...`, which assigns the state that it appended to."""
         if state is not self._states[index]:
             raise ProgramMistake(f"forks[{index}] = ... replaces no state", hint=f"forks[{index}] += ... appends to it")
 
@@ -303,24 +310,24 @@ class ForkGroup(Sequence[ProgramState]):
         return len(self._states)
 
     def __iadd__(self, expr: Expr | Sequence[Expr] | Callable[[int], Expr]) -> ForkGroup:
-        """The same for every child; a list has one for each; a function is asked with the child's index."""
+        """Appends the same to every child; a list has one for each; a function is called with the child's index."""
         if isinstance(expr, list | tuple):
-            each: Sequence[Expr] = expr
+            parts: Sequence[Expr] = expr
         elif isinstance(expr, Node | str):
-            each = [expr] * len(self)
+            parts = [expr] * len(self)
         elif callable(expr):
-            each = [expr(i) for i in range(len(self))]
+            parts = [expr(i) for i in range(len(self))]
         else:
             raise InvalidRequest("what is appended to a fork", expr, "text, a part of the language, a list, or a function")
-        if len(each) != len(self):
-            raise InvalidRequest("what is appended to a fork", f"{len(each)} parts", f"one, or {len(self)}: one per child")
-        for state, one in zip(self._states, each, strict=True):
-            state += one
+        if len(parts) != len(self):
+            raise InvalidRequest("what is appended to a fork", f"{len(parts)} parts", f"one, or {len(self)}: one per child")
+        for state, part in zip(self._states, parts, strict=True):
+            state += part
         return self
 
     def join(self, mode: JoinMode = "gather_variable") -> None:
-        """Back to the parent. Each name the children made becomes a list there; with `concate_and_append` their texts
-        follow the parent's."""
+        """Joins the children to the parent. Each name that they made becomes a list there; with `concate_and_append` their
+        texts follow the parent's. Raises InvalidRequest for another mode."""
         if mode not in ("gather_variable", "concate_and_append"):
             raise InvalidRequest("mode", mode, "'gather_variable' or 'concate_and_append'")
         for state in (self._parent, *self._states):

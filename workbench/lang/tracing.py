@@ -1,4 +1,4 @@
-"""What all programs of a batch begin with, found by running the function with stand-ins for its inputs."""
+"""The common beginning of a batch of programs, found by running the function with stand-ins for its inputs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from workbench.lang.prompt import Part, Prompt
 from workbench.lang.state import ProgramState
 
 MARK = "\x00workbench input\x00"
-"""What a stand-in is as text: the common prefix ends here."""
+"""The text of a stand-in: the common prefix ends here."""
 
 
 TRACED = object()
+"""Mark of a trace, in which no backend may be called."""
 running_on: ContextVar[Any] = ContextVar("workbench_running_on", default=None)
-"""The backend of the program whose body this is, or `TRACED` where nothing may be asked of any."""
+"""The backend of the program whose body runs, or `TRACED` during a trace."""
 
 
 class StopTracing(BaseException):
-    """The prefix ends: a generation, or something that depends on an input."""
+    """The end of the common prefix: a generation, or a use of an input."""
 
 
 class StandIn(Node):
-    """An input that differs between the programs. As text it is a mark; any other use ends the trace."""
+    """An input that differs between the programs. Its text is `MARK`; any other use ends the trace."""
 
     def __str__(self) -> str:
         return MARK
@@ -45,7 +46,7 @@ class StandIn(Node):
 
 
 class Tracer:
-    """In the place of an executor: keeps literal parts, stops at the first thing that is not."""
+    """Takes the place of an executor: keeps literal parts, and stops at the first node that is not literal."""
 
     def __init__(self) -> None:
         self.parts: tuple[Part, ...] = ()
@@ -69,11 +70,12 @@ class Tracer:
 
 
 def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]]) -> Prompt:
-    """The literal parts before the first generation or differing input. Inputs that are the same for all stand as they are."""
+    """Returns the literal parts before the first generation or differing input. Inputs that are equal for all are kept."""
     tracer = Tracer()
-    shared = {name: _shared([one.get(name) for one in inputs]) for name in dict.fromkeys(name for one in inputs for name in one)}
+    names = dict.fromkeys(name for each in inputs for name in each)
+    shared = {name: _shared([each.get(name) for each in inputs]) for name in names}
     outer = running_on.set(TRACED)
-    with contextlib.suppress(StopTracing, Exception):  # a body that fails on a stand-in has shown its prefix
+    with contextlib.suppress(StopTracing, Exception):  # if the body fails on a stand-in, the prefix ends there
         state = ProgramState(tracer)  # type: ignore[arg-type]
         func(state, **shared)
         state._settle()

@@ -1,4 +1,4 @@
-"""The words of the language. Each checks its arguments, so that a mistake surfaces at its line, and returns nodes."""
+"""The verbs of the language. Each checks its arguments, so that an error has the line of the mistake, and returns nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLING = (
 LOGPROBS: dict[str, type] = {
     "return_logprob": bool, "logprob_start_len": int, "top_logprobs_num": int, "return_text_in_logprobs": bool,
 }  # fmt: skip
-"""What `gen` takes beside its sampling parameters; `run` takes both as defaults for the program's generations."""
+"""Options of `gen` beside its sampling parameters; `run` takes both as defaults for the program's generations."""
 CONSTRAINTS: tuple[str, ...] = tuple(name for name in GRAMMAR_FIELDS if name != "choices")
 
 
@@ -56,16 +56,18 @@ def gen(
     tools: Sequence[Mapping[str, Any]] | None = None,
     **more: Unpack[GenOptions],
 ) -> Node:
-    """The model writes here; read it as `s["name"]`.
+    """Returns a part of the prompt that the model writes; read its text as `s["name"]`.
 
     At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf`, `grammar`
     (in the style of Lark, or of `ebnf` where it contains `::=`), `json_object=True`, `structural_tag` (free text with
     constrained regions), `dtype` (int, float, str, bool) or `choices`. `tools`: descriptions of functions that the model may
-    call (`name`, `description`, `parameters`), told to it by its chat template or as `workbench.lang.tools` says.
+    call (`name`, `description`, `parameters`), written by its chat template or by `workbench.lang.tools`.
     More parameters: `min_tokens`, `top_p`, `top_k`, `min_p`, `stop_token_ids`,
     `frequency_penalty`, `presence_penalty`, `repetition_penalty`, `ignore_eos`, `skip_special_tokens`, `seed`,
     `logit_bias`, `max_whitespace`, `return_logprob`, `top_logprobs_num`, `logprob_start_len`, `return_text_in_logprobs`.
-    What is not given is left to `run(...)`, and then to the backend.
+    An option that is not given is left to `run(...)`, and then to the backend.
+
+    Raises ProgramMistake for options that exclude each other, UnknownParameter for unknown ones, InvalidRequest for values.
     """
     constraints = {
         "regex": regex,
@@ -96,13 +98,13 @@ def gen(
 
 @takes(LiteralOptions)
 def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
-    """`gen` whose text is an integer: `int(s["name"])`."""
+    """Returns a `gen` whose text is an integer: `int(s["name"])`. Raises what `gen` raises."""
     return gen(name, max_tokens, dtype=int, **more)
 
 
 @takes(LiteralOptions)
 def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
-    """`gen` whose text is a string in double quotes."""
+    """Returns a `gen` whose text is a string in double quotes. Raises what `gen` raises."""
     return gen(name, max_tokens, dtype=str, **more)
 
 
@@ -112,7 +114,10 @@ def select(
     temperature: float = 0.0,
     choices_method: ChoicesMethod | None = None,
 ) -> Select:
-    """The likeliest of `choices` stands here; read it as `s["name"]`."""
+    """Returns a part of the prompt that is the likeliest of `choices`; read it as `s["name"]`.
+
+    Raises InvalidRequest for choices that are not different strings of at least one character.
+    """
     if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
         raise InvalidRequest("choices", choices, "a list of at least one string", hint='for example ["yes", "no"]')
     for choice in choices:
@@ -126,7 +131,7 @@ def select(
 
 
 def image(source: str | Path | bytes | Picture) -> Image:
-    """A picture: a path, a URL, base64 text, bytes or a PIL image."""
+    """Returns a picture: a path, a URL, base64 text, bytes or a PIL image. Raises InvalidRequest for anything else."""
     if not isinstance(source, str | Path | bytes) and not (hasattr(source, "save") and hasattr(source, "mode")):
         raise InvalidRequest(
             "image", source, "a path, a URL, base64 text, bytes or a PIL image", hint='for example image("cat.png")'
@@ -135,59 +140,59 @@ def image(source: str | Path | bytes | Picture) -> Image:
 
 
 def video(source: str | Path | bytes, num_frames: int = 8) -> Video:
-    """`num_frames` frames of a film."""
+    """Returns `num_frames` frames of a film, evenly spaced. Raises InvalidRequest for a number below 1."""
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
         raise InvalidRequest("num_frames", num_frames, "an integer of at least 1")
     return Video(source, num_frames)
 
 
 def role(name: str, expr: Expr) -> Seq:
-    """`expr` as a message of this role."""
+    """Returns `expr` as a message of this role."""
     return Seq((RoleBegin(name), *flatten(expr), RoleEnd(name)))
 
 
 def system(expr: Expr = "") -> Seq:
-    """`expr` as the system message. An empty one keeps a template from writing its own."""
+    """Returns `expr` as the system message. An empty one keeps a template from writing its own."""
     return role("system", expr)
 
 
 def user(expr: Expr = "") -> Seq:
-    """`expr` as a message of the user."""
+    """Returns `expr` as a message of the user."""
     return role("user", expr)
 
 
 def assistant(expr: Expr = "") -> Seq:
-    """`expr`, usually with a `gen` in it, as a message of the model."""
+    """Returns `expr`, usually with a `gen` in it, as a message of the model."""
     return role("assistant", expr)
 
 
 def system_begin() -> RoleBegin:
-    """From here on the system message, until `system_end()`."""
+    """Returns the beginning of a system message, which lasts until `system_end()`."""
     return RoleBegin("system")
 
 
 def system_end() -> RoleEnd:
-    """The end of what `system_begin()` began."""
+    """Returns the end of the message that `system_begin()` began."""
     return RoleEnd("system")
 
 
 def user_begin() -> RoleBegin:
-    """From here on a message of the user, until `user_end()`."""
+    """Returns the beginning of a message of the user, which lasts until `user_end()`."""
     return RoleBegin("user")
 
 
 def user_end() -> RoleEnd:
-    """The end of what `user_begin()` began."""
+    """Returns the end of the message that `user_begin()` began."""
     return RoleEnd("user")
 
 
 def assistant_begin() -> RoleBegin:
-    """From here on a message of the model, until `assistant_end()`."""
+    """Returns the beginning of a message of the model, which lasts until `assistant_end()`."""
     return RoleBegin("assistant")
 
 
 def assistant_end() -> RoleEnd:
-    """The end of what `assistant_begin()` began."""
+    """Returns the end of the message that `assistant_begin()` began."""
     return RoleEnd("assistant")
 
 
@@ -198,9 +203,9 @@ VERBS = (
 
 
 def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(sampling parameters by native names, log-probability options) of what was given; None means not given.
+    """Returns the sampling parameters by native names, and the log-probability options; None means not given.
 
-    Raises for unknown names and for values that cannot be; `where` names the verb in the error.
+    Raises UnknownParameter for an unknown name, InvalidRequest for a wrong value. `where` names the verb in the error.
     """
     known = {*SAMPLING, *CONSTRAINTS, *LOGPROBS, *ALIASES.values()}
     for name, same in ALIASES.items():
@@ -224,7 +229,7 @@ def call_params(values: Mapping[str, Any], where: str) -> tuple[dict[str, Any], 
 
 
 def _checked(native: dict[str, Any]) -> dict[str, Any]:
-    """The same values as `SamplingParams` holds them. Minimum and maximum may come from different places."""
+    """Returns the values as `SamplingParams` holds them. Minimum and maximum may come from different places."""
     low = native.get("min_new_tokens")
     alone = {} if low is None or "max_new_tokens" in native or not isinstance(low, int) else {"max_new_tokens": max(low, 0)}
     params = SamplingParams.make(native | alone)

@@ -1,4 +1,4 @@
-"""The notebook face: `%load_ext workbench`, and the same from Python through `session`."""
+"""The magics of notebooks: `%load_ext workbench`. `session` offers the same from Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Session", "load_ipython_extension", "session", "unload_ipython_exten
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics and their completion. Twice is the same as once; imports no torch."""
+    """Registers the magics and their completion. A second call changes nothing. Imports no torch."""
     from workbench.magics.completer import Candidates, matcher
     from workbench.magics.magics import CHAT, GEN, PROGRAM, WB, WorkbenchMagics
 
@@ -23,7 +23,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take all of it away again and stop the engines."""
+    """Removes the magics and their completion, and stops the engines."""
     magics = shell.magics_manager.registry.pop("WorkbenchMagics", None)
     if magics is None:
         return

@@ -1,4 +1,4 @@
-"""Tab completion for the magics: sub-commands, options, their choices, and the names a session knows."""
+"""Tab completion for the magics: sub-commands, options, their choices, and the names in a session."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CALL = re.compile(r"(?:^\s*%{0,2}|=\s*%)(wb|wb_gen|wb_chat|wb_program)[ \t]+(.*
 
 
 class Candidates:
-    """What may stand next on a magic's line. Pure: text in, words out."""
+    """Finds the words that may follow on a magic's line."""
 
     def __init__(self, session: Session, subs: Mapping[str, Parser], cells: Mapping[str, Parser]) -> None:
         self._session, self._subs, self._cells = session, subs, cells
 
     def of(self, line: str) -> tuple[str, list[str]]:
-        """`line` ends at the cursor. Returns the word that is being typed and what it may become."""
+        """Returns the word at the end of `line`, where the cursor is, and the words that may complete it."""
         call = _CALL.search(line)
         if call is None:
             return "", []
@@ -78,13 +78,13 @@ def model_names() -> list[str]:
 
 
 def matcher(candidates: Candidates) -> object:
-    """The function that `ip.Completer.custom_matchers` takes."""
+    """Returns the function for `ip.Completer.custom_matchers`."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def workbench_matcher(context: CompletionContext) -> SimpleMatcherResult:
         current, words = candidates.of(context.text_until_cursor)
-        # IPython replaces its own idea of the word, which starts later where ours holds one of its delimiters.
+        # IPython replaces only its own token, which starts later if the word contains one of its delimiters.
         cut = max(0, len(current) - len(context.token))
         found = [SimpleCompletion(text=word[cut:], type="option" if word.startswith("-") else "value") for word in words]
         return {"completions": found, "suppress": bool(found)}

@@ -1,4 +1,4 @@
-"""Reads an engine and puts what it finds into the values that views draw. Changes nothing."""
+"""Reads facts from an engine into the values that views draw. Changes nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from workbench.views.completion import MAX_MARKED
 from workbench.views.tokens.state import output_of, token_pieces
 
 WORKER = "workbench.process.main"
-"""The module a child process runs: how its workers are found among all processes."""
+"""The module that a child process runs; its name on the command line identifies the workers."""
 
 
 def completion(
     engine: Any, result: Mapping[str, Any], prompt: str, ids: Sequence[int], *, kind: Literal["completion", "chat"], since: int
 ) -> Completion:
-    """One result dict of the engine as a value. `ids` are the prompt's tokens, `since` the log's number before the call."""
+    """Returns one result dict of the engine as a value for views.
+
+    `ids` are the prompt's tokens, `since` is the number of events in the log before the call.
+    """
     meta = result["meta_info"]
     output_ids = tuple(result["output_ids"])
     matched = meta["finish_reason"].get("matched") if meta["finish_reason"] else None
@@ -53,7 +56,7 @@ def completion(
 
 
 def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
-    """Tokens of a raw prompt, or of a conversation in the model's own template."""
+    """Returns the tokens of a raw prompt, or of a conversation in the model's own template."""
     if tokenizer is None:
         return []
     if isinstance(prompt, str):
@@ -62,7 +65,7 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
 
 
 def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:
-    """Prompt tokens are counted over the requests whose end is still in the log."""
+    """Returns the state of an engine. Counts prompt tokens over the requests whose end is still in the log."""
     info = engine.get_server_info()
     ended = [event for event in engine.log.read()[1] if isinstance(event, RequestFinished)]
     return EngineStatus(
@@ -81,7 +84,7 @@ def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> 
 
 
 def unfinished(events: Iterable[Any]) -> list[str]:
-    """Ids of the requests that run or wait, as far as these events tell."""
+    """Returns the ids of the requests that run or wait according to these events."""
     open_: dict[str, None] = {}
     for event in events:
         match event:
@@ -93,7 +96,7 @@ def unfinished(events: Iterable[Any]) -> list[str]:
 
 
 def processes(places: Mapping[str, bool]) -> Processes:
-    """This process, its workers, and workers whose session is gone. `places`: engine name -> runs in a child."""
+    """Returns this process, its workers, and workers of other sessions. `places`: engine name -> runs in a child process."""
     import psutil
 
     me = psutil.Process()
@@ -103,14 +106,14 @@ def processes(places: Mapping[str, bool]) -> Processes:
     for process in psutil.process_iter(["cmdline", "uids"]):
         words = process.info["cmdline"] or []
         if WORKER in words and (not hasattr(os, "getuid") or process.info["uids"].real == os.getuid()):
-            what = "worker of this kernel" if process.pid in mine else "worker of another session"
-            rows.append(_row(process, what, tuple(name for name, in_child in places.items() if in_child and process.pid in mine)))
+            kind = "worker of this kernel" if process.pid in mine else "worker of another session"
+            rows.append(_row(process, kind, tuple(name for name, in_child in places.items() if in_child and process.pid in mine)))
     return Processes(tuple(rows))
 
 
-def _row(process: Any, what: str, engines: tuple[str, ...]) -> Process:
+def _row(process: Any, kind: str, engines: tuple[str, ...]) -> Process:
     with process.oneshot():
-        return Process(process.pid, what, engines, process.memory_info().rss, process.num_threads())
+        return Process(process.pid, kind, engines, process.memory_info().rss, process.num_threads())
 
 
 def _decoder(tokenizer: Any) -> Callable[[list[int]], str]:

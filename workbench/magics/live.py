@@ -1,4 +1,4 @@
-"""Text that appears while it is made: one output updated in place in a notebook, plain writing in a terminal."""
+"""Shows text while it is generated: one output updated in place in a notebook, plain writing in a terminal."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from workbench.html.parts import card
 from workbench.views import Loading
 
 MIN_INTERVAL_S = 0.05
-"""At most 20 updates a second."""
+"""Shortest time between two updates, in seconds."""
 
 
 class Live(Protocol):
+    """A place on the screen where growing text is shown."""
+
     echoes: bool
-    """Whether the text stands on the screen after `close`."""
+    """True if the text stays on the screen after `close`."""
 
     def show(self, text: str) -> None:
-        """`text` is all there is so far."""
+        """Shows `text`, which is the whole text so far."""
 
     def close(self) -> None:
-        """The result follows."""
+        """Ends the display; the result follows."""
 
     def interrupt(self, note: str) -> None:
-        """No result follows: what was shown stays, with a note."""
+        """Ends the display without a result: the text stays, with a note."""
 
 
 class Quiet:
+    """Shows nothing."""
+
     echoes = False
 
     def show(self, text: str) -> None:
@@ -42,7 +46,7 @@ class Quiet:
 
 
 class Place:
-    """One output of a cell, drawn over as often as there is news."""
+    """One output of a cell, which each drawing replaces."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -50,7 +54,7 @@ class Place:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last drawing has been there for long enough."""
+        """True if `MIN_INTERVAL_S` has passed since the last drawing."""
         return time.monotonic() - self._drawn_at >= MIN_INTERVAL_S
 
     @property
@@ -68,7 +72,7 @@ class Place:
             self._handle.update(data, raw=True)
 
     def clear(self) -> None:
-        """Takes no room from now on; what was never drawn stays so."""
+        """Makes the output empty. Does nothing if it was never drawn."""
         if self._handle is not None:
             self.draw("", "")
 
@@ -100,7 +104,7 @@ class InNotebook:
 
 
 class InTerminal:
-    """Each new piece is written once; nothing is drawn over."""
+    """Writes each new piece once; replaces nothing."""
 
     echoes = True
 
@@ -122,14 +126,14 @@ class InTerminal:
 
 
 class LoadShown(Protocol):
-    """What `%wb load` shows until the engine is there. To be called as a `Progress`."""
+    """The display of `%wb load` until the engine is ready. Called as a `Progress`."""
 
     def __call__(self, what: str, done: int, total: int) -> None: ...
     def close(self) -> None: ...
 
 
 class LoadInNotebook:
-    """A bar that fills, gone at the end."""
+    """A progress bar that disappears at the end."""
 
     def __init__(self, model: str) -> None:
         self._place = Place()
@@ -150,14 +154,14 @@ class LoadInTerminal:
     """One line that names each piece of work as it begins."""
 
     def __init__(self, model: str) -> None:
-        self._whats: list[str] = []
+        self._named: list[str] = []
         sys.stdout.write(visible(f"loading {model}"))
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self._whats:
-            sys.stdout.write(visible(f"{', ' if self._whats else ': '}{what}"))
+        if what not in self._named:
+            sys.stdout.write(visible(f"{', ' if self._named else ': '}{what}"))
             sys.stdout.flush()
-            self._whats.append(what)
+            self._named.append(what)
 
     def close(self) -> None:
         sys.stdout.write("\n")
@@ -172,7 +176,7 @@ def _is_notebook(shell: Any) -> bool:
 
 
 def live(shell: Any, *, quiet: bool) -> Live:
-    """For this frontend: only a kernel has outputs that can be updated."""
+    """Returns the display for this frontend. Only a kernel has outputs that can be updated."""
     if quiet:
         return Quiet()
     return InNotebook() if _is_notebook(shell) else InTerminal()

@@ -1,4 +1,4 @@
-"""`%wb`, `%%wb_gen` and `%%wb_chat`: each parses its line, calls the session, returns what it gave."""
+"""`%wb`, `%%wb_gen`, `%%wb_chat` and `%%wb_program`: each parses its line, calls the session and returns the result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class WorkbenchMagics(Magics):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the notebook's cells have defined."""
+        """Variables of the notebook's cells."""
         assert self.shell is not None
         return self.shell.user_ns
 
@@ -171,7 +171,7 @@ class WorkbenchMagics(Magics):
         return self.session.ps()
 
     def _models(self, args: argparse.Namespace) -> None:
-        from workbench.hub import models_cli
+        from workbench import models_cli
 
         models_cli.main(args)
 
@@ -182,7 +182,7 @@ class WorkbenchMagics(Magics):
             raise MagicUsage(f"%wb has no sub-command {args.name!r}", hint=UnknownParameter(args.name, WB, where="%wb").hint)
         print(WB[args.name].format_help() if args.name else options.wb_help(WB))
 
-    # What the cell magics share
+    # Parts that cell magics share
 
     def _generate(self, args: argparse.Namespace, call: Callable[..., Completion], text: str, **more: Any) -> Completion | None:
         self._check_targets(args)
@@ -213,7 +213,7 @@ class WorkbenchMagics(Magics):
         return self._defaults() | given
 
     def _defaults(self) -> dict[str, Any]:
-        """What `%config` has set."""
+        """Returns the defaults that `%config` has set."""
         values = {name: getattr(self, name) for name in self.class_own_traits(config=True)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -228,25 +228,25 @@ class WorkbenchMagics(Magics):
         return text
 
     def _filled(self, args: argparse.Namespace, cell: str) -> str:
-        """The cell with the variables of `--var` in place; other braces are content."""
+        """Returns the cell with the values of the variables in `--var`; other braces stay."""
         for name in args.var:
             if name not in self.variables:
                 raise MagicUsage(f"--var {name}: there is no such variable", hint="run the cell that defines it first")
             if f"{{{name}}}" not in cell:
                 raise MagicUsage(f"--var {name}: the cell has no {{{name}}}", hint=f"write {{{name}}} where its value belongs")
-        # In one pass: braces inside a value are content.
+        # One pass: braces inside a value stay.
         names = "|".join(map(re.escape, args.var))
         return re.sub(rf"\{{({names})\}}", lambda match: str(self.variables[match[1]]), cell) if names else cell
 
     def _check_targets(self, args: argparse.Namespace) -> None:
-        """Before the work, not after it."""
+        """Raises MagicUsage for a variable or file that cannot be written, before any work is done."""
         if args.out and (not args.out.isidentifier() or keyword.iskeyword(args.out) or args.out == "__debug__"):
             raise MagicUsage(f"-o {args.out} is not a name that a variable can have", hint="for example -o answer")
         if args.save and not Path(args.save).parent.is_dir():
             raise MagicUsage(f"-T {args.save}: there is no folder {Path(args.save).parent}", hint="make it first")
 
 
-def _shorten(interrupt: KeyboardInterrupt, what: str) -> None:
-    """Two lines in the notebook instead of a traceback."""
-    lines = [f"KeyboardInterrupt: {what}", "  the engine is alive and takes the next one"]
+def _shorten(interrupt: KeyboardInterrupt, note: str) -> None:
+    """Makes the notebook show an interrupt in two lines instead of a traceback."""
+    lines = [f"KeyboardInterrupt: {note}", "  the engine is alive and takes the next one"]
     interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

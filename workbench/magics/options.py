@@ -1,6 +1,6 @@
-"""The options of the magics: one argparse parser each. Its mistakes are two-line errors, its help is the magic's help.
+"""The options of the magics: one argparse parser each. Its errors have two lines, its help is the magic's help.
 
-Not `IPython.core.magic_arguments`, which keeps quote characters and shows mistakes as a `UsageError` or a traceback.
+`IPython.core.magic_arguments` is not used: it keeps quote characters and shows errors as a `UsageError` or a traceback.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from workbench.types import GRAMMAR_FIELDS
 from workbench.views.live import HELP, VIEWS
 
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
-MEANT = {("%wb load", "--name"): "--engine"}
-"""Options that others have and this one calls otherwise, where the nearest spelling is not what is meant."""
-VOICE = (
+SUGGESTED = {("%wb load", "--name"): "--engine"}
+"""Suggestions for wrong options whose most similar name would be misleading."""
+REWORDED = (
     (r"argument (\S+): invalid int value: (.+)", "{} is {}, it must be an integer"),
     (r"argument (\S+): invalid float value: (.+)", "{} is {}, it must be a number"),
     (r"argument (\S+): invalid choice: (.+?) \(choose from (.+)\)", "{} is {}, it must be one of {}"),
@@ -29,15 +29,15 @@ VOICE = (
     (r"the following arguments are required: (.+)", "{} is missing"),
     (r"ambiguous option: (\S+) could match (.+)", "{} could be {}"),
 )
-"""What argparse says of a mistake, and how it is said here."""
+"""Patterns of argparse's messages, and our wording of each."""
 
 
 class MagicUsage(WorkbenchError):
-    """A magic was called with options it does not understand."""
+    """A magic was called with options that it does not have."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that neither prints nor exits."""
+    """A parser that raises MagicUsage where argparse prints and exits."""
 
     def __init__(self, prog: str, description: str, *, epilog: str | None = None) -> None:
         super().__init__(
@@ -51,17 +51,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         magic = self.prog.split()[0]
-        raise MagicUsage(f"{self.prog}: {in_our_words(message)}", hint=f"{magic}? lists what it understands")
+        raise MagicUsage(f"{self.prog}: {reworded(message)}", hint=f"{magic}? lists what it understands")
 
     def parse(self, line: str) -> argparse.Namespace:
-        """Parse the rest of a magic's line; a mistake is a `MagicUsage`."""
+        """Returns the options on the rest of a magic's line. Raises MagicUsage for a mistake."""
         args, unknown = self.parse_known_args(self.split(line))
         if unknown:
             self._refuse(unknown[0])
         return args
 
     def split(self, line: str) -> list[str]:
-        """Words of the line: quotes are taken off, backslashes and `#` are content, so a regex needs no care."""
+        """Returns the words of the line without quotes. Backslashes and `#` stay, so that a regex needs no escapes."""
         lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
         lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
         try:
@@ -72,15 +72,16 @@ class Parser(argparse.ArgumentParser):
     def _refuse(self, word: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]
         given = word.split("=")[0]
-        near = [MEANT[self.prog, given]] if (self.prog, given) in MEANT else difflib.get_close_matches(given, options, n=1)
+        known = SUGGESTED.get((self.prog, given))
+        near = [known] if known is not None else difflib.get_close_matches(given, options, n=1)
         if word.startswith("-") and near:
             raise MagicUsage(f"{self.prog} has no option {word}", hint=f"did you mean {near[0]}?")
         self.error(f"{'no option' if word.startswith('-') else 'does not expect'} {word!r}")
 
 
-def in_our_words(message: str) -> str:
-    """A message of argparse as one says it; an option by its long name."""
-    for theirs, ours in VOICE:
+def reworded(message: str) -> str:
+    """Returns a message of argparse in our wording, with the long name of the option."""
+    for theirs, ours in REWORDED:
         if (found := re.fullmatch(theirs, message)) is not None:
             name, *more = found.groups()
             return ours.format(max(name.split("/"), key=len), *more)
@@ -88,7 +89,7 @@ def in_our_words(message: str) -> str:
 
 
 def gen_parser(prog: str, description: str) -> Parser:
-    """What `%%wb_gen` and `%%wb_chat` share."""
+    """Returns the parser of `%%wb_gen`, whose options `%%wb_chat` shares."""
     parser = Parser(prog, description)
     add = parser.add_argument_group("how to sample (what is not given has the engine's default)").add_argument
     add(
@@ -115,9 +116,9 @@ def gen_parser(prog: str, description: str) -> Parser:
     add("--choice", action="append", dest="choices", metavar="TEXT", type=unescape, help="one of these texts; may be repeated")
     add("--structural-tag", metavar="S", help="free text with constrained regions: JSON text, or a variable with a dict or text")
     add("--max-whitespace", type=int, metavar="N", help="JSON: up to N white space characters between two parts (default: fixed)")
-    known = "know what the model thought of each token: shown at the token, and where a constraint overruled the model"
-    add = parser.add_argument_group("what to know").add_argument
-    add("--detail", action="store_true", help=known)
+    detail = "show the model's probabilities at each token, and the tokens where a constraint changed the choice"
+    add = parser.add_argument_group("what to show").add_argument
+    add("--detail", action="store_true", help=detail)
     add = parser.add_argument_group("from where and to where").add_argument
     fill = "put the value of this variable where the cell has {NAME}; may be repeated"
     add("--var", action="append", default=[], metavar="NAME", help=fill)
@@ -133,7 +134,7 @@ def chat_parser(prog: str, description: str) -> Parser:
     parser = gen_parser(prog, description)
     talk = parser.add_argument_group("the conversation")
     talk.add_argument("--name", default="default", metavar="NAME", help="which conversation goes on (default: %(default)s)")
-    talk.add_argument("--new", action="store_true", help="forget what was said and start over")
+    talk.add_argument("--new", action="store_true", help="start over with an empty conversation")
     talk.add_argument("--system", metavar="TEXT", help="instructions that stand before the first message")
     return parser
 
@@ -161,7 +162,7 @@ def program_parser(prog: str, description: str) -> Parser:
 
 
 def wb_parsers() -> dict[str, Parser]:
-    """One parser for each sub-command of `%wb`, in the order in which help lists them."""
+    """Returns a parser for each sub-command of `%wb`, in the order in which help lists them."""
     load = Parser("%wb load", "Start an engine. The same call again returns the running one; other options replace it.")
     load.add_argument("model", nargs="?", metavar="MODEL", help="alias, Hugging Face id, folder or GGUF file")
     load.add_argument("--engine", default="default", metavar="NAME", help="its name, where several run (default: %(default)s)")
@@ -179,7 +180,7 @@ def wb_parsers() -> dict[str, Parser]:
     _engine(why)
     memory = Parser("%wb memory", "What holds memory, and how many requests fit.")
     _engine(memory)
-    evictions = Parser("%wb evictions", "What left the prefix cache: who needed the space, and whether it was wanted again.")
+    evictions = Parser("%wb evictions", "What left the prefix cache, for which request, and whether it was computed again.")
     _engine(evictions)
     abort = Parser("%wb abort", "End a request that runs or waits.")
     abort.add_argument("rid", metavar="RID", help="its id, as the views show it")
@@ -189,7 +190,7 @@ def wb_parsers() -> dict[str, Parser]:
     stop = Parser("%wb stop", "Stop an engine and give its memory back.")
     stop.add_argument("name", nargs="?", metavar="NAME", help="which engine; may be left out where one runs")
     stop.add_argument("--all", action="store_true", help="every engine of this session")
-    ps = Parser("%wb ps", "The processes that run engines: this kernel, its children, and workers that others left behind.")
+    ps = Parser("%wb ps", "The processes that run engines: this kernel, its children, and workers of other sessions.")
     models = Parser("%wb models", "List, fetch, verify or remove models, as `workbench models` does.")
     models.add_argument("action", nargs="?", default="list", choices=("list", "fetch", "verify", "remove"))
     models.add_argument("name", nargs="?", metavar="MODEL", help="alias, Hugging Face id, or a name from the list")
@@ -201,7 +202,7 @@ def wb_parsers() -> dict[str, Parser]:
 
 
 def view_parser(name: str) -> Parser:
-    """`%wb tree` and the like."""
+    """Returns the parser of `%wb tree` and of the other views."""
     parser = Parser(f"%wb {name}", HELP[name])
     own = VIEWS[name].arguments if name in VIEWS else None
     for argument, how in (own or {}).items():
@@ -216,7 +217,7 @@ def view_parser(name: str) -> Parser:
 
 
 def wb_help(parsers: dict[str, Parser]) -> str:
-    """The text behind `%wb?` and `%wb help`."""
+    """Returns the text of `%wb?` and `%wb help`."""
     top = [f"  %wb {name:<9} {parser.description}" for name, parser in parsers.items()]
     top += ["  %%wb_gen      Continue the cell's text.", "  %%wb_chat     Say the cell's text in a conversation.",
             "  %%wb_program  Run the cell as a program of the frontend language and show what it did."]  # fmt: skip
@@ -225,7 +226,7 @@ def wb_help(parsers: dict[str, Parser]) -> str:
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """The sampling options that were given, by the engine's own names."""
+    """Returns the sampling options that were given, by the names of `SamplingParams`."""
     names = ("max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", *GRAMMAR_FIELDS, "max_whitespace")
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 

@@ -1,4 +1,4 @@
-"""What the magics can do, callable from Python: engines by name, completions, conversations, and questions about them.
+"""The magics as Python: engines by name, completions, conversations, and questions about them.
 
     from workbench.magics import session
     session.load("smollm2-135m")
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # these bring torch
 MAX_NAMED = 8
 OnText = Callable[[str], None]
 OnProgress = Callable[[str, int, int], None]
-"""(what is done, so far, in all); 0 in all where nobody knows."""
+"""(work, done so far, total); the total is 0 if it is not known."""
 
 
 class Sampling(SamplingOptions, ConstraintOptions, total=False):
@@ -47,7 +47,7 @@ class NoEngine(WorkbenchError):
 
 
 class NothingYet(WorkbenchError):
-    """What is asked about has not happened yet."""
+    """The request or conversation of a question does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,22 @@ class Running:
     args: ServerArgs
     process: bool
     since: float
-    """`time.monotonic()` when it was ready."""
+    """Value of `time.monotonic()` when the engine was ready."""
 
 
 def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None) -> Engine:
-    """Opens an engine. Imports torch, which is why the import stands here."""
+    """Opens an engine and returns it. Imports torch."""
     from workbench.api.engine import Engine
 
     return Engine(process=process, progress=progress, **args.to_dict())
 
 
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
-    """Fetches the model if it is not here yet. Raises ModelNotFound, ModelCorrupt or NotSupported for one that cannot run."""
+    """Downloads the model if it is not local. Raises ModelNotFound, ModelCorrupt or NotSupported if it cannot run."""
     from workbench.hub.from_args import find_model
+    from workbench.model.check import checker
 
-    find_model(args, progress)
+    find_model(args, checker(args), progress)
 
 
 class Session:
@@ -97,10 +98,10 @@ class Session:
         progress: OnProgress | None = None,
         **server_args: Unpack[ServerOptions],
     ) -> Engine:
-        """Opens an engine under a name and returns it. One that runs with the same options already is returned as it is.
+        """Opens an engine under a name and returns it; returns the running one if its options are the same.
 
-        Raises what `Engine` raises for unknown options or models, and then the engine of that name goes on. Otherwise it
-        is stopped before the new one opens, so that both need not fit in memory.
+        Stops an engine of this name with other options before the new one opens, so that memory need not hold both. Raises
+        what `Engine` raises; for unknown options or models the engine of this name keeps running.
         """
         args = ServerArgs.make(model_path=model, **server_args)
         if self.is_loaded(args, name=name, process=process):
@@ -116,7 +117,7 @@ class Session:
         return engine
 
     def is_loaded(self, args: ServerArgs, *, name: str, process: bool) -> bool:
-        """Returns whether the engine of this name was opened with these options, and still answers."""
+        """Returns whether the engine of this name was opened with these options and still runs."""
         running = self._running.get(name)
         if running is None or (running.args, running.process) != (args, process):
             return False
@@ -160,7 +161,7 @@ class Session:
             self.stop(next(iter(self._running)))
 
     def abort(self, rid: str, *, engine: str | None = None) -> None:
-        """Ends a request; with `n` above 1 all its samples. Raises InvalidRequest for one that neither runs nor waits."""
+        """Ends a request, or all its samples if `n` is above 1. Raises InvalidRequest for one that neither runs nor waits."""
         target = self.engine(engine)
         first, events = target.log.read()
         found = unfinished(events)
@@ -185,9 +186,10 @@ class Session:
         detail: bool = False,
         **sampling: Unpack[Sampling],
     ) -> Completion:
-        """Continues a text and returns the result. `on_text` is called with all the text so far, on the caller's thread.
+        """Continues a text and returns the result. `on_text` is called with the whole text so far, on the caller's thread.
 
-        With `detail` the result has the model's probabilities of each token, and shows where its constraint changed them.
+        With `detail` the result has the model's probabilities of each token, and marks the tokens where its constraint changed
+        the choice.
         An interrupt aborts the request and is raised again; the engine stays alive. Raises NoEngine, and what
         `Engine.generate` raises.
         """
@@ -237,16 +239,17 @@ class Session:
     def program(
         self, code: str, names: dict[str, Any], *, engine: str | None = None, **sampling: Unpack[Sampling]
     ) -> ProgramState:
-        """Runs `code` as the body of a program whose state is `s`, among `names`; what it binds stays there.
+        """Runs `code` as the body of a program whose state is `s`, and returns the state.
 
-        The sampling parameters are defaults of its generations. Raises the error of any part of it, with the line of the code.
+        `names` are the globals of the code; its assignments stay there. The sampling parameters are defaults of its
+        generations. Raises the error of any part of the program, with the line of the code.
         """
         return cell_program(code, names).run(backend=self.engine(engine), **sampling)
 
     # Questions
 
     def status(self) -> Status:
-        """Returns the state of every engine, and how busy the machine is."""
+        """Returns the state of every engine and the load of the machine."""
         return Status(tuple(self.status_of(name) for name in self._running), busy())
 
     def status_of(self, name: str | None = None) -> EngineStatus:
@@ -256,15 +259,18 @@ class Session:
         return engine_status(name, running.engine, process=running.process, uptime_s=time.monotonic() - running.since)
 
     def loaded(self, name: str, note: str) -> Loaded:
-        """Returns the card that `%wb load` shows, with a note of the caller's."""
+        """Returns the card that `%wb load` shows, with the caller's note."""
         return Loaded(self.status_of(name), note, self.engine(name).memory()["kv_capacity_tokens"], busy())
 
     def explain(self, rid: str | None = None, *, engine: str | None = None) -> Explanation:
-        """Returns where the time of a request went; without `rid` of the last one. Raises NothingYet if there was none."""
+        """Returns the parts of a request's time; without `rid` those of the last request.
+
+        Raises NothingYet if there was none, and what `Engine.explain` raises.
+        """
         return self.engine(engine).explain(self._rid(rid))
 
     def why(self, token: int | str, rid: str | None = None, *, step: int | None = None, engine: str | None = None) -> Why:
-        """Returns whether a request's constraint allowed `token` at `step`; without `rid` that of the last request.
+        """Returns whether a request's constraint allowed `token` at `step`, and why not; without `rid` for the last request.
 
         Raises NothingYet if there was none, and what `Engine.why` raises.
         """
@@ -295,17 +301,17 @@ class Session:
         return self.last.rid
 
     def memory(self, name: str | None = None) -> Memory:
-        """Returns what holds memory in an engine. Raises NoEngine if there is none."""
+        """Returns the memory use of an engine. Raises NoEngine if there is none."""
         name = self.resolve(name)
         return Memory(name, self._running[name].args.model_path, self.engine(name).memory())
 
     def ps(self) -> Processes:
-        """Returns the processes that run engines, those of ended kernels included."""
+        """Returns the processes that run engines, including those of other kernels."""
         return processes({name: running.process for name, running in self._running.items()})
 
 
 def _drain(chunks: Iterator[native.Completion], on_text: OnText | None) -> Mapping[str, Any]:
-    """Returns the last chunk. Leaving early, for whatever reason, closes the stream and so aborts the request."""
+    """Reads all chunks and returns the last one. Any error or interrupt closes the stream, which aborts the request."""
     last: Mapping[str, Any] = {}
     with closing(cast("Generator[native.Completion]", chunks)):
         for last in chunks:

@@ -1,4 +1,4 @@
-"""`Collector`: from the outputs of one request to its result."""
+"""`Collector`: turns the outputs of one request into its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.types import FinishReason, Request, TokenLogprob, TokenOut
 
 
 class Collector:
-    """Gathers one request's outputs. `result` may be called at any time: it is cumulative."""
+    """Gathers the outputs of one request. `result` may be called at any time; it holds all outputs so far."""
 
     def __init__(self, request: Request, *, name_token: Callable[[int], str] | None, has_text: bool) -> None:
         self.request = request
@@ -25,7 +25,7 @@ class Collector:
         self._prompt: list[TokenLogprob] = []
         self._num_cached = 0
         self._hidden: list[NDArray[np.float32]] = []
-        """The prompt's [num_tokens, width] once they are all there, then one of [width] for each token."""
+        """Hidden states: the prompt's [num_tokens, width], which grows until it is complete, then [width] per token."""
         self._num_forced = 0
         self._num_shown = 0
         self._unenforced: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Collector:
     def is_due(self, interval: int) -> bool:
         """Returns whether a streamed chunk is due: after the first token, every `interval` tokens, and at the end.
 
-        Changes: a chunk that is due counts as sent.
+        Counts a chunk that is due as sent.
         """
         count = len(self._output_ids)
         due = self.finish is not None or (
@@ -77,7 +77,7 @@ class Collector:
         return {"token_ids": list(ids), "output_ids": ids, "meta_info": meta}
 
     def _add_constraint(self, meta: MetaInfo) -> None:
-        """Adds whether the text satisfies its constraint, and the continuation that is missing, if it is known."""
+        """Adds whether the text satisfies its constraint, and the continuation that is missing if it is known."""
         if self.finish is not None:
             meta["constraint_met"] = self.finish.constraint is None
             if self.finish.constraint is not None and self.finish.expected is not None:

@@ -27,7 +27,7 @@ class Encoded(Protocol):
 
 
 class JsonModel(Protocol[M_co]):
-    """A Pydantic model class: a schema, and the way from JSON of it to an instance."""
+    """A Pydantic model class: it has a schema and makes instances from JSON."""
 
     def model_json_schema(self) -> dict[str, Any]: ...
 
@@ -38,7 +38,7 @@ Texts: TypeAlias = list[str] | tuple[str, ...]
 TokenIds: TypeAlias = Sequence[int]
 ManyTokenIds: TypeAlias = Sequence[Sequence[int]]
 Encodings: TypeAlias = Array | Encoded | Mapping[str, Any] | Sequence[Array] | Sequence[Encoded]
-"""Token ids as libraries give them: one prompt or several, which shows in the values alone."""
+"""Token ids in the types of other libraries: one prompt or several, as the values show."""
 Params: TypeAlias = SamplingParams | Mapping[str, Any]
 """Sampling parameters: a `SamplingParams`, or a dict of its fields."""
 Schema: TypeAlias = str | bool | Mapping[str, Any] | JsonModel[Any]
@@ -46,7 +46,7 @@ Schema: TypeAlias = str | bool | Mapping[str, Any] | JsonModel[Any]
 
 
 class SamplingOptions(TypedDict, total=False):
-    """Sampling parameters as keywords, `n` and constraints left aside. `SamplingParams` says what each means."""
+    """Sampling parameters as keywords, `n` and constraints left aside. `SamplingParams` documents each."""
 
     max_new_tokens: int | None
     max_tokens: int | None
@@ -70,7 +70,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class ConstraintOptions(TypedDict, total=False):
-    """A constraint: at most one of these; `max_whitespace` beside a JSON one. `SamplingParams` says what each means."""
+    """A constraint: at most one of these; `max_whitespace` beside a JSON one. `SamplingParams` documents each."""
 
     json_schema: Schema | None
     regex: str | None
@@ -83,9 +83,9 @@ class ConstraintOptions(TypedDict, total=False):
 
 
 class RequestOptions(TypedDict, total=False):
-    """Options of a request beside its sampling: one value for all prompts, or a list with one per prompt.
+    """Options of a request other than sampling parameters: one value for all prompts, or a list with one per prompt.
 
-    `native.requests.PromptOptions` says what each means.
+    `native.requests.PromptOptions` documents each.
     """
 
     rid: str | Sequence[str | None] | None
@@ -106,7 +106,7 @@ class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=
 
 
 class PromptBody(TypedDict, total=False):
-    """One prompt in the words of `/generate`: either of these."""
+    """One prompt in the form of `/generate`: either `text` or `input_ids`."""
 
     text: str
     input_ids: list[int]
@@ -118,5 +118,5 @@ class GenerateBody(RequestOptions, total=False):
     text: str | list[str]
     input_ids: list[int] | list[list[int]]
     sampling_params: Mapping[str, Any]
-    """For all prompts; the server takes a list with one per prompt as well."""
+    """Parameters for all prompts; the server also takes a list with one dict per prompt."""
     stream: bool

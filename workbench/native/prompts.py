@@ -1,4 +1,4 @@
-"""Prompts as users give them: text, token ids, arrays, or what a tokenizer returns."""
+"""Reads prompts in all forms that users give: text, token ids, arrays, or the output of a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Prompt: TypeAlias = str | tuple[int, ...]
 
 
 def read_prompts(prompt: object, input_ids: object) -> tuple[bool, list[Prompt]]:
-    """Returns whether one prompt was given, and the prompts. Raises InvalidRequest for what is neither text nor token ids."""
+    """Returns (one prompt was given and not a list, the prompts). Raises InvalidRequest for other types than text and ids."""
     if (prompt is None) == (input_ids is None):
         given = "neither prompt nor input_ids is given" if prompt is None else "prompt and input_ids are both given"
         raise InvalidRequest.because("prompt", given, hint="give either prompt or input_ids")
@@ -49,7 +49,7 @@ def _texts(prompt: object) -> Sequence[str]:
 
 
 def _listed(value: Any) -> Any:
-    """Returns token ids as plain lists: of tensors and arrays, and of what a tokenizer returns, without its padding."""
+    """Returns token ids as plain lists, from tensors, arrays, or the output of a tokenizer without its padding."""
     if isinstance(value, Mapping) and "input_ids" in value:
         ids, mask = _listed(value["input_ids"]), _listed(value.get("attention_mask"))
         return ids if mask is None else _unpadded(ids, mask)

@@ -1,4 +1,4 @@
-"""From the words of `/generate` to requests, and from their results to the shape that was asked for."""
+"""Turns the arguments of `/generate` into requests, and their results into the shape of the call."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from workbench.native.results import Completion, Results
 from workbench.types import ALIASES, Request, SamplingParams, as_int
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
-"""Sample j of a prompt draws with seed + j times this, so that parallel samples differ and repeat."""
+"""Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
 SAMPLING = frozenset({*SamplingParams.__struct_fields__, *ALIASES})
-"""Keywords that belong to the sampling parameters."""
+"""Keywords that are sampling parameters."""
 LATER = {"image_data": "pictures", "lora_path": "adapters", "session_params": "sessions", "modalities": "other media than text"}
-"""Options of the reference that are not built yet: only None is taken."""
+"""Options of the reference that are not built yet; only None is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,25 +26,26 @@ class PromptOptions:
     """The options of one prompt."""
 
     rid: str = ""
-    """Request id, not in use. Empty: a random one. With `n` above 1 the samples are `rid`-0, `rid`-1, ..."""
+    """Request id, not used by a running request. Empty: a random one. With `n` above 1 samples are `rid`-0, `rid`-1, ..."""
     return_logprob: bool = False
-    """Adds the log-probabilities of prompt and output tokens to `meta_info`, of the model before any parameter."""
+    """Switch to add log-probabilities of prompt and output tokens to `meta_info`, as the model gives them, before any
+    sampling parameter."""
     logprob_start_len: int = -1
-    """First prompt position whose log-probability is returned, 0 to the prompt's length - 1. -1: output tokens alone."""
+    """First prompt position whose log-probability is returned, 0 to the prompt's length - 1. -1: output tokens only."""
     top_logprobs_num: int = 0
     """Number of likeliest tokens whose log-probabilities are returned for each position."""
     token_ids_logprob: tuple[int, ...] = ()
     """Token ids whose log-probabilities are returned for each position."""
     return_text_in_logprobs: bool = False
-    """Adds the text of each token to the log-probabilities."""
+    """Switch to add the text of each token to the log-probabilities."""
     return_hidden_states: bool = False
-    """Adds the model's last hidden states to `meta_info`. Nothing of the prompt is then reused from the cache."""
+    """Switch to add the model's last hidden states to `meta_info`. The prompt then reuses no cached prefix."""
     priority: int = 0
     """Rank in the queue, a 64-bit integer: higher ones are scheduled first."""
     timeout_s: float | None = None
     """Seconds, above 0, after which the request is aborted. None: no limit."""
     namespace: str = ""
-    """Name of a part of the prefix cache: prefixes are shared only within it."""
+    """Name of a separate radix tree in the prefix cache: prefixes are shared only within it."""
     custom_logit_processor: str | None = None
     """Serialised `CustomLogitProcessor` that edits the logits; needs `enable_custom_logit_processor`."""
 
@@ -62,12 +63,12 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "namespace": str,
     "custom_logit_processor": str,
 }
-"""The types of values that each of `PromptOptions` takes."""
+"""The types that each field of `PromptOptions` takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """One prompt, and how it is continued."""
+    """One prompt, its sampling parameters and its options."""
 
     prompt: Prompt
     params: SamplingParams
@@ -76,20 +77,20 @@ class PromptRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """A call of `/generate` or `Engine.generate`, checked as far as no model is needed."""
+    """A call of `/generate` or `Engine.generate`, with every check that needs no model done."""
 
     prompts: tuple[PromptRequest, ...]
     is_one: bool
-    """One prompt was given, not a list: the result is not a list either."""
+    """True if one prompt was given and not a list: the result is then not a list either."""
     stream: bool = False
 
     @classmethod
     def make(
         cls, prompt: object, input_ids: object, sampling_params: object, options: Mapping[str, Any], stream: bool = False
     ) -> GenerateRequest:
-        """Returns the request of these arguments; `options` are those of `PromptOptions` and sampling parameters.
+        """Returns the request of these arguments; `options` are fields of `PromptOptions` and sampling parameters.
 
-        Raises UnknownParameter, NotSupported or InvalidRequest, which name the option, its value and what it may be.
+        Raises UnknownParameter, NotSupported or InvalidRequest with the option, its value and its limit.
         """
         _check_names(options)
         is_one, prompts = read_prompts(prompt, input_ids)
@@ -101,7 +102,7 @@ class GenerateRequest:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> GenerateRequest:
-        """Returns the request of a body of `/generate`, whose prompt is called `text`. Raises as `make` does."""
+        """Returns the request of a body of `/generate`, whose prompt is called `text`. Raises what `make` raises."""
         options = {name: value for name, value in body.items() if name not in ("text", "input_ids", "sampling_params", "stream")}
         stream = body.get("stream")
         if stream is not None and not isinstance(stream, bool):
@@ -111,17 +112,17 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Requests in order, the `n` samples of a prompt side by side."""
+    """The requests of a call in order; the `n` samples of a prompt are neighbours."""
 
     requests: list[Request]
     with_text: list[bool]
-    """One per request: log-probabilities carry the token's text."""
+    """Flags, one per request: True if its log-probabilities hold the tokens' texts."""
     counts: list[int]
-    """Samples of each prompt."""
+    """Number of samples of each prompt."""
     is_one: bool
 
     def shape(self, results: list[Completion]) -> Results:
-        """Returns one result, or a list with one per prompt; a prompt with several samples has a list of its own."""
+        """Returns one result, or a list with one entry per prompt; the entry of several samples is a list."""
         shaped: list[Completion | list[Completion]] = []
         at = 0
         for count in self.counts:
@@ -130,7 +131,7 @@ class Batch:
         return shaped[0] if self.is_one else shaped
 
     def chunk(self, result: Completion, i: int) -> Completion:
-        """Returns the result of request `i` as a chunk of a stream, numbered if there are several requests."""
+        """Returns the result of request `i` as a chunk of a stream, with its `index` if there are several requests."""
         return result if len(self.requests) == 1 else {**result, "index": i}
 
 
@@ -138,9 +139,9 @@ def make_batch(
     request: GenerateRequest, encode: Callable[[str], tuple[int, ...]],
     limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
 ) -> Batch:  # fmt: skip
-    """Returns the engine's requests: `encode` makes token ids of a text, `limit` may shorten them.
+    """Returns the engine's requests. `encode` turns a text into token ids, `limit` may shorten them.
 
-    Changes `seeds` for prompts that give no seed.
+    Draws from `seeds` for prompts without a seed.
     """
     requests: list[Request] = []
     with_text: list[bool] = []
@@ -184,7 +185,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
 
 
 def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:
-    """Returns the sampling parameters with those given as keywords. A name that both have is an error."""
+    """Returns the sampling parameters with those given as keywords. Raises InvalidRequest for a name that both have."""
     if not keywords:
         return params
     if isinstance(params, SamplingParams):
@@ -192,7 +193,7 @@ def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:
         changed = (name for name in params.__struct_fields__ if getattr(params, name) != getattr(default, name))
         params = {name: getattr(params, name) for name in changed}
     if params is not None and not isinstance(params, Mapping):
-        return params  # `SamplingParams.make` says what is wrong with it
+        return params  # `SamplingParams.make` refuses it
     given = {ALIASES.get(name, name) for name, value in (params or {}).items() if value is not None}
     for name in keywords:
         if ALIASES.get(name, name) in given:
@@ -201,7 +202,7 @@ def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:
 
 
 def _options(options: Mapping[str, Any], i: int, count: int, is_one: bool) -> PromptOptions:
-    """Returns the options of prompt `i`: a list holds one value per prompt, anything else holds for all."""
+    """Returns the options of prompt `i`. A list has one value per prompt; any other value is for all prompts."""
     chosen: dict[str, Any] = {}
     for name in KINDS:
         value = options.get(name)
@@ -219,7 +220,7 @@ def _is_nested(ids: Sequence[object]) -> bool:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Returns the value as `PromptOptions` holds it. Raises InvalidRequest for another type."""
+    """Returns the value in the type of `PromptOptions`. Raises InvalidRequest for another type."""
     kind = KINDS[name]
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__.lower()

@@ -15,11 +15,11 @@ if TYPE_CHECKING:  # clients of a server have no numpy
 LogprobEntry: TypeAlias = list[Any]
 """[log-probability, token id, text or None]. The log-probability of a prompt's first token is None."""
 TopLogprobs: TypeAlias = list[LogprobEntry] | None
-"""The entries of one position, best first. None: nothing predicts that position."""
+"""The entries of one position, the likeliest first. None for the first position of a prompt, which has none."""
 
 
 class MetaInfo(TypedDict):
-    """Facts about one result. Keys that are not required are there only if they were asked for, or apply."""
+    """Facts about one result. Keys that are not required are present only if they were requested or apply."""
 
     id: str
     """Request id."""
@@ -31,13 +31,13 @@ class MetaInfo(TypedDict):
     finish_reason: FinishInfo | None
     """None in a stream, until the last chunk."""
     constraint_met: NotRequired[bool]
-    """With a constraint, at the end: the text satisfies it."""
+    """With a constraint, at the end: True if the text satisfies it."""
     constraint_expected: NotRequired[str]
-    """Continuation that an incomplete constraint would have taken next, in words."""
+    """Continuation that an incomplete constraint would have allowed, in words."""
     unenforced: NotRequired[list[str]]
     """Parts of the constraint that no mask enforced."""
     forced_tokens: NotRequired[int]
-    """With a constraint: output tokens that it left no alternative to."""
+    """With a constraint: number of output tokens that it forced."""
     input_token_logprobs: NotRequired[list[LogprobEntry]]
     """With `return_logprob`: one entry per prompt position from `logprob_start_len` on."""
     output_token_logprobs: NotRequired[list[LogprobEntry]]
@@ -46,10 +46,10 @@ class MetaInfo(TypedDict):
     """With `top_logprobs_num`: the likeliest tokens at each of these positions."""
     output_top_logprobs: NotRequired[list[TopLogprobs]]
     input_token_ids_logprobs: NotRequired[list[TopLogprobs]]
-    """With `token_ids_logprob`: these tokens at each of these positions, in the order asked."""
+    """With `token_ids_logprob`: those tokens at each of these positions, in its order."""
     output_token_ids_logprobs: NotRequired[list[TopLogprobs]]
     hidden_states: NotRequired[list[NDArray[np.float32]]]
-    """With `return_hidden_states`: float32 [prompt tokens, width], then [width] for each output token but the last."""
+    """With `return_hidden_states`: float32 [prompt tokens, width], then [width] for each output token except the last."""
 
 
 class Completion(TypedDict):
@@ -63,15 +63,15 @@ class Completion(TypedDict):
     """Output token ids."""
     meta_info: MetaInfo
     index: NotRequired[int]
-    """In a stream of several requests: the number of the request, samples of a prompt side by side."""
+    """In a stream of several requests: the number of the request; samples of a prompt are neighbours."""
 
 
 Results: TypeAlias = Completion | list[Completion] | list[list[Completion]] | list[Completion | list[Completion]]
-"""One prompt: a completion, or with `n` above 1 a list of them. Several prompts: a list with one of either for each."""
+"""One prompt: a completion, or with `n` above 1 a list of them. Several prompts: a list with one of these per prompt."""
 
 
 def json_values(results: Results, schema: object) -> Any:
-    """Returns the JSON values of results, in the lists the results are in; a Pydantic model as schema makes instances.
+    """Returns the JSON values of results in the same lists; instances if the schema is a Pydantic model.
 
     Raises InvalidRequest for a text that is not complete.
     """

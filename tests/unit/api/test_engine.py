@@ -1,4 +1,4 @@
-"""`Engine` on a tiny model: shapes, streams, seeds, log-probabilities, bad input, interrupts and what shutdown leaves."""
+"""`Engine` on a tiny model: shapes, streams, seeds, log-probabilities, bad input, interrupts and the state after shutdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ A, B = [3, 1, 4, 1, 5], [9, 2, 6]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny Llama with seeded weights that transformers reads as well."""
+    """A tiny Llama with seeded weights that transformers can read too."""
     import transformers
 
     folder = write_config(tmp_path_factory.mktemp("model"), TINY_LLAMA)
@@ -57,7 +57,7 @@ def engine(folder):
 
 @pytest.fixture(scope="module")
 def log_softmax(folder):
-    """token ids -> log-probabilities [T, V] of the same weights through transformers."""
+    """Function from token ids to log-probabilities [T, V], of the same weights through transformers."""
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -81,7 +81,7 @@ def ids_of(result):
 
 
 def answers(engine, expected):
-    """The engine still serves, and right."""
+    """Asserts that the engine still serves, and right."""
     assert ids_of(engine.generate(input_ids=A, sampling_params=GREEDY)) == expected
 
 
@@ -236,7 +236,7 @@ def test_async_calls_work_under_a_running_loop_at_once(engine, expected):
 
 
 def finish_of(engine, rid):
-    """Waits for the end of a request that nobody reads."""
+    """Waits for the end of a request without a reader."""
     for _ in range(2000):
         if (finish := engine.explain(rid).facts["finish"]) is not None:
             return finish
@@ -331,7 +331,7 @@ def test_log_probabilities_equal_transformers(engine, log_softmax, expected, sta
 
 
 def check_positions(meta, which, whole, ids, positions):
-    """The token at position p is predicted by row p - 1; nothing predicts the first."""
+    """Asserts that the token at position p is predicted by row p - 1; nothing predicts the first."""
     entries = meta[f"{which}_token_logprobs"]
     tops, chosen = meta[f"{which}_top_logprobs"], meta[f"{which}_token_ids_logprobs"]
     assert len(entries) == len(tops) == len(chosen) == len(positions)
@@ -416,7 +416,7 @@ def test_sampling_parameters_may_be_keywords(engine):
 
 
 class Encoded(UserDict):
-    """What a transformers tokenizer returns since its version 5."""
+    """The form that a transformers tokenizer returns since its version 5."""
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_several_prompts_may_be_and_their_padding_is_none_of_them(engine, ids):
 
 NAN = float("nan")
 HUGE, ENDLESS_DIGITS = 10**400, 10**5000
-"""Python converts the first to no float, and writes the digits of the second nowhere."""
+"""Numbers that Python cannot convert to a float (the first), or to decimal digits (the second)."""
 BAD = [
     ({"input_ids": []}, InvalidRequest, "the prompt is empty"),
     ({"input_ids": [[]]}, InvalidRequest, "the prompt is empty"),
@@ -818,7 +818,7 @@ def test_several_engines_live_in_one_process(folder, expected):
 
 @pytest.fixture(scope="module")
 def last_hidden(folder):
-    """token ids -> the last hidden states [T, H] of the same weights through transformers."""
+    """Function from token ids to the last hidden states [T, H], of the same weights through transformers."""
     import transformers
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -856,6 +856,7 @@ def test_hidden_states_of_samples_streams_and_log_probabilities(engine, last_hid
     assert ["hidden_states" in result["meta_info"] for result in both] == [True, False]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("process", [False, True])
 def test_an_engine_may_return_hidden_states_of_every_request_whatever_its_chunks_and_its_memory(folder, last_hidden, process):
     args = {"chunked_prefill_size": 3, "max_total_tokens": 60, "schedule_conservativeness": 0.01, "page_size": 4}

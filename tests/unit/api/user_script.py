@@ -43,7 +43,7 @@ async def main() -> None:
     assert_type(await engine.async_chat(talk), Completion)
 
 
-# What results hold.
+# Results.
 result = engine.generate("Once", regex="[a-z]+")
 assert_type(result["text"], str)
 assert_type(result["meta_info"]["completion_tokens"], int)

@@ -1,4 +1,4 @@
-"""The benchmark of the cache measures what it says: a full pool, evictions at every request, a tree of the size asked for."""
+"""The benchmark of the cache measures a full pool, evictions at every request, a tree of the size asked for."""
 
 from __future__ import annotations
 

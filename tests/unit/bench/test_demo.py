@@ -4,6 +4,7 @@ import re
 import time
 
 import nbformat
+import pytest
 from nbformat import v4
 
 from workbench.bench import demo
@@ -25,6 +26,7 @@ def write(path, *cells):
     return str(path)
 
 
+@pytest.mark.process
 def test_a_notebook_is_run_and_printed_and_left_as_it_was(tmp_path, capsys):
     path = tmp_path / "a.ipynb"
     write(path, v4.new_markdown_cell("# Title"), v4.new_code_cell("print('a')\n6 * 7"))
@@ -45,6 +47,7 @@ def wb_gen(line, cell):
 """
 
 
+@pytest.mark.process
 def test_a_long_cell_is_not_silent_and_the_first_token_is_timed_from_the_start(tmp_path, capsys, monkeypatch):
     path = write(tmp_path / "a.ipynb", v4.new_code_cell(TOKENS), v4.new_code_cell("%%wb_gen\nA prompt"))
     monkeypatch.setenv("WORKBENCH_BEGAN", str(time.time() - 1000))
@@ -56,6 +59,7 @@ def test_a_long_cell_is_not_silent_and_the_first_token_is_timed_from_the_start(t
     assert re.search(r"^ +\d+ s  a token$", printed.err, re.M)
 
 
+@pytest.mark.process
 def test_a_failing_cell_fails_the_demo_with_its_error(tmp_path, capsys):
     path = write(tmp_path / "a.ipynb", v4.new_code_cell("raise ValueError('no good')"), v4.new_code_cell("print('never')"))
     assert main([path]) == 1

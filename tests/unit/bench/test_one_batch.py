@@ -11,7 +11,7 @@ from workbench.model.tiny import write_config
 
 
 class RememberingRunner:
-    """A runner whose next token depends on every token of the sequence, read back from the slots the plan names."""
+    """A runner whose next token depends on every token of the sequence, read from the slots that the plan names."""
 
     vocab_size = 1000
 

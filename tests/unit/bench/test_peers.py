@@ -24,7 +24,7 @@ serve(load)
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a peer whose script is the given text."""
+    """Function that starts a peer whose script is the given text."""
     monkeypatch.setattr(peers, "SCRIPTS", tmp_path)
     started = []
 
@@ -39,6 +39,7 @@ def start(tmp_path, monkeypatch):
         peer.stop()
 
 
+@pytest.mark.process
 def test_a_peer_answers_with_seconds_though_its_library_prints(start, tmp_path):
     peer = start(ECHO.format(scripts=str(SCRIPTS), short=0))
     assert peer.version == "echo 2"
@@ -47,11 +48,13 @@ def test_a_peer_answers_with_seconds_though_its_library_prints(start, tmp_path):
     assert "a library that talks" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.process
 def test_a_peer_that_makes_too_few_tokens_is_an_error(start):
     with pytest.raises(PeerFailed, match=r"made \[0\] tokens instead of 1"):
         start(ECHO.format(scripts=str(SCRIPTS), short=1))
 
 
+@pytest.mark.process
 def test_a_peer_that_dies_is_an_error_with_its_status(start):
     with pytest.raises(PeerFailed, match="status 7"):
         start("raise SystemExit(7)")
@@ -92,6 +95,7 @@ def test_every_peer_has_a_script_that_imports_nothing_of_ours_but_our_own():
         assert ("import workbench" in source) == (name == "workbench")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", commands.BENCHMARKS)
 def test_every_benchmark_has_help_and_loads_no_torch(name):
     code = f"import sys; from workbench.bench.commands import run\ntry: run({name!r}, ['--help'])\n"
@@ -103,6 +107,7 @@ def test_every_benchmark_has_help_and_loads_no_torch(name):
     assert "usage:" in done.stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["bench_offline_throughput", "bench_one_batch"])
 def test_benchmark_modules_take_every_option_of_the_engine(module):
     done = subprocess.run([sys.executable, "-m", f"workbench.{module}", "--help"], capture_output=True, text=True, check=True)
@@ -116,7 +121,7 @@ def test_a_mistake_shows_two_lines_and_no_traceback(capsys):
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "workbench.launch", raising=False)
+    monkeypatch.delitem(sys.modules, "workbench.launch.runner", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert commands.run("one_batch", []) == 2
     assert capsys.readouterr().err.startswith("NotSupported: this benchmark needs torch")

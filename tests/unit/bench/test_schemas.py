@@ -1,4 +1,4 @@
-"""The harness of public schemas finds what a reader gets wrong, and blames no reader that is right."""
+"""The harness of public schemas finds the errors of a reader, and finds none in a correct reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TESTS = ((True, {"y": 1, "x": 2}), (False, {"x": 1}), (False, {"x": "a", "y": 1}
 
 
 class Instead:
-    """Reads another schema than it is given: a reader that is wrong."""
+    """A wrong reader: it reads another schema than the given one."""
 
     def __init__(self, vocabulary: Vocabulary, schema: Any) -> None:
         self._reader, self._schema = open_reader("workbench", vocabulary), schema
@@ -67,6 +67,7 @@ def test_rows_become_tables_and_goals(letters: Vocabulary) -> None:
     assert goals(rows) == ["97 % of the schemas taken: 50.0%"]
 
 
+@pytest.mark.process
 def test_a_case_over_its_time_ends_alone(letters: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     def row(measure: Any, case: Case, num_draws: int, seed: int = 0, note: Any = None) -> dict[str, Any]:
         if case.name == "slow":
@@ -174,7 +175,7 @@ def test_a_sample_has_every_family_and_is_the_same_again(tmp_path: Any) -> None:
 
 @pytest.fixture(scope="module")
 def letters() -> Vocabulary:
-    """One token a character."""
+    """A tokenizer with one token per character."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     pieces = ["</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]

@@ -52,7 +52,7 @@ def test_impossible_data_sets_are_refused_by_name(changes):
 
 
 class CountingEngine:
-    """Answers each prompt with as many tokens as asked for."""
+    """A backend that answers each prompt with the requested number of tokens."""
 
     def generate(self, input_ids, sampling_params):
         self.asked = list(zip(input_ids, sampling_params, strict=True))

@@ -1,4 +1,4 @@
-"""Leaves leave in the order that scanning and sorting all of them gives, for every policy, and without scanning them."""
+"""Leaves are evicted in the order in which scanning and sorting all of them gives, for every policy, and without a scan."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sorted_leaves(tree: RadixTree) -> list[Node]:
 
 
 def watch(tree: RadixTree) -> list[int]:
-    """Holds every eviction from now on to `sorted_leaves`; the ids of what left, as they leave."""
+    """Compares every eviction from now on with `sorted_leaves`; returns the ids of evicted nodes, in order, as a growing list."""
     evict, left = tree.evict, []
 
     def checked(num_pages: int, needed_by: str):
@@ -88,7 +88,7 @@ def test_a_busy_cache_evicts_as_sorting_all_leaves_says(name):
 
 
 def wide_cache(num_leaves: int, policy: Callable[[Node], object]) -> PrefixCache:
-    """Returns a cache with a full pool: `num_leaves` leaves of one page, and nothing free."""
+    """Returns a cache with a full pool: `num_leaves` leaves of one page, and no free page."""
     cache = PrefixCache(num_leaves, 1, policy, EventLog(0), count().__next__)
     for token in range(num_leaves):
         store(cache, (token,))

@@ -34,7 +34,7 @@ def store(cache: PrefixCache, *texts: str) -> None:
 
 
 def account(cache: PrefixCache) -> tuple[int, int, int]:
-    """Returns (free, tree, owned) after a check that they are all pages."""
+    """Returns (free, tree, owned), after a check that these are all pages."""
     cache.check()
     assert cache.num_free_pages + cache.num_tree_pages + cache.num_owned_pages == cache.num_pages
     return cache.num_free_pages, cache.num_tree_pages, cache.num_owned_pages

@@ -26,7 +26,7 @@ class Letters:
             self.insert(text)
 
     def insert(self, text: str, namespace: str = "") -> Node:
-        """Stores what the tree does not hold of a text, as a request that computed the rest would."""
+        """Stores the part of a text that the tree does not hold, as a request does that computed it."""
         match = self.match(text, namespace)
         node = self.tree.fork_at(match) if match.num_tokens else self.tree.root(namespace)
         rest = tokens(text)[match.num_tokens :]

@@ -1,4 +1,4 @@
-"""The checker of prose finds what the rule forbids, at its line, and leaves plain English alone."""
+"""The checker of prose finds what the rule forbids, at its line, and reports nothing in plain English."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_docstring_that_begins_with_a_verb_passes(prose: ModuleType, tmp_path:
 def test_one_that_does_not_is_found(prose: ModuleType, tmp_path: Path, docstring: str) -> None:
     found = findings(prose, tmp_path, function(docstring))
     if docstring == "Is it open?":
-        assert found == []  # `Is` is a verb; a question is a matter of taste
+        assert found == []  # `Is` is a verb; questions are not checked
     else:
         assert [line for line, _ in found] == [3]
 

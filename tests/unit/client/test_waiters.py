@@ -1,4 +1,4 @@
-"""Streams and calls that wait for an engine: opened all or none, ended all together."""
+"""Streams and calls that wait for an engine: opened all or none, and ended all together."""
 
 from __future__ import annotations
 

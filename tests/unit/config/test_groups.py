@@ -1,4 +1,4 @@
-"""The groups of settings: each field in one of them, documented, limited where it is declared; `ServerArgs` is all of them."""
+"""The groups of settings: each field is in one of them, documented, and limited where it is declared; `ServerArgs` holds all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server arguments of the reference: at their neutral values accepted everywhere, at others refused with the reason."""
+"""Server arguments of the reference: accepted everywhere at their neutral values, refused with the reason at others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFERENCE = {
     "torchao_config": "", "triton_attention_num_kv_splits": 8, "quantization": None, "tool_call_parser": None,
     "enable_custom_logit_processor": False, "return_hidden_states": False,
 }  # fmt: skip
-"""Every server argument of the reference at the value that it has there when nobody gives it."""
+"""Every server argument of the reference at its default there."""
 OWN = {f.name for f in dataclasses.fields(ServerArgs)}
 
 

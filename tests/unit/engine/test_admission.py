@@ -7,7 +7,7 @@ from workbench.testing import events_of, make_core, make_request, run_to_end
 
 
 def step(core, *requests):
-    """Adds (id, prompt, output length), makes a step, and returns the ids that run after it."""
+    """Adds (id, prompt, output length), makes a step, and returns the ids of the requests that run after it."""
     for rid, prompt, num_new in requests:
         core.add(make_request(rid, prompt, num_new, {"ignore_eos": True}))
     core.step()
@@ -15,7 +15,7 @@ def step(core, *requests):
 
 
 def reasons(core) -> dict[str, tuple[str, str]]:
-    """Returns (reason, the request in the way) of each request that waited, the first of each."""
+    """Returns (reason, the request that blocks it) of each request that waited, its first refusal only."""
     return {event.rid: (event.reason, event.blocked_by) for event in reversed(events_of(core, RequestWaiting))}
 
 
@@ -59,7 +59,7 @@ def test_a_short_common_beginning_is_not():
 
 
 def test_memory_is_promised_to_output_that_is_still_to_come():
-    """The pool holds both prompts and half of what they may produce: `a` is promised 0.7 of its 60 tokens."""
+    """The pool holds both prompts and half of their largest outputs: `a` is promised 0.7 of its 60 tokens."""
     core = make_core(num_tokens=100)
     assert step(core, ("a", [1] * 20, 60), ("b", [2] * 20, 60)) == ["a"]
     (event,) = events_of(core, RequestWaiting, "b")

@@ -1,4 +1,4 @@
-"""The batch: which sequence leaves when memory is short, and how much output is promised room."""
+"""The batch: which sequence is retracted when memory is short, and how much output is promised room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token detail against a plain softmax in float64 over the logits as the model gave them, and a scan of the mask."""
+"""Token detail equals a plain softmax in float64 over the logits of the model, and a scan of the mask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def row(params: SamplingParams = GREEDY, **more: Any) -> SampleRow:
 
 
 def plain(logits: Tensor, drawn: int, allowed: tuple[int, ...] | None) -> dict[str, Any]:
-    """Returns the same facts, one row at a time."""
+    """Returns the same facts, computed one row at a time."""
     values = logits.double().tolist()
     peak = max(values)
     weights = [math.exp(value - peak) for value in values]

@@ -1,4 +1,4 @@
-"""The fake runner notices a wrong page, position and prefix, however little it reads in a step."""
+"""The fake runner detects a wrong page, position or prefix, however little it reads in a step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_another_sequence_wrote_over_changes_the_answer_or_is_noticed(runne
     mine = Segment(0, (0, 1, 2, 3, 4))
     step(runner, 8, (1,), mine)
     other = (*PROMPT[:2], 99, PROMPT[3])
-    step(runner, 0, other, Segment(0, (6, 1)), seq_id=2)  # page 1 is not its own
+    step(runner, 0, other, Segment(0, (6, 1)), seq_id=2)  # page 1 belongs to another sequence
     assert step(runner, 9, (2,), mine) == next_token((*other, *PROMPT[4:], 1, 2), VOCAB)
     step(runner, 0, (5, 5), Segment(0, (3,)), seq_id=3)
     with pytest.raises(CacheCorrupt, match="slot 6 holds position 0, position 6 was expected"):
@@ -72,7 +72,7 @@ def test_a_shared_prefix_in_front_of_the_wrong_pages_is_another_prefix(runner):
 
 
 def verify(runner: FakeRunner, *drafts: int) -> list[int]:
-    """Returns the draws behind token 1 and behind each draft that counts."""
+    """Returns the draws behind token 1 and behind each valid draft."""
     seq = PlannedSeq(1, "r1", (1, *drafts), 8, (Segment(0, (0, 1, 2, 3, 4, 5)),), (ROW,) * (1 + len(drafts)))
     return [drawn.token_id for drawn in runner.execute(StepPlan(1, (seq,), PAGE)).seqs[0].drawn]
 

@@ -1,4 +1,4 @@
-"""From draws to output, for a request without a constraint: tokens, text, log-probabilities, and why it ends."""
+"""Draws become output, for a request without a constraint: tokens, text, log-probabilities, and the finish reason."""
 
 from __future__ import annotations
 

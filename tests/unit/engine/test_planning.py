@@ -1,4 +1,4 @@
-"""From a sequence to its part of a step: which tokens, which rows, which log-probabilities."""
+"""A sequence becomes its part of a step: its tokens, its rows, its log-probabilities."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_row_behind_drafts_sees_them_where_penalties_need_history():
 
 
 class Letters(AllowTokens):
-    """Allows its tokens in their order, once."""
+    """A matcher that allows its tokens in their order, once."""
 
     def fork(self):
         return Letters(*self.token_ids)

@@ -23,7 +23,7 @@ def core():
 
 
 def order(core, policy: str, **prompts: list[int]) -> list[str]:
-    """Returns ids in the order that a policy gives them; a prompt's length is also its output's."""
+    """Returns the ids in a policy's order. A prompt's length is also the length of its output."""
     for rid, prompt in prompts.items():
         core.add(make_request(rid, prompt, len(prompt)))
     waiting = [Candidate(seq, core.cache) for seq in core.scheduler.waiting]

@@ -1,4 +1,4 @@
-"""The sampler edits each row by its request, in the stated order, and no row's trouble reaches another."""
+"""The sampler edits each row by its request, in the documented order, and an error in one row affects no other."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_same_seed_and_position_give_the_same_token_and_others_vary() -> Non
 
 
 def edited(logits: Tensor, one: SampleRow) -> Tensor:
-    """Returns the logits as the request's edits leave them: a greedy choice changes no more."""
+    """Returns the logits after the request's edits; a greedy choice changes no more."""
     seen = logits.clone()[None]
     Sampler(V).sample(seen, [one])
     return seen[0]

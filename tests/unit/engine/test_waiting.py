@@ -23,7 +23,7 @@ def crowd(core, num=60, seed=0):
 
 
 def watched(core):
-    """Returns a dict that keeps (time, reason, blocking request) of every refusal since the last admission, by request id."""
+    """Returns a dict that keeps, by request id, (time, reason, blocking request) of every refusal since the last admission."""
     refusals = defaultdict(list)
     refuse = core.scheduler.admission.refuse
 

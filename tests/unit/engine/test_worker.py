@@ -1,4 +1,4 @@
-"""The engine's thread and its client: streams to threads and event loops, aborts, limits, and what a broken loop leaves."""
+"""The engine's thread and its client: streams to threads and event loops, aborts, limits, and the state after a broken loop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from workbench.testing import make_request as request
 
 VOCAB = 256
 LONG = 3000
-"""Output tokens that take a second or so: long enough to be in the middle of."""
+"""Number of output tokens that take a second or so: long enough to interrupt."""
 WAIT_S = 10
 
 
 class Gate(FakeRunner):
-    """Steps pass while it is open; closed, the engine stands still in the middle of a step."""
+    """A runner with a gate: while it is closed, the engine stands still in the middle of a step."""
 
     def __init__(self) -> None:
         super().__init__(VOCAB)

@@ -1,4 +1,4 @@
-"""GGML BNF means what it means to llama.cpp: whole characters, and no words of the backend's own."""
+"""GGML BNF has the meaning that llama.cpp gives it: whole characters, and no keywords of the backend."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHARS = [
     "\U0010ffff",
 ]
 END = "\U0010ffff"
-"""No grammar below takes it, so it may stand for the end."""
+"""Character for the end: no grammar below accepts it."""
 MORE_CHARS = {*CHARS, *"cdefux12_ ,()[]|/\t\r^é"}
 HALVES = [b"\xed\xa0\x80", b"\xed\xbf\xbf"]
 CLASSES = {
@@ -120,7 +120,7 @@ CONSTRUCTS = {
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
 def test_a_grammar_takes_what_a_chart_of_its_text_takes(name: str, vocabulary: Vocabulary) -> None:
-    """Every character after beginnings of up to 12, drawn from what is taken."""
+    """Tries every character after prefixes of up to 12, drawn from the accepted ones."""
     syntax, draw = read_ebnf(CONSTRUCTS[name]), random.Random(name)
     whole = SourceTree("", Seq((syntax.root, Leaf((0, 0), END.__eq__))), syntax.rules)
     compiled = compile_grammar(GrammarSpec("ebnf", CONSTRUCTS[name]), vocabulary)

@@ -1,4 +1,4 @@
-"""A format's expression takes what its standard has as examples, and nothing that `jsonschema`'s own checker refuses."""
+"""A format's expression accepts the examples of its standard, and nothing that `jsonschema`'s own checker refuses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workbench.grammar.regex import plain_regex
 CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER
 NUM_DRAWS = 2000
 SLOW = {"iri", "iri-reference"}
-"""Their checker takes 5 ms a text."""
+"""Formats whose checker takes 5 ms a text."""
 MAX_STATES = 1500
 
-# Right first, then wrong.
+# Valid texts first, then invalid ones.
 EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
     "date": (
         ["2024-02-29", "2000-02-29", "0001-01-01", "2023-12-31", "2023-04-30"],
@@ -115,7 +115,7 @@ EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
 
 
 def draw(items: Any, rng: random.Random) -> str:
-    """A text of the parsed expression; where a count has no end, up to five more."""
+    """Draws a text of the parsed expression. A count without an end gets up to five more."""
     text = ""
     for kind, value in items:
         if kind is op.LITERAL:
@@ -135,6 +135,7 @@ def draw(items: Any, rng: random.Random) -> str:
     return text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_drawn_passes_the_checker(name: str) -> None:
     if name not in CHECKER.checkers:

@@ -1,4 +1,4 @@
-"""Languages as automata: patterns held to `re`, numbers to exact arithmetic, and what is made of several to both."""
+"""Languages as automata: patterns compared with `re`, numbers with exact arithmetic, and combinations with both."""
 
 # ruff: noqa: E501  (tables of data)
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_a_pattern_takes_only_what_re_finds_and_generously_all_of_it(pattern: st
     for text in (drawn(draw) for _ in range(600)):
         is_found = re.search(pattern, text) is not None
         assert not surely.accepts(text) or is_found, text
-        if not text.endswith("\n"):  # `$` of Python stands before it too
+        if not text.endswith("\n"):  # `$` of Python matches before it too
             assert perhaps.accepts(text) or not is_found, text
         if text.isascii() and "\n" not in text:
             assert surely.accepts(text) == is_found, text

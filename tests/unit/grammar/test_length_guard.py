@@ -57,7 +57,7 @@ DISPUTED: dict[str, Any] = {
 
 
 def start(schema: Any, vocabulary: Vocabulary, *, counts: bool) -> Matcher:
-    """A matcher with or without limits that are counted beside the grammar."""
+    """Returns a matcher with or without limits that are counted beside the grammar."""
     text = json.dumps(schema)
     plain = Plain("json_schema", text, schema=read_schema(text, counts=counts))
     return XGrammarBackend(vocabulary).compile(plain, GrammarSpec("json_schema", text)).start()
@@ -88,7 +88,8 @@ def test_other_limits_stay_in_the_automaton(name: str) -> None:
 
 
 def walk(matchers: list[Matcher], draw: random.Random, vocabulary: Vocabulary) -> bytes:
-    """A text from tokens that the first allows; a string's end is drawn rarely, and almost all of a string comes at once."""
+    """Draws a text from tokens that the first matcher allows. A string's end is rare, and almost all of a string comes at
+    once."""
     data = b""
     while not matchers[0].is_finished and len(data) < 2000:
         if data.endswith(b'"') and draw.random() < 0.8:
@@ -205,7 +206,7 @@ def test_a_full_string_can_only_end(vocabulary: Vocabulary) -> None:
         matcher.accept(vocabulary.pieces.index(b"a"))
     assert allowed(matcher, vocabulary) == before
     assert matcher.accept_bytes(b"x") == 0
-    fork.accept(vocabulary.pieces.index(b"a"))  # a copy moves on its own
+    fork.accept(vocabulary.pieces.index(b"a"))  # a copy moves independently
     with pytest.raises(TokenRejected):
         fork.accept(vocabulary.pieces.index(b"a"))
     assert fork.accept_bytes(end := fork.forced()) == len(end)
@@ -248,6 +249,7 @@ def test_a_child_says_that_strings_are_counted(vocabulary: Vocabulary) -> None:
     assert backend.load(data, ()).start().accept_bytes(b'"' + b"x" * 200) == N + 1
 
 
+@pytest.mark.process
 def test_outlines_counts_in_its_automaton(vocabulary: Vocabulary) -> None:
     compiled = compile_grammar(GrammarSpec("json_schema", json.dumps({**S, "pattern": "^[ab]+$"})), vocabulary, "outlines")
     for length in (N, N + 1):
@@ -256,9 +258,9 @@ def test_outlines_counts_in_its_automaton(vocabulary: Vocabulary) -> None:
 
 
 def test_tokens_of_a_real_vocabulary(smollm2: str) -> None:
-    from transformers import AutoTokenizer
+    from workbench.text.tokenizer import load_tokenizer
 
-    hf = AutoTokenizer.from_pretrained(smollm2)
+    hf = load_tokenizer(smollm2).hf
     vocabulary = Vocabulary(hf, len(hf), frozenset({0}))
     schema = closed(a=S, b={**LONGER, "pattern": "^[a-z ]*$"})
     draw = random.Random(0)

@@ -1,4 +1,4 @@
-"""Rules made of an automaton are the regular expression: no token more, no token less, whatever the counts."""
+"""Rules made of an automaton equal the regular expression: the same tokens, whatever the counts."""
 
 from __future__ import annotations
 

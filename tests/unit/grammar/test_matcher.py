@@ -1,4 +1,4 @@
-"""Matchers allow exactly what can still become a match, end where the text may end, and share compiled grammars."""
+"""Matchers allow exactly the prefixes of matches, end where the text may end, and share compiled grammars."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FINITE = [r"a?b{1,2}", r"(ab|ba){0,2}a?", r"[ab]{3}", r"aab|ab|b", r"(a|b(a|b))b
 
 @pytest.mark.parametrize("pattern", FINITE)
 def test_masks_equal_a_scan_of_the_vocabulary(pattern: str, vocabulary: Vocabulary) -> None:
-    """At every step: a token is allowed exactly if the text with it begins some text of the language."""
+    """At every step, a token is allowed exactly if the text with it begins some text of the language."""
     language = [t for n in range(8) for t in map("".join, itertools.product("ab", repeat=n)) if re.fullmatch(pattern, t)]
     texts = {i: vocabulary.hf.decode([i]) for i in range(len(vocabulary.hf)) if i not in (END, START)}
     draw = random.Random(pattern)
@@ -78,7 +78,7 @@ def test_bytes_are_accepted_as_far_as_the_language_goes(pattern: str, vocabulary
 
 def test_forced_text_and_accepted_bytes_may_end_inside_a_character(vocabulary: Vocabulary) -> None:
     matcher = regex("[éè]x", vocabulary)
-    assert matcher.forced() in (b"\xc3", b"")  # xgrammar 0.2.9 keeps to whole characters
+    assert matcher.forced() in (b"\xc3", b"")  # xgrammar 0.2.9 forces whole characters only
     assert matcher.accept_bytes("é".encode()[:1]) == 1
     assert matcher.forced() == b""
     assert matcher.accept_bytes("é".encode()[1:] + b"y") == 1
@@ -130,6 +130,7 @@ def test_a_wrong_grammar_is_an_invalid_request_with_the_parsers_words(text: str,
     assert ".cc:" not in str(caught.value)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind, text", [("regex", "a{%s}"), ("json_schema", '{"type": "array", "minItems": %s}'), ("ebnf", "root ::= [a]{%s}")]
 )
@@ -165,7 +166,7 @@ def test_masks_read_only_and_forks_move_alone(vocabulary: Vocabulary) -> None:
 
 
 def test_special_tokens_and_unused_ids_are_never_allowed(vocabulary: Vocabulary) -> None:
-    """Even where any text is: a skipped `<s>` would leave the text without what the grammar counted."""
+    """Even if any text is valid: a skipped `<s>` would leave the text without what the grammar counted."""
     tokens = allowed(regex(".*", vocabulary), vocabulary)
     assert START not in tokens
     assert max(tokens) < len(vocabulary.hf) < vocabulary.size

@@ -1,4 +1,4 @@
-"""Compilation in child processes: the same grammars, limits that end it, and no child that is left over."""
+"""Compilation in child processes: the same grammars, limits that end it, and no child left over."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.grammar.normalise import is_quick
 from workbench.types import GrammarSpec
 
+pytestmark = pytest.mark.process
+
 LONG = "|".join(f"word{i * 7919:07d}tail" * 3 for i in range(20_000))
-"""Takes xgrammar more than a minute."""
+"""Regex that takes xgrammar more than a minute."""
 SLOW = GrammarSpec("ebnf", "root ::= " + " | ".join(f'"{i:020d}"' for i in range(20_000)))
-"""The same, in little memory."""
+"""EBNF that takes as long, in little memory."""
 PADDING = f"(?#{'long' * 1100})"
-"""A comment that makes a regex too long to be compiled in place."""
+"""Comment that makes a regex too long to be compiled on the caller's thread."""
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def wait_until(true, seconds=20) -> None:
 
 
 def masks_along(compiled, vocabulary: Vocabulary, seed: int) -> list[bytes]:
-    """The masks of a random walk."""
+    """Returns the masks of a random walk."""
     draw, matcher, masks = random.Random(seed), compiled.start(), []
     while not matcher.is_finished and len(masks) < 30:
         mask = np.zeros(-(-vocabulary.size // 32), dtype=np.int32)
@@ -110,7 +112,7 @@ def test_a_limit_ends_a_compilation_and_the_next_works(spec, limits, named, voca
 
 
 def test_a_limit_is_looked_at_from_the_first_moment(vocabulary: Vocabulary, monkeypatch) -> None:
-    """As where this thread stands still after it began to watch: the watching one is ahead of every line that follows."""
+    """The watching thread is ahead of every line that follows, as if this thread stood still after it began to watch."""
     monkeypatch.setattr("workbench.grammar.pool.TICK_S", 0)
     start = threading.Thread.start
 

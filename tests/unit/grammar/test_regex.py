@@ -1,4 +1,4 @@
-"""What comes out of a regex constraint is accepted by `re.fullmatch`; what cannot be enforced is refused by name."""
+"""The texts of a regex constraint are accepted by `re.fullmatch`; what cannot be enforced is refused by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def accepts(plain: str, text: str) -> bool:
     return bool(matcher.accept_string(text) and matcher.is_completed())
 
 
-# The constructs of the reference's examples first, then what dialects disagree about.
+# The constructs of the reference's examples come first, then those that dialects treat differently.
 PATTERNS = [
     r"((25[0-5]|2[0-4]\d|[01]?\d\d?).){3}(25[0-5]|2[0-4]\d|[01]?\d\d?)", r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}",
     r"[\w\d\s]{1,16}", r'[^"]+', r"\{\}", r"(Paris|London)?", r"[0-9]{1,2}\.[0-9]{0,2}", r"\n\t", r"a{3}", r".*", r"^abc$",
@@ -51,7 +51,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_the_plain_form_accepts_what_python_accepts(pattern: str) -> None:
-    """Exactly for ASCII texts; never more for others (backslash classes generate their ASCII part)."""
+    """Exact for ASCII texts; narrower for others, since backslash classes generate their ASCII part."""
     plain = plain_regex(pattern)
     for text in TEXTS:
         wanted = re.fullmatch(pattern, text) is not None
@@ -64,7 +64,7 @@ def test_the_plain_form_accepts_what_python_accepts(pattern: str) -> None:
     "pattern", ["(?i)[a-k]", "(?i)[^a-k]", "(?i)é", "(?i)[^ſ]", "(?i)[Ā-ſ]", "(?ia)[^k]", "(?i)[^\\u03b9]", "(?i)s"]
 )
 def test_case_is_ignored_as_python_ignores_it(pattern: str) -> None:
-    """Exactly; but a letter of ASCII brings no letter from beyond along."""
+    """Exact, but an ASCII letter does not generate its equals beyond ASCII."""
     plain = re.compile(plain_regex(pattern))
     found = {char for char in map(chr, range(0x3000)) if plain.fullmatch(char)}
     wanted = {char for char in map(chr, range(0x3000)) if re.fullmatch(pattern, char)}

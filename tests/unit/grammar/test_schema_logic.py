@@ -1,4 +1,4 @@
-"""What must not hold, what depends on other names, and which branch holds: each schema with texts that are right and wrong for it."""
+"""Negations, dependencies and branches of schemas, each with texts that are valid and invalid for it."""
 
 # ruff: noqa: E501  (a table of data)
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What has no end, or none within reach, is refused before a matcher is asked what must come."""
+"""A grammar without an end, or with none within reach, is refused before forced text is computed."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ FAR = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", [*ENDLESS, *FAR])
 def test_text_without_an_end_in_reach_is_refused_and_the_rule_named(name: str, vocabulary: Vocabulary) -> None:
     kind, text, told = (ENDLESS | FAR)[name]
@@ -40,6 +41,7 @@ def test_text_without_an_end_in_reach_is_refused_and_the_rule_named(name: str, v
         compile_grammar(GrammarSpec(kind, text), vocabulary)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind, text",
     [
@@ -52,6 +54,7 @@ def test_what_has_an_end_is_not_refused(kind: str, text: str, vocabulary: Vocabu
     assert compile_grammar(GrammarSpec(kind, text), vocabulary).start().num_allowed
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backend", ["xgrammar", "outlines"])
 def test_a_long_stretch_is_told_in_parts(backend: str, vocabulary: Vocabulary) -> None:
     matcher = compile_grammar(GrammarSpec("regex", "(?:ab){5000}c"), vocabulary, backend).start()

@@ -1,4 +1,4 @@
-"""Text shown to a person cannot act on a terminal or a page, and cannot hide."""
+"""Text that is shown cannot act on a terminal or a page, and cannot hide."""
 
 from __future__ import annotations
 

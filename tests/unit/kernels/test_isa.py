@@ -1,4 +1,4 @@
-"""The choice of an instruction set, its library in the cache, and the reason that is given where there is none."""
+"""The choice of an instruction set, its library in the cache, and the reason if there is none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from workbench.errors import InvalidRequest
 from workbench.kernels import build, compiled, isa, processor
 
+pytestmark = pytest.mark.process
+
 COMPILER = build.find_compiler()
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason=build.NO_COMPILER)
 LEVELS = {level.name: level for level in isa.ALL}
@@ -20,7 +22,7 @@ LAPTOP = frozenset({"fpu", "sse2", "avx", "avx2", "fma", "bmi2"})
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Gives the processor these features."""
+    """A function that gives the processor these features."""
     monkeypatch.delenv("WORKBENCH_ISA", raising=False)
     return lambda features: monkeypatch.setattr(isa, "features", lambda: frozenset(features))
 
@@ -29,7 +31,7 @@ def pretend(monkeypatch):
     ("features", "name"),
     [
         (LAPTOP, "avx2"),
-        (LAPTOP | {"avx512f"}, "avx2"),  # not all of it
+        (LAPTOP | {"avx512f"}, "avx2"),  # only a part of it
         (LAPTOP | set(LEVELS["avx512"].needs), "avx512"),
         (LAPTOP | set(LEVELS["avx512_bf16"].needs), "avx512_bf16"),
         ({"fp", "asimd", "bf16"}, "neon"),

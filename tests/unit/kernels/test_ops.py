@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from workbench.kernels import build, compiled, isa, ops
 from workbench.kernels.library import load_library
 
+pytestmark = pytest.mark.process
+
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 
@@ -107,7 +109,7 @@ def capped(scores, softcap):
 
 
 def plain_attention(q, k, v, *, hidden=None, softcap=None):
-    """q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq], in float32; `hidden` [n, S] columns weigh nothing."""
+    """Computes q [n, Hq, D], k, v [S, Hkv, D] -> out [n, Hq, D], lse [n, Hq] in float32, without the columns `hidden` [n, S]."""
     keys, values = (x.float().repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
     scores = capped(torch.einsum("nhd,shd->nhs", q.float(), keys) * q.shape[-1] ** -0.5, softcap)
     if hidden is not None:
@@ -134,7 +136,7 @@ def test_attend_all_over_a_part_of_a_store(heads, kv_heads, dim, dtype, softcap)
 def test_attend_causal_over_scattered_slots(dim, heads, kv_heads, window, softcap, dtype):
     k, v = (torch.randn(900, kv_heads, dim).to(dtype) for _ in range(2))
     q = torch.randn(230, heads, dim).to(dtype)
-    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to nobody
+    spans, lengths = [(0, 1), (1, 18), (30, 230), (19, 21)], [1, 80, 200, 300]  # rows 18 and 21 to 29 belong to no span
     slots = torch.cat([torch.randperm(900)[:n] for n in lengths])
     starts = torch.tensor([0, *lengths]).cumsum(0)
     scale = dim**-0.5
@@ -196,7 +198,7 @@ def test_argmax_of_what_a_mask_allows(width, dtype):
 @pytest.mark.parametrize("is_masked", [False, True])
 def test_look_tells_the_largest_in_order_entropy_and_rank_of_the_rows_it_is_asked_for(width, is_masked, dtype):
     x = torch.randn(7, width).mul_(3).to(dtype)
-    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first first
+    x[2, 5] = x[2, 9] = x[2, 60] = 40  # equals: the first one comes first
     rows, tokens = [6, 2, 0], [1, 9, width - 1]
     allowed = np.random.default_rng(1).random((3, width)) < np.array([[0.02], [0.5], [1.0]])
     allowed[:, [0, 5, 40, 41, 60]] = True

@@ -1,4 +1,4 @@
-"""Conversations as text: what the models' own templates make of them, and where other text stands."""
+"""Conversations as text: the output of the models' own templates, and the place of text outside roles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 from scripted_backend import ScriptedBackend
-from transformers import PreTrainedTokenizerFast
 
 import workbench as sgl
 from workbench.errors import InvalidRequest, NotSupported
@@ -14,6 +13,7 @@ from workbench.lang.chat import JinjaTemplate, TokenizerTemplate, render_prompt
 from workbench.lang.program import RoleLeftOpen
 from workbench.lang.tools import tools_text
 from workbench.text.chat import facts
+from workbench.text.tokenizer import load_tokenizer
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -23,7 +23,7 @@ MESSAGES = [
 ]
 
 
-TRIMMING = (  # writes its own begin token and strips each message, as Gemma's does
+TRIMMING = (  # The template writes its own begin token and strips each message, as Gemma's does.
     "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
@@ -31,8 +31,8 @@ TRIMMING = (  # writes its own begin token and strips each message, as Gemma's d
 
 @pytest.fixture(scope="module", params=["smollm2", "gemma3"])
 def hf(request):
-    """SmolLM2 with its own template; Gemma's base model has none and adds a begin token to every text."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(request.getfixturevalue(request.param), local_files_only=True)
+    """Tokenizer of SmolLM2, with its own template, or of Gemma's base model, which has none and adds a begin token."""
+    tokenizer = load_tokenizer(request.getfixturevalue(request.param)).hf
     tokenizer.chat_template = tokenizer.chat_template or TRIMMING
     return tokenizer
 

@@ -1,4 +1,4 @@
-"""The language's own chat templates by name: held to the models' Jinja templates where these are known."""
+"""The language's own chat templates by name, compared with the models' Jinja templates where these are known."""
 
 from __future__ import annotations
 

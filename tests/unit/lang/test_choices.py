@@ -1,4 +1,4 @@
-"""The choices methods by their definitions, on numbers."""
+"""The choices methods compute what their definitions say, on plain numbers."""
 
 from __future__ import annotations
 

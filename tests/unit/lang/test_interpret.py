@@ -1,4 +1,4 @@
-"""The interpreter on a scripted backend: what waits and what does not, what fails where, and what ends it."""
+"""The interpreter on a scripted backend: waiting, variables, roles, errors, interrupts, streams and reruns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the language: what they build, and what they refuse at their line."""
+"""The verbs of the language: the nodes they build, and the arguments they refuse at their line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of `/generate`: one meaning for keywords and JSON bodies, typed as they are checked."""
+"""The fields of `/generate`: one meaning for keywords and JSON bodies, typed as they are checked."""
 
 from __future__ import annotations
 

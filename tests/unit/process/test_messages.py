@@ -1,4 +1,4 @@
-"""Messages between processes: made from a protocol, refused where the other side is of another version."""
+"""Messages between processes: made from a protocol, refused if the other side has another version."""
 
 from __future__ import annotations
 

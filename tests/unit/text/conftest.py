@@ -1,4 +1,4 @@
-"""Small tokenizers of the kinds that models use, made here: byte-level BPE, and SentencePiece with byte tokens."""
+"""Small tokenizers of the kinds that models use: byte-level BPE, and SentencePiece with byte tokens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def byte_level() -> Backend:
 
 
 def sentencepiece(*, prefix_space: bool) -> Backend:
-    """Llama 2's form (a space before the text, stripped when decoding) or, without `prefix_space`, Gemma's."""
+    """Makes a tokenizer in Llama 2's form (a space before the text, stripped when decoding) or, without `prefix_space`, in
+    Gemma's."""
     pieces = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcdefghijklmnopqrstuvwxyz.,:;()\ufffd€"]
     merges = [("▁", "t"), ("h", "e"), ("▁t", "he"), ("▁", "▁"), ("c", "a"), ("ca", "t"), ("▁", "cat")]
     vocab = {piece: i for i, piece in enumerate([*pieces, *("".join(pair) for pair in merges)])}

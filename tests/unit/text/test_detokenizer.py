@@ -36,6 +36,7 @@ def test_encoded_text_comes_back(tokenizer: Tokenizer, prompt: str, output: str,
     assert stream(tokenizer, prompt_ids, ids, skip) == decode_at_once(tokenizer, prompt_ids, ids, skip)
 
 
+@pytest.mark.heavy
 @settings(max_examples=400)
 @given(data=st.data(), skip=st.booleans())
 def test_random_tokens_equal_plain_decode(tokenizer: Tokenizer, data: st.DataObject, skip: bool) -> None:
@@ -59,7 +60,7 @@ def test_an_unknown_id_does_not_end_a_run_of_bytes(tokenizer: Tokenizer) -> None
 
 @pytest.mark.parametrize("seed", range(20))
 def test_long_broken_text_equals_plain_decode(tokenizer: Tokenizer, seed: int) -> None:
-    """Nothing but bytes of broken characters, unknown ids and U+FFFD: text is rarely certain."""
+    """Text is rarely certain: there are only bytes of broken characters, unknown ids and U+FFFD."""
     draw = random.Random(seed)
     bytes_of = tokenizer.backend.encode("漢😀\ufffd€", add_special_tokens=False).ids
     bad = [tokenizer.vocab_size + 1, *draw.sample(bytes_of, min(3, len(bytes_of)))]
@@ -112,7 +113,7 @@ def test_special_tokens_show_only_when_asked(tokenizer: Tokenizer) -> None:
 @settings(max_examples=200)
 @given(text=st.text("abc \n€", max_size=30), stops=st.lists(st.text("abc \n€", min_size=1, max_size=4), max_size=3))
 def test_stop_strings_cut_the_text_across_tokens(tokenizer: Tokenizer, text: str, stops: list[str]) -> None:
-    """Compared with reading the whole text character by character."""
+    """The result equals reading the whole text character by character."""
     ids = tokenizer.backend.encode(text, add_special_tokens=False).ids
     prompt = tokenizer.encode("the")
     whole = decode_at_once(tokenizer, prompt, ids)

@@ -1,4 +1,4 @@
-"""Stop strings: the one complete first wins, nothing of it leaks, and the cut into pieces does not matter."""
+"""Stop strings: the one complete first wins, no part of it is sent, and the cut into pieces does not matter."""
 
 from __future__ import annotations
 

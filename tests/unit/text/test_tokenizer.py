@@ -1,4 +1,4 @@
-"""The tokenizer gives what transformers gives, and says what is wrong when it cannot."""
+"""The tokenizer gives the results of transformers, and reports an error where it cannot."""
 
 from __future__ import annotations
 
@@ -144,6 +144,7 @@ def test_code_of_the_model_runs_only_when_trusted(folder: Path, monkeypatch: pyt
     assert ran.exists()
 
 
+@pytest.mark.process
 def test_loading_needs_neither_torch_nor_the_network(folder: Path) -> None:
     code = f"""
 import socket, sys

@@ -1,4 +1,4 @@
-"""Who wrote which part of a rendered conversation: found through marks, and by looking where a template reads what it gets."""
+"""The parts of a rendered conversation by their role: found through marks, and by watching where a template reads its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of tools are found whole, and the same however the text is cut into pieces."""
+"""Tool calls are found whole, and the same however the text is cut into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasoning is parted from the answer, the same however the text is cut into pieces."""
+"""Reasoning is separated from the answer, the same however the text is cut into pieces."""
 
 from __future__ import annotations
 

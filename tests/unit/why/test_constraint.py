@@ -1,4 +1,4 @@
-"""`workbench.Grammar` and `engine.why`: what a person asks of a constraint, in words, as JSON and drawn."""
+"""`workbench.Grammar` and `engine.why`: the answers about a constraint, in words, as JSON and drawn."""
 
 from __future__ import annotations
 

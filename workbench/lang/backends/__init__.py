@@ -1,1 +1,1 @@
-"""Where programs run: one file per backend, all of them a `workbench.lang.backends.base.Backend`."""
+"""The backends of programs: one file each, all of them subclasses of `workbench.lang.backends.base.Backend`."""

@@ -16,15 +16,15 @@ from workbench.lang.prompt import Turn
 MAX_TOKENS = 4096
 SAME_NAMES = ("temperature", "top_p", "top_k")
 FINISH = {"max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter"}
-"""Stop reasons that have another name here; `end_turn` and `stop_sequence` are both a stop."""
+"""Stop reasons with other names here; `end_turn` and `stop_sequence` are both "stop"."""
 
 
 class Anthropic(VendorBackend):
-    """`Anthropic("claude-sonnet-5")`, with the key in ANTHROPIC_API_KEY or `api_key`.
+    """Runs programs on Anthropic's models: `Anthropic("claude-sonnet-5")`, with the key in ANTHROPIC_API_KEY or `api_key`.
 
-    Further keywords go to `anthropic.Anthropic` (`base_url`, `timeout`, `max_retries`, `default_headers`, ...). The API asks for
-    a length limit: without `max_tokens` it is 4096. Which of temperature, top_p, top_k, text before `gen` in an assistant
-    message and `json_schema` a model takes is the model's to say: what it refuses is an error with its words.
+    Further keywords go to `anthropic.Anthropic` (`base_url`, `timeout`, `max_retries`, `default_headers`, ...). The API needs a
+    length limit: without `max_tokens` it is 4096. Models differ in their support of temperature, top_p, top_k, text before `gen`
+    in an assistant message, and `json_schema`; a refusal raises BackendFailed with the API's message.
     """
 
     name = "Anthropic"
@@ -42,9 +42,11 @@ class Anthropic(VendorBackend):
             self._client = package.Anthropic(api_key=api_key, **client)
 
     def takes_stop(self, stop: str, index: int) -> bool:
+        """Returns whether the stop string has a character other than white space."""
         return bool(stop.strip())
 
     def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
+        """Returns the pieces of the answer. Raises BackendFailed for an error of the API."""
         turns = self.turns(call.prompt)
         body: dict[str, Any] = {"max_tokens": call.params.get("max_new_tokens", MAX_TOKENS)}
         if turns[0].role == "system":
@@ -54,7 +56,7 @@ class Anthropic(VendorBackend):
             body["stop_sequences"] = list(stop)
         if call.prompt.tools:
             body["tools"] = [_tool(function) for function in functions(call.prompt)]
-        # Not all versions of the package have these as keywords; the API decides by the model.
+        # Not all versions of the package have these keywords; the API decides by the model.
         extra: dict[str, Any] = {name: call.params[name] for name in SAME_NAMES if name in call.params}
         if "json_schema" in call.params:
             schema = strict_schema(json.loads(call.params["json_schema"]))
@@ -99,7 +101,7 @@ class Anthropic(VendorBackend):
 
 
 def _message(turn: Turn) -> dict[str, Any]:
-    """A text that the model continues may not end in white space; `_without_space` makes up for it."""
+    """Returns a message in the API's form. An open message may not end in white space, so it is cut there."""
     if not turn.has_media:
         return {"role": turn.role, "content": turn.text.rstrip() if turn.is_open else turn.text}
     return {"role": turn.role, "content": [_part(part) for part in turn.parts]}
@@ -123,13 +125,13 @@ def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counts(usage: Any) -> dict[str, int]:
-    """The counts a message has so far; later ones replace them."""
+    """Returns the token counts of a message so far; later ones replace them."""
     names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
     return {name: count for name in names if (count := getattr(usage, name, None)) is not None}
 
 
 def _sums(usage: Mapping[str, int]) -> dict[str, int]:
-    """`input_tokens` are those that the cache has nothing to do with."""
+    """Returns the token counts by our names. The API's `input_tokens` exclude tokens read from or written to its cache."""
     counts = {}
     if "input_tokens" in usage:
         counts["prompt_tokens"] = sum(count for name, count in usage.items() if name != "output_tokens")
@@ -148,7 +150,7 @@ def _reason(delta: Any, usage: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _without_space(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """Without the white space that the prompt ends in already."""
+    """Yields the pieces without leading white space, which the prompt already has."""
     has_begun = False
     for piece in pieces:
         text = piece.text if has_begun else piece.text.lstrip()

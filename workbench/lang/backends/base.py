@@ -1,4 +1,4 @@
-"""What a program asks of a backend. To write one, subclass `Backend`, say what it can do, and write `generate`.
+"""`Backend`: the contract between programs and what runs them. To write one, subclass it, set `features`, write `generate`.
 
     class Echo(Backend):
         name = "Echo"
@@ -8,28 +8,27 @@
         def generate(self, call: GenerateCall) -> Iterator[Piece]:
             yield Piece(call.prompt.plain_text, meta_info={"finish_reason": {"type": "stop", "matched": None}})
 
-Before any call, `check` compares it with `features` and `params` and raises `BackendLacks` for the first thing the
-backend cannot do, so `generate` and `select` only meet calls they declared to understand. Nothing is dropped in silence:
-a parameter that is not in `params` is an error, not a default.
+Before any call, `check` compares it with `features` and `params` and raises `BackendLacks` for the first part that the
+backend does not support. So `generate` and `select` receive only supported calls, and no parameter is ignored silently.
 
 Rules for all methods:
 
-- They are called from many threads at once. Keep what one call needs in local variables.
-- Errors are `WorkbenchError`s with what to do next (`hint`). `BackendFailed` is for what went wrong on the other side: an
-  unreachable server, a refused key, a stream that broke off; exceptions of a vendor's package are translated to it, the
+- They are called from many threads at once. Keep the data of a call in local variables.
+- Errors are `WorkbenchError`s with the next step in `hint`. `BackendFailed` is for failures of the other side: an
+  unreachable server, a refused key, a stream that ended early. Exceptions of a vendor's package are translated to it, the
   original as `__cause__`. The interpreter adds the line of the program.
-- A vendor's package is imported inside the backend's constructor, never at the top of the module; when it is missing the
+- A vendor's package is imported in the backend's constructor, never at the top of the module. If it is missing, the
   constructor raises `ImportError` with the command that installs the extra.
-- `abort(rid)` must end a call that is under way. Register how with `self.abortable(rid, close)` around the reading:
+- `abort(rid)` must end an open call. Register a function that does so with `self.abortable(rid, close)`:
 
         with client.stream(...) as stream, self.abortable(call.rid, stream.close):
             for chunk in stream:
                 yield Piece(chunk.text)
 
-  Therefore read a stream from the wire wherever the vendor has one, also when `call.is_streamed` is False. Once a call is
-  aborted the interpreter drops whatever its iterator still yields or raises.
+  So use the vendor's streams if it has them, even if `call.is_streamed` is False. After an abort the interpreter drops
+  everything that the iterator yields or raises.
 
-What a vendor's name needs to become public: its class here in a file of its own, and a line in `workbench.__init__`.
+A public backend has a file of its own here and a line in `workbench.__init__`.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ Feature = Literal[
 ]
 FEATURES = frozenset(get_args(Feature))
 ALL_PARAMS = frozenset(SamplingParams.__struct_fields__) - {*GRAMMAR_FIELDS, "n"}
-"""Every sampling parameter that is not a feature of its own."""
+"""Sampling parameters that are not features of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,39 +79,39 @@ class GenerateCall:
     """One generation."""
 
     rid: str
-    """The request's id, unique; the program view links to it. Pass it on where the other side takes one."""
+    """Unique id of the request; the program view links to it. Pass it on if the other side takes one."""
     prompt: Prompt
     """Plain text to continue (`prompt.has_roles` is False; `prompt.plain_text`), or a conversation (`prompt.turns`,
-    `prompt.messages`). In a conversation the last turn may be open (`is_open`): the output continues it, so a chat API
-    sends the turns before it, and a text the open turn already holds is a prefill."""
+    `prompt.messages`). In a conversation the last turn may be open (`is_open`): the output continues it. So a chat API
+    sends the turns before it; a text in the open turn is a prefill."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`, `regex`, ...), checked
-    and of their types (`stop` a tuple, `json_schema` a JSON text). What is not here was left to the backend's default."""
+    """Sampling parameters that the program gave, by the names of `SamplingParams` (`max_new_tokens`, `stop`, `temperature`,
+    `regex`, ...), checked and of their types (`stop` a tuple, `json_schema` a JSON text). Others are left to the backend."""
     logprobs: Mapping[str, Any] = field(default_factory=dict)
-    """Not empty only with the feature "logprobs": `return_logprob`, `top_logprobs_num`, ..."""
+    """Log-probability options (`return_logprob`, `top_logprobs_num`, ...); empty without the feature "logprobs"."""
     dtype: type | None = None
-    """int, float, str or bool: the output is a Python literal of the type. The backend chooses how to make sure."""
+    """Type (int, float, str or bool) of the Python literal that the output must be. The backend enforces it in its own way."""
     is_streamed: bool = False
-    """Somebody reads along: yield text as it comes. Otherwise one piece at the end will do."""
+    """The text has a reader: yield it as it comes. Otherwise one piece at the end is enough."""
 
     @property
     def sampling(self) -> SamplingParams:
-        """`params` with the native defaults (128 tokens, temperature 1) filled in."""
+        """Parameters with the native defaults (128 tokens, temperature 1) for those that are missing."""
         return SamplingParams.make(self.params)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """New text of one generation, after the pieces before it. With `n` samples each has its `index` and its own pieces."""
+    """New text of one generation, after its earlier pieces. With `n` samples each has its `index` and its own pieces."""
 
     text: str
     index: int = 0
     meta_info: Mapping[str, Any] | None = None
-    """On the last piece of a sample, and only there, what is known of: `id`, `prompt_tokens`, `completion_tokens`,
+    """Facts about a sample, only on its last piece, as far as they are known: `id`, `prompt_tokens`, `completion_tokens`,
     `cached_tokens`, `finish_reason` (`{"type": "stop", "matched": "\\n"}`, `{"type": "length", "length": 16}`),
     `model`, and the log-probability lists of the native API (`input_token_logprobs`, `output_token_logprobs`,
     `output_top_logprobs`: entries `[logprob, token id or None, text or None]`). A number that the vendor does not report
-    is left out, never guessed."""
+    is left out, not guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,88 +121,88 @@ class SelectCall:
     rid: str
     prompt: Prompt
     choices: tuple[str, ...]
-    """At least one, all different; one may be the beginning of another, and none is empty."""
+    """Texts, at least one, all different and not empty; one may be the beginning of another."""
     method: ChoicesMethod
-    """Only a backend with the feature "choices_method" is asked with another than `token_length_normalized`."""
+    """Choices method; other than `token_length_normalized` only for a backend with the feature "choices_method"."""
     temperature: float = 0.0
-    """0 takes the best option. The backends that score options refuse other values."""
+    """Temperature of the choice. 0: the best option; backends that score options refuse other values."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen. `scores` and `options` stay empty where a backend has a procedure of its own."""
+    """A choice. `scores` and `options` stay empty where a backend has a procedure of its own."""
 
     index: int
     scores: tuple[Score, ...] = ()
     options: tuple[OptionTokens, ...] = ()
     meta_info: Mapping[str, Any] = field(default_factory=dict)
-    """`id`, and over all requests that were needed: `prompt_tokens`, `cached_tokens`, `completion_tokens`, `num_requests`."""
+    """Facts: `id`, and sums over all its requests: `prompt_tokens`, `cached_tokens`, `completion_tokens`, `num_requests`."""
 
 
 class Backend:
-    """Where programs run. Override `generate`, and what else `features` promises."""
+    """A runner of programs. Override `generate`, and the methods that `features` promises."""
 
     name: str = "this backend"
-    """As users write it; errors name it."""
+    """Name in errors, as users write it."""
     model: str = ""
-    """The model it talks to, for the program view."""
+    """Model of the backend, for the program view."""
     features: frozenset[Feature] = frozenset()
-    """What it can do. May be set per instance, when the server says what it can."""
+    """Features that it has. May be set per instance, if they depend on the server."""
     params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_p", "stop"})
-    """Names of `SamplingParams` that it honours, apart from constraints and `n`, which are features."""
+    """Supported fields of `SamplingParams`, except constraints and `n`, which are features."""
     writes_ahead: bool = False
-    """A call costs more than its tokens, so that a program may ask for several generations in one (`num_api_spec_tokens`)."""
+    """True if one call may write text for several generations (`num_api_spec_tokens`), because calls are expensive."""
 
     def __init__(self, log: EventLog | None = None) -> None:
         self.log = log if log is not None else EventLog()
-        """Where the events of programs go; the in-process engine's own log where there is one."""
+        """Log for the events of programs; the engine's own log for an engine of this process."""
         self._closers: dict[str, Callable[[], None]] = {}
         self._aborted: set[str] = set()
         self._lock = threading.Lock()
 
-    # -- what programs ask --------------------------------------------------------------------------------------
+    # -- called by programs -------------------------------------------------------------------------------------
 
     def generate(self, call: GenerateCall) -> Iterator[Piece]:
-        """Yields the text as it comes and, as the last piece of every sample, one with `meta_info`.
+        """Yields the text as it comes. The last piece of every sample has `meta_info`.
 
-        Raises a `WorkbenchError` for what went wrong; text that was yielded before stays in the program's state.
+        Raises a `WorkbenchError` for a failure; text yielded before it stays in the program's state.
         """
         raise NotImplementedError
 
     def select(self, call: SelectCall) -> Selection:
-        """The likeliest of `call.choices` after the prompt. Needs the feature "select"."""
+        """Returns the likeliest of `call.choices` after the prompt. Raises BackendLacks without the feature "select"."""
         raise BackendLacks(self.name, "select")
 
     def warm(self, prompt: Prompt) -> Mapping[str, Any] | None:
-        """Several calls will begin with `prompt`: compute what they share, once. Returns the native `meta_info`
-        (`prompt_tokens`, `cached_tokens`) or None where there is nothing to do, as here."""
+        """Computes `prompt` once, because several calls will begin with it. Returns the native `meta_info`
+        (`prompt_tokens`, `cached_tokens`) or None if there is nothing to do, as here."""
         return None
 
     def text_of(self, prompt: Prompt) -> str:
-        """The prompt as the model reads it, `state.text()`. A backend that renders the chat template itself overrides this."""
+        """Returns the prompt as the model reads it, `state.text()`. Override it to render the chat template yourself."""
         return prompt.plain_text
 
     def flush_cache(self) -> None:
-        """Forget cached prefixes. Needs the feature "flush_cache"."""
+        """Drops cached prefixes. Raises BackendLacks without the feature "flush_cache"."""
         raise BackendLacks(self.name, "flush_cache")
 
     def get_server_info(self) -> dict[str, Any]:
-        """What the other side says of itself. Needs the feature "get_server_info"."""
+        """Returns facts about the server or engine. Raises BackendLacks without the feature "get_server_info"."""
         raise BackendLacks(self.name, "get_server_info")
 
     def abort(self, rid: str) -> None:
-        """Ends a call soon, from any thread. Ids that are not open yet end as soon as they open; twice is the same as once."""
+        """Ends a call soon, from any thread. A call that is not open yet ends when it opens. May be called twice."""
         with self._lock:
             self._aborted.add(rid)
             close = self._closers.get(rid)
         if close is not None:
             close()
 
-    # -- what subclasses use ------------------------------------------------------------------------------------
+    # -- for subclasses -----------------------------------------------------------------------------------------
 
     @contextmanager
     def abortable(self, rid: str, close: Callable[[], None]) -> Iterator[None]:
-        """While inside, `abort(rid)` calls `close`, which must make the reading end or fail. May be called from any thread."""
+        """Registers a call: while inside, `abort(rid)` calls `close`, which must make the reading end or fail, on any thread."""
         with self._lock:
             self._closers[rid] = close
             is_late = rid in self._aborted
@@ -217,7 +216,7 @@ class Backend:
                 self._aborted.discard(rid)
 
     def check(self, call: GenerateCall | SelectCall) -> None:
-        """Raises `BackendLacks` for the first thing in `call` that is not in `features` or `params`."""
+        """Raises `BackendLacks` for the first part of `call` that is not in `features` or `params`."""
         for feature in needed_features(call):
             if feature not in self.features:
                 raise BackendLacks(self.name, feature)
@@ -228,7 +227,7 @@ class Backend:
 
 
 def needed_features(call: GenerateCall | SelectCall) -> list[Feature]:
-    """What a backend must be able to do for this call, the plainest thing first."""
+    """Returns the features that this call needs, the plainest first."""
     prompt = call.prompt
     needed: list[Feature] = ["chat" if prompt.has_roles else "completion"]
     if prompt.has_roles and prompt.open_role != "assistant":
@@ -241,7 +240,7 @@ def needed_features(call: GenerateCall | SelectCall) -> list[Feature]:
         own: list[Feature] = ["choices_method"] if call.method is not token_length_normalized else []
         return [*needed, "select", *own]
     needed += [name for name in GRAMMAR_FIELDS if name in call.params]
-    wants: dict[Feature, Any] = {
+    optional: dict[Feature, Any] = {
         "dtype": call.dtype, "logprobs": call.logprobs, "n": call.params.get("n", 1) > 1, "tools": prompt.tools
     }  # fmt: skip
-    return needed + [feature for feature, wanted in wants.items() if wanted]
+    return needed + [feature for feature, is_used in optional.items() if is_used]

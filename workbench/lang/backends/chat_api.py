@@ -1,4 +1,4 @@
-"""The words of OpenAI's API, which others speak too: messages, parameters, and the pieces of a streamed answer."""
+"""The format of OpenAI's API, which others use too: messages, parameters, and the pieces of a streamed answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _part(part: Any) -> dict[str, Any]:
 
 
 def sampling(call: GenerateCall, stop: Sequence[str]) -> dict[str, Any]:
-    """What chat and text calls share, but for the length limit."""
+    """Returns the parameters that chat and text calls share, without the length limit."""
     body = {name: call.params[name] for name in SAME_NAMES if name in call.params}
     if stop:
         body["stop"] = list(stop)
@@ -56,7 +56,7 @@ def chat_body(backend: VendorBackend, call: GenerateCall, stop: Sequence[str]) -
 
 @dataclass
 class Sample:
-    """What is known of one answer while it comes."""
+    """The parts of one answer received so far."""
 
     has_text: bool = False
     finish: str | None = None
@@ -66,7 +66,7 @@ class Sample:
     top_logprobs: list[list[list[Any]]] = field(default_factory=list)
 
     def take(self, choice: Any) -> str:
-        """The new text of a chunk; what else is in it is kept."""
+        """Returns the new text of a chunk and keeps its other parts."""
         self.finish = getattr(choice, "finish_reason", None) or self.finish
         self._take_logprobs(getattr(choice, "logprobs", None))
         delta = getattr(choice, "delta", None)
@@ -102,7 +102,10 @@ class Sample:
 
 
 def read_chunks(backend: VendorBackend, call: GenerateCall, chunks: Iterator[Any]) -> Iterator[Piece]:
-    """The pieces of a streamed answer. The counts come after the last text, so every sample ends at the end."""
+    """Yields the pieces of a streamed answer. The token counts come last, so all samples end after the stream.
+
+    Raises BackendFailed for a refusal, and for a stream that ended early.
+    """
     samples = [Sample() for _ in range(call.params.get("n", 1))]
     common: dict[str, Any] = {"id": call.rid, "model": backend.model}
     for chunk in chunks:
@@ -121,7 +124,7 @@ def read_chunks(backend: VendorBackend, call: GenerateCall, chunks: Iterator[Any
 
 
 def _usage(usage: Any, n: int) -> dict[str, Any]:
-    """The counts. Those of several samples come as one sum, which says nothing of each."""
+    """Returns the token counts. The API has only the sum of several samples, which is left out."""
     if usage is None:
         return {}
     cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)

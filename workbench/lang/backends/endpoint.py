@@ -1,4 +1,4 @@
-"""Programs on a server that speaks the reference's native HTTP API (`/generate` and its neighbours)."""
+"""Programs on a server with the reference's native HTTP API (`/generate` and related paths)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workbench.text.chat import read_template
 
 
 class RuntimeEndpoint(NativeBackend):
-    """`RuntimeEndpoint("http://localhost:30000")`: the address of a running server, without `/v1`.
+    """Runs programs on a server: `RuntimeEndpoint("http://localhost:30000")` with its address, without `/v1`.
 
-    Roles are written with the chat template that the server names in `/get_server_info`; for a server that names none, with
-    the one that `workbench.lang.chat_template` knows for its model. `chat_template` (a .jinja file or its text) or
-    `chat_template_name` replaces it. `verify` is the file of the certificates that an https address is checked against.
-    Raises BackendFailed where no server answers.
+    Conversations are rendered with the chat template that the server reports in `/get_server_info`, else with that of its
+    model in `workbench.lang.chat_template`. `chat_template` (a .jinja file or its text) or `chat_template_name` replaces it.
+    `verify` is a file of certificates to check an https address against.
+    Raises BackendFailed if no server answers, InvalidRequest for a wrong address or two templates.
     """
 
     name = "RuntimeEndpoint"
@@ -49,7 +49,7 @@ class RuntimeEndpoint(NativeBackend):
 
     @cached_property
     def _tokenizer(self) -> dict[str, Any]:
-        """What the server says of its tokenizer (`workbench.text.chat.facts`); empty where it says nothing."""
+        """Facts about the server's tokenizer (`workbench.text.chat.facts`); empty if it reports none."""
         found = self.get_server_info().get("tokenizer")
         return found if isinstance(found, dict) else {}
 
@@ -66,31 +66,37 @@ class RuntimeEndpoint(NativeBackend):
         return JinjaTemplate(source, {name: text for name, text in self._tokenizer.items() if name.endswith("_token")})
 
     def template(self) -> Template:
+        """Returns the server's chat template, or the one known for its model. Raises NotSupported if there is none."""
         return self._template
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
-        """The server adds its begin token to every text, so the one that the template wrote goes."""
+        """Returns the text without the begin token of the template: the server adds its own to every text."""
         bos = self.get_chat_template().bos_token if is_rendered else ""
         doubled = bos and text.startswith(bos) and self._tokenizer.get("adds_bos", True)
         return {"text": text[len(bos) :] if doubled else text}
 
     @property
     def start_ids(self) -> tuple[int, ...]:
+        """Token before any text, as the server reports it; empty if it does not."""
         start = self._tokenizer.get("start_id")
         return (start,) if isinstance(start, int) else ()
 
     def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
+        """Sends a batch and returns its results. Raises BackendFailed for an error of the server."""
         watch = (lambda cut: self.abortable(rids[0], cut)) if rids else None
         results = json.loads(self._server.call("POST", "/generate", body, watch))
         return results if isinstance(results, list) else [results]
 
     def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
+        """Returns the results of one prompt as they grow. Raises BackendFailed for an error of the server."""
         chunks = self._server.events("/generate", {**body, "stream": True}, lambda cut: self.abortable(rid, cut))
         return cast("Iterator[Completion]", chunks)
 
     def flush_cache(self) -> None:
+        """Drops the server's cached prefixes. Raises BackendFailed for an error of the server."""
         self._server.call("POST", "/flush_cache")
 
     def get_server_info(self) -> dict[str, Any]:
+        """Returns the settings and state that the server reports. Raises BackendFailed for an error of the server."""
         info: dict[str, Any] = json.loads(self._server.call("GET", "/get_server_info"))
         return info

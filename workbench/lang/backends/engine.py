@@ -1,4 +1,4 @@
-"""Programs on an engine of this kernel (`workbench.Engine`, in this process or in its child)."""
+"""Programs on an engine of this process or of its child process (`workbench.Engine`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from workbench.text.tokenizer import Tokenizer
 
 
 class EngineBackend(NativeBackend):
+    """Runs programs on an engine. Raises NotSupported for an engine without a tokenizer."""
+
     name = "Engine"
 
     def __init__(self, engine: EngineLike, chat_template_name: str | None = None) -> None:

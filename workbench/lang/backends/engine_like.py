@@ -1,4 +1,4 @@
-"""`EngineLike`: an engine of this process, as programs use it. Importing it needs neither torch nor a tokenizer."""
+"""`EngineLike`: the methods of an engine that programs use. This module imports neither torch nor a tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workbench.lang.backends.base import Backend
 
 
 class EngineLike(Protocol):
-    """An engine of this process, as programs use it."""
+    """The methods of an engine that programs use."""
 
     @property
     def log(self) -> EventLog: ...
@@ -29,4 +29,4 @@ class EngineLike(Protocol):
 
 
 BackendLike: TypeAlias = Backend | EngineLike
-"""What programs run on: a backend, or an engine, which makes one."""
+"""A backend of programs, or an engine, which makes one."""

@@ -1,4 +1,4 @@
-"""A JSON conversation with a server: the standard library's client, one connection per call, which another thread may cut."""
+"""JSON calls to a server with the standard library's client: one connection per call, which another thread may cut."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from workbench.errors import BackendFailed, InvalidRequest
 CONNECT_TIMEOUT_S = 10.0
 MAX_MESSAGE = 300
 Watch = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""Given how to cut the connection, a context inside which somebody may do so."""
+"""Function from a function that cuts the connection to a context inside which it may be called."""
 
 
 class Server:
-    """One address. `call` reads a whole answer, `events` one that is streamed as server-sent events."""
+    """One address. `call` reads a whole answer, `events` an answer of server-sent events."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str] | None = None, certificates: str | None = None) -> None:
         parts = urlsplit(base_url)
@@ -33,11 +33,12 @@ class Server:
         self._headers = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
 
     def call(self, method: str, path: str, body: Any = None, watch: Watch | None = None) -> str:
+        """Returns the body of the answer. Raises BackendFailed for any failure."""
         with self._response(method, path, body, watch) as response:
             return response.read().decode("utf-8", "replace")
 
     def events(self, path: str, body: Any, watch: Watch | None = None) -> Iterator[dict[str, Any]]:
-        """The JSON objects of `data:` lines until `data: [DONE]`."""
+        """Yields the JSON objects of `data:` lines until `data: [DONE]`. Raises BackendFailed for any failure."""
         with self._response("POST", path, body, watch) as response:
             for line in response:
                 if not line.startswith(b"data:"):
@@ -57,7 +58,7 @@ class Server:
         line = connection.sock
 
         def cut() -> None:
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # already closed
                 line.shutdown(socket.SHUT_RDWR)
 
         try:
@@ -94,12 +95,12 @@ class Server:
                 f"no server answers at {self.url} ({error})",
                 hint="start it, or check the address; workbench itself has no server yet: workbench.Engine() works without",
             ) from error
-        connection.sock.settimeout(None)  # an answer takes as long as it takes; `abort` cuts it
+        connection.sock.settimeout(None)  # an answer may take any time; `abort` cuts it
         return connection
 
 
 def _message(text: str) -> str:
-    """The sentence in an error body, whatever shape the server gave it."""
+    """Returns the message in the body of an error, in any server's form, at most `MAX_MESSAGE` characters of it."""
     with suppress(ValueError):
         body = json.loads(text)
         error = body.get("error", body.get("detail", body.get("message"))) if isinstance(body, dict) else body

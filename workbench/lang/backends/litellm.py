@@ -1,4 +1,4 @@
-"""Programs on the models of any provider that LiteLLM knows."""
+"""Programs on the models of any provider that LiteLLM supports."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ PARAMS = {
 }  # fmt: skip
 MAX_STOPS = 4
 FEATURES = {"response_format": "json_schema", "logprobs": "logprobs", "tools": "tools"}
-"""LiteLLM's names for what a provider may take or not, and ours."""
+"""LiteLLM's names of optional features, and ours."""
 
 
 class LiteLLM(VendorBackend):
-    """`LiteLLM("anthropic/claude-sonnet-5")`: provider and model as LiteLLM writes them; keys as it reads them, or `api_key`.
+    """Runs programs through LiteLLM: `LiteLLM("anthropic/claude-sonnet-5")`, with provider and model in its form, and the keys
+    in its variables or in `api_key`.
 
-    What the provider takes is LiteLLM's to say: the rest is refused. Further keywords go to every `litellm.completion`
-    (`base_url`, `timeout`, `num_retries`, `api_version`, ...). LiteLLM estimates token counts that a provider does not report.
-    `abort` ends a call at its next piece; at once only where LiteLLM uses OpenAI's package.
+    Features and parameters are those that LiteLLM reports for the provider; others are refused. Further keywords go to every
+    `litellm.completion` (`base_url`, `timeout`, `num_retries`, `api_version`, ...). LiteLLM estimates token counts that a
+    provider does not report. `abort` ends a call at its next piece; at once only if LiteLLM uses OpenAI's package.
     """
 
     name = "LiteLLM"
-    features = VendorBackend.features | {"logprobs"}  # its streams lose the ends of several samples
+    features = VendorBackend.features | {"logprobs"}  # no "n": its streams lose the ends of several samples
     params = frozenset(PARAMS.values())
     key_hint = "set the provider's variable (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...), or LiteLLM(model, api_key=...)"
 
     def __init__(self, model: str | None = None, *, model_name: str | None = None, **options: Any) -> None:
         super().__init__()
         self.model = model = the_model(model, model_name)
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import fetches a list of prices
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import downloads a list of prices
         self._package = vendor_package("litellm", "LiteLLM", "litellm")
         self._package.suppress_debug_info = True  # it prints advice for every error, which is raised anyway
         self._options = options
@@ -46,10 +47,11 @@ class LiteLLM(VendorBackend):
         self.features = self.features - {ours for theirs, ours in FEATURES.items() if theirs not in known}
 
     def takes_stop(self, stop: str, index: int) -> bool:
-        """What all providers take."""
+        """Returns whether all providers take the stop string: at most `MAX_STOPS`, and not only white space."""
         return bool(stop.strip()) and index < MAX_STOPS
 
     def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
+        """Returns the pieces of the answer. Raises BackendFailed for an error of the API."""
         body = chat_body(self, call, stop)
         if "max_new_tokens" in call.params:
             body["max_tokens"] = call.params["max_new_tokens"]
@@ -57,12 +59,12 @@ class LiteLLM(VendorBackend):
 
     def _open(self, line: Line, body: dict[str, Any]) -> Iterator[Any]:
         options = {"stream": True, "stream_options": {"include_usage": True}, **self._options}
-        options["_skip_mcp_handler"] = True  # else it looks at tools with a package that its own extra `mcp` brings
+        options["_skip_mcp_handler"] = True  # else it needs the package of its extra `mcp` for tools
         stream = self._package.completion(model=self.model, **body, **options)
         inner = getattr(stream, "completion_stream", None)
         line.attach(getattr(inner, "response", None))
         try:
             yield from stream
-        finally:  # it keeps its streams: left alone, they stay open
+        finally:  # LiteLLM keeps its streams, so they would stay open
             for source in (inner, getattr(inner, "response_iterator", None)):
                 getattr(source, "close", lambda: None)()

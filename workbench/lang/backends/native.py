@@ -1,6 +1,6 @@
-"""What the in-process engine and a server's native HTTP API share: the same questions, asked in the same words.
+"""`NativeBackend`: programs in the words of the native API, for the in-process engine and for a server.
 
-A subclass says how a body of `/generate` is answered; prompts, constraints, scoring and counting are here.
+A subclass answers a body of `/generate`; prompts, constraints, scoring and counting are here.
 """
 
 from __future__ import annotations
@@ -25,59 +25,65 @@ DTYPE_REGEX: dict[type, str] = {
     bool: r"(True|False)",
     str: r'"[^"\\\r\n\x00]*"',
 }
-"""Python literals of the type, so that `ast.literal_eval` reads what was written, less what `DTYPE_STOP` ends it with."""
+"""Patterns of Python literals by type: `ast.literal_eval` reads the text without the stop string of `DTYPE_STOP`."""
 DTYPE_STOP: dict[type, tuple[str, ...]] = {int: (" ", ".", ",", ";", "\n"), float: (" ", ",", ";", "\n")}
-"""How a model ends a number. If digits were all it could write, it would write them to the limit."""
+"""Texts with which a model ends a number. If it could write digits alone, it would write them to the limit."""
 
 
 class NativeBackend(Backend):
+    """A backend that continues texts and scores options with `/generate`."""
+
     features = FEATURES - {"image", "video"}
     params = ALL_PARAMS
     always_streams = False
-    """Also where nobody reads along: only a stream tells a server at once that its reader has gone."""
+    """Streams are used also without a reader: only a stream shows a server at once that its client has gone."""
     chat_template: ChatTemplate | None = None
-    """A template of `workbench.lang.chat_template` in the place of the model's own."""
+    """Template of `workbench.lang.chat_template` in the place of the model's own."""
 
-    # -- what a subclass answers --------------------------------------------------------------------------------
+    # -- written by a subclass ----------------------------------------------------------------------------------
 
     def template(self) -> Template:
-        """The model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
+        """Returns the model's chat template. Raises NotSupported, naming chat_template=, for a model without one."""
         raise NotImplementedError
 
     def prompt_body(self, text: str, *, is_rendered: bool) -> PromptBody:
-        """`{"text": ...}` or `{"input_ids": ...}`. A rendered conversation has its begin token already: there is only one."""
+        """Returns a prompt as `{"text": ...}` or `{"input_ids": ...}`. A rendered conversation has its begin token already."""
         raise NotImplementedError
 
     def send(self, body: GenerateBody, rids: Sequence[str]) -> list[Completion]:
-        """Answers a batch; `rids` are its requests, `rids[0]` the call that `abort` ends."""
+        """Returns the results of a batch; `rids` are its requests, `rids[0]` the call that `abort` ends."""
         raise NotImplementedError
 
     def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
-        """Answers one prompt, piece by piece; the text of each result repeats what came before."""
+        """Yields the results of one prompt as they grow; each text repeats the text before it."""
         raise NotImplementedError
 
     @property
     def start_ids(self) -> tuple[int, ...]:
-        """The token before any text, for log-probabilities without a prompt; empty where it is not known."""
+        """The token before any text, for log-probabilities without a prompt; empty if it is not known."""
         return ()
 
-    # -- what programs ask --------------------------------------------------------------------------------------
+    # -- called by programs -------------------------------------------------------------------------------------
 
     def text_of(self, prompt: Prompt) -> str:
+        """Returns the prompt as the model reads it, a conversation in the chat template. Raises what `template` raises."""
         if not prompt.has_roles:
             return prompt.plain_text
         return render_prompt(prompt, self.get_chat_template())
 
     def get_chat_template(self) -> Template:
+        """Returns the chat template that was set, else the model's own. Raises what `template` raises."""
         return self.chat_template or self.template()
 
     def generate(self, call: GenerateCall) -> Iterator[Piece]:
+        """Returns the pieces of a generation. With 0 tokens and `top_logprobs_num` it returns the alternatives of the next
+        token."""
         if call.params.get("max_new_tokens") != 0 or not call.logprobs.get("top_logprobs_num"):
             return self._generate(call)
-        return self._look(call)
+        return self._alternatives(call)
 
-    def _look(self, call: GenerateCall) -> Iterator[Piece]:
-        """What could come next, without writing it: one token is drawn for its alternatives."""
+    def _alternatives(self, call: GenerateCall) -> Iterator[Piece]:
+        """Yields the alternatives of the next token, without writing it: one token is drawn for them."""
         for piece in self._generate(replace(call, params={**call.params, "max_new_tokens": 1})):
             if piece.meta_info is not None:
                 yield Piece("", piece.index, {**piece.meta_info, "finish_reason": {"type": "length", "length": 0}})
@@ -103,6 +109,7 @@ class NativeBackend(Backend):
             shown[i] = text
 
     def select(self, call: SelectCall) -> Selection:
+        """Scores the options and returns the best. Raises BackendLacks for a temperature above 0."""
         if call.temperature > 1e-5:
             raise BackendLacks(self.name, f"select with temperature {call.temperature:g}", hint="options are scored, not drawn")
         scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles)
@@ -113,6 +120,7 @@ class NativeBackend(Backend):
         return Selection(best(scores), tuple(scores), tuple(options), {"id": call.rid, **scorer.usage})
 
     def warm(self, prompt: Prompt) -> Mapping[str, Any] | None:
+        """Computes a prompt and returns its `meta_info`; None for an empty prompt."""
         body = self._prompt(prompt)
         if not (body.get("text") or body.get("input_ids")):
             return None

@@ -1,4 +1,4 @@
-"""Programs on OpenAI's models, and on every server that speaks OpenAI's HTTP API."""
+"""Programs on OpenAI's models, and on every server with OpenAI's HTTP API."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_STOPS = 4
 
 
 class OpenAI(VendorBackend):
-    """`OpenAI("gpt-4o")`, with the key in OPENAI_API_KEY or `api_key`; or `OpenAI("http://localhost:30000/v1")` for a server
-    that speaks the same API, whose first model is taken unless `model` names one.
+    """Runs programs on OpenAI's models: `OpenAI("gpt-4o")`, with the key in OPENAI_API_KEY or `api_key`.
 
+    `OpenAI("http://localhost:30000/v1")` uses a server with the same API, and its first model unless `model` names one.
     `is_chat_model=False` continues plain text (`/completions`); by default only OpenAI's own text models do. Further keywords
     go to `openai.OpenAI` (`organization`, `project`, `timeout`, `max_retries`, `default_headers`, ...), with `is_azure=True` to
     `openai.AzureOpenAI` (`azure_endpoint`, `api_version`, ...), where the model is the name of a deployment.
-    Without `max_tokens` a chat ends where the vendor ends it, and a text after 128 tokens.
+    Without `max_tokens` a chat has the vendor's length limit, and a text ends after 128 tokens.
     """
 
     name = "OpenAI"
     features = VendorBackend.features | {"logprobs", "n"}
     text_features: frozenset[Feature] = frozenset({"completion", "select", "logprobs", "n"})
-    """Of a text model; select needs a model whose tokens `tiktoken` knows."""
+    """Features of a text model; select needs a model whose tokens `tiktoken` has."""
     params = frozenset(
         {"max_new_tokens", "temperature", "top_p", "stop", "frequency_penalty", "presence_penalty", "seed", "logit_bias"}
     )
@@ -49,21 +49,23 @@ class OpenAI(VendorBackend):
         if model is None and (base_url is None or is_azure):
             raise InvalidRequest("model", model, "the name of a model, or the address of a server")
         if base_url is not None and api_key is None and "OPENAI_API_KEY" not in os.environ:
-            api_key = "none"  # a server of one's own asks for none, the package does
+            api_key = "none"  # the package needs a key even if the server needs none
         with self.translated():
             kind = openai.AzureOpenAI if is_azure else openai.OpenAI
             self._client = kind(api_key=api_key, **({} if base_url is None else {"base_url": base_url}), **client)
             self.model = model or next(iter(self._client.models.list())).id
         self.is_chat_model = self.model not in TEXT_MODELS if is_chat_model is None else is_chat_model
-        # Every server of this API knows `max_tokens`; OpenAI's newer models take its new name only.
+        # Every server with this API takes `max_tokens`; OpenAI's newer models take only the new name.
         self._length_name = "max_completion_tokens" if base_url is None and self.is_chat_model else "max_tokens"
         if not self.is_chat_model:
             self.features = self.text_features - (set() if _is_known(self.model) else {"select"})
 
     def takes_stop(self, stop: str, index: int) -> bool:
+        """Returns whether the stop string is one of the first `MAX_STOPS`."""
         return index < MAX_STOPS
 
     def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
+        """Returns the pieces of the answer. Raises BackendFailed for an error of the API."""
         body = chat_body(self, call, stop) if self.is_chat_model else _text_body(call, stop)
         length = call.params.get("max_new_tokens", None if self.is_chat_model else call.sampling.max_new_tokens)
         if length is not None:
@@ -78,15 +80,16 @@ class OpenAI(VendorBackend):
             yield from stream
 
     def select(self, call: SelectCall) -> Selection:
-        """A chat model is asked. A text model writes the option token by token, with only the options' tokens allowed."""
-        return super().select(call) if self.is_chat_model else self._walk(call)
+        """Returns the option that a chat model answers with, or that a text model writes token by token, with only the
+        options' tokens allowed. Raises BackendFailed for an answer that is no option."""
+        return super().select(call) if self.is_chat_model else self._write_option(call)
 
     @cached_property
     def _encoding(self) -> Any:
-        with self.translated():  # the first use on a machine fetches it
+        with self.translated():  # the first use on a machine downloads it
             return vendor_package("tiktoken", "OpenAI", "openai").encoding_for_model(self.model)
 
-    def _walk(self, call: SelectCall) -> Selection:
+    def _write_option(self, call: SelectCall) -> Selection:
         tokens = [self._encoding.encode(choice, disallowed_special=()) for choice in call.choices]
         left, written = list(range(len(tokens))), list[int]()
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "num_requests": 0}
@@ -94,18 +97,18 @@ class OpenAI(VendorBackend):
             at = len(written)
             # An option that ends here, while longer ones go on, is chosen by the end of the text.
             nexts = {tokens[i][at] if at < len(tokens[i]) else self._encoding.eot_token: None for i in left}
-            token = next(iter(nexts)) if len(nexts) == 1 else self._ask_token(call, written, list(nexts), usage)
+            token = next(iter(nexts)) if len(nexts) == 1 else self._draw_token(call, written, list(nexts), usage)
             written.append(token)
             left = [i for i in left if (tokens[i] + [self._encoding.eot_token])[at] == token]
         return Selection(left[0], meta_info={"id": call.rid, **usage})
 
-    def _ask_token(self, call: SelectCall, written: list[int], allowed: list[int], usage: dict[str, int]) -> int:
+    def _draw_token(self, call: SelectCall, written: list[int], allowed: list[int], usage: dict[str, int]) -> int:
         body = {
             "prompt": call.prompt.plain_text + self._encoding.decode(written), "max_tokens": 1,
             "temperature": call.temperature, "logit_bias": {str(token): 100 for token in allowed},
         }  # fmt: skip
-        ask = GenerateCall(rid=call.rid, prompt=call.prompt)
-        pieces = list(read_chunks(self, ask, self.events(call.rid, lambda line: self._open(line, call.rid, body))))
+        drawn = GenerateCall(rid=call.rid, prompt=call.prompt)
+        pieces = list(read_chunks(self, drawn, self.events(call.rid, lambda line: self._open(line, call.rid, body))))
         usage["num_requests"] += 1
         for name in ("prompt_tokens", "completion_tokens"):
             usage[name] += (pieces[-1].meta_info or {}).get(name, 0)
@@ -124,7 +127,7 @@ def _text_body(call: GenerateCall, stop: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _is_known(model: str) -> bool:
-    """Whether `tiktoken` knows the model's tokens. Asks nobody."""
+    """Returns whether `tiktoken` has the model's tokens. Uses no network."""
     try:
         vendor_package("tiktoken.model", "OpenAI", "openai").encoding_name_for_model(model)
     except KeyError:

@@ -1,8 +1,8 @@
-"""How likely each option is after the prompt, token by token, with one computation of the prompt.
+"""Scores options token by token after a prompt, which is computed once.
 
-The option's tokens are those of the prompt and the option written together, from the first one that any option changes:
-where a tokenizer joins the end of the prompt and the start of an option into one token, that token is scored, for every
-option, and not the broken one ("token healing"). So all scores speak of the same stretch of text.
+Prompt and option are tokenized together. An option's tokens begin at the first token that differs between the options or from
+the prompt: if a tokenizer joins the end of the prompt and the start of an option into one token, that token is scored for every
+option ("token healing"). So all scores cover the same range of text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.native.results import Completion
 
 FIRST_WINDOW = 2
-"""Prompt tokens that are scored with the options, to find where they part; doubled until they do agree on one."""
+"""Number of prompt tokens that are scored with the options, to find the first difference; doubled until one is common."""
 
 
 class Scorer:
@@ -34,16 +34,16 @@ class Scorer:
         self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "num_requests": 0}
 
     def options(self, choices: Sequence[str]) -> list[OptionTokens]:
-        """Each choice as the model reads it here."""
+        """Returns each choice as the model reads it here."""
         num_prompt, window = 0, FIRST_WINDOW
         if self._text:
-            (prompt,) = self._ask([self._text], {})
+            (prompt,) = self._score([self._text], {})
             num_prompt = prompt["meta_info"]["prompt_tokens"]
         while True:
             start = max(num_prompt - window, 0)
             texts = [self._text, *(self._text + choice for choice in choices)] if start < num_prompt else [
                 self._text + choice for choice in choices]  # fmt: skip
-            results = self._ask(texts, {"return_logprob": True, "logprob_start_len": start})
+            results = self._score(texts, {"return_logprob": True, "logprob_start_len": start})
             tails = [[(token, logprob) for logprob, token, *_ in r["meta_info"]["input_token_logprobs"]] for r in results]
             own = tails[0] if start < num_prompt else []
             num_same = min(num_common(_ids(own), _ids(tail)) for tail in tails[-len(choices) :])
@@ -52,9 +52,9 @@ class Scorer:
             window *= 2
 
     def with_unconditional(self, options: list[OptionTokens]) -> list[OptionTokens]:
-        """The same with each token's log-probability when nothing but the option stands there.
+        """Returns the same options with the log-probability of each token without the prompt.
 
-        Where the token before any text is not known, the first one has no such probability and counts as 0.
+        If the token before any text is unknown, the first token has no such log-probability, and 0 is used.
         """
         start = self._backend.start_ids
         bodies = [[*start, *option.token_ids] for option in options]
@@ -65,7 +65,7 @@ class Scorer:
             found.append(replace(option, unconditional=tuple(logprobs)))
         return found
 
-    def _ask(self, texts: list[str], more: RequestOptions) -> list[Completion]:
+    def _score(self, texts: list[str], more: RequestOptions) -> list[Completion]:
         bodies = [self._backend.prompt_body(text, is_rendered=self._is_rendered) for text in texts]
         if "text" in bodies[0]:
             return self._send({"text": [body["text"] for body in bodies]}, more, len(bodies))
@@ -85,8 +85,8 @@ class Scorer:
 
 
 def _agreed(tails: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
-    """One log-probability for one token after the same tokens, whichever request computed it: options that share their
-    first tokens tie there, exactly."""
+    """Returns one log-probability for a token after the same tokens, whichever request computed it: options that share
+    their first tokens tie there, exactly."""
     known: dict[tuple[int, ...], float] = {}
     agreed = []
     for tail in tails:

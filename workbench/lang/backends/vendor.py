@@ -1,11 +1,11 @@
-"""What the backends of vendors' APIs share. A subclass says how a call is written and how its stream is read (`stream`).
+"""`VendorBackend`: the common part of the backends of vendors' APIs. A subclass writes a call and reads its stream (`stream`).
 
-Chat APIs take messages and give text, and cannot score a text they did not write. So here:
+Chat APIs take messages and return text. They cannot score a text that they did not write. So here:
 
 - a prompt without roles is sent as one message of the user;
-- a stop string that the API does not take is found in the stream, which is then left;
-- `select` asks the model for one of the options and compares the answer;
-- a call of a tool is text, one line of JSON (`{"name": ..., "arguments": {...}}`), and in `meta_info["tool_calls"]`.
+- a stop string that the API does not take is found in the stream, which is then closed;
+- `select` requests one of the options from the model and compares the answer;
+- a call of a tool is text, one line of JSON (`{"name": ..., "arguments": {...}}`), and also in `meta_info["tool_calls"]`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _END = object()
 
 
 def vendor_package(module: str, backend: str, extra: str) -> Any:
-    """The vendor's package. Raises ImportError with the command that installs it."""
+    """Returns the vendor's package. Raises ImportError with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -38,61 +38,64 @@ def vendor_package(module: str, backend: str, extra: str) -> Any:
 
 
 def one_model(model: str | None, model_name: str | None) -> str | None:
-    """The model by either name of the argument. Raises InvalidRequest where both are given and differ."""
+    """Returns the model by either name of the argument, or None. Raises InvalidRequest if both are given and differ."""
     if model is not None and model_name is not None and model != model_name:
         raise InvalidRequest.because("model", f"model is {model!r} and model_name is {model_name!r}", hint="keep one of them")
     return model if model is not None else model_name
 
 
 def the_model(model: str | None, model_name: str | None) -> str:
-    """As `one_model`, where there must be one."""
+    """Returns the model as `one_model` does. Raises InvalidRequest if there is none."""
     if (found := one_model(model, model_name)) is None:
         raise InvalidRequest("model", None, "the name of a model")
     return found
 
 
 class Line:
-    """One call's way to the vendor, which `abort` cuts: at once while the answer is read, else when it begins."""
+    """The connection of one call, which `abort` cuts: at once while the answer is read, else when it begins."""
 
     def __init__(self) -> None:
         self.is_cut = False
         self._response: Any = None
 
     def attach(self, response: Any) -> None:
-        """The httpx response that is about to be read."""
+        """Takes the httpx response that is read next. Cuts it if `cut` was called before."""
         self._response = response
         if self.is_cut:
             self.cut()
 
     def cut(self) -> None:
-        """Ends a read that waits in another thread: closing the response would leave it waiting, so its socket is shut."""
+        """Ends a read that waits in another thread. Shuts the socket, because closing the response would not end the read."""
         self.is_cut = True
         network = getattr(self._response, "extensions", {}).get("network_stream")
         line = network.get_extra_info("socket") if network is not None else None
         if line is not None:
-            with suppress(OSError):  # it has ended by itself
+            with suppress(OSError):  # already closed
                 line.shutdown(socket.SHUT_RDWR)
 
 
 class VendorBackend(Backend):
+    """Runs programs on a vendor's chat API."""
+
     features = frozenset({"completion", "chat", "image", "json_schema", "select", "tools"})
     writes_ahead = True
     roles: frozenset[str] = frozenset({"system", "user", "assistant"})
-    """Roles its messages may have."""
+    """Roles that messages may have."""
     key_hint: str = ""
-    """How a user gives the key; the hint of an error that refuses it."""
+    """Hint of errors about the key: the variable or argument for it."""
 
     def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
-        """The pieces of a call, as `generate` gives them. `stop` are those strings that the API takes."""
+        """Returns the pieces of a call, as `generate` does. `stop` are the stop strings that the API takes."""
         raise NotImplementedError
 
     def takes_stop(self, stop: str, index: int) -> bool:
-        """Whether the API takes this stop string, the `index`-th of a call."""
+        """Returns whether the API takes this stop string, the `index`-th of a call."""
         return True
 
-    # -- what programs ask --------------------------------------------------------------------------------------
+    # -- called by programs -------------------------------------------------------------------------------------
 
     def check(self, call: GenerateCall | SelectCall) -> None:
+        """Raises `BackendLacks` for a part of `call` that the API does not support: features, roles, text outside roles."""
         super().check(call)
         if call.prompt.has_roles:
             for turn in call.prompt.turns:
@@ -111,6 +114,10 @@ class VendorBackend(Backend):
             raise BackendLacks(self.name, "an image in a system message", hint="put it into user(...)")
 
     def generate(self, call: GenerateCall) -> Iterator[Piece]:
+        """Returns the pieces of a generation. Finds stop strings that the API does not take itself.
+
+        Raises BackendLacks for log-probabilities with such a stop string, BackendFailed for an error of the API.
+        """
         stops = call.params.get("stop", ())
         taken = tuple(stop for i, stop in enumerate(stops) if self.takes_stop(stop, i))
         own = tuple(stop for stop in stops if stop not in taken)
@@ -124,7 +131,10 @@ class VendorBackend(Backend):
         return _stopped(pieces, own, call.params.get("n", 1), {"id": call.rid, "model": self.model})
 
     def select(self, call: SelectCall) -> Selection:
-        """Asks for one of the options. Temperature 0 is left out for a model that refuses it."""
+        """Requests one of the options and returns it. Calls a model that refuses temperature 0 again without it.
+
+        Raises BackendFailed for an answer that is no option.
+        """
         prompt = _with_options(call.prompt, call.choices)
         try:
             answer, meta = self._answer(GenerateCall(rid=call.rid, prompt=prompt, params={"temperature": call.temperature}))
@@ -144,16 +154,16 @@ class VendorBackend(Backend):
         pieces = list(self.generate(call))
         return "".join(piece.text for piece in pieces), pieces[-1].meta_info or {}
 
-    # -- what subclasses use ------------------------------------------------------------------------------------
+    # -- for subclasses -----------------------------------------------------------------------------------------
 
     def turns(self, prompt: Prompt) -> list[Turn]:
-        """The messages to send: a prefill is the last, an open message without text is none."""
+        """Returns the messages to send. A prefill is the last; an open message without text is left out."""
         if not prompt.has_roles:
             return [Turn("user", sum((turn.parts for turn in prompt.turns), ()))]
         return [turn for turn in prompt.turns if turn.role is not None and not (turn.is_open and not turn.parts)]
 
     def events(self, rid: str, opened: Callable[[Line], Iterator[Any]]) -> Iterator[Any]:
-        """What `opened` yields, until `abort(rid)`. Only the vendor's own errors become BackendFailed."""
+        """Yields the events of `opened` until `abort(rid)`. Raises Aborted then, and the vendor's errors as BackendFailed."""
         line = Line()
         with self.abortable(rid, line.cut), closing(opened(line)) as events:  # type: ignore[type-var]
             while True:
@@ -171,7 +181,7 @@ class VendorBackend(Backend):
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """The vendor's exceptions as BackendFailed, with what to do next."""
+        """Returns a context that raises exceptions of the vendor's package as BackendFailed, with a hint."""
         try:
             yield
         except WorkbenchError:
@@ -191,36 +201,39 @@ class VendorBackend(Backend):
         return "the vendor's side has a problem: try again later" if status >= 500 else ""
 
     def failed(self, what: str, *, hint: str = "") -> BackendFailed:
+        """Returns the error of a failure; `what` continues a sentence that begins with the backend."""
         return BackendFailed(f"{self.name} ({self.model}) {what}" if self.model else f"{self.name} {what}", hint=hint)
 
     def broke_off(self) -> BackendFailed:
+        """Returns the error of a stream that ended early."""
         return self.failed("broke off before the end of its answer", hint="run it again")
 
 
 def functions(prompt: Prompt) -> list[dict[str, Any]]:
-    """The tools of a prompt without OpenAI's wrapper: `name`, `description`, `parameters` (a JSON schema)."""
+    """Returns the tools of a prompt without OpenAI's wrapper: `name`, `description`, `parameters` (a JSON schema)."""
     return [function_of(tool) for tool in prompt.tools]
 
 
 def tool_call(name: str, arguments: str, call_id: str | None = None) -> dict[str, Any]:
-    """In OpenAI's form; `arguments` is JSON."""
+    """Returns a tool call in OpenAI's form; `arguments` is JSON."""
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments or "{}"}}
 
 
 def calls_text(calls: Sequence[Mapping[str, Any]], *, after_text: bool) -> str:
-    """One line of JSON for each call."""
+    """Returns one line of JSON for each call, on new lines if text stands before them."""
     lines = [json.dumps({"name": f["name"], "arguments": _parsed(f["arguments"])}) for f in (call["function"] for call in calls)]
     return "\n".join([""] * (after_text and bool(lines)) + lines)
 
 
 def find_choice(answer: str, choices: Sequence[str]) -> int | None:
-    """The option that an answer names: the same text; the same but for case, quotes and a full stop; or its beginning."""
+    """Returns the index of the option that an answer names, or None: the same text; the same text except for case, quotes and
+    a full stop; or the longest option with which the answer begins."""
     for form in (str.strip, _plain):
         for i, choice in enumerate(choices):
             if form(answer) == form(choice):
                 return i
-    said = _plain(answer)
-    begins = [i for i, choice in enumerate(choices) if re.match(rf"{re.escape(_plain(choice))}(?!\w)", said)]
+    text = _plain(answer)
+    begins = [i for i, choice in enumerate(choices) if re.match(rf"{re.escape(_plain(choice))}(?!\w)", text)]
     return max(begins, key=lambda i: len(_plain(choices[i])), default=None)
 
 
@@ -229,7 +242,7 @@ def _plain(text: str) -> str:
 
 
 def _with_options(prompt: Prompt, choices: Sequence[str]) -> Prompt:
-    """The prompt with the question which option it is, at the end of what the user says."""
+    """Returns the prompt with the question for one of the options, at the end of the user's last message."""
     options = "\n".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
     question = "Which of these comes next?" if not prompt.has_roles else "Answer with one of these."
     words = Text(f"\n\n{question} Write exactly one of them and nothing else:\n{options}")
@@ -245,7 +258,7 @@ def _with_options(prompt: Prompt, choices: Sequence[str]) -> Prompt:
 
 
 def _stopped(pieces: Iterator[Piece], stops: tuple[str, ...], n: int, meta: Mapping[str, Any]) -> Iterator[Piece]:
-    """The pieces up to the first of `stops`; the stream is left once every sample has come to one."""
+    """Yields the pieces up to the first of `stops`; closes the stream once every sample has reached one."""
     finders = [StopFinder(stops) for _ in range(n)]
     with closing(pieces):  # type: ignore[type-var]
         for piece in pieces:
@@ -264,7 +277,7 @@ def _stopped(pieces: Iterator[Piece], stops: tuple[str, ...], n: int, meta: Mapp
 
 
 def _sentence(error: Exception) -> str:
-    """The vendor's own words in one line, without the JSON around them."""
+    """Returns the vendor's message in one line, without the JSON around it, at most `MAX_MESSAGE` characters of it."""
     body = getattr(error, "body", None) or getattr(error, "details", None)
     inner = body.get("error", body) if isinstance(body, dict) else None
     text = str(inner["message"]) if isinstance(inner, dict) and inner.get("message") else f"{type(error).__name__}: {error}"

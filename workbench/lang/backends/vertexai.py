@@ -27,9 +27,10 @@ LOCATIONS = ("GOOGLE_CLOUD_LOCATION", "GCP_LOCATION")
 
 
 class VertexAI(VendorBackend):
-    """`VertexAI("gemini-2.5-flash")` on a project (`project`, `location`, or GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION),
-    else on the Gemini API with a key (`api_key`, or GOOGLE_API_KEY or GEMINI_API_KEY).
+    """Runs programs on Gemini models: `VertexAI("gemini-2.5-flash")`.
 
+    With a project (`project` and `location`, or GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION) it uses Vertex AI, else the
+    Gemini API with a key (`api_key`, GOOGLE_API_KEY or GEMINI_API_KEY).
     `http_options` are those of the package (`timeout` in ms, `retry_options`, `headers`, ...); further keywords go to
     `google.genai.Client` (`credentials`, ...).
     """
@@ -61,20 +62,23 @@ class VertexAI(VendorBackend):
             self._client = genai.Client(http_options=http, **where, **client)
 
     def _attach(self, response: Any) -> None:
-        """The package keeps the response to itself, so that a hook of its HTTP client tells which one is being read."""
+        """Takes the response that is read next from a hook of the HTTP client, because the package does not expose it."""
         line = getattr(self._reading, "line", None)
         if line is not None:
             line.attach(response)
 
     def takes_stop(self, stop: str, index: int) -> bool:
+        """Returns whether the stop string is one of the first `MAX_STOPS`."""
         return index < MAX_STOPS
 
     def check(self, call: GenerateCall | SelectCall) -> None:
+        """Raises `BackendLacks` for a part of `call` that the API does not support."""
         super().check(call)
         if any(turn.role == "system" for turn in call.prompt.turns[1:]):
-            raise BackendLacks(self.name, "a system message after others", hint="say it in the first message, or as user(...)")
+            raise BackendLacks(self.name, "a system message after others", hint="put it into the first message or user(...)")
 
     def stream(self, call: GenerateCall, stop: tuple[str, ...]) -> Iterator[Piece]:
+        """Returns the pieces of the answer. Raises BackendFailed for an error of the API."""
         turns = self.turns(call.prompt)
         config: dict[str, Any] = {NAMES[name]: value for name, value in call.params.items() if name in NAMES}
         if turns[0].role == "system":
@@ -167,7 +171,7 @@ def _entries(tokens: Any) -> list[list[Any]]:
 
 
 def _usage(usage: Any) -> dict[str, int]:
-    """Thoughts are written too, and counted with the answer."""
+    """Returns the token counts. Thoughts are output too, and count with the answer."""
     if usage is None:
         return {}
     counts = {"prompt_tokens": usage.prompt_token_count, "cached_tokens": usage.cached_content_token_count}

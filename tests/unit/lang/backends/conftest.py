@@ -1,4 +1,4 @@
-"""Every backend of a vendor's API, through the vendor's own package, at a stand-in of that API."""
+"""Fixtures with every vendor's backend, which uses the vendor's own package against a stand-in of its API."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ MAKERS = {
     "litellm": (OpenAIServer, litellm, "litellm"),
     "litellm on anthropic": (AnthropicServer, litellm_anthropic, "litellm"),
 }
-"""The vendor's stand-in, the backend, and the package it needs."""
+"""The vendors' stand-ins, backends and packages by name."""
 
 
 @dataclass
 class Place:
-    """A backend and the server it talks to."""
+    """A backend and its server."""
 
     make: Any
     url: str
@@ -60,12 +60,12 @@ class Place:
 
     @property
     def body(self) -> dict[str, Any]:
-        """Of the last request."""
+        """Body of the last request."""
         return self.server.requests[-1][1]
 
     @property
     def asked(self) -> list[tuple[str, str]]:
-        """(role, text) of the messages of the last request, whatever the vendor calls them."""
+        """Messages of the last request as (role, text), in one form for all vendors."""
         system = self.body.get("system") or self.body.get("systemInstruction")
         messages = [("system", _text(system))] if system else []
         for message in self.body.get("messages") or self.body["contents"]:
@@ -80,7 +80,7 @@ def _text(content):
 
 
 def need_package(name):
-    """Looks for the package without importing it: the backend's own import is what is tested."""
+    """Looks for the package without importing it, because the tests cover the backend's own import."""
     try:
         importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
@@ -89,7 +89,7 @@ def need_package(name):
 
 @pytest.fixture(scope="session")
 def open_places():
-    """One server and one backend of each kind for all tests: making a vendor's client takes a tenth of a second."""
+    """One server and one backend of each kind for all tests, because a vendor's client takes 0.1 s to make."""
     with ExitStack() as stack:
         places = {}
 
@@ -106,9 +106,9 @@ def open_places():
 
 @pytest.fixture(params=MAKERS)
 def place(request, open_places):
-    """Each backend in turn, its server as new."""
+    """Backend and server of each kind in turn, the server reset."""
     need_package(MAKERS[request.param][2])
-    asyncio.set_event_loop(None)  # where a thread may have one, LiteLLM makes it and leaves it open
+    asyncio.set_event_loop(None)  # LiteLLM makes an event loop in a thread that may have one, and leaves it open
     found = open_places(request.param)
     found.server.__init__()
     return replace(found)

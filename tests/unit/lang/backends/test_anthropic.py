@@ -1,4 +1,4 @@
-"""What only Anthropic's API has."""
+"""Features that only Anthropic's API has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`RuntimeEndpoint` on a stand-in server, and the language in an environment that has no torch."""
+"""`RuntimeEndpoint` on a stand-in server, and the language in an environment without torch."""
 
 from __future__ import annotations
 
@@ -192,6 +192,7 @@ print(sorted(name for name, module in sys.modules.items() if module is None) != 
 """
 
 
+@pytest.mark.process
 def test_the_language_runs_where_torch_and_the_engine_cannot_be_imported():
     env = {"PYTHONPATH": f"{Path(sgl.__file__).parents[1]}:{STANDINS}", "PATH": ""}
     done = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, env=env, check=False)

@@ -1,4 +1,4 @@
-"""What only LiteLLM has: a provider decides what can be asked."""
+"""Features of LiteLLM alone: its features and parameters depend on the provider."""
 
 from __future__ import annotations
 

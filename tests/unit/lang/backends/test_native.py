@@ -1,4 +1,4 @@
-"""What the engine and the native HTTP API share, without either."""
+"""The base class of the engine's and the server's backend, without an engine or a server."""
 
 from __future__ import annotations
 

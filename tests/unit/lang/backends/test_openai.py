@@ -1,4 +1,4 @@
-"""What only OpenAI's API has: text models, log-probabilities, several samples, servers of one's own."""
+"""Features that only OpenAI's API has: text models, log-probabilities, several samples, other servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def text_model(place, model="gpt-3.5-turbo-instruct", **more):
 
 @pytest.fixture
 def tokens(monkeypatch):
-    """Words as tokens, in OpenAI's own package, which would fetch those of its models."""
+    """Words as tokens in OpenAI's tokenizer package, which would otherwise download the tokens of a model."""
     import tiktoken
 
     words = ["Anti", "dote", "disestablishmentarianism", " New", " York", " City", " London", "London", "Paris", "calculator"]
@@ -162,7 +162,7 @@ def test_a_choice_of_a_model_that_refuses_temperature_0_is_asked_for_without(pla
 
 
 def favourite(text, tokens):
-    """A model that wants to write `text` and takes the favoured token that is its beginning."""
+    """Returns a model that writes `text`: of the allowed tokens it takes the longest that continues the text."""
 
     def pick(body):
         assert body["max_tokens"] == 1

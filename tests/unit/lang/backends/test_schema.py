@@ -1,4 +1,4 @@
-"""Strict schemas: what fits them fits the schema they are made of, and a vendor that asks for the form gets it."""
+"""Strict schemas: their values also fit the original schema, and vendors that need the form receive it."""
 
 from __future__ import annotations
 

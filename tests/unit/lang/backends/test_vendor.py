@@ -1,4 +1,4 @@
-"""What every backend of a vendor's API does alike."""
+"""The common behaviour of all vendors' backends."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_an_abort_ends_a_stream_that_still_comes(place):
 
 
 @pytest.mark.parametrize("place", ["openai", "anthropic", "vertexai", "litellm"], indirect=True)
-def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM shows the connection of OpenAI's package only
+def test_an_abort_ends_a_wait_for_the_next_piece(place):  # LiteLLM exposes the connection only if it uses OpenAI's package
     place.server.num_before_stall = 2
     pieces = iter(place.backend.generate(asked(Text("one"), is_streamed=True)))
     assert [next(pieces).text, next(pieces).text] == ["You", " said"]
@@ -364,6 +364,7 @@ def test_without_its_package_a_backend_says_which_extra_to_install(monkeypatch, 
         getattr(sgl, name)("some-model")
 
 
+@pytest.mark.process
 def test_the_names_load_neither_torch_nor_a_vendors_package():
     code = "import workbench as w, sys; w.OpenAI, w.Anthropic, w.VertexAI, w.LiteLLM\n"
     code += "print({'torch', 'openai', 'anthropic', 'google.genai', 'litellm', 'tiktoken'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""What only Google's API has: two ways in, thoughts, blocked prompts, token ids."""
+"""Features that only Google's API has: project or key, thoughts, blocked prompts, token ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader that fell behind a small log has the engine's present state, and of the past what the log still holds."""
+"""A reader that fell behind a small log has the engine's present state, and the part of the past that the log still holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One message for all views of an engine: pages that hear it get what is new, the views' own traits follow when a cell ends."""
+"""One message for all views of an engine: pages that receive it get the news, the views' own traits follow when a cell ends."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_large_tree_is_told_by_what_changed_in_it(engine, views, told):
 
 
 def test_a_page_hears_of_a_tree_that_ends_the_cell_as_it_began(engine, views, told):
-    """Checks a trait that is the same at the end of a cell as before it, which sends no message."""
+    """Checks that a trait that is the same at the end of a cell as before it sends no message."""
     tree, _ = views
     tree.answer({"do": "shown", "ticker": True})
     before = tree.rows

@@ -34,7 +34,7 @@ def test_numbers_and_texts_of_a_reason_are_in_its_words() -> None:
 
 
 def test_the_answer_before_and_the_explanation_after_give_the_same_reason() -> None:
-    """For prompts that meet each reason in turn, in one engine with pages of four tokens."""
+    """Prompts that meet each reason in turn, in one engine with pages of four tokens."""
     core = make_core(page_size=4, num_pages=40, context_length=150)
     prompts = [range(40), range(40), [*range(20), 99, 98, 97, 96], [*range(22), 95, 94, 93], range(100, 240), range(40)]
     seen = set()

@@ -1,4 +1,4 @@
-"""The account of a request's time, from events that are written down by hand."""
+"""The account of a request's time, from events written by hand."""
 
 from __future__ import annotations
 

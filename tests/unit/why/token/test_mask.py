@@ -1,4 +1,4 @@
-"""The mask at a step: every token of the vocabulary is counted once, and what is allowed is what a scan finds."""
+"""The mask at a step: every token of the vocabulary is counted once, and the allowed tokens are those that a scan finds."""
 
 from __future__ import annotations
 

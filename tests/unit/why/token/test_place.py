@@ -1,4 +1,4 @@
-"""The place that a text has reached in its constraint: paths in JSON, parts of patterns and rules, held to `re`."""
+"""The place that a text has reached in its constraint: paths in JSON, parts of patterns and rules, compared with `re`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_the_chart_follows_exactly_the_beginnings_of_matches(pattern: str) -> None:
-    """Compared with the `regex` package's own idea of a beginning."""
+    """The result equals the partial match of the `regex` package."""
     partly = pytest.importorskip("regex").compile(pattern)
     draw = random.Random(pattern)
     for _ in range(200):

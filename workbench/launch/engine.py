@@ -1,0 +1,164 @@
+"""Opens an engine: the model, the core around it, the grammar compiler, and the thread that steps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from workbench.attention.registry import backend_name
+from workbench.client.answers import EngineInfo, WeightsInfo
+from workbench.client.opened import Opened
+from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
+from workbench.engine.calls import CoreCalls, RunnerStatus
+from workbench.engine.core import EngineCore
+from workbench.engine.jump import JumpForward
+from workbench.engine.limits import CoreConfig
+from workbench.engine.local_client import Coming, LocalClient, Prepare
+from workbench.engine.plan import LogitProcessor
+from workbench.engine.runner import TorchRunner
+from workbench.engine.worker import EngineThread
+from workbench.errors import NotSupported
+from workbench.events import EventLog
+from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
+from workbench.hub.progress import Progress, Relay
+from workbench.kernels.compiled import kernels
+from workbench.launch.place import name_of
+from workbench.launch.runner import Loaded, load_runner
+from workbench.logit_processor import load_processor
+from workbench.text.detokenizer import TextStream
+from workbench.types import Request
+
+logger = logging.getLogger("workbench")
+CPU_CHUNK, CUDA_CHUNK = 1024, 8192
+CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
+
+
+def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Callable[[], float] = time.monotonic) -> Opened:
+    """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend.
+
+    `progress` is called on this thread; without it, bars are drawn for what is fetched.
+    """
+    logging.getLogger("workbench").setLevel(args.log_level.upper())
+    thread, relay = EngineThread(), Relay()
+    try:
+        build = partial(_build, args, clock, thread, None if progress is None else relay, clock())
+        opened: Opened = relay.wait(thread.start(build), progress)
+    except BaseException:
+        thread.join()
+        raise
+    if args.show_time_cost:
+        logger.warning("loaded %s in %.2f s", args.model_path, opened.info.load_s)
+    return opened
+
+
+def _build(
+    args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None, started: float
+) -> Opened:
+    """Runs on the engine's thread, as all that touches torch does."""
+    loaded = load_runner(args, progress)
+    runner, tokenizer = loaded.runner, loaded.tokenizer
+    seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
+    config = core_config(args, loaded, seed)
+    text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
+    vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+    jump = None if tokenizer is None or vocabulary is None else JumpForward(tokenizer, vocabulary)
+    core = EngineCore(
+        config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
+        jump=jump, disable_jump_forward=args.disable_jump_forward,
+    )  # fmt: skip
+    grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
+    prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
+    info = describe(args, loaded, config, seed, clock() - started)
+    calls = CoreCalls(core, info, describe_weights(args, loaded), partial(_status, runner))
+    # Last: from here on the thread steps, and only `shutdown` ends it.
+    client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
+    return Opened(client, tokenizer, info)
+
+
+def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
+    model, kv = loaded.runner.model, loaded.runner.kv
+    on_cpu = kv.device.type == "cpu"
+    settled = {
+        "max_running_requests": args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
+        "chunked_prefill_size": args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK),
+    }
+    return CoreConfig(
+        **args.part(CacheArgs).to_dict() | args.part(ScheduleArgs).to_dict() | settled,
+        num_pages=kv.num_slots // args.page_size,
+        context_length=args.context_length or model.max_positions,
+        vocab_size=model.vocab_size,
+        eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
+        random_seed=seed,
+        check=os.environ.get("WORKBENCH_CHECK") == "1",
+    )
+
+
+def options(args: ServerArgs) -> Options:
+    """Returns how constraints are compiled."""
+    limits = Limits(args.grammar_compile_workers, args.grammar_compile_timeout_s, args.grammar_compile_memory_mb)
+    return Options(args.grammar_backend, limits, args.constrained_json_whitespace_pattern, not args.disable_outlines_disk_cache)
+
+
+def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreConfig, jump: JumpForward | None = None) -> Prepare:
+    """Returns the function that compiles or imports what a request needs, on the caller's thread, before it is queued."""
+
+    def prepare(request: Request) -> tuple[Coming, LogitProcessor | None]:
+        params, constraint = request.params, request.params.constraint
+        matcher: Coming = None
+        processor: LogitProcessor | None = None
+        if grammars is None and (constraint is not None or params.stop):
+            raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
+        if request.custom_logit_processor is not None:
+            processor = load_processor(request.custom_logit_processor, args.enable_custom_logit_processor)
+        if constraint is not None and grammars is not None:
+            ends = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else config.eos_ids)
+            coming = grammars.start(constraint, ends)
+            if jump is not None:
+                jump.prepare()
+            matcher = coming.result() if coming.done() else coming
+        return matcher, processor
+
+    return prepare
+
+
+def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, load_s: float) -> EngineInfo:
+    """Returns the static part of `get_server_info`: the values that "auto" was settled to."""
+    model, kv = loaded.runner.model, loaded.runner.kv
+    return EngineInfo(
+        device=kv.device.type,
+        dtype=name_of(loaded.dtype),
+        kv_cache_dtype=name_of(kv.dtype),
+        architecture=type(model).__name__,
+        attention_backend=backend_name(args.attention_backend),
+        num_threads=torch.get_num_threads(),
+        context_length=config.context_length,
+        vocab_size=config.vocab_size,
+        max_total_num_tokens=kv.num_slots,
+        max_running_requests=config.max_running_requests,
+        chunked_prefill_size=config.chunked_prefill_size,
+        random_seed=seed,
+        weights_bytes=model.weights_bytes(),
+        kv_bytes_per_token=kv.bytes_per_token,
+        load_s=load_s,
+    )
+
+
+def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
+    model = loaded.runner.model
+    return WeightsInfo(
+        model_path=str(args.model_path),
+        load_format=args.load_format,
+        architecture=type(model).__name__,
+        dtype=name_of(loaded.dtype),
+        num_bytes=model.weights_bytes(),
+    )
+
+
+def _status(runner: TorchRunner) -> RunnerStatus:
+    return RunnerStatus(kernels.status() if runner.device.type == "cpu" else "torch", runner.kv.num_touched)
