@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 
 from workbench.grammar.effort import spend
@@ -9,6 +10,7 @@ from workbench.grammar.language import Language, minimal
 from workbench.grammar.minimal import DEAD
 
 
+@functools.lru_cache(256)
 def without_count(language: Language) -> tuple[Language, int] | None:
     """Returns a language and a length so that the given language is its texts of at most that length; None if there is no such
     pair.
@@ -29,6 +31,7 @@ def without_count(language: Language) -> tuple[Language, int] | None:
     return minimal(language.bounds, language.kinds, rows, list(language.final)), limit
 
 
+@functools.lru_cache(256)
 def is_complete_at(language: Language, length: int) -> bool:
     """Returns whether every text of `length` characters or more that the language has begun may also end."""
     final = language.final

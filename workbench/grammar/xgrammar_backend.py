@@ -29,6 +29,7 @@ class XGrammarBackend:
             self._info, max_threads=2, cache_limit_bytes=CACHE_BYTES, enable_dynamic_compilation=True
         )
         self._vocab_size, self._eos_token_ids = vocabulary.size, vocabulary.eos_token_ids
+        self._pieces = vocabulary.pieces
         self._token_lengths: TokenLengths | None = None
 
     def check(self, plain: Plain, spec: GrammarSpec) -> bool:
@@ -50,7 +51,7 @@ class XGrammarBackend:
 
     def _lengths(self) -> TokenLengths:
         if self._token_lengths is None:
-            self._token_lengths = TokenLengths([bytes(piece) for piece in self._info.decoded_vocab])
+            self._token_lengths = TokenLengths(self._pieces)
         return self._token_lengths
 
     def _made(
