@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from workbench.checkpoint.dequantise import dequantise
@@ -43,7 +44,16 @@ class Blocks:
 
     def dense(self) -> Tensor:
         """Returns the numbers, float32, of this shape."""
-        return dequantise(self.type, self.data).view(self.shape)
+        out = torch.empty(self.shape)
+        dequantise(self.type, self.data, out)
+        return out
+
+    def write(self, out: Tensor) -> None:
+        """Changes: writes the numbers to `out`, of this shape and of any dtype and device."""
+        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous():
+            dequantise(self.type, self.data, out)
+        else:
+            out.copy_(self.dense())
 
 
 class Checkpoint(Protocol):

@@ -18,16 +18,17 @@ CHUNK = 1 << 20
 BY_NAME = {kind.name: kind for kind in TYPES.values()}
 
 
-def dequantise(type_name: str, data: Tensor) -> Tensor:
-    """Returns float32 [rows, numbers of a row] of `data`, uint8 [rows, bytes of a row]. `can_dequantise` names the types."""
+def dequantise(type_name: str, data: Tensor, out: Tensor) -> None:
+    """Changes: writes the numbers of `data`, uint8 [rows, bytes of a row], to `out`, contiguous float32 of as many numbers.
+
+    `can_dequantise` says which types there are.
+    """
     kind = BY_NAME[type_name]
-    out = torch.empty(len(data), data.shape[1] // kind.block_bytes * kind.block_len)
     blocks, numbers = data.reshape(-1, kind.block_bytes), out.view(-1, kind.block_len)
     fill = FILLS.get(type_name) or _by_library(type_name)
     step = CHUNK // kind.block_len
     for start in range(0, len(blocks), step):
         fill(blocks[start : start + step], numbers[start : start + step])
-    return out
 
 
 def can_dequantise(type_name: str) -> bool:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -50,11 +51,10 @@ class GgufFile:
         check_magic(self.path)
         self.size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            # Copy on write, because torch requires a writable buffer.
-            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with self.is_to_blame():
-            head = _Head(self.data)
-            version, num_tensors, num_keys = struct.unpack_from("<IQQ", self.data, len(MAGIC))
+            head = _Head(self._data)
+            version, num_tensors, num_keys = struct.unpack_from("<IQQ", self._data, len(MAGIC))
             if version not in VERSIONS:
                 raise ModelUnsupported(f"{self.path} is GGUF version {version}", hint=f"versions that are read: {VERSIONS}")
             self.meta = Meta(dict(head.pair() for _ in range(num_keys)))
@@ -69,7 +69,7 @@ class GgufFile:
         tensor = self.tensors[name]
         if tensor.type.name != "F32":
             raise ModelUnsupported(f"{self.path}: tensor {name} has type {tensor.type.name}, F32 is read")
-        return list(struct.unpack_from(f"<{prod(tensor.shape)}f", self.data, tensor.start))
+        return list(struct.unpack_from(f"<{prod(tensor.shape)}f", self._data, tensor.start))
 
     def end_ids(self) -> frozenset[int]:
         """Returns the ids of all tokens that end a turn or a text."""
@@ -105,6 +105,18 @@ class GgufFile:
             if tensor.shape[-1] % tensor.type.block_len or end > self.size:
                 raise ValueError(f"tensor {name} {list(tensor.shape)} in {tensor.type.name} would end at byte {end:,}")
         return placed
+
+
+def open_gguf_file(path: Path) -> GgufFile:
+    """Returns the opened file: the same object while the file is unchanged, because model and tokenizer both read it."""
+    check_magic(path)
+    state = path.stat()
+    return _opened(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path, size: int, mtime_ns: int) -> GgufFile:
+    return GgufFile(path)
 
 
 def check_magic(path: Path) -> None:

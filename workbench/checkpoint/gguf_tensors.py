@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Stored
 from workbench.checkpoint.dequantise import can_dequantise
-from workbench.checkpoint.gguf_file import GgufFile, GgufTensor
+from workbench.checkpoint.gguf_file import GgufFile, GgufTensor, open_gguf_file
 
 DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
@@ -20,12 +21,15 @@ class GgufCheckpoint:
     def __init__(self, file: GgufFile) -> None:
         self.path: Path = file.path
         self._file = file
+        with file.path.open("rb") as stream:
+            # Copy on write: torch wants a buffer that can be written to, and nothing that is written reaches the file.
+            self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         self.tensors = {name: _stored(tensor) for name, tensor in file.tensors.items()}
 
     def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
         tensor = self._file.tensors[name]
         size = tensor.num_rows * tensor.row_bytes
-        raw = torch.frombuffer(self._file.data, dtype=torch.uint8, count=size, offset=tensor.start)
+        raw = torch.frombuffer(self._data, dtype=torch.uint8, count=size, offset=tensor.start)
         if tensor.type.name in DENSE:
             dense = raw.view(DENSE[tensor.type.name]).view(tensor.shape)
             return dense if rows is None else dense[rows]
@@ -46,4 +50,4 @@ def _stored(tensor: GgufTensor) -> Stored:
 
 def open_gguf(path: Path) -> GgufCheckpoint:
     """Opens a GGUF file. Raises as `GgufFile` does."""
-    return GgufCheckpoint(GgufFile(path))
+    return GgufCheckpoint(open_gguf_file(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,21 @@ class Weights:
         value = self._source.read(self._full(name), shape, rows, neutral)
         dense = value.dense() if isinstance(value, Blocks) else value
         return dense.to(device=self.device, dtype=self.dtype)
+
+    def joined(self, name: str, parts: Mapping[str, int], *shape: int) -> Tensor:
+        """Returns the tensors `name` of several neighbours, one below the other, as `tensor` would.
+
+        `parts` has the number of rows of each neighbour, `shape` is that of a row.
+        """
+        values = [self.beside(part).stored(name, rows, *shape) for part, rows in parts.items()]
+        sizes = [value.shape[0] for value in values]
+        out = torch.empty(sum(sizes), *shape, dtype=self.dtype, device=self.device)
+        for value, rows in zip(values, out.split(sizes), strict=True):
+            if isinstance(value, Blocks):
+                value.write(rows)
+            else:
+                rows.copy_(value)
+        return out
 
     def stored(self, name: str, *shape: int, rows: slice | None = None) -> Tensor | Blocks:
         """Returns the tensor `name` as the file has it: quantised blocks, or dense in the file's own dtype."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.checkpoint.files import check_whole, read_config, refuse_adapter
-from workbench.checkpoint.gguf_file import MAGIC, GgufFile
+from workbench.checkpoint.gguf_file import MAGIC, open_gguf_file
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.hub import hf_hub
@@ -166,7 +166,7 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
 def _resolve_gguf(path: Path, name: str, load_format: str, check: Check) -> LocalModel:
     _want_format(load_format, "gguf", name)
     refuse_other_file(path)
-    GgufFile(path)  # raises for a truncated one
+    open_gguf_file(path)  # raises for a truncated one
     check(path)
     return LocalModel(path.absolute(), name, f"file {path}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.checkpoint.files import read_config
-from workbench.checkpoint.gguf_file import GgufFile
+from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.config import ServerArgs
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.kernels.openmp import share_cores
@@ -86,7 +86,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """Returns config.json of a folder, or what a GGUF file says in its place."""
     if not path.is_file():
         return read_config(path)
-    gguf = GgufFile(path)
+    gguf = open_gguf_file(path)
     entry = family_of_gguf(gguf.architecture, str(path))
     rules = entry.family.gguf
     check_kind(gguf, rules.keys)
@@ -98,7 +98,7 @@ def read_values(path: Path) -> dict[str, Any]:
 def end_ids(path: Path) -> frozenset[int]:
     """Returns the ids of the tokens that end a generation, as the configuration of a folder or GGUF file says."""
     if path.is_file():
-        return GgufFile(path).end_ids()
+        return open_gguf_file(path).end_ids()
     ids = read_config(path).get("eos_token_id")
     return frozenset([ids] if isinstance(ids, int) else ids or ())
 

@@ -99,9 +99,8 @@ class FusedLinear(Linear):
         self.sizes = list(parts.values())
 
     def load(self, weights: Weights) -> None:
-        each = [(weights.beside(name), size) for name, size in self.parts.items()]
-        weight = torch.cat([part.tensor("weight", size, self.in_features) for part, size in each])
-        self._set(weight, torch.cat([part.tensor("bias", size) for part, size in each]) if self.has_bias else None)
+        weight = weights.joined("weight", self.parts, self.in_features)
+        self._set(weight, weights.joined("bias", self.parts) if self.has_bias else None)
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Returns the result of each part."""

@@ -42,7 +42,8 @@ def open_tokenizer(gguf: GgufFile) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     with gguf.is_to_blame():
-        backend, config = build_tokenizer(gguf), tokenizer_config(gguf)
+        tokens = vocabulary(gguf)
+        backend, config = build_tokenizer(gguf, tokens), tokenizer_config(gguf, tokens)
     return PreTrainedTokenizerFast(tokenizer_object=_NotCopied(backend), **config)
 
 
@@ -56,19 +57,19 @@ class _NotCopied:
         return self._tokenizer
 
 
-def build_tokenizer(gguf: GgufFile) -> Tokenizer:
+def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     """Returns the tokenizer's backend. Raises ModelUnsupported for a kind, or a rule to cut text, that is not known here."""
     kind = gguf.meta.need("tokenizer.ggml.model")
     if kind == "gpt2":
-        tokenizer = _byte_level_bpe(gguf)
+        tokenizer = _byte_level_bpe(gguf, tokens)
     elif kind == "llama":
-        tokenizer = _sentencepiece_bpe(gguf)
+        tokenizer = _sentencepiece_bpe(gguf, tokens)
     else:
         raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama")
-    _add_special_tokens(tokenizer, gguf)
+    _add_special_tokens(tokenizer, gguf, tokens)
     bos, eos = adds(gguf)
     if bos or eos:
-        tokenizer.post_processor = _template(gguf, bos, eos)
+        tokenizer.post_processor = _template(gguf, tokens, bos, eos)
     return tokenizer
 
 
@@ -86,9 +87,8 @@ def token_id(gguf: GgufFile, name: str) -> int | None:
     return None if value is None else int(value)
 
 
-def tokenizer_config(gguf: GgufFile) -> dict[str, Any]:
+def tokenizer_config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
     """Returns what tokenizer_config.json would say."""
-    tokens = _tokens(gguf)
     bos, eos = adds(gguf)
     config: dict[str, Any] = {
         "model_max_length": gguf.meta.need(f"{gguf.architecture}.context_length"),
@@ -106,7 +106,8 @@ def tokenizer_config(gguf: GgufFile) -> dict[str, Any]:
     return config
 
 
-def _tokens(gguf: GgufFile) -> list[str]:
+def vocabulary(gguf: GgufFile) -> list[str]:
+    """Returns all tokens by their ids, as a tokenizer spells them. Raises ModelCorrupt for one that is listed twice."""
     tokens: list[str] = gguf.meta.need("tokenizer.ggml.tokens")
     if _is_gemma(gguf):
         # Runs of spaces are stored as spaces, unlike every other piece with a space in it.
@@ -125,12 +126,12 @@ def _pre_tokenizer_name(gguf: GgufFile) -> str:
     return SAME_PRE_TOKENIZER.get(name, name)
 
 
-def _byte_level_bpe(gguf: GgufFile) -> Tokenizer:
+def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     name = _pre_tokenizer_name(gguf)
     if name not in PRE_TOKENIZERS:
         known = ", ".join(sorted([*PRE_TOKENIZERS, *SAME_PRE_TOKENIZER]))
         raise ModelUnsupported(f"{gguf.path} cuts text by the rule {name!r}", hint=f"supported rules: {known}")
-    vocab = {token: index for index, token in enumerate(_tokens(gguf))}
+    vocab = {token: index for index, token in enumerate(tokens)}
     merges = [tuple(merge.split(" ", 1)) for merge in gguf.meta.need("tokenizer.ggml.merges")]
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name == "llama-bpe"))
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[name]
@@ -138,8 +139,7 @@ def _byte_level_bpe(gguf: GgufFile) -> Tokenizer:
     return tokenizer
 
 
-def _sentencepiece_bpe(gguf: GgufFile) -> Tokenizer:
-    tokens = _tokens(gguf)
+def _sentencepiece_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     # Gemma's scores say nothing; its pieces stand in the order in which they were learned.
     ranks: Sequence[float] = range(len(tokens)) if _is_gemma(gguf) else [-s for s in gguf.meta.need("tokenizer.ggml.scores")]
     unknown = token_id(gguf, "unknown")
@@ -171,9 +171,9 @@ def implied_merges(tokens: Sequence[str], ranks: Sequence[float]) -> list[tuple[
     return [(left, right) for piece, cut in cuts if (right := piece[cut:]) in vocab and (left := piece[:cut]) in vocab]
 
 
-def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile) -> None:
+def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile, tokens: list[str]) -> None:
     """Returns the added tokens: control tokens are whole and hidden, user-defined ones whole and visible."""
-    tokens, types = _tokens(gguf), gguf.meta.get("tokenizer.ggml.token_type") or ()
+    types = gguf.meta.get("tokenizer.ggml.token_type") or ()
     stored = gguf.meta.need("tokenizer.ggml.tokens")
     special, plain = [], []
     for token, spelled, kind in zip(tokens, stored, types, strict=False):
@@ -185,8 +185,7 @@ def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile) -> None:
     tokenizer.add_tokens(plain)
 
 
-def _template(gguf: GgufFile, bos: bool, eos: bool) -> Any:
-    tokens = _tokens(gguf)
+def _template(gguf: GgufFile, tokens: list[str], bos: bool, eos: bool) -> Any:
     ids = {name: token_id(gguf, name) or 0 for name, wanted in (("bos", bos), ("eos", eos)) if wanted}
     before, after = [tokens[ids["bos"]]] if bos else [], [tokens[ids["eos"]]] if eos else []
     one, other = [*before, "$A", *after], [*before, "$B:1", *after]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.checkpoint.gguf_file import GgufFile
+from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported, in_one_line
 from workbench.text import chat
 
@@ -156,11 +156,11 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
 def _open_gguf(path: Path) -> Any:
     from workbench.text.gguf_tokenizer import open_tokenizer
 
-    return open_tokenizer(GgufFile(path))
+    return open_tokenizer(open_gguf_file(path))
 
 
 def _end_token_ids(hf: Any, model: Path) -> frozenset[int]:
-    ids = {hf.eos_token_id, *(GgufFile(model).end_ids() if model.is_file() else _configured_ends(model))}
+    ids = {hf.eos_token_id, *(open_gguf_file(model).end_ids() if model.is_file() else _configured_ends(model))}
     template = str(hf.chat_template or "")
     ids.update(hf.backend_tokenizer.token_to_id(token) for token in END_OF_TURN if token in template)
     return frozenset(i for i in ids if i is not None)

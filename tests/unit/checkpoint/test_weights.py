@@ -85,6 +85,17 @@ def test_a_quantised_layer_gets_blocks_and_a_dense_one_their_numbers(made: Made)
     assert torch.equal(source.tensor("weight", 32, 32).nan_to_num(), blocks.dense().nan_to_num())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_fused_layer_gets_its_parts_in_one_tensor(dtype: torch.dtype):
+    dense, packed = torch.arange(96.0).view(3, 32), Blocks("Q8_0", Q & 0x3B, (32, 32))
+    source = weights(StoredSource(Made({"a.weight": dense, "b.weight": packed}), Names()), dtype).at("both")
+    joined = source.joined("weight", {"a": 3, "b": 32}, 32)
+    assert torch.equal(
+        joined, torch.cat([source.beside("a").tensor("weight", 3, 32), source.beside("b").tensor("weight", 32, 32)])
+    )
+    assert (joined.dtype, joined.shape) == (dtype, (35, 32))
+
+
 def test_rows_in_another_order_come_back_as_blocks_too(made: Made):
     def swap(rows: Tensor) -> Tensor:
         return rows.flip(0)
