@@ -51,11 +51,12 @@ screenshots: setup  ## make the README's pictures anew
 	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 WORKBENCH_SCREENSHOTS=$(CURDIR)/docs/images \
 	  $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
-lint: setup  ## ruff, mypy, layer order; JavaScript and CSS where Node is
+lint: setup  ## ruff, mypy, layer order, prose; JavaScript and CSS where Node is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/prose.py
 	@$(PYTHON) .ci/js/check.py
 
 bench-peers: setup  ## us beside transformers and, where installed, vLLM, OpenVINO GenAI and llama.cpp

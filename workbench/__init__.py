@@ -98,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ipython: Any) -> None:
-    """`%load_ext workbench`."""
+    """Registers the magics: `%load_ext workbench`."""
     importlib.import_module("workbench.magics").load_ipython_extension(ipython)
 
 

@@ -56,6 +56,6 @@ def _models_table(rows: list[ModelRow]) -> str:
 
 
 def _table(cells: Sequence[Sequence[str]]) -> str:
-    """The first row is the head."""
+    """Returns a table; the first row is the head."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)

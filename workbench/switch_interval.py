@@ -1,7 +1,7 @@
 """Sets the interpreter's switch interval while an engine steps in this process.
 
 `sys.setswitchinterval` holds for all threads. A short interval lets an engine go on beside a busy cell, but it also interrupts
-the short work of other threads, which then asks for a long one. Measured on two cores: beside a cell that computes, an engine
+the short work of other threads, which then sets a long one. Measured on two cores: beside a cell that computes, an engine
 keeps 18 % of its rate at 0.1 ms and 9 % at 0.5 ms; a round of all views takes 2.5 ms of processor time and 3 ms of wall time
 uninterrupted, 4 ms and 9 ms with an interval of 0.1 ms.
 """

@@ -19,7 +19,7 @@ MORE_NORMS = [("attn_q_norm", 16), ("attn_k_norm", 16), ("post_attention_norm", 
 
 @dataclass
 class GgufSpec:
-    """What goes into a tiny GGUF; a test changes what it is about."""
+    """The content of a tiny GGUF; a test changes the fields that it needs."""
 
     arch: str = "llama"
     tokenizer: str = "gpt2"

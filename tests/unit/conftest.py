@@ -32,7 +32,7 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture
 def make_gguf(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a GGUF file of a `GgufSpec` with these changes."""
+    """A function that writes a GGUF file of a `GgufSpec` with changes."""
     from tiny_gguf import GgufSpec, write_gguf
 
     def make(name: str = "tiny.gguf", **spec: Any) -> Path:

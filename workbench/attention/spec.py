@@ -13,7 +13,7 @@ class AttentionSpec:
     """Index of the layer, and of its K/V in the store."""
     num_heads: int
     num_kv_heads: int
-    """Divides `num_heads`: as many neighbouring query heads share one K/V head as the quotient says."""
+    """Divisor of `num_heads`: the quotient is the number of neighbouring query heads that share one K/V head."""
     head_size: int
     """Numbers of one head in a query and in a key."""
     v_head_size: int

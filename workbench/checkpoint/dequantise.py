@@ -19,7 +19,7 @@ BY_NAME = {kind.name: kind for kind in TYPES.values()}
 
 
 def dequantise(type_name: str, data: Tensor) -> Tensor:
-    """Returns float32 [rows, numbers of a row] of `data`, uint8 [rows, bytes of a row]. `can_dequantise` says which types."""
+    """Returns float32 [rows, numbers of a row] of `data`, uint8 [rows, bytes of a row]. `can_dequantise` names the types."""
     kind = BY_NAME[type_name]
     out = torch.empty(len(data), data.shape[1] // kind.block_bytes * kind.block_len)
     blocks, numbers = data.reshape(-1, kind.block_bytes), out.view(-1, kind.block_len)
@@ -113,7 +113,7 @@ def _q5_k(blocks: Tensor, out: Tensor) -> None:
 
 
 def _q6_k(blocks: Tensor, out: Tensor) -> None:
-    """Two halves of 128 numbers: 64 bytes of low bits and 32 of high ones each; a scale for every 16 numbers."""
+    """Reads two halves of 128 numbers: 64 bytes of low bits and 32 of high ones each; a scale for every 16 numbers."""
     low, high = blocks[:, :128].reshape(-1, 2, 2, 32), blocks[:, 128:192].reshape(-1, 2, 1, 32)
     four = torch.cat((low & 15, low >> 4), 2)  # [N, 2, 4, 32]
     two = high >> torch.tensor([0, 2, 4, 6], dtype=torch.uint8)[:, None] & 3

@@ -50,7 +50,7 @@ class GgufFile:
         check_magic(self.path)
         self.size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            # Copy on write, because torch wants a buffer that can be written to.
+            # Copy on write, because torch requires a writable buffer.
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         with self.is_to_blame():
             head = _Head(self.data)

@@ -36,7 +36,7 @@ class GgufCheckpoint:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """The mapping ends with the last tensor that lies in it."""
+        """Releases the file; its mapping ends with the last tensor that lies in it."""
 
 
 def _stored(tensor: GgufTensor) -> Stored:

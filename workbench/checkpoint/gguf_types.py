@@ -1,4 +1,4 @@
-"""How GGUF files store numbers: name, numbers in a block and bytes of a block, by the type's number."""
+"""The number formats of GGUF files: name, numbers in a block and bytes of a block, by the type's number."""
 
 from __future__ import annotations
 

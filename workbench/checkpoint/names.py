@@ -1,4 +1,4 @@
-"""How a file format calls the tensors of a family, and how it stores some of them in another order. Needs no torch."""
+"""The names that a file format has for the tensors of a family, and the order in which it stores some of them. Needs no torch."""
 
 from __future__ import annotations
 

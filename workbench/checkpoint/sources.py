@@ -1,4 +1,4 @@
-"""Where layers get their tensors from: a checkpoint, a survey of it that reads nothing, or a seed."""
+"""The sources of the layers' tensors: a checkpoint, a survey of it that reads nothing, or a seed."""
 
 from __future__ import annotations
 

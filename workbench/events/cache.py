@@ -7,7 +7,7 @@ import msgspec
 from workbench.events.base import Event
 
 MAX_USERS = 8
-"""Number of requests that a node remembers as its users."""
+"""Number of requests that a node keeps as its users."""
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):

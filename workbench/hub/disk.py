@@ -18,7 +18,7 @@ NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def free_bytes(folder: Path) -> int:
-    """On the file system of `folder`, or of its nearest parent that exists."""
+    """Returns the free bytes on the file system of `folder`, or of its nearest parent that exists."""
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
@@ -35,7 +35,7 @@ def _disk_full(folder: Path, why: str) -> DiskFull:
 
 @contextmanager
 def full_disk_is_an_error_of_ours(folder: Path, needed: int | None, what: str) -> Iterator[None]:
-    """The disk may fill up after `need_room` said yes; `needed` is None where nobody could tell before."""
+    """Turns a full disk into `DiskFull`: it may fill up after `need_room`. `needed` is None if the size was unknown before."""
     try:
         yield
     except OSError as error:
@@ -48,9 +48,9 @@ def full_disk_is_an_error_of_ours(folder: Path, needed: int | None, what: str) -
 
 @contextmanager
 def appearing_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends well, and is deleted otherwise.
+    """Yields a temporary folder beside `target` that replaces it at the end of the block, and is deleted after an error.
 
-    The caller holds the lock of `target`: whatever a killed process left here is deleted first.
+    The caller holds the lock of `target`; leftovers of a killed process are deleted first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}-*"):
@@ -76,7 +76,7 @@ def sha256_of(path: Path) -> str:
 
 
 def bytes_in(path: Path) -> int:
-    """Size of a file, or of all files below a folder; links are not followed."""
+    """Returns the size of a file, or of all files below a folder, in bytes; links are not followed."""
     if path.is_file():
         return path.stat().st_size
     return sum(os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(path) for name in names)

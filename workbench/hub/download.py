@@ -61,7 +61,7 @@ def _fill(link: Link, part: Path, web: Web, progress: Progress, pause_s: float) 
 
 
 def _continue(link: Link, part: Path, web: Web, progress: Progress) -> None:
-    """Asks for what is missing; a server that cannot continue sends everything, and the part starts again."""
+    """Requests the missing bytes; a server that cannot continue sends everything, and the part starts again."""
     done = _size(part)
     with web.get(link.url, {"Range": f"bytes={done}-", "Accept-Encoding": "identity"} if done else {}) as response:
         if response.status == 206 and _starts_at(response.headers.get("Content-Range", "")) != done:

@@ -54,7 +54,7 @@ def models_dir(download_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def accept(path: Path) -> None:
-    """A `Check` that takes every configuration."""
+    """Accepts every configuration: the default `Check`."""
 
 
 def resolve(

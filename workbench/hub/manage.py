@@ -74,7 +74,7 @@ def remove(name: str, download_dir: str | None = None) -> int:
 
 
 def _entry(name: str) -> CatalogEntry:
-    """Other names are not ours to verify or remove."""
+    """Returns the entry of an alias. Raises ModelNotFound for other names: they cannot be verified or removed here."""
     if name not in CATALOG:
         raise ModelNotFound(f"{name} is not an alias", hint=f"aliases: {', '.join(CATALOG)}")
     return CATALOG[name]

@@ -59,7 +59,7 @@ class Web:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def get(self, url: str, headers: dict[str, str]) -> Any:
-        """An open response; the caller closes it. Raises one of `NETWORK_ERRORS`."""
+        """Returns an open response; the caller closes it. Raises one of `NETWORK_ERRORS`."""
         request = urllib.request.Request(_without_password(url), headers={"User-Agent": "radix-workbench", **headers})
         credentials = self._credentials(urllib.parse.urlsplit(url))
         if credentials:
@@ -91,7 +91,7 @@ class Web:
 
 
 def find_wheel(project: str, version: str, settings: PipSettings, web: Web) -> Link:
-    """The pure-Python wheel of exactly this version, local folders first. Raises `WheelNotFound`."""
+    """Finds the pure-Python wheel of exactly this version, local folders first. Raises `WheelNotFound`."""
     reasons, ask_pip = [], False
     for place, read in _places(project, settings, web):
         try:
@@ -112,7 +112,7 @@ def find_wheel(project: str, version: str, settings: PipSettings, web: Web) -> L
 
 
 def _places(project: str, settings: PipSettings, web: Web) -> Iterator[tuple[str, Callable[[], list[Link]]]]:
-    """(name without any address, function that lists links) of every place to look in."""
+    """Returns (name without any address, function that lists links) of every place to search."""
     for number, place in enumerate(settings.find_links, 1):
         name = f"find-links {number} of {len(settings.find_links)}"
         yield name, partial(_read_place, place, web)

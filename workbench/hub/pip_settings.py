@@ -1,6 +1,6 @@
-"""Where this user's Python packages come from, read the way pip reads it: environment before files, nearer files last.
+"""Reads the sources of this user's Python packages in pip's order: environment before files, nearer files last.
 
-Model files travel as wheels, so whatever index, mirror, proxy or certificate a site has set up for pip serves them too.
+Model files travel as wheels, so an index, mirror, proxy or certificate that a site has set up for pip serves them too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read_pip_settings(environ: Mapping[str, str] = os.environ) -> PipSettings:
 
 
 def _from_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """The options of `[global]`, then those of `[download]`, of all files; a later file replaces an earlier one."""
+    """Returns the options of `[global]`, then those of `[download]`, of all files; a later file replaces an earlier one."""
     values: dict[str, str] = {}
     for path in _config_files(environ):
         parser = configparser.RawConfigParser()

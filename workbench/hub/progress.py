@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar for each piece where `tqdm` is installed, and a relay from thread to thread."""
+"""Shows the progress of long work: a bar for each piece if `tqdm` is installed, and a relay from thread to thread."""
 
 from __future__ import annotations
 

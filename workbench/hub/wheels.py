@@ -28,7 +28,7 @@ Opener = Callable[[Member], AbstractContextManager[IO[bytes]]]
 
 
 def installed_file(wheel: Wheel, member: Member) -> Path | None:
-    """The member as an installed package has it; found through its metadata, nothing is imported."""
+    """Returns the path of the member in an installed package, from its metadata; nothing is imported."""
     try:
         path = Path(str(importlib.metadata.distribution(wheel.project).locate_file(member.path)))
     except importlib.metadata.PackageNotFoundError:
@@ -37,7 +37,7 @@ def installed_file(wheel: Wheel, member: Member) -> Path | None:
 
 
 def installed_gguf(entry: CatalogEntry, check: bool = True) -> Path | None:
-    """The GGUF inside an installed package, when it is there in one piece and (`check`) unchanged."""
+    """Returns the GGUF inside an installed package, if it is there in one piece and (`check`) unchanged."""
     weights = [(wheel, member) for wheel in entry.wheels for member in wheel.members if member.weights]
     path = installed_file(*weights[0]) if len(weights) == 1 else None
     return path if path is not None and (not check or sha256_of(path) == entry.sha256) else None
@@ -133,7 +133,7 @@ def _wheel_file(entry: CatalogEntry, wheel: Wheel, downloads: Path, progress: Pr
 
 
 def _by_pip(wheel: Wheel, downloads: Path, settings: PipSettings) -> Path | None:
-    """pip knows keyrings, client certificates and trusted hosts; asked when one of these may be what is missing."""
+    """Downloads with pip, which has keyrings, client certificates and trusted hosts; used if one of these may be missing."""
     if importlib.util.find_spec("pip") is None:
         return None
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--retries=1"]

@@ -42,7 +42,7 @@ def commands(compiler: str, isa: InstructionSet) -> list[list[str]]:
 def build(compiler: str, isa: InstructionSet, niceness: int) -> None:
     """Returns when the library is in its place, made by this process or by another one.
 
-    `niceness` says how far the compiler gives way to other processes. Raises CalledProcessError or OSError.
+    `niceness` lowers the priority of the compiler. Raises CalledProcessError or OSError.
     """
     path = library_path(compiler, isa)
     path.parent.mkdir(parents=True, exist_ok=True)

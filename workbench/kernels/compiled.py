@@ -59,7 +59,7 @@ class Kernels:
                 self._making.start()
 
     def settle(self) -> None:
-        """Begins, and waits for the compiler if WORKBENCH_KERNELS says so."""
+        """Begins, and waits for the compiler if WORKBENCH_KERNELS is `wait`."""
         self.begin()
         if mode() == "wait":
             self.wait()

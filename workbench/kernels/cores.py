@@ -9,12 +9,12 @@ CROWDED = 1.5
 
 
 def num_cores() -> int:
-    """Those that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def busy() -> str:
-    """A sentence where the machine had more to do than it can in the last minute, else nothing."""
+    """Returns a sentence if the machine was overloaded in the last minute, else an empty text."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load <= CROWDED * num_cores():
         return ""

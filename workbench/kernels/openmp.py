@@ -1,4 +1,4 @@
-"""How long the threads of a parallel region wait for each other before they let go of their core."""
+"""Sets how long the threads of a parallel region spin before they release their core."""
 
 from __future__ import annotations
 

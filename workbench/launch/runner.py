@@ -35,7 +35,7 @@ class Loaded:
     runner: TorchRunner
     tokenizer: Tokenizer | None
     eos_ids: frozenset[int]
-    """Ids that end a generation, as the tokenizer says, or without one the model's configuration."""
+    """Returns the ids that end a generation: the tokenizer's, or without one those of the model's configuration."""
     dtype: torch.dtype
 
 

@@ -1,4 +1,4 @@
-"""The base of every family: embedding, head, and what the engine asks of a model."""
+"""The base of every family: embedding, head, and the interface to the engine."""
 
 from __future__ import annotations
 

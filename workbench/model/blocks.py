@@ -30,7 +30,7 @@ class Attention(Layer):
         o_bias: bool = False,
         head_norm: Callable[[int], RMSNorm] | None = None,
     ) -> None:
-        """`scale` is by default one over the root of the head size. `head_norm` makes the norm of each query and key head."""
+        """Makes the projections. `scale` is one over the root of the head size by default; `head_norm` makes the norm of a head."""
         super().__init__()
         num_heads, num_kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.spec = AttentionSpec(

@@ -27,7 +27,7 @@ from workbench.model.rope import check_rope
 COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
 
 NO_EFFECT = frozenset(
-    # Where the file comes from and who may read it.
+    # The origin and the licence of the file.
     "architectures model_type transformers_version _name_or_path name_or_path _commit_hash auto_map tokenizer_class "
     "torch_dtype dtype model_name is_llama_config unsloth_version unsloth_fixed unsloth_optimized "
     "transformers.js_config attn_implementation _attn_implementation _attn_implementation_autoset use_cache cache_implementation "
@@ -36,21 +36,21 @@ NO_EFFECT = frozenset(
     "initializer_range attention_dropout pretraining_tp tf_legacy_loss gradient_checkpointing "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
-    # What another kind of head would need.
+    # Settings of other kinds of heads.
     "id2label label2id num_labels problem_type finetuning_task task_specific_params prefix "
-    # How to generate: a request says that.
+    # Settings of generation, which belong to a request.
     "max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p "
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
-    # What transformers returns beside the logits.
+    # Further outputs of transformers.
     "output_attentions output_hidden_states output_scores return_dict return_dict_in_generate".split()
 )
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A model whose configuration is computed in all that it says."""
+    """A model whose whole configuration is computed."""
 
     entry: Entry
     family: Family

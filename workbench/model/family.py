@@ -1,4 +1,4 @@
-"""What the file of a family declares: its config, its model, and what files call its tensors."""
+"""The declaration of a family: its config, its model, and the names of its tensors in files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,), "partial_rot
 
 @dataclass(frozen=True)
 class GgufRules:
-    """What one GGUF architecture means in Hugging Face terms."""
+    """The meaning of one GGUF architecture in Hugging Face terms."""
 
     names: Mapping[str, str]
     """Our pattern -> the file's, as in `Names.table`."""

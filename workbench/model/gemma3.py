@@ -138,7 +138,7 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
 
 
 def _gguf_undo(config: Gemma3Config) -> dict[str, Callable[[Tensor], Tensor]]:
-    """llama.cpp stores every norm plus one."""
+    """Returns the inverse of llama.cpp's changes: it stores every norm plus one."""
     return {name: lambda weight: weight - 1 for name in GGUF_NAMES if name.endswith("norm")}
 
 

@@ -1,4 +1,4 @@
-"""What GGUF files have in common across families: names of tensors, keys of the metadata, and how to read them as a config."""
+"""The common part of GGUF files of all families: names of tensors, keys of the metadata, and their values as a config."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class FusedLinear(Linear):
     """Several linear layers with one input, multiplied at once. Their results stand side by side, as `sizes` cuts them."""
 
     def __init__(self, in_features: int, parts: dict[str, int], bias: bool = False) -> None:
-        """`parts`: the name of each layer in a checkpoint, beside this one, and its number of outputs."""
+        """Fuses `parts`: the name of each layer in a checkpoint, beside this one, and its number of outputs."""
         super().__init__(in_features, sum(parts.values()), bias)
         self.parts = parts
         self.sizes = list(parts.values())

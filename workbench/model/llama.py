@@ -61,7 +61,7 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
 
 
 def _gguf_undo(config: LlamaConfig) -> dict[str, Callable[[Tensor], Tensor]]:
-    """llama.cpp interleaves the rows of queries and keys for its own rotary embedding."""
+    """Returns the inverse of llama.cpp's changes: it interleaves the rows of queries and keys for its rotary embedding."""
     return {
         "layers.*.self_attn.q_proj": partial(_halves_apart, num_heads=config.num_attention_heads),
         "layers.*.self_attn.k_proj": partial(_halves_apart, num_heads=config.num_key_value_heads),
@@ -69,7 +69,7 @@ def _gguf_undo(config: LlamaConfig) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def _halves_apart(rows: Tensor, num_heads: int) -> Tensor:
-    """Row i of a head's first half and row i of its second half, side by side in the file, go back to their halves."""
+    """Returns rows in the order of the model: row i of a head's first half and of its second half are neighbours in the file."""
     pairs = rows.unflatten(0, (num_heads, -1, 2))  # [heads, D / 2, (first half, second half), ...]
     return pairs.transpose(1, 2).reshape(rows.shape)
 

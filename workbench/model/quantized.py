@@ -17,7 +17,7 @@ BITS = ("bits", "w_bit", "nbits", "num_bits")
 
 
 def refuse_quantized(config: Mapping[str, Any], folder: Path | None) -> None:
-    """Raises `ModelUnsupported` when config.json, or a file beside it, says that the weights are quantised."""
+    """Raises `ModelUnsupported` if config.json, or a file beside it, declares quantised weights."""
     found = next(((key, config[key]) for key in KEYS if config.get(key)), None)
     where, values = ("config.json", found[1]) if found else _beside(folder)
     if values:
@@ -43,7 +43,7 @@ def _beside(folder: Path | None) -> tuple[str, Any]:
 
 
 def _method(where: str, values: Any) -> str:
-    """The method and what is known of it: "gptq (4 bits)", "modelopt (FP8)"."""
+    """Returns the method and its parameters: "gptq (4 bits)", "modelopt (FP8)"."""
     if not isinstance(values, dict):
         return str(values)
     name = values.get("quant_method") or FILES.get(where)

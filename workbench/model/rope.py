@@ -25,7 +25,7 @@ class Rope:
     rope_theta: float
     rope_type: str = "default"
     factor: float = 1.0
-    """How many times longer the positions may become than they were in training."""
+    """The ratio of the longest position to the longest in training."""
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: float | None = None
@@ -51,7 +51,7 @@ class Rope:
 
 
 def check_rope(name: str, described: Any) -> None:
-    """Raises unless all that a description says is computed. `name` is its place in config.json."""
+    """Raises for a description that is not computed in full. `name` is its place in config.json."""
     if not isinstance(described, dict):
         raise ModelUnsupported(f"config.json has {name} = {shown(described)}, it must be an object")
     kind = described.get("rope_type") or described.get("type") or "default"

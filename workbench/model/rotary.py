@@ -51,14 +51,14 @@ def frequencies(head_dim: int, rope: Rope, max_positions: int) -> tuple[Tensor, 
 
 
 def _llama3(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
-    """Long wavelengths are stretched by the factor, short ones kept, those between blended (Llama 3.1)."""
+    """Stretches long wavelengths by the factor, keeps short ones and blends those between (Llama 3.1)."""
     wavelength = 2 * math.pi / inv_freq
     blend = ((original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0, 1)
     return inv_freq / rope.factor * (1 - blend) + inv_freq * blend
 
 
 def _yarn(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
-    """Frequencies that turn often within the trained length are kept, slow ones stretched, a ramp between (YaRN)."""
+    """Keeps frequencies that turn often within the trained length, stretches slow ones, with a ramp between (YaRN)."""
     half, last = len(inv_freq), 2 * len(inv_freq) - 1
 
     def index_of(num_turns: float) -> float:

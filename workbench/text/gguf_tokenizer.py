@@ -172,7 +172,7 @@ def implied_merges(tokens: Sequence[str], ranks: Sequence[float]) -> list[tuple[
 
 
 def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile) -> None:
-    """Control tokens are never cut and not shown; user-defined ones are never cut."""
+    """Returns the added tokens: control tokens are whole and hidden, user-defined ones whole and visible."""
     tokens, types = _tokens(gguf), gguf.meta.get("tokenizer.ggml.token_type") or ()
     stored = gguf.meta.need("tokenizer.ggml.tokens")
     special, plain = [], []

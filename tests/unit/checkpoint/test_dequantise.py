@@ -16,7 +16,7 @@ LEFT_TO_THE_LIBRARY = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0"]
 
 
 def random_blocks(name: str, num_rows: int, blocks_a_row: int) -> np.ndarray:
-    """Any bytes are a block; only those of its float16 scales are kept from being no number."""
+    """Returns random blocks: any bytes, but float16 scales that are numbers."""
     kind = GGMLQuantizationType[name]
     raw = np.random.default_rng(0).integers(0, 256, (num_rows, blocks_a_row, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
     for place in {"Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108], "TQ1_0": [52]}.get(name, [0, 2]):

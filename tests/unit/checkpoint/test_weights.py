@@ -1,4 +1,4 @@
-"""What a layer gets when it asks: by its own names, whole or in rows, dense or as blocks, from files or from a seed."""
+"""A layer gets its tensors by its own names: whole or in rows, dense or as blocks, from files or from a seed."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_llama_3_rope_scaling_is_found_from_its_divisors(make_gguf: Maker):
         read_values(make_gguf(extra={"rope_freqs.weight": divisors[::-1].copy()}))
 
 
-# What is refused.
+# Refusals.
 
 
 def load(path: Path) -> None:

@@ -88,7 +88,7 @@ void argmax(const T* x, const uint32_t* masks, int64_t* best, float* peak, int64
     }
 }
 
-// Of rows which[r] of x [.., n], where mask [rows, words] allows (null: all of it): the k largest numbers in order, of equals
+// Finds in rows which[r] of x [.., n], where mask [rows, words] allows (null: all of it): the k largest numbers in order, of equals
 // the first first, with their places; and stats [rows, 4]: log-sum-exp, entropy of the softmax, how many numbers are larger
 // than the one at tokens[r], and that number. What is not finite makes the log-sum-exp NaN.
 template <class T>

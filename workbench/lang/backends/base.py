@@ -202,8 +202,7 @@ class Backend:
 
     @contextmanager
     def abortable(self, rid: str, close: Callable[[], None]) -> Iterator[None]:
-        """Returns a context inside which `abort(rid)` calls `close`, from any thread. `close` must make the reading end or
-        fail."""
+        """Returns a context in which `abort(rid)` calls `close` on any thread, which must make the reading end or fail."""
         with self._lock:
             self._closers[rid] = close
             is_late = rid in self._aborted
