@@ -143,12 +143,12 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_greedy(self) -> bool:
-        """The likeliest token is always taken."""
+        """True if the likeliest token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
     @property
     def has_penalties(self) -> bool:
-        """A penalty has an effect."""
+        """True if a penalty changes logits."""
         return bool(self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1.0)
 
     @property
@@ -201,8 +201,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     custom_logit_processor: str | None = None
     return_hidden_states: bool = False
-    """Hidden states of all tokens whose K/V is computed: the prompt, of which then nothing is reused, and the output but its
-    last token."""
+    """Switch to return the hidden states of the prompt, which then reuses no prefix, and of the output except its last
+    token."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -327,7 +327,7 @@ def as_float(name: str, value: Any) -> float:
 
 def _between(name: str, value: float, low: float, high: float | None = None, high_name: str = "", top: float = MAX_INT) -> None:
     """Raises InvalidRequest outside `low` and `high`. `top` is the largest number that messages carry, named if exceeded."""
-    if not low <= value <= (top if high is None else high):  # NaN is not either
+    if not low <= value <= (top if high is None else high):  # also true for NaN
         limit = f"at least {low}" if not value > top else f"at most {top}"
         if high is not None:
             limit = f"between {low} and {high}{f' ({high_name})' if high_name else ''}"

@@ -24,7 +24,7 @@ class Later:
     lacks: str
     """The missing feature, as a plural: "... are not available yet"."""
     instead: str
-    """The way round."""
+    """Alternative, for the hint of the error."""
     flags: tuple[str, ...] = ()
     """Other spellings on the command line."""
     nargs: str | None = None

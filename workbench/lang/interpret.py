@@ -90,7 +90,7 @@ class Executor:
         self._enqueue(step)
 
     def fork(self, num: int, place: Place) -> list[Executor]:
-        """Returns `num` states that go on from here, once this one has come here."""
+        """Returns `num` states that continue from here; they begin once this state has reached the fork."""
         step = Step(Fork(num), place)
         step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
         self._num_forks += 1

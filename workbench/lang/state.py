@@ -121,7 +121,7 @@ class ProgramState:
         self += end
 
     def _settle(self) -> None:
-        """Appends a `s.user("...")` that no `s +=` took up, before anything else happens."""
+        """Appends a message such as `s.user("...")` that no `s +=` appended, before anything else happens."""
         unused, self._unused = self._unused, None
         if unused is not None:
             self += unused
@@ -310,7 +310,7 @@ class ForkGroup(Sequence[ProgramState]):
         return len(self._states)
 
     def __iadd__(self, expr: Expr | Sequence[Expr] | Callable[[int], Expr]) -> ForkGroup:
-        """Appends the same to every child; a list has one for each; a function is called with the child's index."""
+        """Appends to every child: the same expression, one of a list, or the result of a function of the child's index."""
         if isinstance(expr, list | tuple):
             parts: Sequence[Expr] = expr
         elif isinstance(expr, Node | str):

@@ -130,7 +130,7 @@ class SelectCall:
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice. `scores` and `options` stay empty where a backend has a procedure of its own."""
+    """The chosen option. `scores` and `options` are empty if the backend does not score options."""
 
     index: int
     scores: tuple[Score, ...] = ()
@@ -147,7 +147,7 @@ class Backend:
     model: str = ""
     """Model of the backend, for the program view."""
     features: frozenset[Feature] = frozenset()
-    """Features that it has. May be set per instance, if they depend on the server."""
+    """Supported features. May be set per instance, if they depend on the server."""
     params: frozenset[str] = frozenset({"max_new_tokens", "temperature", "top_p", "stop"})
     """Supported fields of `SamplingParams`, except constraints and `n`, which are features."""
     writes_ahead: bool = False

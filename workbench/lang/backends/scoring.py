@@ -34,7 +34,7 @@ class Scorer:
         self.usage = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "num_requests": 0}
 
     def options(self, choices: Sequence[str]) -> list[OptionTokens]:
-        """Returns each choice as the model reads it here."""
+        """Returns the tokens of each choice after the prompt, with their log-probabilities."""
         num_prompt, window = 0, FIRST_WINDOW
         if self._text:
             (prompt,) = self._score([self._text], {})
@@ -85,8 +85,8 @@ class Scorer:
 
 
 def _agreed(tails: list[list[tuple[int, float]]]) -> list[list[tuple[int, float]]]:
-    """Returns one log-probability for a token after the same tokens, whichever request computed it: options that share
-    their first tokens tie there, exactly."""
+    """Returns the tails with one log-probability per token after the same tokens, that of the first request. So options with
+    the same first tokens are exactly equal there."""
     known: dict[tuple[int, ...], float] = {}
     agreed = []
     for tail in tails:
