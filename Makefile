@@ -13,7 +13,7 @@ TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WO
 FAST := not slow and not model and not process and not heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-fast test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser screenshots lint bench-peers test-schemas docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,8 +32,13 @@ test: setup  ## every test and every notebook; those in a browser where there is
 	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
-test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute
-	$(TEST_ENV) WORKBENCH_TEST_FAST=1 WORKBENCH_KERNELS=torch $(BIN)/python -m pytest -q -m "$(FAST)" tests/unit
+test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute on two cores
+	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) --no-print-directory test-fast-first test-fast-second
+
+test-fast-first: FOLDERS := tests/unit/[a-g]*/
+test-fast-second: FOLDERS := tests/unit/[h-z]*/ tests/unit/test_*.py
+test-fast-first test-fast-second:
+	@$(TEST_ENV) WORKBENCH_TEST_FAST=1 WORKBENCH_KERNELS=torch $(BIN)/python -m pytest -q -m "$(FAST)" $(FOLDERS)
 
 test-all: setup  ## the same with the tests that take long
 	$(TEST_ENV) $(BIN)/python -m pytest -m '' --timeout=1800 tests

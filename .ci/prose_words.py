@@ -50,7 +50,7 @@ HUMANS = set(
 )
 
 DOCUMENTS = set(
-    """chapter comment config docs docstring documentation file files header json label licence manifest md message
+    """chapter code comment config docs docstring documentation file files header json label licence manifest md message
     metadata name note page pages paper papers pyproject rfc rule rules section sentence specification standard table
     text toml which""".split()
 )

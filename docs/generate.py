@@ -26,7 +26,7 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.model.families import families_table
+from workbench.model.registry import families_table
 from workbench.views.live import HELP, VIEWS
 
 BACKEND_NOTES = """
@@ -39,7 +39,7 @@ in its stream. A model may take less than its API, and with LiteLLM a provider: 
 
 MODELS_NOTES = """
 A model is given as an alias of `workbench models`, a hub id (`org/name`, `org/name@revision`, `org/name:file.gguf`), a folder
-with config.json and `*.safetensors`, or a GGUF file. A GGUF is written out once in float32, which it says with size and place.
+with config.json and `*.safetensors`, or a GGUF file, from which configuration and tokenizer are read too.
 
 Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
 weights are fetched: other architectures, quantised safetensors (by the method's name), activations and rotary embeddings that

@@ -1,4 +1,4 @@
-"""The environment of all tests, made deterministic, and the folders of the real models."""
+"""The common part of all tests: a deterministic environment and the files of the real models."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def starts_no_process() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def smollm2() -> str:
-    """Folder of the default model, converted; the first test that needs it fetches it into WORKBENCH_HOME."""
-    return _model_folder("smollm2-135m")
+    """GGUF file of the default model; fetched into WORKBENCH_HOME by the first test that needs it."""
+    return _model_path("smollm2-135m")
 
 
 @pytest.fixture(scope="session")
 def gemma3() -> str:
-    """Folder of the second family's model, converted."""
-    return _model_folder("gemma3-270m")
+    """GGUF file of the second family's model."""
+    return _model_path("gemma3-270m")
 
 
-def _model_folder(alias: str) -> str:
+def _model_path(alias: str) -> str:
     from workbench.hub import find as hub
 
     return str(hub.resolve(alias).path)

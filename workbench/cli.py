@@ -13,7 +13,7 @@ from workbench.errors import NotSupported, WorkbenchError, install, no_server
 
 # Name -> (module with add_parser(subparsers) and main(args) -> int, its line in the top-level help).
 COMMANDS = {
-    "models": ("workbench.hub.models_cli", "list, fetch, verify or remove models"),
+    "models": ("workbench.models_cli", "list, fetch, verify or remove models"),
     "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, peers, overhead"),
     "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
 }

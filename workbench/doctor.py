@@ -15,7 +15,7 @@ import workbench
 from workbench.errors import install
 from workbench.hub.disk import MB, free_bytes
 from workbench.hub.find import models_dir
-from workbench.hub.models_cli import list_models
+from workbench.hub.manage import list_models
 from workbench.kernels import compiled as kernels
 from workbench.kernels.cores import busy, num_cores
 

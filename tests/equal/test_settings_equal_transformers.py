@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from tiny_models import logits_of, open_runner, planned, stored
 
 from workbench.errors import ModelUnsupported
-from workbench.model.families import ACTIVATIONS
+from workbench.model.config import Activation
 from workbench.model.layers import ACTIVATIONS as COMPUTED
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
 from workbench.types import Segment
 
+ACTIVATIONS = set(get_args(Activation))
 TOKENS = torch.randint(0, 256, (120,), generator=torch.Generator().manual_seed(1)).tolist()
 YARN: dict[str, Any] = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
 GEMMA_ROPES = {"full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {"rope_theta": 500.0}}

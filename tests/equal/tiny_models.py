@@ -10,6 +10,7 @@ import transformers
 from workbench.attention.registry import create_backend, create_store
 from workbench.engine.plan import PlannedSeq, StepPlan
 from workbench.engine.runner import TorchRunner, step_tensors
+from workbench.model.base import CausalLM
 from workbench.model.load import load_model
 from workbench.model.tiny import write_config
 from workbench.types import Segment
@@ -27,9 +28,11 @@ def stored(folder: Path, config: dict) -> Path:
 
 
 def open_runner(folder: Path, backend: str, num_slots: int = 1024) -> TorchRunner:
-    cpu = torch.device("cpu")
-    model = load_model(folder, dtype=torch.float32, device=cpu)
-    kv = create_store(model.attention_specs(), num_slots, torch.float32, cpu)
+    return runner_of(load_model(folder, dtype=torch.float32, device=torch.device("cpu")), backend, num_slots)
+
+
+def runner_of(model: CausalLM, backend: str, num_slots: int = 1024) -> TorchRunner:
+    kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
     return TorchRunner(model, kv, create_backend(backend, kv), sampler=None)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -25,3 +28,23 @@ def vocabulary() -> Vocabulary:
     backend.add_tokens([AddedToken("<not special>", special=False)])
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", bos_token="<s>")
     return Vocabulary(hf, len(pieces) + 37, frozenset({0}))
+
+
+@pytest.fixture
+def make_gguf(tmp_path: Path) -> Callable[..., Path]:
+    """Function that writes a GGUF file of a `GgufSpec` with these changes."""
+    from tiny_gguf import GgufSpec, write_gguf
+
+    def make(name: str = "tiny.gguf", **spec: Any) -> Path:
+        return write_gguf(tmp_path / name, GgufSpec(**spec))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_ggufs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One file of each family, not to be changed."""
+    from tiny_gguf import GgufSpec, write_gguf
+
+    folder = tmp_path_factory.mktemp("ggufs")
+    return {arch: write_gguf(folder / f"{arch}.gguf", GgufSpec(arch=arch)) for arch in ("llama", "gemma3")}

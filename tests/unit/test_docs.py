@@ -77,7 +77,7 @@ def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate
 
 
 def test_the_readme_and_the_page_of_the_models_list_the_families_of_the_loader(generate):
-    from workbench.model.families import families_table
+    from workbench.model.registry import families_table
 
     for page in (generate.models_page(), (ROOT / "README.md").read_text()):
         for cells in families_table():

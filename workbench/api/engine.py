@@ -16,11 +16,10 @@ from workbench.api.options import GENERATE_DEFAULTS, SERVER_DEFAULTS, VIEW_DEFAU
 from workbench.api.questions import Cache, Memory, Questions
 from workbench.api.text import TextEngine
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
-from workbench.hub.progress import IMPORTING
+from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
-from workbench.model.folder import Progress
 from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
 from workbench.views.live import Source, open_view
@@ -60,7 +59,7 @@ class Engine(TextEngine):
             if progress is not None:
                 progress(IMPORTING, 0, 0)
             share_cores()
-            from workbench.launch import open_engine
+            from workbench.launch.engine import open_engine
         super().__init__(Handle(open_engine(self.server_args, progress), self.server_args))
         self._questions = Questions(self._handle)
         self.log = self._handle.log

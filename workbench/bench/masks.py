@@ -22,7 +22,7 @@ from workbench.types import GrammarSpec, Request, SamplingParams
 
 if TYPE_CHECKING:
     from workbench.grammar.matcher import CompiledGrammar
-    from workbench.launch import Loaded
+    from workbench.launch.runner import Loaded
 
 NUM_STREAMS, NUM_TOKENS, NUM_PROMPT = 32, 64, 40
 PARAMS = SamplingParams(temperature=0, max_new_tokens=NUM_TOKENS, ignore_eos=True)
@@ -40,7 +40,8 @@ CONSTRAINTS = {
 def masks(server_args: ServerArgs, rounds: int) -> str:
     """Measures a decode step with each constraint, and how much longer it takes than the step of free text beside it."""
     from workbench.grammar import GrammarCompiler, Vocabulary
-    from workbench.launch import core_config, load_runner
+    from workbench.launch.engine import core_config
+    from workbench.launch.runner import load_runner
 
     args = replace(server_args, max_total_tokens=server_args.page_size)  # each batch has a store of its own
     loaded = load_runner(args)
@@ -106,7 +107,7 @@ class Batch:
         from workbench.attention.registry import create_backend, create_store
         from workbench.engine.core import EngineCore
         from workbench.engine.runner import TorchRunner
-        from workbench.launch import core_config
+        from workbench.launch.engine import core_config
         from workbench.text.detokenizer import TextStream
 
         shared, tokenizer = loaded.runner, loaded.tokenizer

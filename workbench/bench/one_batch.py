@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
     """Returns the model with room for `num_tokens`, and its tokenizer, without an engine."""
     share_cores()
-    from workbench.launch import load_runner
+    from workbench.launch.runner import load_runner
 
     loaded = load_runner(args)
     if loaded.runner.kv.num_slots < num_tokens:

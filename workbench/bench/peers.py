@@ -27,7 +27,7 @@ from workbench.bench import commands, overhead
 from workbench.bench.programs import JOBS, RECORDS, Job, Records
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import WORKLOADS, Workload
-from workbench.config import DEFAULT_MODEL, ServerArgs
+from workbench.config import DEFAULT_MODEL, ServerArgs, home
 from workbench.errors import InvalidRequest, WorkbenchError
 from workbench.hub import find as hub
 
@@ -231,9 +231,11 @@ def run(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> str:
     """Starts the systems, measures them in turns, and returns the table."""
-    folder = hub.resolve(args.model).path
-    vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
+    from workbench.bench.hf_folder import write_hf_folder  # imports torch
+
     gguf = hub.gguf_path(args.model)
+    folder = write_hf_folder(gguf, home() / "bench" / gguf.stem)
+    vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]
     settings = {"model": args.model, "gguf": str(gguf), "folder": str(folder), "threads": args.threads, "dtype": args.dtype}
     workloads = [WORKLOADS[i] for i in args.workloads] if args.workloads else list(WORKLOADS)
     jobs = list(JOBS) if args.programs is None else [JOBS[i] for i in args.programs]

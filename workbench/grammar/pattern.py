@@ -13,24 +13,12 @@ from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from workbench.grammar.charsets import (
-    ASCII_WORD,
-    DIGITS,
-    EVERYTHING,
-    LINE_ENDS,
-    MARK,
-    SPACES,
-    Ranges,
-    complement,
-    ignoring_case,
-    intersection,
-    matching,
-    union,
-)
+from workbench.grammar.charsets import EVERYTHING, MARK, Ranges
 from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.effort import TooLarge, spend
 from workbench.grammar.language import Language, minimal
 from workbench.grammar.minimal import DEAD
+from workbench.grammar.pattern_characters import characters
 
 MAX_PLACES, MAX_STATES = 20_000, 4096
 
@@ -113,7 +101,7 @@ class _Places:
         if kind in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
             key = (kind, value if isinstance(value, int) else id(value), at.flags)  # a counted part is added many times
             if key not in self._characters:
-                self._characters[key] = self.characters(kind, value, at.flags)
+                self._characters[key] = characters(kind, value, at.flags, generous=self.generous)
             return self.add(takes=(self._characters[key], then))
         if kind is op.BRANCH:
             return self.add(equals=[self.sequence(list(branch), then, at) for branch in value[1]])
@@ -180,33 +168,6 @@ class _Places:
             if language.final[state]:
                 self.equals[place].append(0)
         return places[0]
-
-    def characters(self, kind: Any, value: Any, flags: int) -> Ranges:
-        if kind is op.ANY:
-            return EVERYTHING if flags & re.DOTALL else complement(((10, 10),) if self.generous else LINE_ENDS)
-        items = value if kind is op.IN else [(op.LITERAL, value)]
-        negated = kind is op.NOT_LITERAL or (kind is op.IN and items[0][0] is op.NEGATE)
-        generous = self.generous != negated
-        parts = [self.member(kind, value, generous, flags) for kind, value in items if kind is not op.NEGATE]
-        ranges = union(*parts)
-        if flags & re.IGNORECASE:
-            ranges = ignoring_case(ranges, ascii_only=not generous)
-        return complement(ranges) if negated else intersection(ranges, EVERYTHING)
-
-    def member(self, kind: Any, value: Any, generous: bool, flags: int) -> Ranges:
-        if kind is op.LITERAL:
-            return ((value, value),)
-        if kind is op.RANGE:
-            return (value,)
-        if kind is not op.CATEGORY:
-            raise NotRegular(str(kind).lower())
-        positive = value in _CLASSES
-        ascii_part, python = _CLASSES[value if positive else _OPPOSITE[value]]
-        if positive == generous:  # the larger of the two
-            ranges = union(ascii_part, () if flags & re.ASCII else matching(python))
-        else:
-            ranges = ascii_part
-        return ranges if positive else complement(ranges)
 
     def reached(self, places: Iterable[int]) -> tuple[frozenset[int], bool]:
         """Returns the places equal to one of `places` that take a character, and whether the text may end there."""
@@ -307,16 +268,3 @@ def _is_zero_width(kind: Any, value: Any) -> bool:
     if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
         return True
     return kind is op.SUBPATTERN and all(_is_zero_width(*item) for item in value[3])
-
-
-# Class -> its ASCII part, and an expression for all characters that Python counts as it (ECMA's white space too).
-_CLASSES: dict[Any, tuple[Ranges, str]] = {
-    op.CATEGORY_DIGIT: (DIGITS, r"\d"),
-    op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),
-    op.CATEGORY_WORD: (ASCII_WORD, r"\w"),
-}
-_OPPOSITE = {
-    op.CATEGORY_NOT_DIGIT: op.CATEGORY_DIGIT,
-    op.CATEGORY_NOT_SPACE: op.CATEGORY_SPACE,
-    op.CATEGORY_NOT_WORD: op.CATEGORY_WORD,
-}

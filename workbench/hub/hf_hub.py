@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from workbench.checkpoint.files import PICKLE_SUFFIXES, pickle_error, refuse_adapter
 from workbench.errors import ModelNotFound, NotSupported, install
 from workbench.hub.disk import full_disk_is_an_error_of_ours
-from workbench.model.config import check_config, read_config
-from workbench.model.folder import PICKLE_SUFFIXES, pickle_error, refuse_adapter, weight_files
 
 TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def fetch_folder(
-    repo: str, revision: str | None, cache_dir: Path | None, *, weights: bool = True, override: Mapping[str, Any] | None = None
+    repo: str, revision: str | None, cache_dir: Path | None, check: Callable[[Path], None], *, weights: bool = True
 ) -> Path:
-    """Snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code.
+    """Returns a snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code.
 
-    Small files come first: what config.json says that does not run is refused before the weights are fetched.
+    Small files come first, and `check` is called with their folder: what it raises for, costs no download of weights.
     """
     path = _snapshot(repo, revision, cache_dir, TEXT_FILES)
     if not weights:
         return path
+    refuse_adapter(path)
     if (path / "config.json").is_file():
-        refuse_adapter(path)
-        check_config(read_config(path) | dict(override or {}), path)
+        check(path)
     path = _snapshot(repo, path.name, cache_dir, [*TEXT_FILES, "*.safetensors"])
-    if not weight_files(path):
+    if not any(path.glob("*.safetensors")):
         _refuse_other_weights(repo, path.name)
     return path
 

@@ -1,20 +1,21 @@
-"""Progress as a bar per piece of work, where `tqdm` is installed; silent elsewhere. And its way from thread to thread."""
+"""How far a long piece of work is: a bar for each piece where `tqdm` is installed, and a relay from thread to thread."""
 
 from __future__ import annotations
 
 import queue
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from workbench.model.folder import Progress
-
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, bytes so far, bytes in all), many times a second."""
 IMPORTING, READING = "importing torch", "reading the weights"
 """Pieces of work that have no bytes to count: reported with a total of 0."""
 
 
 class Relay:
-    """A `Progress` that takes the news to whoever waits for the result: callbacks and displays belong on that thread."""
+    """A `Progress` that carries its calls to the thread that waits for the result: callbacks and displays belong there."""
 
     def __init__(self) -> None:
         self._news: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
@@ -23,7 +24,7 @@ class Relay:
         self._news.put((what, done, total))
 
     def wait(self, future: Future[Any], progress: Progress | None) -> Any:
-        """The future's result or error, after all that was reported before it."""
+        """Returns the future's result or raises its error, after passing on all that was reported before it."""
         future.add_done_callback(lambda _: self._news.put(None))
         for news in iter(self._news.get, None):
             if progress is not None:
@@ -32,7 +33,7 @@ class Relay:
 
 
 class Bars:
-    """A `Progress`: one bar for each thing that is done, closed when it is complete or the next begins."""
+    """A `Progress`: one bar for each piece of work, closed when that is complete or the next begins."""
 
     def __init__(self) -> None:
         self._what = ""

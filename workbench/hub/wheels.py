@@ -21,7 +21,7 @@ from workbench.hub.disk import appearing_folder, full_disk_is_an_error_of_ours, 
 from workbench.hub.download import download
 from workbench.hub.package_index import Web, WheelNotFound, find_wheel
 from workbench.hub.pip_settings import PipSettings, read_pip_settings
-from workbench.model.folder import Progress
+from workbench.hub.progress import Progress
 
 BLOCK = 1 << 20
 Opener = Callable[[Member], AbstractContextManager[IO[bytes]]]

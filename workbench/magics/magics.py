@@ -171,7 +171,7 @@ class WorkbenchMagics(Magics):
         return self.session.ps()
 
     def _models(self, args: argparse.Namespace) -> None:
-        from workbench.hub import models_cli
+        from workbench import models_cli
 
         models_cli.main(args)
 

@@ -71,8 +71,9 @@ def open_engine(args: ServerArgs, *, process: bool, progress: OnProgress | None)
 def find_model(args: ServerArgs, progress: OnProgress | None) -> None:
     """Downloads the model if it is not local. Raises ModelNotFound, ModelCorrupt or NotSupported if it cannot run."""
     from workbench.hub.from_args import find_model
+    from workbench.model.check import checker
 
-    find_model(args, progress)
+    find_model(args, checker(args), progress)
 
 
 class Session:

@@ -1,74 +1,76 @@
-"""What a family has in common with the others: sizes from the config, the head, and how its checkpoint is named."""
+"""The base of every family: embedding, head, and what the engine asks of a model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import logging
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
-from workbench.model.layers import Embedding, Linear, RMSNorm
+from workbench.checkpoint.weights import Weights
+from workbench.model.config import ModelConfig
+from workbench.model.layer import Layer, load_parts
+from workbench.model.layers import Embedding, RMSNorm
+from workbench.model.linear import Linear
+
+logger = logging.getLogger("workbench")
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
-    """A layer whose weight is several checkpoint tensors, one below the other."""
+class CausalLM(Layer):
+    """A decoder. A family makes its `layers` and `norm` and writes `forward`."""
 
-    name: str
-    parts: tuple[str, ...]
-
-
-class CausalLM(nn.Module):
-    """Base of every family. A subclass sets `embed_tokens`, `layers`, `norm`, `lm_head`, and writes `forward`."""
-
-    fused: ClassVar[tuple[Fused, ...]] = ()
-    embed_tokens: Embedding
-    lm_head: Linear
-    num_bytes: int = 0
-    """Memory of the weights, tied ones counted once."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        """`config` is what `config.settings` returns: every key that the family reads has a value."""
+    def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: RMSNorm) -> None:
         super().__init__()
-        self.config = config
-        self.vocab_size: int = config["vocab_size"]
-        self.num_layers: int = config["num_hidden_layers"]
-        self.head_dim: int = config["head_dim"]
-        self.num_kv_heads: int = config["num_key_value_heads"]
-        self.max_positions: int = config["max_position_embeddings"]
-        self.ties_embeddings: bool = config["tie_word_embeddings"]
-
-    def stored_names(self, name: str) -> list[str]:
-        """Names in a checkpoint, without its prefix, of the tensors that make our parameter `name`."""
-        for fused in self.fused:
-            if f".{fused.name}." in name:
-                return [name.replace(fused.name, part) for part in fused.parts]
-        return [name]
+        self.vocab_size, self.max_positions = config.vocab_size, config.max_position_embeddings
+        self.ties_embeddings = config.tie_word_embeddings
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+        self.lm_head = Linear(config.hidden_size, config.vocab_size)
 
     def attention_specs(self) -> tuple[AttentionSpec, ...]:
         """Returns the specs of all layers that attend: from them the K/V store is made."""
         found = (getattr(module, "spec", None) for module in self.modules())
         return tuple(spec for spec in found if isinstance(spec, AttentionSpec))
 
+    def weights_bytes(self) -> int:
+        """Returns the memory of all weights, tied ones counted once."""
+        return sum(module.num_bytes for module in self.modules() if isinstance(module, Layer))
+
+    def load(self, weights: Weights) -> None:
+        """Changes: all parts read their tensors.
+
+        Where the config ties the head to the embedding, one matrix serves as both, unless the checkpoint has two that differ.
+        """
+        load_parts(self.layers, weights.at("layers"))
+        self.norm.load(weights.at("norm"))
+        embedding, head = weights.at("embed_tokens"), weights.at("lm_head")
+        if not self.ties_embeddings:
+            self.embed_tokens.load(embedding)
+            self.lm_head.load(head)
+            return
+        has_head = weights.has("lm_head.weight")
+        is_alone = has_head and not weights.has("embed_tokens.weight")
+        self.embed_tokens.load(head if is_alone else embedding)
+        self.lm_head.share(self.embed_tokens.weight)
+        if has_head and not is_alone and self._differs(head):
+            logger.warning("config.json ties the head to the embedding, and the file has a head of its own: that one is used")
+            self.lm_head.load(head)
+
+    def _differs(self, head: Weights) -> bool:
+        table = self.embed_tokens
+        return not torch.equal(head.tensor("weight", table.num_rows, table.size), table.weight)
+
+    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Changes: computes what depends on the config alone, once dtype and device are known."""
+
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
-        """[T] -> [T, H]"""
+        """Returns the hidden states after the last norm: [T] -> [T, H]."""
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[R, H] -> [R, V]"""
+        """Returns the logits: [R, H] -> [R, V]."""
         return self.lm_head(hidden)
-
-    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Changes: what is derived from the config once dtype and device are known."""
-
-    def prepare(self) -> None:
-        """Changes: after loading, folds norm offsets and packs weights for the CPU."""
-        self.num_bytes = sum({p.data_ptr(): p.numel() * p.element_size() for p in self.parameters()}.values())
-        for module in self.modules():
-            if isinstance(module, RMSNorm):
-                module.prepare()
-            elif isinstance(module, Linear):
-                module.pack()

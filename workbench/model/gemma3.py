@@ -2,103 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.attention.base import StepContext
-from workbench.attention.spec import AttentionSpec
-from workbench.kernels.ops import rotate
-from workbench.model.base import CausalLM, Fused
-from workbench.model.layers import Embedding, Linear, RMSNorm, Rotary, gated, rope_settings
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
+from workbench.model.base import CausalLM
+from workbench.model.blocks import MLP, Attention
+from workbench.model.config import Activation, LayerKind, ModelConfig
+from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
+from workbench.model.layer import Layer
+from workbench.model.layers import RMSNorm
+from workbench.model.rope import Rope
+from workbench.model.rotary import Rotary, Turn
 
 
-def layer_types(config: dict[str, Any]) -> list[str]:
-    """Kind of each layer: as listed, or every sixth (`sliding_window_pattern`) global."""
-    every = config["sliding_window_pattern"] or config["_sliding_window_pattern"]
-    kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(config["num_hidden_layers"])]
-    return (config["layer_types"] or kinds)[: config["num_hidden_layers"]]
+@dataclass(frozen=True, kw_only=True)
+class Gemma3Config(ModelConfig):
+    ropes_by_kind: ClassVar[bool] = True
+
+    max_position_embeddings: int = 131_072
+    tie_word_embeddings: bool = True
+    head_dim: int = 256
+    num_key_value_heads: int = 4
+    hidden_activation: Activation = "gelu_pytorch_tanh"
+    query_pre_attn_scalar: float = 256
+    """Attention scores are divided by its root."""
+    sliding_window: int = 4096
+    layer_types: list[LayerKind] | None = None
+    sliding_window_pattern: int | None = None
+    """Every so many layers one is global, where `layer_types` does not say which."""
+    _sliding_window_pattern: int = 6
+    final_logit_softcapping: float | None = None
+    rope_theta: float = 1_000_000.0
+    """Base of the rotary embedding in global layers."""
+    rope_local_base_freq: float = 10_000.0
+    """Base of the rotary embedding in local layers."""
+
+    def kinds(self) -> list[LayerKind]:
+        """Returns the kind of each layer."""
+        if self.layer_types is not None:
+            return self.layer_types[: self.num_hidden_layers]
+        every = self.sliding_window_pattern or self._sliding_window_pattern
+        return ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(self.num_hidden_layers)]
 
 
-class Attention(nn.Module):
-    def __init__(self, config: dict[str, Any], layer: int, kind: str) -> None:
+class Block(Layer):
+    def __init__(self, config: Gemma3Config, layer: int, kind: LayerKind) -> None:
         super().__init__()
-        hidden, self.head_dim, eps = config["hidden_size"], config["head_dim"], config["rms_norm_eps"]
-        self.sizes = [heads * self.head_dim for heads in (config["num_attention_heads"], *[config["num_key_value_heads"]] * 2)]
-        bias = config["attention_bias"]
-        self.qkv = Linear(hidden, sum(self.sizes), bias)
-        self.o_proj = Linear(self.sizes[0], hidden, bias)
-        self.q_norm = RMSNorm(self.head_dim, eps, offset=1.0)
-        self.k_norm = RMSNorm(self.head_dim, eps, offset=1.0)
-        self.spec = AttentionSpec(
-            layer=layer, num_heads=config["num_attention_heads"], num_kv_heads=config["num_key_value_heads"],
-            head_size=self.head_dim, v_head_size=self.head_dim, scale=config["query_pre_attn_scalar"] ** -0.5,
-            window=config["sliding_window"] if kind == "sliding_attention" else None,
+        norm = partial(RMSNorm, eps=config.rms_norm_eps, offset=1.0)
+        self.input_layernorm = norm(config.hidden_size)
+        self.self_attn = Attention(
+            config, layer, scale=config.query_pre_attn_scalar**-0.5,
+            window=config.sliding_window if kind == "sliding_attention" else None,
+            qkv_bias=config.attention_bias, o_bias=config.attention_bias, head_norm=norm,
         )  # fmt: skip
+        self.post_attention_layernorm = norm(config.hidden_size)
+        self.pre_feedforward_layernorm = norm(config.hidden_size)
+        self.mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_activation)
+        self.post_feedforward_layernorm = norm(config.hidden_size)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:  # [T, H]
-        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(self.sizes, -1))
-        q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attention.attend(self.spec, q, k, v)
-        return self.o_proj(out.flatten(1))  # [T, H]
-
-
-class MLP(nn.Module):
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__()
-        hidden, inner = config["hidden_size"], config["intermediate_size"]
-        self.gate_up = Linear(hidden, 2 * inner)
-        self.down_proj = Linear(inner, hidden)
-        self.act = gated(config["hidden_activation"])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.act(self.gate_up(x)))
-
-
-class Block(nn.Module):
-    def __init__(self, config: dict[str, Any], layer: int, kind: str) -> None:
-        super().__init__()
-        hidden, eps = config["hidden_size"], config["rms_norm_eps"]
-        self.input_layernorm = RMSNorm(hidden, eps, offset=1.0)
-        self.self_attn = Attention(config, layer, kind)
-        self.post_attention_layernorm = RMSNorm(hidden, eps, offset=1.0)
-        self.pre_feedforward_layernorm = RMSNorm(hidden, eps, offset=1.0)
-        self.mlp = MLP(config)
-        self.post_feedforward_layernorm = RMSNorm(hidden, eps, offset=1.0)
-
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], ctx: StepContext) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
         x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), turn, ctx))
         return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
 
 
 class Gemma3ForCausalLM(CausalLM):
-    fused = (
-        Fused("self_attn.qkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
-        Fused("mlp.gate_up", ("mlp.gate_proj", "mlp.up_proj")),
-    )
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config)
-        self.embed_tokens = Embedding(self.vocab_size, config["hidden_size"])
-        self.kinds = layer_types(config)
-        self.layers = nn.ModuleList(Block(config, layer, kind) for layer, kind in enumerate(self.kinds))
-        self.norm = RMSNorm(config["hidden_size"], config["rms_norm_eps"], offset=1.0)
-        self.lm_head = Linear(config["hidden_size"], self.vocab_size)
-        self.softcap = config["final_logit_softcapping"]
+    def __init__(self, config: Gemma3Config) -> None:
+        kinds = config.kinds()
+        blocks = (Block(config, layer, kind) for layer, kind in enumerate(kinds))
+        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps, offset=1.0))
+        self.kinds = kinds
+        described = config.rope_parameters or {}
+        self.ropes = {
+            "sliding_attention": Rope.make(config.rope_local_base_freq, described.get("sliding_attention")),
+            "full_attention": Rope.make(config.rope_theta, described.get("full_attention"), config.rope_scaling),
+        }
+        self.head_dim, self.embed_factor = config.head_dim, config.hidden_size**0.5
+        self.softcap = config.final_logit_softcapping
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        config = self.config
-        kinds = config["rope_parameters"] or {}
-        local = rope_settings(config["rope_local_base_freq"], kinds.get("sliding_attention"))
-        full = rope_settings(config["rope_theta"], kinds.get("full_attention"), config["rope_scaling"])
-        how: dict[str, Any] = {"dtype": dtype, "device": device}
         self.rotary = {
-            "sliding_attention": Rotary(self.head_dim, local, self.max_positions, **how),
-            "full_attention": Rotary(self.head_dim, full, self.max_positions, **how),
+            kind: Rotary(self.head_dim, rope, self.max_positions, dtype=dtype, device=device) for kind, rope in self.ropes.items()
         }
         # The embedding scale is rounded to the weights' type, as the model was trained.
-        self.embed_scale = torch.tensor(config["hidden_size"] ** 0.5, dtype=dtype, device=device)
+        self.embed_scale = torch.tensor(self.embed_factor, dtype=dtype, device=device)
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         x = self.embed_tokens(token_ids) * self.embed_scale
@@ -110,3 +104,48 @@ class Gemma3ForCausalLM(CausalLM):
     def logits(self, hidden: Tensor) -> Tensor:
         logits = super().logits(hidden)
         return logits if self.softcap is None else self.softcap * torch.tanh(logits.float() / self.softcap)
+
+
+GGUF_NAMES = gguf.NAMES | {
+    "layers.*.self_attn.q_norm": "blk.*.attn_q_norm",
+    "layers.*.self_attn.k_norm": "blk.*.attn_k_norm",
+    "layers.*.post_attention_layernorm": "blk.*.post_attention_norm",
+    "layers.*.pre_feedforward_layernorm": "blk.*.ffn_norm",
+    "layers.*.post_feedforward_layernorm": "blk.*.post_ffw_norm",
+}
+GGUF_KEYS = gguf.KEYS | frozenset(
+    "attention.sliding_window attention.sliding_window_pattern rope.freq_base_swa final_logit_softcapping".split()
+)
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, meta = gguf.values_of(file), file.meta
+    num_layers = values["num_hidden_layers"]
+    pattern = meta.get("gemma3.attention.sliding_window_pattern", 6)
+    slides = pattern if isinstance(pattern, list) else [layer % pattern < pattern - 1 for layer in range(num_layers)]
+    # The one size whose attention is scaled by something else than its head size; the file does not say so.
+    is_27b = num_layers == 62
+    return {
+        **values,
+        "layer_types": ["sliding_attention" if one else "full_attention" for one in slides],
+        "sliding_window": meta.need("gemma3.attention.sliding_window"),
+        "query_pre_attn_scalar": values["hidden_size"] // values["num_attention_heads"] if is_27b else values["head_dim"],
+        "final_logit_softcapping": meta.get("gemma3.final_logit_softcapping"),
+        "rope_theta": meta.get("gemma3.rope.freq_base", 1_000_000.0),
+        "rope_local_base_freq": meta.get("gemma3.rope.freq_base_swa", 10_000.0),
+        "rope_scaling": gguf.rope_scaling(file),
+    }
+
+
+def _gguf_undo(config: Gemma3Config) -> dict[str, Callable[[Tensor], Tensor]]:
+    """llama.cpp stores every norm plus one."""
+    return {name: lambda weight: weight - 1 for name in GGUF_NAMES if name.endswith("norm")}
+
+
+FAMILY = Family(
+    config=Gemma3Config,
+    model=Gemma3ForCausalLM,
+    neutral=COMMON_NEUTRAL | {"hidden_act": ("gelu_pytorch_tanh",)},
+    leftovers=INV_FREQ + r"|^(model\.)?(vision_tower|multi_modal_projector)\.",
+    gguf=GgufRules(names=GGUF_NAMES, keys=GGUF_KEYS, values=_gguf_values, undo=_gguf_undo),
+)

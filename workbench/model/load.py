@@ -1,29 +1,28 @@
-"""From a folder in Hugging Face layout to a model in memory: safetensors mapped, fused, cast, packed. Never pickle."""
+"""From a model's files to a model in memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from workbench.checkpoint.base import Checkpoint
+from workbench.checkpoint.gguf_tensors import open_gguf
+from workbench.checkpoint.names import Names
+from workbench.checkpoint.safetensors_files import open_safetensors
+from workbench.checkpoint.sources import RandomSource, StoredSource, Survey
+from workbench.checkpoint.weights import Weights
 from workbench.model.base import CausalLM
-from workbench.model.checkpoint import Checkpoint
-from workbench.model.config import check_config, read_config, settings
-from workbench.model.families import Family
-from workbench.model.layers import packs
-from workbench.model.registry import CLASSES
+from workbench.model.check import Checked, check_model
+from workbench.model.linear import packs
 
 logger = logging.getLogger("workbench")
-DUMMY_STD = 0.02
 
 
 def load_model(
-    folder: Path,
+    path: Path,
     *,
     dtype: torch.dtype,
     device: torch.device,
@@ -31,60 +30,35 @@ def load_model(
     override: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> CausalLM:
-    """The model, ready for inference. Raises `ModelUnsupported`, `ModelNotFound` or `ModelCorrupt` with the file's name."""
-    config = read_config(folder) | (override or {})
-    family = check_config(config, None if dummy else folder)
-    with torch.device("meta"):
-        model = CLASSES[family.architecture](settings(family, config)).to(dtype)
-    with ExitStack() as stack:
-        tensors = _random(model, dtype, seed) if dummy else _stored(model, family, stack.enter_context(Checkpoint(folder)))
-        for name, tensor in tensors:
-            _set(model, name, tensor.to(device=device, dtype=dtype))
-    _tie(model)
+    """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
+
+    `override` replaces keys of config.json. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
+    tensors that are missing or that no layer reads before any is read.
+    """
+    checked = check_model(path, override, dummy=dummy)
+    model = checked.family.model(checked.config)
+    if dummy:
+        model.load(Weights(RandomSource(seed), dtype, device))
+    else:
+        _load_stored(model, path, checked, dtype, device)
     model.build_tables(dtype, device)
-    model.prepare()
     if device.type == "cpu" and not packs(dtype):
         name = str(dtype).removeprefix("torch.")
         logger.warning("this processor has no instructions for %s: long prompts take several times as long as in float32", name)
     return model.eval()
 
 
-def _random(model: CausalLM, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Seeded weights: norms at their neutral value, the rest normal."""
-    rng = torch.Generator().manual_seed(seed)
-    for name, value in model.named_parameters():
-        owner = model.get_submodule(name.rpartition(".")[0])
-        if name.endswith("norm.weight"):
-            yield name, torch.full(value.shape, 1.0 - float(getattr(owner, "offset", 0.0)))
-        elif name != "lm_head.weight" or not model.ties_embeddings:
-            yield name, torch.randn(value.shape, generator=rng) * DUMMY_STD
+def _load_stored(model: CausalLM, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device) -> None:
+    opened, names = open_checkpoint(path, checked)
+    with opened as checkpoint:
+        survey = Survey(checkpoint, names)
+        model.load(Weights(survey, dtype, torch.device("cpu")))
+        survey.settle(checked.entry.title)
+        model.load(Weights(StoredSource(checkpoint, names), dtype, device))
 
 
-def _stored(model: CausalLM, family: Family, checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
-    """(our parameter name, tensor) for every parameter. Names, types and shapes are all checked before the first is read."""
-    shapes = {name: value.shape for name, value in model.named_parameters()}
-    sources = {name: model.stored_names(name) for name in shapes}
-    found = checkpoint.plan(sources, optional={"lm_head.weight", "embed_tokens.weight"} if model.ties_embeddings else set())
-    checkpoint.refuse_unread(found, family)
-    for name, parts in found.items():
-        checkpoint.check(name, parts, shapes[name])
-    for name, parts in found.items():
-        loaded = [checkpoint.read(part) for part in parts]
-        yield name, loaded[0] if len(loaded) == 1 else torch.cat(loaded)
-
-
-def _set(model: CausalLM, name: str, value: Tensor) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
-
-
-def _tie(model: CausalLM) -> None:
-    """Changes: one matrix serves as head and embedding where the config says so, unless the file has another head."""
-    if not model.ties_embeddings:
-        return
-    if model.embed_tokens.weight.is_meta:
-        model.embed_tokens.weight = model.lm_head.weight
-    elif model.lm_head.weight.is_meta or torch.equal(model.lm_head.weight, model.embed_tokens.weight):
-        model.lm_head.weight = model.embed_tokens.weight
-    else:
-        logger.warning("config.json ties the head to the embedding, and the file has a head of its own: that one is used")
+def open_checkpoint(path: Path, checked: Checked) -> tuple[Checkpoint, Names]:
+    """Returns the weights of a folder or GGUF file, and how their names pair with those of the family's layers."""
+    if path.is_file():
+        return open_gguf(path), checked.family.gguf_names(checked.config)
+    return open_safetensors(path), checked.family.safetensors_names()

@@ -1,9 +1,77 @@
-"""Which class computes which architecture. Adding a family is one file, one line here and its row in `families.py`."""
+"""The families that run, one entry each. A family's file is imported when a model of it is opened, so the list needs no torch.
+
+Adding a family is one file that ends in a `FAMILY`, and one entry here.
+"""
 
 from __future__ import annotations
 
-from workbench.model.base import CausalLM
-from workbench.model.gemma3 import Gemma3ForCausalLM
-from workbench.model.llama import LlamaForCausalLM
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-CLASSES: dict[str, type[CausalLM]] = {cls.__name__: cls for cls in (LlamaForCausalLM, Gemma3ForCausalLM)}
+from workbench.errors import ModelUnsupported, shown
+
+if TYPE_CHECKING:
+    from workbench.model.family import Family
+
+
+@dataclass(frozen=True)
+class Entry:
+    architecture: str
+    """Name in `architectures` of config.json."""
+    title: str
+    model_type: str
+    gguf: str
+    """Name of the architecture in GGUF files."""
+    models: str
+    """Some models of it, in words."""
+    module: str
+
+    @property
+    def family(self) -> Family:
+        """Imports the family's file, and torch with it."""
+        found: Family = importlib.import_module(self.module).FAMILY
+        return found
+
+
+_ENTRIES = (
+    Entry(
+        "LlamaForCausalLM", "Llama", "llama", "llama",
+        "Llama 1 to 3.3, SmolLM and SmolLM2, TinyLlama, and others saved under this architecture", "workbench.model.llama",
+    ),
+    Entry(
+        "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
+        "Gemma 3 270M and 1B, and the text half of larger ones saved alone", "workbench.model.gemma3",
+    ),
+)  # fmt: skip
+FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
+
+
+def family_of(values: Mapping[str, Any]) -> Entry:
+    """Returns the entry that config.json names. Raises ModelUnsupported with the list of those there are."""
+    kind, names = values.get("model_type"), values.get("architectures") or []
+    by_type = next((entry for entry in FAMILIES.values() if entry.model_type == kind), None)
+    found = next((FAMILIES[name] for name in names if name in FAMILIES), by_type if not names else None)
+    known = f"architectures that run: {', '.join(FAMILIES)}"
+    if found is None:
+        what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
+        raise ModelUnsupported(f"{what} is not supported", hint=known)
+    if kind not in (None, found.model_type):
+        raise ModelUnsupported(f"config.json names {found.architecture} and model_type {shown(kind)}: which is it?", hint=known)
+    return found
+
+
+def family_of_gguf(architecture: str, where: str) -> Entry:
+    """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are."""
+    found = next((entry for entry in FAMILIES.values() if entry.gguf == architecture), None)
+    if found is None:
+        known = ", ".join(entry.gguf for entry in FAMILIES.values())
+        raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=f"supported architectures: {known}")
+    return found
+
+
+def families_table() -> list[tuple[str, str, str, str]]:
+    """Returns (family, architecture in config.json, architecture in GGUF files, some of its models), with a head."""
+    head = ("FAMILY", "config.json", "GGUF", "MODELS")
+    return [head, *((entry.title, entry.architecture, entry.gguf, entry.models) for entry in FAMILIES.values())]

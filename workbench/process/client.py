@@ -22,8 +22,7 @@ from workbench.config import ServerArgs
 from workbench.errors import SHUT_DOWN, EngineDead, WorkbenchError
 from workbench.events import EventLog
 from workbench.hub.from_args import find_tokenizer
-from workbench.hub.progress import Relay
-from workbench.model.folder import Progress
+from workbench.hub.progress import Progress, Relay
 from workbench.process.channel import Channel
 from workbench.process.messages import MESSAGES, ONE_VERSION, Answer, FromChild, Loading, Message, Outputs, ProcessCalls, Refusal
 from workbench.process.supervise import ChildProcess
@@ -35,7 +34,7 @@ logger = logging.getLogger("workbench.engine")
 
 
 def open_process(args: ServerArgs, progress: Progress | None = None) -> Opened:
-    """Opens an engine like `workbench.launch.open_engine`, with the model in a child. The parent reads the tokenizer and loads
+    """Opens an engine like `launch.engine.open_engine`, with the model in a child. The parent reads the tokenizer and loads
     no torch."""
     client = ProcessClient(args, progress)
     try:

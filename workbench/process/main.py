@@ -19,9 +19,8 @@ from workbench.client.stream import Stream
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead
 from workbench.events import AnyEvent
-from workbench.hub.progress import IMPORTING
+from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
-from workbench.model.folder import Progress
 from workbench.process.channel import Channel
 from workbench.process.messages import Answer, Call, Loading, Outputs, Refusal, message_of
 from workbench.process.supervise import end_with_parent
@@ -117,7 +116,7 @@ def open_here(args: ServerArgs, progress: Progress) -> Opened:
     """Opens the engine in this process. Imports torch, which only the child does."""
     progress(IMPORTING, 0, 0)
     share_cores()
-    from workbench.launch import open_engine
+    from workbench.launch.engine import open_engine
 
     return open_engine(args, progress)
 

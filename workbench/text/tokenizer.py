@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported, in_one_line
 from workbench.text import chat
 
@@ -24,14 +25,14 @@ def load_tokenizer(
     mode: Literal["auto", "slow"] = "auto",
     model_folder: str | Path | None = None,
 ) -> Tokenizer:
-    """Reads the tokenizer in `folder`, without network access.
+    """Returns the tokenizer in `folder`, or in a GGUF file, without network access.
 
     `chat_template` (a path or the template itself) replaces the tokenizer's own. End tokens are those named in
-    the configuration in `model_folder` (by default `folder`) and in the tokenizer.
+    the configuration in `model_folder` (a folder or GGUF file, by default `folder`) and in the tokenizer.
     Raises ModelNotFound, ModelCorrupt, NotSupported, InvalidRequest.
     """
     folder = Path(folder)
-    hf = _open(folder, trust_remote_code, mode)
+    hf = _open_gguf(folder) if folder.is_file() else _open(folder, trust_remote_code, mode)
     if not hf.is_fast:
         raise NotSupported(f"the tokenizer in {folder} has no fast form", hint="save it as tokenizer.json with transformers")
     if chat_template is not None:
@@ -152,15 +153,26 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
         raise ModelCorrupt(f"the tokenizer in {folder} cannot be read: {in_one_line(error)}", hint=hint) from error
 
 
-def _end_token_ids(hf: Any, model_folder: Path) -> frozenset[int]:
-    config = _json(model_folder / "config.json")
-    named = [_json(model_folder / "generation_config.json"), config, config.get("text_config") or {}]
-    ids = {hf.eos_token_id}
-    for value in (source.get("eos_token_id") for source in named):
-        ids.update(value if isinstance(value, list) else [value])
+def _open_gguf(path: Path) -> Any:
+    from workbench.text.gguf_tokenizer import open_tokenizer
+
+    return open_tokenizer(GgufFile(path))
+
+
+def _end_token_ids(hf: Any, model: Path) -> frozenset[int]:
+    ids = {hf.eos_token_id, *(GgufFile(model).end_ids() if model.is_file() else _configured_ends(model))}
     template = str(hf.chat_template or "")
     ids.update(hf.backend_tokenizer.token_to_id(token) for token in END_OF_TURN if token in template)
     return frozenset(i for i in ids if i is not None)
+
+
+def _configured_ends(folder: Path) -> set[int | None]:
+    config = _json(folder / "config.json")
+    named = [_json(folder / "generation_config.json"), config, config.get("text_config") or {}]
+    ids: set[int | None] = set()
+    for value in (source.get("eos_token_id") for source in named):
+        ids.update(value if isinstance(value, list) else [value])
+    return ids
 
 
 def _json(path: Path) -> dict[str, Any]:

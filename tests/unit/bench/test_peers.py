@@ -121,7 +121,7 @@ def test_a_mistake_shows_two_lines_and_no_traceback(capsys):
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "workbench.launch", raising=False)
+    monkeypatch.delitem(sys.modules, "workbench.launch.runner", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert commands.run("one_batch", []) == 2
     assert capsys.readouterr().err.startswith("NotSupported: this benchmark needs torch")

@@ -258,9 +258,9 @@ def test_outlines_counts_in_its_automaton(vocabulary: Vocabulary) -> None:
 
 
 def test_tokens_of_a_real_vocabulary(smollm2: str) -> None:
-    from transformers import AutoTokenizer
+    from workbench.text.tokenizer import load_tokenizer
 
-    hf = AutoTokenizer.from_pretrained(smollm2)
+    hf = load_tokenizer(smollm2).hf
     vocabulary = Vocabulary(hf, len(hf), frozenset({0}))
     schema = closed(a=S, b={**LONGER, "pattern": "^[a-z ]*$"})
     draw = random.Random(0)

@@ -11,6 +11,7 @@ import xgrammar
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.automaton import Automaton
+from workbench.grammar.ecma import python_pattern
 from workbench.grammar.outlines_compile import compile_regex
 from workbench.grammar.regex import IN_JSON_STRINGS, plain_regex
 from workbench.types import GrammarSpec
@@ -163,3 +164,17 @@ def test_the_other_backend_reads_the_plain_form_the_same_way(pattern: str) -> No
     for text in TEXTS:
         state, length = automaton.after(0, text.encode())
         assert (length == len(text.encode()) and bool(automaton.is_final[state])) == accepts(plain_regex(pattern), text), text
+
+
+@pytest.mark.parametrize(
+    "pattern, of_python, text, matches",
+    [
+        (r"\p{Lu}+", True, "AÉ", True), (r"[^\p{Lu}]", False, "A", False), (r"[\P{L}]", False, "1", True),
+        (r"(?<n>a)\k<n>", True, "aa", True), (r"\u{1f600}", False, "😀", True), (r"\u{41}", True, "A", True),
+        (r"\cJ", False, "\n", True), ("[]", False, "", False), ("[^]", False, "]", True), ("[]a]+", True, "]a", True),
+        ("[^]a]", True, "a", False), ("[[a]]", False, "a]", True), ("[[:]", True, "[", True), ("a(?#[)b", True, "ab", True),
+        (r"\-\/[\-\]]", False, "-/]", True), (r"(?x) a b ", True, "ab", True), (r"[\]\[]", False, "[", True),
+    ],
+)  # fmt: skip
+def test_one_reader_takes_both_dialects(pattern: str, of_python: bool, text: str, matches: bool) -> None:
+    assert (re.fullmatch(python_pattern(pattern, of_python=of_python), text) is not None) == matches

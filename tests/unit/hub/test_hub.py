@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, ModelU
 from workbench.hub import find as hub
 from workbench.hub import hf_hub
 from workbench.hub.catalog import CatalogEntry
+from workbench.model.check import check_model
 from workbench.model.tiny import write_config
 
 
@@ -39,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_is_taken_as_it_is(folder: Path):
     model = hub.resolve(folder)
-    assert (model.path, model.name, model.gguf) == (folder, str(folder), None)
+    assert (model.path, model.name) == (folder, str(folder))
 
 
 def test_a_folder_with_only_a_config_is_enough_for_dummy_weights(folder: Path):
@@ -50,61 +49,19 @@ def test_a_folder_with_only_a_config_is_enough_for_dummy_weights(folder: Path):
     assert "dummy" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth", "model.ckpt"])
-def test_pickled_weights_are_refused(folder: Path, name: str):
-    (folder / "model.safetensors").rename(folder / name)
-    with pytest.raises(ModelUnsupported, match=f"pickled weights \\({name}") as caught:
-        hub.resolve(folder)
-    assert "safetensors" in caught.value.hint
-
-
-def test_pickles_beside_safetensors_are_ignored(folder: Path):
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
-    assert hub.resolve(folder).path == folder
-
-
-@pytest.mark.parametrize("keep", [0, 4, 7, 20, -1])
-def test_truncated_safetensors_are_found_without_reading_the_tensors(folder: Path, keep: int):
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:keep])
-    with pytest.raises(ModelCorrupt, match=r"model\.safetensors") as caught:
-        hub.resolve(folder)
-    assert f"{len(whole[:keep]):,} bytes" in caught.value.message
-
-
-def test_an_index_that_names_missing_shards_is_an_error(folder: Path):
-    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
-    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelNotFound, match=r"lacks 1 of 2 weight files, model-2\.safetensors"):
-        hub.resolve(folder)
-    shutil.copy(folder / "model-1.safetensors", folder / "model-2.safetensors")
-    assert hub.resolve(folder).path == folder
-    (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(ModelCorrupt, match=r"index\.json"):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_folder_with_a_damaged_file_is_not_found_to_be_a_model(folder: Path, name: str):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    with pytest.raises(ModelCorrupt, match=name):
         hub.resolve(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
-def test_a_config_that_is_no_object_is_an_error(folder: Path, text: str):
-    (folder / "config.json").write_text(text)
-    with pytest.raises(ModelCorrupt, match=r"config\.json"):
-        hub.resolve(folder)
-
-
-def test_a_gguf_file_is_converted_once(make_gguf: Callable[..., Path], home: Path, tmp_path: Path):
+def test_a_gguf_file_is_the_model(make_gguf: Callable[..., Path], home: Path):
     path = make_gguf()
-    model = hub.resolve(path)
-    assert model.gguf == path
-    assert model.path.is_relative_to(home / "models" / "gguf")
-    stamp = (model.path / "config.json").stat().st_mtime_ns
-    assert hub.resolve(path) == model
-    assert (model.path / "config.json").stat().st_mtime_ns == stamp
-    assert hub.resolve(path.parent, load_format="gguf").path == model.path, "a folder with one GGUF stands for it"
-    os.utime(path, ns=(1, 1))
-    assert hub.resolve(path).path != model.path, "a file that changed is another model"
-    assert hub.resolve(path, download_dir=tmp_path / "elsewhere").path.is_relative_to(tmp_path / "elsewhere")
+    assert hub.resolve(path).path == path
+    assert hub.resolve(path.parent, load_format="gguf").path == path, "a folder with one GGUF stands for it"
+    assert hub.resolve(path.parent).path == path
+    assert not home.exists(), "nothing is written"
 
 
 def test_a_folder_of_several_ggufs_is_ambiguous(make_gguf: Callable[..., Path]):
@@ -195,17 +152,6 @@ def test_no_error_about_a_file_of_the_user_advises_to_delete_it(folder: Path, ma
         assert caught.value.hint
 
 
-def test_a_gguf_of_the_user_tells_where_its_copy_is_and_how_large(make_gguf: Callable[..., Path], capsys):
-    model = hub.resolve(make_gguf(), progress=lambda *step: None)
-    size = round((model.path / "model.safetensors").stat().st_size / 1e6)
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == f"tiny.gguf is written out once in float32: {size} MB in {model.path}"
-    assert second == f"  workbench models remove gguf/{model.path.name} frees them again; tiny.gguf stays as it is"
-    assert model.gguf is not None
-    hub.resolve(model.gguf)
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("name", ["./model", "/no/such/place", "models/x.gguf", "~/nothing-here"])
 def test_a_path_that_does_not_exist_is_shown_in_full(name: str):
     with pytest.raises(ModelNotFound, match="no file or folder") as caught:
@@ -243,6 +189,15 @@ REFUSED = {
 }
 
 
+def checks(**override: object) -> Callable[[Path], None]:
+    """Returns what the launch hands to `resolve`."""
+
+    def check(path: Path) -> None:
+        check_model(path, override)
+
+    return check
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
     """The fake hub gives the requested files, one for each pattern, and keeps the requests."""
@@ -258,11 +213,11 @@ def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folde
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(ModelUnsupported, match=message):
-        hub.resolve("org/name")
+        hub.resolve("org/name", check=checks())
     assert len(asked) == 1
     assert not any("safetensors" in pattern for pattern in asked[0])
     if case == "key":
-        assert hub.resolve("org/name", override=dict.fromkeys(changes)).path == folder
+        assert hub.resolve("org/name", check=checks(**dict.fromkeys(changes))).path == folder
         assert "*.safetensors" in asked[-1]
 
 
@@ -271,18 +226,25 @@ def test_a_folder_is_refused_for_the_same_reasons_and_its_tokenizer_is_not(case:
     changes, message = REFUSED[case]
     write_config(folder, **changes)
     with pytest.raises(ModelUnsupported, match=message):
-        hub.resolve(folder)
-    assert hub.resolve(folder, load_format="dummy").path == folder
+        hub.resolve(folder, check=checks())
+    assert hub.resolve(folder, load_format="dummy", check=checks()).path == folder
 
 
-def test_a_cached_hub_gguf_is_converted(make_gguf: Callable[..., Path], tmp_path: Path):
+def test_a_gguf_is_refused_by_its_metadata(make_gguf: Callable[..., Path]):
+    path = make_gguf(meta={"llama.attention.causal": False})
+    with pytest.raises(ModelUnsupported, match=r"llama\.attention\.causal = False"):
+        hub.resolve(path, check=checks())
+    assert hub.resolve(path, load_format="dummy", check=checks()).path == path
+
+
+def test_a_cached_hub_gguf_needs_no_network(make_gguf: Callable[..., Path], tmp_path: Path):
     files = tmp_path / "files"
     files.mkdir()
     make_gguf("files/x.gguf")
     cache_snapshot(tmp_path / "cache", "org/name", files)
     model = hub.resolve("org/name:x.gguf", download_dir=tmp_path / "cache")
     assert model.source == "hub org/name, x.gguf"
-    assert (model.path / "tokenizer.json").is_file()
+    assert model.path.name == "x.gguf"
 
 
 def test_an_alias_falls_back_to_the_hub(alias: CatalogEntry, index, folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -294,15 +256,14 @@ def test_an_alias_falls_back_to_the_hub(alias: CatalogEntry, index, folder: Path
     assert (model.path, model.source) == (folder, f"hub nobody/tiny at {folder.name}")
 
 
-def test_a_home_that_cannot_be_written_is_an_error(make_gguf: Callable[..., Path], home: Path):
+def test_a_home_that_cannot_be_written_is_an_error(alias: CatalogEntry, home: Path):
     home.write_text("a file where the folder should be")
     with pytest.raises(ModelNotFound, match="nothing can be written there"):
-        hub.resolve(make_gguf())
+        hub.resolve("tiny")
 
 
-@pytest.mark.process
-def test_a_ready_model_loads_neither_torch_nor_gguf_nor_transformers(make_gguf: Callable[..., Path]):
-    path = hub.resolve(make_gguf()).gguf
+def test_a_model_that_is_here_loads_neither_torch_nor_gguf_nor_transformers(make_gguf: Callable[..., Path]):
+    path = make_gguf()
     heavy = {"torch", "transformers", "gguf", "numpy", "filelock", "tqdm", "huggingface_hub"}
     code = f"import sys; from workbench.hub.find import resolve; resolve({str(path)!r}); print([*{heavy} & set(sys.modules)])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

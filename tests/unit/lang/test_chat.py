@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 from scripted_backend import ScriptedBackend
-from transformers import PreTrainedTokenizerFast
 
 import workbench as sgl
 from workbench.errors import InvalidRequest, NotSupported
@@ -14,6 +13,7 @@ from workbench.lang.chat import JinjaTemplate, TokenizerTemplate, render_prompt
 from workbench.lang.program import RoleLeftOpen
 from workbench.lang.tools import tools_text
 from workbench.text.chat import facts
+from workbench.text.tokenizer import load_tokenizer
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -31,8 +31,8 @@ TRIMMING = (  # The template writes its own begin token and strips each message,
 
 @pytest.fixture(scope="module", params=["smollm2", "gemma3"])
 def hf(request):
-    """Tokenizer of SmolLM2, with its own template, or of Gemma's base model, which has none and always adds a begin token."""
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(request.getfixturevalue(request.param), local_files_only=True)
+    """Tokenizer of SmolLM2, with its own template, or of Gemma's base model, which has none and adds a begin token."""
+    tokenizer = load_tokenizer(request.getfixturevalue(request.param)).hf
     tokenizer.chat_template = tokenizer.chat_template or TRIMMING
     return tokenizer
 

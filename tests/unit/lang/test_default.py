@@ -15,6 +15,7 @@ from workbench.errors import BackendLacks, NotSupported
 from workbench.lang import default
 from workbench.lang.backends.base import Backend
 from workbench.lang.backends.engine import EngineBackend
+from workbench.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +28,7 @@ def _nothing_loaded(monkeypatch):
 class Opened(ScriptedEngine):
     def __init__(self, smollm2):
         super().__init__()
-        from transformers import PreTrainedTokenizerFast
-
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(smollm2, local_files_only=True)
+        self.tokenizer = load_tokenizer(smollm2).hf
         self.tokenizer_manager = SimpleNamespace(tokenizer=self.tokenizer)
         self.log = ScriptedBackend().log
         self.is_open = True

@@ -7,50 +7,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from workbench.errors import ModelCorrupt, ModelUnsupported
-from workbench.model.config import check_config, settings
-from workbench.model.families import FAMILIES, NO_EFFECT, SIZES
-from workbench.model.registry import CLASSES
+from workbench.model.check import NO_EFFECT, check_config
+from workbench.model.config import SIZES
+from workbench.model.registry import FAMILIES
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
 
 TINY = {"LlamaForCausalLM": TINY_LLAMA, "Gemma3ForCausalLM": TINY_GEMMA3}
 both = pytest.mark.parametrize("config", TINY.values(), ids=list(TINY))
 
 
-class Noting(dict):
-    """A configuration that keeps the keys that were read."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        super().__init__(values)
-        self.read: set[str] = set()
-
-    def __getitem__(self, key: str) -> Any:
-        self.read.add(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.read.add(key)
-        return super().get(key, default)
-
-
-def test_the_table_has_a_class_for_every_family_and_the_classes_a_family():
-    assert list(CLASSES) == list(FAMILIES)
-
-
 @both
-def test_the_keys_said_to_be_read_are_those_that_the_model_reads(config: dict[str, Any]):
-    family = check_config(config)
-    noting = Noting(settings(family, without(config, "layer_types")))
-    with torch.device("meta"):
-        model = CLASSES[family.architecture](noting)
-    model.build_tables(torch.float32, torch.device("cpu"))
-    assert noting.read == family.read
-    assert not family.read & NO_EFFECT
-    assert set(family.defaults) <= family.read
-    assert set(family.choices) <= family.read
-    assert not set(family.neutral) & (family.read | NO_EFFECT)
+def test_the_fields_of_a_config_are_those_that_the_model_reads(config: dict[str, Any]):
+    family = check_config(config).family
+    keys, read = family.config.read_keys(), set()
+
+    class Noting(family.config):
+        """Keeps the names of the fields that are read."""
+
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    noting = Noting.make(without(config, "layer_types"))
+    read.clear()
+    family.model(noting)
+    assert keys <= read
+    assert not keys & NO_EFFECT
+    assert set(family.config.choices()) <= keys
+    assert not set(family.neutral) & (keys | NO_EFFECT)
+
+
+def test_every_entry_names_its_class_and_the_file_that_declares_it():
+    for entry in FAMILIES.values():
+        assert entry.family.model.__name__ == entry.architecture
 
 
 def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -137,7 +128,7 @@ REFUSED: list[tuple[str, str, Any]] = [
 def test_a_key_that_changes_the_result_is_refused_with_its_name(architecture: str, key: str, value: Any):
     with pytest.raises(ModelUnsupported, match=f"config.json has {key} = ") as caught:
         check_config(TINY[architecture] | {key: value})
-    if key not in FAMILIES[architecture].choices:
+    if key not in FAMILIES[architecture].family.config.choices():
         assert caught.value.hint == f"""if it changes nothing, say so: json_model_override_args='{{"{key}": null}}'"""
     check_config(TINY[architecture] | {key: None})
     assert len(caught.value._render_traceback_()) == 2
@@ -212,7 +203,7 @@ def test_another_architecture_is_refused_with_those_that_run(names: dict[str, An
 
 
 def test_a_model_type_is_enough():
-    assert check_config(without(TINY_GEMMA3, "architectures")).architecture == "Gemma3ForCausalLM"
+    assert check_config(without(TINY_GEMMA3, "architectures")).entry.architecture == "Gemma3ForCausalLM"
 
 
 # Quantised models, by the entries of config.json or of files beside it.

@@ -1,4 +1,4 @@
-"""vLLM's CPU build, compiled, from the converted folder, with automatic prefix caching (its default).
+"""vLLM's CPU build, compiled, from a folder of float32 weights, with automatic prefix caching (its default).
 
 Left alone it keeps one core for itself and warns that Intel's OpenMP is not preloaded; with all cores and that library
 it is up to 1.8 times faster on two cores, so that is what is measured.

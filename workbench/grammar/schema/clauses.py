@@ -182,7 +182,7 @@ class Clauses:
     def failing(self, clause: Clause, node: Node) -> list[Clause]:
         """Returns the alternatives of a clause in which a node does not hold."""
         failed = self.expand(negation(self.source, node), None, 0)
-        # The consequences of this one come first, so that a dead end is seen before the others multiply it.
+        # New negatives go first: a dead end is found before the other negatives multiply it.
         every = (Clause(clause.entries + other.entries, other.negatives + clause.negatives) for other in failed)
         found = [whole for whole in every if not whole.is_empty]
         if not found and not is_whole(self.source, node):

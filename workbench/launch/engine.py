@@ -1,26 +1,19 @@
-"""The one place that names concrete classes: from `ServerArgs` to a running engine. Every "auto" is settled here."""
+"""Opens an engine: the model, the core around it, the grammar compiler, and the thread that steps."""
 
 from __future__ import annotations
 
 import logging
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import psutil
 import torch
 
-from workbench.attention.kv import KVStore, bytes_per_token
-from workbench.attention.registry import backend_name, create_backend, create_store
+from workbench.attention.registry import backend_name
 from workbench.client.answers import EngineInfo, WeightsInfo
 from workbench.client.opened import Opened
-from workbench.client.waiters import answer
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
@@ -29,35 +22,27 @@ from workbench.engine.limits import CoreConfig
 from workbench.engine.local_client import Coming, LocalClient, Prepare
 from workbench.engine.plan import LogitProcessor
 from workbench.engine.runner import TorchRunner
-from workbench.engine.sampler import Sampler
 from workbench.engine.worker import EngineThread
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import NotSupported
 from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
-from workbench.hub.from_args import find_model, find_tokenizer, model_override
-from workbench.hub.progress import READING, Relay
-from workbench.kernels.compiled import COMPILING, kernels, mode
-from workbench.kernels.processor import features
+from workbench.hub.progress import Progress, Relay
+from workbench.kernels.compiled import kernels
+from workbench.launch.place import name_of
+from workbench.launch.runner import Loaded, load_runner
 from workbench.logit_processor import load_processor
-from workbench.model.base import CausalLM
-from workbench.model.config import read_config
-from workbench.model.folder import Progress
-from workbench.model.load import load_model
 from workbench.text.detokenizer import TextStream
-from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
 
 logger = logging.getLogger("workbench")
-CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
 CPU_CHUNK, CUDA_CHUNK = 1024, 8192
 CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
 
 
 def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Callable[[], float] = time.monotonic) -> Opened:
     """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend.
 
-    `progress` is called on this thread; without it, bars are drawn for what is fetched and converted.
+    `progress` is called on this thread; without it, bars are drawn for what is fetched.
     """
     logging.getLogger("workbench").setLevel(args.log_level.upper())
     thread, relay = EngineThread(), Relay()
@@ -96,98 +81,9 @@ def _build(
     return Opened(client, tokenizer, info)
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """The parts of an engine that compute, before there is an engine around them."""
-
-    runner: TorchRunner
-    tokenizer: Tokenizer | None
-    folder: Path
-    dtype: torch.dtype
-
-
-def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
-    """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
-    if args.num_threads is not None:
-        torch.set_num_threads(args.num_threads)
-    device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device)
-    folder = find_model(args, progress).path
-    on_cpu = device.type == "cpu"
-    if on_cpu:
-        kernels.begin()
-    if progress is not None:
-        progress(f"{READING} and {COMPILING}" if kernels.is_compiling else READING, 0, 0)
-    tokenizer: Future[Tokenizer | None] = Future()
-    finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")
-    finder.start()  # importing transformers takes as long as reading the weights
-    try:
-        override, dummy = model_override(args), args.load_format == "dummy"
-        model = load_model(folder, dtype=dtype, device=device, dummy=dummy, override=override, seed=args.random_seed or 0)
-    finally:
-        finder.join()
-    found = tokenizer.result()
-    if on_cpu and progress is not None and kernels.is_compiling and mode() == "wait":
-        progress(COMPILING, 0, 0)
-    if on_cpu:
-        kernels.settle()
-    kv = make_kv(args, model, device, dtype)
-    sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
-    attention = create_backend(backend_name(args.attention_backend), kv)
-    return Loaded(TorchRunner(model, kv, attention, sampler), found, folder, dtype)
-
-
-def pick_device(wanted: str) -> torch.device:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InvalidRequest("device", wanted, "cpu: torch sees no CUDA device here", hint='use device="cpu" or "auto"')
-    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    if wanted != "auto":
-        return DTYPES[wanted]
-    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Returns whether the device multiplies bfloat16 in hardware: AVX-512 BF16, AMX, ARM BF16, or a GPU that has it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
-    return bool(features() & {"amx_bf16", "bf16"}) or ("avx512_bf16" in features() and has_avx512)
-
-
-def make_kv(args: ServerArgs, model: CausalLM, device: torch.device, dtype: torch.dtype) -> KVStore:
-    """Creates the K/V store, as large as `max_total_tokens` or as the share of memory allows."""
-    kv_dtype = dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
-    specs = model.attention_specs()
-    per_token = bytes_per_token(specs, kv_dtype)
-    if kv_dtype != dtype:
-        raise NotSupported(
-            f"kv_cache_dtype {args.kv_cache_dtype} beside dtype {dtype} is not available yet", hint="leave it at auto"
-        )
-    if args.max_total_tokens is not None:
-        num_slots = args.max_total_tokens
-    elif device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        num_slots = int(free - (1 - (args.mem_fraction_static or CUDA_STATIC_SHARE)) * total) // per_token
-    else:
-        num_slots = int(psutil.virtual_memory().available * (args.mem_fraction_static or CPU_POOL_SHARE)) // per_token
-    num_slots -= num_slots % args.page_size
-    if num_slots < args.page_size:
-        raise InvalidRequest("max_total_tokens", num_slots, f"room for at least one page of {args.page_size} tokens",
-                             hint="free memory, or raise mem_fraction_static")  # fmt: skip
-    try:
-        return create_store(specs, num_slots, kv_dtype, device)
-    except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
-        raise InvalidRequest("max_total_tokens", num_slots, f"few enough for the memory, at {per_token:,} bytes each",
-                             hint="ask for less, or leave it out: memory then decides") from error  # fmt: skip
-
-
 def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
-    model, kv, tokenizer = loaded.runner.model, loaded.runner.kv, loaded.tokenizer
+    model, kv = loaded.runner.model, loaded.runner.kv
     on_cpu = kv.device.type == "cpu"
-    eos_ids = tokenizer.eos_token_ids if tokenizer is not None else _config_eos(loaded.folder)
     settled = {
         "max_running_requests": args.max_running_requests or (CPU_MAX_RUNNING if on_cpu else CUDA_MAX_RUNNING),
         "chunked_prefill_size": args.chunked_prefill_size or (CPU_CHUNK if on_cpu else CUDA_CHUNK),
@@ -197,15 +93,10 @@ def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
         num_pages=kv.num_slots // args.page_size,
         context_length=args.context_length or model.max_positions,
         vocab_size=model.vocab_size,
-        eos_ids=frozenset(token for token in eos_ids if token < model.vocab_size),
+        eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
         random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",
     )
-
-
-def _config_eos(folder: Path) -> frozenset[int]:
-    ids = read_config(folder).get("eos_token_id")
-    return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
 def options(args: ServerArgs) -> Options:
@@ -241,8 +132,8 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
     model, kv = loaded.runner.model, loaded.runner.kv
     return EngineInfo(
         device=kv.device.type,
-        dtype=_name_of(loaded.dtype),
-        kv_cache_dtype=_name_of(kv.dtype),
+        dtype=name_of(loaded.dtype),
+        kv_cache_dtype=name_of(kv.dtype),
         architecture=type(model).__name__,
         attention_backend=backend_name(args.attention_backend),
         num_threads=torch.get_num_threads(),
@@ -252,7 +143,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         max_running_requests=config.max_running_requests,
         chunked_prefill_size=config.chunked_prefill_size,
         random_seed=seed,
-        weights_bytes=model.num_bytes,
+        weights_bytes=model.weights_bytes(),
         kv_bytes_per_token=kv.bytes_per_token,
         load_s=load_s,
     )
@@ -264,13 +155,9 @@ def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
         model_path=str(args.model_path),
         load_format=args.load_format,
         architecture=type(model).__name__,
-        dtype=_name_of(loaded.dtype),
-        num_bytes=model.num_bytes,
+        dtype=name_of(loaded.dtype),
+        num_bytes=model.weights_bytes(),
     )
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _status(runner: TorchRunner) -> RunnerStatus:

@@ -1,4 +1,4 @@
-"""The tokenizer that a GGUF file's metadata describes, as `tokenizer.json` and `tokenizer_config.json`.
+"""The tokenizer that a GGUF file's metadata describes.
 
 Two kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
 named by `tokenizer.ggml.pre`. `llama` is SentencePiece's BPE, whose merges are implied: any two pieces that join to
@@ -7,15 +7,13 @@ a third, best piece first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
-from workbench.model.gguf_file import GgufFile
 
 # Token types of the format.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -39,15 +37,27 @@ PRE_TOKENIZERS: dict[str, Any] = {
 SAME_PRE_TOKENIZER = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
 
 
-def write_tokenizer(gguf: GgufFile, folder: Path) -> None:
-    """Writes `tokenizer.json` and `tokenizer_config.json` into `folder`."""
-    # Not `save`: on a full disk that one raises no OSError.
-    (folder / "tokenizer.json").write_text(build_tokenizer(gguf).to_str(), encoding="utf-8")
-    config = json.dumps(tokenizer_config(gguf), indent=2, ensure_ascii=False)
-    (folder / "tokenizer_config.json").write_text(config, encoding="utf-8")
+def open_tokenizer(gguf: GgufFile) -> Any:
+    """Returns the tokenizer as an object of transformers. Raises ModelUnsupported, ModelCorrupt."""
+    from transformers import PreTrainedTokenizerFast
+
+    with gguf.is_to_blame():
+        backend, config = build_tokenizer(gguf), tokenizer_config(gguf)
+    return PreTrainedTokenizerFast(tokenizer_object=_NotCopied(backend), **config)
+
+
+class _NotCopied:
+    """Hands a tokenizer to transformers, which would write it out and read it again, a second for a large vocabulary."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
+        return self._tokenizer
 
 
 def build_tokenizer(gguf: GgufFile) -> Tokenizer:
+    """Returns the tokenizer's backend. Raises ModelUnsupported for a kind, or a rule to cut text, that is not known here."""
     kind = gguf.meta.need("tokenizer.ggml.model")
     if kind == "gpt2":
         tokenizer = _byte_level_bpe(gguf)
@@ -63,7 +73,7 @@ def build_tokenizer(gguf: GgufFile) -> Tokenizer:
 
 
 def adds(gguf: GgufFile) -> tuple[bool, bool]:
-    """Whether a BOS token goes before, an EOS token after a text; an older file that does not say means its kind's habit."""
+    """Returns whether a BOS token goes before and an EOS token after a text. In older files the habit of their kind counts."""
     habit = gguf.meta.get("tokenizer.ggml.model") == "llama" or _pre_tokenizer_name(gguf) == "llama-bpe"
     bos = bool(gguf.meta.get("tokenizer.ggml.add_bos_token", habit))
     eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", False))
@@ -71,16 +81,16 @@ def adds(gguf: GgufFile) -> tuple[bool, bool]:
 
 
 def token_id(gguf: GgufFile, name: str) -> int | None:
-    """Id of `bos`, `eos`, `unknown`, `padding`, `eot`, `eom`; None when the file names none."""
+    """Returns the id of `bos`, `eos`, `unknown`, `padding`, `eot`, `eom`; None when the file names none."""
     value = gguf.meta.get(f"tokenizer.ggml.{name}_token_id")
     return None if value is None else int(value)
 
 
 def tokenizer_config(gguf: GgufFile) -> dict[str, Any]:
+    """Returns what tokenizer_config.json would say."""
     tokens = _tokens(gguf)
     bos, eos = adds(gguf)
     config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": gguf.meta.need(f"{gguf.architecture}.context_length"),
         "clean_up_tokenization_spaces": False,
         "add_bos_token": bos,
@@ -154,16 +164,11 @@ def _sentencepiece_bpe(gguf: GgufFile) -> Tokenizer:
 
 
 def implied_merges(tokens: Sequence[str], ranks: Sequence[float]) -> list[tuple[str, str]]:
-    """Every pair of pieces that joins to a piece, by the rank of the result (lowest first), longer left side first."""
+    """Returns every pair of pieces that joins to a piece, by the rank of the result (lowest first), longer left side first."""
     vocab = set(tokens)
-    merges = []
-    for piece, rank in zip(tokens, ranks, strict=True):
-        for cut in range(len(piece) - 1, 0, -1):
-            left, right = piece[:cut], piece[cut:]
-            if left in vocab and right in vocab:
-                merges.append((rank, -cut, left, right))
-    merges.sort(key=lambda merge: merge[:2])
-    return [(left, right) for _, _, left, right in merges]
+    ordered = [tokens[index] for index in sorted(range(len(tokens)), key=ranks.__getitem__)]
+    cuts = ((piece, cut) for piece in ordered for cut in range(len(piece) - 1, 0, -1))
+    return [(left, right) for piece, cut in cuts if (right := piece[cut:]) in vocab and (left := piece[:cut]) in vocab]
 
 
 def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile) -> None:

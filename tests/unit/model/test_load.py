@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,32 +12,36 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported
-from workbench.model.config import check_config, settings
+from workbench.model.check import check_config
 from workbench.model.load import load_model
-from workbench.model.registry import CLASSES
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 
 CPU = torch.device("cpu")
 Q = "model.layers.0.self_attn.q_proj"
 
 
+class Listing:
+    """A source of seeded tensors that keeps them by the names under which layers ask for them."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, torch.Tensor] = {}
+        self._rng = torch.Generator().manual_seed(0)
+
+    def has(self, name: str) -> bool:
+        return False
+
+    def read(self, name: str, shape: tuple[int, ...], rows: slice | None, neutral: float | None) -> torch.Tensor:
+        self.found[name] = torch.randn(shape, generator=self._rng)
+        return self.found[name]
+
+
 def tensors_of(config: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Returns seeded weights of a config, under the names and in the shapes of a checkpoint."""
-    family = check_config(config)
-    with torch.device("meta"):
-        model = CLASSES[family.architecture](settings(family, config))
-    rng, found = torch.Generator().manual_seed(0), {}
-    for name, value in model.named_parameters():
-        parts = model.stored_names(name)
-        owner = model.get_submodule(name.rpartition(".")[0])
-        sizes = {"qkv": [32, 16, 16], "gate_up": [64, 64]}.get(name.split(".")[-2], [len(value)])
-        assert sum(sizes) == len(value), owner
-        for part, size in zip(parts, sizes, strict=True):
-            if part != "lm_head.weight" or not config["tie_word_embeddings"]:
-                full = part if part.startswith("lm_head") else f"model.{part}"
-                found[full] = torch.randn(size, *value.shape[1:], generator=rng)
-    return found
+    checked, listing = check_config(config), Listing()
+    checked.family.model(checked.config).load(Weights(listing, torch.float32, CPU))
+    return {name if name.startswith("lm_head") else f"model.{name}": value for name, value in listing.found.items()}
 
 
 @pytest.fixture
@@ -53,9 +56,18 @@ def load(folder: Path, tensors: dict[str, torch.Tensor], **options: Any):
 
 @pytest.mark.parametrize("config", [TINY_LLAMA, TINY_GEMMA3], ids=["llama", "gemma3"])
 def test_a_whole_checkpoint_loads_and_so_do_known_leftovers(tmp_path: Path, config: dict[str, Any]):
-    tensors = tensors_of(config) | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
-    model = load(write_config(tmp_path / "model", config), tensors)
+    tensors = tensors_of(config)
+    leftovers = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    model = load(write_config(tmp_path / "model", config), tensors | leftovers)
     assert torch.equal(model.embed_tokens.weight, tensors["model.embed_tokens.weight"])
+    assert model.weights_bytes() == sum(value.nbytes for value in tensors.values()), "a tied head takes no more"
+
+
+def test_parts_of_a_fused_layer_stand_side_by_side(folder: Path):
+    tensors = tensors_of(TINY_LLAMA)
+    qkv, x = load(folder, tensors).layers[0].self_attn.qkv, torch.randn(3, 32)
+    for part, name in zip(qkv.split(x), ("q_proj", "k_proj", "v_proj"), strict=True):
+        torch.testing.assert_close(part, x @ tensors[f"model.layers.0.self_attn.{name}.weight"].T)
 
 
 EXTRA = [f"{Q}.bias", "model.layers.1.self_attn.q_norm.weight", f"{Q}.lora_A.weight", f"{Q}.weight_scale", "model.layers.2.mlp.x"]
@@ -101,42 +113,25 @@ def test_weights_that_are_no_floats_are_refused_though_the_config_says_nothing(f
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder: Path):
     tensors = tensors_of(TINY_LLAMA) | {"model.norm.weight": torch.ones(33)}
-    with pytest.raises(ModelCorrupt, match=r"norm\.weight \[33\], config\.json wants \[32\] for norm\.weight"):
+    with pytest.raises(ModelCorrupt, match=r"norm\.weight \[33\], its configuration wants \[32\] for norm\.weight"):
         load(folder, tensors)
-    with pytest.raises(ModelCorrupt, match=r"q_proj\.weight \[32, 32\] and .*, config\.json wants \[48, 32\]"):
+    with pytest.raises(ModelCorrupt, match=r"k_proj\.weight \[16, 32\], its configuration wants \[8, 32\]"):
         load(folder, tensors_of(TINY_LLAMA), override={"num_key_value_heads": 1})
-
-
-def test_a_tensor_in_two_files_is_an_error_unless_one_file_has_the_usual_name(folder: Path):
-    tensors = tensors_of(TINY_LLAMA)
-    save_file(tensors, folder / "a.safetensors")
-    save_file({"model.norm.weight": torch.ones(32)}, folder / "b.safetensors")
-    with pytest.raises(ModelCorrupt, match=r"model\.norm\.weight is in b\.safetensors and in another file"):
-        load_model(folder, dtype=torch.float32, device=CPU)
-    (folder / "a.safetensors").rename(folder / "model.safetensors")
-    model = load_model(folder, dtype=torch.float32, device=CPU)
-    assert torch.equal(model.norm.weight, tensors["model.norm.weight"])
-
-
-def test_a_folder_with_an_adapter_is_refused(folder: Path):
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
-    with pytest.raises(ModelUnsupported, match="holds an adapter") as caught:
-        load(folder, tensors_of(TINY_LLAMA))
-    assert "merge" in caught.value.hint
 
 
 BFLOAT16 = """
 import sys, torch
 from pathlib import Path
-from workbench.model.layers import Linear, packs
+from workbench.checkpoint.sources import RandomSource
+from workbench.checkpoint.weights import Weights
+from workbench.model.linear import Linear, packs
 from workbench.model.load import load_model
 assert torch.backends.cpu.get_cpu_capability() == "AVX2"
 torch.manual_seed(0)
 for dtype, close in ((torch.bfloat16, 0.05), (torch.float16, 0.01), (torch.float32, 1e-5)):
-    linear = Linear(64, 48)
-    linear.weight.data.normal_()
-    weight, x = linear.weight.data.to(dtype), torch.randn(5, 64).to(dtype)
-    linear.to(dtype).pack()
+    linear, weights = Linear(64, 48), Weights(RandomSource(0), dtype, torch.device("cpu"))
+    linear.load(weights)
+    weight, x = weights.tensor("weight", 48, 64), torch.randn(5, 64).to(dtype)
     torch.testing.assert_close(linear(x).double(), x.double() @ weight.double().T, rtol=close, atol=close)
 model = load_model(Path(sys.argv[1]), dtype=torch.bfloat16, device=torch.device("cpu"), dummy=True)
 assert model.logits(torch.ones(3, 32, dtype=torch.bfloat16)).shape == (3, 256)

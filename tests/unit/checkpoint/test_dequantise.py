@@ -1,0 +1,44 @@
+"""Blocks become the numbers that the `gguf` library makes of them, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+
+from workbench.checkpoint import dequantise as module
+from workbench.checkpoint.dequantise import FILLS, can_dequantise, dequantise
+from workbench.checkpoint.gguf_types import TYPES
+
+LEFT_TO_THE_LIBRARY = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0"]
+
+
+def random_blocks(name: str, num_rows: int, blocks_a_row: int) -> np.ndarray:
+    """Returns random bytes, which are valid blocks; only the float16 scales are kept finite."""
+    kind = GGMLQuantizationType[name]
+    raw = np.random.default_rng(0).integers(0, 256, (num_rows, blocks_a_row, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
+    for place in {"Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108], "TQ1_0": [52]}.get(name, [0, 2]):
+        raw[..., place + 1] &= 0xBB  # the exponent of a float16 is below its highest
+    return raw.reshape(num_rows, -1)
+
+
+@pytest.mark.parametrize("name", [*FILLS, *LEFT_TO_THE_LIBRARY])
+def test_every_type_equals_the_library(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CHUNK", 512)  # so that there are several chunks
+    raw = random_blocks(name, 5, 3)
+    ours, theirs = dequantise(name, torch.from_numpy(raw)), dequantize(raw, GGMLQuantizationType[name])
+    assert np.isfinite(theirs).all()
+    assert np.array_equal(ours.numpy().view(np.int32), theirs.view(np.int32))
+
+
+def test_the_table_of_types_is_that_of_the_library():
+    theirs = {int(kind): (kind.name, *GGML_QUANT_SIZES[kind]) for kind in GGML_QUANT_SIZES}
+    assert {number: tuple(kind) for number, kind in TYPES.items() if number in theirs} == theirs
+
+
+def test_a_type_without_a_way_to_floats_is_known_before_it_is_read():
+    assert can_dequantise("Q4_K")
+    assert can_dequantise("IQ4_NL")
+    assert not can_dequantise("I32")

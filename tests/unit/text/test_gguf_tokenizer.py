@@ -1,0 +1,105 @@
+"""The tokenizer that a GGUF file describes is the one that transformers makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.errors import ModelUnsupported
+from workbench.text.gguf_tokenizer import SPACE, build_tokenizer, implied_merges, open_tokenizer
+from workbench.text.tokenizer import load_tokenizer
+
+Maker = Callable[..., Path]
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3"])
+def test_transformers_makes_the_same_tokenizer_of_the_file(tiny_ggufs: dict[str, Path], arch: str):
+    """Tested without digits, since transformers does not support the rule `smollm`."""
+    from transformers import AutoTokenizer
+
+    path = tiny_ggufs[arch]
+    theirs, ours = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), load_tokenizer(path).hf
+    for text in ("hello world", "the  thing\n\nis   in", "<s>x</s>", "é漢😀", "", " "):
+        assert ours(text).input_ids == theirs(text).input_ids
+        assert ours.decode(ours(text).input_ids) == theirs.decode(ours(text).input_ids)
+    assert (ours.bos_token, ours.eos_token, ours.chat_template) == (theirs.bos_token, theirs.eos_token, theirs.chat_template)
+
+
+def test_saved_and_read_again_it_is_the_same(tiny_ggufs: dict[str, Path], tmp_path: Path):
+    ours = load_tokenizer(tiny_ggufs["gemma3"])
+    ours.hf.save_pretrained(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.backend.to_str() == ours.backend.to_str()
+    assert again.hf.special_tokens_map == ours.hf.special_tokens_map
+
+
+def test_every_token_that_ends_a_turn_ends_a_generation(make_gguf: Maker):
+    assert load_tokenizer(make_gguf(meta={"tokenizer.ggml.eot_token_id": 5})).eos_token_ids == {1, 5}
+
+
+def test_digits_are_cut_singly_as_smollm_wants(make_gguf: Maker):
+    """`12` is a merge of this vocabulary; cut before merging, it never happens."""
+    assert build_tokenizer(GgufFile(make_gguf())).encode("hello 12").tokens == ["hello", "Ġ", "1", "2"]
+
+
+@pytest.fixture(scope="module")
+def backends(tiny_ggufs: dict[str, Path]) -> dict[str, Tokenizer]:
+    return {arch: build_tokenizer(GgufFile(path)) for arch, path in tiny_ggufs.items()}
+
+
+@given(text=st.text(max_size=40))
+def test_byte_level_text_comes_back_as_it_went_in(backends: dict[str, Tokenizer], text: str):
+    ids = backends["llama"].encode(text, add_special_tokens=False).ids
+    assert backends["llama"].decode(ids, skip_special_tokens=False) == text
+
+
+@given(text=st.text(max_size=40).filter(lambda text: SPACE not in text))
+def test_sentencepiece_text_comes_back_as_it_went_in(backends: dict[str, Tokenizer], text: str):
+    ids = backends["gemma3"].encode(text, add_special_tokens=False).ids
+    assert backends["gemma3"].decode(ids, skip_special_tokens=False) == text
+
+
+def test_special_tokens_are_whole_hidden_and_placed(tiny_ggufs: dict[str, Path]):
+    hf = open_tokenizer(GgufFile(tiny_ggufs["gemma3"]))
+    tokenizer = hf.backend_tokenizer
+    assert tokenizer.encode("the\n\n").tokens == ["<bos>", "t", "he", "\n\n"]
+    assert tokenizer.encode("the", add_special_tokens=False).tokens == ["t", "he"]
+    assert tokenizer.encode("x", "y").tokens.count("<bos>") == 2
+    assert tokenizer.encode("a<eos>b", add_special_tokens=False).tokens[1] == "<eos>"
+    assert tokenizer.decode(tokenizer.encode("the thing").ids) == "the thing"
+    assert (hf.bos_token, hf.eos_token, hf.unk_token, hf.pad_token) == ("<bos>", "<eos>", "<unk>", "<pad>")
+    assert hf.chat_template is None
+
+
+def test_bos_and_eos_stand_where_the_file_wants_them(make_gguf: Maker):
+    meta = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_eos_token": True}
+    tokenizer = build_tokenizer(GgufFile(make_gguf(meta=meta)))
+    assert tokenizer.encode("hello").tokens == ["<s>", "hello", "</s>"]
+    assert tokenizer.encode("hello", "h").tokens == ["<s>", "hello", "</s>", "<s>", "h", "</s>"]
+
+
+def test_the_chat_template_is_that_of_the_file(make_gguf: Maker):
+    assert open_tokenizer(GgufFile(make_gguf())).chat_template.startswith("{% for m in messages %}")
+
+
+def test_implied_merges_are_every_way_to_make_a_piece():
+    tokens = ["a", "b", "c", "ab", "bc", "abc", "xa"]
+    expected = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+    assert implied_merges(tokens, range(len(tokens))) == expected
+    shuffled = ["abc", "xa", "b", "bc", "a", "ab", "c"]
+    assert implied_merges(shuffled, [tokens.index(token) for token in shuffled]) == expected
+
+
+@pytest.mark.parametrize(
+    "spec, error", [({"pre": "martian"}, "by the rule 'martian'"), ({"tokenizer": "bert"}, "tokenizer of kind 'bert'")]
+)
+def test_what_would_change_the_text_is_refused(make_gguf: Maker, spec: dict[str, Any], error: str):
+    with pytest.raises(ModelUnsupported, match=error):
+        load_tokenizer(make_gguf(**spec))

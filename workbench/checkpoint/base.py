@@ -1,0 +1,63 @@
+"""The contract of a checkpoint: tensors by name, each with its shape and type, read dense or as quantised blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from workbench.checkpoint.dequantise import dequantise
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Shape and type of one tensor in a file, known before it is read."""
+
+    shape: tuple[int, ...]
+    """Outermost size first, as in PyTorch."""
+    type: str
+    """As the format calls it: "BF16", "F8_E4M3", "Q4_K"."""
+    is_dense: bool
+    """True for floating-point numbers, False for quantised blocks and whatever else cannot be multiplied as it is."""
+    is_readable: bool = True
+    """False for a type that neither is dense nor can be dequantised here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A quantised tensor as its file holds it: every row is a sequence of blocks of equal size."""
+
+    type: str
+    data: Tensor
+    """uint8 [rows, bytes of a row]."""
+    shape: tuple[int, ...]
+
+    def cut(self, rows: slice) -> Blocks:
+        """Returns the rows [start, stop) of the tensor; of a stack of matrices, a row is a matrix."""
+        each = len(self.data) // self.shape[0]
+        data = self.data[rows.start * each : rows.stop * each]
+        return Blocks(self.type, data, (rows.stop - rows.start, *self.shape[1:]))
+
+    def dense(self) -> Tensor:
+        """Returns the numbers, float32, of this shape."""
+        return dequantise(self.type, self.data).view(self.shape)
+
+
+class Checkpoint(Protocol):
+    """The weights of one model, opened. A context manager: the files are closed at its end."""
+
+    path: Path
+    """The folder or file, for messages."""
+
+    @property
+    def tensors(self) -> Mapping[str, Stored]:
+        """All tensors, by the names of the file."""
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
+        """Returns a tensor, or the rows [start, stop) of it: dense in its own type, or as blocks."""
+
+    def __enter__(self) -> Checkpoint: ...
+    def __exit__(self, *error: object) -> None: ...

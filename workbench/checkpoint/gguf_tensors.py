@@ -1,0 +1,49 @@
+"""Reads the tensors of a GGUF file: dense ones as they are, all others as their blocks. The file is mapped, not copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workbench.checkpoint.base import Blocks, Stored
+from workbench.checkpoint.dequantise import can_dequantise
+from workbench.checkpoint.gguf_file import GgufFile, GgufTensor
+
+DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+
+
+class GgufCheckpoint:
+    """A `Checkpoint` over a GGUF file, under the names of the file."""
+
+    def __init__(self, file: GgufFile) -> None:
+        self.path: Path = file.path
+        self._file = file
+        self.tensors = {name: _stored(tensor) for name, tensor in file.tensors.items()}
+
+    def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
+        tensor = self._file.tensors[name]
+        size = tensor.num_rows * tensor.row_bytes
+        raw = torch.frombuffer(self._file.data, dtype=torch.uint8, count=size, offset=tensor.start)
+        if tensor.type.name in DENSE:
+            dense = raw.view(DENSE[tensor.type.name]).view(tensor.shape)
+            return dense if rows is None else dense[rows]
+        whole = Blocks(tensor.type.name, raw.view(tensor.num_rows, tensor.row_bytes), tensor.shape)
+        return whole if rows is None else whole.cut(rows)
+
+    def __enter__(self) -> GgufCheckpoint:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """The mapping ends with the last tensor that lies in it."""
+
+
+def _stored(tensor: GgufTensor) -> Stored:
+    is_dense = tensor.type.name in DENSE
+    return Stored(tensor.shape, tensor.type.name, is_dense, is_dense or can_dequantise(tensor.type.name))
+
+
+def open_gguf(path: Path) -> GgufCheckpoint:
+    """Opens a GGUF file. Raises as `GgufFile` does."""
+    return GgufCheckpoint(GgufFile(path))

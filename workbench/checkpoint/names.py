@@ -1,0 +1,50 @@
+"""How a file format calls the tensors of a family, and how it stores some of them in another order. Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Pairs our names with those of a file. A pattern is a name without its last part, with `*` in the place of each number."""
+
+    table: Mapping[str, str] = field(default_factory=dict)
+    """Our pattern -> the file's: "layers.*.mlp.up_proj" -> "blk.*.ffn_up". A name that is not listed is the file's own."""
+    prefixes: tuple[str, ...] = ("",)
+    """Words before the file's names; the first that fits counts."""
+    leftovers: str = r"(?!)"
+    """Names, as a regular expression, of tensors in files that no layer needs."""
+    undo: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    """Our pattern -> a function from what the file holds to what the layer means.
+
+    One that changes the order of rows works on quantised blocks too: their rows are the tensor's.
+    """
+
+    def find(self, name: str, tensors: Container[str]) -> str | None:
+        """Returns the file's name of our tensor `name`, or None where the file has no such tensor."""
+        renamed = self.renamed(name)
+        return next((full for prefix in self.prefixes if (full := prefix + renamed) in tensors), None)
+
+    def renamed(self, name: str) -> str:
+        """Returns the file's name, without a prefix, of our tensor `name`."""
+        stem, _, leaf = name.rpartition(".")
+        pattern = self.table.get(NUMBER.sub("*", stem))
+        if pattern is None:
+            return name
+        numbers = iter(NUMBER.findall(stem))
+        return f"{re.sub(r'[*]', lambda _: next(numbers), pattern)}.{leaf}"
+
+    def undo_of(self, name: str) -> Callable[[Tensor], Tensor] | None:
+        return self.undo.get(NUMBER.sub("*", name.rpartition(".")[0]))
+
+    def is_leftover(self, stored: str) -> bool:
+        return re.search(self.leftovers, stored) is not None

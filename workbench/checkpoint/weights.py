@@ -1,0 +1,46 @@
+"""The tensors of one layer, by the layer's own words for them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.checkpoint.base import Blocks
+from workbench.checkpoint.sources import Source
+
+
+class Weights:
+    """The tensors below one name. A layer takes what it needs, and hands each of its parts the tensors below the part's name."""
+
+    def __init__(self, source: Source, dtype: torch.dtype, device: torch.device, path: tuple[str, ...] = ()) -> None:
+        self.dtype, self.device = dtype, device
+        self._source, self._path = source, path
+
+    def at(self, name: str) -> Weights:
+        """Returns the tensors of a part: `at("self_attn")`, `at("3")`."""
+        return Weights(self._source, self.dtype, self.device, (*self._path, name))
+
+    def beside(self, name: str) -> Weights:
+        """Returns the tensors of a neighbour: in `layers.0.self_attn.qkv`, `beside("q_proj")`."""
+        return Weights(self._source, self.dtype, self.device, (*self._path[:-1], name))
+
+    def has(self, name: str) -> bool:
+        """Returns whether an optional tensor is there; of random weights none is."""
+        return self._source.has(self._full(name))
+
+    def tensor(self, name: str, *shape: int, rows: slice | None = None, neutral: float | None = None) -> Tensor:
+        """Returns the tensor `name`, dense, in the run's dtype and on its device.
+
+        `shape` is that of the whole tensor; with `rows`, a slice with both ends, only these are read. `neutral` is the value
+        that leaves a computation as it is, where there is one: random weights are made of it.
+        """
+        value = self._source.read(self._full(name), shape, rows, neutral)
+        dense = value.dense() if isinstance(value, Blocks) else value
+        return dense.to(device=self.device, dtype=self.dtype)
+
+    def stored(self, name: str, *shape: int, rows: slice | None = None) -> Tensor | Blocks:
+        """Returns the tensor `name` as the file has it: quantised blocks, or dense in the file's own dtype."""
+        return self._source.read(self._full(name), shape, rows, None)
+
+    def _full(self, name: str) -> str:
+        return ".".join((*self._path, name))

@@ -1,0 +1,51 @@
+"""The device and the number type that a model runs in: settles "auto" by what the machine can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from workbench.config import ServerArgs
+from workbench.errors import InvalidRequest
+from workbench.kernels.processor import features
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
+
+
+@dataclass(frozen=True)
+class Place:
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, args: ServerArgs) -> Place:
+        device = pick_device(args.device)
+        return cls(device, pick_dtype(args.dtype, device))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Returns the device. Raises InvalidRequest for "cuda" where torch sees none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InvalidRequest("device", wanted, "cpu: torch sees no CUDA device here", hint='use device="cpu" or "auto"')
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Returns the number type; "auto" is bfloat16 where the device multiplies it, else float32."""
+    if wanted != "auto":
+        return DTYPES[wanted]
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Returns whether the device multiplies bfloat16 in hardware: AVX-512 BF16, AMX, ARM BF16, or a GPU that has it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return bool(features() & {"amx_bf16", "bf16"}) or ("avx512_bf16" in features() and has_avx512)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Returns "float32" of `torch.float32`."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,171 @@
+"""A model's configuration, judged key by key: read, known to change nothing, or refused by name.
+
+Imports the file of the family that the configuration names, and torch with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.checkpoint.files import read_config
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.config import ServerArgs
+from workbench.errors import ModelCorrupt, ModelUnsupported, shown
+from workbench.kernels.openmp import share_cores
+from workbench.model.config import SIZES, ModelConfig
+from workbench.model.family import Family
+from workbench.model.gguf import check_kind
+from workbench.model.quantized import KEYS as QUANTIZED
+from workbench.model.quantized import refuse_quantized
+from workbench.model.registry import Entry, family_of, family_of_gguf
+from workbench.model.rope import check_rope
+
+COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
+
+NO_EFFECT = frozenset(
+    # Where the file comes from and who may read it.
+    "architectures model_type transformers_version _name_or_path name_or_path _commit_hash auto_map tokenizer_class "
+    "torch_dtype dtype model_name is_llama_config unsloth_version unsloth_fixed unsloth_optimized "
+    "transformers.js_config attn_implementation _attn_implementation _attn_implementation_autoset use_cache cache_implementation "
+    "max_sequence_length is_decoder chunk_size_feed_forward tie_last_hidden_states tie_encoder_decoder torchscript use_bfloat16 "
+    # Training, and how one product was computed at that time.
+    "initializer_range attention_dropout pretraining_tp tf_legacy_loss gradient_checkpointing "
+    # Ids that the tokenizer and the engine read.
+    "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
+    # What another kind of head would need.
+    "id2label label2id num_labels problem_type finetuning_task task_specific_params prefix "
+    # How to generate: a request says that.
+    "max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p "
+    "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
+    "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
+    "suppress_tokens begin_suppress_tokens "
+    # What transformers returns beside the logits.
+    "output_attentions output_hidden_states output_scores return_dict return_dict_in_generate".split()
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model whose configuration is computed in all that it says."""
+
+    entry: Entry
+    family: Family
+    config: ModelConfig
+
+
+def check_model(path: Path, override: Mapping[str, Any] | None = None, *, dummy: bool = False) -> Checked:
+    """Judges the configuration of a folder or a GGUF file; `override` replaces keys of it. Reads no weights.
+
+    With `dummy`, files about quantisation beside config.json do not matter.
+    """
+    beside = None if dummy or path.is_file() else path
+    return check_config(read_values(path) | dict(override or {}), beside)
+
+
+def checker(args: ServerArgs) -> Callable[[Path], None]:
+    """Returns the function that judges the configuration of the model that `args` name, before its weights are fetched."""
+
+    def check(path: Path) -> None:
+        share_cores()  # before torch, which comes in with the family's file
+        check_model(path, override_of(args))
+
+    return check
+
+
+def override_of(args: ServerArgs) -> dict[str, Any]:
+    """Returns the keys that replace those of config.json."""
+    found: dict[str, Any] = json.loads(args.json_model_override_args)
+    return found
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Returns config.json of a folder, or what a GGUF file says in its place."""
+    if not path.is_file():
+        return read_config(path)
+    gguf = GgufFile(path)
+    entry = family_of_gguf(gguf.architecture, str(path))
+    rules = entry.family.gguf
+    check_kind(gguf, rules.keys)
+    with gguf.is_to_blame():
+        values = rules.values(gguf)
+    return {"architectures": [entry.architecture], "model_type": entry.model_type, **values}
+
+
+def end_ids(path: Path) -> frozenset[int]:
+    """Returns the ids of the tokens that end a generation, as the configuration of a folder or GGUF file says."""
+    if path.is_file():
+        return GgufFile(path).end_ids()
+    ids = read_config(path).get("eos_token_id")
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
+
+
+def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Checked:
+    """Judges a config.json. `folder` may hold further files about quantisation.
+
+    Raises ModelUnsupported for what is not computed, ModelCorrupt for what makes no model.
+    """
+    entry = family_of(values)
+    refuse_quantized(values, folder)
+    family = entry.family
+    _check_keys(entry, family, values)
+    _check_counts(values)
+    for name, described in _ropes(family, values).items():
+        check_rope(name, described)
+    return Checked(entry, family, family.config.make(values))
+
+
+def _check_keys(entry: Entry, family: Family, values: Mapping[str, Any]) -> None:
+    choices = family.config.choices()
+    refused = [key for key, value in values.items() if not _is_known(family, choices, key, value)]
+    if not refused:
+        return
+    first = refused[0]
+    more = f" (and {len(refused) - 1} more: {', '.join(refused[1:4])})" if len(refused) > 1 else ""
+    message = f"config.json has {first} = {shown(values[first])}{more}, which {entry.title} does not compute here"
+    if first in choices:
+        raise ModelUnsupported(message, hint=f"computed for {first}: {', '.join(sorted(choices[first]))}")
+    neutral = json.dumps(dict.fromkeys(refused))
+    raise ModelUnsupported(message, hint=f"if it changes nothing, say so: json_model_override_args='{neutral}'")
+
+
+def _is_known(family: Family, choices: Mapping[str, frozenset[str]], key: str, value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    if key in choices:
+        return value is None or all(item in tuple(choices[key]) for item in values)
+    if key in family.config.read_keys() or key in NO_EFFECT or key in QUANTIZED:
+        return True
+    if value is not None and key in family.neutral:
+        return all(item in family.neutral[key] for item in values)
+    return value is None or value is False or value in ("", [], {})
+
+
+def _check_counts(values: Mapping[str, Any]) -> None:
+    missing = [key for key in SIZES if values.get(key) is None]
+    if missing:
+        raise ModelCorrupt(f"config.json has no {missing[0]!r}", hint="is this the folder of a complete model?")
+    for key in COUNTS:
+        value = values.get(key)
+        if isinstance(value, list | dict):
+            raise ModelUnsupported(f"config.json has {key} = {shown(value)}: sizes that differ by layer are not supported")
+        if value is not None and (type(value) is not int or value < 1):
+            raise ModelCorrupt(f"config.json has {key} = {shown(value)}, it must be a whole number above 0")
+    heads, kv_heads = values["num_attention_heads"], values.get("num_key_value_heads") or values["num_attention_heads"]
+    if heads % kv_heads:
+        raise ModelCorrupt(f"config.json has {heads} attention heads for {kv_heads} of keys and values, not a multiple")
+    kinds = values.get("layer_types")
+    if kinds is not None and len(kinds) < values["num_hidden_layers"]:
+        raise ModelCorrupt(f"config.json has {len(kinds)} layer_types for {values['num_hidden_layers']} layers")
+
+
+def _ropes(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns each description of a rotary embedding by its place."""
+    found = {key: values[key] for key in ("rope_scaling", "rope_parameters") if values.get(key)}
+    own = found.get("rope_parameters")
+    if family.config.ropes_by_kind and isinstance(own, dict):
+        del found["rope_parameters"]
+        found |= {f"rope_parameters.{kind}": value for kind, value in own.items() if value is not None}
+    return found

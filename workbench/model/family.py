@@ -1,0 +1,57 @@
+"""What the file of a family declares: its config, its model, and what files call its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from workbench.checkpoint.names import Names
+from workbench.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workbench.checkpoint.gguf_file import GgufFile
+    from workbench.model.base import CausalLM
+
+PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
+"""Checkpoints put everything but the head below `model.`; multimodal ones further down."""
+INV_FREQ = r"(^|\.)rotary_emb\.inv_freq$"
+"""Older checkpoints hold the frequencies of the rotary embedding, which the config says too."""
+COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,), "partial_rotary_factor": (1,), "logit_scale": (1,)}
+
+
+@dataclass(frozen=True)
+class GgufRules:
+    """What one GGUF architecture means in Hugging Face terms."""
+
+    names: Mapping[str, str]
+    """Our pattern -> the file's, as in `Names.table`."""
+    keys: frozenset[str]
+    """Metadata keys, below the architecture's name, that are read."""
+    values: Callable[[GgufFile], dict[str, Any]]
+    """Function from the file to what config.json would say."""
+    undo: Callable[[Any], Mapping[str, Callable[[Tensor], Tensor]]] = lambda config: {}
+    """Function from the typed config to `Names.undo`: what llama.cpp changed on the way in."""
+    leftovers: str = r"^rope_freqs\.weight$"
+    """Tensors that no layer reads; the divisors of the rotary embedding are read with the metadata."""
+
+
+@dataclass(frozen=True)
+class Family:
+    config: type[ModelConfig]
+    model: Callable[[Any], CausalLM]
+    gguf: GgufRules
+    neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: COMMON_NEUTRAL)
+    """Values at which a key of config.json that is not read means what is computed anyway."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Our pattern -> the name in safetensors files, where they differ by more than a prefix."""
+    leftovers: str = INV_FREQ
+    """Names, as a regular expression, of tensors in safetensors files that no layer reads."""
+
+    def safetensors_names(self) -> Names:
+        return Names(self.names, PREFIXES, self.leftovers)
+
+    def gguf_names(self, config: ModelConfig) -> Names:
+        return Names(self.gguf.names, leftovers=self.gguf.leftovers, undo=self.gguf.undo(config))

@@ -1,0 +1,130 @@
+"""What GGUF files have in common across families: names of tensors, keys of the metadata, and how to read them as a config."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.errors import ModelUnsupported, shown
+
+NAMES = {
+    "embed_tokens": "token_embd",
+    "norm": "output_norm",
+    "lm_head": "output",
+    "layers.*.input_layernorm": "blk.*.attn_norm",
+    "layers.*.self_attn.q_proj": "blk.*.attn_q",
+    "layers.*.self_attn.k_proj": "blk.*.attn_k",
+    "layers.*.self_attn.v_proj": "blk.*.attn_v",
+    "layers.*.self_attn.o_proj": "blk.*.attn_output",
+    "layers.*.mlp.gate_proj": "blk.*.ffn_gate",
+    "layers.*.mlp.up_proj": "blk.*.ffn_up",
+    "layers.*.mlp.down_proj": "blk.*.ffn_down",
+}
+KEYS = frozenset(
+    "embedding_length feed_forward_length block_count context_length expert_count attention.head_count attention.head_count_kv "
+    "attention.key_length attention.value_length attention.layer_norm_rms_epsilon "
+    "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
+)
+"""Metadata keys, below the name of the architecture, that `values_of` and `rope_scaling` read."""
+NO_EFFECT = frozenset(
+    "vocab_size expert_used_count rope.scaling.finetuned rope.scaling.original_context_length tensor_data_layout".split()
+)
+NEUTRAL: dict[str, tuple[Any, ...]] = {"attention.causal": (True,), "logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
+"""Values at which a key that is not read changes nothing. Of other keys these are nothing, 0 and false."""
+ROPE_DIVISORS = "rope_freqs.weight"
+
+
+def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
+    """Raises for a GGUF that is no model by itself, and for a key of its architecture that is neither read nor known."""
+    kind, num_parts = gguf.meta.get("general.type", "model"), gguf.meta.get("split.count", 0)
+    if kind != "model":
+        raise ModelUnsupported(f"{gguf.path} holds no model, its general.type is {shown(kind)}", hint="give the model's own GGUF")
+    if num_parts > 1:
+        hint = "join them first: llama-gguf-split --merge FIRST OUT"
+        raise ModelUnsupported(f"{gguf.path} is one of {num_parts} parts of a model", hint=hint)
+    prefix = f"{gguf.architecture}."
+    for key in gguf.meta:
+        name = key.removeprefix(prefix)
+        if not key.startswith(prefix) or name in keys | NO_EFFECT:
+            continue
+        value = gguf.meta.get(key)
+        if value not in NEUTRAL[name] if name in NEUTRAL else value:
+            raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here")
+
+
+def values_of(gguf: GgufFile) -> dict[str, Any]:
+    """Returns what all families say, under the names of config.json."""
+    arch, meta = gguf.architecture, gguf.meta
+    hidden, heads = meta.number(f"{arch}.embedding_length"), meta.number(f"{arch}.attention.head_count")
+    if num_experts := meta.get(f"{arch}.expert_count", 0):
+        raise ModelUnsupported(f"{gguf.path} is a mixture of {num_experts} experts", hint="use a dense model")
+    embedding = gguf.tensors.get("token_embd.weight")
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": meta.number(f"{arch}.feed_forward_length"),
+        "num_hidden_layers": meta.number(f"{arch}.block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": meta.number(f"{arch}.attention.head_count_kv", heads),
+        "head_dim": _head_dim(gguf, hidden // heads),
+        "max_position_embeddings": meta.number(f"{arch}.context_length"),
+        "rms_norm_eps": meta.need(f"{arch}.attention.layer_norm_rms_epsilon"),
+        "vocab_size": embedding.shape[0] if embedding else len(meta.get("tokenizer.ggml.tokens", [])),
+        "tie_word_embeddings": "output.weight" not in gguf.tensors,
+        "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
+        "bos_token_id": meta.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": meta.get("tokenizer.ggml.eos_token_id"),
+        "pad_token_id": meta.get("tokenizer.ggml.padding_token_id"),
+    }
+
+
+def _head_dim(gguf: GgufFile, usual: int) -> int:
+    """Returns the size of a head, which keys, values and the rotary embedding must share."""
+    arch, meta = gguf.architecture, gguf.meta
+    head_dim: int = meta.number(f"{arch}.attention.key_length", meta.number(f"{arch}.rope.dimension_count", usual))
+    for key in ("attention.value_length", "rope.dimension_count"):
+        other = meta.number(f"{arch}.{key}", head_dim)
+        if other != head_dim:
+            raise ModelUnsupported(f"{gguf.path} has {arch}.{key} = {other} for heads of {head_dim}: they must be the same")
+    return head_dim
+
+
+def rope_scaling(gguf: GgufFile) -> dict[str, Any] | None:
+    """Returns linear scaling, also by the older key and without a type, which llama.cpp then takes for linear."""
+    arch, meta = gguf.architecture, gguf.meta
+    kind = meta.get(f"{arch}.rope.scaling.type", "linear")
+    factor = meta.get(f"{arch}.rope.scaling.factor", meta.get(f"{arch}.rope.scale_linear", 0)) or 1
+    if kind == "none" or (kind == "linear" and factor == 1):
+        return None
+    if kind != "linear" or ROPE_DIVISORS in gguf.tensors:
+        what = repr(kind) if kind != "linear" else "'linear' and by the divisors of Llama 3"
+        raise ModelUnsupported(f"{gguf.path} scales its rotary embedding by {what}", hint="supported: linear, llama3")
+    return {"rope_type": "linear", "factor": factor}
+
+
+def llama3_scaling(gguf: GgufFile, theta: float) -> dict[str, Any] | None:
+    """Returns the scaling of Llama 3.1 and later, of which the file has one divisor per frequency and not the four numbers.
+
+    The largest divisor is the factor; the other three are those of every published Llama 3, and if they do not
+    give the file's divisors it is refused.
+    """
+    if ROPE_DIVISORS not in gguf.tensors:
+        return None
+    divisors = gguf.floats(ROPE_DIVISORS)
+    scaling = {"rope_type": "llama3", "factor": max(divisors), "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaling["original_max_position_embeddings"] = 8192
+    expected = llama3_divisors(scaling, theta, len(divisors))
+    if not all(math.isclose(one, two, rel_tol=1e-3) for one, two in zip(divisors, expected, strict=True)):
+        raise ModelUnsupported(f"{gguf.path}: the divisors in {ROPE_DIVISORS} are not those of Llama 3")
+    return scaling
+
+
+def llama3_divisors(scaling: dict[str, Any], theta: float, num: int) -> list[float]:
+    """Returns the divisors of `num` rotary frequencies: the factor for slow ones, 1 for fast ones, smooth between."""
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    divisors = []
+    for index in range(num):
+        turns = scaling["original_max_position_embeddings"] * theta ** (-index / num) / (2 * math.pi)
+        smooth = min(max((turns - low) / (high - low), 0), 1)
+        divisors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
+    return divisors

@@ -1,0 +1,70 @@
+"""The description of a rotary embedding in config.json: checked, then typed. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from workbench.errors import ModelCorrupt, ModelUnsupported, shown
+
+_YARN = "original_max_position_embeddings attention_factor beta_fast beta_slow mscale mscale_all_dim truncate".split()
+KEYS = {
+    "default": frozenset(),
+    "linear": frozenset({"factor"}),
+    "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}),
+    "yarn": frozenset({"factor", *_YARN}),
+}
+"""Keys of each kind of rotary embedding that are computed; `OPTIONAL` ones may be left out."""
+OPTIONAL = frozenset(_YARN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope:
+    """One rotary embedding. What a kind does not use has its default."""
+
+    rope_theta: float
+    rope_type: str = "default"
+    factor: float = 1.0
+    """How many times longer the positions may become than they were in training."""
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: float | None = None
+    """Positions in training; None is as many as the model has."""
+    attention_factor: float | None = None
+    """Factor on cos and sin; None computes it from `factor` and the two mscales."""
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool = True
+
+    @classmethod
+    def make(cls, theta: float, *described: dict[str, Any] | None) -> Rope:
+        """Returns the embedding with base `theta` and what the descriptions say, later ones first; null is left out."""
+        stated = {key: value for one in described for key, value in (one or {}).items() if value is not None}
+        kind = stated.pop("type", None)
+        own = {field.name for field in fields(cls)}
+        values: dict[str, Any] = {"rope_theta": theta} | {key: value for key, value in stated.items() if key in own}
+        if kind is not None:
+            values.setdefault("rope_type", kind)
+        return cls(**values)
+
+
+def check_rope(name: str, described: Any) -> None:
+    """Raises unless all that a description says is computed. `name` is its place in config.json."""
+    if not isinstance(described, dict):
+        raise ModelUnsupported(f"config.json has {name} = {shown(described)}, it must be an object")
+    kind = described.get("rope_type") or described.get("type") or "default"
+    if kind not in KEYS:
+        hint = f"computed: {', '.join(KEYS)}"
+        raise ModelUnsupported(f"config.json has {name} of the kind {shown(kind)}, which is not computed", hint=hint)
+    known = KEYS[kind] | {"rope_type", "type", "rope_theta", "finetuned"}
+    for key, value in described.items():
+        is_neutral = value is None or (key in ("factor", "partial_rotary_factor") and value == 1)
+        if key not in known and not is_neutral:
+            raise ModelUnsupported(f"config.json has {name}.{key} = {shown(value)}, which is not computed for {kind!r}")
+        if key in KEYS[kind] and value is not None and not isinstance(value, int | float):
+            raise ModelCorrupt(f"config.json has {name}.{key} = {shown(value)}, it must be a number")
+    missing = sorted(key for key in KEYS[kind] - OPTIONAL if described.get(key) is None)
+    if missing:
+        raise ModelCorrupt(f"config.json has {name} of the kind {kind!r} without {missing[0]!r}")

@@ -1,0 +1,85 @@
+"""Rotary position embeddings: their frequencies, and tables of cos and sin for the positions of a step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from workbench.model.rope import Rope
+
+Turn = tuple[Tensor, Tensor]
+"""cos and sin [T, 1, D] of one step."""
+
+
+class Rotary:
+    """Rotary position embedding in the half-split layout; the tables grow to the longest position seen."""
+
+    def __init__(self, head_dim: int, rope: Rope, max_positions: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self._inv_freq, self._scale = frequencies(head_dim, rope, max_positions)
+        self._dtype, self._device = dtype, device
+        self.cos = self.sin = torch.empty(0)
+        self._build(min(max_positions, 4096))
+
+    def _build(self, num_positions: int) -> None:
+        angles = torch.outer(torch.arange(num_positions, dtype=torch.float32), self._inv_freq)
+        angles = torch.cat((angles, angles), -1)  # [positions, D]
+        self.cos = (angles.cos() * self._scale).to(self._device, self._dtype)
+        self.sin = (angles.sin() * self._scale).to(self._device, self._dtype)
+
+    def at(self, positions: Tensor) -> Turn:
+        """Returns the cos and sin of one step, which all layers share. Changes: may make the tables longer."""
+        highest = int(positions.max()) + 1
+        if highest > self.cos.shape[0]:
+            self._build(1 << (highest - 1).bit_length())
+        return self.cos[positions, None], self.sin[positions, None]
+
+
+def frequencies(head_dim: int, rope: Rope, max_positions: int) -> tuple[Tensor, float]:
+    """Returns (inverse frequencies [D / 2], factor on cos and sin)."""
+    theta = float(rope.rope_theta)
+    inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    original = float(rope.original_max_position_embeddings or max_positions)
+    if rope.rope_type == "linear":
+        return inv_freq / rope.factor, 1.0
+    if rope.rope_type == "llama3":
+        return _llama3(inv_freq, rope, original), 1.0
+    if rope.rope_type == "yarn":
+        return _yarn(inv_freq, rope, original), _yarn_scale(rope)
+    return inv_freq, 1.0
+
+
+def _llama3(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
+    """Long wavelengths are stretched by the factor, short ones kept, those between blended (Llama 3.1)."""
+    wavelength = 2 * math.pi / inv_freq
+    blend = ((original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0, 1)
+    return inv_freq / rope.factor * (1 - blend) + inv_freq * blend
+
+
+def _yarn(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
+    """Frequencies that turn often within the trained length are kept, slow ones stretched, a ramp between (YaRN)."""
+    half, last = len(inv_freq), 2 * len(inv_freq) - 1
+
+    def index_of(num_turns: float) -> float:
+        """Returns the index of the frequency that turns so often within the trained length."""
+        return half * math.log(original / (num_turns * 2 * math.pi)) / math.log(rope.rope_theta)
+
+    low, high = index_of(rope.beta_fast or 32), index_of(rope.beta_slow or 1)
+    if rope.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, last)
+    stretched = ((torch.arange(half, dtype=torch.float32) - low) / max(high - low, 0.001)).clamp(0, 1)
+    return inv_freq / rope.factor * stretched + inv_freq * (1 - stretched)
+
+
+def _yarn_scale(rope: Rope) -> float:
+    """Returns the factor on cos and sin: as stated, or from the stretch."""
+
+    def grows(by: float) -> float:
+        return 1.0 if rope.factor <= 1 else 0.1 * by * math.log(rope.factor) + 1.0
+
+    if rope.attention_factor is not None:
+        return float(rope.attention_factor)
+    above, below = rope.mscale, rope.mscale_all_dim
+    return grows(above) / grows(below) if above and below else grows(1.0)
