@@ -52,7 +52,7 @@ def _member(kind: Any, value: Any, generous: bool, flags: int) -> Ranges:
     return ranges if positive else complement(ranges)
 
 
-# Class -> its ASCII part, and an expression for all that Python counts as it (ECMA's white space too).
+# Class -> its ASCII part, and an expression for all characters that Python counts as it (ECMA's white space too).
 _CLASSES: dict[Any, tuple[Ranges, str]] = {
     op.CATEGORY_DIGIT: (DIGITS, r"\d"),
     op.CATEGORY_SPACE: (SPACES, r"[\s\ufeff]"),

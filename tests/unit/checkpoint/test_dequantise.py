@@ -26,7 +26,7 @@ def random_blocks(name: str, num_rows: int, blocks_a_row: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", [*FILLS, *LEFT_TO_THE_LIBRARY])
 def test_every_type_equals_the_library(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CHUNK", 512)  # so that there are several
+    monkeypatch.setattr(module, "CHUNK", 512)  # so that there are several chunks
     raw = random_blocks(name, 5, 3)
     theirs = dequantize(raw, GGMLQuantizationType[name])
     ours = torch.empty(theirs.shape)

@@ -17,11 +17,11 @@ from workbench.errors import ModelCorrupt, ModelUnsupported
 
 CPU = torch.device("cpu")
 Q = torch.arange(32 * 34, dtype=torch.int64).remainder(251).to(torch.uint8).view(32, 34)
-"""32 rows of one Q8_0 block each; the float16 scales are whatever these bytes are."""
+"""Bytes of 32 rows with one Q8_0 block each; any bytes are valid scales."""
 
 
 class Made:
-    """A checkpoint whose tensors a test makes up."""
+    """A checkpoint whose tensors come from the test."""
 
     path = Path("made")
 

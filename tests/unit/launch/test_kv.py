@@ -1,4 +1,4 @@
-"""The K/V store holds whole pages, as many as asked for or as the memory allows."""
+"""The K/V store holds whole pages, as many as requested or as the memory allows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.launch.place import Place
 SPECS = [AttentionSpec(layer=layer, num_heads=2, num_kv_heads=1, head_size=8, v_head_size=8, scale=1.0) for layer in range(3)]
 PLACE = Place(torch.device("cpu"), torch.float32)
 BYTES_PER_TOKEN = 3 * 2 * 8 * 4
-"""Layers, keys and values, head size, float32."""
+"""Size of one token: layers, keys and values, head size, float32."""
 
 
 @pytest.mark.parametrize("tokens, page_size, slots", [(403, 1, 403), (403, 4, 400), (16, 16, 16)])

@@ -1,4 +1,4 @@
-"""The place where a model runs: the machine settles "auto", and a device that is not there is refused."""
+"""The place where a model runs: the machine decides for "auto", and a missing device is refused."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_transformers_reads_the_same_model_from_the_file(make_gguf: Maker, tmp_p
     from transformers import AutoModelForCausalLM
 
     path = make_gguf(**spec)
-    # transformers supposes 256, the head size of every published Gemma 3 but one.
+    # transformers assumes 256, the head size of every published Gemma 3 except one.
     options = {"query_pre_attn_scalar": 16} if spec.get("arch") == "gemma3" else {}
     theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, **options).eval()
     weights = theirs.state_dict()
@@ -131,7 +131,7 @@ def test_an_untied_output_matrix_is_the_head(make_gguf: Maker):
     ],
 )
 def test_linear_rope_scaling_needs_no_type_and_has_an_older_key(make_gguf: Maker, meta: dict[str, Any]):
-    """llama.cpp takes scaling without a type for linear, and reads `scale_linear` where there is no newer key."""
+    """llama.cpp treats scaling without a type as linear, and reads `scale_linear` where there is no newer key."""
     assert read_values(make_gguf(meta=meta))["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
 
 

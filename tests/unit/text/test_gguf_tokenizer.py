@@ -25,7 +25,7 @@ def backend_of(path: Path) -> Tokenizer:
 
 @pytest.mark.parametrize("arch", ["llama", "gemma3"])
 def test_transformers_makes_the_same_tokenizer_of_the_file(tiny_ggufs: dict[str, Path], arch: str):
-    """Without digits: transformers does not know the rule `smollm`."""
+    """Tested without digits, since transformers does not support the rule `smollm`."""
     from transformers import AutoTokenizer
 
     path = tiny_ggufs[arch]
