@@ -21,7 +21,7 @@ BY_NAME = {kind.name: kind for kind in TYPES.values()}
 def dequantise(type_name: str, data: Tensor, out: Tensor) -> None:
     """Changes: writes the numbers of `data`, uint8 [rows, bytes of a row], to `out`, contiguous float32 of as many numbers.
 
-    `can_dequantise` says which types there are.
+    `can_dequantise` names the types.
     """
     kind = BY_NAME[type_name]
     blocks, numbers = data.reshape(-1, kind.block_bytes), out.view(-1, kind.block_len)

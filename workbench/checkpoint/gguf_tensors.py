@@ -22,7 +22,7 @@ class GgufCheckpoint:
         self.path: Path = file.path
         self._file = file
         with file.path.open("rb") as stream:
-            # Copy on write: torch wants a buffer that can be written to, and nothing that is written reaches the file.
+            # Copy on write: torch requires a writable buffer, and no write reaches the file.
             self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         self.tensors = {name: _stored(tensor) for name, tensor in file.tensors.items()}
 
