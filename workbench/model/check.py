@@ -53,7 +53,7 @@ class Checked:
     """A model whose whole configuration is computed."""
 
     entry: Entry
-    family: Family
+    family: Family[Any]
     config: ModelConfig
 
 
@@ -118,7 +118,7 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     return Checked(entry, family, family.config.make(values))
 
 
-def _check_keys(entry: Entry, family: Family, values: Mapping[str, Any]) -> None:
+def _check_keys(entry: Entry, family: Family[Any], values: Mapping[str, Any]) -> None:
     choices = family.config.choices()
     refused = [key for key, value in values.items() if not _is_known(family, choices, key, value)]
     if not refused:
@@ -132,7 +132,7 @@ def _check_keys(entry: Entry, family: Family, values: Mapping[str, Any]) -> None
     raise ModelUnsupported(message, hint=f"if it changes nothing, say so: json_model_override_args='{neutral}'")
 
 
-def _is_known(family: Family, choices: Mapping[str, frozenset[str]], key: str, value: Any) -> bool:
+def _is_known(family: Family[Any], choices: Mapping[str, frozenset[str]], key: str, value: Any) -> bool:
     values = value if isinstance(value, list) else [value]
     if key in choices:
         return value is None or all(item in tuple(choices[key]) for item in values)
@@ -161,7 +161,7 @@ def _check_counts(values: Mapping[str, Any]) -> None:
         raise ModelCorrupt(f"config.json has {len(kinds)} layer_types for {values['num_hidden_layers']} layers")
 
 
-def _ropes(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+def _ropes(family: Family[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns each description of a rotary embedding by its place."""
     found = {key: values[key] for key in ("rope_scaling", "rope_parameters") if values.get(key)}
     own = found.get("rope_parameters")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workbench.checkpoint.names import Names
 from workbench.model.config import ModelConfig
@@ -22,8 +22,11 @@ INV_FREQ = r"(^|\.)rotary_emb\.inv_freq$"
 COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,), "partial_rotary_factor": (1,), "logit_scale": (1,)}
 
 
+Config = TypeVar("Config", bound=ModelConfig)
+
+
 @dataclass(frozen=True)
-class GgufRules:
+class GgufRules(Generic[Config]):
     """The meaning of one GGUF architecture in Hugging Face terms."""
 
     names: Mapping[str, str]
@@ -32,17 +35,17 @@ class GgufRules:
     """Metadata keys, below the architecture's name, that are read."""
     values: Callable[[GgufFile], dict[str, Any]]
     """Function from the file to what config.json would say."""
-    undo: Callable[[Any], Mapping[str, Callable[[Tensor], Tensor]]] = lambda config: {}
+    undo: Callable[[Config], Mapping[str, Callable[[Tensor], Tensor]]] = lambda config: {}
     """Function from the typed config to `Names.undo`: what llama.cpp changed on the way in."""
     leftovers: str = r"^rope_freqs\.weight$"
     """Tensors that no layer reads; the divisors of the rotary embedding are read with the metadata."""
 
 
 @dataclass(frozen=True)
-class Family:
-    config: type[ModelConfig]
-    model: Callable[[Any], CausalLM]
-    gguf: GgufRules
+class Family(Generic[Config]):
+    config: type[Config]
+    model: Callable[[Config], CausalLM]
+    gguf: GgufRules[Config]
     neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: COMMON_NEUTRAL)
     """Values at which a key of config.json that is not read means what is computed anyway."""
     names: Mapping[str, str] = field(default_factory=dict)
@@ -53,5 +56,5 @@ class Family:
     def safetensors_names(self) -> Names:
         return Names(self.names, PREFIXES, self.leftovers)
 
-    def gguf_names(self, config: ModelConfig) -> Names:
+    def gguf_names(self, config: Config) -> Names:
         return Names(self.gguf.names, leftovers=self.gguf.leftovers, undo=self.gguf.undo(config))

@@ -29,9 +29,9 @@ class Entry:
     module: str
 
     @property
-    def family(self) -> Family:
+    def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
-        found: Family = importlib.import_module(self.module).FAMILY
+        found: Family[Any] = importlib.import_module(self.module).FAMILY
         return found
 
 
