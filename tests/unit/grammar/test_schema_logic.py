@@ -28,6 +28,11 @@ BRANCH = [
 ]
 
 LOGIC: dict[str, tuple[Any, list[Any], list[Any]]] = {
+    "arrays that end only in another alternative": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/b"}, "minItems": 1, "maxItems": 1},
+                                        "b": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "integer"}]}}},
+        [[1], [[[2]]]], [[], 1, [[]], [1, 2]],
+    ),
     "null in both branches": (
         {"type": ["object", "null"], "required": ["k"], "oneOf": [{"properties": {"k": {"enum": ["x"]}}}, {"properties": {"k": {"enum": ["y"]}}}]},
         [{"k": "x"}, {"k": "y"}], [None, {"k": "z"}],

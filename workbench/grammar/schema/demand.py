@@ -70,7 +70,8 @@ def _least(form: Form, shortest: list[float]) -> float:
         case Array():
             items = [form.first[i] if i < len(form.first) else form.rest for i in range(min(form.low, len(form.first) + 1))]
             rules = [shortest[item.rule] + SEPARATOR for item in items if item is not None]
-            return sum(rules) + max(form.low - len(items), 0) * (rules[-1] if rules else 0)
+            num_more = max(form.low - len(items), 0)
+            return sum(rules) + (num_more * rules[-1] if num_more and rules else 0)  # no items of infinite length are no length
         case Object():
             required = (part for part in form.properties if part.is_required)
             return sum(len(part.name) + 2 * SEPARATOR + shortest[part.rule] for part in required)
