@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import workbench
-from workbench.errors import NotSupported, WorkbenchError, install, no_server
+from workbench.errors import NotSupported, WorkbenchError, install
 
 # Name -> (module with add_parser(subparsers) and main(args) -> int, its line in the top-level help).
 COMMANDS = {
+    "serve": ("workbench.serve_cli", "serve a model over HTTP"),
     "models": ("workbench.models_cli", "list, fetch, verify or remove models"),
     "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, peers, overhead"),
     "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
@@ -37,8 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
-    if chosen == "serve":
-        raise no_server()
     description = "A language-model engine in a notebook, and the reasons for what it did."
     parser = argparse.ArgumentParser(prog="workbench", description=description)
     parser.add_argument("--version", action="version", version=f"workbench {workbench.__version__}")
@@ -63,4 +62,5 @@ def _import(name: str, path: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "workbench").startswith("workbench"):
             raise
-        raise NotSupported(f"workbench {name} needs {error.name}", hint=install("engine")) from error
+        extra = "engine,server" if name == "serve" else "engine"
+        raise NotSupported(f"workbench {name} needs {error.name}", hint=install(extra)) from error

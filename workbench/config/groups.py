@@ -54,6 +54,8 @@ class ModelArgs(Group):
     """Version of a hub model: a branch, a tag or a commit. None: the newest."""
     json_model_override_args: str = "{}"
     """JSON object whose keys override those of the model's config.json; null removes a key."""
+    is_embedding: bool = False
+    """Kind of the results. True: embeddings or rewards; False: text."""
     download_dir: str | None = None
     """Folder for fetched models, in place of WORKBENCH_HOME/models."""
 

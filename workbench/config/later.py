@@ -38,7 +38,6 @@ ONE = (1, None)
 NONE: tuple[Any, ...] = (None, "", (), [])
 _ONE_DEVICE = "leave it out: one device computes the whole model"
 _REPLICAS = "load several engines (%wb load --engine NAME), one for each part of the work"
-_SERVER = "leave it out: an Engine in Python or %wb load opens no port"
 _DENSE = "leave it out: every token is attended to"
 _PLAIN = "leave it out: weights are used as the checkpoint has them, in dtype"
 
@@ -55,17 +54,6 @@ LATER: dict[str, Later] = {
     "nccl_init_addr": Later(NONE, "several machines for one model", _ONE_DEVICE),
     "base_gpu_id": Later((0, None), "choices of the GPU", "set CUDA_VISIBLE_DEVICES before Python starts"),
     "cpu_offload_gb": Later((0, None), "weights beside the device", 'use device="cpu", or a smaller model'),
-    "host": Later((None, "127.0.0.1", "localhost"), "servers", _SERVER),
-    "port": Later((None, 30000), "servers", _SERVER),
-    "api_key": Later(NONE, "servers", _SERVER),
-    "file_storage_pth": Later((None, "sglang_storage"), "servers", _SERVER),
-    "log_level_http": Later(NONE, "servers", _SERVER),
-    "served_model_name": Later(NONE, "servers", _SERVER),
-    "tool_call_parser": Later(NONE, "parsers of tool calls", "gen(json_schema=...) makes the model write a call as JSON"),
-    "enable_cache_report": Later(OFF, "servers", 'meta_info["cached_tokens"] has it for every request'),
-    "enable_metrics": Later(OFF, "Prometheus metrics", "engine.get_server_info() and %wb throughput have the numbers"),
-    "watchdog_timeout": Later((None, 300, 300.0), "limits of a step's time", "a request may have one: timeout_s=..."),
-    "is_embedding": Later(OFF, "embeddings and rewards", "leave it out: models generate text"),
     "quantization": Later(NONE, "quantised weights", _PLAIN),
     "torchao_config": Later(NONE, "quantised weights", _PLAIN),
     "lora_paths": Later(NONE, "adapters", "merge the adapter into the checkpoint, and load that", (), "*"),

@@ -20,6 +20,7 @@ class ServerOptions(TypedDict, total=False):
     chat_template: str | os.PathLike[str] | None
     revision: str | None
     json_model_override_args: str | Mapping[str, Any] | None
+    is_embedding: bool | None
     download_dir: str | os.PathLike[str] | None
 
     dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] | None
@@ -65,3 +66,22 @@ class ServerOptions(TypedDict, total=False):
     log_level: Literal["debug", "info", "warning", "error"] | None
     log_requests: bool | None
     show_time_cost: bool | None
+
+    host: str | None
+    port: int | None
+    api_key: str | None
+    admin_api_key: str | None
+    cors_origins: str | None
+    root_path: str | None
+    max_body_mb: float | None
+    drain_timeout_s: float | None
+    watchdog_timeout: float | None
+    max_restarts: int | None
+    served_model_name: str | None
+    file_storage_pth: str | os.PathLike[str] | None
+    enable_cache_report: bool | None
+    tool_call_parser: Literal["llama3", "mistral", "qwen25", "hermes", "deepseekv3", "pythonic"] | None
+    reasoning_parser: Literal["deepseek-r1", "qwen3", "mistral"] | None
+    enable_metrics: bool | None
+    metrics_alias: Literal["sglang"] | None
+    log_level_http: Literal["debug", "info", "warning", "error"] | None

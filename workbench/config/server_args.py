@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Unpack
 
 from workbench.config import later
 from workbench.config.groups import CacheArgs, ComputeArgs, GrammarArgs, Group, LoggingArgs, ModelArgs, RequestArgs, ScheduleArgs
+from workbench.config.http import HttpArgs
 from workbench.config.limits import limits_of
 from workbench.config.options import ServerOptions
 from workbench.config.values import checked, kinds_of
@@ -24,7 +25,7 @@ ALIASES = {"model_path": ("--model",)}
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class ServerArgs(LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, CacheArgs, ComputeArgs, ModelArgs):
+class ServerArgs(HttpArgs, LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, CacheArgs, ComputeArgs, ModelArgs):
     """All settings of an engine. Each is an attribute; `part(CacheArgs)` is one group alone."""
 
     @classmethod

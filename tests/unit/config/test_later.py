@@ -65,7 +65,7 @@ def test_a_number_is_no_switch_and_a_switch_no_number():
     with pytest.raises(NotSupported):
         ServerArgs.make(tp_size=True)
     with pytest.raises(NotSupported):
-        ServerArgs.make(enable_metrics=0)
+        ServerArgs.make(enable_torch_compile=0)
     with pytest.raises(InvalidRequest, match="disable_cuda_graph is 'yes', it must be True or False"):
         ServerArgs.make(disable_cuda_graph="yes")
     with pytest.raises(UnknownParameter, match="no parameter 'tp_sise'"):

@@ -1,0 +1,49 @@
+"""Builds the application: the routes of all APIs behind one gate."""
+
+from __future__ import annotations
+
+import importlib
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+import workbench
+from workbench.errors import WorkbenchError
+from workbench.server.middleware import Gate
+from workbench.server.problem import Problem, problem_of
+from workbench.server.serving import Serving
+
+ROUTES = (
+    "workbench.server.generate",
+    "workbench.server.status",
+)
+"""The modules with routes; each has a `router`."""
+
+
+def make_app(serving: Serving) -> ASGIApp:
+    """Returns the application of a server."""
+    api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "")
+    api.state.serving = serving
+    for name in ROUTES:
+        api.include_router(importlib.import_module(name).router)
+    api.add_exception_handler(HTTPException, _show_http_error)
+    api.add_exception_handler(Problem, _show_error)
+    api.add_exception_handler(WorkbenchError, _show_error)
+    app: ASGIApp = Gate(api, serving)
+    if serving.args.cors_origins:
+        app = CORSMiddleware(app, allow_origins=serving.args.cors_origins.split(","), allow_methods=["*"], allow_headers=["*"])
+    return app
+
+
+async def _show_error(http: Request, error: Exception) -> JSONResponse:
+    problem = problem_of(error)
+    return JSONResponse(problem.for_path(http.url.path), problem.status, problem.headers)
+
+
+async def _show_http_error(http: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    problem = Problem(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
+    return JSONResponse(problem.for_path(http.url.path), problem.status, error.headers)

@@ -1,0 +1,82 @@
+"""Reads request bodies. A body is JSON whatever its `Content-Type`, as clients of the reference send it.
+
+Bodies are no parameters of the routes: FastAPI would refuse those without the header. `json_body` documents them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.server.problem import Problem
+
+FORMS = ("", "application/x-www-form-urlencoded")
+"""The content types of curl without a header given; their bodies are read as JSON."""
+M = TypeVar("M", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """The base of all request bodies. Fields that are not declared are kept in `model_extra` and ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+async def read_json(http: Request) -> dict[str, Any]:
+    """Returns the JSON object of a request's body. Raises `Problem` 400 or 415."""
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not (kind.endswith("json") or kind in FORMS):
+        raise Problem(415, f"the body has the content type {kind!r}: send application/json")
+    if kind in FORMS and "origin" in http.headers:  # a page of another site can send these without a preflight
+        raise Problem(415, "a browser must send its body as application/json")
+    try:
+        value = json.loads(await http.body(), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise Problem(400, "the body is nested too deep") from None
+    except ValueError as error:
+        raise Problem(400, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Problem(400, f"the body is a JSON {type(value).__name__}: send an object")
+    return value
+
+
+async def read_body(http: Request, model: type[M]) -> M:
+    """Returns the body of a request as a model. Raises `Problem` with the first field that is wrong."""
+    return parse(await read_json(http), model)
+
+
+def parse(value: dict[str, Any], model: type[M]) -> M:
+    """Returns a JSON object as a model. Raises `Problem` with the first field that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Problem(400, f"{place or 'body'}: {first['msg']}", param=place or None, code="invalid_type") from None
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Returns `openapi_extra` of a route whose body is a model, so that `/openapi.json` has its schema."""
+    schema = inlined(model.model_json_schema())
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns a schema with its `$defs` written out where they are used. A definition must not contain itself."""
+    defs = schema.get("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            if (ref := node.get("$ref")) is not None:
+                return walk(defs[ref.rsplit("/", 1)[1]])
+            return {key: walk(value) for key, value in node.items() if key != "$defs"}
+        return [walk(each) for each in node] if isinstance(node, list) else node
+
+    result: dict[str, Any] = walk(schema)
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

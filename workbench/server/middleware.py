@@ -1,0 +1,113 @@
+"""`Gate`: what every request passes first: its id, the key, the size of its body, the end of the server.
+
+Plain ASGI: Starlette's own middleware class hides from the routes that a client has left.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+import uuid
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workbench.server.problem import Problem, problem_of
+from workbench.server.serving import Serving
+
+logger = logging.getLogger("workbench.server")
+OPEN_PATHS = frozenset({"/health", "/health_generate", "/ping"})
+"""Paths that need no key and are answered while the server drains."""
+MANAGEMENT = frozenset(
+    {"/update_weights_from_disk", "/update_weights", "/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
+)
+"""Paths that ask for the management key where one is set."""
+PLAIN_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class Gate:
+    """The outermost application. It answers what it refuses, and every error that a route did not answer."""
+
+    def __init__(self, app: ASGIApp, serving: Serving) -> None:
+        self._app = app
+        self._serving = serving
+        args = serving.args
+        self._keys = [key.encode() for key in (args.api_key, args.admin_api_key) if key]
+        self._admin_keys = [key.encode() for key in (args.admin_api_key or args.api_key,) if key]
+        self._max_bytes = int(args.max_body_mb * 2**20)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id", b""))
+        scope.setdefault("state", {})["request_id"] = request_id
+        has_begun = False
+
+        async def sent(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            self._check(scope, headers)
+            await self._app(scope, self._limited(receive, headers), sent)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.status == 500:
+                logger.exception("request %s failed", request_id)
+            if not has_begun and scope["type"] == "http":
+                await _answer(problem, scope["path"], sent)
+
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        path = scope["path"]
+        if path in OPEN_PATHS or scope.get("method") == "OPTIONS":
+            return
+        keys = self._admin_keys if path in MANAGEMENT else self._keys
+        if keys and not _has_key(scope, headers, keys):
+            raise Problem(401, "the API key is missing or wrong: send it as 'Authorization: Bearer KEY'", code="invalid_api_key")
+        if self._serving.is_draining and scope.get("method") != "GET":
+            raise Problem(503, "the server is shutting down", code="shutting_down")
+
+    def _limited(self, receive: Receive, headers: dict[bytes, bytes]) -> Receive:
+        """Returns `receive` with a limit on the bytes of the body."""
+        limit, num_received = self._max_bytes, 0
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            raise Problem(413, f"the body has {int(length)} bytes; the limit is {limit} (--max-body-mb)")
+
+        async def limited() -> Message:
+            nonlocal num_received
+            message = await receive()
+            num_received += len(message.get("body", b""))
+            if num_received > limit:
+                raise Problem(413, f"the body has more than {limit} bytes (--max-body-mb)")
+            return message
+
+        return limited
+
+
+def _has_key(scope: Scope, headers: dict[bytes, bytes], keys: Iterable[bytes]) -> bool:
+    """Returns whether a request has one of the keys. The time does not depend on how much of a key is right."""
+    scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
+    given = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+    return sum(hmac.compare_digest(given, key) for key in keys) > 0
+
+
+def _request_id(given: bytes) -> str:
+    """Returns the client's id where it is plain and of sane length, else a new one."""
+    text = given[:128].decode("latin-1")
+    return text if PLAIN_ID.fullmatch(text) else f"req_{uuid.uuid4().hex}"
+
+
+async def _answer(problem: Problem, path: str, send: Send) -> None:
+    body = json.dumps(problem.for_path(path), ensure_ascii=False).encode("utf-8", "replace")
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **problem.headers}
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
