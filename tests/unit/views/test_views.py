@@ -23,15 +23,15 @@ from workbench.events import (
     TokenDetail,
     TokenSampled,
 )
-from workbench.html.parts import Segment, bar, document, duration, lines, size, table
+from workbench.html.parts import BarPart, bar, document, duration, lines, size, table
 from workbench.views import (
     Completion,
     EngineStatus,
+    LifeSpan,
     Loaded,
     Memory,
     Process,
     Processes,
-    Span,
     Status,
     Timings,
 )
@@ -78,7 +78,7 @@ def every_view(text: str) -> list[str]:
             text=text, prompt=text, kind="chat", output_pieces=(), finish_reason={"type": "abort", "message": text}
         ).to_html(),
         completion(stop_text=text).to_html(),
-        request_picture.to_html(text, [Span(text, 0.0, 1.0, "wait", text)]),
+        request_picture.to_html(text, [LifeSpan(text, 0.0, 1.0, "wait", text)]),
         request_picture.to_html(text, []),
         Memory(text, text, LEDGER).to_html(),
         Status((engine,)).to_html(),
@@ -159,7 +159,7 @@ def test_hostile_text_is_as_harmless_in_plain_text():
     assert not re.search("[\x1b\u202e\u202c\u200b\ud800-\udfff]", text)
     assert "␛[31m" in text
     assert "\x1b" not in Memory(HOSTILE, HOSTILE, LEDGER).to_text() + request_picture.to_text(
-        HOSTILE, [Span(HOSTILE, 0, 1, "wait")]
+        HOSTILE, [LifeSpan(HOSTILE, 0, 1, "wait")]
     )
 
 
@@ -250,14 +250,14 @@ def test_a_request_that_only_scores_has_no_decode_time():
 def test_the_bar_is_full_however_small_the_numbers():
     shares = [
         float(share)
-        for share in re.findall(r"flex:([0-9.e+-]+) ", bar([Segment("a", 0.001, "", "wait"), Segment("b", 0.003, "", "decode")]))
+        for share in re.findall(r"flex:([0-9.e+-]+) ", bar([BarPart("a", 0.001, "", "wait"), BarPart("b", 0.003, "", "decode")]))
     ]
     assert shares == [25.0, 75.0]
-    assert "flex" not in bar([Segment("nothing", 0.0, "0", "wait")])
+    assert "flex" not in bar([BarPart("nothing", 0.0, "0", "wait")])
 
 
 def test_a_waterfall_row_starts_where_the_one_before_ends():
-    html = request_picture.to_html("s", [Span("queue", 0.0, 0.25, "wait"), Span("prefill", 0.25, 0.75, "prefill")])
+    html = request_picture.to_html("s", [LifeSpan("queue", 0.0, 0.25, "wait"), LifeSpan("prefill", 0.25, 0.75, "prefill")])
     assert re.findall(r"flex:0 0 ([0-9.]+)%", html) == ["0.00", "25.00", "25.00", "75.00"]
 
 
