@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
+from workbench.checks import both_names
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, ProgramNode, RoleBegin, RoleEnd, Select, Seq, Video, flatten
@@ -14,7 +15,7 @@ from workbench.lang.options import GenOptions, LiteralOptions
 from workbench.lang.tools import function_of
 from workbench.native.options import Schema
 from workbench.signature import takes
-from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, both_names, is_ggml_bnf
+from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, is_ggml_bnf
 
 DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
 SAMPLING = (

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.native.prompts import Prompt, read_prompts, token_ids
 from workbench.native.results import Completion, Results
-from workbench.types import ALIASES, Request, SamplingParams, as_int
+from workbench.types import ALIASES, Request, SamplingParams
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest
 from workbench.events import (
     Event,
@@ -24,7 +25,6 @@ from workbench.events import (
     StepExecuted,
     TokenSampled,
 )
-from workbench.types import as_int
 from workbench.views.batch.drawn import COLUMNS, Axis, Shown, row_of
 from workbench.views.batch.picture import BatchPicture
 from workbench.views.batch.state import DrawnStep, Life, Stretch
