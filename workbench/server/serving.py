@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from typing import TypeVar
 
 from fastapi import Request
@@ -11,6 +12,7 @@ from fastapi import Request
 from workbench.api.generation import Generation
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
+from workbench.grammar import Vocabulary
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
 from workbench.server.problem import Problem
@@ -26,12 +28,22 @@ class Serving:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._generation = Generation(handle)
+        self._names: Callable[[int], tuple[str, bytes]] | None = None
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
 
     @property
     def args(self) -> ServerArgs:
         return self._handle.args
+
+    @property
+    def name(self) -> str:
+        """The name of the served model."""
+        return self.args.served_model_name or self.args.model_path
+
+    def name_for(self, asked: str | None) -> str:
+        """Returns the name that an answer shows: the served one, whatever name the request has."""
+        return self.name
 
     @property
     def handle(self) -> Handle:
@@ -41,6 +53,19 @@ class Serving:
     @property
     def generation(self) -> Generation:
         return self._generation
+
+    def token_names(self) -> Callable[[int], tuple[str, bytes]]:
+        """Returns the function from a token id to its text and its bytes; the first call reads the vocabulary."""
+        if self._names is None:
+            tokenizer = self.handle.tokenizer
+            pieces = Vocabulary(tokenizer.hf, self.handle.info.vocab_size, tokenizer.eos_token_ids).pieces
+
+            def name(token_id: int) -> tuple[str, bytes]:
+                text = tokenizer.token_text(token_id)
+                return text, pieces[token_id] or text.encode()
+
+            self._names = lru_cache(8192)(name)
+        return self._names
 
     async def complete(self, request: GenerateRequest, http: Request) -> Results:
         """Returns the results of a request, and aborts it if its client leaves."""
