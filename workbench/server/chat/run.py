@@ -56,7 +56,12 @@ async def start_chat(serving: Serving, call: ChatCall) -> ChatRun:
     name = await asyncio.to_thread(serving.token_names) if call.logprobs else None
     starts_inside = None if parser is None else _ends_inside(serving, ids)
     readers = [ChoiceReader(i, plan, parser, starts_inside, name) for i in range(call.n)]
-    return ChatRun(await serving.start_stream(request), readers, Usage(prompt_tokens=len(ids)))
+    try:
+        chunks = await serving.start_stream(request)
+    except PromptTooLong as error:
+        error.field = "messages"  # the engine saw a prompt
+        raise
+    return ChatRun(chunks, readers, Usage(prompt_tokens=len(ids)))
 
 
 def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
