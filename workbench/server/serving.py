@@ -15,22 +15,43 @@ from workbench.config import ServerArgs
 from workbench.grammar import Vocabulary
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
+from workbench.process.client import ProcessClient
 from workbench.server.problem import Problem
 
 T = TypeVar("T")
+Name = Callable[[int], tuple[str, bytes]]
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
+PING_S = 1.0
+"""Seconds that the engine's process has to answer a ping before it counts as stopped."""
 
 
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
     def __init__(self, handle: Handle) -> None:
-        self._handle = handle
-        self._generation = Generation(handle)
-        self._names: Callable[[int], tuple[str, bytes]] | None = None
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
+        self.num_open = 0
+        """Number of POST requests that have begun and not ended."""
+        self._listeners: list[Callable[[Handle], None]] = []
+        self._use(handle)
+
+    def _use(self, handle: Handle) -> None:
+        self._handle = handle
+        self._generation = Generation(handle)
+        self._names: Name | None = None
+
+    def replace(self, handle: Handle) -> None:
+        """Serves another engine from now on, and calls the listeners with it."""
+        self._use(handle)
+        for listen in self._listeners:
+            listen(handle)
+
+    def on_engine(self, listen: Callable[[Handle], None]) -> None:
+        """Calls `listen` with the engine of now, and with each that takes its place."""
+        self._listeners.append(listen)
+        listen(self._handle)
 
     @property
     def args(self) -> ServerArgs:
@@ -47,14 +68,28 @@ class Serving:
 
     @property
     def handle(self) -> Handle:
-        """The running engine. Raises EngineDead while there is none."""
+        """The engine. Its calls raise EngineDead when it has ended, until another one takes its place."""
         return self._handle
 
     @property
     def generation(self) -> Generation:
         return self._generation
 
-    def token_names(self) -> Callable[[int], tuple[str, bytes]]:
+    async def fault(self) -> str:
+        """Returns the reason why the engine serves nothing now; empty if it does."""
+        client = self._handle.client
+        if client.ended:
+            return client.ended
+        if isinstance(client, ProcessClient):
+            try:
+                await asyncio.wait_for(asyncio.wrap_future(client.ping()), PING_S)
+            except TimeoutError:
+                return f"the engine's process has not answered for {PING_S:g} s"
+            except Exception as error:
+                return str(error)
+        return ""
+
+    def token_names(self) -> Name:
         """Returns the function from a token id to its text and its bytes; the first call reads the vocabulary."""
         if self._names is None:
             tokenizer = self.handle.tokenizer
@@ -69,11 +104,16 @@ class Serving:
 
     async def complete(self, request: GenerateRequest, http: Request) -> Results:
         """Returns the results of a request, and aborts it if its client leaves."""
-        return await until_left(self.generation.async_results(request), http)
+        return await until_left(self._complete(request), http)
+
+    async def _complete(self, request: GenerateRequest) -> Results:
+        generation = self._generation
+        return await generation.finished(await generation.submit(request))
 
     async def start_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Queues a request and returns its results as they grow. Raises before the stream begins what can be refused."""
-        return await asyncio.to_thread(self.generation.async_stream, request)
+        generation = self._generation
+        return generation.chunks(await generation.submit(request))
 
 
 def serving_of(http: Request) -> Serving:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -15,11 +17,17 @@ router = APIRouter()
 
 @router.get("/health")
 async def health(http: Request) -> Response:
-    """Returns status 200 while the engine lives, else 503."""
-    serving = serving_of(http)
-    if reason := serving.handle.client.ended:
+    """Returns status 200 while the engine lives and answers, else 503. A long step changes nothing of it."""
+    if reason := await serving_of(http).fault():
         raise Problem(503, reason, code="engine_unavailable")
     return JSONResponse({"status": "ok"})
+
+
+@router.get("/get_load")
+async def get_load(http: Request) -> Response:
+    """Returns how many requests run and wait, and the use of memory, between two steps."""
+    load = await asyncio.to_thread(serving_of(http).handle.client.engine.get_load)
+    return JSONResponse(msgspec.structs.asdict(load))
 
 
 @router.get("/get_model_info")
