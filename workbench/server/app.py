@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -15,13 +14,16 @@ from workbench.errors import WorkbenchError
 from workbench.server.middleware import Gate
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
+from workbench.server.wire import Json
 
 ROUTES = (
+    "workbench.server.control",
     "workbench.server.generate",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
     "workbench.server.status",
+    "workbench.server.tokens",
 )
 """The modules with routes; each has a `router`."""
 
@@ -41,12 +43,12 @@ def make_app(serving: Serving) -> ASGIApp:
     return app
 
 
-async def _show_error(http: Request, error: Exception) -> JSONResponse:
+async def _show_error(http: Request, error: Exception) -> Json:
     problem = problem_of(error)
-    return JSONResponse(problem.for_path(http.url.path), problem.status, problem.headers)
+    return Json(problem.for_path(http.url.path), problem.status, problem.headers)
 
 
-async def _show_http_error(http: Request, error: Exception) -> JSONResponse:
+async def _show_http_error(http: Request, error: Exception) -> Json:
     assert isinstance(error, HTTPException)
     problem = Problem(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
-    return JSONResponse(problem.for_path(http.url.path), problem.status, error.headers)
+    return Json(problem.for_path(http.url.path), problem.status, error.headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -17,6 +17,7 @@ from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
 from workbench.server.problem import Problem
+from workbench.text import chat
 
 T = TypeVar("T")
 Name = Callable[[int], tuple[str, bytes]]
@@ -88,6 +89,11 @@ class Serving:
             except Exception as error:
                 return str(error)
         return ""
+
+    def tokenizer_facts(self) -> dict[str, Any] | None:
+        """Returns the facts with which a client renders conversations; None without a tokenizer."""
+        handle = self._handle
+        return chat.facts(handle.hf_tokenizer) if handle.has_tokenizer else None
 
     def token_names(self) -> Name:
         """Returns the function from a token id to its text and its bytes; the first call reads the vocabulary."""

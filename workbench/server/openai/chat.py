@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from workbench.errors import InvalidRequest
 from workbench.server.body import json_body, read_body
@@ -30,6 +30,7 @@ from workbench.server.openai.bodies import SamplingBody, StreamOptions
 from workbench.server.openai.usage import usage_of
 from workbench.server.serving import serving_of, until_left
 from workbench.server.sse import DONE, EventStream, data
+from workbench.server.wire import Json
 
 router = APIRouter()
 MAX_TOP_LOGPROBS = 20
@@ -84,7 +85,7 @@ async def chat_completions(http: Request) -> Response:
         return EventStream(_stream(run, call.n, head, body.stream_options or StreamOptions()))
     result = await until_left(collect_chat(run, call.n, run.usage), http)
     choices = [_choice(i, choice, call.logprobs) for i, choice in enumerate(result.choices)]
-    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": usage_of(result.usage)})
+    return Json({**head, "object": "chat.completion", "choices": choices, "usage": usage_of(result.usage)})
 
 
 def _choice(index: int, choice: ChatChoice, with_logprobs: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.native.requests import GenerateRequest
@@ -20,6 +20,7 @@ from workbench.server.openai.legacy_logprobs import LegacyLogprobs
 from workbench.server.openai.usage import usage_of
 from workbench.server.serving import Serving, serving_of
 from workbench.server.sse import DONE, EventStream, data
+from workbench.server.wire import Json
 
 router = APIRouter()
 MAX_TOKENS = 16
@@ -77,7 +78,7 @@ async def completions(http: Request) -> Response:
     flat = [one for each in results for one in (each if isinstance(each, list) else [each])]
     n = request.prompts[0].params.n
     choices = [_choice(i, one, echo[i // n] if echo else "", names) for i, one in enumerate(flat)]
-    return JSONResponse({**head, "choices": choices, "usage": usage_of(_usage(flat, n))})
+    return Json({**head, "choices": choices, "usage": usage_of(_usage(flat, n))})
 
 
 def _echo(serving: Serving, request: GenerateRequest) -> list[str]:
