@@ -19,7 +19,7 @@ from workbench.native.results import Completion, Results
 from workbench.types import SamplingParams, TokenOut
 
 logger = logging.getLogger("workbench")
-Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion])
+Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], AsyncIterator[tuple[int, TokenOut]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,17 @@ class Generation:
         """Returns the same as `stream`, without blocking the event loop."""
         running = self._submit(request)
         return _watched(self._async_chunks(running), self._handle.client, running.streams)
+
+    def async_outputs(self, request: GenerateRequest) -> tuple[Batch, AsyncIterator[tuple[int, TokenOut]]]:
+        """Returns the engine's requests, and (number of the request, output of one step) as outputs come."""
+        running = self._submit(request)
+        outputs = self._async_outputs(running.streams)
+        return running.batch, _watched(outputs, self._handle.client, running.streams)
+
+    async def _async_outputs(self, streams: list[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
+        with _aborting(self._handle.client, streams):
+            async for each in read_async(streams):
+                yield each
 
     def _chunks(self, running: Running) -> Iterator[Completion]:
         with _aborting(self._handle.client, running.streams):

@@ -49,6 +49,8 @@ class Tokenizer:
         self.backend = hf.backend_tokenizer
         self.eos_token_ids = eos_token_ids
         """The ids that end a generation unless `ignore_eos` is set."""
+        self.template_stops: tuple[str, ...] = ()
+        """Strings that end an answer in the chat template that was given, beside the model's own end tokens."""
 
     @cached_property
     def vocab_size(self) -> int:
