@@ -18,6 +18,9 @@ from workbench.server.serving import Serving
 
 ROUTES = (
     "workbench.server.generate",
+    "workbench.server.openai.chat",
+    "workbench.server.openai.completions",
+    "workbench.server.openai.models",
     "workbench.server.status",
 )
 """The modules with routes; each has a `router`."""
