@@ -19,14 +19,14 @@ help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup:  ## create .venv and install everything
-	@$(SETUP) engine notebook test
+	@$(SETUP) engine notebook server test
 
 # In a container one is often root, which JupyterLab refuses unless told.
 lab:  ## fetch the default model and open JupyterLab on the welcome notebook
-	@$(SETUP) engine notebook --model $(MODEL) -- jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
+	@$(SETUP) engine notebook server --model $(MODEL) -- jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(WELCOME)
 
 demo:  ## the same without a browser: run the welcome notebook and print what it produced
-	@$(SETUP) engine notebook --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
+	@$(SETUP) engine notebook server --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
 	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
@@ -67,7 +67,7 @@ test-schemas: setup  ## the public sets of JSON schemas against our goals; SCHEM
 	$(TEST_ENV) $(BIN)/python -m workbench bench schemas $(SCHEMAS) --check $(ARGS)
 
 docs:  ## build the documentation into docs/_build/html
-	@$(SETUP) engine notebook test docs
+	@$(SETUP) engine notebook server test docs
 	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

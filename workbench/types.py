@@ -6,21 +6,17 @@ A value checks itself when it is made; what depends on the model (vocabulary, co
 from __future__ import annotations
 
 import math
-import operator
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 import msgspec
 
+from workbench.checks import MAX_FLOAT, MAX_INT, MIN_INT, READERS, as_float, both_names, check_between
 from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.field_docs import documented
 
-MIN_INT, MAX_INT = -(1 << 63), (1 << 63) - 1
-"""Limits of integers in messages between processes, tensors and events."""
-MAX_FLOAT = sys.float_info.max
 GrammarKind = Literal["json_schema", "regex", "ebnf", "json_object", "choices", "grammar", "structural_tag"]
 GRAMMAR_FIELDS: tuple[GrammarKind, ...] = get_args(GrammarKind)
 """Fields of `SamplingParams` that are constraints. A request sets at most one."""
@@ -109,33 +105,33 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
             if name != given and params.get(name) is not None:
                 raise both_names(given, name)
             if value is not None:
-                values[name] = _DECODERS[name](name, value)
+                values[name] = READERS[name](name, value)
         return cls(**values)
 
     def __post_init__(self) -> None:
-        _between("max_new_tokens", self.max_new_tokens, 0)
-        _between("min_new_tokens", self.min_new_tokens, 0, self.max_new_tokens, "max_new_tokens")
-        _between("temperature", self.temperature, 0, top=MAX_FLOAT)
-        _between("top_p", self.top_p, 0, 1)
+        check_between("max_new_tokens", self.max_new_tokens, 0)
+        check_between("min_new_tokens", self.min_new_tokens, 0, self.max_new_tokens, "max_new_tokens")
+        check_between("temperature", self.temperature, 0, top=MAX_FLOAT)
+        check_between("top_p", self.top_p, 0, 1)
         if self.top_p == 0:
             raise InvalidRequest("top_p", self.top_p, "above 0 and at most 1", hint="for greedy decoding use temperature=0")
         if self.top_k != -1 and not 1 <= self.top_k <= MAX_INT:
             raise InvalidRequest("top_k", self.top_k, f"-1 (no limit) or at least 1, at most {MAX_INT}")
-        _between("min_p", self.min_p, 0, 1)
-        _between("frequency_penalty", self.frequency_penalty, -2, 2)
-        _between("presence_penalty", self.presence_penalty, -2, 2)
-        _between("repetition_penalty", self.repetition_penalty, 0, 2)
+        check_between("min_p", self.min_p, 0, 1)
+        check_between("frequency_penalty", self.frequency_penalty, -2, 2)
+        check_between("presence_penalty", self.presence_penalty, -2, 2)
+        check_between("repetition_penalty", self.repetition_penalty, 0, 2)
         if self.repetition_penalty == 0:
             raise InvalidRequest("repetition_penalty", 0, "above 0 and at most 2")
-        _between("n", self.n, 1, 1024)
+        check_between("n", self.n, 1, 1024)
         if self.seed is not None:
-            _between("seed", self.seed, MIN_INT)
+            check_between("seed", self.seed, MIN_INT)
         if "" in self.stop:
             raise InvalidRequest("stop", list(self.stop), "strings of at least one character")
         for bias in self.logit_bias.values():
             if math.isnan(as_float("logit_bias", bias)):
                 raise InvalidRequest("logit_bias", bias, "a number")
-        _between("max_whitespace", self.max_whitespace, 0, MAX_WHITESPACE)
+        check_between("max_whitespace", self.max_whitespace, 0, MAX_WHITESPACE)
         given = [name for name in GRAMMAR_FIELDS if getattr(self, name) not in (None, False, ())]
         if len(given) > 1:
             message = f"{' and '.join(given)} are given together: a request has one constraint"
@@ -298,121 +294,3 @@ class TokenOut(msgspec.Struct, frozen=True, kw_only=True):
     finish: FinishReason | None = None
     unenforced: tuple[str, ...] = ()
     """Parts of the constraint that no mask enforced; only with the last output."""
-
-
-def both_names(alias: str, name: str) -> InvalidRequest:
-    return InvalidRequest.because(name, f"{alias} and {name} are given, and mean the same", hint="keep one of them")
-
-
-def as_int(name: str, value: Any) -> int:
-    """Returns a value that counts as an integer of 64 bits. Raises InvalidRequest for any other."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InvalidRequest(name, value, "an integer")
-    try:
-        number = operator.index(value)
-    except TypeError:  # a tensor has `__index__`, which fails unless it holds one integer
-        raise InvalidRequest(name, value, "an integer") from None
-    if not MIN_INT <= number <= MAX_INT:
-        raise InvalidRequest(name, value, f"at most {MAX_INT}" if number > 0 else f"at least {MIN_INT}")
-    return number
-
-
-def as_float(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequest(name, value, "a number")
-    if isinstance(value, int) and abs(value) > MAX_FLOAT:
-        raise InvalidRequest(name, value, f"at most {MAX_FLOAT:g}" if value > 0 else f"at least {-MAX_FLOAT:g}")
-    return float(value)
-
-
-def _between(name: str, value: float, low: float, high: float | None = None, high_name: str = "", top: float = MAX_INT) -> None:
-    """Raises InvalidRequest outside `low` and `high`. `top` is the largest number that messages carry, named if exceeded."""
-    if not low <= value <= (top if high is None else high):  # also true for NaN
-        limit = f"at least {low}" if not value > top else f"at most {top}"
-        if high is not None:
-            limit = f"between {low} and {high}{f' ({high_name})' if high_name else ''}"
-        raise InvalidRequest(name, value, limit)
-
-
-def _bool(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidRequest(name, value, "True or False")
-    return value
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    items = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple, set)) else None
-    if items is None or not all(isinstance(item, str) for item in items):
-        raise InvalidRequest(name, value, "a string or a list of strings")
-    return items
-
-
-def _choices(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not (choices := _strings(name, value)) or "" in choices:
-        raise InvalidRequest(name, value, "a list of strings of at least one character")
-    if any("\ud800" <= char <= "\udfff" for char in "".join(choices)):
-        raise InvalidRequest(name, value, "whole characters: a surrogate is half of one")
-    return tuple(dict.fromkeys(choices))
-
-
-def _ids(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (list, tuple, set, frozenset)):
-        raise InvalidRequest(name, value, "a list of token ids")
-    return tuple(as_int(name, item) for item in value)
-
-
-def _bias(name: str, value: Any) -> dict[int, float]:
-    if not isinstance(value, Mapping):
-        raise InvalidRequest(name, value, "a dict from token id to a number")
-    return {_token_id(name, token): as_float(name, bias) for token, bias in value.items()}
-
-
-def _token_id(name: str, token: Any) -> int:
-    """Returns a token id; the keys of a JSON object are strings."""
-    try:
-        return as_int(name, int(token) if isinstance(token, str) else token)
-    except ValueError:
-        raise InvalidRequest(name, token, f"a dict from token id (an integer, at most {MAX_INT}) to a number") from None
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(name, value, "a string")
-    return value
-
-
-def _schema(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if hasattr(value, "model_json_schema"):
-        value = value.model_json_schema()
-    if not isinstance(value, (Mapping, bool)):
-        limit = "a JSON schema: text, a dict or a Pydantic model" if name == "json_schema" else "JSON: text or a dict"
-        raise InvalidRequest(name, value, limit)
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidRequest(name, value, f"a schema that JSON can hold ({error})") from None
-
-
-def _dict(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRequest(name, value, "a dict")
-    return value
-
-
-_DECODERS = {
-    **dict.fromkeys(("max_new_tokens", "min_new_tokens", "top_k", "n", "seed", "max_whitespace"), as_int),
-    **dict.fromkeys(("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"), as_float),
-    **dict.fromkeys(("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens", "json_object"), _bool),
-    "stop": _strings,
-    "stop_token_ids": _ids,
-    "logit_bias": _bias,
-    "json_schema": _schema,
-    "regex": _text,
-    "ebnf": _text,
-    "choices": _choices,
-    "grammar": _text,
-    "structural_tag": _schema,
-    "custom_params": _dict,
-}

@@ -92,11 +92,11 @@ def test_a_pause_holds_a_stream_in_the_middle_and_changes_nothing_of_it(engines)
         calls = engine._handle.client.engine
         stream = engine.generate(input_ids=A, sampling_params=params, stream=True)
         next(stream)
-        calls.pause_generation()
+        engine.pause_generation()
         load = calls.get_load()
         held = len(engine.log.read()[1])
         assert (load.is_paused, load.num_running) == (True, 1)
         assert calls.get_load() == structs.replace(load, process_rss_bytes=calls.get_load().process_rss_bytes)
         assert len(engine.log.read()[1]) == held, "nothing is computed"
-        calls.continue_generation()
+        engine.continue_generation()
         assert list(stream)[-1]["output_ids"] == expected

@@ -160,6 +160,20 @@ class Engine(TextEngine):
         """
         return self._handle.client.engine.flush_cache()
 
+    def pause_generation(self) -> None:
+        """Stops computing after the present step. Requests keep their memory and new ones wait until `continue_generation`.
+
+        Raises EngineDead once the engine has ended.
+        """
+        self._handle.client.engine.pause_generation()
+
+    def continue_generation(self) -> None:
+        """Computes again after `pause_generation`; without a pause it changes nothing.
+
+        Raises EngineDead once the engine has ended.
+        """
+        self._handle.client.engine.continue_generation()
+
     def shutdown(self) -> None:
         """Ends the engine: when this returns, its thread or process is gone and its memory is free. May be called twice.
 

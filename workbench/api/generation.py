@@ -14,7 +14,7 @@ from workbench.api.handle import Handle
 from workbench.client.protocol import EngineClient
 from workbench.client.stream import Stream, read, read_async
 from workbench.native.collector import Collector
-from workbench.native.requests import Batch, GenerateRequest, make_batch
+from workbench.native.requests import GenerateRequest, PromptBatch, make_batch
 from workbench.native.results import Completion, Results
 from workbench.types import SamplingParams, TokenOut
 
@@ -26,7 +26,7 @@ Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], Asyn
 class Running:
     """The requests of one call, their streams, and the outputs received so far."""
 
-    batch: Batch
+    batch: PromptBatch
     streams: list[Stream]
     collectors: list[Collector]
     stream_interval: int
@@ -74,7 +74,7 @@ class Generation:
         running = self._submit(request)
         return _watched(self._async_chunks(running), self._handle.client, running.streams)
 
-    def async_outputs(self, request: GenerateRequest) -> tuple[Batch, AsyncIterator[tuple[int, TokenOut]]]:
+    def async_outputs(self, request: GenerateRequest) -> tuple[PromptBatch, AsyncIterator[tuple[int, TokenOut]]]:
         """Returns the engine's requests, and (number of the request, output of one step) as outputs come."""
         running = self._submit(request)
         outputs = self._async_outputs(running.streams)

@@ -16,6 +16,7 @@ import psutil
 from msgspec import structs
 
 from workbench.api.handle import Handle
+from workbench.checks import as_int
 from workbench.client.closed import Closed
 from workbench.client.detail import DetailSwitch
 from workbench.client.protocol import EngineClient
@@ -23,7 +24,7 @@ from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary
 from workbench.native.options import ConstraintOptions
 from workbench.text.readable import text_of
-from workbench.types import GrammarSpec, as_int
+from workbench.types import GrammarSpec
 from workbench.views.fold import Facts
 from workbench.views.live import Source
 from workbench.views.live.reader import Reader

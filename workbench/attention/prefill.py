@@ -32,7 +32,7 @@ class Prefills:
     starts: Tensor  # [B + 1]
     slots: Tensor  # [sum of lengths]
     bounds: Tensor  # [B, 2], first and end row
-    _batches: list[Batch] | None = None
+    _batches: list[PaddedBatch] | None = None
 
     @classmethod
     def of(cls, spans: list[Span], contexts: list[list[int]], num_rows: int, device: torch.device) -> Prefills:
@@ -43,7 +43,7 @@ class Prefills:
         where = slice(None) if len(rows) == num_rows else as_tensor(rows, device)
         return cls(where, spans, contexts, starts, slots, torch.tensor(bounds, device=device))
 
-    def batches(self) -> list[Batch]:
+    def batches(self) -> list[PaddedBatch]:
         if self._batches is None:
             self._batches = _batches(self.spans, self.contexts, self.slots.device)
         return self._batches
@@ -74,7 +74,7 @@ def attend_prefills(
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PaddedBatch:
     """A batch [B, n] of new tokens with their context [B, S]; it ends with the new tokens themselves."""
 
     rows: Tensor | slice
@@ -89,33 +89,33 @@ class Batch:
     """Slots of the context [S] of the one sequence here; None when it is the new tokens alone."""
 
 
-def _batches(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[Batch]:
+def _batches(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[PaddedBatch]:
     """Returns one batch for each sequence that has a context before its new tokens, and one for each similar length."""
     alone, buckets = [], dict[int, list[Span]]()
     for span, slots in zip(spans, contexts, strict=True):
         if len(slots) > span.num_new:
             rows = slice(span.start, span.start + span.num_new)
-            alone.append(Batch(rows, 1, span.num_new, slots=as_tensor(slots, device)))
+            alone.append(PaddedBatch(rows, 1, span.num_new, slots=as_tensor(slots, device)))
         else:
             buckets.setdefault(-(-span.num_new // LENGTH_STEP), []).append(span)
     return alone + [_batch(members, device) for members in buckets.values()]
 
 
-def _batch(spans: list[Span], device: torch.device) -> Batch:
+def _batch(spans: list[Span], device: torch.device) -> PaddedBatch:
     length = max(span.num_new for span in spans)
     rows = [row for span in spans for row in range(span.start, span.start + span.num_new)]
     neighbours = rows[-1] - rows[0] == len(rows) - 1
     where = slice(rows[0], rows[-1] + 1) if neighbours else as_tensor(rows, device)
     if len(rows) == len(spans) * length:
-        return Batch(where, len(spans), length)
+        return PaddedBatch(where, len(spans), length)
     # A place beyond a sequence's end repeats its last row; its result is not read.
     padded = [span.start + min(i, span.num_new - 1) for span in spans for i in range(length)]
     places = [seq * length + i for seq, span in enumerate(spans) for i in range(span.num_new)]
-    return Batch(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
+    return PaddedBatch(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
 
 
 def _attend_batch(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: Batch, spec: AttentionSpec, *, with_lse: bool
+    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: PaddedBatch, spec: AttentionSpec, *, with_lse: bool
 ) -> Partial:
     """Returns the partial of `part.rows`."""
     take = part.rows if part.padded is None else part.padded

@@ -48,7 +48,7 @@ def masks(server_args: ServerArgs, rounds: int) -> str:
     assert loaded.tokenizer is not None
     config = core_config(args, loaded, 0)
     compiler = GrammarCompiler(Vocabulary(loaded.tokenizer.hf, config.vocab_size, config.eos_ids))
-    batches = [Batch(args, loaded, compiler.get(spec) if spec else None) for spec in CONSTRAINTS.values()]
+    batches = [Streams(args, loaded, compiler.get(spec) if spec else None) for spec in CONSTRAINTS.values()]
     compiler.close()
     seconds: list[list[float]] = [[] for _ in batches]
     for number in range(rounds + 1):
@@ -100,7 +100,7 @@ def rotated(items: range, by: int) -> list[int]:
     return [*items[by:], *items[:by]]
 
 
-class Batch:
+class Streams:
     """The streams of one constraint, in a core and a K/V store of their own."""
 
     def __init__(self, args: ServerArgs, loaded: Loaded, compiled: CompiledGrammar | None) -> None:

@@ -18,7 +18,7 @@ DUMMY_STD = 0.02
 Shape = tuple[int, ...]
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Tensors by our names."""
 
     def has(self, name: str) -> bool:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks
-from workbench.checkpoint.sources import Source
+from workbench.checkpoint.sources import TensorSource
 
 
 class Weights:
     """The tensors below one name. A layer takes what it needs, and hands each of its parts the tensors below the part's name."""
 
-    def __init__(self, source: Source, dtype: torch.dtype, device: torch.device, path: tuple[str, ...] = ()) -> None:
+    def __init__(self, source: TensorSource, dtype: torch.dtype, device: torch.device, path: tuple[str, ...] = ()) -> None:
         self.dtype, self.device = dtype, device
         self._source, self._path = source, path
 

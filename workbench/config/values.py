@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from workbench.checks import as_float, as_int
 from workbench.errors import InvalidRequest
-from workbench.types import as_float, as_int
 
 
 @dataclass(frozen=True, slots=True)

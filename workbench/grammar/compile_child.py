@@ -13,22 +13,22 @@ import threading
 import time
 from typing import Any, BinaryIO
 
-from workbench.grammar.messages import OUT_OF_MEMORY, READY, Answer, Setup, receive, send
+from workbench.grammar.messages import OUT_OF_MEMORY, READY, Reply, Setup, receive, send
 from workbench.grammar.normalise import plain
 from workbench.types import GrammarSpec
 from workbench.wire_error import Failure
 
 
-def answer(compiler: Any, spec: GrammarSpec) -> Answer:
+def answer(compiler: Any, spec: GrammarSpec) -> Reply:
     began = time.perf_counter()
     try:
         read = plain(spec)
         data = compiler(read, spec)
-        return Answer(data, read.unenforced, time.perf_counter() - began)
+        return Reply(data, read.unenforced, time.perf_counter() - began)
     except MemoryError:
         return OUT_OF_MEMORY
     except Exception as error:
-        return Answer(failure=Failure.of(error))
+        return Reply(failure=Failure.of(error))
 
 
 def main() -> None:

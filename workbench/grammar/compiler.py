@@ -16,7 +16,7 @@ from workbench.config import home
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.grammar.effort import OutOfEffort, effort
 from workbench.grammar.matcher import CompiledGrammar, Made, Matcher
-from workbench.grammar.messages import Answer, Setup
+from workbench.grammar.messages import Reply, Setup
 from workbench.grammar.normalise import QUICK_CHARS, QUICK_EFFORT, Plain, is_quick, plain
 from workbench.grammar.pool import CompilePool, Limits
 from workbench.grammar.vocabulary import Vocabulary
@@ -62,7 +62,7 @@ class Options:
 class _Entry:
     future: Future[CompiledGrammar] = field(default_factory=Future)
     num_waiting: int = 0
-    job: Future[Answer] | None = None
+    job: Future[Reply] | None = None
     made: Made | None = None
     num_bytes: int = 0
     """When it was last asked for: what keeps its masks grows."""
@@ -171,7 +171,7 @@ class GrammarCompiler:
             self._fail(spec, entry, error)
             return
 
-        def load(job: Future[Answer]) -> None:
+        def load(job: Future[Reply]) -> None:
             seconds = 0.0 if job.exception() else job.result().seconds
             self._end(spec, entry, "child", lambda: backend.load(job.result().data, job.result().unenforced), seconds)
 

@@ -17,7 +17,7 @@ class Setup(msgspec.Struct, frozen=True):
     memory_bytes: int
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True):
     """`data` is the compiled constraint as the backend's `load` reads it."""
 
     data: bytes = b""
@@ -27,8 +27,8 @@ class Answer(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-READY = Answer()
-OUT_OF_MEMORY = Answer(failure=Failure("MemoryError", "", ""))
+READY = Reply()
+OUT_OF_MEMORY = Reply(failure=Failure("MemoryError", "", ""))
 
 
 def send(pipe: BinaryIO, message: Any) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from workbench.errors import SHUT_DOWN, EngineDead, InvalidRequest, WorkbenchError
-from workbench.grammar.messages import OUT_OF_MEMORY, Answer, Setup, receive, send
+from workbench.grammar.messages import OUT_OF_MEMORY, Reply, Setup, receive, send
 from workbench.types import GrammarSpec
 
 TICK_S = 0.02
@@ -42,7 +42,7 @@ class Limits:
 @dataclass(eq=False)
 class _Job:
     spec: GrammarSpec
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[Reply] = field(default_factory=Future)
     is_unwanted: bool = False
 
 
@@ -59,7 +59,7 @@ class CompilePool:
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def submit(self, spec: GrammarSpec) -> Future[Answer]:
+    def submit(self, spec: GrammarSpec) -> Future[Reply]:
         """Compiles when a child is free. The future's error is a WorkbenchError about the constraint, or EngineDead."""
         job = _Job(spec)
         with self._lock:
@@ -72,7 +72,7 @@ class CompilePool:
         self._jobs.put(job)
         return job.future
 
-    def give_up(self, future: Future[Answer]) -> None:
+    def give_up(self, future: Future[Reply]) -> None:
         """Cancels a job without waiters: removes it from the queue, or kills its child."""
         with self._lock:
             for job in self._open:
@@ -146,14 +146,14 @@ class _Child:
         try:
             with self._watched(lambda: "it did not start in time" if time.monotonic() > late else ""):
                 send(self._stdin, setup)
-                receive(self._stdout, Answer)
+                receive(self._stdout, Reply)
         except (EOFError, OSError) as error:
             self.process.kill()
             why = self._why or self._last_words()
             self.kill()
             raise WorkbenchError(f"the process that compiles constraints cannot start: {why}") from error
 
-    def compile(self, job: _Job, limits: Limits) -> Answer:
+    def compile(self, job: _Job, limits: Limits) -> Reply:
         """Raises a WorkbenchError about the constraint if the child had to be killed, or crashed."""
         watched = psutil.Process(self.process.pid)
         late, most = time.monotonic() + limits.timeout_s, limits.memory_mb << 20
@@ -168,7 +168,7 @@ class _Child:
         try:
             with self._watched(broken):
                 send(self._stdin, job.spec)
-                answer: Answer = receive(self._stdout, Answer)
+                answer: Reply = receive(self._stdout, Reply)
             if not self._why:
                 return answer
         except (EOFError, OSError):

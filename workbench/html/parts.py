@@ -61,7 +61,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Segment:
+class BarPart:
     """One part of a bar. `kind` is one of wait, prefill, decode, reused, lost, free."""
 
     label: str
@@ -103,7 +103,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequen
     return f"<table>{top}<tbody>{''.join(row(cells, 'td') for cells in rows)}</tbody></table>"
 
 
-def bar(segments: Sequence[Segment]) -> str:
+def bar(segments: Sequence[BarPart]) -> str:
     """Returns the parts of a whole as a bar, and its key: every part has a pattern, a name and a number."""
     # Flex shares that add up to less than 1 would leave a part of the bar empty.
     percent = 100 / (sum(s.amount for s in segments) or 1.0)

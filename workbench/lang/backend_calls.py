@@ -12,13 +12,13 @@ from workbench.events import RequestLinked
 from workbench.lang.backends.base import Backend, GenerateCall, Piece, SelectCall
 from workbench.lang.nodes import Gen, Meta, Metas, Select, Value
 from workbench.lang.prompt import Prompt
-from workbench.lang.run_state import Run
+from workbench.lang.run_state import RunState
 
 Write = Callable[[str], None]
 """A function that takes new text of the part as it comes."""
 
 
-def call_backend(run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+def call_backend(run: RunState, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
     """Returns the value and its meta information, or a list of each for several samples; only the first is written."""
     if isinstance(node, Gen):
         return _generate(run, node, prompt, number, write)
@@ -31,7 +31,7 @@ def warm(backend: Backend, prompt: Prompt) -> None:
         backend.warm(prompt)
 
 
-def _generate(run: Run, node: Gen, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+def _generate(run: RunState, node: Gen, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
     call = GenerateCall(
         rid=uuid.uuid4().hex[:12], prompt=prompt, params={**run.defaults, **node.params},
         logprobs={**run.logprobs, **node.logprobs}, dtype=node.dtype, is_streamed=run.is_streamed,
@@ -61,7 +61,7 @@ def _finished(piece: Piece) -> Meta:
     return _with_computed(meta)
 
 
-def _select(run: Run, node: Select, prompt: Prompt, number: int, write: Write) -> tuple[str, Meta]:
+def _select(run: RunState, node: Select, prompt: Prompt, number: int, write: Write) -> tuple[str, Meta]:
     call = SelectCall(
         rid=uuid.uuid4().hex[:12], prompt=prompt, choices=node.choices, method=node.method, temperature=node.temperature
     )

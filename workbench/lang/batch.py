@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from workbench.errors import InvalidRequest
-from workbench.lang.run_state import Run
+from workbench.lang.run_state import RunState
 from workbench.lang.source_line import caller, warn_at
 
 MAX_THREADS = 64
@@ -21,7 +21,7 @@ class ProgramFailed(UserWarning):
     """Some programs of a batch failed; reading their states raises the errors."""
 
 
-def run_all(runs: Sequence[Run], bodies: Sequence[Callable[[], Any]], *, num_threads: int | str, progress_bar: bool) -> None:
+def run_all(runs: Sequence[RunState], bodies: Sequence[Callable[[], Any]], *, num_threads: int | str, progress_bar: bool) -> None:
     """Runs every body and returns when all have ended. An interrupt aborts all open runs and is raised at once.
 
     Raises InvalidRequest for a wrong number of threads. Warns if programs have failed.

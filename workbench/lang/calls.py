@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from workbench.errors import InvalidRequest, UnknownVariable
 from workbench.lang.describe import counts
 from workbench.lang.nodes import Gen, Select
-from workbench.lang.run_state import Answer, Key
+from workbench.lang.run_state import Generated, Key
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Call:
     completion_tokens: int | None
 
 
-def calls_of(answers: Mapping[Key, Answer]) -> list[Call]:
+def calls_of(answers: Mapping[Key, Generated]) -> list[Call]:
     """Returns the calls of this run, forks included, in the order of the text."""
     return [_call(answer) for _, answer in _in_order(answers) if not answer.is_replayed]
 
 
-def _in_order(answers: Mapping[Key, Answer]) -> list[tuple[Key, Answer]]:
+def _in_order(answers: Mapping[Key, Generated]) -> list[tuple[Key, Generated]]:
     return sorted(answers.items(), key=lambda item: item[0])
 
 
-def _call(answer: Answer) -> Call:
+def _call(answer: Generated) -> Call:
     first = answer.meta_info[0] if isinstance(answer.meta_info, list) else answer.meta_info
     kind = type(answer.node).__name__.lower()
     return Call(getattr(answer.node, "name", None), kind, first.get("id"), *counts(answer.meta_info))
 
 
-def find_answer(answers: Mapping[Key, Answer], wanted: str | tuple[str, int]) -> Key:
+def find_answer(answers: Mapping[Key, Generated], wanted: str | tuple[str, int]) -> Key:
     """Returns the key of the generation that an edit names. Raises UnknownVariable or InvalidRequest if there is none."""
     name, index = wanted if isinstance(wanted, tuple) else (wanted, 0)
     nodes = {key: answer.node for key, answer in _in_order(answers) if isinstance(answer.node, Gen | Select)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.lang.nodes import Fork, Gen, Image, Join, Node, Select, Video
+from workbench.lang.nodes import Fork, Gen, Image, Join, ProgramNode, Select, Video
 from workbench.types import GRAMMAR_FIELDS
 
 MAX_SHOWN = 120
 
 
-def describe(node: Node) -> str:
+def describe(node: ProgramNode) -> str:
     """Returns a part in words: its constraint, its choices, its number of children."""
     match node:
         case Gen(params=params, dtype=dtype):

@@ -19,10 +19,24 @@ from workbench.lang.backend_calls import call_backend, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
 from workbench.lang.growing_text import Flow, Slot
 from workbench.lang.lookahead import Ahead
-from workbench.lang.nodes import Fork, Gen, Image, Join, Node, RoleBegin, RoleEnd, Select, Text, Value, VarBegin, VarEnd, Video
+from workbench.lang.nodes import (
+    Fork,
+    Gen,
+    Image,
+    Join,
+    ProgramNode,
+    RoleBegin,
+    RoleEnd,
+    Select,
+    Text,
+    Value,
+    VarBegin,
+    VarEnd,
+    Video,
+)
 from workbench.lang.prompt import Part, Prompt
-from workbench.lang.run_state import Answer, Run
-from workbench.lang.source_line import Place, placed
+from workbench.lang.run_state import Generated, RunState
+from workbench.lang.source_line import SourceLine, placed
 from workbench.lang.tools import tools_text
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
@@ -30,11 +44,11 @@ QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
 
 
 @dataclass
-class Step:
+class QueuedNode:
     """A node in a state's queue, with the values that it sets and the states that it starts or joins."""
 
-    node: Node
-    place: Place
+    node: ProgramNode
+    place: SourceLine
     slots: list[Slot] = field(default_factory=list)
     """Values that this step, or the scope that it ends, sets."""
     children: list[Executor] = field(default_factory=list)
@@ -45,14 +59,14 @@ class Step:
 class Executor:
     """One state: its prompt so far, its variables, and its queue."""
 
-    def __init__(self, run: Run, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
+    def __init__(self, run: RunState, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
         self.run = run
         self.branch = branch
         self.parts: tuple[Part, ...] = ()
         self.num_inherited = 0
         """Number of parts that the state took over from its parent."""
         self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
-        self.role_place: Place | None = None
+        self.role_place: SourceLine | None = None
         """Line that began the last message."""
         self.error: BaseException | None = None
         self.flow = Flow()
@@ -67,7 +81,7 @@ class Executor:
         self._num_forks = 0
         self._num_answers = 0
         self._call = call_backend if run.num_ahead is None else Ahead(run.num_ahead)
-        self._queue: deque[Step] = deque()
+        self._queue: deque[QueuedNode] = deque()
         self._is_busy = False
         self._is_held = bool(branch)
         self._changed = threading.Condition()
@@ -75,9 +89,9 @@ class Executor:
 
     # -- the program's side -------------------------------------------------------------------------------------
 
-    def submit(self, node: Node, place: Place) -> None:
+    def submit(self, node: ProgramNode, place: SourceLine) -> None:
         """Queues a node without waiting. Raises InvalidRequest for the end of a scope that is not the innermost one."""
-        step = Step(node, place)
+        step = QueuedNode(node, place)
         match node:
             case Gen(name=str(name)) | Select(name=str(name)):
                 step.slots.append(self._new_slot(name))
@@ -89,17 +103,17 @@ class Executor:
                 step.slots.append(self._open_scopes.pop()[1])
         self._enqueue(step)
 
-    def fork(self, num: int, place: Place) -> list[Executor]:
+    def fork(self, num: int, place: SourceLine) -> list[Executor]:
         """Returns `num` states that continue from here; they begin once this state has reached the fork."""
-        step = Step(Fork(num), place)
+        step = QueuedNode(Fork(num), place)
         step.children = [Executor(self.run, (*self.branch, self._num_forks, i), self.slots) for i in range(num)]
         self._num_forks += 1
         self._enqueue(step)
         return step.children
 
-    def join(self, children: list[Executor], mode: str, place: Place) -> None:
+    def join(self, children: list[Executor], mode: str, place: SourceLine) -> None:
         """Takes over the children's variables, or their texts. Later reads and text wait for the children."""
-        step = Step(Join(mode), place, children=children)  # type: ignore[arg-type]
+        step = QueuedNode(Join(mode), place, children=children)  # type: ignore[arg-type]
         if mode == "gather_variable":
             names = dict.fromkeys(name for child in children for name in child.slots)
             for name in names:
@@ -147,7 +161,7 @@ class Executor:
             self._changed.notify_all()
         return slot
 
-    def _enqueue(self, step: Step) -> None:
+    def _enqueue(self, step: QueuedNode) -> None:
         with self._changed:
             if self._is_busy or self._is_held or not isinstance(step.node, QUICK):
                 self._queue.append(step)
@@ -194,7 +208,7 @@ class Executor:
                 self._start()
             self._changed.notify_all()
 
-    def _work(self, step: Step) -> None:
+    def _work(self, step: QueuedNode) -> None:
         caught: BaseException | None = None
         if self.error is None and self.run.is_aborted:
             self.error = Aborted(f"program {self.run.name} was aborted")
@@ -214,7 +228,7 @@ class Executor:
         if isinstance(caught, KeyboardInterrupt):  # on the program's own thread, so it ends the run
             raise caught
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: QueuedNode) -> None:
         node, number = step.node, self._reached(step)
         match node:
             case Text():
@@ -247,7 +261,7 @@ class Executor:
             case Join():
                 self._join(node, step)
 
-    def _begin_role(self, node: RoleBegin, place: Place) -> None:
+    def _begin_role(self, node: RoleBegin, place: SourceLine) -> None:
         if (open_role := Prompt(self.parts).open_role) is not None:
             raise ProgramMistake(
                 f"a message of role {node.role} begins inside one of role {open_role}", hint="messages stand one after the other"
@@ -255,7 +269,7 @@ class Executor:
         self.role_place = place
         self._append(node)
 
-    def _reached(self, step: Step) -> int:
+    def _reached(self, step: QueuedNode) -> int:
         node = step.node
         if isinstance(node, Gen) and node.tools:
             self._record_part(step, self.run.next_part(), kind="tools", detail=tools_text(node.tools))
@@ -265,7 +279,7 @@ class Executor:
         self._record_part(step, number, kind=type(node).__name__.lower(), name=name, text=text, detail=describe(node))
         return number
 
-    def _record_part(self, step: Step, number: int, *, kind: str, name: str = "", text: str = "", detail: str = "") -> None:
+    def _record_part(self, step: QueuedNode, number: int, *, kind: str, name: str = "", text: str = "", detail: str = "") -> None:
         self.run.record(
             PartReached, part=number, branch=self.branch, kind=kind, name=name, text=text, detail=detail, place=str(step.place)
         )
@@ -275,7 +289,7 @@ class Executor:
     def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
         return Prompt(self.parts, tools)
 
-    def _answer(self, node: Gen | Select, number: int, step: Step) -> None:
+    def _answer(self, node: Gen | Select, number: int, step: QueuedNode) -> None:
         """Answers a generation or selection: from an earlier run if it is replayed, else by the backend."""
         self.tools = node.tools if isinstance(node, Gen) else ()
         run, prompt = self.run, self.prompt(self.tools)
@@ -294,7 +308,7 @@ class Executor:
             value, meta = found if found is not None else self._call(run, node, prompt, number, write)
         finally:
             self._append(Text("".join(written)), is_shown=True)  # after a failure, the text before it
-        run.answers[key] = Answer(node, prompt, value, meta, is_replayed=found is not None)
+        run.answers[key] = Generated(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
         first, (num_prompt, num_cached, _, num_output) = meta[0] if isinstance(meta, list) else meta, counts(meta)
@@ -306,7 +320,7 @@ class Executor:
             scores=option_scores(first), logprobs=logprob_pairs(first), replayed=found is not None,
         )  # fmt: skip
 
-    def _join(self, node: Join, step: Step) -> None:
+    def _join(self, node: Join, step: QueuedNode) -> None:
         for child in step.children:
             child.sync()
             if child.error is not None:
@@ -326,7 +340,7 @@ class Executor:
         if not is_shown:
             self._show_all()
 
-    def _show(self, piece: str, step: Step) -> None:
+    def _show(self, piece: str, step: QueuedNode) -> None:
         """Passes new text of a generation to its readers."""
         for slot in step.slots:
             slot.flow.put(piece)

@@ -18,7 +18,7 @@ from workbench.errors import BackendFailed
 from workbench.lang.backend_calls import Write, call_backend
 from workbench.lang.nodes import Gen, Meta, Metas, RoleBegin, Select, Text, Value
 from workbench.lang.prompt import Prompt
-from workbench.lang.run_state import Run
+from workbench.lang.run_state import RunState
 from workbench.text.stop import StopFinder
 from workbench.types import GRAMMAR_FIELDS
 
@@ -59,7 +59,7 @@ class Ahead:
         self._num_tokens = num_tokens
         self._written: Written | None = None
 
-    def __call__(self, run: Run, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
+    def __call__(self, run: RunState, node: Gen | Select, prompt: Prompt, number: int, write: Write) -> tuple[Value, Metas]:
         params = {**run.defaults, **node.params} if isinstance(node, Gen) else {}
         if isinstance(node, Select) or ALONE & params.keys() or node.dtype or prompt.tools or node.logprobs or run.logprobs:
             return call_backend(run, node, prompt, number, write)
@@ -74,7 +74,7 @@ class Ahead:
         write(text)
         return text, {**meta, "id": written.meta_info.get("id"), "model": run.backend.model, "finish_reason": finish}
 
-    def _call(self, run: Run, node: Gen, prompt: Prompt, params: Mapping[str, Any], number: int) -> tuple[Written, str]:
+    def _call(self, run: RunState, node: Gen, prompt: Prompt, params: Mapping[str, Any], number: int) -> tuple[Written, str]:
         """Returns the text that the API writes, and its rest after `prompt`."""
         begun = prompt
         if prompt.has_roles and "prefill" not in run.backend.features:

@@ -27,7 +27,7 @@ Metas = Meta | list[Meta]
 
 
 @dataclass(frozen=True)
-class Node:
+class ProgramNode:
     """Base of all nodes."""
 
     def __add__(self, other: Expr) -> Seq:
@@ -37,25 +37,25 @@ class Node:
         return Seq((*flatten(other), *flatten(self)))
 
 
-Expr = Node | str
+Expr = ProgramNode | str
 
 
 @dataclass(frozen=True)
-class Seq(Node):
+class Seq(ProgramNode):
     """Nodes in order; none of them is a `Seq`."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[ProgramNode, ...]
 
 
 @dataclass(frozen=True)
-class Text(Node):
+class Text(ProgramNode):
     """Literal text."""
 
     value: str
 
 
 @dataclass(frozen=True)
-class Gen(Node):
+class Gen(ProgramNode):
     """A generation: the model writes text. `params` and `logprobs` hold only arguments that the program gave."""
 
     name: str | None = None
@@ -70,7 +70,7 @@ class Gen(Node):
 
 
 @dataclass(frozen=True)
-class Select(Node):
+class Select(ProgramNode):
     """A selection: the one of `choices` with the largest score by `method`."""
 
     name: str | None
@@ -80,14 +80,14 @@ class Select(Node):
 
 
 @dataclass(frozen=True)
-class Image(Node):
+class Image(ProgramNode):
     """An image: a path, an http(s) or data URL, base64 text, bytes, or a PIL image (`workbench.lang.media` reads them)."""
 
     source: Any
 
 
 @dataclass(frozen=True)
-class Video(Node):
+class Video(ProgramNode):
     """A video, as `num_frames` evenly spaced frames."""
 
     source: Any
@@ -95,42 +95,42 @@ class Video(Node):
 
 
 @dataclass(frozen=True)
-class RoleBegin(Node):
+class RoleBegin(ProgramNode):
     """The begin of a message."""
 
     role: Role
 
 
 @dataclass(frozen=True)
-class RoleEnd(Node):
+class RoleEnd(ProgramNode):
     """The end of a message."""
 
     role: Role
 
 
 @dataclass(frozen=True)
-class VarBegin(Node):
+class VarBegin(ProgramNode):
     """The begin of a scope: text up to the matching `VarEnd` is the variable's value."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class VarEnd(Node):
+class VarEnd(ProgramNode):
     """The end of a variable's scope."""
 
     name: str
 
 
 @dataclass(frozen=True)
-class Fork(Node):
+class Fork(ProgramNode):
     """A fork: `num` child states that share the text before it."""
 
     num: int
 
 
 @dataclass(frozen=True)
-class Join(Node):
+class Join(ProgramNode):
     """The end of a fork. `gather_variable`: each variable of the children becomes a list with one value per child;
     `concate_and_append`: the children's texts since the fork are appended in order."""
 
@@ -147,11 +147,11 @@ class OptionTokens:
     token_ids: tuple[int, ...] = ()
 
 
-def flatten(expr: Any) -> Iterator[Node]:
+def flatten(expr: Any) -> Iterator[ProgramNode]:
     """Yields the nodes of an expression in order; empty text has none. Raises InvalidRequest for what is neither."""
     if isinstance(expr, Seq):
         yield from expr.nodes
-    elif isinstance(expr, Node):
+    elif isinstance(expr, ProgramNode):
         yield expr
     elif isinstance(expr, str):
         if expr:

@@ -19,7 +19,7 @@ from workbench.lang.default import as_backend, default_backend
 from workbench.lang.interpret import Executor
 from workbench.lang.options import RunOptions
 from workbench.lang.prompt import Prompt
-from workbench.lang.run_state import Replay, Run
+from workbench.lang.run_state import Replay, RunState
 from workbench.lang.source_line import placed, raised_at, warn_at
 from workbench.lang.state import ProgramState
 from workbench.lang.tracing import TRACED, StandIn, StopTracing, common_prefix, running_on, warm_common_prefix
@@ -189,8 +189,8 @@ class Program:
         params, logprobs = call_params(defaults, self.name)
         return Setup(default_backend() if backend is None else as_backend(backend), params, logprobs)
 
-    def _new_run(self, setup: Setup, **more: Any) -> Run:
-        return Run(self.name, setup.backend, setup.params, setup.logprobs, num_ahead=self.num_api_spec_tokens, **more)
+    def _new_run(self, setup: Setup, **more: Any) -> RunState:
+        return RunState(self.name, setup.backend, setup.params, setup.logprobs, num_ahead=self.num_api_spec_tokens, **more)
 
     def _start(
         self, inputs: Mapping[str, Any], setup: Setup, *, is_streamed: bool = False, replay: Replay | None = None
@@ -206,7 +206,7 @@ class Program:
             raise run.failure
         return state
 
-    def _execute(self, run: Run, state: ProgramState, inputs: Mapping[str, Any]) -> None:
+    def _execute(self, run: RunState, state: ProgramState, inputs: Mapping[str, Any]) -> None:
         """Runs the function's body, then waits for all that it started. A failure is kept in `run.failure`."""
         run.body_thread = threading.get_ident()
         outer = running_on.set(run.backend)

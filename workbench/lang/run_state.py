@@ -14,7 +14,7 @@ from workbench.errors import Aborted
 from workbench.events import Event
 from workbench.events.program import ProgramEvent
 from workbench.lang.backends.base import Backend
-from workbench.lang.nodes import Metas, Node, Value
+from workbench.lang.nodes import Metas, ProgramNode, Value
 from workbench.lang.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ Key = tuple[tuple[int, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Generated:
     """The answer to a generation or selection, with its node and prompt."""
 
-    node: Node
+    node: ProgramNode
     prompt: Prompt
     value: Value
     meta_info: Metas
@@ -40,10 +40,10 @@ class Answer:
 class Replay:
     """Answers of an earlier run, and texts that replace some of them."""
 
-    answers: Mapping[Key, Answer] = field(default_factory=dict)
+    answers: Mapping[Key, Generated] = field(default_factory=dict)
     edits: Mapping[Key, str] = field(default_factory=dict)
 
-    def find(self, key: Key, node: Node, prompt: Prompt) -> tuple[Value, Metas] | None:
+    def find(self, key: Key, node: ProgramNode, prompt: Prompt) -> tuple[Value, Metas] | None:
         """Returns value and meta information: the edit, else the earlier answer to the same node after the same prompt."""
         if key in self.edits:
             return self.edits[key], {}
@@ -53,7 +53,7 @@ class Replay:
         return answer.value, answer.meta_info
 
 
-class Run:
+class RunState:
     """One run of a program."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Run:
         self.num_ahead = num_ahead if backend.writes_ahead else None
         """Number of tokens that one call writes for several generations, or None (`workbench.lang.lookahead`)."""
         self.events: list[Event] = []
-        self.answers: dict[Key, Answer] = {}
+        self.answers: dict[Key, Generated] = {}
         self.executors: list[Executor] = []
         self.is_aborted = False
         self.failure: BaseException | None = None

@@ -16,7 +16,7 @@ MAX_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLine:
     """A line of a program."""
 
     file: str
@@ -34,31 +34,31 @@ class Place:
         return f"line {self.line} of {name}{f': {source}' if source else ''}"
 
 
-def caller() -> Place:
+def caller() -> SourceLine:
     """Returns the innermost line of the stack outside the language's own files."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
-    return Place("<unknown>", 0) if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
+    return SourceLine("<unknown>", 0) if frame is None else SourceLine(frame.f_code.co_filename, frame.f_lineno)
 
 
-def warn_at(message: str, category: type[Warning], place: Place) -> None:
+def warn_at(message: str, category: type[Warning], place: SourceLine) -> None:
     """Warns with the program's line in the place of one in the language's own files."""
     warnings.warn_explicit(message, category, place.file, place.line)
 
 
-def raised_at(traceback: TracebackType | None) -> Place | None:
+def raised_at(traceback: TracebackType | None) -> SourceLine | None:
     """Returns the innermost line of an error's traceback outside the package; None if there is none."""
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith(str(Path(HERE).parent)):
-            found = Place(file, traceback.tb_lineno)
+            found = SourceLine(file, traceback.tb_lineno)
         traceback = traceback.tb_next
     return found
 
 
-def placed(error: BaseException, program: str, place: Place | None) -> BaseException:
+def placed(error: BaseException, program: str, place: SourceLine | None) -> BaseException:
     """Adds the program's line to an error's message, unless it has one, and returns the error."""
     if place is None or getattr(error, "place", None) is not None:
         return error

@@ -11,7 +11,7 @@ from workbench.errors import InvalidRequest, NotSupported, ProgramMistake
 from workbench.lang import verbs
 from workbench.lang.calls import Call, calls_of, find_answer, unknown_name
 from workbench.lang.growing_text import Flow, Slot
-from workbench.lang.nodes import Expr, JoinMode, Metas, Node, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
+from workbench.lang.nodes import Expr, JoinMode, Metas, ProgramNode, RoleBegin, RoleEnd, Seq, VarBegin, VarEnd, flatten
 from workbench.lang.run_state import Replay
 from workbench.lang.source_line import caller, placed
 
@@ -115,7 +115,7 @@ class ProgramState:
         slot.set(value, {})
 
     @contextmanager
-    def _within(self, begin: Node, end: Node) -> Iterator[ProgramState]:
+    def _within(self, begin: ProgramNode, end: ProgramNode) -> Iterator[ProgramState]:
         self += begin
         yield self
         self += end
@@ -313,7 +313,7 @@ class ForkGroup(Sequence[ProgramState]):
         """Appends to every child: the same expression, one of a list, or the result of a function of the child's index."""
         if isinstance(expr, list | tuple):
             parts: Sequence[Expr] = expr
-        elif isinstance(expr, Node | str):
+        elif isinstance(expr, ProgramNode | str):
             parts = [expr] * len(self)
         elif callable(expr):
             parts = [expr(i) for i in range(len(self))]

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from workbench.lang.backend_calls import warm
 from workbench.lang.backends.base import Backend
-from workbench.lang.nodes import Image, Node, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
+from workbench.lang.nodes import Image, ProgramNode, RoleBegin, RoleEnd, Text, VarBegin, VarEnd, Video
 from workbench.lang.prompt import Part, Prompt
 from workbench.lang.state import ProgramState
 
@@ -27,7 +27,7 @@ class StopTracing(BaseException):
     """The end of the common prefix: a generation, or a use of an input."""
 
 
-class StandIn(Node):
+class StandIn(ProgramNode):
     """An input that differs between the programs. Its text is `MARK`; any other use ends the trace."""
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Tracer:
     def __init__(self) -> None:
         self.parts: tuple[Part, ...] = ()
 
-    def submit(self, node: Node, place: Any) -> None:
+    def submit(self, node: ProgramNode, place: Any) -> None:
         match node:
             case Text(value):
                 text, mark, _ = value.partition(MARK)

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
+from workbench.checks import both_names
 from workbench.errors import InvalidRequest, ProgramMistake, UnknownParameter
 from workbench.lang.choices import token_length_normalized
-from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, Node, RoleBegin, RoleEnd, Select, Seq, Video, flatten
+from workbench.lang.nodes import ChoicesMethod, Expr, Gen, Image, ProgramNode, RoleBegin, RoleEnd, Select, Seq, Video, flatten
 from workbench.lang.options import GenOptions, LiteralOptions
 from workbench.lang.tools import function_of
 from workbench.native.options import Schema
 from workbench.signature import takes
-from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, both_names, is_ggml_bnf
+from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams, is_ggml_bnf
 
 DTYPES = {int: int, float: float, str: str, bool: bool, "int": int, "float": float, "str": str, "string": str, "bool": bool}
 SAMPLING = (
@@ -55,7 +56,7 @@ def gen(
     n: int | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
     **more: Unpack[GenOptions],
-) -> Node:
+) -> ProgramNode:
     """Returns a part of the prompt that the model writes; read its text as `s["name"]`.
 
     At most one constraint: `regex`, `json_schema` (a dict, JSON text or a Pydantic model), `ebnf`, `grammar`
@@ -97,13 +98,13 @@ def gen(
 
 
 @takes(LiteralOptions)
-def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
+def gen_int(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> ProgramNode:
     """Returns a `gen` whose text is an integer: `int(s["name"])`. Raises what `gen` raises."""
     return gen(name, max_tokens, dtype=int, **more)
 
 
 @takes(LiteralOptions)
-def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> Node:
+def gen_string(name: str | None = None, max_tokens: int | None = None, **more: Unpack[LiteralOptions]) -> ProgramNode:
     """Returns a `gen` whose text is a string in double quotes. Raises what `gen` raises."""
     return gen(name, max_tokens, dtype=str, **more)
 

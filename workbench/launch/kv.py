@@ -12,12 +12,12 @@ from workbench.attention.registry import create_store
 from workbench.attention.spec import AttentionSpec
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.launch.place import DTYPES, Place
+from workbench.launch.place import DTYPES, Hardware
 
 CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
 
 
-def make_kv(args: ServerArgs, specs: Sequence[AttentionSpec], place: Place) -> KVStore:
+def make_kv(args: ServerArgs, specs: Sequence[AttentionSpec], place: Hardware) -> KVStore:
     """Creates the K/V store, as large as `max_total_tokens` or as the share of memory allows.
 
     Raises InvalidRequest where that is less than a page or more than the memory, NotSupported for another type than the model's.

@@ -14,12 +14,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 @dataclass(frozen=True)
-class Place:
+class Hardware:
     device: torch.device
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, args: ServerArgs) -> Place:
+    def of(cls, args: ServerArgs) -> Hardware:
         device = pick_device(args.device)
         return cls(device, pick_dtype(args.dtype, device))
 

@@ -21,7 +21,7 @@ from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.launch.kv import make_kv
-from workbench.launch.place import Place
+from workbench.launch.place import Hardware
 from workbench.model.base import CausalLM
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
@@ -43,7 +43,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
-    place = Place.of(args)
+    place = Hardware.of(args)
     path = find_model(args, checker(args), progress).path
     with _compiled_kernels(place.device, progress):
         model, tokenizer = _load_both(args, path, place)
@@ -69,7 +69,7 @@ def _compiled_kernels(device: torch.device, progress: Progress | None) -> Iterat
         kernels.settle()
 
 
-def _load_both(args: ServerArgs, path: Path, place: Place) -> tuple[CausalLM, Tokenizer | None]:
+def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[CausalLM, Tokenizer | None]:
     """Reads weights and tokenizer at the same time: importing transformers takes as long as reading a small model."""
     tokenizer: Future[Tokenizer | None] = Future()
     finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")

@@ -45,7 +45,7 @@ class Quiet:
         pass
 
 
-class Place:
+class CellPlace:
     """One output of a cell, which each drawing replaces."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class InNotebook:
     echoes = False
 
     def __init__(self) -> None:
-        self._place = Place()
+        self._place = CellPlace()
         self._text = ""
 
     def show(self, text: str) -> None:
@@ -136,7 +136,7 @@ class LoadInNotebook:
     """A progress bar that disappears at the end."""
 
     def __init__(self, model: str) -> None:
-        self._place = Place()
+        self._place = CellPlace()
         self._model = model
         self._what = ""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest
-from workbench.types import as_int
 
 Prompt: TypeAlias = str | tuple[int, ...]
 """A text, or token ids."""

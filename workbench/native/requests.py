@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.native.prompts import Prompt, read_prompts, token_ids
 from workbench.native.results import Completion, Results
-from workbench.types import ALIASES, Request, SamplingParams, as_int
+from workbench.types import ALIASES, Request, SamplingParams
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
@@ -111,7 +112,7 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PromptBatch:
     """The requests of a call in order; the `n` samples of a prompt are neighbours."""
 
     requests: list[Request]
@@ -138,7 +139,7 @@ class Batch:
 def make_batch(
     request: GenerateRequest, encode: Callable[[str], tuple[int, ...]],
     limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
-) -> Batch:  # fmt: skip
+) -> PromptBatch:  # fmt: skip
     """Returns the engine's requests. `encode` turns a text into token ids, `limit` may shorten them.
 
     Draws from `seeds` for prompts without a seed.
@@ -152,7 +153,7 @@ def make_batch(
         for j in range(each.params.n):
             requests.append(_sample(each, limit(ids, each.params), rid, j, seed))
             with_text.append(each.options.return_text_in_logprobs)
-    return Batch(requests, with_text, [each.params.n for each in request.prompts], request.is_one)
+    return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one)
 
 
 def _sample(prompt: PromptRequest, input_ids: tuple[int, ...], rid: str, j: int, seed: int) -> Request:

@@ -25,7 +25,7 @@ KINDS = {
 """The `type` of an error object by its status."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Problem(Exception):
     """A request that ends with an error status."""
 

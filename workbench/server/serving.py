@@ -34,6 +34,15 @@ class Serving:
         return self._handle.args
 
     @property
+    def name(self) -> str:
+        """The name of the served model."""
+        return self.args.served_model_name or self.args.model_path
+
+    def name_for(self, asked: str | None) -> str:
+        """Returns the name that an answer shows: the served one, whatever name the request has."""
+        return self.name
+
+    @property
     def handle(self) -> Handle:
         """The running engine. Raises EngineDead while there is none."""
         return self._handle

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from workbench.engine.fake import VirtualClock
 from workbench.testing.client import core_calls, make_client
-from workbench.testing.engine import VOCAB_SIZE, Output, ScriptedRunner, make_core, make_request, plain_loop, run_to_end
+from workbench.testing.engine import VOCAB_SIZE, Produced, ScriptedRunner, make_core, make_request, plain_loop, run_to_end
 from workbench.testing.log import FoldReader, events_of
 from workbench.testing.matchers import AllowAll, AllowTokens, BrokenMatcher
 from workbench.testing.text import ByteTokenizer
 
 __all__ = [
-    "VOCAB_SIZE", "AllowAll", "AllowTokens", "BrokenMatcher", "ByteTokenizer", "FoldReader", "Output", "ScriptedRunner",
+    "VOCAB_SIZE", "AllowAll", "AllowTokens", "BrokenMatcher", "ByteTokenizer", "FoldReader", "Produced", "ScriptedRunner",
     "VirtualClock", "core_calls", "events_of", "make_client", "make_core", "make_request", "plain_loop", "run_to_end",
 ]  # fmt: skip

@@ -61,7 +61,7 @@ def make_request(
 
 
 @dataclass
-class Output:
+class Produced:
     """All that a core produced for one request."""
 
     token_ids: list[int] = field(default_factory=list)
@@ -74,12 +74,12 @@ class Output:
     finish: FinishReason | None = None
 
 
-def run_to_end(core: EngineCore, max_steps: int = 10_000) -> dict[str, Output]:
+def run_to_end(core: EngineCore, max_steps: int = 10_000) -> dict[str, Produced]:
     """Runs all requests to their end and returns what each produced from here on, by request id.
 
     Raises AssertionError after `max_steps`, and where the cache then holds anything for a request that ended.
     """
-    outputs: dict[str, Output] = {}
+    outputs: dict[str, Produced] = {}
     for _ in range(max_steps):
         if not core.has_work:
             core.cache.check()
@@ -87,7 +87,7 @@ def run_to_end(core: EngineCore, max_steps: int = 10_000) -> dict[str, Output]:
             assert core.cache.num_tree_pages == core.cache.num_evictable_pages
             return outputs
         for out in core.step():
-            output = outputs.setdefault(out.rid, Output())
+            output = outputs.setdefault(out.rid, Produced())
             output.token_ids += out.token_ids
             output.text += out.text
             output.forced += out.forced or (False,) * len(out.token_ids)

@@ -13,7 +13,7 @@ Render = Callable[[Sequence[Mapping[str, Any]]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TextPart:
     """Characters `start` to `end` of the rendered text are (part of) the content of message number `message`."""
 
     start: int
@@ -26,7 +26,7 @@ class Written:
     """A rendered conversation and the places of its messages."""
 
     text: str
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[TextPart, ...]
     """The places of the messages, in the order of the text and without overlap. The template wrote the rest."""
 
     @property
@@ -56,7 +56,7 @@ def texts(message: Mapping[str, Any]) -> list[str]:
     return [part for part in found if part.strip()]
 
 
-def _between_marks(render: Render, messages: Sequence[Mapping[str, Any]], text: str) -> tuple[Stretch, ...]:
+def _between_marks(render: Render, messages: Sequence[Mapping[str, Any]], text: str) -> tuple[TextPart, ...]:
     number = count()
     said: list[tuple[int, str]] = []
 
@@ -84,7 +84,7 @@ def _between_marks(render: Render, messages: Sequence[Mapping[str, Any]], text: 
         pieces = render([marked(i, message) for i, message in enumerate(messages)]).split("\ue000")
     except WorkbenchError:  # the template inspects the content
         return ()
-    stretches: list[Stretch] = []
+    stretches: list[TextPart] = []
     at = len(pieces[0])
     if not text.startswith(pieces[0]):
         return ()
@@ -97,18 +97,18 @@ def _between_marks(render: Render, messages: Sequence[Mapping[str, Any]], text: 
         form = next((form for form in forms if text.startswith(form + literal, at)), None)
         if form is None:
             return ()
-        stretches.append(Stretch(at, at + len(form), message))
+        stretches.append(TextPart(at, at + len(form), message))
         at += len(form) + len(literal)
     return tuple(stretches) if at == len(text) else ()
 
 
-def _in_order(messages: Sequence[Mapping[str, Any]], text: str) -> tuple[Stretch, ...]:
-    stretches: list[Stretch] = []
+def _in_order(messages: Sequence[Mapping[str, Any]], text: str) -> tuple[TextPart, ...]:
+    stretches: list[TextPart] = []
     at = 0
     for i, message in enumerate(messages):
         for value in map(str.strip, texts(message)):
             start = text.find(value, at)
             if start >= 0:
                 at = start + len(value)
-                stretches.append(Stretch(start, at, i))
+                stretches.append(TextPart(start, at, i))
     return tuple(stretches)

@@ -17,7 +17,7 @@ from workbench.views.completion import Completion, Timings
 from workbench.views.memory import Memory
 from workbench.views.program.picture import ProgramView
 from workbench.views.status import EngineStatus, Loaded, Loading, Process, Processes, Status
-from workbench.why.request.spans import Span
+from workbench.why.request.spans import LifeSpan
 
 __all__ = [
     "Completion",
@@ -28,7 +28,7 @@ __all__ = [
     "Process",
     "Processes",
     "ProgramView",
-    "Span",
+    "LifeSpan",
     "Status",
     "Timings",
     "View",

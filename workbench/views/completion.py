@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from workbench.events import Event, RequestArrived, RequestFinished, RequestScheduled, TokenSampled
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, duration, plural
+from workbench.html.parts import BarPart, View, bar, duration, plural
 from workbench.views.tokens.marks import legend, marked_token
 from workbench.views.tokens.state import Kind
 
@@ -181,9 +181,9 @@ class Completion(View):
         rate = f" ({steps / t.decode_s:.1f} tokens/s)" if steps > 0 and t.decode_s > 0 else ""
         drawn = bar(
             [
-                Segment("queue", t.queue_s, duration(t.queue_s), "wait"),
-                Segment("prefill", t.prefill_s, duration(t.prefill_s), "prefill"),
-                Segment("decode", t.decode_s, duration(t.decode_s) + rate, "decode"),
+                BarPart("queue", t.queue_s, duration(t.queue_s), "wait"),
+                BarPart("prefill", t.prefill_s, duration(t.prefill_s), "prefill"),
+                BarPart("decode", t.decode_s, duration(t.decode_s) + rate, "decode"),
             ]
         )
         if self.detail_s is None:

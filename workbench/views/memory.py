@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, lines, size, table
+from workbench.html.parts import BarPart, View, bar, lines, size, table
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,9 +35,9 @@ class Memory(View):
     def body(self) -> str:
         m = self.ledger
         pool = [
-            Segment("running", m["tokens_running"], f"{m['tokens_running']:,}", "decode"),
-            Segment("kept for reuse", m["tokens_tree"], f"{m['tokens_tree']:,}", "reused"),
-            Segment("free", m["tokens_free"], f"{m['tokens_free']:,}", "free"),
+            BarPart("running", m["tokens_running"], f"{m['tokens_running']:,}", "decode"),
+            BarPart("kept for reuse", m["tokens_tree"], f"{m['tokens_tree']:,}", "reused"),
+            BarPart("free", m["tokens_free"], f"{m['tokens_free']:,}", "free"),
         ]
         return "".join(
             [

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from workbench.checks import as_int
 from workbench.config import DEFAULT_MODEL, ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.grammar import CompiledGrammar, Vocabulary, compile_grammar
 from workbench.hub.from_args import find_tokenizer
-from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams, as_int
+from workbench.types import GRAMMAR_FIELDS, GrammarSpec, SamplingParams
 from workbench.why.answer import Token
 from workbench.why.lint.linter import lint
 from workbench.why.lint.report import Lint

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Stored
 from workbench.checkpoint.names import Names
-from workbench.checkpoint.sources import RandomSource, Source, StoredSource, Survey
+from workbench.checkpoint.sources import RandomSource, StoredSource, Survey, TensorSource
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported
 
@@ -47,7 +47,7 @@ class Made:
         pass
 
 
-def weights(source: Source, dtype: torch.dtype = torch.float32) -> Weights:
+def weights(source: TensorSource, dtype: torch.dtype = torch.float32) -> Weights:
     return Weights(source, dtype, CPU)
 
 

@@ -12,10 +12,10 @@ from workbench.attention.spec import AttentionSpec
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.launch.kv import CPU_POOL_SHARE, make_kv
-from workbench.launch.place import Place
+from workbench.launch.place import Hardware
 
 SPECS = [AttentionSpec(layer=layer, num_heads=2, num_kv_heads=1, head_size=8, v_head_size=8, scale=1.0) for layer in range(3)]
-PLACE = Place(torch.device("cpu"), torch.float32)
+PLACE = Hardware(torch.device("cpu"), torch.float32)
 BYTES_PER_TOKEN = 3 * 2 * 8 * 4
 """Size of one token: layers, keys and values, head size, float32."""
 

@@ -8,7 +8,7 @@ import torch
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.launch import place
-from workbench.launch.place import Place, name_of
+from workbench.launch.place import Hardware, name_of
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def test_the_device_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch, 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InvalidRequest, match=r"device is 'cuda'.*no CUDA device"):
-        Place.of(ServerArgs.make(device="cuda"))
+        Hardware.of(ServerArgs.make(device="cuda"))
 
 
 @pytest.mark.parametrize(

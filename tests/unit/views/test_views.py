@@ -23,15 +23,15 @@ from workbench.events import (
     TokenDetail,
     TokenSampled,
 )
-from workbench.html.parts import Segment, bar, document, duration, lines, size, table
+from workbench.html.parts import document
 from workbench.views import (
     Completion,
     EngineStatus,
+    LifeSpan,
     Loaded,
     Memory,
     Process,
     Processes,
-    Span,
     Status,
     Timings,
 )
@@ -78,7 +78,7 @@ def every_view(text: str) -> list[str]:
             text=text, prompt=text, kind="chat", output_pieces=(), finish_reason={"type": "abort", "message": text}
         ).to_html(),
         completion(stop_text=text).to_html(),
-        request_picture.to_html(text, [Span(text, 0.0, 1.0, "wait", text)]),
+        request_picture.to_html(text, [LifeSpan(text, 0.0, 1.0, "wait", text)]),
         request_picture.to_html(text, []),
         Memory(text, text, LEDGER).to_html(),
         Status((engine,)).to_html(),
@@ -159,7 +159,7 @@ def test_hostile_text_is_as_harmless_in_plain_text():
     assert not re.search("[\x1b\u202e\u202c\u200b\ud800-\udfff]", text)
     assert "␛[31m" in text
     assert "\x1b" not in Memory(HOSTILE, HOSTILE, LEDGER).to_text() + request_picture.to_text(
-        HOSTILE, [Span(HOSTILE, 0, 1, "wait")]
+        HOSTILE, [LifeSpan(HOSTILE, 0, 1, "wait")]
     )
 
 
@@ -247,17 +247,8 @@ def test_a_request_that_only_scores_has_no_decode_time():
     assert Timings.of(events, "a") == Timings(1.0, 3.0, 0.0)
 
 
-def test_the_bar_is_full_however_small_the_numbers():
-    shares = [
-        float(share)
-        for share in re.findall(r"flex:([0-9.e+-]+) ", bar([Segment("a", 0.001, "", "wait"), Segment("b", 0.003, "", "decode")]))
-    ]
-    assert shares == [25.0, 75.0]
-    assert "flex" not in bar([Segment("nothing", 0.0, "0", "wait")])
-
-
 def test_a_waterfall_row_starts_where_the_one_before_ends():
-    html = request_picture.to_html("s", [Span("queue", 0.0, 0.25, "wait"), Span("prefill", 0.25, 0.75, "prefill")])
+    html = request_picture.to_html("s", [LifeSpan("queue", 0.0, 0.25, "wait"), LifeSpan("prefill", 0.25, 0.75, "prefill")])
     assert re.findall(r"flex:0 0 ([0-9.]+)%", html) == ["0.00", "25.00", "25.00", "75.00"]
 
 
@@ -278,19 +269,6 @@ def test_memory_and_status_say_the_same_in_text_and_in_html():
     assert "%wb load" in Status(()).to_text()
 
 
-def test_what_computes_and_what_slows_it_are_named():
-    engine = EngineStatus(
-        name="e", model="m", device="cpu", dtype="float32", place="p", uptime_s=3, kernels="torch (no C++ compiler: <c++>)"
-    )
-    loaded, status = Loaded(engine, "it is ready", 4096, "busy & slow"), Status((engine,), "busy & slow")
-    text = "it is ready: m on cpu in float32, in p, kernels: torch (no C++ compiler: <c++>), room for 4,096 tokens of context"
-    assert loaded.to_text() == f"{text}\nbusy & slow"
-    assert "torch (no C++ compiler: &lt;c++&gt;)" in loaded.to_html()
-    assert status.to_text().splitlines()[-1] == "busy & slow"
-    for view in (loaded, status):
-        assert "<p>busy &amp; slow</p>" in view.to_html()
-
-
 def test_a_view_saves_itself_as_page_data_or_text(tmp_path):
     view = completion(text="Paris \udce9", output_pieces=())
     for name in ("a.html", "a.json", "a.txt"):
@@ -300,24 +278,6 @@ def test_a_view_saves_itself_as_page_data_or_text(tmp_path):
     assert data["text"] == "Paris ?"
     assert data["meta_info"]["finish_reason"] == {"type": "stop", "matched": 2}
     assert (tmp_path / "a.txt").read_text() == "Paris ?"
-
-
-@pytest.mark.parametrize(
-    "seconds, words",
-    [(0.0042, "4.2 ms"), (0.25, "250 ms"), (1.5, "1.50 s"), (59.96, "60.0 s"), (75, "1 min 15 s"), (7260, "2 h 1 min")],
-)
-def test_durations_are_written_for_people(seconds, words):
-    assert duration(seconds) == words
-
-
-@pytest.mark.parametrize("num_bytes, words", [(10, "10 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (5 << 40, "5.0 TiB")])
-def test_sizes_are_written_for_people(num_bytes, words):
-    assert size(num_bytes) == words
-
-
-def test_text_tables_stand_in_columns_and_html_tables_escape():
-    assert lines(("a", "b"), [("x", "1"), ("long", "1000")], numeric=(1,)) == "a        b\nx        1\nlong  1000"
-    assert "&lt;b&gt;" in table(("h",), [("<b>",)])
 
 
 def test_each_token_shows_how_it_came_about_and_overruled_ones_what_the_model_wanted():

@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.grammar.schema.clause import Clause, spelled
 from workbench.grammar.schema.names import is_closed, listed_names, required_names, values_at
-from workbench.grammar.schema.source import Node, Source
+from workbench.grammar.schema.source import SchemaNode, SchemaSource
 
 _LIMITS = {
     "integer": ("minimum", "maximum"), "fraction": ("minimum", "maximum"), "string": ("minLength", "maxLength"),
@@ -14,7 +14,7 @@ _LIMITS = {
 }  # fmt: skip
 
 
-def are_apart(source: Source, clause: Clause, other: Clause) -> bool:
+def are_apart(source: SchemaSource, clause: Clause, other: Clause) -> bool:
     """Returns whether no value that is generated for `clause`, with the types that it now means, can satisfy `other`, as far as
     their own keywords tell."""
     types = clause.meant & other.types
@@ -37,7 +37,7 @@ def _beyond(clause: Clause, other: Clause, lowest: str, highest: str) -> bool:
     return False
 
 
-def _names_apart(source: Source, clause: Clause, other: Clause) -> bool:
+def _names_apart(source: SchemaSource, clause: Clause, other: Clause) -> bool:
     listed = set(listed_names(clause))
     for name in required_names(other):  # the other needs what is never generated
         if name not in listed and is_closed(clause):
@@ -49,14 +49,14 @@ def _names_apart(source: Source, clause: Clause, other: Clause) -> bool:
     )
 
 
-def requires_nothing_possible(source: Source, clause: Clause) -> bool:
+def requires_nothing_possible(source: SchemaSource, clause: Clause) -> bool:
     """Returns whether a required property plainly has no value: the lists of its schemas have none in common."""
     return clause.meant == {"object"} and any(
         _is_impossible(source, values_at(source, clause, name)) for name in required_names(clause)
     )
 
 
-def _is_impossible(source: Source, nodes: list[Node]) -> bool:
+def _is_impossible(source: SchemaSource, nodes: list[SchemaNode]) -> bool:
     allowed: set[str] | None = None
     excluded: set[str] = set()
     for node in map(source.resolved, nodes):

@@ -8,23 +8,23 @@ from workbench.errors import InvalidRequest
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.forms import Array, Item
 from workbench.grammar.schema.scalars import count
-from workbench.grammar.schema.source import FIELD, Node, Source
+from workbench.grammar.schema.source import FIELD, SchemaNode, SchemaSource
 
 MAX_COUNTED = 4096
 """More items than these are not counted one by one."""
 
 
 class RuleOf(Protocol):
-    def __call__(self, nodes: list[Node]) -> int:
+    def __call__(self, nodes: list[SchemaNode]) -> int:
         """Returns the number of the rule for values that satisfy all these schemas."""
 
 
 class RulesOfValues(Protocol):
-    def __call__(self, nodes: list[Node]) -> tuple[int, ...] | None:
+    def __call__(self, nodes: list[SchemaNode]) -> tuple[int, ...] | None:
         """Returns a rule for each value that satisfies all these schemas; None where they are not a few."""
 
 
-def array_form(source: Source, clause: Clause, rule_of: RuleOf, rules_of_values: RulesOfValues) -> Array:
+def array_form(source: SchemaSource, clause: Clause, rule_of: RuleOf, rules_of_values: RulesOfValues) -> Array:
     low = max((count(value, entry.node, "minItems") for entry, value in clause.each("minItems")), default=0)
     high = min((count(value, entry.node, "maxItems") for entry, value in clause.each("maxItems")), default=None)
     if high is not None and high > MAX_COUNTED:
@@ -63,7 +63,7 @@ def _prefix(entry: Entry) -> list[Any]:
     return value
 
 
-def _items_at(source: Source, clause: Clause, i: int | None) -> list[Node]:
+def _items_at(source: SchemaSource, clause: Clause, i: int | None) -> list[SchemaNode]:
     """Returns the schemas of the item at a position; None for one beyond all that are listed."""
     found = []
     for entry in clause.entries:
@@ -87,7 +87,7 @@ def _evaluates(entry: Entry, asked_by: Entry, i: int | None) -> bool:
     return i is not None and i < len(_prefix(entry))
 
 
-def _contains(source: Source, clause: Clause) -> tuple[Node | None, int, int | None]:
+def _contains(source: SchemaSource, clause: Clause) -> tuple[SchemaNode | None, int, int | None]:
     """Returns the schema that some items must satisfy, and how many items at least and at most."""
     needed, need, most = None, 0, None
     for entry, part in clause.each("contains"):

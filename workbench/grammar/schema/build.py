@@ -23,7 +23,7 @@ from workbench.grammar.schema.negate import LISTED, NOT_ENUM
 from workbench.grammar.schema.objects import object_forms
 from workbench.grammar.schema.scalars import exact, number_form, string_form
 from workbench.grammar.schema.share import shared
-from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, Node, Source
+from workbench.grammar.schema.source import ANNOTATIONS, FIELD, Made, SchemaNode, SchemaSource
 
 MAX_RULES, MAX_DISTINCT = 20_000, 7
 
@@ -51,7 +51,7 @@ def read_schema(text: str, *, counts: bool = True) -> Schema:
         raise InvalidRequest(FIELD, text, f"JSON ({error})") from None
     except RecursionError:
         raise InvalidRequest(FIELD, text, "less deeply nested") from None
-    builder = _Builder(Source(root))
+    builder = _Builder(SchemaSource(root))
     try:
         builder.rule_of([builder.source.node(root, "")])
         rules = builder.finished()
@@ -75,7 +75,7 @@ def only_possible(rules: Rules) -> Rules:
     return [tuple(form for form in forms if is_possible(form, possible)) for forms in rules]
 
 
-def settled(source: Source, rules: Rules, *, counts: bool) -> Rules:
+def settled(source: SchemaSource, rules: Rules, *, counts: bool) -> Rules:
     """Returns the rules with a limit left to a matcher only where no other string may stand instead: that would be cut too."""
     kept = {*source.limited} - disputed(rules) if counts else set()
 
@@ -88,17 +88,17 @@ def settled(source: Source, rules: Rules, *, counts: bool) -> Rules:
 
 
 class _Builder:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SchemaSource) -> None:
         self.source = source
         self.clauses = Clauses(source)
         self.rules: list[tuple[Draft, ...]] = []
-        self._number: dict[frozenset[Node | bool], int] = {}
-        self._todo: list[tuple[int, list[Node]]] = []
+        self._number: dict[frozenset[SchemaNode | bool], int] = {}
+        self._todo: list[tuple[int, list[SchemaNode]]] = []
         self._noted: set[int] = set()
         self._paths: dict[int, str] = {}
         """Where the first schema of a rule stands."""
 
-    def rule_of(self, nodes: list[Node]) -> int:
+    def rule_of(self, nodes: list[SchemaNode]) -> int:
         """Returns the number of the rule for values that satisfy all these schemas; `work` makes its forms."""
         nodes = [node for node in map(self.source.resolved, nodes) if node.schema is not True]
         key = frozenset(False if node.schema is False else node for node in nodes)
@@ -117,7 +117,7 @@ class _Builder:
             number, nodes = self._todo.pop()
             self.rules[number] = self.forms(nodes)
 
-    def forms(self, nodes: Iterable[Node]) -> tuple[Draft, ...]:
+    def forms(self, nodes: Iterable[SchemaNode]) -> tuple[Draft, ...]:
         found: list[Draft] = []
         for clause in self.clauses.of(nodes):
             for entry in clause.entries:
@@ -178,7 +178,7 @@ class _Builder:
         self.work()
         return Values(tuple(value for value in form.values if Acceptor(self.rules).form(form, value)))
 
-    def rules_of_values(self, nodes: list[Node]) -> tuple[int, ...] | None:
+    def rules_of_values(self, nodes: list[SchemaNode]) -> tuple[int, ...] | None:
         """Returns a rule for each value that satisfies all these schemas; None where they are not a few."""
         said = [self.source.keywords(node) for node in map(self.source.resolved, nodes) if not isinstance(node.schema, bool)]
         lists_values = any({"enum", "const"} & keywords.keys() for keywords in said)
@@ -190,7 +190,7 @@ class _Builder:
         self.rules += [(Values((value,)),) for value in values.values()]
         return tuple(range(first, len(self.rules)))
 
-    def names(self, nodes: list[Node]) -> Language | None:
+    def names(self, nodes: list[SchemaNode]) -> Language | None:
         """Returns the language of the strings that satisfy all these schemas; None for all strings."""
         string = self.source.made("string", nodes[0], lambda: _STRING)
         found: Language | None = None

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from workbench.grammar.schema.negate import NOT_MULTIPLE, NOT_PATTERN, SOME, TYPES, types_of
-from workbench.grammar.schema.source import Node
+from workbench.grammar.schema.source import SchemaNode
 
 OF_TYPE = {
     "string": {"minLength", "maxLength", "pattern", "format", NOT_PATTERN},
@@ -29,7 +29,7 @@ _WORDS = re.compile(r"\^([\w-]+|\([\w|-]+\))\$", re.ASCII)
 class Entry:
     """One schema that holds, and the one it is a branch of."""
 
-    node: Node
+    node: SchemaNode
     keywords: dict[str, Any]
     parent: Entry | None
 
@@ -71,7 +71,7 @@ class Clause:
     """Schemas that hold together, and others that must not hold."""
 
     entries: tuple[Entry, ...] = ()
-    negatives: tuple[Node, ...] = ()
+    negatives: tuple[SchemaNode, ...] = ()
 
     def __add__(self, other: Clause) -> Clause:
         return Clause(self.entries + other.entries, self.negatives + other.negatives)

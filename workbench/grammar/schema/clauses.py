@@ -17,7 +17,7 @@ from workbench.grammar.schema.apart import are_apart, requires_nothing_possible
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.names import required_names, values_at
 from workbench.grammar.schema.negate import LISTED, TYPES, is_whole, negation
-from workbench.grammar.schema.source import FIELD, Made, Node, Source
+from workbench.grammar.schema.source import FIELD, Made, SchemaNode, SchemaSource
 
 MAX_CLAUSES, MAX_UNCHECKED, MAX_OPPOSITE = 256, 4, 2
 MAX_OF_NEGATION, MAX_STEPS, MAX_TOGETHER = 24, 400, 4
@@ -32,15 +32,15 @@ BRANCHES = {
 class Clauses:
     """Makes the alternatives of schemas of one document."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SchemaSource) -> None:
         self.source = source
-        self._known: dict[Node, list[Clause]] = {}
+        self._known: dict[SchemaNode, list[Clause]] = {}
 
-    def of(self, nodes: Iterable[Node]) -> list[Clause]:
+    def of(self, nodes: Iterable[SchemaNode]) -> list[Clause]:
         """Returns the alternatives of schemas that hold together, without negatives."""
         return [clause for found in self.together(nodes) for clause in self.without_negatives(found)]
 
-    def expand(self, node: Node, parent: Entry | None, depth: int) -> list[Clause]:
+    def expand(self, node: SchemaNode, parent: Entry | None, depth: int) -> list[Clause]:
         """Returns the alternatives of one schema, with negatives."""
         if parent is not None:
             return self._expanded(node, parent, depth)
@@ -48,7 +48,7 @@ class Clauses:
             self._known[node] = self._expanded(node, None, depth)
         return self._known[node]
 
-    def _expanded(self, node: Node, parent: Entry | None, depth: int) -> list[Clause]:
+    def _expanded(self, node: SchemaNode, parent: Entry | None, depth: int) -> list[Clause]:
         if isinstance(node.schema, bool):
             return [Clause()] if node.schema else []
         if depth > MAX_DEPTH or (depth and _is_inside(node, parent)):
@@ -104,7 +104,7 @@ class Clauses:
             for clause in branch
         ]
 
-    def several(self, branches: list[list[Clause]], node: Node) -> list[list[Clause]]:
+    def several(self, branches: list[list[Clause]], node: SchemaNode) -> list[list[Clause]]:
         """Returns the branches, and all sets of them: what several evaluate together counts for `unevaluated...`."""
         if not self.source.asks_for_unevaluated or len(branches) > MAX_TOGETHER:
             return branches
@@ -143,7 +143,7 @@ class Clauses:
         listed = [self.source.keywords(node).get("properties", {}) for node in nodes if not isinstance(node.schema, bool)]
         return [*dict.fromkeys(name for names in listed for name in names)]
 
-    def both(self, clauses: list[Clause], others: list[Clause], node: Node, what: str) -> list[Clause]:
+    def both(self, clauses: list[Clause], others: list[Clause], node: SchemaNode, what: str) -> list[Clause]:
         """Returns the conjunctions of one clause of each list. Where these are too many, the second list is not enforced."""
         if len(clauses) * len(others) > max(16 * MAX_CLAUSES, len(clauses), len(others)):
             self.source.drop(node, f"{what}, of too many alternatives")
@@ -178,7 +178,7 @@ class Clauses:
             return [Clause(clause.entries)]
         return done
 
-    def failing(self, clause: Clause, node: Node) -> list[Clause]:
+    def failing(self, clause: Clause, node: SchemaNode) -> list[Clause]:
         """Returns the alternatives of a clause in which a node does not hold."""
         failed = self.expand(negation(self.source, node), None, 0)
         # New negatives go first: a dead end is found before the other negatives multiply it.
@@ -197,7 +197,7 @@ class Clauses:
         meant = self.source.made(("types", *types), clause.entries[0].node, partial(Made, type=types))
         return clause + Clause((Entry(meant, self.source.keywords(meant), None),))
 
-    def is_apart(self, clause: Clause, node: Node) -> bool:
+    def is_apart(self, clause: Clause, node: SchemaNode) -> bool:
         """Returns whether no value of the clause can satisfy `node`; False where that is not plain to see."""
         return all(self.are_apart(clause, other, 0) for other in self.expand(node, None, 0))
 
@@ -213,13 +213,13 @@ class Clauses:
             for name in required_names(clause)
         )
 
-    def values_apart(self, nodes: list[Node], others: list[Node], depth: int) -> bool:
+    def values_apart(self, nodes: list[SchemaNode], others: list[SchemaNode], depth: int) -> bool:
         if not nodes or not others:
             return False
         some, more = ([*self.together(which)] for which in (nodes, others))
         return all(self.are_apart(clause, other, depth) for clause in some for other in more)
 
-    def together(self, nodes: Iterable[Node]) -> list[Clause]:
+    def together(self, nodes: Iterable[SchemaNode]) -> list[Clause]:
         """Returns the alternatives of schemas that hold together, with negatives."""
         clauses = [Clause()]
         for node in nodes:
@@ -227,7 +227,7 @@ class Clauses:
         return clauses
 
 
-def _is_inside(node: Node, parent: Entry | None) -> bool:
+def _is_inside(node: SchemaNode, parent: Entry | None) -> bool:
     """Returns whether a node is a branch of itself."""
     while parent is not None and parent.node is not node:
         parent = parent.parent

@@ -11,20 +11,20 @@ from workbench.errors import InvalidRequest
 from workbench.grammar.ecma import NotRegular, python_pattern
 from workbench.grammar.schema.clause import Clause, Entry
 from workbench.grammar.schema.negate import LISTED
-from workbench.grammar.schema.source import FIELD, Made, Node, Source
+from workbench.grammar.schema.source import FIELD, Made, SchemaNode, SchemaSource
 
 Matches = Callable[[str], bool]
 """Test of a pattern of `patternProperties`: whether it is found in the name."""
 
 
-def values_at(source: Source, clause: Clause, name: str) -> list[Node]:
+def values_at(source: SchemaSource, clause: Clause, name: str) -> list[SchemaNode]:
     """Returns the schemas that the value of a property has to satisfy; a name that no schema lists is like any other."""
     return values_where(source, clause, name, lambda pattern: found_in(pattern, name))
 
 
-def values_where(source: Source, clause: Clause, name: str | None, matches: Matches) -> list[Node]:
+def values_where(source: SchemaSource, clause: Clause, name: str | None, matches: Matches) -> list[SchemaNode]:
     """Returns these schemas for all names of which the same patterns are found; None for a name that no schema lists."""
-    found: list[Node] = []
+    found: list[SchemaNode] = []
     for entry in clause.entries:
         found += _of_entry(source, entry, name, matches)
     for entry, part in clause.each("unevaluatedProperties"):
@@ -33,7 +33,7 @@ def values_where(source: Source, clause: Clause, name: str | None, matches: Matc
     return list(dict.fromkeys(node for node in found if node.schema is not True))
 
 
-def _of_entry(source: Source, entry: Entry, name: str | None, matches: Matches) -> Iterator[Node]:
+def _of_entry(source: SchemaSource, entry: Entry, name: str | None, matches: Matches) -> Iterator[SchemaNode]:
     keywords, is_listed = entry.keywords, False
     properties = _named(entry, "properties")
     if name is not None and name in properties:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from workbench.grammar.schema.source import Made, Node, Source
+from workbench.grammar.schema.source import Made, SchemaNode, SchemaSource
 
 TYPES = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 """`number` is `integer` and `fraction`, which is no type of JSON Schema."""
@@ -19,7 +19,7 @@ satisfies the one and whose value the other; names that may come, about which no
 Schema = dict[str, Any]
 
 
-def negation(source: Source, node: Node) -> Node:
+def negation(source: SchemaSource, node: SchemaNode) -> SchemaNode:
     """Returns a schema of the values that fail `node`, one level deep: parts of it are left as `not`."""
     if isinstance(node.schema, bool):
         return source.node(not node.schema, node.path)
@@ -34,7 +34,7 @@ def negation(source: Source, node: Node) -> Node:
     return source.made("not", node, make)
 
 
-def is_whole(source: Source, node: Node) -> bool:
+def is_whole(source: SchemaSource, node: SchemaNode) -> bool:
     """Returns whether the negation of a node leaves nothing out, so that no alternative means no value."""
     if isinstance(node.schema, bool):
         return True
@@ -55,7 +55,7 @@ def types_of(value: Any) -> frozenset[str]:
 
 
 Alternatives = Iterator[Schema | bool]
-Negated = Callable[[Any, Schema, Source, Node], Alternatives]
+Negated = Callable[[Any, Schema, SchemaSource, SchemaNode], Alternatives]
 
 
 def _type(value: Any, *_: Any) -> Alternatives:
@@ -89,39 +89,39 @@ def _required(names: Any, *_: Any) -> Alternatives:
         yield Made({"type": "object", "properties": {name: False}})
 
 
-def _properties(properties: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _properties(properties: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     for name, part in properties.items():
         yield Made({"type": "object", "required": [name], "properties": {name: source.opposite(part)}})
 
 
-def _property_names(part: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _property_names(part: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     yield Made({"type": "object", SOME: [[source.opposite(part), True]]})
 
 
-def _pattern_properties(patterns: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _pattern_properties(patterns: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     for pattern, part in patterns.items():
         if part is not True:
             yield Made({"type": "object", SOME: [[Made(pattern=pattern), source.opposite(part)]]})
 
 
-def _additional_properties(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+def _additional_properties(part: Any, keywords: Schema, source: SchemaSource, _: SchemaNode) -> Alternatives:
     if part is not True:
         listed, patterns = keywords.get("properties", ()), keywords.get("patternProperties", ())
         names = Made({"type": "string", NOT_ENUM: [*listed], NOT_PATTERN: [*patterns]})
         yield Made({"type": "object", SOME: [[names, source.opposite(part)]]})
 
 
-def _items(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+def _items(part: Any, keywords: Schema, source: SchemaSource, _: SchemaNode) -> Alternatives:
     if "prefixItems" not in keywords:
         yield Made({"type": "array", "contains": source.opposite(part)})
 
 
-def _prefix_items(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _prefix_items(parts: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     for i, part in enumerate(parts):
         yield Made({"type": "array", "prefixItems": [*([True] * i), source.opposite(part)], "minItems": i + 1, "items": True})
 
 
-def _contains(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+def _contains(part: Any, keywords: Schema, source: SchemaSource, _: SchemaNode) -> Alternatives:
     if keywords.get("minContains", 1) == 1:
         yield Made({"type": "array", "items": source.opposite(part)})
 
@@ -137,16 +137,16 @@ def _dependent_schemas(schemas: Any, *_: Any) -> Alternatives:
         yield Made({"type": "object", "required": [name], "not": part})
 
 
-def _all_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _all_of(parts: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     for part in parts:
         yield source.opposite(part)
 
 
-def _any_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _any_of(parts: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     yield Made({"allOf": [source.opposite(part) for part in parts]})
 
 
-def _one_of(parts: Any, _: Schema, source: Source, __: Node) -> Alternatives:
+def _one_of(parts: Any, _: Schema, source: SchemaSource, __: SchemaNode) -> Alternatives:
     yield Made({"allOf": [source.opposite(part) for part in parts]})
     for i, part in enumerate(parts):
         for other in parts[:i]:
@@ -157,13 +157,13 @@ def _not(part: Any, *_: Any) -> Alternatives:
     yield part
 
 
-def _if(part: Any, keywords: Schema, source: Source, _: Node) -> Alternatives:
+def _if(part: Any, keywords: Schema, source: SchemaSource, _: SchemaNode) -> Alternatives:
     yield Made({"allOf": [part, source.opposite(keywords.get("then", True))]})
     yield Made({"allOf": [source.opposite(part), source.opposite(keywords.get("else", True))]})
 
 
 def _reference(keyword: str) -> Negated:
-    def negated(value: Any, keywords: Schema, source: Source, node: Node) -> Alternatives:
+    def negated(value: Any, keywords: Schema, source: SchemaSource, node: SchemaNode) -> Alternatives:
         yield source.opposite(source.target(keyword, value, node).schema)
 
     return negated

@@ -23,16 +23,16 @@ from workbench.grammar.schema.names import (
 )
 from workbench.grammar.schema.negate import SOME
 from workbench.grammar.schema.scalars import count
-from workbench.grammar.schema.source import FIELD, Node, Source
+from workbench.grammar.schema.source import FIELD, SchemaNode, SchemaSource
 
 MAX_PATTERNS, MAX_CHOICES = 24, 16
-Names = tuple[Language | None, list[Node]]
+Names = tuple[Language | None, list[SchemaNode]]
 """A language of names (None: every name), and the schemas that their values have to satisfy."""
-NamesOf = Callable[[list[Node]], Language | None]
+NamesOf = Callable[[list[SchemaNode]], Language | None]
 """The language of the strings that satisfy all these schemas; None for all strings."""
 
 
-def object_forms(source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> Iterator[Object]:
+def object_forms(source: SchemaSource, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> Iterator[Object]:
     """Yields the forms of the objects of a clause: one, or where some property must be like this or that, one for each choice
     of such properties."""
     objects = _Objects(source, clause, rule_of, names_of)
@@ -43,7 +43,7 @@ def object_forms(source: Source, clause: Clause, rule_of: RuleOf, names_of: Name
 
 
 class _Objects:
-    def __init__(self, source: Source, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> None:
+    def __init__(self, source: SchemaSource, clause: Clause, rule_of: RuleOf, names_of: NamesOf) -> None:
         self.source, self.clause, self.rule_of = source, clause, rule_of
         names = [source.part(part, entry.node, ".propertyNames") for entry, part in clause.each("propertyNames")]
         self.allowed = names_of(names) if names else None
@@ -57,9 +57,9 @@ class _Objects:
         ]
         """Properties of which each must be there: of a name, with a value."""
 
-    def _values_at(self, name: str) -> list[Node]:
+    def _values_at(self, name: str) -> list[SchemaNode]:
         if self.allowed is not None and not self.allowed.accepts(name):
-            return [Node(False, "")]
+            return [SchemaNode(False, "")]
         return values_at(self.source, self.clause, name)
 
     def choices(self) -> Iterator[tuple[str | None, ...]]:
@@ -113,16 +113,16 @@ class _Objects:
         return tuple((names, self.rule_of(nodes)) for names, nodes in parts)
 
 
-def _may_be(nodes: list[Node]) -> bool:
+def _may_be(nodes: list[SchemaNode]) -> bool:
     return not any(node.schema is False for node in nodes)
 
 
-def _others(source: Source, clause: Clause, listed: list[str], allowed: Language | None, closed: bool) -> list[Names]:
+def _others(source: SchemaSource, clause: Clause, listed: list[str], allowed: Language | None, closed: bool) -> list[Names]:
     """Returns the names that are not listed, apart by the schemas that their values have to satisfy."""
     patterns = patterns_of(clause)
     if not patterns and closed:
         return []
-    found: dict[tuple[Node, ...], Language | None] = {}
+    found: dict[tuple[SchemaNode, ...], Language | None] = {}
     for held, language in _classes(source, clause, patterns, allowed):
         if not held and closed:
             continue
@@ -138,7 +138,7 @@ def _others(source: Source, clause: Clause, listed: list[str], allowed: Language
 
 
 def _classes(
-    source: Source, clause: Clause, patterns: list[str], allowed: Language | None
+    source: SchemaSource, clause: Clause, patterns: list[str], allowed: Language | None
 ) -> list[tuple[frozenset[str], Language | None]]:
     """Names apart by the patterns that are found in them; None: every name."""
     classes: list[tuple[frozenset[str], Language | None]] = [(frozenset(), allowed)]
@@ -160,7 +160,7 @@ def _but(language: Language | None, listed: list[str]) -> Language | None:
     return language - words(inside) if inside else language
 
 
-def _known(source: Source, clause: Clause, patterns: list[str]) -> dict[str, tuple[Language, Language]]:
+def _known(source: SchemaSource, clause: Clause, patterns: list[str]) -> dict[str, tuple[Language, Language]]:
     """Returns the names in which a pattern is surely found, and in which it perhaps is."""
     known: dict[str, tuple[Language, Language]] = {}
     for pattern in patterns:

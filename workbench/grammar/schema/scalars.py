@@ -20,18 +20,18 @@ from workbench.grammar.schema.clause import Clause
 from workbench.grammar.schema.forms import Number, String
 from workbench.grammar.schema.negate import NOT_ENUM, NOT_MULTIPLE, NOT_PATTERN
 from workbench.grammar.schema.numbers import between, decimals, equal_to, multiples
-from workbench.grammar.schema.source import FIELD, Node, Source
+from workbench.grammar.schema.source import FIELD, SchemaNode, SchemaSource
 
 NO_LIMIT = 1 << 20
 """A length above this is none: no output has as many characters."""
 LONG = 16
 """Characters up to which a limit is part of the automaton: each number of characters is a state there, with a mask of its own."""
-_NOWHERE = Node(True, "")
-Part = tuple[Node, str, Callable[[], Language]]
+_NOWHERE = SchemaNode(True, "")
+Part = tuple[SchemaNode, str, Callable[[], Language]]
 """The node of a keyword, the keyword in words, and a function that makes its language."""
 
 
-def string_form(source: Source, clause: Clause) -> String | None:
+def string_form(source: SchemaSource, clause: Clause) -> String | None:
     """Returns the strings of a clause; None if there is none."""
     language, limit, node = _all_of_string(source, clause), NO_LIMIT, clause.entries[0].node if clause.entries else _NOWHERE
     if language is not None and language.is_empty:
@@ -57,7 +57,7 @@ def _counted(language: Language | None, limit: int) -> String:
     return String(None if language is not None and language.is_everything else language, limit if limit < NO_LIMIT else None)
 
 
-def _all_of_string(source: Source, clause: Clause) -> Language | None:
+def _all_of_string(source: SchemaSource, clause: Clause) -> Language | None:
     """Returns the language of all that is said of strings but their largest length; None for all strings."""
     language: Language | None = None
     for node, what, make in _of_string(clause):
@@ -71,7 +71,7 @@ def _all_of_string(source: Source, clause: Clause) -> Language | None:
     return None if language is not None and language.is_everything else language
 
 
-def exact(source: Source, form: String, node: Node) -> String:
+def exact(source: SchemaSource, form: String, node: SchemaNode) -> String:
     """Returns the form without a limit that is still to be counted; `node` has the keyword."""
     try:
         return String(form.exact)
@@ -112,14 +112,14 @@ def _no_numbers(numbers: list[Decimal], is_integer: bool) -> Language:
     return decimals(is_integer) - equal_to(numbers)
 
 
-def count(value: Any, node: Node, keyword: str) -> int:
+def count(value: Any, node: SchemaNode, keyword: str) -> int:
     """Returns a length or a number of parts. Raises InvalidRequest if it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1 or value < 0:
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a length: an integer, at least 0")
     return int(value)
 
 
-def number_form(source: Source, clause: Clause) -> Number | None:
+def number_form(source: SchemaSource, clause: Clause) -> Number | None:
     """Returns the numbers of a clause; None if there is none."""
     is_integer = "fraction" not in clause.types
     language: Language | None = None
@@ -173,7 +173,7 @@ def _bound(clause: Clause, keyword: str, tightest: Callable[..., Any]) -> tuple[
     return limit, any(is_open for value, is_open in found if value == limit)
 
 
-def number(value: Any, node: Node, keyword: str) -> Decimal:
+def number(value: Any, node: SchemaNode, keyword: str) -> Decimal:
     """Returns the exact value of a number. Raises InvalidRequest for what is none."""
     if not _is_number(value) or not math.isfinite(value):
         raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", value, "a number")

@@ -33,7 +33,7 @@ class Made(dict[str, Any]):
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class SchemaNode:
     """A schema and its place. Compared by identity: one schema has one node."""
 
     schema: Mapping[str, Any] | bool
@@ -51,7 +51,7 @@ class _Resource:
     anchors: dict[str, Any]
 
 
-class Source:
+class SchemaSource:
     """One schema document."""
 
     def __init__(self, root: Any) -> None:
@@ -65,10 +65,10 @@ class Source:
         self._has_id = any(draft in named for draft in _WITH_ID)
         self.unenforced: dict[str, None] = {}
         """What is not enforced, in the order of discovery."""
-        self.limited: dict[String, Node] = {}
+        self.limited: dict[String, SchemaNode] = {}
         """Strings whose characters a matcher counts, with the node that asks for their limit."""
-        self._nodes: dict[int, Node] = {}
-        self._made: dict[Hashable, Node] = {}
+        self._nodes: dict[int, SchemaNode] = {}
+        self._made: dict[Hashable, SchemaNode] = {}
         self._opposites: dict[int | bool, Made] = {}
         self._keywords: dict[int, dict[str, Any]] = {}
         first = _Resource("", root, {})
@@ -81,22 +81,22 @@ class Source:
         if any(f'"{name}"' in text for name in ("$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor")):
             self._index(root, first)
 
-    def node(self, schema: Any, path: str) -> Node:
+    def node(self, schema: Any, path: str) -> SchemaNode:
         """Returns the node of a schema in this document, or of one made of its parts. Raises InvalidRequest for what is none."""
         if not isinstance(schema, (dict, bool)):
             raise InvalidRequest(f"{FIELD}{path}", schema, "a schema: an object, true or false")
         if isinstance(schema, bool):
-            return Node(schema, path)
+            return SchemaNode(schema, path)
         key = id(schema)
         if key not in self._nodes:
-            self._nodes[key] = Node(schema, path)
+            self._nodes[key] = SchemaNode(schema, path)
         return self._nodes[key]
 
-    def part(self, schema: Any, node: Node, step: str) -> Node:
+    def part(self, schema: Any, node: SchemaNode, step: str) -> SchemaNode:
         """Returns the node of a schema that stands in another, at a path like `.name` or `[0]`."""
         return self.node(schema, node.path if isinstance(schema, Made) else node.path + step)
 
-    def made(self, tag: Hashable, node: Node, make: Callable[[], Made]) -> Node:
+    def made(self, tag: Hashable, node: SchemaNode, make: Callable[[], Made]) -> SchemaNode:
         """Returns a schema that follows from a node; always the same one for one tag."""
         key = (id(node.schema), node.path if isinstance(node.schema, bool) else "", tag)
         if key not in self._made:
@@ -110,11 +110,11 @@ class Source:
             self._opposites[key] = Made({"not": schema})
         return self._opposites[key]
 
-    def drop(self, node: Node, what: str) -> None:
+    def drop(self, node: SchemaNode, what: str) -> None:
         """Notes that something at a node is not enforced."""
         self.unenforced[f"{FIELD}{node.path}: {what}"] = None
 
-    def keywords(self, node: Node) -> dict[str, Any]:
+    def keywords(self, node: SchemaNode) -> dict[str, Any]:
         """Returns the keywords of a node, as those of draft 2020-12."""
         assert isinstance(node.schema, Mapping)
         key = id(node.schema)
@@ -145,7 +145,7 @@ class Source:
             read["dependentSchemas"] = {**schemas, **read.get("dependentSchemas", {})}
         return read
 
-    def resolved(self, node: Node) -> Node:
+    def resolved(self, node: SchemaNode) -> SchemaNode:
         """Returns the target of a node that is only a reference; True for a node without an effect."""
         for _ in range(MAX_REFERENCES):
             if isinstance(node.schema, bool):
@@ -154,10 +154,10 @@ class Source:
             if says == {"$ref"}:
                 node = self.target("$ref", self.keywords(node)["$ref"], node)
                 continue
-            return node if says else Node(True, node.path)
+            return node if says else SchemaNode(True, node.path)
         return node
 
-    def target(self, keyword: str, reference: Any, node: Node) -> Node:
+    def target(self, keyword: str, reference: Any, node: SchemaNode) -> SchemaNode:
         """Returns the target of a `$ref`, `$dynamicRef` or `$recursiveRef`. Raises NotSupported if it is not in this document."""
         if not isinstance(reference, str):
             raise InvalidRequest(f"{FIELD}{node.path}.{keyword}", reference, "a reference: a string")

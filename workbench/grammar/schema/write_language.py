@@ -30,7 +30,7 @@ SHORT_CLASS = 24
 """A class of characters that is longer as text is a rule of its own, which all its places share."""
 
 
-class Grammar(Protocol):
+class RuleWriter(Protocol):
     """The grammar that the rules are part of."""
 
     rules: dict[str, str]
@@ -46,7 +46,7 @@ class States:
     """Writes a language as rules, one for each state, except states that only go on to one other."""
 
     def __init__(
-        self, grammar: Grammar, language: Language, name: str, after: str | None, ahead: str, *, in_string: bool
+        self, grammar: RuleWriter, language: Language, name: str, after: str | None, ahead: str, *, in_string: bool
     ) -> None:
         """Reads the states. `ahead` asserts the text `after` the language."""
         self.grammar, self.language, self.name = grammar, language, name

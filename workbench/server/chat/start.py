@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from workbench.native.requests import Batch, GenerateRequest
+from workbench.errors import PromptTooLong
+from workbench.native.requests import GenerateRequest, PromptBatch
 from workbench.server.chat.call import ChatCall
 from workbench.server.chat.choice import Choice
 from workbench.server.chat.constraint import constrained, response_fields
@@ -26,7 +27,11 @@ Outputs = AsyncIterator[tuple[int, TokenOut]]
 async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEvent]:
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
     prepared = await asyncio.to_thread(Prepared, serving, call)
-    batch, outputs = await asyncio.to_thread(serving.generation.async_outputs, prepared.request)
+    try:
+        batch, outputs = await asyncio.to_thread(serving.generation.async_outputs, prepared.request)
+    except PromptTooLong as error:
+        error.field = "messages"  # the engine saw a prompt
+        raise
     return _events(prepared, batch, outputs)
 
 
@@ -95,7 +100,7 @@ def room_after(serving: Serving, num_prompt: int) -> int:
     return max(1, min(info.context_length, info.max_total_num_tokens) - num_prompt)
 
 
-async def _events(prepared: Prepared, batch: Batch, outputs: Outputs) -> AsyncIterator[ChatEvent]:
+async def _events(prepared: Prepared, batch: PromptBatch, outputs: Outputs) -> AsyncIterator[ChatEvent]:
     choices, num_prompt = prepared.choices(), len(batch.requests[0].input_ids)
     async with aclosing(outputs):  # type: ignore[type-var]
         async for i, out in outputs:

@@ -11,18 +11,13 @@ from workbench.server.openai.bodies import SamplingBody, StreamOptions
 from workbench.server.serving import Serving
 
 
-def model_name(serving: Serving) -> str:
-    """Returns the name of the served model."""
-    return serving.args.served_model_name or serving.args.model_path
-
-
 class Head:
     """The fields with which every answer and every chunk begins. They are equal in all chunks of a stream."""
 
     def __init__(self, serving: Serving, body: SamplingBody, prefix: str) -> None:
         self._id = body.rid or f"{prefix}-{uuid.uuid4().hex}"
         self._created = int(time.time())
-        self._model = body.model or model_name(serving)
+        self._model = serving.name_for(body.model)
 
     def of(self, kind: str) -> dict[str, Any]:
         """Returns the fields of an object of this kind."""

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from workbench.native.requests import Batch, GenerateRequest
+from workbench.native.requests import GenerateRequest, PromptBatch
 from workbench.server.body import json_body, read_body
 from workbench.server.openai.bodies import CompletionBody, StreamOptions
 from workbench.server.openai.common import Head, usage_so_far
@@ -43,7 +43,7 @@ async def _start(serving: Serving, request: GenerateRequest, body: CompletionBod
     return await asyncio.to_thread(_answers, serving, request, batch, body), outputs
 
 
-def _answers(serving: Serving, request: GenerateRequest, batch: Batch, body: CompletionBody) -> list[Answer]:
+def _answers(serving: Serving, request: GenerateRequest, batch: PromptBatch, body: CompletionBody) -> list[Answer]:
     num = best_of(body)
     return [Answer(serving, body, each, request.prompts[i // num].prompt) for i, each in enumerate(batch.requests)]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from workbench.server.openai.common import model_name
 from workbench.server.problem import Problem
 from workbench.server.serving import Serving, serving_of
 
@@ -25,13 +24,13 @@ async def list_models(http: Request) -> dict[str, Any]:
 async def get_model(http: Request, model_id: str) -> dict[str, Any]:
     """Returns the served model by its name."""
     serving = serving_of(http)
-    if model_id != model_name(serving):
-        raise Problem(404, f"there is no model {model_id!r}: {model_name(serving)!r} is served", "model", "model_not_found")
+    if model_id != serving.name:
+        raise Problem(404, f"there is no model {model_id!r}: {serving.name!r} is served", "model", "model_not_found")
     return _model(serving)
 
 
 def _model(serving: Serving) -> dict[str, Any]:
-    name = model_name(serving)
+    name = serving.name
     context = serving.handle.info.context_length
     return {
         "id": name, "object": "model", "created": STARTED, "owned_by": "workbench", "root": name, "parent": None,

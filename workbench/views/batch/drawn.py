@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from workbench.html.parts import duration
-from workbench.views.batch.state import Life, Step
+from workbench.views.batch.state import DrawnStep, Life
 from workbench.views.batch.words import says, waiting_for
 
 MAX_LANES = 40
@@ -127,7 +127,7 @@ def as_us(seconds: float) -> int:
 COLUMNS = ("number", "start", "end", "prefill", "decode", "reused", "left", "waiting")
 
 
-def row_of(step: Step) -> tuple[int, ...]:
+def row_of(step: DrawnStep) -> tuple[int, ...]:
     """Returns a step's values in the order of `COLUMNS`."""
     counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting)
     return (step.number, as_us(step.start), as_us(step.end), *counts)

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest
 from workbench.events import (
     Event,
@@ -24,10 +25,9 @@ from workbench.events import (
     StepExecuted,
     TokenSampled,
 )
-from workbench.types import as_int
 from workbench.views.batch.drawn import COLUMNS, Axis, Shown, row_of
 from workbench.views.batch.picture import BatchPicture
-from workbench.views.batch.state import Life, Step, Stretch
+from workbench.views.batch.state import DrawnStep, Life, Stretch
 from workbench.views.batch.words import SEES, about_step, one_line, says
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.why.request.waits import waits_for
@@ -59,7 +59,7 @@ class BatchFold(Fold[BatchPicture]):
         self.now = 0.0
         """Time of the latest event."""
         self.num_steps = 0
-        self._steps: deque[Step] = deque(maxlen=MAX_STEPS)
+        self._steps: deque[DrawnStep] = deque(maxlen=MAX_STEPS)
         self._rows = array("q")
         """`row_of` of the last steps, one after the other: a picture that is drawn ten times a second needs no objects."""
         self._lives: dict[str, Life] = {}
@@ -177,7 +177,7 @@ class BatchFold(Fold[BatchPicture]):
         start = event.time - event.plan_s - event.execute_s - event.commit_s
         num_prefill = sum(member.num_new for member in event.members if member.kind == "prefill")
         num_decode = sum(member.num_new for member in event.members) - num_prefill
-        step = Step(
+        step = DrawnStep(
             event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, event.members, num_prefill, num_decode,
             sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
             tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
@@ -198,7 +198,7 @@ class BatchFold(Fold[BatchPicture]):
 
     # -- questions ----------------------------------------------------------------------------------------------
 
-    def step(self, number: int) -> Step | None:
+    def step(self, number: int) -> DrawnStep | None:
         """Returns the step of this number; None where it is unknown or forgotten."""
         return next((step for step in reversed(self._steps) if step.number == number), None)
 
@@ -207,7 +207,7 @@ class BatchFold(Fold[BatchPicture]):
         return self._lives.get(rid)
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[DrawnStep]:
         return list(self._steps)
 
     @property
@@ -272,5 +272,5 @@ class BatchFold(Fold[BatchPicture]):
         raise InvalidRequest(str(kind), name, "a step or a request that is remembered")
 
 
-def _as_dict(step: Step) -> dict[str, Any]:
+def _as_dict(step: DrawnStep) -> dict[str, Any]:
     return structs.asdict(step) | {"members": [structs.asdict(member) for member in step.members]}

@@ -9,7 +9,7 @@ from typing import Any
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, duration, key, lines, soft, table
 from workbench.views.batch.drawn import COLUMNS, Axis, Shown, row_of
-from workbench.views.batch.state import Life, Step, Stretch
+from workbench.views.batch.state import DrawnStep, Life, Stretch
 from workbench.views.batch.words import (
     REQUEST_HEAD,
     REQUEST_NUMERIC,
@@ -38,7 +38,7 @@ class BatchPicture(View):
     """The steps, and on the same axis the requests whose life overlaps them."""
 
     style = Path(__file__).with_name("view.css")
-    steps: tuple[Step, ...]
+    steps: tuple[DrawnStep, ...]
     shown: Shown
     empty: str = ""
     """While there is nothing to draw: that, and the code that changes it, in one line."""
@@ -57,7 +57,7 @@ class BatchPicture(View):
     def now(self) -> float:
         return self.shown.now
 
-    def step(self, number: int) -> Step | None:
+    def step(self, number: int) -> DrawnStep | None:
         """Returns the step of this number; None where it is not shown."""
         return next((step for step in self.steps if step.number == number), None)
 
@@ -65,7 +65,7 @@ class BatchPicture(View):
         """Returns the request's life; None where it is not shown."""
         return next((life for life in self.lanes if life.rid == rid), None)
 
-    def steps_of(self, rid: str) -> list[Step]:
+    def steps_of(self, rid: str) -> list[DrawnStep]:
         """Returns the steps shown that the request was in."""
         return [step for step in self.steps if rid in step.rids]
 
@@ -129,7 +129,7 @@ def _steps(view: BatchPicture) -> str:
     return rows
 
 
-def _step(view: BatchPicture, step: Step, share: float, kind: str) -> str:
+def _step(view: BatchPicture, step: DrawnStep, share: float, kind: str) -> str:
     place = _place(view, view.axis.at(step.start), view.axis.at(step.end))
     height = f"height:{max(100 * share, 8):.0f}%"
     return f'<span class="wb-{kind}" style="{place};{height}" title="{to_html(about_step(step))}"></span>'

@@ -19,7 +19,7 @@ OWN = ("in_step", "number", "first_ids", "is_parted", "lane", "said")
 """Fields of a life that are not part of its facts."""
 
 
-class Step(msgspec.Struct, frozen=True, gc=False):
+class DrawnStep(msgspec.Struct, frozen=True, gc=False):
     """One forward pass. Durations in seconds; `num_waiting` and `retracted` are those of its plan.
 
     `gc=False`: a fold keeps thousands, and a garbage collector that walks through them stops the engine meanwhile.
@@ -163,7 +163,7 @@ class Life:
             return self
         return replace(self, stretches=[*self.stretches, Stretch("paused", last, None)])
 
-    def work(self, member: StepMember, step: Step, num_steps: int) -> None:
+    def work(self, member: StepMember, step: DrawnStep, num_steps: int) -> None:
         """Adds its part of a step, which is step number `num_steps` from 0. A stretch ends where the life ends, if it ended."""
         self.lane = None
         end = step.end if self.ended is None else min(step.end, self.ended)

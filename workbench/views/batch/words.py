@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from workbench.html.escape import visible
 from workbench.html.parts import duration, plural
-from workbench.views.batch.state import Life, Step, Stretch
+from workbench.views.batch.state import DrawnStep, Life, Stretch
 
 WORDS = {"wait": "queue", "compile": "constraint", "prefill": "prefill", "decode": "decode", "paused": "held up"}
 SEES = "Time runs to the right. Above: how many tokens each step computed. Below: one row a request, what it did or waited for."
@@ -59,13 +59,13 @@ def request_row(life: Life, now: float) -> tuple[str, ...]:
     return (life.rid, life.prompt, life.phase, *counts, *times, retracted)
 
 
-def step_row(step: Step) -> tuple[str, ...]:
+def step_row(step: DrawnStep) -> tuple[str, ...]:
     who = ", ".join(f"{m.rid} ({m.kind} {m.num_new})" if m.kind == "prefill" else m.rid for m in step.members)
     counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting)
     return (f"{step.number:,}", duration(step.end - step.start), *(f"{count:,}" for count in counts), who)
 
 
-def about_step(step: Step) -> str:
+def about_step(step: DrawnStep) -> str:
     """Returns a step in one line."""
     names = [f"{m.rid} ({m.num_new:,} of its prompt)" if m.kind == "prefill" else m.rid for m in step.members[:MAX_NAMED]]
     more = f" and {len(step.members) - MAX_NAMED:,} more" if len(step.members) > MAX_NAMED else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import chain, groupby, starmap
 
-from workbench.views.kv.state import KINDS, OwnedRun, Owner, Run, joined, kind_of
+from workbench.views.kv.state import KINDS, OwnedRun, Owner, PageRun, joined, kind_of
 
 MIN_BLOCK = 32
 """Least pages in a block. The runs of a block are found again together when one of its pages changes hands."""
@@ -52,11 +52,11 @@ class Blocks:
         self._words = [words or self._in_words(block) for block, words in enumerate(self._words)]
         return " ".join(self._words)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[PageRun]:
         """Returns all pages as runs, neighbours of one owner together."""
         return joined((*kind_of(owner), length) for owner, length in chain.from_iterable(self._runs))
 
-    def shown(self) -> list[Run]:
+    def shown(self) -> list[PageRun]:
         """Returns the runs, or where these are too many to draw, blocks, each of its most frequent kind."""
         if not self._is_crowded:
             return self.runs()

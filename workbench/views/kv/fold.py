@@ -19,7 +19,7 @@ from workbench.events import (
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.kv.drawn import Blocks
 from workbench.views.kv.picture import SEES, KVPicture
-from workbench.views.kv.state import Kind, Node, Owner, Run, kind_of, title_of
+from workbench.views.kv.state import Kind, NodePages, Owner, PageRun, kind_of, title_of
 
 MAX_PATHS = 100
 """Running requests whose nodes the live view can point out."""
@@ -40,7 +40,7 @@ class KVFold(Fold[KVPicture]):
         """First page that has never been in use, nor has any after it."""
         self._owner: dict[int, Owner] = {}
         """Owners by page, without the free pages."""
-        self._nodes: dict[int, Node] = {}
+        self._nodes: dict[int, NodePages] = {}
         self._num_tree = 0
         self._places: dict[str, int] = {}
         """Place of each request that took pages: the lowest that was free. A letter stands for it."""
@@ -76,7 +76,7 @@ class KVFold(Fold[KVPicture]):
         self._held.pop(event.rid, None)
 
     def _added(self, event: NodeAdded) -> None:
-        self._nodes[event.node_id] = Node(event.pages, len(event.token_ids) // len(event.pages), event.rid, event.parent_id)
+        self._nodes[event.node_id] = NodePages(event.pages, len(event.token_ids) // len(event.pages), event.rid, event.parent_id)
         self._num_tree += len(event.pages)
         self._give(event.pages, event.node_id)
 
@@ -84,7 +84,7 @@ class KVFold(Fold[KVPicture]):
         if (node := self._nodes.get(event.node_id)) is not None:
             num_head = event.num_head // node.page_size
             head, node.pages = node.pages[:num_head], node.pages[num_head:]
-            self._nodes[event.head_id] = Node(head, node.page_size, node.rid, node.parent)
+            self._nodes[event.head_id] = NodePages(head, node.page_size, node.rid, node.parent)
             node.parent = event.head_id
             self._give(head, event.head_id)
 
@@ -144,7 +144,7 @@ class KVFold(Fold[KVPicture]):
                 found.setdefault(node_id, []).append(rid)
         return found
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[PageRun]:
         """Returns all pages from 0 to `high` as runs of one owner."""
         self._refresh()
         return self._blocks.runs()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, lines, plural, soft, table
-from workbench.views.kv.state import Kind, Run, title_of
+from workbench.html.parts import BarPart, View, bar, lines, plural, soft, table
+from workbench.views.kv.state import Kind, PageRun, title_of
 
 SEES = "The memory for context, page by page in rows, each row's first page before it: who owns which."
 NUM_ROWS = 16
@@ -33,7 +33,7 @@ class KVPicture(View):
     page_size: int
     counts: dict[str, int]
     shown: int
-    runs: tuple[Run, ...]
+    runs: tuple[PageRun, ...]
     makers: dict[str, str] = field(default_factory=dict)
     """Request that computed each node."""
     letters: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class KVPicture(View):
 
     def body(self) -> str:
         counts = self.counts
-        parts = [Segment(NAMES[kind], counts[kind], f"{counts[kind]:,}", KEY_KINDS[kind]) for kind in ("owned", "tree", "free")]
+        parts = [BarPart(NAMES[kind], counts[kind], f"{counts[kind]:,}", KEY_KINDS[kind]) for kind in ("owned", "tree", "free")]
         row_len = row_length(self.shown)
         rows = "".join(_row(self, start, row_len) for start in range(0, self.shown, row_len))
         rest = self.num_pages - self.shown
@@ -98,7 +98,7 @@ def _row(view: KVPicture, start: int, row_len: int) -> str:
     return f'<div class="wb-pages-row"><span class="wb-num">{start:,}</span><div class="wb-pages">{marks}</div></div>'
 
 
-def _mark(view: KVPicture, run: Run, first: int, last: int, row_len: int) -> str:
+def _mark(view: KVPicture, run: PageRun, first: int, last: int, row_len: int) -> str:
     name = label(run)
     share, text = (last - first) / row_len, ""
     if name and share >= LABEL_SHARE:
@@ -111,7 +111,7 @@ def _mark(view: KVPicture, run: Run, first: int, last: int, row_len: int) -> str
     return f'<span class="{CLASSES[run.kind]}" style="flex:{last - first} 1 0" title="{title}">{text}</span>'
 
 
-def label(run: Run) -> str:
+def label(run: PageRun) -> str:
     """Returns the name of a run's owner: #17 for a node of the tree, a request by its id."""
     if run.kind == "free":
         return ""

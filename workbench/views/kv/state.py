@@ -19,7 +19,7 @@ OwnedRun = tuple[Owner | None, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PageRun:
     """Neighbouring pages of one owner: a request's id, a node's number as text, "" for free pages and for several owners."""
 
     start: int
@@ -29,7 +29,7 @@ class Run:
 
 
 @dataclass(slots=True)
-class Node:
+class NodePages:
     """A node of the radix tree: its pages, tokens in a page, the request that made it, and the node above it."""
 
     pages: tuple[int, ...]
@@ -43,13 +43,13 @@ def kind_of(owner: Owner | None) -> tuple[Kind, str]:
     return ("free", "") if owner is None else ("owned", owner) if isinstance(owner, str) else ("tree", str(owner))
 
 
-def joined(parts: Iterable[tuple[Kind, str, int]]) -> list[Run]:
+def joined(parts: Iterable[tuple[Kind, str, int]]) -> list[PageRun]:
     """Joins neighbours of one owner. `parts` are (kind, owner, pages) from page 0 on."""
-    runs: list[Run] = []
+    runs: list[PageRun] = []
     start = 0
     for (kind, owner), same in groupby(parts, key=itemgetter(0, 1)):
         length = sum(length for _, _, length in same)
-        runs.append(Run(start, length, kind, owner))
+        runs.append(PageRun(start, length, kind, owner))
         start += length
     return runs
 

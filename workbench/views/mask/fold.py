@@ -10,7 +10,7 @@ from workbench.html.parts import plural
 from workbench.views.fold import Facts
 from workbench.views.mask.picture import SEES, MaskCurve
 from workbench.views.tokens.fold import MAX_STILL, RequestFold
-from workbench.views.tokens.state import Output
+from workbench.views.tokens.state import ShownOutput
 
 
 class MaskFold(RequestFold[MaskCurve]):
@@ -57,7 +57,7 @@ class MaskFold(RequestFold[MaskCurve]):
         return f"No request with a constraint has produced a token yet. Try {example}"
 
     @property
-    def shown(self) -> Output | None:
+    def shown(self) -> ShownOutput | None:
         output = super().shown
         return None if output is None or output.grammar is None else output
 
@@ -72,7 +72,7 @@ class MaskFold(RequestFold[MaskCurve]):
         tokens = [visible(token.text) for token in at.tokens]
         return found | {"sentence": visible(str(at)), "num_allowed": at.num_allowed, "classes": classes, "tokens": tokens}
 
-    def _beyond(self, output: Output) -> str:
+    def _beyond(self, output: ShownOutput) -> str:
         """Returns a note where the output has no such step, or not yet."""
         num_tokens = len(output.tokens)
         if self.step is None or 0 <= self.step <= num_tokens:

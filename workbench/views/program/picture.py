@@ -24,7 +24,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, duration, plural, soft, table
+from workbench.html.parts import BarPart, View, bar, duration, plural, soft, table
 from workbench.views.program.state import ASKED, Part, ProgramRun
 
 OF_PROGRAMS = ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
@@ -147,7 +147,7 @@ class ProgramView(View):
     def body(self) -> str:
         reused, computed, made = self.totals()
         sums = [("reused", reused, "reused"), ("computed", computed, "prefill"), ("written", made, "decode")]
-        totals = bar([Segment(f"tokens {label}", number, f"{number:,}", kind) for label, number, kind in sums])
+        totals = bar([BarPart(f"tokens {label}", number, f"{number:,}", kind) for label, number, kind in sums])
         failed = f"<p><b>failed</b> {to_html(self.error)}</p>" if self.error else ""
         longest = max((_prompt_len(part) for part in self.asked), default=0.0) or 1.0
         head = f'<p><b>{to_html(self.title)}</b> <span class="wb-soft">{to_html(f"{self.calls}, {self.lasted}")}</span></p>'
@@ -255,7 +255,7 @@ def _folded(part: Part) -> Iterator[str]:
     if part.timings is not None:
         t = part.timings
         kinds = (("queue", t.queue_s, "wait"), ("prefill", t.prefill_s, "prefill"), ("decode", t.decode_s, "decode"))
-        yield bar([Segment(label, seconds, duration(seconds), kind) for label, seconds, kind in kinds])
+        yield bar([BarPart(label, seconds, duration(seconds), kind) for label, seconds, kind in kinds])
     if part.scores:
         options = [(repr(option), score, "chosen" if option == part.text else "") for option, score in part.scores]
         yield table(("option", "score", ""), options, numeric=(1,))

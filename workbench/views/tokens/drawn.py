@@ -9,7 +9,7 @@ import msgspec
 from workbench.html.escape import visible
 from workbench.views.fold import Facts
 from workbench.views.tokens.colours import levels
-from workbench.views.tokens.state import SAYS, Output, OutputToken, Pieces
+from workbench.views.tokens.state import SAYS, OutputToken, Pieces, ShownOutput
 
 KINDS = tuple(SAYS)
 
@@ -27,7 +27,7 @@ class Drawn:
         """A row of each token as JSON, made once: it goes out many times."""
         self._pieces = Pieces(self._facts.decode)
 
-    def catch_up(self, output: Output) -> None:
+    def catch_up(self, output: ShownOutput) -> None:
         """Adds a row for each new token of the output."""
         num = len(self.tokens)
         if num > len(output.tokens) or (num and self.tokens[-1] is not output.tokens[num - 1]):

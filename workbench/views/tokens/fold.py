@@ -17,7 +17,7 @@ from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tokens.colours import MEASURES
 from workbench.views.tokens.drawn import Drawn
 from workbench.views.tokens.picture import SEES, TokenStrip
-from workbench.views.tokens.state import Output, OutputToken
+from workbench.views.tokens.state import OutputToken, ShownOutput
 
 MAX_REQUESTS = 100
 """Requests that are kept; those that run always are."""
@@ -42,11 +42,11 @@ class RequestFold(Fold[PictureT]):
     def __init__(self, facts: Facts | None = None, rid: str | None = None) -> None:
         super().__init__(facts)
         self.rid = rid
-        self.outputs: dict[str, Output] = {}
+        self.outputs: dict[str, ShownOutput] = {}
         """Outputs by request id, the oldest first."""
         self._ended: OrderedDict[str, None] = OrderedDict()
         """Requests that have ended, the first to end first."""
-        self._drawn: tuple[Output, Drawn] | None = None
+        self._drawn: tuple[ShownOutput, Drawn] | None = None
 
     def handlers(self) -> Handlers:
         return {RequestArrived: self._arrived, TokenSampled: self._sampled, RequestFinished: self._finished}
@@ -55,7 +55,7 @@ class RequestFold(Fold[PictureT]):
 
     def _arrived(self, event: RequestArrived) -> None:
         self.outputs.pop(event.rid, None)  # an id may be used again
-        self.outputs[event.rid] = Output(event.rid, event.grammar)
+        self.outputs[event.rid] = ShownOutput(event.rid, event.grammar)
         self._ended.pop(event.rid, None)
         while len(self.outputs) > MAX_REQUESTS and self._ended:
             del self.outputs[self._ended.popitem(last=False)[0]]
@@ -74,7 +74,7 @@ class RequestFold(Fold[PictureT]):
     # -- questions ----------------------------------------------------------------------------------------------
 
     @property
-    def shown(self) -> Output | None:
+    def shown(self) -> ShownOutput | None:
         """The output that is shown; None where there is none."""
         if self.rid is not None:
             return self.outputs.get(self.rid)
@@ -83,7 +83,7 @@ class RequestFold(Fold[PictureT]):
             return newest
         return next((output for output in self._newest() if output.tokens), newest)
 
-    def _newest(self) -> Iterator[Output]:
+    def _newest(self) -> Iterator[ShownOutput]:
         """Returns the requests that the view may show, the newest first."""
         return filter(self._is_listed, reversed(self.outputs.values()))
 
@@ -138,22 +138,22 @@ class RequestFold(Fold[PictureT]):
             found |= {"removed": detail.removed, "overruled": detail.overruled, "cost_s": detail.cost_s}
         return found
 
-    def _is_listed(self, output: Output) -> bool:
+    def _is_listed(self, output: ShownOutput) -> bool:
         return output.grammar is not None or not self.only_constrained
 
-    def _place(self, asked: Mapping[str, Any]) -> tuple[Output, int]:
+    def _place(self, asked: Mapping[str, Any]) -> tuple[ShownOutput, int]:
         rid, position = asked.get("id") or ("", -1)
         output = self.outputs.get(rid)
         if output is None or not 0 <= position < len(output.tokens) + self.num_behind:
             raise InvalidRequest("token", f"{rid}:{position}", "a token of a request that is remembered")
         return output, position
 
-    def _grammar(self, output: Output) -> Any:
+    def _grammar(self, output: ShownOutput) -> Any:
         if output.grammar is None or self.facts.grammar is None:
             raise InvalidRequest("rid", output.rid, "a request with a constraint", hint="without one every token is allowed")
         return self.facts.grammar(output.grammar)
 
-    def _draw(self, output: Output) -> Drawn:
+    def _draw(self, output: ShownOutput) -> Drawn:
         if self._drawn is None or self._drawn[0] is not output:
             self._drawn = (output, Drawn(self.facts))
         self._drawn[1].catch_up(output)

@@ -122,7 +122,7 @@ def token_pieces(decode: Callable[[list[int]], str], ids: Sequence[int]) -> tupl
 
 
 @dataclass(slots=True, eq=False)
-class Output:
+class ShownOutput:
     """The output of one request so far."""
 
     rid: str
@@ -152,9 +152,9 @@ class Output:
         return [token.token_id for token in self.tokens]
 
 
-def output_of(events: Iterable[Event], rid: str) -> Output:
+def output_of(events: Iterable[Event], rid: str) -> ShownOutput:
     """Returns the output of a request, folded from its events."""
-    output = Output(rid)
+    output = ShownOutput(rid)
     for event in events:
         if isinstance(event, TokenSampled) and event.rid == rid:
             output.add(event)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import Segment, View, bar, duration, key, plural, soft, table
+from workbench.html.parts import BarPart, View, bar, duration, key, plural, soft, table
 
 SEES = "Text that is stored once: what goes on from a text is indented below it. The wider a block, the more tokens."
 MAX_LINES, LINE_WIDTH = 60, 56
@@ -163,8 +163,8 @@ class TreePicture(View):
         if not self.lines:
             return f"{head}{soft(SEES)}{soft(self.empty)}"
         rest = self._rest(len(self.lines))
-        shares = [Segment("stored, computed once", self.num_tokens, f"{self.num_tokens:,}", "prefill"),
-                  Segment("taken from here, not computed again", self.num_saved, f"{self.num_saved:,}", "reused")]  # fmt: skip
+        shares = [BarPart("stored, computed once", self.num_tokens, f"{self.num_tokens:,}", "prefill"),
+                  BarPart("taken from here, not computed again", self.num_saved, f"{self.num_saved:,}", "reused")]  # fmt: skip
         return (
             f'{head}{soft(SEES)}{bar(shares)}<div class="wb-nodes">{"".join(self._html_lines())}</div>'
             f"{soft(rest or '')}<div>{key(*KEY)}</div>{soft('idle: from its last use to the last step of the engine')}"

@@ -26,7 +26,7 @@ from workbench.html.parts import duration, plural
 from workbench.text.readable import no_text
 from workbench.why.prefix.reasons import why_no_more
 from workbench.why.request import picture
-from workbench.why.request.spans import Span, spans_of
+from workbench.why.request.spans import LifeSpan, spans_of
 from workbench.why.request.waits import in_sentence, waits_of
 
 KINDS = (
@@ -43,7 +43,7 @@ class Explanation:
 
     rid: str
     sentence: str
-    spans: tuple[Span, ...]
+    spans: tuple[LifeSpan, ...]
     """The parts of its life in order."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Seconds and counts, as plain JSON."""
@@ -86,7 +86,7 @@ def request_events(log: EventLog, rid: str) -> list[Event]:
 class _Life:
     """The facts of one request, gathered from its events."""
 
-    def __init__(self, events: Sequence[Event], spans: Sequence[Span], now: float) -> None:
+    def __init__(self, events: Sequence[Event], spans: Sequence[LifeSpan], now: float) -> None:
         arrived = events[0]
         assert isinstance(arrived, RequestArrived)
         self.num_prompt = arrived.num_prompt

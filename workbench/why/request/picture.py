@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from workbench.html.escape import to_html as escape
 from workbench.html.escape import visible
 from workbench.html.parts import card, duration, lines
-from workbench.why.request.spans import Span
+from workbench.why.request.spans import LifeSpan
 
 
-def to_text(sentence: str, spans: Sequence[Span]) -> str:
+def to_text(sentence: str, spans: Sequence[LifeSpan]) -> str:
     """Returns the sentence and a table of the spans for a terminal."""
     rows = [(s.label, duration(s.start_s), duration(s.duration_s), s.note) for s in spans]
     return "\n".join([visible(sentence), *([lines(("part", "from", "took", "what"), rows, numeric=(1, 2))] if rows else [])])
 
 
-def to_html(sentence: str, spans: Sequence[Span]) -> str:
+def to_html(sentence: str, spans: Sequence[LifeSpan]) -> str:
     """Returns static HTML: the sentence, and a row for each span with its place in the whole."""
     if not spans:
         return card(f"<p>{escape(sentence)}</p>")
@@ -26,7 +26,7 @@ def to_html(sentence: str, spans: Sequence[Span]) -> str:
     return card(f"<p>{escape(sentence)}</p><table><thead>{head}</thead><tbody>{rows}</tbody></table>")
 
 
-def _row(span: Span, end: float) -> str:
+def _row(span: LifeSpan, end: float) -> str:
     before, width = 100 * span.start_s / end, 100 * span.duration_s / end
     way = (
         f'<div><span style="flex:0 0 {min(before, 99):.2f}%"></span>'

@@ -20,7 +20,7 @@ from workbench.why.request.waits import behind
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class LifeSpan:
     """One part of a request's life."""
 
     label: str
@@ -36,7 +36,7 @@ class _Spans:
     """Collects spans from the events of one request, in order."""
 
     def __init__(self, start: float) -> None:
-        self.done: list[Span] = []
+        self.done: list[LifeSpan] = []
         self._start = self._since = start
         self._kind, self._note = "wait", ""
         self._is_compiled = False
@@ -45,7 +45,7 @@ class _Spans:
         """Ends the open span, if it has any length or is more than a wait."""
         if until > self._since or self._kind != "wait":
             label = "compile" if self._note == "compiling" else "queue" if self._kind == "wait" else self._kind
-            self.done.append(Span(label, self._since - self._start, until - self._since, self._kind, self._note))
+            self.done.append(LifeSpan(label, self._since - self._start, until - self._since, self._kind, self._note))
 
     def apply(self, event: Event) -> None:
         """Takes one event; a retraction begins a new wait."""
@@ -74,7 +74,7 @@ class _Spans:
             self._note = behind(cause.reason, cause.blocked_by)
 
 
-def spans_of(events: Sequence[Event], now: float) -> list[Span]:
+def spans_of(events: Sequence[Event], now: float) -> list[LifeSpan]:
     """Returns the spans of a request whose events begin with its arrival; one that has not ended lasts until `now`."""
     spans = _Spans(events[0].time)
     for event in events[1:]:

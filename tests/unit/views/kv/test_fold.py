@@ -24,7 +24,7 @@ from workbench.testing import FoldReader
 from workbench.views.fold import Facts
 from workbench.views.kv.drawn import MAX_RUNS
 from workbench.views.kv.fold import KVFold
-from workbench.views.kv.state import Run
+from workbench.views.kv.state import PageRun
 
 
 def account(core: EngineCore) -> dict[int, str | int]:
@@ -81,8 +81,8 @@ def test_pages_can_be_asked_by_owner_and_owners_by_page():
     assert (kv.pages("a"), kv.pages(7), kv.pages("nobody"), kv.pages(9)) == ((2,), (0, 1), (), ())
     kv.apply(NodeSplit(time=0, node_id=7, head_id=8, num_head=2))
     assert (kv.pages(8), kv.pages(7)) == ((0,), (1,))
-    assert kv.runs() == [Run(0, 1, "tree", "8"), Run(1, 1, "tree", "7"), Run(2, 1, "owned", "a"), Run(3, 1, "owned", "b"),
-                         Run(4, 12, "free")]  # fmt: skip
+    owners = [(0, 1, "tree", "8"), (1, 1, "tree", "7"), (2, 1, "owned", "a"), (3, 1, "owned", "b"), (4, 12, "free")]
+    assert kv.runs() == [PageRun(*owner) for owner in owners]
     text = kv.picture().to_text()
     assert "16 pages of 2 tokens" in text
     assert "computed by a" in kv.picture().to_html()
@@ -111,7 +111,7 @@ def test_the_state_says_what_the_picture_shows():
     for word in state["runs"].split():
         length, kind, owner = re.fullmatch(r"(\d+)([fto])(\d*)", word).groups()
         name = state["names"][int(owner)] if kind == "o" else owner
-        read.append(Run(at, int(length), {"f": "free", "t": "tree", "o": "owned"}[kind], name))
+        read.append(PageRun(at, int(length), {"f": "free", "t": "tree", "o": "owned"}[kind], name))
         at += int(length)
     pages = [(run.kind, run.owner) for run in read for _ in range(run.length)]
     assert pages == [(run.kind, run.owner) for run in kv.picture().runs for _ in range(run.length)]

@@ -1,0 +1,53 @@
+"""Servers in processes of their own, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+
+class ServerProcess:
+    """A running `python -m workbench.launch_server`. `url` is its address."""
+
+    def __init__(self, *args: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "workbench.launch_server", "--port", str(self.port), *args]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ})
+        self.wait()
+
+    def wait(self, timeout_s: float = 120) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        self.process.kill()
+        raise AssertionError(f"the server did not start: {self.process.communicate()[0].decode()}")
+
+    def close(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def real_server(smollm2: str) -> Iterator[ServerProcess]:
+    """A server of the real model."""
+    server = ServerProcess("--model-path", "smollm2-135m", "--max-total-tokens", "30000", "--tool-call-parser", "hermes")
+    yield server
+    server.close()
