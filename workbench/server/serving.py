@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -12,7 +11,6 @@ from fastapi import Request
 from workbench.api.generation import Generation
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
-from workbench.grammar import Vocabulary
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
@@ -20,7 +18,6 @@ from workbench.server.problem import Problem
 from workbench.text import chat
 
 T = TypeVar("T")
-Name = Callable[[int], tuple[str, bytes]]
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
 PING_S = 1.0
@@ -41,7 +38,6 @@ class Serving:
     def _use(self, handle: Handle) -> None:
         self._handle = handle
         self._generation = Generation(handle)
-        self._names: Name | None = None
 
     def replace(self, handle: Handle) -> None:
         """Serves another engine from now on, and calls the listeners with it."""
@@ -94,19 +90,6 @@ class Serving:
         """Returns the facts with which a client renders conversations; None without a tokenizer."""
         handle = self._handle
         return chat.facts(handle.hf_tokenizer) if handle.has_tokenizer else None
-
-    def token_names(self) -> Name:
-        """Returns the function from a token id to its text and its bytes; the first call reads the vocabulary."""
-        if self._names is None:
-            tokenizer = self.handle.tokenizer
-            pieces = Vocabulary(tokenizer.hf, self.handle.info.vocab_size, tokenizer.eos_token_ids).pieces
-
-            def name(token_id: int) -> tuple[str, bytes]:
-                text = tokenizer.token_text(token_id)
-                return text, pieces[token_id] or text.encode()
-
-            self._names = lru_cache(8192)(name)
-        return self._names
 
     async def complete(self, request: GenerateRequest, http: Request) -> Results:
         """Returns the results of a request, and aborts it if its client leaves."""
