@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 import workbench
 from workbench.errors import WorkbenchError
+from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
@@ -19,6 +20,7 @@ from workbench.server.wire import Json
 ROUTES = (
     "workbench.server.control",
     "workbench.server.generate",
+    "workbench.server.metrics",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
@@ -32,6 +34,7 @@ def make_app(serving: Serving) -> ASGIApp:
     """Returns the application of a server."""
     api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "")
     api.state.serving = serving
+    api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
     for name in ROUTES:
         api.include_router(importlib.import_module(name).router)
     api.add_exception_handler(HTTPException, _show_http_error)

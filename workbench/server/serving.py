@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from workbench.text import chat
 T = TypeVar("T")
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
+NUM_UNLOGGED = 1024
+"""Number of request ids that are remembered as left out of the metrics."""
 PING_S = 1.0
 """Seconds that the engine's process has to answer a ping before it counts as stopped."""
 
@@ -32,6 +35,7 @@ class Serving:
         """True from SIGTERM on: new requests get status 503."""
         self.num_open = 0
         """Number of POST requests that have begun and not ended."""
+        self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
         self._listeners: list[Callable[[Handle], None]] = []
         self._use(handle)
 
@@ -71,6 +75,14 @@ class Serving:
     @property
     def generation(self) -> Generation:
         return self._generation
+
+    def leave_out(self, rid: str) -> None:
+        """Leaves a request, which comes next, out of the metrics."""
+        self._unlogged.append(rid)
+
+    def is_unlogged(self, rid: str) -> bool:
+        """Returns whether a request, or the group that it is a sample of, is left out of the metrics."""
+        return rid in self._unlogged or rid.rpartition("-")[0] in self._unlogged
 
     async def fault(self) -> str:
         """Returns the reason why the engine serves nothing now; empty if it does."""
