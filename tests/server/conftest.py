@@ -17,9 +17,7 @@ class ServerProcess:
     """A running `python -m workbench.launch_server`. `url` is its address."""
 
     def __init__(self, *args: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = int(args[args.index("--port") + 1]) if "--port" in args else _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "workbench.launch_server", "--port", str(self.port), *args]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ})
@@ -43,6 +41,18 @@ class ServerProcess:
         finally:
             self.process.kill()
             self.process.communicate()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def server_process() -> type[ServerProcess]:
+    return ServerProcess
 
 
 @pytest.fixture(scope="session")

@@ -54,13 +54,17 @@ class Engine(TextEngine):
     ) -> None:  # fmt: skip
         self.server_args = ServerArgs.make(model_path=model_path, **server_args)
         if process:
-            from workbench.process.client import open_process as open_engine
+            from workbench.process.client import open_process
+
+            opened = open_process(self.server_args, progress)
         else:
             if progress is not None:
                 progress(IMPORTING, 0, 0)
             share_cores()
             from workbench.launch.engine import open_engine
-        super().__init__(Handle(open_engine(self.server_args, progress), self.server_args))
+
+            opened = open_engine(self.server_args, progress)
+        super().__init__(Handle(opened, self.server_args))
         self._questions = Questions(self._handle)
         self.log = self._handle.log
         """The event log."""

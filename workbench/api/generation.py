@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import weakref
@@ -58,7 +59,10 @@ class Generation:
 
     async def async_results(self, request: GenerateRequest) -> Results:
         """Returns the same as `results`, without blocking the event loop."""
-        running = self._submit(request)
+        return await self.finished(self._submit(request))
+
+    async def finished(self, running: Running) -> Results:
+        """Returns the results of requests that were queued by `submit`."""
         with _aborting(self._handle.client, running.streams):
             async for i, out in read_async(running.streams):
                 running.add(i, out)
@@ -71,16 +75,31 @@ class Generation:
 
     def async_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Returns the same as `stream`, without blocking the event loop."""
-        running = self._submit(request)
+        return self.chunks(self._submit(request))
+
+    def chunks(self, running: Running) -> AsyncIterator[Completion]:
+        """Returns the results, as they grow, of requests that were queued by `submit`."""
         return _watched(self._async_chunks(running), self._handle.client, running.streams)
 
-    def async_outputs(self, request: GenerateRequest) -> tuple[PromptBatch, AsyncIterator[tuple[int, TokenOut]]]:
-        """Returns the engine's requests, and (number of the request, output of one step) as outputs come."""
-        running = self._submit(request)
-        outputs = self._async_outputs(running.streams)
-        return running.batch, _watched(outputs, self._handle.client, running.streams)
+    async def submit(self, request: GenerateRequest) -> Running:
+        """Queues the requests of a call. Tokenising and the wait for the engine's answer are on a thread of the event loop."""
+        work = asyncio.ensure_future(asyncio.to_thread(self._submit, request))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(self._abandon)
+            raise
 
-    async def _async_outputs(self, streams: list[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
+    def _abandon(self, work: asyncio.Future[Running]) -> None:
+        """Aborts requests whose caller left while they were queued."""
+        if not work.cancelled() and work.exception() is None:
+            _abort_unread(weakref.ref(self._handle.client), work.result().streams)
+
+    def outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
+        """Returns (number of the request, output of one step), as they come, of requests that were queued by `submit`."""
+        return _watched(self._outputs(running.streams), self._handle.client, running.streams)
+
+    async def _outputs(self, streams: list[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
         with _aborting(self._handle.client, streams):
             async for each in read_async(streams):
                 yield each

@@ -33,10 +33,14 @@ RECEIVE_WAIT_MS = 200
 logger = logging.getLogger("workbench.engine")
 
 
-def open_process(args: ServerArgs, progress: Progress | None = None) -> Opened:
+def ignore(reason: str) -> None:
+    """Takes the reason why an engine ended, and does nothing."""
+
+
+def open_process(args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> Opened:
     """Opens an engine like `launch.engine.open_engine`, with the model in a child. The parent reads the tokenizer and loads
-    no torch."""
-    client = ProcessClient(args, progress)
+    no torch. `on_end` is that of `ProcessClient`."""
+    client = ProcessClient(args, progress, on_end)
     try:
         tokenizer = find_tokenizer(args)
     except BaseException:
@@ -48,9 +52,7 @@ def open_process(args: ServerArgs, progress: Progress | None = None) -> Opened:
 class ProcessClient:
     """An `EngineClient` whose engine is a child process."""
 
-    def __init__(
-        self, args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = lambda reason: None
-    ) -> None:
+    def __init__(self, args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> None:
         """Starts the process and waits until its engine is open.
 
         When the process has ended by itself, calls `on_end` with the reason, after all waiters got it, on the thread that
@@ -91,6 +93,19 @@ class ProcessClient:
     def abort(self, rid: str, message: str = "aborted by the caller") -> None:
         with contextlib.suppress(EngineDead):
             self._start(ProcessCalls.abort, rid, message)
+
+    def ping(self) -> Future[None]:
+        """Returns a future that is done as soon as the process answers, in the middle of a step too. Raises EngineDead."""
+        return self._start(ProcessCalls.ping)
+
+    def probe(self) -> Future[None]:
+        """Returns a future that is done when the present step ends. Raises EngineDead."""
+        return self._start(ProcessCalls.now)
+
+    def kill(self, reason: str) -> None:
+        """Ends a process that does not answer; open requests end with this reason."""
+        self._fault = reason
+        self._child.end(patience_s=0)
 
     def close(self) -> None:
         self._is_closing = True

@@ -5,6 +5,7 @@ It is a new interpreter, so nothing of the parent's `__main__` runs again.
 
 from __future__ import annotations
 
+import queue
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +35,8 @@ ON_ENGINE = calls_of(EngineCalls)
 class Child:
     """Answers the calls of `ProcessCalls`: those on the engine by its client, the others by its own methods.
 
-    Outputs are sent from the engine's thread, answers from the thread of `serve`.
+    Outputs are sent from the engine's thread, answers to its own calls from the thread of `serve`, at once. Calls on the engine
+    wait for the end of a step, on a thread of their own, so that they hold up no new request.
     """
 
     def __init__(self, channel: Channel[Call], open_engine: Open) -> None:
@@ -48,10 +50,19 @@ class Child:
 
     def serve(self) -> None:
         """Answers calls for the rest of the process's life."""
+        waiting: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        threading.Thread(target=self._answer_all, args=(waiting,), name="workbench-calls", daemon=True).start()
         while True:
             call = self._channel.receive()
             assert call is not None
-            self._channel.send(self._answer(call))
+            if call.name in ON_ENGINE:
+                waiting.put(call)
+            else:
+                self._channel.send(self._answer(call))
+
+    def _answer_all(self, waiting: queue.SimpleQueue[Call]) -> None:
+        while True:
+            self._channel.send(self._answer(waiting.get()))
 
     def _answer(self, call: Call) -> Answer | Refusal:
         try:
@@ -76,6 +87,9 @@ class Child:
 
     def abort(self, rid: str, message: str) -> None:
         self._client.abort(rid, message)
+
+    def ping(self) -> None:
+        pass
 
     @property
     def _client(self) -> EngineClient:

@@ -35,6 +35,9 @@ class ProcessCalls(EngineCalls, Protocol):
     def abort(self, rid: str, message: str) -> None:
         """Ends a request, or all samples of a group."""
 
+    def ping(self) -> None:
+        """Does nothing: the answer shows that the process is not stopped. It comes at once, in the middle of a step too."""
+
 
 # -- parent to child --------------------------------------------------------------------------------------------
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import importlib
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import workbench
 from workbench.errors import WorkbenchError
+from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
+from workbench.server.wire import Json
 
 ROUTES = (
+    "workbench.server.control",
     "workbench.server.generate",
+    "workbench.server.metrics",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
     "workbench.server.status",
+    "workbench.server.tokens",
 )
 """The modules with routes; each has a `router`."""
 
@@ -30,6 +34,7 @@ def make_app(serving: Serving) -> ASGIApp:
     """Returns the application of a server."""
     api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "")
     api.state.serving = serving
+    api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
     for name in ROUTES:
         api.include_router(importlib.import_module(name).router)
     api.add_exception_handler(HTTPException, _show_http_error)
@@ -41,12 +46,12 @@ def make_app(serving: Serving) -> ASGIApp:
     return app
 
 
-async def _show_error(http: Request, error: Exception) -> JSONResponse:
+async def _show_error(http: Request, error: Exception) -> Json:
     problem = problem_of(error)
-    return JSONResponse(problem.for_path(http.url.path), problem.status, problem.headers)
+    return Json(problem.for_path(http.url.path), problem.status, problem.headers)
 
 
-async def _show_http_error(http: Request, error: Exception) -> JSONResponse:
+async def _show_http_error(http: Request, error: Exception) -> Json:
     assert isinstance(error, HTTPException)
     problem = Problem(error.status_code, f"{http.method} {http.url.path}: {error.detail}")
-    return JSONResponse(problem.for_path(http.url.path), problem.status, error.headers)
+    return Json(problem.for_path(http.url.path), problem.status, error.headers)

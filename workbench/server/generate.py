@@ -2,41 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from workbench.native.requests import GenerateRequest
+from workbench.errors import NotSupported
+from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
-from workbench.server.serving import serving_of
+from workbench.server.serving import Serving, serving_of
 from workbench.server.sse import DONE, EventStream, data
+from workbench.server.wire import Json
 
 router = APIRouter()
+READ = frozenset({"text", "input_ids", "sampling_params", "stream", *KINDS, *SAMPLING, *LATER})
+"""Fields that are read. Others are ignored: routers and load generators add their own."""
+Each = list[Any]
 
 
 class GenerateBody(Body):
-    """The body of `/generate` (section E of the checklist)."""
+    """The body of `/generate`. With a list in `text` or `input_ids`, every other field may have a list with one value each."""
 
     text: str | list[str] | None = None
-    """Prompt, or prompts."""
     input_ids: list[int] | list[list[int]] | None = None
-    """Token ids in the place of `text`."""
     sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
     stream: bool | None = False
+    rid: str | list[str] | None = None
+    return_logprob: bool | list[bool] | None = None
+    logprob_start_len: int | list[int] | None = None
+    top_logprobs_num: int | list[int] | None = None
+    token_ids_logprob: list[int] | list[list[int] | None] | None = None
+    return_text_in_logprobs: bool | None = None
+    return_hidden_states: bool | None = None
+    log_metrics: bool | None = True
+    priority: int | list[int] | None = None
+    timeout_s: float | None = None
+    namespace: str | list[str] | None = None
+    custom_logit_processor: str | list[str | None] | None = None
 
 
 @router.post("/generate", openapi_extra=json_body(GenerateBody))
 async def generate(http: Request) -> Response:
     """Continues prompts. With `stream` the answer is server-sent events, each with the whole text so far."""
-    body = await read_json(http)
     serving = serving_of(http)
-    request = GenerateRequest.from_json(body)
+    body = await read_json(http)
+    request = GenerateRequest.from_json(native_body(body))
+    if body.get("log_metrics") is False:
+        request = _unlogged(request, serving)
     if request.stream:
         return EventStream(_events(await serving.start_stream(request)))
-    return JSONResponse(await serving.complete(request, http))
+    return Json(await serving.complete(request, http))
+
+
+def native_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that the engine reads, without neutral values of those that it does not have.
+
+    A request that only scores (`max_new_tokens` 0 with `return_logprob`) and names no first position gets the
+    log-probabilities of its whole prompt, which the reference's client reads. Raises NotSupported.
+    """
+    if not _is_neutral(body.get("input_embeds")):
+        raise NotSupported("input_embeds: prompts as embeddings are not available", hint="send text or input_ids")
+    made = {name: value for name, value in body.items() if name in READ and not (name in LATER and _is_neutral(value))}
+    params = made.get("sampling_params")
+    only_scores = isinstance(params, Mapping) and params.get("max_new_tokens", params.get("max_tokens")) == 0
+    if only_scores and made.get("return_logprob") and made.get("logprob_start_len") is None:
+        made["logprob_start_len"] = 0
+    return made
+
+
+def _is_neutral(value: Any) -> bool:
+    return value in (None, "", {}) or (isinstance(value, list) and all(map(_is_neutral, value)))
+
+
+def _unlogged(request: GenerateRequest, serving: Serving) -> GenerateRequest:
+    """Returns the request with an id for each prompt, which the metrics leave out."""
+    prompts = []
+    for each in request.prompts:
+        rid = each.options.rid or uuid.uuid4().hex[:12]
+        serving.leave_out(rid)
+        prompts.append(replace(each, options=replace(each.options, rid=rid)))
+    return replace(request, prompts=tuple(prompts))
 
 
 async def _events(chunks: AsyncIterator[Completion]) -> AsyncIterator[bytes]:

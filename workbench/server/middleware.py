@@ -54,6 +54,8 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        counts = scope.get("method") == "POST"
+        self._serving.num_open += counts
         try:
             self._check(scope, headers)
             await self._app(scope, self._limited(receive, headers), sent)
@@ -63,6 +65,8 @@ class Gate:
                 logger.exception("request %s failed", request_id)
             if not has_begun and scope["type"] == "http":
                 await _answer(problem, scope["path"], sent)
+        finally:
+            self._serving.num_open -= counts
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         path = scope["path"]

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import uvicorn
 
-from workbench.api.handle import Handle
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
-from workbench.process.client import open_process
 from workbench.server.app import make_app
 from workbench.server.serving import Serving
+from workbench.server.supervisor import Supervisor
 
 NUM_THREADS = 64
 """Threads of the event loop for work that blocks: tokenising, and waiting for the engine's answer."""
+TICK_S = 0.02
+LAST_ANSWERS_S = 2.0
+"""Seconds in which the answers of requests that were cut off reach their clients."""
 READY = "The server is fired up and ready to roll!"
+logger = logging.getLogger("workbench.server")
 
 
 def serve(args: ServerArgs) -> int:
     """Opens an engine in a child process, serves it over HTTP, and returns the exit status when the server has ended."""
     listener = listen(args.host, args.port)
-    serving = Serving(Handle(open_process(args), args))
+    supervisor = Supervisor(args)
     try:
-        asyncio.run(_run(serving, listener))
+        asyncio.run(_run(supervisor, listener))
     finally:
-        serving.handle.close()
+        supervisor.close()
     return 0
 
 
@@ -42,13 +49,54 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InvalidRequest("port", port, f"a free port of {host} ({error.strerror})", hint="give another --port") from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-async def _run(serving: Serving, listener: socket.socket) -> None:
+class DrainingServer(uvicorn.Server):
+    """A server that finishes running requests at the first signal to end, and ends at once at the second."""
+
+    def __init__(self, config: uvicorn.Config, serving: Serving, supervisor: Supervisor | None = None) -> None:
+        super().__init__(config)
+        self._serving = serving
+        self._supervisor = supervisor
+        self._loop = asyncio.get_running_loop()
+        self._drain: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to drain; a second signal ends the server at once."""
+        if self._serving.is_draining:
+            self.should_exit = self.force_exit = True
+            return
+        self._serving.is_draining = True
+        logger.info("signal %s: %d requests finish", signal.Signals(sig).name, self._serving.num_open)
+        self._loop.call_soon_threadsafe(self._start_drain)
+
+    def _start_drain(self) -> None:
+        self._drain = self._loop.create_task(self._finish())
+
+    async def _finish(self) -> None:
+        if not await self._idle_within(self._serving.args.drain_timeout_s) and self._supervisor is not None:
+            await asyncio.to_thread(self._supervisor.close)
+            await self._idle_within(LAST_ANSWERS_S)
+        self.should_exit = True
+
+    async def _idle_within(self, timeout_s: float) -> bool:
+        """Waits until no request is open; returns False if that takes longer."""
+        deadline = self._loop.time() + timeout_s
+        while self._serving.num_open and self._loop.time() < deadline:
+            await asyncio.sleep(TICK_S)
+        return not self._serving.num_open
+
+
+async def _run(supervisor: Supervisor, listener: socket.socket) -> None:
+    serving = supervisor.serving
+    args = serving.args
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
-    config = uvicorn.Config(make_app(serving), log_level=serving.args.log_level_http or serving.args.log_level, access_log=False)
-    server = uvicorn.Server(config)
-    print(READY, flush=True)
-    await server.serve(sockets=[listener])
+    config = uvicorn.Config(
+        make_app(serving), log_level=args.log_level_http or args.log_level, access_log=args.log_level_http in ("info", "debug"),
+        timeout_graceful_shutdown=1, server_header=False,
+    )  # fmt: skip
+    host, port = listener.getsockname()[:2]
+    print(f"{READY} http://{host}:{port}", flush=True)
+    await DrainingServer(config, serving, supervisor).serve(sockets=[listener])
+    sys.stdout.flush()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -13,21 +14,45 @@ from workbench.api.handle import Handle
 from workbench.config import ServerArgs
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
+from workbench.process.client import ProcessClient
 from workbench.server.problem import Problem
+from workbench.text import chat
 
 T = TypeVar("T")
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
+NUM_UNLOGGED = 1024
+"""Number of request ids that are remembered as left out of the metrics."""
+PING_S = 1.0
+"""Seconds that the engine's process has to answer a ping before it counts as stopped."""
 
 
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
     def __init__(self, handle: Handle) -> None:
-        self._handle = handle
-        self._generation = Generation(handle)
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
+        self.num_open = 0
+        """Number of POST requests that have begun and not ended."""
+        self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
+        self._listeners: list[Callable[[Handle], None]] = []
+        self._use(handle)
+
+    def _use(self, handle: Handle) -> None:
+        self._handle = handle
+        self._generation = Generation(handle)
+
+    def replace(self, handle: Handle) -> None:
+        """Serves another engine from now on, and calls the listeners with it."""
+        self._use(handle)
+        for listen in self._listeners:
+            listen(handle)
+
+    def on_engine(self, listen: Callable[[Handle], None]) -> None:
+        """Calls `listen` with the engine of now, and with each that takes its place."""
+        self._listeners.append(listen)
+        listen(self._handle)
 
     @property
     def args(self) -> ServerArgs:
@@ -44,20 +69,52 @@ class Serving:
 
     @property
     def handle(self) -> Handle:
-        """The running engine. Raises EngineDead while there is none."""
+        """The engine. Its calls raise EngineDead when it has ended, until another one takes its place."""
         return self._handle
 
     @property
     def generation(self) -> Generation:
         return self._generation
 
+    def leave_out(self, rid: str) -> None:
+        """Leaves a request, which comes next, out of the metrics."""
+        self._unlogged.append(rid)
+
+    def is_unlogged(self, rid: str) -> bool:
+        """Returns whether a request, or the group that it is a sample of, is left out of the metrics."""
+        return rid in self._unlogged or rid.rpartition("-")[0] in self._unlogged
+
+    async def fault(self) -> str:
+        """Returns the reason why the engine serves nothing now; empty if it does."""
+        client = self._handle.client
+        if client.ended:
+            return client.ended
+        if isinstance(client, ProcessClient):
+            try:
+                await asyncio.wait_for(asyncio.wrap_future(client.ping()), PING_S)
+            except TimeoutError:
+                return f"the engine's process has not answered for {PING_S:g} s"
+            except Exception as error:
+                return str(error)
+        return ""
+
+    def tokenizer_facts(self) -> dict[str, Any] | None:
+        """Returns the facts with which a client renders conversations; None without a tokenizer."""
+        handle = self._handle
+        return chat.facts(handle.hf_tokenizer) if handle.has_tokenizer else None
+
     async def complete(self, request: GenerateRequest, http: Request) -> Results:
         """Returns the results of a request, and aborts it if its client leaves."""
-        return await until_left(self.generation.async_results(request), http)
+        return await until_left(self._complete(request), http)
+
+    async def _complete(self, request: GenerateRequest) -> Results:
+        generation = self._generation
+        return await generation.finished(await generation.submit(request))
 
     async def start_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Queues a request and returns its results as they grow. Raises before the stream begins what can be refused."""
-        return await asyncio.to_thread(self.generation.async_stream, request)
+        generation = self._generation
+        return generation.chunks(await generation.submit(request))
 
 
 def serving_of(http: Request) -> Serving:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from workbench.server.problem import Problem, problem_of
+from workbench.server.wire import to_json
 
 logger = logging.getLogger("workbench.server")
 DONE = b"data: [DONE]\n\n"
@@ -22,7 +22,7 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 def data(value: Any, event: str = "") -> bytes:
     """Returns a JSON value as one event, with its name if it has one."""
     name = f"event: {event}\n" if event else ""
-    return f"{name}data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n".encode("utf-8", "replace")
+    return name.encode() + b"data: " + to_json(value) + b"\n\n"
 
 
 class EventStream(Response):

@@ -2,29 +2,85 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from workbench.native.requests import GenerateRequest
+from workbench.server.metrics import HEALTH
 from workbench.server.problem import Problem
-from workbench.server.serving import serving_of
+from workbench.server.serving import Serving, serving_of
+from workbench.server.wire import Json
 
 router = APIRouter()
+SECRETS = ("api_key", "admin_api_key")
 
 
 @router.get("/health")
+@router.get("/ping")
 async def health(http: Request) -> Response:
-    """Returns status 200 while the engine lives, else 503."""
-    serving = serving_of(http)
-    if reason := serving.handle.client.ended:
+    """Returns status 200 while the engine lives and answers, else 503. A long step changes nothing of it."""
+    if reason := await serving_of(http).fault():
         raise Problem(503, reason, code="engine_unavailable")
-    return JSONResponse({"status": "ok"})
+    return Json({"status": "ok"})
+
+
+@router.get("/health_generate")
+async def health_generate(http: Request) -> Response:
+    """Generates one token; returns status 200, or 503 if the engine cannot."""
+    serving = serving_of(http)
+    await health(http)
+    params = {"max_new_tokens": 1, "temperature": 0}
+    await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": HEALTH}), http)
+    return Json({"status": "ok"})
+
+
+@router.get("/get_load")
+async def get_load(http: Request) -> Response:
+    """Returns how many requests run and wait, and the use of memory, between two steps."""
+    return Json(msgspec.structs.asdict(await _load(serving_of(http))))
 
 
 @router.get("/get_model_info")
+@router.get("/model_info")
 async def get_model_info(http: Request) -> dict[str, Any]:
     """Returns the paths of the model and of its tokenizer, and whether it generates text."""
     args = serving_of(http).args
     tokenizer_path = args.tokenizer_path or args.model_path
     return {"model_path": args.model_path, "tokenizer_path": tokenizer_path, "is_generation": not args.is_embedding}
+
+
+@router.get("/get_server_info")
+@router.get("/server_info")
+async def get_server_info(http: Request) -> Response:
+    """Returns the settings, the values that None and "auto" became, the sizes of the memory, and the present load."""
+    serving = serving_of(http)
+    info, load = serving.handle.info, await _load(serving)
+    pool = {"memory_pool_size": info.max_total_num_tokens, "tokenizer": serving.tokenizer_facts()}
+    return Json(settings_of(serving) | msgspec.structs.asdict(info) | msgspec.structs.asdict(load) | pool)
+
+
+@router.get("/get_server_args")
+async def get_server_args(http: Request) -> Response:
+    """Returns the settings. `/get_server_info` has them too."""
+    return Json(settings_of(serving_of(http)))
+
+
+@router.get("/get_memory_pool_size")
+@router.get("/get_max_total_num_tokens")
+async def get_max_total_num_tokens(http: Request) -> Response:
+    """Returns the number of tokens that the K/V pool holds. `/get_server_info` has it too."""
+    return Json({"max_total_num_tokens": serving_of(http).handle.info.max_total_num_tokens})
+
+
+def settings_of(serving: Serving) -> dict[str, Any]:
+    """Returns the settings by name, with stars in the place of keys."""
+    settings = serving.args.to_dict()
+    return settings | {name: "***" for name in SECRETS if settings[name]}
+
+
+async def _load(serving: Serving) -> Any:
+    return await asyncio.to_thread(serving.handle.client.engine.get_load)

@@ -28,11 +28,11 @@ async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEven
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
     prepared = await asyncio.to_thread(Prepared, serving, call)
     try:
-        batch, outputs = await asyncio.to_thread(serving.generation.async_outputs, prepared.request)
+        running = await serving.generation.submit(prepared.request)
     except PromptTooLong as error:
         error.field = "messages"  # the engine saw a prompt
         raise
-    return _events(prepared, batch, outputs)
+    return _events(prepared, running.batch, serving.generation.outputs(running))
 
 
 def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:

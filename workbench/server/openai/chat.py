@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from workbench.server.body import json_body, read_body
 from workbench.server.chat import ChatCall, ChatEvent, ChoiceResult, collect_chat, start_chat
@@ -16,6 +16,7 @@ from workbench.server.openai.common import Head, usage_of
 from workbench.server.problem import Problem
 from workbench.server.serving import serving_of, until_left
 from workbench.server.sse import EventStream
+from workbench.server.wire import Json
 
 router = APIRouter()
 MAX_TOP_LOGPROBS = 20
@@ -32,7 +33,7 @@ async def chat_completions(http: Request) -> Response:
     events = start_chat(serving, call)
     if body.stream:
         return EventStream(chat_chunks(await events, head, body, call.n))
-    return JSONResponse(await until_left(_answer(events, head), http))
+    return Json(await until_left(_answer(events, head), http))
 
 
 def chat_call(body: ChatBody) -> ChatCall:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from workbench.native.requests import GenerateRequest, PromptBatch
 from workbench.server.body import json_body, read_body
@@ -17,6 +17,7 @@ from workbench.server.openai.common import Head, usage_so_far
 from workbench.server.openai.completion_call import Answer, best_of, generate_request, usage
 from workbench.server.serving import Serving, serving_of, until_left
 from workbench.server.sse import DONE, EventStream, data
+from workbench.server.wire import Json
 from workbench.types import TokenOut
 
 router = APIRouter()
@@ -33,14 +34,15 @@ async def completions(http: Request) -> Response:
     request = generate_request(body)
     head = Head(serving, body, "cmpl")
     if not body.stream:
-        return JSONResponse(await until_left(_whole(serving, request, head, body), http))
+        return Json(await until_left(_whole(serving, request, head, body), http))
     answers, outputs = await _start(serving, request, body)
     return EventStream(_chunks(answers, outputs, head, body))
 
 
 async def _start(serving: Serving, request: GenerateRequest, body: CompletionBody) -> tuple[list[Answer], Outputs]:
-    batch, outputs = await asyncio.to_thread(serving.generation.async_outputs, request)
-    return await asyncio.to_thread(_answers, serving, request, batch, body), outputs
+    running = await serving.generation.submit(request)
+    answers = await asyncio.to_thread(_answers, serving, request, running.batch, body)
+    return answers, serving.generation.outputs(running)
 
 
 def _answers(serving: Serving, request: GenerateRequest, batch: PromptBatch, body: CompletionBody) -> list[Answer]:

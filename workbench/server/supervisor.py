@@ -1,0 +1,95 @@
+"""`Supervisor`: opens the engine's process, watches it, and opens another one when it died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import TimeoutError as Unanswered
+
+from workbench.api.handle import Handle
+from workbench.config import ServerArgs
+from workbench.errors import EngineDead, WorkbenchError
+from workbench.process.client import ProcessClient, open_process
+from workbench.server.serving import Serving
+
+logger = logging.getLogger("workbench.server")
+WINDOW_S = 600.0
+"""Seconds over which restarts are counted."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+LONGEST_TICK_S = 1.0
+
+
+class Supervisor:
+    """One engine in a child process, for as long as the server runs."""
+
+    def __init__(self, args: ServerArgs) -> None:
+        """Opens the engine. Raises what `Engine` raises."""
+        self._args = args
+        self._restarts: deque[float] = deque()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self.serving = Serving(self._open())
+        threading.Thread(target=self._watch, name="workbench-watchdog", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the engine for good. Open requests end with EngineDead."""
+        self._closing.set()
+        with self._lock:
+            self.serving.handle.close()
+
+    def _open(self) -> Handle:
+        return Handle(open_process(self._args, on_end=self._restart), self._args)
+
+    # -- on the thread that received from the dead process --------------------------------------------------------
+
+    def _restart(self, reason: str) -> None:
+        logger.error("the engine ended: %s", reason)
+        while not self._closing.is_set():
+            now = time.monotonic()
+            while self._restarts and now - self._restarts[0] > WINDOW_S:
+                self._restarts.popleft()
+            if len(self._restarts) >= self._args.max_restarts:
+                logger.error("the engine is not started again: %d restarts in %g s", len(self._restarts), WINDOW_S)
+                return
+            pause_s = min(FIRST_PAUSE_S * 4 ** len(self._restarts), LONGEST_PAUSE_S)
+            self._restarts.append(now)
+            if self._closing.wait(pause_s) or self._replace():
+                return
+
+    def _replace(self) -> bool:
+        """Opens another engine in the place of the dead one; returns False if it could not."""
+        try:
+            handle = self._open()
+        except WorkbenchError as error:
+            logger.error("the engine could not be started again: %s", error)
+            return False
+        with self._lock:
+            if self._closing.is_set():
+                handle.close()
+            else:
+                self.serving.replace(handle)
+                logger.error("the engine was started again, as process %d", _process(handle).pid)
+        return True
+
+    # -- on the thread of the watchdog ----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Ends an engine whose step takes longer than `watchdog_timeout`."""
+        limit_s = self._args.watchdog_timeout
+        while not self._closing.wait(min(limit_s / 4, LONGEST_TICK_S)):
+            client = _process(self.serving.handle) if self.serving.handle.is_open else None
+            if client is None or client.ended:
+                continue
+            try:
+                client.probe().result(limit_s)
+            except Unanswered:
+                client.kill(f"a step took longer than {limit_s:g} s (--watchdog-timeout)")
+            except EngineDead:
+                continue
+
+
+def _process(handle: Handle) -> ProcessClient:
+    assert isinstance(handle.client, ProcessClient)
+    return handle.client
