@@ -211,6 +211,12 @@ def test_what_is_impossible_or_not_supported_is_refused_and_never_ignored(client
                 client.ask(**body, stream=stream)
 
 
+def test_reasoning_that_is_held_back_in_a_stream_is_refused(client):
+    with pytest.raises(openai.BadRequestError, match="stream_reasoning"):
+        client.ask(stream=True, extra_body={"stream_reasoning": False})
+    client.ask(max_tokens=1, extra_body={"stream_reasoning": False})
+
+
 def test_neutral_values_and_null_are_no_error(client):
     body = {
         "tools": [], "tool_choice": None, "modalities": ["text"], "top_logprobs": None, "seed": None, "stop": None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 
 import httpx
 import openai
@@ -107,6 +109,19 @@ def test_a_wrong_field_is_refused(client, body, named):
 def test_a_null_and_a_missing_field_are_alike(client):
     null = dict.fromkeys(("suffix", "best_of", "n", "stop", "seed", "echo", "logprobs", "stream", "stream_options"))
     assert complete(client, extra_body=null).choices[0].text == complete(client).choices[0].text
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_frees_its_place(real_server, path, stream):
+    asked = {"messages": [{"role": "user", "content": "Count."}]} if "chat" in path else {"prompt": PROMPT}
+    body = {**asked, "max_tokens": 4000, "ignore_eos": True, "stream": stream, "n": 2}
+    with suppress(httpx.ReadTimeout), httpx.stream("POST", f"{real_server.url}{path}", json=body, timeout=0.7) as answer:
+        next(answer.iter_lines())
+    deadline = time.monotonic() + 10
+    while (load := httpx.get(f"{real_server.url}/get_load").json())["num_running"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert load["num_running"] == 0, "row 1"
 
 
 def test_lines_of_batches_may_leave_out_the_version(real_server):
