@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -68,10 +68,9 @@ def _blocks(choice: ChoiceResult) -> list[dict[str, Any]]:
         blocks.append({"type": "thinking", "thinking": choice.reasoning, "signature": ""})
     if choice.content:
         blocks.append({"type": "text", "text": choice.content})
-    calls = choice.tool_calls
-    blocks += [
-        {"type": "tool_use", "id": call.id, "name": call.name, "input": json.loads(call.arguments or "{}")} for call in calls
-    ]
+    for call in choice.tool_calls:
+        with suppress(ValueError):  # a call that the limit of tokens cut off
+            blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": json.loads(call.arguments or "{}")})
     return blocks
 
 

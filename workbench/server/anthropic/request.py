@@ -34,11 +34,12 @@ class MessagesBody(Body):
         if needs_limit and self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidRequest("max_tokens", self.max_tokens, "at least 1")
         choice = self.tool_choice or {"type": "auto"}
+        is_single = choice.get("disable_parallel_tool_use") or choice.get("type") == "tool"
         sampling = {"max_new_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
         kwargs = {} if self.thinking is None else {"enable_thinking": self.thinking.get("type") == "enabled"}
         return ChatCall(
             messages=list(self._conversation()), tools=[_tool(tool, i) for i, tool in enumerate(self.tools or ())],
-            tool_choice=_choice(choice), parallel_tool_calls=not (choice.get("disable_parallel_tool_use") or choice.get("type") == "tool"),
+            tool_choice=_choice(choice), parallel_tool_calls=not is_single,
             sampling={**sampling, "stop": self.stop_sequences or None}, chat_template_kwargs=kwargs,
         )  # fmt: skip
 

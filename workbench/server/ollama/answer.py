@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from workbench.server.chat import ChatEvent, ChoiceFinished, ReasoningDelta, TextDelta, ToolArgumentsDelta, ToolCallStarted, Usage
@@ -46,6 +46,13 @@ async def lines(events: AsyncIterator[ChatEvent], head: dict[str, Any], shown: S
             yield to_json(head | shown(part.text, part.thinking, part.calls) | (part.end or {"done": False})) + b"\n"
 
 
+def _calls(called: Iterable[list[str]]) -> Iterator[dict[str, Any]]:
+    """Yields the calls, except one that the limit of tokens cut off."""
+    for name, text in called:
+        with suppress(ValueError):
+            yield {"function": {"name": name, "arguments": json.loads(text or "{}")}}
+
+
 class _Part:
     """The answer's growth in one step."""
 
@@ -70,8 +77,7 @@ async def _parts(events: AsyncIterator[ChatEvent], started: int) -> AsyncIterato
                 case ToolArgumentsDelta(call=number, text=text):
                     arguments[number][1] += text
                 case ChoiceFinished(reason=reason):
-                    called = [(name, json.loads(text or "{}")) for name, text in arguments.values()]
-                    part.calls = [{"function": {"name": name, "arguments": values}} for name, values in called]
+                    part.calls = [*_calls(arguments.values())]
                 case Usage() as usage:
                     first = first or time.monotonic_ns()
                     if reason:
