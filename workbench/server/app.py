@@ -18,6 +18,7 @@ from workbench.server.wire import Json
 
 ROUTES = (
     "workbench.server.control",
+    "workbench.server.embedding",
     "workbench.server.generate",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
