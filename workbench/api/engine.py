@@ -7,10 +7,12 @@ notebooks and under a running event loop.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, Unpack
 
+from workbench.api.encoding import Encoding
 from workbench.api.handle import Handle
 from workbench.api.options import GENERATE_DEFAULTS, SERVER_DEFAULTS, VIEW_DEFAULTS, ViewName, ViewOptions
 from workbench.api.questions import Cache, Memory, Questions
@@ -65,6 +67,7 @@ class Engine(TextEngine):
 
             opened = open_engine(self.server_args, progress)
         super().__init__(Handle(opened, self.server_args))
+        self._encoding = Encoding(self._handle)
         self._questions = Questions(self._handle)
         self.log = self._handle.log
         """The event log."""
@@ -73,6 +76,14 @@ class Engine(TextEngine):
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
         self.detail = self._questions.detail
         engine_opened(self)
+
+    def encode(self, prompt: str | Sequence[str] | None = None, input_ids: Any = None) -> Any:
+        """Returns the embedding of a text as a dict with `embedding` and `meta_info`; a list of them for several texts.
+
+        `input_ids`, in the place of `prompt`, are token ids. With a classification head, `embedding` has its scores.
+        Raises NotSupported for an engine without `is_embedding`, PromptTooLong, InvalidRequest, EngineDead.
+        """
+        return self._encoding.results(prompt, input_ids)
 
     def abort(self, rid: str) -> None:
         """Ends the request with this id, or all its samples if `n` is above 1. Its memory is free within one step.

@@ -29,6 +29,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_bytes_per_token: int
     load_s: float
     """Seconds from the call that loaded the engine until it was ready."""
+    num_labels: int = 0
+    """Scores of the model's classification head; 0 is none."""
 
 
 class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):

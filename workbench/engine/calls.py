@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import psutil
 
@@ -12,6 +13,7 @@ from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.engine.core import EngineCore
 from workbench.engine.snapshot import snapshot
 from workbench.errors import NotSupported
+from workbench.types import HiddenRows
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class RunnerStatus:
     """Tokens of the K/V store that have been written at least once."""
 
 
+class Encodes(Protocol):
+    def encode(self, prompts: Sequence[Sequence[int]]) -> HiddenRows: ...
+
+
 class CoreCalls:
     """`EngineCalls` over a core. Runs on the engine's thread, between two steps."""
 
@@ -33,12 +39,15 @@ class CoreCalls:
         info: EngineInfo,
         weights: WeightsInfo,
         status: Callable[[], RunnerStatus] = lambda: RunnerStatus("none", 0),
+        encoder: Encodes | None = None,
     ) -> None:
-        """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing."""
+        """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing. An engine of
+        embeddings has an `encoder`."""
         self._core = core
         self._info = info
         self._weights = weights
         self._status = status
+        self._encoder = encoder
 
     def info(self) -> EngineInfo:
         return self._info
@@ -64,6 +73,11 @@ class CoreCalls:
 
     def match_prefix(self, token_ids: Sequence[int], namespace: str = "") -> Lookup:
         return self._core.cache.explain(tuple(token_ids), namespace)
+
+    def encode(self, prompts: list[list[int]]) -> HiddenRows:
+        if self._encoder is None:
+            raise NotSupported("this engine makes text, no embeddings", hint="load the model with is_embedding=True")
+        return self._encoder.encode(prompts)
 
     def flush_cache(self) -> int:
         return self._core.flush_cache()

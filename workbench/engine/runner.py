@@ -13,7 +13,7 @@ from workbench.attention.kv import KVStore
 from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
-from workbench.model.base import CausalLM
+from workbench.model.base import Model
 from workbench.types import HiddenRows, TokenLogprob
 
 ROWS_SCORED_AT_ONCE = 256
@@ -27,7 +27,7 @@ class TokenSampler(Protocol):
 
 
 class TorchRunner:
-    def __init__(self, model: CausalLM, kv: KVStore, attention: AttentionBackend, sampler: TokenSampler) -> None:
+    def __init__(self, model: Model, kv: KVStore, attention: AttentionBackend, sampler: TokenSampler) -> None:
         self.model = model
         self.kv = kv
         self.attention = attention

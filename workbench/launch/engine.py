@@ -66,7 +66,7 @@ def _build(
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    vocabulary = None if tokenizer is None else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+    vocabulary = None if tokenizer is None or args.is_embedding else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
     jump = None if tokenizer is None or vocabulary is None else JumpForward(tokenizer, vocabulary)
     core = EngineCore(
         config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,
@@ -75,7 +75,7 @@ def _build(
     grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     info = describe(args, loaded, config, seed, clock() - started)
-    calls = CoreCalls(core, info, describe_weights(args, loaded), partial(_status, runner))
+    calls = CoreCalls(core, info, describe_weights(args, loaded), partial(_status, runner), loaded.encoder)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
@@ -91,7 +91,7 @@ def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
     return CoreConfig(
         **args.part(CacheArgs).to_dict() | args.part(ScheduleArgs).to_dict() | settled,
         num_pages=kv.num_slots // args.page_size,
-        context_length=args.context_length or model.max_positions,
+        context_length=args.context_length or loaded.max_tokens or model.max_positions,
         vocab_size=model.vocab_size,
         eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
         random_seed=seed,
@@ -112,6 +112,10 @@ def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreCon
         params, constraint = request.params, request.params.constraint
         matcher: Coming = None
         processor: LogitProcessor | None = None
+        if args.is_embedding:
+            raise NotSupported(
+                "this engine makes embeddings (is_embedding), no text", hint="use encode, or load without is_embedding"
+            )
         if grammars is None and (constraint is not None or params.stop):
             raise NotSupported("stop strings and constraints need the tokenizer", hint="load without skip_tokenizer_init")
         if request.custom_logit_processor is not None:
@@ -135,7 +139,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         dtype=name_of(loaded.dtype),
         kv_cache_dtype=name_of(kv.dtype),
         architecture=type(model).__name__,
-        attention_backend=backend_name(args.attention_backend),
+        attention_backend="encoder" if model.is_encoder else backend_name(args.attention_backend),
         num_threads=torch.get_num_threads(),
         context_length=config.context_length,
         vocab_size=config.vocab_size,
@@ -146,6 +150,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         weights_bytes=model.weights_bytes(),
         kv_bytes_per_token=kv.bytes_per_token,
         load_s=load_s,
+        num_labels=model.num_labels,
     )
 
 

@@ -12,19 +12,26 @@ from pathlib import Path
 
 import torch
 
-from workbench.attention.registry import backend_name, create_backend
+from workbench.attention.base import AttentionBackend
+from workbench.attention.encoder import EncoderAttention
+from workbench.attention.kv import KVStore
+from workbench.attention.registry import backend_name, create_backend, create_store
+from workbench.checkpoint.pooling import read_pooling
 from workbench.client.waiters import answer
 from workbench.config import ServerArgs
+from workbench.engine.encode import Encoder
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.launch.kv import make_kv
 from workbench.launch.place import Hardware
-from workbench.model.base import CausalLM
+from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
+from workbench.model.registry import FAMILIES
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -37,6 +44,10 @@ class Loaded:
     eos_ids: frozenset[int]
     """Returns the ids that end a generation: the tokenizer's, or without one those of the model's configuration."""
     dtype: torch.dtype
+    encoder: Encoder | None = None
+    """The part that makes vectors, in an engine of `is_embedding`."""
+    max_tokens: int | None = None
+    """Longest text that the files beside the model allow."""
 
 
 def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
@@ -47,11 +58,38 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     path = find_model(args, checker(args), progress).path
     with _compiled_kernels(place.device, progress):
         model, tokenizer = _load_both(args, path, place)
+    _check_kind(args, model)
+    if model.is_encoder:
+        kv = create_store((), -(-model.max_positions // args.page_size) * args.page_size, place.dtype, place.device)
+        return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place)
     kv = make_kv(args, model.attention_specs(), place)
-    sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     attention = create_backend(backend_name(args.attention_backend), kv)
+    if args.is_embedding:
+        return _with_encoder(model, kv, attention, tokenizer, path, place)
+    sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
     return Loaded(TorchRunner(model, kv, attention, sampler), tokenizer, eos_ids, place.dtype)
+
+
+def _with_encoder(
+    model: Model, kv: KVStore, attention: AttentionBackend, tokenizer: Tokenizer | None, path: Path, place: Hardware
+) -> Loaded:
+    """Returns the parts of an engine that makes vectors and no text."""
+    pooling = model.pooling if model.num_labels else read_pooling(path, model.pooling)
+    runner = TorchRunner(model, kv, attention, Sampler(model.vocab_size))
+    encoder = Encoder(model, kv, attention, pooling)
+    return Loaded(runner, tokenizer, frozenset(), place.dtype, encoder, pooling.max_tokens)
+
+
+def _check_kind(args: ServerArgs, model: Model) -> None:
+    """Raises NotSupported for a model that makes no text where text is wanted, InvalidRequest for a context beyond an encoder's
+    positions."""
+    makes_text = FAMILIES[type(model).__name__].makes_text
+    if not makes_text and not args.is_embedding:
+        message = f"{type(model).__name__} makes embeddings or scores, no text"
+        raise NotSupported(message, hint="load it with is_embedding=True (--is-embedding)")
+    if model.is_encoder and (args.context_length or 0) > model.max_positions:
+        raise InvalidRequest("context_length", args.context_length, f"at most {model.max_positions}, the positions of this model")
 
 
 @contextmanager
@@ -69,7 +107,7 @@ def _compiled_kernels(device: torch.device, progress: Progress | None) -> Iterat
         kernels.settle()
 
 
-def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[CausalLM, Tokenizer | None]:
+def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, Tokenizer | None]:
     """Reads weights and tokenizer at the same time: importing transformers takes as long as reading a small model."""
     tokenizer: Future[Tokenizer | None] = Future()
     finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")

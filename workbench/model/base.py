@@ -1,4 +1,4 @@
-"""The base of every family: embedding, head, and the interface to the engine."""
+"""The base of every family: the interface to the engine, and of decoders embedding and head."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
+from workbench.checkpoint.pooling import Pooling
 from workbench.checkpoint.weights import Weights
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
@@ -19,17 +20,20 @@ from workbench.model.linear import Linear
 logger = logging.getLogger("workbench")
 
 
-class CausalLM(Layer):
-    """A decoder. A family makes its `layers` and `norm` and writes `forward`."""
+class Model(Layer):
+    """A transformer: tokens in, hidden states out."""
 
-    def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: RMSNorm) -> None:
+    is_encoder = False
+    """True: each token sees the whole text. False: it sees the tokens before it."""
+    pooling = Pooling("last", normalise=True)
+    """The vector of a text, where no file beside the model states another."""
+    num_labels = 0
+    """Number of scores of its classification head; 0 is none."""
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.vocab_size, self.max_positions = config.vocab_size, config.max_position_embeddings
-        self.ties_embeddings = config.tie_word_embeddings
-        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(layers)
-        self.norm = norm
-        self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        self.hidden_size = config.hidden_size
 
     def attention_specs(self) -> tuple[AttentionSpec, ...]:
         """Returns the specs of all layers that attend: from them the K/V store is made."""
@@ -39,6 +43,33 @@ class CausalLM(Layer):
     def weights_bytes(self) -> int:
         """Returns the memory of all weights, tied ones counted once."""
         return sum(module.num_bytes for module in self.modules() if isinstance(module, Layer))
+
+    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Changes: computes what depends on the config alone, once dtype and device are known."""
+
+    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
+        """Returns the hidden states after the last norm: [T] -> [T, H]."""
+        raise NotImplementedError
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Returns the logits: [R, H] -> [R, V]. Only decoders that make text have them."""
+        raise NotImplementedError
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        """Returns the classification head's scores: [N, H] -> [N, labels]."""
+        raise NotImplementedError
+
+
+class CausalLM(Model):
+    """A decoder. A family makes its `layers` and `norm` and writes `forward`."""
+
+    def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: RMSNorm) -> None:
+        super().__init__(config)
+        self.ties_embeddings = config.tie_word_embeddings
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+        self.lm_head = Linear(config.hidden_size, config.vocab_size)
 
     def load(self, weights: Weights) -> None:
         """Changes: all parts read their tensors.
@@ -63,13 +94,6 @@ class CausalLM(Layer):
     def _differs(self, head: Weights) -> bool:
         table = self.embed_tokens
         return not torch.equal(head.tensor("weight", table.num_rows, table.size), table.weight)
-
-    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        """Changes: computes what depends on the config alone, once dtype and device are known."""
-
-    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
-        """Returns the hidden states after the last norm: [T] -> [T, H]."""
-        raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns the logits: [R, H] -> [R, V]."""

@@ -33,7 +33,8 @@ NO_EFFECT = frozenset(
     "transformers.js_config attn_implementation _attn_implementation _attn_implementation_autoset use_cache cache_implementation "
     "max_sequence_length is_decoder chunk_size_feed_forward tie_last_hidden_states tie_encoder_decoder torchscript use_bfloat16 "
     # Training, and how one product was computed at that time.
-    "initializer_range attention_dropout pretraining_tp tf_legacy_loss gradient_checkpointing "
+    "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
+    "pretraining_tp tf_legacy_loss gradient_checkpointing "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
@@ -89,6 +90,7 @@ def read_values(path: Path) -> dict[str, Any]:
     gguf = open_gguf_file(path)
     entry = family_of_gguf(gguf.architecture, str(path))
     rules = entry.family.gguf
+    assert rules is not None
     check_kind(gguf, rules.keys)
     with gguf.is_to_blame():
         values = rules.values(gguf)

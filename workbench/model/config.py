@@ -49,6 +49,14 @@ class ModelConfig:
     rope_theta: float = 10_000.0
     rope_scaling: Described | None = None
     rope_parameters: Described | None = None
+    num_labels: int | None = None
+    id2label: dict[str, str] | None = None
+    """Names of the scores of a classification head."""
+
+    @property
+    def label_count(self) -> int:
+        """The number of scores of a classification head; 2 where nothing is said, as in transformers."""
+        return self.num_labels or len(self.id2label or ()) or 2
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:

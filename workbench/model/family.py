@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.checkpoint.gguf_file import GgufFile
-    from workbench.model.base import CausalLM
+    from workbench.model.base import Model
 
 PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "language_model.")
 """Checkpoints put everything but the head below `model.`; multimodal ones further down."""
@@ -44,17 +44,21 @@ class GgufRules(Generic[Config]):
 @dataclass(frozen=True)
 class Family(Generic[Config]):
     config: type[Config]
-    model: Callable[[Config], CausalLM]
-    gguf: GgufRules[Config]
+    model: Callable[[Config], Model]
+    gguf: GgufRules[Config] | None = None
+    """None for a family that is not read from GGUF files."""
     neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: COMMON_NEUTRAL)
     """Values at which a key of config.json that is not read means what is computed anyway."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Our pattern -> the name in safetensors files, where they differ by more than a prefix."""
+    prefixes: tuple[str, ...] = PREFIXES
+    """Words before the names in safetensors files."""
     leftovers: str = INV_FREQ
     """Names, as a regular expression, of tensors in safetensors files that no layer reads."""
 
     def safetensors_names(self) -> Names:
-        return Names(self.names, PREFIXES, self.leftovers)
+        return Names(self.names, self.prefixes, self.leftovers)
 
     def gguf_names(self, config: Config) -> Names:
+        assert self.gguf is not None
         return Names(self.gguf.names, leftovers=self.gguf.leftovers, undo=self.gguf.undo(config))

@@ -60,6 +60,25 @@ class Embedding(Layer):
         return F.embedding(ids, self.weight)
 
 
+class LayerNorm(Layer):
+    """(x - mean) / deviation * w + b."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.size, self.eps = size, eps
+
+    def load(self, weights: Weights) -> None:
+        self.weight = weights.tensor("weight", self.size, neutral=1.0)
+        self.bias = weights.tensor("bias", self.size, neutral=0.0)
+        self.num_bytes = self.weight.nbytes + self.bias.nbytes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (self.size,), self.weight, self.bias, self.eps)
+
+
 class RMSNorm(Layer):
     """x / rms(x) * (offset + w); Gemma stores w - 1, so its offset is 1. Computed in float32."""
 

@@ -14,7 +14,7 @@ from workbench.checkpoint.names import Names
 from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import RandomSource, StoredSource, Survey
 from workbench.checkpoint.weights import Weights
-from workbench.model.base import CausalLM
+from workbench.model.base import Model
 from workbench.model.check import Checked, check_model
 from workbench.model.linear import packs
 
@@ -29,7 +29,7 @@ def load_model(
     dummy: bool = False,
     override: dict[str, Any] | None = None,
     seed: int = 0,
-) -> CausalLM:
+) -> Model:
     """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
 
     `override` replaces keys of config.json. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
@@ -48,7 +48,7 @@ def load_model(
     return model.eval()
 
 
-def _load_stored(model: CausalLM, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device) -> None:
+def _load_stored(model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device) -> None:
     opened, names = open_checkpoint(path, checked)
     with opened as checkpoint:
         survey = Survey(checkpoint, names)

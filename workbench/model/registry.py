@@ -23,15 +23,19 @@ class Entry:
     title: str
     model_type: str
     gguf: str
-    """Name of the architecture in GGUF files."""
+    """Name of the architecture in GGUF files; empty if it is not read from them."""
     models: str
     """Some models of it, in words."""
     module: str
+    declared: str = "FAMILY"
+    """Name of the declaration in the module."""
+    makes_text: bool = True
+    """False: only embeddings or scores, with `is_embedding`."""
 
     @property
     def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
-        found: Family[Any] = importlib.import_module(self.module).FAMILY
+        found: Family[Any] = getattr(importlib.import_module(self.module), self.declared)
         return found
 
 
@@ -43,6 +47,20 @@ _ENTRIES = (
     Entry(
         "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
         "Gemma 3 270M and 1B, and the text half of larger ones saved alone", "workbench.model.gemma3",
+    ),
+    Entry(
+        "LlamaModel", "Llama without a head", "llama", "", "embedding models on Llama", "workbench.model.llama", "HEADLESS", False
+    ),
+    Entry(
+        "LlamaForSequenceClassification", "Llama with a classification head", "llama", "", "reward models on Llama",
+        "workbench.model.llama", "CLASSIFIER", False,
+    ),
+    Entry(
+        "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", "workbench.model.bert", "FAMILY", False
+    ),
+    Entry(
+        "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
+        "workbench.model.bert", "CLASSIFIER", False,
     ),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
@@ -64,9 +82,9 @@ def family_of(values: Mapping[str, Any]) -> Entry:
 
 def family_of_gguf(architecture: str, where: str) -> Entry:
     """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are."""
-    found = next((entry for entry in FAMILIES.values() if entry.gguf == architecture), None)
+    found = next((entry for entry in FAMILIES.values() if entry.gguf and entry.gguf == architecture), None)
     if found is None:
-        known = ", ".join(entry.gguf for entry in FAMILIES.values())
+        known = ", ".join(entry.gguf for entry in FAMILIES.values() if entry.gguf)
         raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=f"supported architectures: {known}")
     return found
 

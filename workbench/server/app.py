@@ -20,6 +20,7 @@ from workbench.server.wire import Json
 ROUTES = (
     "workbench.server.anthropic.messages",
     "workbench.server.control",
+    "workbench.server.embedding",
     "workbench.server.generate",
     "workbench.server.metrics",
     "workbench.server.ollama.routes",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
+from workbench.api.encoding import Encoding
 from workbench.api.generation import Generation
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
@@ -42,6 +43,7 @@ class Serving:
     def _use(self, handle: Handle) -> None:
         self._handle = handle
         self._generation = Generation(handle)
+        self.encoding = Encoding(handle)
 
     def replace(self, handle: Handle) -> None:
         """Serves another engine from now on, and calls the listeners with it."""

@@ -30,9 +30,12 @@ async def health(http: Request) -> Response:
 
 @router.get("/health_generate")
 async def health_generate(http: Request) -> Response:
-    """Generates one token; returns status 200, or 503 if the engine cannot."""
+    """Generates one token, or encodes one; returns status 200, or 503 if the engine cannot."""
     serving = serving_of(http)
     await health(http)
+    if serving.args.is_embedding:
+        await serving.encoding.vectors([(0,)])
+        return Json({"status": "ok"})
     params = {"max_new_tokens": 1, "temperature": 0}
     await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": HEALTH}), http)
     return Json({"status": "ok"})

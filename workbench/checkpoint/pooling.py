@@ -1,0 +1,70 @@
+"""The files of sentence-transformers beside a model: which vector stands for a text. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from workbench.errors import ModelCorrupt, ModelUnsupported
+
+Pool = Literal["mean", "cls", "last"]
+MODES: dict[str, Pool] = {
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last",
+    "mean": "mean", "cls": "cls", "lasttoken": "last",
+}  # fmt: skip
+"""Names in `1_Pooling/config.json`: keys that are true, or the value of `pooling_mode`."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """The way from the hidden states of a text to its vector."""
+
+    pool: Pool
+    """The mean of all tokens, or the first or last token alone."""
+    normalise: bool
+    """True: the vector has length 1."""
+    max_tokens: int | None = None
+    """Longest text for which the model was made; None is the model's own limit."""
+
+
+def read_pooling(folder: Path, default: Pooling) -> Pooling:
+    """Returns the pooling of the folder's `modules.json`, or `default` where there is none (a GGUF file has none).
+
+    Raises ModelUnsupported for a module or a pooling that is not computed.
+    """
+    if not (folder / "modules.json").is_file():
+        return default
+    modules = _read(folder / "modules.json")
+    kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
+    unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
+    if unknown:
+        raise ModelUnsupported(f"modules.json has {unknown[0]}, which is not computed here", hint="computed: Pooling, Normalize")
+    pools = [
+        _pool(folder / str(module["path"]) / "config.json")
+        for module, kind in zip(modules, kinds, strict=True)
+        if kind == "Pooling"
+    ]
+    limits = folder / "sentence_bert_config.json"
+    max_tokens = _read(limits).get("max_seq_length") if limits.is_file() else None
+    return Pooling(pools[0] if pools else default.pool, "Normalize" in kinds, max_tokens)
+
+
+def _pool(path: Path) -> Pool:
+    values = _read(path)
+    stated = values.get("pooling_mode")
+    modes = [stated] if stated else [key for key, value in values.items() if key.startswith("pooling_mode_") and value is True]
+    if len(modes) != 1 or modes[0] not in MODES:
+        hint = f"computed: one of {', '.join(MODES)}"
+        raise ModelUnsupported(
+            f"{path} has the pooling {', '.join(map(str, modes)) or 'none'}, which is not computed here", hint=hint
+        )
+    return MODES[modes[0]]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelCorrupt(f"{path} cannot be read: {error}", hint="is the model's folder complete?") from None

@@ -1,0 +1,118 @@
+"""BERT and its relatives of the same form: encoders, which make vectors of texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.attention.base import StepContext
+from workbench.attention.spec import AttentionSpec
+from workbench.checkpoint.pooling import Pooling
+from workbench.model.base import Model
+from workbench.model.config import Activation, ModelConfig
+from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family
+from workbench.model.layer import Layer
+from workbench.model.layers import ACTIVATIONS, Embedding, LayerNorm
+from workbench.model.linear import FusedLinear, Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(ModelConfig):
+    hidden_act: Activation = "gelu"
+    layer_norm_eps: float = 1e-12
+    type_vocab_size: int = 2
+    max_position_embeddings: int = 512
+
+
+class BertEmbeddings(Layer):
+    """The sum of a token's, its position's and the first segment's vector. Texts have one segment."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
+        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
+        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(self, token_ids: Tensor, positions: Tensor) -> Tensor:  # [T] -> [T, H]
+        x = self.word_embeddings(token_ids) + self.position_embeddings(positions) + self.token_type_embeddings.weight[0]
+        return self.norm(x)
+
+
+class BertLayer(Layer):
+    """norm(x + attention(x)), then norm(x + mlp(x))."""
+
+    def __init__(self, config: BertConfig, layer: int) -> None:
+        super().__init__()
+        size, num_heads = config.head_dim, config.num_attention_heads
+        self.spec = AttentionSpec(
+            layer=layer, num_heads=num_heads, num_kv_heads=num_heads, head_size=size, v_head_size=size, scale=size**-0.5
+        )
+        self.qkv = FusedLinear(config.hidden_size, dict.fromkeys(("query", "key", "value"), num_heads * size), bias=True)
+        self.out = Linear(num_heads * size, config.hidden_size, bias=True)
+        self.attention_norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.up = Linear(config.hidden_size, config.intermediate_size, bias=True)
+        self.down = Linear(config.intermediate_size, config.hidden_size, bias=True)
+        self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.activate = ACTIVATIONS[config.hidden_act]
+
+    def forward(self, x: Tensor, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
+        q, k, v = (part.unflatten(-1, (-1, self.spec.head_size)) for part in self.qkv.split(x))
+        x = self.attention_norm(x + self.out(ctx.attention.attend(self.spec, q, k, v).flatten(1)))
+        return self.norm(x + self.down(self.activate(self.up(x))))
+
+
+class BertModel(Model):
+    is_encoder = True
+    pooling = Pooling("mean", normalise=False)  # as sentence-transformers pools a model without files of its own
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.embeddings = BertEmbeddings(config)
+        self.layers = nn.ModuleList(BertLayer(config, layer) for layer in range(config.num_hidden_layers))
+
+    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
+        x = self.embeddings(token_ids, ctx.positions)
+        for layer in self.layers:
+            x = layer(x, ctx)
+        return x
+
+
+class BertForSequenceClassification(BertModel):
+    pooling = Pooling("cls", normalise=False)
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.label_count
+        self.pooler = Linear(config.hidden_size, config.hidden_size, bias=True)
+        self.classifier = Linear(config.hidden_size, self.num_labels, bias=True)
+
+    def scores(self, pooled: Tensor) -> Tensor:
+        return self.classifier(torch.tanh(self.pooler(pooled)))
+
+
+NAMES = {
+    "embeddings.norm": "embeddings.LayerNorm",
+    **{f"layers.*.{part}": f"encoder.layer.*.attention.self.{part}" for part in ("query", "key", "value")},
+    "layers.*.out": "encoder.layer.*.attention.output.dense",
+    "layers.*.attention_norm": "encoder.layer.*.attention.output.LayerNorm",
+    "layers.*.up": "encoder.layer.*.intermediate.dense",
+    "layers.*.down": "encoder.layer.*.output.dense",
+    "layers.*.norm": "encoder.layer.*.output.LayerNorm",
+    "pooler": "pooler.dense",
+}
+POSITION_IDS = r"(^|\.)embeddings\.position_ids$"
+
+
+def _family(model: Any, leftovers: str) -> Family[BertConfig]:
+    return Family(
+        config=BertConfig, model=model, names=NAMES, prefixes=("", "bert."), leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
+        neutral=COMMON_NEUTRAL | {"position_embedding_type": ("absolute",)},
+    )  # fmt: skip
+
+
+FAMILY = _family(BertModel, r"(^|\.)pooler\.|^cls\.")
+CLASSIFIER = _family(BertForSequenceClassification, r"(?!)")

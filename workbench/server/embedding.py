@@ -1,0 +1,177 @@
+"""Routes of embedding and reward models: `/encode`, `/classify`, `/v1/embeddings`, `/v1/score`, `/rerank`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from workbench.api.encoding import Vector, shaped
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.native.prompts import Prompt, read_prompts
+from workbench.server.body import Body, json_body, read_body
+from workbench.server.serving import serving_of, until_left
+from workbench.server.wire import Json
+
+router = APIRouter()
+Ids = list[int] | list[list[int]]
+
+
+class EncodeBody(Body):
+    """The body of `/encode` and `/classify`."""
+
+    model: str | None = None
+    text: str | list[str] | None = None
+    input_ids: Ids | None = None
+
+
+class EmbeddingsBody(Body):
+    """The body of `/v1/embeddings`."""
+
+    model: str | None = None
+    input: str | list[str] | list[int] | list[list[int]] | None = None
+    input_ids: Ids | None = None
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: int | None = None
+    """Length of the vectors: their first numbers, normalised again. None: all."""
+
+
+class ScoreBody(Body):
+    """The body of `/v1/score`."""
+
+    model: str | None = None
+    text_1: str | list[str]
+    text_2: str | list[str]
+
+
+class RerankBody(Body):
+    """The body of `/rerank`."""
+
+    model: str | None = None
+    query: str
+    documents: list[str]
+    top_n: int | None = None
+    return_documents: bool | None = True
+
+
+@router.post("/encode", openapi_extra=json_body(EncodeBody))
+async def encode(http: Request) -> Response:
+    """Returns the embedding of a text, or the scores of a reward model; a list for several texts."""
+    body = await read_body(http, EncodeBody)
+    is_one, prompts = read_prompts(body.text, body.input_ids)
+    ids, vectors = await _vectors(http, prompts)
+    return Json(shaped(is_one, ids, vectors))
+
+
+@router.post("/classify", openapi_extra=json_body(EncodeBody))
+async def classify(http: Request) -> Response:
+    """Returns the scores of a classification head: of item i, `[i]["embedding"]`."""
+    _need_head(http, True, "/classify")
+    return await encode(http)
+
+
+@router.post("/v1/embeddings", openapi_extra=json_body(EmbeddingsBody))
+async def embeddings(http: Request) -> Response:
+    """Returns embeddings in OpenAI's form; base64 is that of little-endian float32."""
+    body = await read_body(http, EmbeddingsBody)
+    _need_head(http, False, "/v1/embeddings")
+    ids, vectors = await _vectors(http, _openai_prompts(body))
+    if body.dimensions is not None:
+        vectors = [shortened(vector, body.dimensions) for vector in vectors]
+    data = [
+        {"object": "embedding", "index": i, "embedding": _base64(vector) if body.encoding_format == "base64" else vector}
+        for i, vector in enumerate(vectors)
+    ]
+    return Json({"object": "list", "data": data, "model": serving_of(http).name_for(body.model), "usage": _usage(ids)})
+
+
+@router.post("/v1/score", openapi_extra=json_body(ScoreBody))
+@router.post("/score", openapi_extra=json_body(ScoreBody))
+async def score(http: Request) -> Response:
+    """Returns the cosine of the embeddings of two texts; one text in `text_1` is paired with each of `text_2`."""
+    body = await read_body(http, ScoreBody)
+    first, second = _listed(body.text_1), _listed(body.text_2)
+    if len(first) not in (1, len(second)):
+        raise InvalidRequest("text_1", len(first), f"one text, or as many as text_2 has ({len(second)})")
+    ids, scores = await _cosines(http, first, second, "/v1/score")
+    data = [{"index": i, "object": "score", "score": each} for i, each in enumerate(scores)]
+    name = serving_of(http).name_for(body.model)
+    return Json({"id": f"score-{uuid.uuid4().hex}", "object": "list", "model": name, "data": data, "usage": _usage(ids)})
+
+
+@router.post("/v1/rerank", openapi_extra=json_body(RerankBody))
+@router.post("/rerank", openapi_extra=json_body(RerankBody))
+async def rerank(http: Request) -> Response:
+    """Returns documents by the cosine of their embeddings with the query's, the nearest first."""
+    body = await read_body(http, RerankBody)
+    if body.top_n is not None and body.top_n < 1:
+        raise InvalidRequest("top_n", body.top_n, "a whole number above 0")
+    ids, scores = await _cosines(http, [body.query], body.documents, "/rerank")
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])[: body.top_n]
+    shown: list[dict[str, Any]] = [{"index": i, "relevance_score": scores[i]} for i in order]
+    if body.return_documents:
+        shown = [each | {"document": {"text": body.documents[each["index"]]}} for each in shown]
+    name = serving_of(http).name_for(body.model)
+    return Json({"id": f"rerank-{uuid.uuid4().hex}", "model": name, "usage": _usage(ids), "results": shown})
+
+
+async def _vectors(http: Request, prompts: Sequence[Prompt]) -> tuple[list[tuple[int, ...]], list[Vector]]:
+    if not prompts:
+        raise InvalidRequest("input", [], "at least one text")
+    encoding = serving_of(http).encoding
+    ids = await asyncio.to_thread(encoding.ids_of, prompts)
+    return ids, await until_left(encoding.vectors(ids), http)
+
+
+async def _cosines(
+    http: Request, first: Sequence[str], second: Sequence[str], route: str
+) -> tuple[list[tuple[int, ...]], list[float]]:
+    _need_head(http, False, route)
+    ids, vectors = await _vectors(http, [*first, *second] if second else [])
+    a, b = (np.stack(part) for part in (vectors[: len(first)], vectors[len(first) :]))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return ids, [float(each) for each in (a * b).sum(1) / np.maximum(norms, 1e-12)]
+
+
+def _need_head(http: Request, with_head: bool, route: str) -> None:
+    """Raises NotSupported where the model has no classification head and needs one, or has one and must not."""
+    info, args = serving_of(http).handle.info, serving_of(http).args
+    if args.is_embedding and with_head and not info.num_labels:
+        raise NotSupported(f"{route} needs a classification head, {info.architecture} has none", hint="use /encode")
+    if args.is_embedding and not with_head and info.num_labels:
+        raise NotSupported(f"{route} needs embeddings, {info.architecture} gives scores of a head", hint="use /classify")
+
+
+def _openai_prompts(body: EmbeddingsBody) -> list[Prompt]:
+    if body.input is None or body.input_ids is not None:
+        return read_prompts(body.input, body.input_ids)[1]
+    first = body.input if isinstance(body.input, str) else next(iter(body.input), "")
+    is_text = isinstance(first, str)
+    return read_prompts(body.input, None)[1] if is_text else read_prompts(None, body.input)[1]
+
+
+def shortened(vector: Vector, dimensions: int) -> Vector:
+    """Returns the first numbers of a vector, with length 1. Raises InvalidRequest for more than there are."""
+    if not 1 <= dimensions <= len(vector):
+        raise InvalidRequest("dimensions", dimensions, f"from 1 to {len(vector)}, the length of the model's vectors")
+    part = vector[:dimensions]
+    return part / max(float(np.linalg.norm(part)), 1e-12)
+
+
+def _base64(vector: Vector) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _usage(ids: Sequence[Sequence[int]]) -> dict[str, int]:
+    num_tokens = sum(map(len, ids))
+    return {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+
+
+def _listed(text: str | list[str]) -> list[str]:
+    return [text] if isinstance(text, str) else text
