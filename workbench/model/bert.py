@@ -12,7 +12,7 @@ from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.pooling import Pooling
 from workbench.model.base import Model
-from workbench.model.config import Activation, ModelConfig
+from workbench.model.config import Activation, Labels, ModelConfig
 from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family
 from workbench.model.layer import Layer
 from workbench.model.layers import ACTIVATIONS, Embedding, LayerNorm
@@ -81,10 +81,15 @@ class BertModel(Model):
         return x
 
 
+@dataclass(frozen=True, kw_only=True)
+class BertLabelsConfig(Labels, BertConfig):
+    pass
+
+
 class BertForSequenceClassification(BertModel):
     pooling = Pooling("cls", normalise=False)
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertLabelsConfig) -> None:
         super().__init__(config)
         self.num_labels = config.label_count
         self.pooler = Linear(config.hidden_size, config.hidden_size, bias=True)
@@ -107,12 +112,12 @@ NAMES = {
 POSITION_IDS = r"(^|\.)embeddings\.position_ids$"
 
 
-def _family(model: Any, leftovers: str) -> Family[BertConfig]:
+def _family(config: Any, model: Any, leftovers: str) -> Family[Any]:
     return Family(
-        config=BertConfig, model=model, names=NAMES, prefixes=("", "bert."), leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
+        config=config, model=model, names=NAMES, prefixes=("", "bert."), leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
         neutral=COMMON_NEUTRAL | {"position_embedding_type": ("absolute",)},
     )  # fmt: skip
 
 
-FAMILY = _family(BertModel, r"(^|\.)pooler\.|^cls\.")
-CLASSIFIER = _family(BertForSequenceClassification, r"(?!)")
+FAMILY = _family(BertConfig, BertModel, r"(^|\.)pooler\.|^cls\.")
+CLASSIFIER = _family(BertLabelsConfig, BertForSequenceClassification, r"(?!)")

@@ -49,14 +49,6 @@ class ModelConfig:
     rope_theta: float = 10_000.0
     rope_scaling: Described | None = None
     rope_parameters: Described | None = None
-    num_labels: int | None = None
-    id2label: dict[str, str] | None = None
-    """Names of the scores of a classification head."""
-
-    @property
-    def label_count(self) -> int:
-        """The number of scores of a classification head; 2 where nothing is said, as in transformers."""
-        return self.num_labels or len(self.id2label or ()) or 2
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
@@ -82,6 +74,20 @@ class ModelConfig:
         """Returns the values that are computed, for the keys whose values are names."""
         found = {name: frozenset(_literals(hint)) for name, hint in get_type_hints(cls).items()}
         return {name: values for name, values in found.items() if values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """The keys that a classification head adds to a config."""
+
+    num_labels: int | None = None
+    id2label: dict[str, str] | None = None
+    """Names of the scores."""
+
+    @property
+    def label_count(self) -> int:
+        """The number of scores; 2 where nothing is stated, as in transformers."""
+        return self.num_labels or len(self.id2label or ()) or 2
 
 
 def _literals(hint: Any) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from workbench.checkpoint.weights import Weights
 from workbench.model import gguf
 from workbench.model.base import CausalLM
 from workbench.model.blocks import MLP, Attention, Block
-from workbench.model.config import Activation, ModelConfig
+from workbench.model.config import Activation, Labels, ModelConfig
 from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
 from workbench.model.layer import load_parts
 from workbench.model.layers import RMSNorm
@@ -65,10 +65,15 @@ class LlamaModel(LlamaForCausalLM):
         load_parts(self, weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LlamaLabelsConfig(Labels, LlamaConfig):
+    pass
+
+
 class LlamaForSequenceClassification(LlamaModel):
     pooling = Pooling("last", normalise=False)
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaLabelsConfig) -> None:
         super().__init__(config)
         self.num_labels = config.label_count
         self.score = Linear(config.hidden_size, self.num_labels)
@@ -114,4 +119,4 @@ FAMILY = Family(
     ),
 )
 HEADLESS = Family(config=LlamaConfig, model=LlamaModel, neutral=NEUTRAL, leftovers=rf"{INV_FREQ}|^lm_head\.")
-CLASSIFIER = Family(config=LlamaConfig, model=LlamaForSequenceClassification, neutral=NEUTRAL)
+CLASSIFIER = Family(config=LlamaLabelsConfig, model=LlamaForSequenceClassification, neutral=NEUTRAL)

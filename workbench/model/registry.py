@@ -92,4 +92,4 @@ def family_of_gguf(architecture: str, where: str) -> Entry:
 def families_table() -> list[tuple[str, str, str, str]]:
     """Returns (family, architecture in config.json, architecture in GGUF files, some of its models), with a head."""
     head = ("FAMILY", "config.json", "GGUF", "MODELS")
-    return [head, *((entry.title, entry.architecture, entry.gguf, entry.models) for entry in FAMILIES.values())]
+    return [head, *((entry.title, entry.architecture, entry.gguf or "–", entry.models) for entry in FAMILIES.values())]

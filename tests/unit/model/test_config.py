@@ -191,7 +191,7 @@ def test_fewer_kinds_than_layers_are_an_error():
     "names, message",
     [
         ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "^Qwen2ForCausalLM is not supported"),
-        ({"architectures": ["LlamaModel"]}, "^LlamaModel is not supported"),
+        ({"architectures": ["OtherModel"]}, "^OtherModel is not supported"),
         ({"architectures": None, "model_type": "qwen2"}, "^model_type 'qwen2' is not supported"),
         ({"model_type": "mistral"}, "names LlamaForCausalLM and model_type 'mistral': which is it"),
     ],
@@ -199,7 +199,7 @@ def test_fewer_kinds_than_layers_are_an_error():
 def test_another_architecture_is_refused_with_those_that_run(names: dict[str, Any], message: str):
     with pytest.raises(ModelUnsupported, match=message) as caught:
         check_config(TINY_LLAMA | names)
-    assert caught.value.hint == "architectures that run: LlamaForCausalLM, Gemma3ForCausalLM"
+    assert caught.value.hint == f"architectures that run: {', '.join(FAMILIES)}"
 
 
 def test_a_model_type_is_enough():
