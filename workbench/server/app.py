@@ -18,9 +18,11 @@ from workbench.server.serving import Serving
 from workbench.server.wire import Json
 
 ROUTES = (
+    "workbench.server.anthropic.messages",
     "workbench.server.control",
     "workbench.server.generate",
     "workbench.server.metrics",
+    "workbench.server.ollama.routes",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",

@@ -37,10 +37,10 @@ def load_tokenizer(
     if not hf.is_fast:
         raise NotSupported(f"the tokenizer in {folder} has no fast form", hint="save it as tokenizer.json with transformers")
     stops = () if chat_template is None else _set_template(hf, chat_template)
-    ids = {stop: hf.backend_tokenizer.token_to_id(stop) for stop in stops}
-    ends = {token for token in ids.values() if token is not None}
+    special = {token.content: i for i, token in hf.added_tokens_decoder.items() if token.special}  # no part of the text
+    ends = {special[stop] for stop in stops if stop in special}
     tokenizer = Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)) | ends)
-    tokenizer.template_stops = tuple(stop for stop, token in ids.items() if token is None)
+    tokenizer.template_stops = tuple(stop for stop in stops if stop not in special)
     return tokenizer
 
 

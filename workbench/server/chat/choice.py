@@ -25,16 +25,20 @@ class Choice:
     """One answer: its text passes the reasoning parser, then the parser of calls."""
 
     def __init__(
-        self, index: int, reasoning: ReasoningParser | None, tools: ToolCallParser | None, score: Score | None, one_call: bool
-    ) -> None:
-        """Starts an answer. `score` writes the log-probability of a token; None if they are not wanted. `one_call`: later
-        calls are left out."""
+        self, index: int, reasoning: ReasoningParser | None, tools: ToolCallParser | None, score: Score | None, *,
+        one_call: bool = False, only_calls: bool = False,
+    ) -> None:  # fmt: skip
+        """Starts an answer. `score` writes the log-probability of a token; None if they are not wanted.
+
+        `one_call`: later calls are left out. `only_calls`: so is all other text, such as a call that is cut off.
+        """
         self.num_tokens = self.num_cached = self.num_reasoning = 0
         self._index = index
         self._reasoning = reasoning
         self._tools = tools
         self._score = score
         self._one_call = one_call
+        self._only_calls = only_calls
         self._num_calls = 0
 
     def push(self, out: TokenOut) -> Iterator[ChatEvent]:
@@ -82,7 +86,7 @@ class Choice:
 
     def _shown(self, event: ToolEvent) -> ChatEvent | None:
         match event:
-            case Content():
+            case Content() if not self._only_calls:
                 return TextDelta(self._index, event.text)
             case CallStarted() if not (self._one_call and event.index):
                 self._num_calls += 1

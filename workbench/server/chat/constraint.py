@@ -38,7 +38,8 @@ def constrained(
 ) -> Fields:
     """Returns sampling parameters in which the constraints of `fields` and of the tools are one.
 
-    With a reasoning format it begins behind the reasoning; `is_inside`: the prompt has begun it.
+    With a reasoning format, JSON and calls begin behind the reasoning; `is_inside`: the prompt has begun it. A regex or a
+    grammar describes the whole text.
     """
     rest = {name: value for name, value in fields.items() if name not in GRAMMAR_FIELDS}
     given: Fields = {k: value for k, value in fields.items() if k in GRAMMAR_FIELDS and value not in (None, False, ())}
@@ -72,16 +73,12 @@ def _with_tools(name: str, value: Any, tools: ToolChoice | None) -> Part | None:
 
 
 def _part(name: str, value: Any) -> Part | None:
-    """Returns a constraint as a part of a structural tag; None for one that cannot be a part."""
+    """Returns JSON of a schema as a part of a structural tag; None for other constraints."""
     match name:
         case "json_schema" if isinstance(value, (Mapping, bool)):
             return {"type": "json_schema", "json_schema": value}
         case "json_object":
             return {"type": "json_schema", "json_schema": {"type": "object"}}
-        case "regex":
-            return {"type": "regex", "pattern": value}
-        case "ebnf":
-            return {"type": "grammar", "grammar": value}
     return None
 
 

@@ -78,7 +78,8 @@ class Prepared:
             ReasoningParser(reasoning.name, self._is_inside) if reasoning and self._call.separate_reasoning else None,
             ToolCallParser(tools.parser, tools.names) if tools else None,
             self._texts.entry if self._texts else None,
-            not self._call.parallel_tool_calls,
+            one_call=not self._call.parallel_tool_calls,
+            only_calls=tools is not None and tools.is_forced,
         )
 
     def _params(self, serving: Serving, num_prompt: int) -> dict[str, Any]:

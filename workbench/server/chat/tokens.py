@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from workbench.text.tokenizer import Tokenizer
@@ -58,6 +58,7 @@ def finite(logprob: float | None) -> float | None:
     return logprob if logprob is None else max(logprob, LEAST)
 
 
+@cache
 def _byte_letters() -> dict[str, int]:
     """Returns the letters with which byte-level vocabularies write bytes: printable ones stand for themselves."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

@@ -74,6 +74,8 @@ class SamplingBody(Body):
             value = (self.model_extra or {}).get(name)
             if value not in neutral:
                 raise NotSupported(f"{name} is not supported", hint="leave it out")
+        if self.stream and (self.model_extra or {}).get("stream_reasoning") is False:
+            raise NotSupported("stream_reasoning: false is not supported", hint="set separate_reasoning, or leave out stream")
         if self.stream_options is not None and not self.stream:
             raise Problem(400, "stream_options need stream: true", param="stream_options", code="invalid_value")
 
@@ -92,7 +94,6 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     separate_reasoning: bool | None = None
-    stream_reasoning: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
