@@ -15,7 +15,7 @@ from workbench.errors import NotSupported, WorkbenchError, install
 COMMANDS = {
     "serve": ("workbench.serve_cli", "serve a model over HTTP"),
     "models": ("workbench.models_cli", "list, fetch, verify or remove models"),
-    "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, peers, overhead"),
+    "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, http, peers, overhead"),
     "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
 }
 

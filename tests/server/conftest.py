@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -20,7 +21,8 @@ class ServerProcess:
         self.port = int(args[args.index("--port") + 1]) if "--port" in args else _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-m", "workbench.launch_server", "--port", str(self.port), *args]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ})
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that is not read stops the server when it is full
+        self.process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT, env={**os.environ})
         self.wait()
 
     def wait(self, timeout_s: float = 120) -> None:
@@ -32,7 +34,12 @@ class ServerProcess:
             except httpx.TransportError:
                 time.sleep(0.1)
         self.process.kill()
-        raise AssertionError(f"the server did not start: {self.process.communicate()[0].decode()}")
+        raise AssertionError(f"the server did not start: {self.output()}")
+
+    def output(self) -> str:
+        """Returns what the server has written so far."""
+        self._output.seek(0)
+        return self._output.read().decode()
 
     def close(self) -> None:
         self.process.terminate()
@@ -40,7 +47,8 @@ class ServerProcess:
             self.process.wait(30)
         finally:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
+            self._output.close()
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Iterable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.server.problem import Problem, problem_of
@@ -59,6 +60,8 @@ class Gate:
         try:
             self._check(scope, headers)
             await self._app(scope, self._limited(receive, headers), sent)
+        except ClientDisconnect:  # it left before its body was whole
+            return
         except Exception as error:
             problem = problem_of(error)
             if problem.status == 500:
