@@ -158,8 +158,9 @@ def install(extra: str) -> str:
 
 
 def no_server() -> NotSupported:
-    """Returns the error that every command to start a server raises."""
-    return NotSupported("there is no server yet", hint="until then: %wb load in a notebook, workbench.Engine() in Python")
+    """Returns the error of the magics that would serve the notebook's engine, or attach views to a server."""
+    hint = "workbench.utils.launch_server_cmd starts a server from a cell, `workbench serve MODEL` from a terminal"
+    return NotSupported("%wb serve and %wb attach are not available yet", hint=hint)
 
 
 def in_one_line(error: BaseException) -> str:

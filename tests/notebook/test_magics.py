@@ -93,7 +93,7 @@ def test_a_busy_machine_is_named_where_slow_tokens_are_wondered_at(shell, monkey
 
 def test_a_server_is_refused_in_one_line_with_what_to_use_meanwhile(shell):
     for line in ("%wb serve", "%wb serve --port 30000", "%wb help serve"):
-        with pytest.raises(NotSupported, match="there is no server yet") as caught:
+        with pytest.raises(NotSupported, match="not available yet") as caught:
             shell.run(line)
         assert "%wb load" in caught.value.hint
 

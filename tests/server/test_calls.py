@@ -37,6 +37,7 @@ def essence(value):
 
 
 EXAMPLES = {
+    "encode": [([A, B],)],
     "info": [()],
     "now": [()],
     "get_load": [()],
