@@ -58,6 +58,6 @@ def server_process() -> type[ServerProcess]:
 @pytest.fixture(scope="session")
 def real_server(smollm2: str) -> Iterator[ServerProcess]:
     """A server of the real model."""
-    server = ServerProcess("--model-path", "smollm2-135m", "--max-total-tokens", "30000")
+    server = ServerProcess("--model-path", "smollm2-135m", "--max-total-tokens", "30000", "--tool-call-parser", "hermes")
     yield server
     server.close()

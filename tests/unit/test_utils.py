@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from workbench.utils import async_stream_and_merge, stream_and_merge
+from workbench.errors import BackendFailed
+from workbench.utils import (
+    async_stream_and_merge,
+    execute_shell_command,
+    is_in_ci,
+    launch_server_cmd,
+    print_highlight,
+    stream_and_merge,
+    terminate_process,
+    wait_for_server,
+)
 
 STREAMS = {
     "cumulative": (["The", "The cat", "The cat", "The cat sat"], "The cat sat"),
@@ -54,3 +64,35 @@ def test_the_async_pieces_join_to_the_text(name: str) -> None:
     got = asyncio.run(pieces())
     assert "".join(got) == text
     assert all(got)
+
+
+@pytest.mark.process
+def test_a_command_over_several_lines_runs_and_ends_twice(tmp_path):
+    file = tmp_path / "ran"
+    process = execute_shell_command(
+        f"python -c 'import pathlib, time; pathlib.Path(\"{file}\").touch(); time.sleep(60)' \\\n  --x 1"
+    )
+    while not file.exists():
+        assert process.poll() is None
+    terminate_process(process)
+    terminate_process(process, 30000)
+    assert process.returncode == -15
+
+
+@pytest.mark.process
+def test_a_server_that_ends_before_it_is_ready_is_named_with_its_exit_code():
+    process, port = launch_server_cmd("python -c 'import sys; sys.exit(3)'")
+    with pytest.raises(BackendFailed, match="exit code 3"):
+        wait_for_server(f"http://127.0.0.1:{port}", process=process)
+    with pytest.raises(BackendFailed, match="not ready after 0"):
+        wait_for_server(f"http://127.0.0.1:{port}", timeout=0)
+
+
+def test_highlights_are_printed_outside_a_notebook_and_ci_is_known_by_its_variable(capsys, monkeypatch):
+    print_highlight("<b>")
+    assert "<b>" in capsys.readouterr().out
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("SGLANG_IS_IN_CI", "false")
+    assert not is_in_ci()
+    monkeypatch.setenv("SGLANG_IS_IN_CI", "true")
+    assert is_in_ci()

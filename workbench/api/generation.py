@@ -20,7 +20,7 @@ from workbench.native.results import Completion, Results
 from workbench.types import SamplingParams, TokenOut
 
 logger = logging.getLogger("workbench")
-Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion])
+Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], AsyncIterator[tuple[int, TokenOut]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,15 @@ class Generation:
         """Aborts requests whose caller left while they were queued."""
         if not work.cancelled() and work.exception() is None:
             _abort_unread(weakref.ref(self._handle.client), work.result().streams)
+
+    def outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
+        """Returns (number of the request, output of one step), as they come, of requests that were queued by `submit`."""
+        return _watched(self._outputs(running.streams), self._handle.client, running.streams)
+
+    async def _outputs(self, streams: list[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
+        with _aborting(self._handle.client, streams):
+            async for each in read_async(streams):
+                yield each
 
     def _chunks(self, running: Running) -> Iterator[Completion]:
         with _aborting(self._handle.client, running.streams):

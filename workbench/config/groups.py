@@ -49,7 +49,8 @@ class ModelArgs(Group):
     context_length: Annotated[int | None, at_least(1)] = None
     """Longest request in tokens, prompt and output together. None: the model's own limit."""
     chat_template: str | None = None
-    """Path of a .jinja file that replaces the tokenizer's chat template."""
+    """Chat template in the place of the tokenizer's: a built-in name (llama-2, chatml, ...), or the path of a .jinja or .json
+    file. A template that the model was not trained on makes its answers worse."""
     revision: str | None = None
     """Version of a hub model: a branch, a tag or a commit. None: the newest."""
     json_model_override_args: str = "{}"

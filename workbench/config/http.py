@@ -40,7 +40,7 @@ class HttpArgs(Group):
     enable_cache_report: bool = False
     """Switch to report cached tokens in `usage`. They are reported anyway."""
     tool_call_parser: Literal["llama3", "mistral", "qwen25", "hermes", "deepseekv3", "pythonic"] | None = None
-    """Format in which the model writes calls of tools. None: calls stay in the text."""
+    """Format in which the model writes calls of tools. None: the one whose marks the chat template has, else llama3."""
     reasoning_parser: Literal["deepseek-r1", "qwen3", "mistral"] | None = None
     """Format in which the model marks its reasoning. None: it stays in the text."""
     enable_metrics: bool = False

@@ -27,7 +27,7 @@ def kinds_of(cls: type) -> dict[str, Kind]:
 
 
 def _kind(hint: Any) -> Kind:
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # `Literal[...] | None` is the latter
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     return Kind(str, typing.get_args(hint)) if typing.get_origin(hint) is Literal else Kind(hint)
 

@@ -11,15 +11,19 @@ from starlette.types import ASGIApp
 
 import workbench
 from workbench.errors import WorkbenchError
+from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
 from workbench.server.wire import Json
 
 ROUTES = (
+    "workbench.server.anthropic.messages",
     "workbench.server.control",
     "workbench.server.embedding",
     "workbench.server.generate",
+    "workbench.server.metrics",
+    "workbench.server.ollama.routes",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
@@ -33,6 +37,7 @@ def make_app(serving: Serving) -> ASGIApp:
     """Returns the application of a server."""
     api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "")
     api.state.serving = serving
+    api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
     for name in ROUTES:
         api.include_router(importlib.import_module(name).router)
     api.add_exception_handler(HTTPException, _show_http_error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +14,7 @@ from workbench.errors import NotSupported
 from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
-from workbench.server.serving import serving_of
+from workbench.server.serving import Serving, serving_of
 from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
@@ -47,7 +49,10 @@ class GenerateBody(Body):
 async def generate(http: Request) -> Response:
     """Continues prompts. With `stream` the answer is server-sent events, each with the whole text so far."""
     serving = serving_of(http)
-    request = GenerateRequest.from_json(native_body(await read_json(http)))
+    body = await read_json(http)
+    request = GenerateRequest.from_json(native_body(body))
+    if body.get("log_metrics") is False:
+        request = _unlogged(request, serving)
     if request.stream:
         return EventStream(_events(await serving.start_stream(request)))
     return Json(await serving.complete(request, http))
@@ -71,6 +76,16 @@ def native_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_neutral(value: Any) -> bool:
     return value in (None, "", {}) or (isinstance(value, list) and all(map(_is_neutral, value)))
+
+
+def _unlogged(request: GenerateRequest, serving: Serving) -> GenerateRequest:
+    """Returns the request with an id for each prompt, which the metrics leave out."""
+    prompts = []
+    for each in request.prompts:
+        rid = each.options.rid or uuid.uuid4().hex[:12]
+        serving.leave_out(rid)
+        prompts.append(replace(each, options=replace(each.options, rid=rid)))
+    return replace(request, prompts=tuple(prompts))
 
 
 async def _events(chunks: AsyncIterator[Completion]) -> AsyncIterator[bytes]:

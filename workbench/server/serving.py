@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -13,7 +13,6 @@ from workbench.api.encoding import Encoding
 from workbench.api.generation import Generation
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
-from workbench.grammar import Vocabulary
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
@@ -21,9 +20,10 @@ from workbench.server.problem import Problem
 from workbench.text import chat
 
 T = TypeVar("T")
-Name = Callable[[int], tuple[str, bytes]]
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
+NUM_UNLOGGED = 1024
+"""Number of request ids that are remembered as left out of the metrics."""
 PING_S = 1.0
 """Seconds that the engine's process has to answer a ping before it counts as stopped."""
 
@@ -36,6 +36,7 @@ class Serving:
         """True from SIGTERM on: new requests get status 503."""
         self.num_open = 0
         """Number of POST requests that have begun and not ended."""
+        self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
         self._listeners: list[Callable[[Handle], None]] = []
         self._use(handle)
 
@@ -43,7 +44,6 @@ class Serving:
         self._handle = handle
         self._generation = Generation(handle)
         self.encoding = Encoding(handle)
-        self._names: Name | None = None
 
     def replace(self, handle: Handle) -> None:
         """Serves another engine from now on, and calls the listeners with it."""
@@ -78,6 +78,14 @@ class Serving:
     def generation(self) -> Generation:
         return self._generation
 
+    def leave_out(self, rid: str) -> None:
+        """Leaves a request, which comes next, out of the metrics."""
+        self._unlogged.append(rid)
+
+    def is_unlogged(self, rid: str) -> bool:
+        """Returns whether a request, or the group that it is a sample of, is left out of the metrics."""
+        return rid in self._unlogged or rid.rpartition("-")[0] in self._unlogged
+
     async def fault(self) -> str:
         """Returns the reason why the engine serves nothing now; empty if it does."""
         client = self._handle.client
@@ -96,19 +104,6 @@ class Serving:
         """Returns the facts with which a client renders conversations; None without a tokenizer."""
         handle = self._handle
         return chat.facts(handle.hf_tokenizer) if handle.has_tokenizer else None
-
-    def token_names(self) -> Name:
-        """Returns the function from a token id to its text and its bytes; the first call reads the vocabulary."""
-        if self._names is None:
-            tokenizer = self.handle.tokenizer
-            pieces = Vocabulary(tokenizer.hf, self.handle.info.vocab_size, tokenizer.eos_token_ids).pieces
-
-            def name(token_id: int) -> tuple[str, bytes]:
-                text = tokenizer.token_text(token_id)
-                return text, pieces[token_id] or text.encode()
-
-            self._names = lru_cache(8192)(name)
-        return self._names
 
     async def complete(self, request: GenerateRequest, http: Request) -> Results:
         """Returns the results of a request, and aborts it if its client leaves."""

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from workbench.native.requests import GenerateRequest
+from workbench.server.metrics import HEALTH
 from workbench.server.problem import Problem
 from workbench.server.serving import Serving, serving_of
 from workbench.server.wire import Json
@@ -36,7 +37,7 @@ async def health_generate(http: Request) -> Response:
         await serving.encoding.vectors([(0,)])
         return Json({"status": "ok"})
     params = {"max_new_tokens": 1, "temperature": 0}
-    await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": "health"}), http)
+    await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": HEALTH}), http)
     return Json({"status": "ok"})
 
 

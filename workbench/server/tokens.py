@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from workbench.errors import InvalidRequest
+from workbench.lang.tools import function_of
 from workbench.native.prompts import token_ids
 from workbench.server.body import Body, json_body, read_body
-from workbench.server.chat.messages import for_template
-from workbench.server.chat.tools import functions_of
+from workbench.server.chat.messages import read_messages
 from workbench.server.serving import serving_of
 from workbench.server.wire import Json
 from workbench.tool_calls import parse
@@ -58,7 +58,7 @@ async def tokenize(http: Request) -> Response:
     if (text is None) == (body.messages is None):
         raise InvalidRequest.because("prompt", "give either prompt or messages", hint="both are None, or both are given")
     if body.messages is not None:
-        conversation = for_template(body.messages)
+        conversation = read_messages(body.messages)
         opens = body.add_generation_prompt is not False
         ids: Any = list(await asyncio.to_thread(tokenizer.chat_ids, conversation, add_generation_prompt=opens))
     else:
@@ -101,11 +101,18 @@ async def function_call(http: Request) -> Response:
     name = body.tool_call_parser or serving.args.tool_call_parser
     if name is None:
         raise InvalidRequest.because("tool_call_parser", "no parser is named", hint="name one, or serve with --tool-call-parser")
-    tools = [function["name"] for function in functions_of(body.tools)]
+    tools = [_name_of(tool, i) for i, tool in enumerate(body.tools)]
     text, calls = parse(name, body.text, tools or None)
     found = [{"tool_index": tools.index(call.name) if call.name in tools else -1, "name": call.name, "parameters": call.arguments}
              for call in calls]  # fmt: skip
     return Json({"normal_text": text, "calls": found})
+
+
+def _name_of(tool: dict[str, Any], i: int) -> str:
+    name = function_of(tool).get("name")
+    if not isinstance(name, str):
+        raise InvalidRequest(f"tools[{i}]", tool, 'a tool like {"type": "function", "function": {"name": "f"}}')
+    return name
 
 
 def _in_vocabulary(ids: tuple[int, ...], size: int) -> tuple[int, ...]:

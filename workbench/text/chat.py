@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.text.conversation import BUILT_IN
 
 ROLES = ("system", "user", "assistant", "tool", "developer", "function")
 """The roles that any template accepts."""
 
 
 def read_template(source: str) -> str:
-    """Returns the template in the file `source`, or `source` itself if it is one. Raises NotSupported, InvalidRequest."""
+    """Returns the template in the file `source`, or `source` itself if it is one. Raises InvalidRequest."""
     if "{%" in source or "{{" in source:
         return source
     path = Path(source).expanduser()
-    if path.suffix == ".json":
-        raise NotSupported(f"chat_template {source!r} is a JSON conversation template", hint="give a .jinja file")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest("chat_template", source, f"the path of a .jinja file ({error})") from None
+        names = ", ".join(BUILT_IN)
+        raise InvalidRequest(
+            "chat_template", source, f"the path of a .jinja or .json file, or one of {names} ({error})"
+        ) from None
 
 
 def render(

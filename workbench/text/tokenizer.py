@@ -11,6 +11,7 @@ from typing import Any, Literal
 from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported, in_one_line
 from workbench.text import chat
+from workbench.text.conversation import find_conversation
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 # Tokens that end a turn. One is an end token if the model's own chat template writes it.
@@ -27,7 +28,7 @@ def load_tokenizer(
 ) -> Tokenizer:
     """Returns the tokenizer in `folder`, or in a GGUF file, without network access.
 
-    `chat_template` (a path or the template itself) replaces the tokenizer's own. End tokens are those named in
+    `chat_template` (a built-in name, a path or the template itself) replaces the tokenizer's own. End tokens are those named in
     the configuration in `model_folder` (a folder or GGUF file, by default `folder`) and in the tokenizer.
     Raises ModelNotFound, ModelCorrupt, NotSupported, InvalidRequest.
     """
@@ -35,9 +36,12 @@ def load_tokenizer(
     hf = _open_gguf(folder) if folder.is_file() else _open(folder, trust_remote_code, mode)
     if not hf.is_fast:
         raise NotSupported(f"the tokenizer in {folder} has no fast form", hint="save it as tokenizer.json with transformers")
-    if chat_template is not None:
-        hf.chat_template = chat.read_template(chat_template)
-    return Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)))
+    stops = () if chat_template is None else _set_template(hf, chat_template)
+    special = {token.content: i for i, token in hf.added_tokens_decoder.items() if token.special}  # no part of the text
+    ends = {special[stop] for stop in stops if stop in special}
+    tokenizer = Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)) | ends)
+    tokenizer.template_stops = tuple(stop for stop in stops if stop not in special)
+    return tokenizer
 
 
 class Tokenizer:
@@ -49,6 +53,8 @@ class Tokenizer:
         self.backend = hf.backend_tokenizer
         self.eos_token_ids = eos_token_ids
         """The ids that end a generation unless `ignore_eos` is set."""
+        self.template_stops: tuple[str, ...] = ()
+        """Strings that end an answer in the chat template that was given, beside the model's own end tokens."""
 
     @cached_property
     def vocab_size(self) -> int:
@@ -157,6 +163,17 @@ def _open_gguf(path: Path) -> Any:
     from workbench.text.gguf_tokenizer import open_tokenizer
 
     return open_tokenizer(open_gguf_file(path))
+
+
+def _set_template(hf: Any, source: str) -> tuple[str, ...]:
+    """Replaces the chat template; returns the strings that end an answer in the new one."""
+    conversation = find_conversation(source)
+    if conversation is None:
+        hf.chat_template = chat.read_template(source)
+        return ()
+    first = hf.backend_tokenizer.encode("a", add_special_tokens=True).ids[:1]
+    hf.chat_template = conversation.jinja(hf.bos_token if first == [hf.bos_token_id] else "")
+    return conversation.stops
 
 
 def _end_token_ids(hf: Any, model: Path) -> frozenset[int]:

@@ -47,6 +47,11 @@ class ReasoningParser:
         self._is_start = True
         self._held = ""
 
+    @property
+    def is_inside(self) -> bool:
+        """True while the output is reasoning."""
+        return self._is_inside
+
     def push(self, text: str) -> tuple[str, str]:
         """Takes the next piece of the output."""
         self._held += text

@@ -85,7 +85,7 @@ def test_the_chat_template_can_be_replaced_by_a_file(folder: Path) -> None:
     assert load_tokenizer(folder, chat_template="{{ messages[0].content }}").chat_text(CONVERSATION) == "the cat"
     with pytest.raises(InvalidRequest, match="chat_template"):
         load_tokenizer(folder, chat_template=str(folder / "none.jinja"))
-    with pytest.raises(NotSupported, match="JSON"):
+    with pytest.raises(InvalidRequest, match="JSON file"):
         load_tokenizer(folder, chat_template="own.json")
 
 

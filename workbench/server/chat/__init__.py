@@ -1,21 +1,24 @@
-"""Conversations, apart from any API's wire form: messages and tools in, events of text, reasoning and calls out."""
+"""The core of all chat APIs: a call in OpenAI's shapes becomes events, which each API writes in its own form."""
 
 from __future__ import annotations
 
-from workbench.server.chat.call import ChatCall, Usage
-from workbench.server.chat.collect import ChatChoice, ChatResult, collect_chat
+from workbench.server.chat.call import ChatCall
 from workbench.server.chat.events import (
     ChatEvent,
+    ChatResult,
     ChoiceFinished,
+    ChoiceResult,
     ReasoningDelta,
     TextDelta,
-    TokenInfo,
     ToolArgumentsDelta,
+    ToolCall,
     ToolCallStarted,
-)
-from workbench.server.chat.run import ChatRun, start_chat
+    Usage,
+    collect_chat,
+)  # fmt: skip
+from workbench.server.chat.start import start_chat
 
 __all__ = [
-    "ChatCall", "ChatChoice", "ChatEvent", "ChatResult", "ChatRun", "ChoiceFinished", "ReasoningDelta", "TextDelta", "TokenInfo",
-    "ToolArgumentsDelta", "ToolCallStarted", "Usage", "collect_chat", "start_chat",
+    "ChatCall", "ChatEvent", "ChatResult", "ChoiceFinished", "ChoiceResult", "ReasoningDelta", "TextDelta", "ToolArgumentsDelta",
+    "ToolCall", "ToolCallStarted", "Usage", "collect_chat", "start_chat",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`ChatCall`: a question to a conversation model, with every check that needs no model done."""
+"""`ChatCall`: a conversation to answer, whichever API it came from."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCall:
-    """A conversation to answer. Messages, tools and `tool_choice` have the shapes of OpenAI's chat API."""
+    """One call. Messages, tools, choices and formats have the shapes of OpenAI's chat completions."""
 
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]] = ()
-    tool_choice: str | Mapping[str, Any] = "auto"
-    """none, auto, required, or the object that names one function."""
+    tool_choice: str | Mapping[str, Any] | None = None
+    """"none", "auto", "required" or `{"type": "function", "function": {"name": ...}}`. None: "auto"."""
     parallel_tool_calls: bool = True
+    """Switch to let the model make more than one call."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    """Sampling parameters by the names of `SamplingParams`; a missing `max_new_tokens` is the room of the context."""
+    """Fields of `SamplingParams`. Without `max_new_tokens` the answer may fill the context."""
+    response_format: Mapping[str, Any] | None = None
     n: int = 1
     logprobs: bool = False
     top_logprobs: int = 0
     separate_reasoning: bool = True
-    template_args: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the chat template, such as enable_thinking."""
+    """Switch to part reasoning from the answer, where the server has a reasoning parser."""
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further variables of the chat template, such as `enable_thinking`."""
+    add_generation_prompt: bool = True
     continue_final_message: bool = False
-    """Switch to continue the last message, of the assistant, instead of beginning a new one."""
+    """Switch to continue the last message, one of the assistant, in the place of a new one."""
+    rid: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the request by the names of `PromptOptions`: rid, priority, timeout_s, namespace."""
-
-
-@dataclass
-class Usage:
-    """The tokens of a call so far."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
+    """Further fields of `PromptOptions`, such as `priority`."""

@@ -1,30 +1,22 @@
-"""The events of a conversation's answer, in the order in which they become final."""
+"""The events of a chat's answer, and the whole answer that they add up to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class TokenInfo:
-    """An output token with its log-probability and the likeliest tokens at its place."""
-
-    token: str
-    raw: bytes
-    """The bytes of the token, which may be a part of a character."""
-    logprob: float
-    top: tuple[tuple[str, bytes, float], ...] = ()
-    """(text, bytes, log-probability) of each, the likeliest first."""
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of a choice's content."""
+    """The next piece of a choice's content, and the tokens that came since the last one, in OpenAI's form of chat logprobs.
+
+    The text is empty where tokens came that are not (or not yet) content.
+    """
 
     choice: int
     text: str
-    tokens: tuple[TokenInfo, ...] = ()
-    """With `logprobs`: the tokens that came since the last event of the choice, also those of calls and reasoning."""
+    logprobs: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +29,7 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
-    """A call begins. Calls of a choice are numbered from 0."""
+    """A choice calls a tool. Calls are numbered from 0."""
 
     choice: int
     call: int
@@ -47,7 +39,7 @@ class ToolCallStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolArgumentsDelta:
-    """The next piece of a call's arguments; joined, the pieces are one JSON object."""
+    """The next piece of a call's arguments; joined, the pieces are the text of one JSON object."""
 
     choice: int
     call: int
@@ -56,13 +48,79 @@ class ToolArgumentsDelta:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFinished:
-    """The end of a choice; it has one."""
+    """The last event of a choice. `reason` is "stop", "length", "tool_calls" or "abort"."""
 
     choice: int
     reason: str
-    """stop, length, tool_calls or abort."""
-    matched: str | int | None = None
-    """The stop string or the stop token that ended the text."""
+    matched: int | str | None = None
+    """The stop string or token id that ended the text."""
 
 
-ChatEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolArgumentsDelta | ChoiceFinished
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens so far, of all choices. The last event of an answer; before, it follows the events of each step."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+
+
+ChatEvent = TextDelta | ReasoningDelta | ToolCallStarted | ToolArgumentsDelta | ChoiceFinished | Usage
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A call of a tool. `arguments` is the text of a JSON object."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class ChoiceResult:
+    """One whole answer."""
+
+    content: str = ""
+    reasoning: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    finish_reason: str = ""
+    matched: int | str | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+@dataclass(slots=True)
+class ChatResult:
+    """The whole answers to a call, and the tokens that they took."""
+
+    choices: list[ChoiceResult]
+    usage: Usage
+
+
+async def collect_chat(events: AsyncIterator[ChatEvent]) -> ChatResult:
+    """Returns the answers that the events add up to."""
+    choices: dict[int, ChoiceResult] = {}
+    usage = Usage(0, 0, 0, 0)
+    async for event in events:
+        if isinstance(event, Usage):
+            usage = event
+        else:
+            _add(choices.setdefault(event.choice, ChoiceResult()), event)
+    return ChatResult([choices[i] for i in sorted(choices)], usage)
+
+
+def _add(choice: ChoiceResult, event: ChatEvent) -> None:
+    match event:
+        case TextDelta():
+            choice.content += event.text
+            if event.logprobs is not None:
+                choice.logprobs = [*(choice.logprobs or ()), *event.logprobs]
+        case ReasoningDelta():
+            choice.reasoning += event.text
+        case ToolCallStarted():
+            choice.tool_calls.append(ToolCall(event.id, event.name))
+        case ToolArgumentsDelta():
+            choice.tool_calls[event.call].arguments += event.text
+        case ChoiceFinished():
+            choice.finish_reason, choice.matched = event.reason, event.matched

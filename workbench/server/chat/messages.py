@@ -1,66 +1,110 @@
-"""Makes a conversation of OpenAI's shape, or of the reference's looser one, into what chat templates expect."""
+"""Brings messages into the one form that chat templates read.
+
+Content is text. Calls are a list in OpenAI's shape, with ids and with arguments as objects. The reference's examples write a
+call as one object, in a message of the user.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.lang.tools import function_of
 
-MEDIA = ("image_url", "input_image", "image", "video_url", "input_audio", "file")
-
-
-def for_template(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the messages with text as content and arguments of calls as objects. Raises InvalidRequest, NotSupported."""
-    if not isinstance(messages, (list, tuple)) or not messages:
-        raise InvalidRequest("messages", messages, 'a list of objects like {"role": "user", "content": "Hello"}')
-    return [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+Message = dict[str, Any]
 
 
-def _message(message: Mapping[str, Any], place: str) -> dict[str, Any]:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise InvalidRequest(place, message, 'an object with "role" and "content"')
-    made = {name: value for name, value in message.items() if value is not None}
-    made["role"] = {"developer": "system"}.get(message["role"], message["role"])
-    made["content"] = text_of_content(message.get("content"), f"{place}.content")
-    calls = message.get("tool_calls")
-    if calls:
-        made["role"] = "assistant"  # the reference's examples give calls to the user
-        made["tool_calls"] = [_call(call, f"{place}.tool_calls") for call in ([calls] if isinstance(calls, Mapping) else calls)]
-    else:
-        made.pop("tool_calls", None)
-    return made
+def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Returns messages in that form. Raises InvalidRequest or NotSupported with the place of what it cannot read."""
+    read: list[Message] = []
+    ids: list[str] = []
+    """The ids of calls that have no result yet."""
+    for i, message in enumerate(messages):
+        place = f"messages[{i}]"
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise InvalidRequest(place, message, 'a dict with "role" and "content"')
+        one = {name: value for name, value in message.items() if value is not None and name != "tool_calls"}
+        one["content"] = read_content(message.get("content"), f"{place}.content")
+        if calls := _calls(message.get("tool_calls"), f"{place}.tool_calls", len(ids)):
+            one |= {"role": "assistant", "tool_calls": calls}
+            ids += [call["id"] for call in calls]
+        if one["role"] == "tool" and "tool_call_id" not in one and ids:
+            one["tool_call_id"] = ids[0]
+        if one.get("tool_call_id") in ids:
+            ids.remove(one["tool_call_id"])
+        if "reasoning" in one:
+            one.setdefault("reasoning_content", one["reasoning"])
+        read.append(one)
+    return read
 
 
-def text_of_content(content: Any, place: str) -> str:
-    """Returns the text of a content: null, a string, or a list of parts. Raises NotSupported for other media."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, (list, tuple)):
+def read_content(content: Any, place: str) -> str:
+    """Returns the text of a message's content: a string, or a list of parts, whose texts are joined by line ends."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, Sequence):
         raise InvalidRequest(place, content, "a string or a list of parts")
     texts = []
-    for part in content:
+    for i, part in enumerate(content):
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind in MEDIA:
-            raise NotSupported(f"{place} has a part of type {kind}: this model reads text alone", hint="send parts of type text")
-        text = part if isinstance(part, str) else part.get("text", part.get("refusal")) if isinstance(part, Mapping) else None
-        if not isinstance(text, str):
-            raise InvalidRequest(place, part, 'a part like {"type": "text", "text": "..."}')
-        texts.append(text)
+        if isinstance(part, str):
+            texts.append(part)
+        elif kind in ("text", "input_text", "output_text", "refusal"):
+            text = part.get("refusal" if kind == "refusal" else "text")
+            if not isinstance(text, str):
+                raise InvalidRequest(f"{place}[{i}].text", text, "a string")
+            texts.append(text)
+        elif kind is None:
+            raise InvalidRequest(f"{place}[{i}]", part, 'a part like {"type": "text", "text": "Hello"}')
+        else:
+            raise NotSupported(f"{place}[{i}]: this model takes no {kind}", hint="send parts of type text")
     return "\n".join(texts)
 
 
-def _call(call: Any, place: str) -> dict[str, Any]:
-    function = call.get("function", call) if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+def with_text_calls(messages: Sequence[Message]) -> list[Message]:
+    """Returns the messages with calls as part of the content, for a template that has no place for them."""
+    return [_as_text(message) if "tool_calls" in message else message for message in messages]
+
+
+def with_json_arguments(messages: Sequence[Message]) -> list[Message]:
+    """Returns the messages with the arguments of calls as JSON text, for a template that joins them to other text."""
+    return [{**m, "tool_calls": [_as_json(call) for call in m["tool_calls"]]} if "tool_calls" in m else m for m in messages]
+
+
+def _as_text(message: Message) -> Message:
+    lines = [json.dumps(call["function"], ensure_ascii=False) for call in message["tool_calls"]]
+    rest = {name: value for name, value in message.items() if name != "tool_calls"}
+    return {**rest, "content": "\n".join([*([message["content"]] if message["content"] else []), *lines])}
+
+
+def _as_json(call: Mapping[str, Any]) -> Message:
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
+
+
+def _calls(calls: Any, place: str, num_before: int) -> list[Message]:
+    if not calls:
+        return []
+    many = [calls] if isinstance(calls, Mapping) else calls
+    if not isinstance(many, Sequence) or isinstance(many, str) or not all(isinstance(call, Mapping) for call in many):
+        raise InvalidRequest(place, calls, "a list of calls")
+    return [_call(call, f"{place}[{i}]", num_before + i) for i, call in enumerate(many)]
+
+
+def _call(call: Mapping[str, Any], place: str, number: int) -> Message:
+    function = function_of(call)
+    name, arguments = function.get("name"), function.get("arguments", function.get("parameters"))
+    if not isinstance(name, str):
         raise InvalidRequest(place, call, 'a call like {"function": {"name": "f", "arguments": "{}"}}')
-    arguments = function.get("arguments", function.get("parameters"))
     if isinstance(arguments, str):
-        with suppress(ValueError):  # else a template writes the text as it is
-            arguments = json.loads(arguments) if arguments.strip() else {}
-    made = {"type": "function", "function": {"name": function["name"], "arguments": {} if arguments is None else arguments}}
-    return made | ({"id": call["id"]} if call.get("id") else {})
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            raise InvalidRequest(f"{place}.function.arguments", arguments, "the text of a JSON object") from None
+    return {
+        "id": call.get("id") or f"call{number:05}",
+        "type": "function",
+        "function": {"name": name, "arguments": {} if arguments is None else arguments},
+    }

@@ -1,104 +1,151 @@
-"""Tools of a call: their definitions, the format in which the model writes calls, and the constraint of a forced call."""
+"""Tools: their definitions, the choice among them, and the constraint that makes a model call them as its format demands."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import InvalidRequest
+from workbench.lang.tools import function_of
 from workbench.server.chat.call import ChatCall
 
-MARKS = {"<tool_call>": "hermes", "[TOOL_CALLS]": "mistral", "<|python_tag|>": "llama3", "<｜tool▁calls▁begin｜>": "deepseekv3"}
-"""The format of calls by a mark in the model's chat template."""
-SPECIAL = frozenset({"mistral", "llama3", "deepseekv3", "pythonic"})
-"""Formats whose marks are special tokens, which the output then has to show."""
-MAX_TOOLS = 1024
-ANY_OBJECT = {"type": "object"}
+Part = dict[str, Any]
+"""A format of a structural tag."""
 
 
-@dataclass(frozen=True)
-class ToolPlan:
-    """The way in which the calls of one answer are read and enforced."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The exact text of calls in one format, when a constraint writes them. `NAME` stands for the tool's name."""
 
-    parser: str | None = None
-    """Format of the parser; None leaves calls in the text."""
-    names: frozenset[str] = frozenset()
-    structural_tag: Mapping[str, Any] | None = None
-    """Constraint that makes the model call, or that makes arguments of strict tools follow their schema."""
-
-
-def functions_of(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the functions of tools, wrapped as in OpenAI's API or bare. Raises InvalidRequest."""
-    if len(tools) > MAX_TOOLS:
-        raise InvalidRequest.because("tools", f"{len(tools)} tools are given; the limit is {MAX_TOOLS}", hint="give fewer")
-    functions = []
-    for i, tool in enumerate(tools):
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
-            raise InvalidRequest(f"tools[{i}]", tool, 'a tool like {"type": "function", "function": {"name": "f"}}')
-        if not isinstance(function.get("parameters") or {}, Mapping):
-            raise InvalidRequest(f"tools[{i}].function.parameters", function["parameters"], "a JSON schema")
-        functions.append(dict(function))
-    return functions
+    begin: str
+    end: str
+    separator: str
+    open: str = ""
+    close: str = ""
+    trigger: str = ""
+    """The text that can only begin a call. Empty: a call begins with `{` at the start of the output."""
 
 
-def plan_tools(call: ChatCall, parser: str | None, template: str) -> ToolPlan:
-    """Returns the plan of a call.
-
-    Raises InvalidRequest for a choice that no tool meets, NotSupported for strict tools in a format that is not enforced.
-    """
-    functions = functions_of(call.tools)
-    chosen = chosen_function(call)
-    names = frozenset(function["name"] for function in functions)
-    if chosen is not None and chosen not in names:
-        raise InvalidRequest("tool_choice", chosen, f"the name of a tool ({', '.join(sorted(names)) or 'none is given'})")
-    if not functions:
-        if call.tool_choice == "required":
-            raise InvalidRequest.because("tool_choice", "tool_choice is required and no tool is given", hint="give tools")
-        return ToolPlan()
-    if call.tool_choice == "none":
-        return ToolPlan()
-    found = parser or next((name for mark, name in MARKS.items() if mark in template), "hermes")
-    if chosen is not None or call.tool_choice == "required":
-        usable = [function for function in functions if chosen in (None, function["name"])]
-        form = found if found in ("qwen25", "hermes") else "hermes"
-        several = call.parallel_tool_calls and chosen is None
-        return ToolPlan(form, names, _forced([_tag(function) for function in usable], several))
-    strict = [function for function in functions if function.get("strict")]
-    if strict and found not in ("qwen25", "hermes"):
-        raise NotSupported(
-            f"strict tools need the format hermes or qwen25; this server reads {found}",
-            hint="leave out strict, or set tool_choice: required",
-        )
-    return ToolPlan(found, names, _triggered([_tag(function) for function in functions]) if strict else None)
+_HERMES = Form('<tool_call>\n{"name": NAME, "arguments": ', "}\n</tool_call>", "\n", trigger="<tool_call>")
+_LLAMA3 = Form('{"name": NAME, "parameters": ', "}", "; ")
+FORMS = {
+    "hermes": _HERMES,
+    "qwen25": _HERMES,
+    "llama3": _LLAMA3,
+    "mistral": Form('{"name": NAME, "arguments": ', "}", ", ", "[TOOL_CALLS][", "]", trigger="[TOOL_CALLS]"),
+    "deepseekv3": Form(
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>PLAIN\n```json\n", "\n```<｜tool▁call▁end｜>", "\n", "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁end｜>", trigger="<｜tool▁calls▁begin｜>",
+    ),
+}  # fmt: skip
+"""Form by the parser that reads it. Python's calls have none: forced calls are then written as `llama3` reads them."""
+MARKS = {
+    "<tool_call>": "hermes", "[TOOL_CALLS]": "mistral", "<｜tool▁calls▁begin｜>": "deepseekv3", "<|python_start|>": "pythonic",
+}  # fmt: skip
 
 
-def chosen_function(call: ChatCall) -> str | None:
-    """Returns the name that `tool_choice` names, None if it is a word. Raises InvalidRequest for anything else."""
-    choice = call.tool_choice
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """The tools of a call, the ones that the model may call, and the parser of its calls."""
+
+    shown: Sequence[Mapping[str, Any]]
+    """The tools that the prompt describes."""
+    functions: Sequence[Mapping[str, Any]]
+    """The functions that may be called."""
+    parser: str
+    is_forced: bool
+    parallel: bool
+
+    @property
+    def is_strict(self) -> bool:
+        return any(function.get("strict") for function in self.functions)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(str(function["name"]) for function in self.functions)
+
+    def calls(self) -> Part:
+        """Returns the format of one or more calls and nothing else."""
+        form = FORMS.get(self.parser, _LLAMA3)
+        tags = [_tag(function, form, self.is_forced) for function in self.functions]
+        calls: Part = {
+            "type": "tags_with_separator", "tags": tags, "separator": form.separator, "at_least_one": True,
+            "stop_after_first": not self.parallel,
+        }  # fmt: skip
+        return {"type": "tag", "begin": form.open, "content": calls, "end": form.close} if form.open else calls
+
+    def free_or_calls(self) -> Part:
+        """Returns the format of any text in which calls are written as the tools' schemas demand."""
+        form = FORMS.get(self.parser, _LLAMA3)
+        if not form.trigger:
+            rest = {"type": "any_text", "excludes": ["<|python_tag|>"]}
+            text = {"type": "sequence", "elements": [{"type": "regex", "pattern": r"[^{<\[\s]"}, rest]}
+            return {"type": "or", "elements": [self.calls(), text]}
+        calls = self.calls()
+        tags = [calls] if form.open else calls["tags"]
+        return {"type": "triggered_tags", "triggers": [form.trigger], "tags": tags, "stop_after_first": not self.parallel}
+
+
+def choose(call: ChatCall, parser: str | None, template: str) -> ToolChoice | None:
+    """Returns the choice of a call, None if no tool may be called. Raises InvalidRequest for one that is impossible."""
+    functions = [_function(tool, f"tools[{i}]") for i, tool in enumerate(call.tools)]
+    choice = "auto" if call.tool_choice is None else call.tool_choice
     if isinstance(choice, Mapping):
-        name = choice.get("function", choice)
-        name = name.get("name") if isinstance(name, Mapping) else None
-        if isinstance(name, str):
-            return name
+        functions = _allowed(choice, functions)
+        is_forced = choice.get("type") != "allowed_tools" or choice["allowed_tools"].get("mode") == "required"
     elif choice in ("none", "auto", "required"):
+        is_forced = choice == "required"
+    else:
+        raise InvalidRequest("tool_choice", choice, '"none", "auto", "required" or a function of tools')
+    if is_forced and not functions:
+        raise InvalidRequest.because("tool_choice", "tool_choice needs tools, and none are given", hint="give tools")
+    if choice == "none" or not functions:
         return None
-    raise InvalidRequest("tool_choice", choice, 'none, auto, required, or {"type": "function", "function": {"name": "f"}}')
+    if parser is None:
+        parser = next((name for mark, name in MARKS.items() if mark in template), "llama3")
+    if parser == "pythonic" and (is_forced or any(function.get("strict") for function in functions)):
+        parser = "llama3"
+    return ToolChoice(call.tools, functions, parser, is_forced, call.parallel_tool_calls)
 
 
-def _tag(function: Mapping[str, Any]) -> dict[str, Any]:
-    schema = function.get("parameters") or ANY_OBJECT
-    begin = f'<tool_call>\n{{"name": "{function["name"]}", "arguments": '
-    content = {"type": "json_schema", "json_schema": schema if schema.get("type") else {**schema, "type": "object"}}
-    return {"type": "tag", "begin": begin, "content": content, "end": "}\n</tool_call>"}
+def _function(tool: Any, place: str) -> dict[str, Any]:
+    if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
+        raise InvalidRequest(place, tool, 'a tool like {"type": "function", "function": {"name": "f", "parameters": {}}}')
+    function = function_of(tool)
+    name, parameters = function.get("name"), function.get("parameters")
+    if not isinstance(name, str) or not name or len(name) > 256:
+        raise InvalidRequest(f"{place}.function.name", name, "a name of 1 to 256 characters")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise InvalidRequest(f"{place}.function.parameters", parameters, "a JSON schema")
+    return function
 
 
-def _forced(tags: list[dict[str, Any]], several: bool) -> dict[str, Any]:
-    return {"type": "structural_tag", "format": {
-        "type": "tags_with_separator", "tags": tags, "separator": "\n", "at_least_one": True, "stop_after_first": not several,
-    }}  # fmt: skip
+def _allowed(choice: Mapping[str, Any], functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the functions that a choice names."""
+    named = choice.get("function", choice)
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        tools = allowed.get("tools") if isinstance(allowed, Mapping) else None
+        names = [_function(tool, f"tool_choice.tools[{i}]")["name"] for i, tool in enumerate(tools or ())]
+    elif isinstance(named, Mapping) and isinstance(named.get("name"), str):
+        names = [named["name"]]
+    else:
+        raise InvalidRequest("tool_choice", choice, 'a choice like {"type": "function", "function": {"name": "f"}}')
+    known = {function["name"] for function in functions}
+    if not names or not known.issuperset(names):
+        raise InvalidRequest("tool_choice", ", ".join(names), f"one of the tools: {', '.join(sorted(known)) or 'none are given'}")
+    return [function for function in functions if function["name"] in names]
 
 
-def _triggered(tags: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "structural_tag", "format": {"type": "triggered_tags", "triggers": ["<tool_call>"], "tags": tags}}
+def _tag(function: Mapping[str, Any], form: Form, is_forced: bool) -> Part:
+    schema = function.get("parameters") if is_forced or function.get("strict") else None
+    name = str(function["name"])
+    begin = form.begin.replace("NAME", json.dumps(name, ensure_ascii=False)).replace("PLAIN", name)
+    return {"type": "tag", "begin": begin, "content": {"type": "json_schema", "json_schema": _object(schema)}, "end": form.end}
+
+
+def _object(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns a schema of an object: arguments are nothing else."""
+    return {**(schema or {}), "type": "object"}

@@ -1,1 +1,1 @@
-"""The routes of OpenAI's API."""
+"""OpenAI's API: chat completions, completions and models."""

@@ -14,23 +14,25 @@ router = APIRouter()
 STARTED = int(time.time())
 
 
-def _model(serving: Serving) -> dict[str, Any]:
-    return {
-        "id": serving.name, "object": "model", "created": STARTED, "owned_by": "workbench", "root": serving.args.model_path,
-        "max_model_len": serving.handle.info.context_length,
-    }  # fmt: skip
-
-
 @router.get("/v1/models")
-async def models(http: Request) -> dict[str, Any]:
+async def list_models(http: Request) -> dict[str, Any]:
     """Returns the served model."""
     return {"object": "list", "data": [_model(serving_of(http))]}
 
 
-@router.get("/v1/models/{name:path}")
-async def model(http: Request, name: str) -> dict[str, Any]:
+@router.get("/v1/models/{model_id:path}")
+async def get_model(http: Request, model_id: str) -> dict[str, Any]:
     """Returns the served model by its name."""
     serving = serving_of(http)
-    if name != serving.name:
-        raise Problem(404, f"there is no model {name!r} here: {serving.name} is served", "model", "model_not_found")
+    if model_id != serving.name:
+        raise Problem(404, f"there is no model {model_id!r}: {serving.name!r} is served", "model", "model_not_found")
     return _model(serving)
+
+
+def _model(serving: Serving) -> dict[str, Any]:
+    name = serving.name
+    context = serving.handle.info.context_length
+    return {
+        "id": name, "object": "model", "created": STARTED, "owned_by": "workbench", "root": name, "parent": None,
+        "max_model_len": context, "context_length": context,
+    }  # fmt: skip

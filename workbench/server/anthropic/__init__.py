@@ -1,0 +1,1 @@
+"""The routes of Anthropic's API, in front of the same conversations as OpenAI's."""

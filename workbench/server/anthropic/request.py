@@ -1,0 +1,118 @@
+"""The body of `/v1/messages`, and the call that it makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from workbench.errors import InvalidRequest, NotSupported
+from workbench.server.body import Body
+from workbench.server.chat import ChatCall
+
+
+class MessagesBody(Body):
+    """The body of `/v1/messages`."""
+
+    model: str | None = None
+    messages: list[dict[str, Any]]
+    max_tokens: int | None = None
+    system: str | list[dict[str, Any]] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = False
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
+    thinking: dict[str, Any] | None = None
+
+    def call(self, needs_limit: bool = True) -> ChatCall:
+        """Returns the call. Raises InvalidRequest, NotSupported with the place of what it cannot read."""
+        if needs_limit and self.max_tokens is None:
+            raise InvalidRequest.because("max_tokens", "max_tokens is not given", hint="give the most output tokens")
+        if needs_limit and self.max_tokens is not None and self.max_tokens < 1:
+            raise InvalidRequest("max_tokens", self.max_tokens, "at least 1")
+        choice = self.tool_choice or {"type": "auto"}
+        is_single = choice.get("disable_parallel_tool_use") or choice.get("type") == "tool"
+        sampling = {"max_new_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        kwargs = {} if self.thinking is None else {"enable_thinking": self.thinking.get("type") == "enabled"}
+        return ChatCall(
+            messages=list(self._conversation()), tools=[_tool(tool, i) for i, tool in enumerate(self.tools or ())],
+            tool_choice=_choice(choice), parallel_tool_calls=not is_single,
+            sampling={**sampling, "stop": self.stop_sequences or None}, chat_template_kwargs=kwargs,
+        )  # fmt: skip
+
+    def _conversation(self) -> Iterator[dict[str, Any]]:
+        if self.system:
+            yield {"role": "system", "content": _text(self.system, "system")}
+        for i, message in enumerate(self.messages):
+            yield from _messages(message, f"messages[{i}]")
+
+
+def _messages(message: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+    """Yields one message of the user or of the assistant as messages of OpenAI's shape: results of tools are their own."""
+    role, content = message.get("role"), message.get("content")
+    if role not in ("user", "assistant", "system"):
+        raise InvalidRequest(f"{place}.role", role, "user or assistant")
+    if content is None or isinstance(content, str):
+        yield {"role": role, "content": content or ""}
+        return
+    if not isinstance(content, list):
+        raise InvalidRequest(f"{place}.content", content, "a string or a list of blocks")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
+    for j, block in enumerate(content):
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        where = f"{place}.content[{j}]"
+        if kind == "text":
+            texts.append(_text(block.get("text"), where))
+        elif kind == "thinking":
+            thoughts.append(_text(block.get("thinking"), where))
+        elif kind == "redacted_thinking":
+            continue
+        elif kind == "tool_use":
+            function = {"name": block.get("name"), "arguments": json.dumps(block.get("input") or {})}
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        elif kind == "tool_result":
+            text = _text(block.get("content") or "", where)
+            yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
+        elif kind in ("image", "document"):
+            raise NotSupported(f"{where}: this model takes no {kind}", hint="send blocks of type text")
+        else:
+            raise InvalidRequest(where, block, "a block of type text, tool_use, tool_result or thinking")
+    if texts or calls or thoughts:
+        more = {"reasoning_content": "\n".join(thoughts)} if thoughts else {}
+        yield {"role": role, "content": "\n".join(texts), **({"tool_calls": calls} if calls else {}), **more}
+
+
+def _text(content: Any, place: str) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
+        texts = [part.get("text") for part in content]
+        if all(isinstance(text, str) for text in texts):
+            return "\n".join(str(text) for text in texts)
+        raise NotSupported(f"{place}: this model takes text alone", hint="send blocks of type text")
+    raise InvalidRequest(place, content, "a string or a list of blocks")
+
+
+def _tool(tool: Mapping[str, Any], i: int) -> dict[str, Any]:
+    if not isinstance(tool.get("name"), str):
+        raise InvalidRequest(f"tools[{i}].name", tool.get("name"), "a string")
+    if "input_schema" not in tool:
+        kind = tool.get("type", "a tool without input_schema")
+        raise NotSupported(f"tools[{i}]: {kind} cannot be run here", hint="give a tool with its input_schema")
+    function = {"name": tool["name"], "description": tool.get("description") or "", "parameters": tool["input_schema"]}
+    return {"type": "function", "function": function | ({"strict": True} if tool.get("strict") else {})}
+
+
+def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
+    kind = choice.get("type")
+    if kind == "tool":
+        return {"type": "function", "function": {"name": choice.get("name")}}
+    words = {"auto": "auto", "any": "required", "none": "none"}
+    if kind not in words:
+        raise InvalidRequest("tool_choice.type", kind, "auto, any, tool or none")
+    return words[kind]

@@ -1,0 +1,136 @@
+"""`start_chat`: from a call to the events of its answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from workbench.errors import PromptTooLong
+from workbench.native.requests import GenerateRequest, PromptBatch
+from workbench.server.chat.call import ChatCall
+from workbench.server.chat.choice import Choice
+from workbench.server.chat.constraint import constrained, response_fields
+from workbench.server.chat.events import ChatEvent, Usage
+from workbench.server.chat.prompt import render_chat
+from workbench.server.chat.tokens import TokenTexts
+from workbench.server.chat.tools import ToolChoice, choose
+from workbench.server.serving import Serving
+from workbench.tool_calls import FORMATS, ToolCallParser
+from workbench.tool_calls.reasoning import REASONING_FORMATS, ReasoningFormat, ReasoningParser
+from workbench.types import TokenOut
+
+Outputs = AsyncIterator[tuple[int, TokenOut]]
+
+
+async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEvent]:
+    """Queues a call and returns the events of its answers. Raises before that what can be refused."""
+    prepared = await asyncio.to_thread(Prepared, serving, call)
+    try:
+        running = await serving.generation.submit(prepared.request)
+    except PromptTooLong as error:
+        error.field = "messages"  # the engine saw a prompt
+        raise
+    return _events(prepared, running.batch, serving.generation.outputs(running))
+
+
+def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
+    """Returns the token ids of a conversation as `start_chat` sends them, to count them."""
+    tokenizer = serving.handle.tokenizer
+    tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
+    return tokenizer.encode(render_chat(tokenizer, call, tools.shown if tools else ()), add_special_tokens=False)
+
+
+class Prepared:
+    """A call with its prompt, its constraint and its parsers."""
+
+    def __init__(self, serving: Serving, call: ChatCall) -> None:
+        """Renders and tokenises the conversation: work for a thread."""
+        tokenizer = serving.handle.tokenizer
+        self._call = call
+        self._tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
+        text = render_chat(tokenizer, call, self._tools.shown if self._tools else ())
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        name = serving.args.reasoning_parser
+        self._reasoning = REASONING_FORMATS[name] if name else None
+        self._is_inside = _starts_inside(self._reasoning, text)
+        self._texts = TokenTexts(tokenizer) if call.logprobs else None
+        params = self._params(serving, len(ids))
+        if stops := tokenizer.template_stops:
+            params["stop"] = [*_listed(params.get("stop")), *stops]
+        options = {
+            "rid": call.rid or None,
+            "return_logprob": call.logprobs,
+            "top_logprobs_num": call.top_logprobs,
+            **call.options,
+        }
+        self.request = GenerateRequest.make(None, list(ids), params, {**options, **call.options})
+
+    def choices(self) -> list[Choice]:
+        """Returns the `n` answers before their first output."""
+        return [self._choice(i) for i in range(self._call.n)]
+
+    def _choice(self, index: int) -> Choice:
+        tools, reasoning = self._tools, self._reasoning
+        return Choice(
+            index,
+            ReasoningParser(reasoning.name, self._is_inside) if reasoning and self._call.separate_reasoning else None,
+            ToolCallParser(tools.parser, tools.names) if tools else None,
+            self._texts.entry if self._texts else None,
+            one_call=not self._call.parallel_tool_calls,
+            only_calls=tools is not None and tools.is_forced,
+        )
+
+    def _params(self, serving: Serving, num_prompt: int) -> dict[str, Any]:
+        """Returns the sampling parameters with the constraint and with the room that the prompt leaves."""
+        call = self._call
+        fields = {name: value for name, value in call.sampling.items() if value is not None}
+        params = constrained({**fields, **response_fields(call.response_format)}, self._tools, self._reasoning, self._is_inside)
+        params["n"] = call.n
+        if "max_tokens" not in params:
+            params.setdefault("max_new_tokens", room_after(serving, num_prompt))
+        if _has_special_marks(serving, self._tools, self._reasoning):
+            params.setdefault("skip_special_tokens", False)
+        return params
+
+
+def room_after(serving: Serving, num_prompt: int) -> int:
+    """Returns the number of tokens that an output may have behind a prompt, at least 1."""
+    info = serving.handle.info
+    return max(1, min(info.context_length, info.max_total_num_tokens) - num_prompt)
+
+
+async def _events(prepared: Prepared, batch: PromptBatch, outputs: Outputs) -> AsyncIterator[ChatEvent]:
+    choices, num_prompt = prepared.choices(), len(batch.requests[0].input_ids)
+    async with aclosing(outputs):  # type: ignore[type-var]
+        async for i, out in outputs:
+            for event in choices[i].push(out):
+                yield event
+            yield Usage(
+                num_prompt,
+                sum(choice.num_tokens for choice in choices),
+                choices[0].num_cached,
+                sum(choice.num_reasoning for choice in choices),
+            )
+
+
+def _starts_inside(reasoning: ReasoningFormat | None, prompt: str) -> bool:
+    """Returns whether the output begins within the reasoning: by the prompt's last mark, else by the format's habit."""
+    if reasoning is None:
+        return False
+    end = prompt.rstrip()
+    if end.endswith(reasoning.start):
+        return True
+    return reasoning.starts_inside and not end.endswith(reasoning.end)
+
+
+def _has_special_marks(serving: Serving, tools: ToolChoice | None, reasoning: ReasoningFormat | None) -> bool:
+    """Returns whether a mark that a parser reads is a special token, which is otherwise left out of the text."""
+    tokenizer = serving.handle.tokenizer
+    marks = [*(FORMATS[tools.parser].marks if tools else ()), *((reasoning.start, reasoning.end) if reasoning else ())]
+    return any(tokenizer.backend.token_to_id(mark) in tokenizer.special_ids for mark in marks)
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())

@@ -1,0 +1,195 @@
+"""`/metrics`: Prometheus metrics as a fold over the engine's event log, read beside the engine and never on its path."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.responses import Response
+
+from workbench.api.handle import Handle
+from workbench.client.answers import Load
+from workbench.errors import EngineDead
+from workbench.events import (
+    Event,
+    PrefixMatched,
+    RequestArrived,
+    RequestFinished,
+    RequestRetracted,
+    StepExecuted,
+    TokenSampled,
+)
+from workbench.server.problem import Problem
+from workbench.server.serving import Serving, serving_of
+
+router = APIRouter()
+READ_S = 1.0
+"""Seconds between two readings of the log."""
+RATE_S = 10.0
+"""Seconds over which the throughput is the mean."""
+TTFT = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 15, 20, 25, 30)  # fmt: skip
+E2E = (.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60)  # fmt: skip
+PER_TOKEN = (.005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5)  # fmt: skip
+FUNCTION = tuple(0.05 * 1.5**k for k in range(18))
+"""Upper bounds of the buckets in seconds; rows N4 to N7 of the checklist."""
+
+
+class MetricSet:
+    """All metrics under one prefix."""
+
+    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+        def make(kind: Any, name: str, help: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
+            return kind(f"{prefix}{name}", help, ("model_name", *labels), registry=registry, **more)
+
+        self.prompt_tokens = make(Counter, "prompt_tokens", "Number of prefill tokens processed.")
+        self.generation_tokens = make(Counter, "generation_tokens", "Number of generation tokens processed.")
+        self.cached_tokens = make(Counter, "cached_tokens", "Number of prompt tokens whose K/V was reused.")
+        self.requests = make(Counter, "num_requests", "Number of requests that have ended, by their reason.", ("reason",))
+        self.retractions = make(Counter, "num_retractions", "Number of retractions of running requests.")
+        self.ttft = make(Histogram, "time_to_first_token_seconds", "Time to the first token in seconds.", buckets=TTFT)
+        self.e2e = make(Histogram, "e2e_request_latency_seconds", "Time from arrival to end in seconds.", buckets=E2E)
+        self.per_token = make(
+            Histogram, "time_per_output_token_seconds", "Time per output token after the first, in seconds.", buckets=PER_TOKEN
+        )
+        self.function = make(Histogram, "func_latency_seconds", "Time of a function in seconds.", ("name",), buckets=FUNCTION)
+        self.running = make(Gauge, "num_running_reqs", "Number of requests in the batch.")
+        self.queued = make(Gauge, "num_queue_reqs", "Number of requests that wait.")
+        self.used_tokens = make(Gauge, "num_used_tokens", "Number of tokens in use of the K/V pool.")
+        self.token_usage = make(Gauge, "token_usage", "Fraction of the K/V pool that is in use.")
+        self.throughput = make(Gauge, "gen_throughput", "Generated tokens per second.")
+        self.hit_rate = make(Gauge, "cache_hit_rate", "Fraction of prompt tokens whose K/V was reused.")
+
+
+@dataclass(slots=True)
+class Timing:
+    """Times of one request, on the engine's clock, and its output."""
+
+    arrived: float
+    first: float | None = None
+    num_output: int = 0
+
+
+class Metrics:
+    """The metrics of one server. `read` folds what is new in the log."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.registry = CollectorRegistry()
+        prefixes = ["workbench_", *(["sglang:"] if serving.args.metrics_alias == "sglang" else [])]
+        self._sets = [MetricSet(prefix, self.registry) for prefix in prefixes]
+        self._name = serving.name
+        self._serving = serving
+        self._timings: dict[str, Timing] = {}
+        self._lock = threading.Lock()
+        self._num_prompt = self._num_cached = 0
+        self._recent: list[float] = []
+        """Times of the tokens of the last `RATE_S` seconds."""
+        self._closing = threading.Event()
+        serving.on_engine(self._follow)
+        threading.Thread(target=self._run, name="workbench-metrics", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the thread that reads."""
+        self._closing.set()
+
+    def _follow(self, handle: Handle) -> None:
+        """Reads another engine's log from its beginning. Requests of the one before count as lost."""
+        with self._lock:
+            self._log, self._number = handle.log, 0
+            self._timings.clear()
+
+    def _run(self) -> None:
+        while not self._closing.wait(READ_S):
+            self.read()
+
+    def read(self) -> None:
+        """Folds the new events. Events that the bounded log has dropped meanwhile are not counted."""
+        with self._lock:
+            first, events = self._log.read(self._number)
+            self._number = first + len(events)
+            for event in events:
+                self._apply(event)
+
+    def _each(self, change: Callable[[MetricSet], Any]) -> None:
+        for metrics in self._sets:
+            change(metrics)
+
+    def _apply(self, event: Event) -> None:
+        name = self._name
+        match event:
+            case RequestArrived(rid=rid, time=time, namespace=namespace):
+                if namespace != HEALTH and not self._serving.is_unlogged(rid):
+                    self._timings[rid] = Timing(time)
+            case PrefixMatched(rid=rid, num_cached=num_cached, num_prompt=num_prompt) if rid in self._timings:
+                self._num_prompt += num_prompt
+                self._num_cached += num_cached
+                self._each(lambda m: m.cached_tokens.labels(name).inc(num_cached))
+            case StepExecuted(members=members):
+                computed = sum(each.num_new for each in members if each.kind == "prefill" and each.rid in self._timings)
+                self._each(lambda m: m.prompt_tokens.labels(name).inc(computed))
+            case TokenSampled(rid=rid, time=time) if rid in self._timings:
+                self._sampled(self._timings[rid], time)
+            case RequestRetracted():
+                self._each(lambda m: m.retractions.labels(name).inc())
+            case RequestFinished(rid=rid, time=time, reason=reason) if rid in self._timings:
+                self._finished(self._timings.pop(rid), time, reason)
+
+    def _sampled(self, timing: Timing, time: float) -> None:
+        timing.num_output += 1
+        self._recent.append(time)
+        if timing.first is None:
+            timing.first = time
+            self._each(lambda m: m.ttft.labels(self._name).observe(time - timing.arrived))
+        self._each(lambda m: m.generation_tokens.labels(self._name).inc())
+
+    def _finished(self, timing: Timing, time: float, reason: str) -> None:
+        name, took = self._name, time - timing.arrived
+        self._each(lambda m: m.requests.labels(name, reason).inc())
+        self._each(lambda m: m.e2e.labels(name).observe(took))
+        self._each(lambda m: m.function.labels(name, "generate_request").observe(took))
+        if timing.first is not None and timing.num_output > 1:
+            per_token = (time - timing.first) / (timing.num_output - 1)
+            self._each(lambda m: m.per_token.labels(name).observe(per_token))
+
+    def gauges(self, load: Load, now: float, capacity: int) -> None:
+        """Sets the gauges to the engine's present state; `now` is on its clock, `capacity` in tokens."""
+        with self._lock:
+            name, used = self._name, capacity - load.tokens_free - load.tokens_tree
+            self._recent = [time for time in self._recent if now - time <= RATE_S]
+            rate, hits = len(self._recent) / RATE_S, self._num_cached / max(self._num_prompt, 1)
+            for m in self._sets:
+                m.running.labels(name).set(load.num_running)
+                m.queued.labels(name).set(load.num_waiting)
+                m.used_tokens.labels(name).set(used)
+                m.token_usage.labels(name).set(used / capacity)
+                m.throughput.labels(name).set(rate)
+                m.hit_rate.labels(name).set(hits)
+
+
+HEALTH = "health"
+"""Namespace of requests that check the server's health; they are left out."""
+
+
+@router.get("/metrics")
+async def metrics(http: Request) -> Response:
+    """Returns all metrics in Prometheus' text form."""
+    found: Metrics | None = http.app.state.metrics
+    if found is None:
+        raise Problem(404, "metrics are off: serve with --enable-metrics")
+    return Response(await asyncio.to_thread(_scrape, found, serving_of(http)), media_type=CONTENT_TYPE_LATEST)
+
+
+def _scrape(found: Metrics, serving: Serving) -> bytes:
+    engine = serving.handle.client.engine
+    try:
+        load, now = engine.get_load(), engine.now()
+    except EngineDead:
+        found.read()
+    else:
+        found.read()
+        found.gauges(load, now, serving.handle.info.max_total_num_tokens)
+    return generate_latest(found.registry)
