@@ -111,6 +111,8 @@ def test_score_and_rerank_are_the_cosines_of_the_embeddings(http):
 @pytest.mark.parametrize(("route", "body"), [
     ("/generate", {"text": "a red fox"}),
     ("/v1/completions", {"prompt": "a red fox", "model": "any"}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "model": "any", "stream": True}),
+    ("/generate", {"text": "a red fox", "stream": True}),
     ("/classify", {"text": "a red fox"}),
     ("/encode", {}),
     ("/encode", {"text": []}),

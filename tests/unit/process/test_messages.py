@@ -40,7 +40,7 @@ def test_a_method_of_a_protocol_is_a_message_with_no_other_code():
 
 
 def test_every_call_on_an_engine_is_a_message():
-    assert MESSAGES.keys() == {*calls_of(EngineCalls), "open", "submit", "abort"}
+    assert MESSAGES.keys() == {*calls_of(EngineCalls), "open", "submit", "abort", "ping"}
 
 
 def test_a_call_of_a_later_version_is_refused_by_name_with_what_there_is():
