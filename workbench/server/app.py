@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp
 
 import workbench
 from workbench.errors import WorkbenchError
+from workbench.server.batches.runner import BatchRunner
 from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
 from workbench.server.problem import Problem, problem_of
@@ -19,6 +22,7 @@ from workbench.server.wire import Json
 
 ROUTES = (
     "workbench.server.anthropic.messages",
+    "workbench.server.batches.routes",
     "workbench.server.control",
     "workbench.server.embedding",
     "workbench.server.generate",
@@ -35,9 +39,10 @@ ROUTES = (
 
 def make_app(serving: Serving) -> ASGIApp:
     """Returns the application of a server."""
-    api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "")
+    api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "", lifespan=_life)
     api.state.serving = serving
     api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
+    api.state.batches = BatchRunner(serving, api)
     for name in ROUTES:
         api.include_router(importlib.import_module(name).router)
     api.add_exception_handler(HTTPException, _show_http_error)
@@ -47,6 +52,13 @@ def make_app(serving: Serving) -> ASGIApp:
     if serving.args.cors_origins:
         app = CORSMiddleware(app, allow_origins=serving.args.cors_origins.split(","), allow_methods=["*"], allow_headers=["*"])
     return app
+
+
+@asynccontextmanager
+async def _life(api: FastAPI) -> AsyncIterator[None]:
+    """Works on batches while the server runs."""
+    async with api.state.batches.running():
+        yield
 
 
 async def _show_error(http: Request, error: Exception) -> Json:

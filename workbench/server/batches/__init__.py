@@ -1,0 +1,1 @@
+"""Files and batches of OpenAI's API: requests in a file, answered in the background, whatever happens to the server meanwhile."""

@@ -1,0 +1,163 @@
+"""`/v1/files` and `/v1/batches`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+
+from workbench.errors import InvalidRequest
+from workbench.server.batches.lines import ENDPOINTS
+from workbench.server.batches.runner import WINDOW_S, BatchRunner
+from workbench.server.batches.store import ENDED
+from workbench.server.body import Body, json_body, read_body
+from workbench.server.problem import Problem
+from workbench.server.wire import Json
+
+router = APIRouter()
+T = TypeVar("T")
+CHUNK = 2**20
+UPLOAD = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {
+        "type": "object", "required": ["file", "purpose"],
+        "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
+    }}}}
+}  # fmt: skip
+
+
+class BatchBody(Body):
+    """The body of `/v1/batches`."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str = "24h"
+    metadata: dict[str, str] | None = None
+
+
+def _runner(http: Request) -> BatchRunner:
+    runner: BatchRunner = http.app.state.batches
+    return runner
+
+
+async def _stored(work: Callable[..., T], *args: Any) -> T:
+    """Returns what `work` returns, on a thread. Raises Problem 507 when the disk is full."""
+    try:
+        return await asyncio.to_thread(work, *args)
+    except sqlite3.OperationalError as error:
+        raise Problem(507, f"the server cannot store that: {error}") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Problem(507, f"the server cannot store that: {error.strerror}") from error
+        raise
+
+
+@router.post("/v1/files", openapi_extra=UPLOAD)
+async def upload(http: Request) -> Response:
+    """Keeps a file."""
+    try:
+        async with http.form(max_files=1) as form:
+            file, purpose = form.get("file"), form.get("purpose")
+            if not isinstance(file, UploadFile):
+                raise InvalidRequest.because(
+                    "file", "the form has no file", hint="send multipart/form-data with file and purpose"
+                )
+            name = re.sub(r"[^\w.() -]", "_", (file.filename or "file").replace("\\", "/").rpartition("/")[2])[:200]
+            chunks = iter(lambda: file.file.read(CHUNK), b"")
+            return Json(await _stored(_runner(http).store.add_file, name, str(purpose or "batch"), chunks))
+    except HTTPException as error:  # Starlette's: a form that is none
+        raise Problem(400, f"the body is no multipart form: {error.detail}") from None
+
+
+@router.get("/v1/files")
+async def files(http: Request) -> Response:
+    """Returns all files."""
+    return Json({"object": "list", "data": _runner(http).store.files(), "has_more": False})
+
+
+@router.get("/v1/files/{file_id}")
+async def file(http: Request, file_id: str) -> Response:
+    """Returns facts of a file."""
+    return Json(_file(http, file_id))
+
+
+@router.get("/v1/files/{file_id}/content")
+async def content(http: Request, file_id: str) -> Response:
+    """Returns the bytes of a file."""
+    return FileResponse(_runner(http).store.path_of(_file(http, file_id)["id"]), media_type="application/octet-stream")
+
+
+@router.delete("/v1/files/{file_id}")
+async def delete(http: Request, file_id: str) -> Response:
+    """Removes a file."""
+    found = _file(http, file_id)
+    _runner(http).store.remove_file(found["id"])
+    return Json({"id": found["id"], "object": "file", "deleted": True})
+
+
+@router.post("/v1/batches", openapi_extra=json_body(BatchBody))
+async def create(http: Request) -> Response:
+    """Starts a batch."""
+    body, runner = await read_body(http, BatchBody), _runner(http)
+    endpoint = body.endpoint if body.endpoint.startswith("/v1/") else f"/v1{body.endpoint}"
+    if endpoint not in ENDPOINTS:
+        raise InvalidRequest("endpoint", body.endpoint, f"one of {', '.join(ENDPOINTS)}")
+    if body.completion_window != "24h":
+        raise InvalidRequest("completion_window", body.completion_window, "24h")
+    _file(http, body.input_file_id)
+    fields = {"input_file_id": body.input_file_id, "endpoint": endpoint, "metadata": body.metadata}
+    batch_id = await _stored(runner.store.add_batch, fields)
+    runner.wake()
+    return Json(_shown(runner, batch_id))
+
+
+@router.get("/v1/batches")
+async def batches(http: Request) -> Response:
+    """Returns all batches."""
+    runner = _runner(http)
+    return Json({"object": "list", "data": [_shown(runner, each) for each in runner.store.batches()], "has_more": False})
+
+
+@router.get("/v1/batches/{batch_id}")
+async def batch(http: Request, batch_id: str) -> Response:
+    """Returns a batch."""
+    return Json(_shown(_runner(http), batch_id))
+
+
+@router.post("/v1/batches/{batch_id}/cancel")
+async def cancel(http: Request, batch_id: str) -> Response:
+    """Cancels a batch: open requests finish, no other is begun. The status is "cancelling" until then."""
+    runner = _runner(http)
+    status = _shown(runner, batch_id)["status"]
+    if not runner.store.set_status(batch_id, "cancelling", unless=ENDED):
+        raise Problem(409, f"the batch is {status}: it cannot be cancelled any more", "batch_id", "invalid_state")
+    return Json(_shown(runner, batch_id))
+
+
+def _file(http: Request, file_id: str) -> dict[str, Any]:
+    found = _runner(http).store.file(file_id)
+    if found is None:
+        raise Problem(404, f"there is no file {file_id[:80]!r}", "file_id", "not_found")
+    return found
+
+
+def _shown(runner: BatchRunner, batch_id: str) -> dict[str, Any]:
+    """Returns a batch in the form of the API. Raises Problem 404."""
+    batch = runner.store.batch(batch_id)
+    if batch is None:
+        raise Problem(404, f"there is no batch {batch_id[:80]!r}", "batch_id", "not_found")
+    completed, failed = runner.store.counts(batch_id)
+    if batch["status"] in ENDED:
+        completed, failed = batch.pop("completed", 0), batch.pop("failed", 0)
+    counts = {"total": batch.pop("total", 0), "completed": completed, "failed": failed}
+    return {
+        "object": "batch", "errors": None, "output_file_id": None, "error_file_id": None, "completion_window": "24h",
+        "expires_at": batch["created_at"] + WINDOW_S, "request_counts": counts, **batch,
+    }  # fmt: skip
