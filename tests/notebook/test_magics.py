@@ -95,7 +95,7 @@ def test_a_server_is_refused_in_one_line_with_what_to_use_meanwhile(shell):
     for line in ("%wb serve", "%wb serve --port 30000", "%wb help serve"):
         with pytest.raises(NotSupported, match="not available yet") as caught:
             shell.run(line)
-        assert "%wb load" in caught.value.hint
+        assert "launch_server_cmd" in caught.value.hint
 
 
 def test_load_names_each_piece_of_work_once_in_a_terminal(shell, capsys):

