@@ -16,6 +16,7 @@ from workbench.errors import WorkbenchError
 from workbench.server.batches.runner import BatchRunner
 from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
+from workbench.server.openai.responses_store import ResponseStore
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
 from workbench.server.wire import Json
@@ -31,6 +32,7 @@ ROUTES = (
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
+    "workbench.server.openai.responses",
     "workbench.server.status",
     "workbench.server.tokens",
 )
@@ -43,11 +45,13 @@ def make_app(serving: Serving) -> ASGIApp:
     api.state.serving = serving
     api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
     api.state.batches = BatchRunner(serving, api)
+    api.state.responses = ResponseStore()
     for name in ROUTES:
         api.include_router(importlib.import_module(name).router)
     api.add_exception_handler(HTTPException, _show_http_error)
     api.add_exception_handler(Problem, _show_error)
     api.add_exception_handler(WorkbenchError, _show_error)
+    api.add_exception_handler(Exception, _show_error)
     app: ASGIApp = Gate(api, serving)
     if serving.args.cors_origins:
         app = CORSMiddleware(app, allow_origins=serving.args.cors_origins.split(","), allow_methods=["*"], allow_headers=["*"])

@@ -1,1 +1,1 @@
-"""OpenAI's API: chat completions, completions and models."""
+"""OpenAI's API: chat completions, completions, responses and models."""
