@@ -22,7 +22,14 @@ def start(server_process, smollm2, tmp_path):
 
     def begin():
         server = server_process(
-            "--model-path", "smollm2-135m", "--max-total-tokens", "8000", "--file-storage-pth", str(tmp_path / "s")
+            "--model-path",
+            "smollm2-135m",
+            "--dtype",
+            "float32",
+            "--max-total-tokens",
+            "8000",
+            "--file-storage-pth",
+            str(tmp_path / "s"),
         )
         started.append(server)
         return server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)

@@ -53,6 +53,8 @@ def _line(raw: bytes, endpoint: str) -> Line:
         raise ValueError(f"the line is not JSON: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("custom_id"), str) or not isinstance(value.get("body"), dict):
         raise ValueError("a line is an object with custom_id, method, url and body")
+    if any("\ud800" <= char <= "\udfff" for char in value["custom_id"]):
+        raise ValueError("the custom_id has half of a character")
     if value.get("method", "POST") != "POST":
         raise ValueError(f"the method is {value['method']!r}: it must be POST")
     url = str(value.get("url", endpoint))

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from filelock import Timeout
 from starlette.types import ASGIApp
 
 from workbench.server.batches.lines import Line, read_lines
 from workbench.server.batches.store import ENDED, Store
+from workbench.server.problem import Problem
 from workbench.server.serving import Serving
 
 logger = logging.getLogger("workbench.server")
 NUM_OPEN = 32
 """Most lines that are open at once."""
 PRIORITY = -1
-"""Priority of a line that names none: below requests that a client waits for."""
+"""Highest priority of a line: below requests that a client waits for."""
 AGAIN = (429, 503)
 AGAIN_S = 0.5
 """Seconds until a line that the engine could not take is sent again."""
@@ -37,7 +39,8 @@ class BatchRunner:
 
     def __init__(self, serving: Serving, app: ASGIApp) -> None:
         self._serving = serving
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://batch", timeout=None)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://batch", timeout=None)
         self._folder = Path(serving.args.file_storage_pth)
         self._store: Store | None = None
         self._wake = asyncio.Event()
@@ -45,7 +48,10 @@ class BatchRunner:
     @property
     def store(self) -> Store:
         if self._store is None:
-            self._store = Store(self._folder)
+            try:
+                self._store = Store(self._folder)
+            except Timeout:
+                raise Problem(409, f"another server uses {self._folder}: give each its own --file-storage-pth") from None
         return self._store
 
     @asynccontextmanager
@@ -71,12 +77,18 @@ class BatchRunner:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for batch_id in self.store.unfinished():
+            try:
+                store = self.store
+            except Problem as problem:
+                logger.warning("batches are not worked on: %s", problem.message)
+                continue
+            for batch_id in store.unfinished():
                 try:
                     await self._run(batch_id)
-                except FULL as error:
+                except Exception as error:
                     logger.exception("batch %s failed", batch_id)
-                    self._fail(batch_id, [{"code": "storage", "message": f"the results could not be stored: {error}"}])
+                    message = f"the results could not be stored: {error}" if isinstance(error, FULL) else "the server failed"
+                    self._fail(batch_id, [{"code": "server_error", "message": message}])
 
     async def _run(self, batch_id: str) -> None:
         store = self.store
@@ -97,18 +109,21 @@ class BatchRunner:
 
     async def _answer_some(self, batch_id: str, batch: dict[str, Any], waiting: Any) -> None:
         for i, line in waiting:
-            if (self.store.batch(batch_id) or {})["status"] == "cancelling" or _is_late(batch):
-                return
-            status, text = await self._answer(line)
-            await asyncio.to_thread(self.store.add_answer, batch_id, i, status, text)
+            while not self._is_over(batch_id, batch):
+                status, text = await self._answer(line)
+                if status not in AGAIN:
+                    await asyncio.to_thread(self.store.add_answer, batch_id, i, status, text)
+                    break
+                await asyncio.sleep(AGAIN_S)
+
+    def _is_over(self, batch_id: str, batch: dict[str, Any]) -> bool:
+        """Returns whether no further line of a batch is begun."""
+        return (self.store.batch(batch_id) or {})["status"] == "cancelling" or _is_late(batch)
 
     async def _answer(self, line: Line) -> tuple[int, str]:
-        body = {"priority": PRIORITY} | line.body
-        while True:
-            answer = await self._client.post(line.url, json=body)
-            if answer.status_code not in AGAIN:
-                break
-            await asyncio.sleep(AGAIN_S)
+        given = line.body.get("priority")
+        priority = min(given, PRIORITY) if isinstance(given, int) else PRIORITY
+        answer = await self._client.post(line.url, json=line.body | {"priority": priority})
         request_id = f"batch_req_{uuid.uuid4().hex}"
         response = {"status_code": answer.status_code, "request_id": request_id, "body": answer.json()}
         made = {"id": request_id, "custom_id": line.custom_id, "response": response, "error": None}

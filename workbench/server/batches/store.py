@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (id TEXT PRIMARY KEY, filename TEXT, purpose TEXT, bytes INTEGER, created_at INTEGER);
 CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, created_at INTEGER, status TEXT, fields TEXT);
@@ -25,11 +27,16 @@ ENDED = ("completed", "failed", "cancelled", "expired")
 
 
 class Store:
-    """One folder. Any thread may use it. Raises OSError or sqlite3.OperationalError when the disk is full."""
+    """One folder, which one process holds at a time. Any thread may use it.
+
+    Raises filelock.Timeout for a folder in use, OSError or sqlite3.OperationalError when the disk is full.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "files").mkdir(parents=True, exist_ok=True)
+        self._hold = FileLock(folder / "lock")
+        self._hold.acquire(timeout=0)
         self._db = sqlite3.connect(folder / "batches.sqlite3", check_same_thread=False, isolation_level=None)
         self._lock = threading.Lock()
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -39,6 +46,7 @@ class Store:
         """Closes the database. Changes nothing that was stored."""
         with self._lock:
             self._db.close()
+        self._hold.release()
 
     def _run(self, statement: str, *values: Any) -> list[Any]:
         with self._lock:
