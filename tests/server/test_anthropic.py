@@ -20,7 +20,8 @@ TOOLS = [{"name": "get_weather", "description": "The weather.", "input_schema": 
 
 @pytest.fixture(scope="module")
 def client(real_server):
-    return anthropic.Anthropic(base_url=real_server.url, api_key="any", max_retries=0)
+    with anthropic.Anthropic(base_url=real_server.url, api_key="any", max_retries=0) as client:
+        yield client
 
 
 def ask(client, messages=HELLO, **more):

@@ -22,7 +22,8 @@ CALL = 'Look: <tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome <
 
 @pytest.fixture(scope="module")
 def client(real_server):
-    return openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="any", max_retries=0)
+    with openai.OpenAI(base_url=f"{real_server.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
 
 
 def ask(client, messages=HELLO, **more):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -127,3 +128,5 @@ async def _events(base_url: str, path: str, body: bytes) -> AsyncIterator[bytes]
                 yield raw[6:]
     finally:
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
