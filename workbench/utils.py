@@ -99,7 +99,7 @@ def print_highlight(text: object) -> None:
     except ImportError:
         print(text)
         return
-    if get_ipython() is None:
+    if getattr(get_ipython(), "kernel", None) is None:  # no shell, or one in a terminal
         print(text)
     else:
         display(HTML(f"<strong>{to_html(str(text))}</strong>"))
