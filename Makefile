@@ -29,7 +29,7 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 	@$(SETUP) engine notebook server --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
-	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
+	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=2000 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute on two cores
@@ -41,7 +41,7 @@ test-fast-first test-fast-second:
 	@$(TEST_ENV) WORKBENCH_TEST_FAST=1 WORKBENCH_KERNELS=torch $(BIN)/python -m pytest -q -m "$(FAST)" $(FOLDERS)
 
 test-all: setup  ## the same with the tests that take long
-	$(TEST_ENV) $(BIN)/python -m pytest -m '' --timeout=1800 tests
+	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=10000 $(BIN)/python -m pytest -m '' --timeout=1800 tests
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-browser: setup  ## the notebook's views in JupyterLab in Chromium (WORKBENCH_CHROMIUM, else the one on PATH)

@@ -49,6 +49,8 @@ EXAMPLES = {
     "continue_generation": [(), ()],
     "weights": [()],
     "update_weights_from_disk": [("another",), ("another", "safetensors")],
+    "start_profile": [("/dev/null/traces",)],
+    "stop_profile": [()],
 }
 """Arguments to call each with, one after the other."""
 

@@ -39,7 +39,10 @@ ADDS = st.tuples(
 )  # fmt: skip
 """Requests: (shared tokens, own tokens, output tokens, namespace)."""
 OPERATIONS = st.lists(
-    ADDS | st.tuples(st.just("step"), st.integers(1, 6)) | st.tuples(st.just("abort"), st.integers(0, 9)) | st.just(("flush",)),
+    ADDS
+    | st.tuples(st.just("step"), st.integers(1, 6))
+    | st.tuples(st.just("abort"), st.integers(0, 9))
+    | st.sampled_from([("flush",), ("drop",)]),
     min_size=3,
     max_size=40,
 )
@@ -80,6 +83,8 @@ def perform(core: EngineCore, operations: list[tuple], after_each: Callable[[], 
                 core.abort(rids[which % len(rids)])
             case ("flush",):
                 core.flush_cache()
+            case ("drop",):
+                core.drop_kv()
         after_each()
     while core.has_work:
         core.step()

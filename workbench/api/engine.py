@@ -17,7 +17,8 @@ from workbench.api.handle import Handle
 from workbench.api.options import GENERATE_DEFAULTS, SERVER_DEFAULTS, VIEW_DEFAULTS, ViewName, ViewOptions
 from workbench.api.questions import Cache, Memory, Questions
 from workbench.api.text import TextEngine
-from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
+from workbench.client.answers import WeightsInfo
+from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_folder
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
 from workbench.lang.backends.engine import EngineBackend
@@ -91,6 +92,18 @@ class Engine(TextEngine):
         Ids of requests that are not running are ignored.
         """
         self._handle.client.abort(rid)
+
+    def open_session(self, capacity_of_str_len: int = 0, session_id: str | None = None) -> str:
+        """Opens a session and returns its id. `generate(..., session_params={"id": id, "rid": rid})` continues its turn `rid`.
+
+        `capacity_of_str_len` is the number of characters that it is expected to hold, and limits nothing. Raises InvalidRequest
+        for an id that is in use, QueueFull.
+        """
+        return self._generation.sessions.open(capacity_of_str_len, session_id)
+
+    def close_session(self, session_id: str) -> None:
+        """Drops a session; its running requests go on. Raises InvalidRequest for one that is not open."""
+        self._generation.sessions.close(session_id)
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -174,6 +187,31 @@ class Engine(TextEngine):
         Raises EngineDead once the engine has ended.
         """
         return self._handle.client.engine.flush_cache()
+
+    def update_weights_from_disk(self, model_path: str | os.PathLike[str], load_format: str | None = None) -> WeightsInfo:
+        """Replaces the weights by those of another checkpoint, empties the cache, and returns their source and size.
+
+        Running requests go on with the new weights.
+
+        The checkpoint must have the configuration of the running model; it is read whole before the present weights leave,
+        so both need memory for that time. `load_format` None reads what the checkpoint has. Raises ModelNotFound,
+        ModelUnsupported, ModelCorrupt, InvalidRequest for another configuration, EngineDead. The old weights then stay.
+        """
+        return self._handle.update_weights(os.fspath(model_path), load_format)
+
+    def start_profile(self) -> None:
+        """Starts to record what torch computes, for a trace in the folder WORKBENCH_TORCH_PROFILER_DIR.
+
+        Raises InvalidRequest if that is not set, or if a profile is being recorded; EngineDead once the engine has ended.
+        """
+        self._handle.client.engine.start_profile(profile_folder())
+
+    def stop_profile(self) -> str:
+        """Ends `start_profile`; returns the file of the trace, for ui.perfetto.dev or chrome://tracing.
+
+        Raises InvalidRequest if no profile is being recorded, EngineDead once the engine has ended.
+        """
+        return self._handle.client.engine.stop_profile()
 
     def pause_generation(self) -> None:
         """Stops computing after the present step. Requests keep their memory and new ones wait until `continue_generation`.

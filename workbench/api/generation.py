@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 from workbench.api.handle import Handle
+from workbench.api.request_log import RequestLog
+from workbench.api.sessions import Sessions, Turn
 from workbench.client.protocol import EngineClient
 from workbench.client.stream import Stream, read, read_async
 from workbench.native.collector import Collector
 from workbench.native.requests import GenerateRequest, PromptBatch, make_batch
 from workbench.native.results import Completion, Results
+from workbench.native.session import SessionParams
 from workbench.types import SamplingParams, TokenOut
 
-logger = logging.getLogger("workbench")
 Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], AsyncIterator[tuple[int, TokenOut]])
 
 
@@ -30,14 +31,35 @@ class Running:
     batch: PromptBatch
     streams: list[Stream]
     collectors: list[Collector]
+    turns: list[Turn | None]
+    """The turn of its session that each request is."""
     stream_interval: int
+    log: RequestLog | None = None
+
+    def read(self) -> Iterator[tuple[int, TokenOut]]:
+        """Yields (number of the request, output of one step) as they come."""
+        with closing(self.log) if self.log else nullcontext():
+            for i, out in read(self.streams):
+                if self.log:
+                    self.log.add(i, out)
+                yield i, out
+
+    async def read_async(self) -> AsyncIterator[tuple[int, TokenOut]]:
+        """Yields the same without blocking the event loop."""
+        with closing(self.log) if self.log else nullcontext():
+            async for i, out in read_async(self.streams):
+                if self.log:
+                    self.log.add(i, out)
+                yield i, out
 
     def add(self, i: int, out: TokenOut) -> None:
         self.collectors[i].add(out)
+        if (turn := self.turns[i]) is not None:
+            turn.output_ids += out.token_ids
 
     def chunk(self, i: int, out: TokenOut) -> Completion | None:
         """Adds an output; returns the result so far if a chunk is due."""
-        self.collectors[i].add(out)
+        self.add(i, out)
         is_due = self.collectors[i].is_due(self.stream_interval)
         return self.batch.chunk(self.collectors[i].result(), i) if is_due else None
 
@@ -45,15 +67,16 @@ class Running:
 class Generation:
     """Runs requests on an engine. A reader that leaves early, by an error, an interrupt or `close`, aborts its requests."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, sessions: Sessions | None = None) -> None:
         self._handle = handle
+        self.sessions = sessions or Sessions()
         self._seeds = random.Random(handle.info.random_seed)
 
     def results(self, request: GenerateRequest) -> Results:
         """Returns the results of all prompts, in the shape of the call: one, a list, or a list of lists."""
         running = self._submit(request)
         with _aborting(self._handle.client, running.streams):
-            for i, out in read(running.streams):
+            for i, out in running.read():
                 running.add(i, out)
         return self._shaped(running)
 
@@ -64,7 +87,7 @@ class Generation:
     async def finished(self, running: Running) -> Results:
         """Returns the results of requests that were queued by `submit`."""
         with _aborting(self._handle.client, running.streams):
-            async for i, out in read_async(running.streams):
+            async for i, out in running.read_async():
                 running.add(i, out)
         return self._shaped(running)
 
@@ -97,37 +120,47 @@ class Generation:
 
     def outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
         """Returns (number of the request, output of one step), as they come, of requests that were queued by `submit`."""
-        return _watched(self._outputs(running.streams), self._handle.client, running.streams)
+        return _watched(self._outputs(running), self._handle.client, running.streams)
 
-    async def _outputs(self, streams: list[Stream]) -> AsyncIterator[tuple[int, TokenOut]]:
-        with _aborting(self._handle.client, streams):
-            async for each in read_async(streams):
+    async def _outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
+        with _aborting(self._handle.client, running.streams):
+            async for each in running.read_async():
                 yield each
 
     def _chunks(self, running: Running) -> Iterator[Completion]:
         with _aborting(self._handle.client, running.streams):
-            for i, out in read(running.streams):
+            for i, out in running.read():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
 
     async def _async_chunks(self, running: Running) -> AsyncIterator[Completion]:
         with _aborting(self._handle.client, running.streams):
-            async for i, out in read_async(running.streams):
+            async for i, out in running.read_async():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
 
     def _submit(self, request: GenerateRequest) -> Running:
         handle = self._handle
-        batch = make_batch(request, lambda text: handle.tokenizer.encode(text), self._limited, self._seeds)
-        if handle.args.log_requests:
-            for each in batch.requests:
-                logger.warning("request %s: %d tokens, %s", each.rid, len(each.input_ids), each.params)
+        batch = make_batch(request, lambda text: handle.tokenizer.encode(text), self._limited, self._seeds, self._continued)
         name = handle.tokenizer.token_text if handle.has_tokenizer else None
         collectors = [
             Collector(each, name_token=name if with_text else None, has_text=name is not None)
             for each, with_text in zip(batch.requests, batch.with_text, strict=True)
         ]
-        return Running(batch, handle.client.submit(batch.requests), collectors, handle.args.stream_interval)
+        streams = handle.client.submit(batch.requests)
+        turns, replaced = self.sessions.begin(batch, streams)
+        for rid in replaced:
+            handle.client.abort(rid)
+        return Running(batch, streams, collectors, turns, handle.args.stream_interval, self._log_of(batch))
+
+    def _continued(self, session: SessionParams, rid: str, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the tokens of a prompt behind those of the turn that it continues."""
+        return self.sessions.prompt(session, rid, ids, getattr(self._handle.hf_tokenizer, "bos_token_id", None))
+
+    def _log_of(self, batch: PromptBatch) -> RequestLog | None:
+        if not self._handle.args.log_requests:
+            return None
+        return RequestLog(batch.requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)
 
     def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """Returns the token ids; with `allow_auto_truncate` only the last of them that leave room for the output."""
@@ -136,11 +169,7 @@ class Generation:
         return ids[-room:] if self._handle.args.allow_auto_truncate and 0 < room < len(ids) else ids
 
     def _shaped(self, running: Running) -> Results:
-        results = [collector.result() for collector in running.collectors]
-        if self._handle.args.log_requests:
-            for result in results:
-                logger.warning("result %s: %r", result["meta_info"]["id"], result.get("text", result["output_ids"]))
-        return running.batch.shape(results)
+        return running.batch.shape([collector.result() for collector in running.collectors])
 
 
 def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
@@ -162,4 +191,5 @@ def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) 
     if (alive := client()) is not None:
         for stream in streams:
             if not stream.is_finished:
+                stream.is_finished = True
                 alive.abort(stream.rid)

@@ -7,12 +7,14 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from workbench.client.answers import WeightsInfo
 from workbench.client.closed import Closed
 from workbench.client.opened import Opened
 from workbench.client.protocol import EngineClient
 from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import EventLog
+from workbench.hub.find import resolve
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -52,6 +54,24 @@ class Handle:
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> tuple[int, ...]:
         """Returns the token ids of a conversation in the model's chat template."""
         return self.tokenizer.chat_ids(messages, tools=tools)
+
+    def update_weights(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
+        """Replaces the weights by those of another checkpoint of the same configuration, fetched if need be.
+
+        `args` name that checkpoint afterwards; the tokenizer and the served name stay. Raises, with no change, what
+        `Engine.update_weights_from_disk` raises.
+        """
+        args = self.args
+        resolve(model_path, download_dir=args.download_dir, load_format=load_format or "auto")  # so that no step waits for it
+        weights = self.client.engine.update_weights_from_disk(model_path, load_format)
+        self.args = ServerArgs.make(
+            **args.to_dict() | {
+                "model_path": model_path, "load_format": weights.load_format, "revision": None,
+                "tokenizer_path": args.tokenizer_path or args.model_path,
+                "served_model_name": args.served_model_name or args.model_path,
+            }
+        )  # fmt: skip
+        return weights
 
     def close(self) -> None:
         """Ends the engine; when this returns, its thread or process is gone. May be called twice."""

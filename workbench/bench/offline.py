@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.bench.workloads import random_ids
-from workbench.config import ServerArgs
+from workbench.config import ServerArgs, profile_folder
 from workbench.errors import InvalidRequest
 
 
@@ -125,13 +124,9 @@ def trace_file(wanted: bool) -> Path | None:
     """Returns the path of the trace. Called before the model is loaded, so that a missing folder is found at once."""
     if not wanted:
         return None
-    folder = os.environ.get("WORKBENCH_TORCH_PROFILER_DIR")
-    if not folder:
-        raise InvalidRequest(
-            "WORKBENCH_TORCH_PROFILER_DIR", folder, "a folder for the trace", hint="set it, then run --profile again"
-        )
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder) / f"offline-{time.strftime('%Y%m%d-%H%M%S')}.trace.json.gz"
+    folder = Path(profile_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"offline-{time.strftime('%Y%m%d-%H%M%S')}.trace.json.gz"
 
 
 @contextlib.contextmanager

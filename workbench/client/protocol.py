@@ -58,7 +58,17 @@ class EngineCalls(Protocol):
         """Returns the source, type and size of the weights."""
 
     def update_weights_from_disk(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
-        """Replaces the weights by those of another checkpoint of the same shape. Raises `NotSupported`: not built yet."""
+        """Replaces the weights by those of another checkpoint of the same configuration. All K/V is dropped: running requests
+        go on with the new weights.
+
+        `load_format` None reads what the checkpoint has. Raises, with no change, for a checkpoint that does not fit.
+        """
+
+    def start_profile(self, folder: str) -> None:
+        """Starts to record what torch computes, for a trace in `folder`. Raises `InvalidRequest` if it records already."""
+
+    def stop_profile(self) -> str:
+        """Ends `start_profile`; returns the file of the trace. Raises `InvalidRequest` if nothing is recorded."""
 
 
 class EngineClient(Protocol):

@@ -17,7 +17,7 @@ class Stream:
     def __init__(self, rid: str) -> None:
         self.rid = rid
         self.is_finished = False
-        """Whether the last output has been read."""
+        """Whether the last output has been read, or the reader has left."""
         self.notify: Callable[[], None] | None = None
         self._items: queue.SimpleQueue[TokenOut | BaseException] = queue.SimpleQueue()
 

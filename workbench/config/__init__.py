@@ -10,7 +10,7 @@ from workbench.config.groups import (
     RequestArgs,
     ScheduleArgs,
 )
-from workbench.config.home import DEFAULT_MODEL, home
+from workbench.config.home import DEFAULT_MODEL, home, profile_folder
 from workbench.config.options import ServerOptions
 from workbench.config.server_args import GROUPS, ServerArgs
 
@@ -28,4 +28,5 @@ __all__ = [
     "ServerArgs",
     "ServerOptions",
     "home",
+    "profile_folder",
 ]

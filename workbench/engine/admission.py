@@ -83,6 +83,8 @@ class Admission:
     def put_back(self, seq: Sequence) -> None:
         """Changes: a request that had to leave the batch is the first to return."""
         self.waiting.insert(0, seq)
+        if self.is_paused:
+            self.refuse(seq, "paused")
 
     def remove(self, seq: Sequence) -> None:
         """Changes: the request has ended."""

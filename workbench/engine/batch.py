@@ -117,11 +117,23 @@ class Batch:
         needed_by = next(seq.rid for seq in decoding if seq is not victim)
         old_ratio, num_lost = self.promise.ratio, victim.num_computed
         self.leave(victim)
-        self.num_retractions += 1
         self.promise.rise(self.decoding())
+        self._count_retraction(victim, num_lost, needed_by, old_ratio)
+        return victim
+
+    def retract_all(self) -> list[Sequence]:
+        """Changes: all sequences leave. Returns them in their order, to be put back into the queue."""
+        left = [*self.running]
+        for seq in left:
+            num_lost = seq.num_computed
+            self.leave(seq)
+            self._count_retraction(seq, num_lost, "", self.promise.ratio)
+        return left
+
+    def _count_retraction(self, seq: Sequence, num_lost: int, needed_by: str, old_ratio: float) -> None:
+        self.num_retractions += 1
         if self.log.on:
             self.log.add(
-                RequestRetracted(time=self.clock(), rid=victim.rid, num_output=len(victim.output_ids), num_lost=num_lost,
+                RequestRetracted(time=self.clock(), rid=seq.rid, num_output=len(seq.output_ids), num_lost=num_lost,
                                  needed_by=needed_by, old_ratio=old_ratio, new_ratio=self.promise.ratio)
             )  # fmt: skip
-        return victim

@@ -11,6 +11,7 @@ import psutil
 from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.engine.core import EngineCore
+from workbench.engine.profiler import Profiler
 from workbench.engine.snapshot import snapshot
 from workbench.errors import NotSupported
 from workbench.types import HiddenRows
@@ -26,8 +27,17 @@ class RunnerStatus:
     """Tokens of the K/V store that have been written at least once."""
 
 
+Replace = Callable[[str, str | None], WeightsInfo]
+"""The function that loads other weights into the runner. It raises, with no change, if they do not fit."""
+
+
 class Encodes(Protocol):
     def encode(self, prompts: Sequence[Sequence[int]]) -> HiddenRows: ...
+
+
+def keep_weights(model_path: str, load_format: str | None) -> WeightsInfo:
+    """Refuses other weights: the `Replace` of an engine without a model."""
+    raise NotSupported("this engine has no weights to replace", hint="load a model")
 
 
 class CoreCalls:
@@ -40,14 +50,17 @@ class CoreCalls:
         weights: WeightsInfo,
         status: Callable[[], RunnerStatus] = lambda: RunnerStatus("none", 0),
         encoder: Encodes | None = None,
+        replace: Replace = keep_weights,
     ) -> None:
         """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing. An engine of
-        embeddings has an `encoder`."""
+        embeddings has an `encoder`; `replace` loads other weights into the runner."""
         self._core = core
         self._info = info
         self._weights = weights
         self._status = status
         self._encoder = encoder
+        self._replace = replace
+        self._profiler = Profiler()
 
     def info(self) -> EngineInfo:
         return self._info
@@ -95,7 +108,12 @@ class CoreCalls:
         return self._weights
 
     def update_weights_from_disk(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
-        raise NotSupported(
-            f"update_weights_from_disk({model_path!r}): replacing the weights of a running engine is not available yet",
-            hint="shut the engine down and open another with that model_path",
-        )
+        self._weights = self._replace(model_path, load_format)
+        self._core.drop_kv()
+        return self._weights
+
+    def start_profile(self, folder: str) -> None:
+        self._profiler.start(folder)
+
+    def stop_profile(self) -> str:
+        return self._profiler.stop()

@@ -146,6 +146,14 @@ class EngineCore:
         """Drops every cached prefix that no request uses. Returns the number of tokens dropped."""
         return self.cache.flush()
 
+    def drop_kv(self) -> int:
+        """Drops all K/V, which other weights have made: the cache is empty, and running requests compute their tokens again.
+
+        Returns the number of tokens dropped.
+        """
+        self.scheduler.retract_all()
+        return self.cache.flush()
+
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def step(self) -> list[TokenOut]:

@@ -30,7 +30,7 @@ class Encoder:
     """
 
     def __init__(self, model: Model, kv: KVStore, attention: AttentionBackend, pooling: Pooling) -> None:
-        self._model = model
+        self.model = model
         self._kv = kv
         self._attention = attention
         self._pooling = pooling
@@ -46,14 +46,14 @@ class Encoder:
 
     @property
     def _most_tokens(self) -> int:
-        return BATCH_TOKENS if self._model.is_encoder else min(BATCH_TOKENS, self._kv.num_slots)
+        return BATCH_TOKENS if self.model.is_encoder else min(BATCH_TOKENS, self._kv.num_slots)
 
     def _vectors(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Returns [N, width] of a batch."""
         step = self._step(prompts)
-        hidden = self._model(step.token_ids, StepContext(step.positions, self._attention.prepare(step)))
+        hidden = self.model(step.token_ids, StepContext(step.positions, self._attention.prepare(step)))
         pooled = torch.stack([self._pool(hidden[span.start : span.start + span.num_new]) for span in step.spans])
-        vectors = self._model.scores(pooled.to(hidden.dtype)) if self._model.num_labels else pooled
+        vectors = self.model.scores(pooled.to(hidden.dtype)) if self.model.num_labels else pooled
         return torch.nn.functional.normalize(vectors, dim=-1) if self._pooling.normalise else vectors
 
     def _pool(self, hidden: Tensor) -> Tensor:  # [n, H] -> [H]

@@ -65,8 +65,9 @@ def check_request(config: CoreConfig, request: Request) -> None:
         )  # fmt: skip
     if not 0 <= request.top_logprobs_num <= config.vocab_size:
         raise InvalidRequest("top_logprobs_num", request.top_logprobs_num, f"between 0 and {config.vocab_size}")
-    if not -1 <= request.logprob_start_len < max(num_prompt, 1):
-        raise InvalidRequest("logprob_start_len", request.logprob_start_len, f"between -1 and {num_prompt - 1}")
+    if not -1 <= request.logprob_start_len <= num_prompt:
+        limit = f"between -1 and {num_prompt}, the number of prompt tokens"
+        raise InvalidRequest("logprob_start_len", request.logprob_start_len, limit)
     if request.timeout_s is not None and not request.timeout_s > 0:
         raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
 

@@ -181,6 +181,11 @@ class Scheduler:
                              forced=i >= num_own, detail=known.detail)
             )  # fmt: skip
 
+    def retract_all(self) -> None:
+        """Changes: the batch is empty, and its sequences are the first in the queue, in their order."""
+        for seq in reversed(self.batch.retract_all()):
+            self.admission.put_back(seq)
+
     def vacate(self, seq: Sequence) -> None:
         """Changes: takes a sequence out of the batch or the queue; all it computed goes to the tree."""
         if seq.lease is not None:

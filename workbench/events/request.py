@@ -161,15 +161,21 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
 
 
 class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
-    """Memory ran out in decode and the request went back to the queue."""
+    """The request went back to the queue: memory ran out in decode, or the weights were replaced."""
 
     rid: str
     num_output: int
     num_lost: int
     """The number of tokens whose K/V it held; those still in the tree when it resumes are not computed again."""
     needed_by: str
+    """Id of the request that needed the space; empty if the weights were replaced."""
     old_ratio: float
     new_ratio: float
+
+    @property
+    def cause(self) -> str:
+        """The cause in words."""
+        return f"{self.needed_by} needed the space" if self.needed_by else "the weights were replaced"
 
 
 class RequestFinished(Event, frozen=True, kw_only=True, tag=True):

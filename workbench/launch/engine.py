@@ -12,7 +12,7 @@ from functools import partial
 import torch
 
 from workbench.attention.registry import backend_name
-from workbench.client.answers import EngineInfo, WeightsInfo
+from workbench.client.answers import EngineInfo
 from workbench.client.opened import Opened
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
 from workbench.engine.calls import CoreCalls, RunnerStatus
@@ -30,6 +30,7 @@ from workbench.hub.progress import Progress, Relay
 from workbench.kernels.compiled import kernels
 from workbench.launch.place import name_of
 from workbench.launch.runner import Loaded, load_runner
+from workbench.launch.weights import Replacement, describe_weights
 from workbench.logit_processor import load_processor
 from workbench.text.detokenizer import TextStream
 from workbench.types import Request
@@ -75,7 +76,8 @@ def _build(
     grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     info = describe(args, loaded, config, seed, clock() - started)
-    calls = CoreCalls(core, info, describe_weights(args, loaded), partial(_status, runner), loaded.encoder)
+    weights, replace = describe_weights(args, loaded), Replacement(args, loaded).replace
+    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
@@ -151,17 +153,6 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         kv_bytes_per_token=kv.bytes_per_token,
         load_s=load_s,
         num_labels=model.num_labels,
-    )
-
-
-def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
-    model = loaded.runner.model
-    return WeightsInfo(
-        model_path=str(args.model_path),
-        load_format=args.load_format,
-        architecture=type(model).__name__,
-        dtype=name_of(loaded.dtype),
-        num_bytes=model.weights_bytes(),
     )
 
 

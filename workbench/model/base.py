@@ -32,6 +32,7 @@ class Model(Layer):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.vocab_size, self.max_positions = config.vocab_size, config.max_position_embeddings
         self.hidden_size = config.hidden_size
 

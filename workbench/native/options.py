@@ -99,6 +99,7 @@ class RequestOptions(TypedDict, total=False):
     timeout_s: float | Sequence[float | None] | None
     namespace: str | Sequence[str | None] | None
     custom_logit_processor: str | Sequence[str | None] | None
+    session_params: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None
 
 
 class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=False):

@@ -12,13 +12,14 @@ from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.native.prompts import Prompt, read_prompts, token_ids
 from workbench.native.results import Completion, Results
+from workbench.native.session import SessionParams
 from workbench.types import ALIASES, Request, SamplingParams
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
 SAMPLING = frozenset({*SamplingParams.__struct_fields__, *ALIASES})
 """Keywords that are sampling parameters."""
-LATER = {"image_data": "pictures", "lora_path": "adapters", "session_params": "sessions", "modalities": "other media than text"}
+LATER = {"image_data": "pictures", "lora_path": "adapters", "modalities": "other media than text"}
 """Options of the reference that are not built yet; only None is accepted."""
 
 
@@ -32,7 +33,7 @@ class PromptOptions:
     """Switch to add log-probabilities of prompt and output tokens to `meta_info`, as the model gives them, before any
     sampling parameter."""
     logprob_start_len: int = -1
-    """First prompt position whose log-probability is returned, 0 to the prompt's length - 1. -1: output tokens only."""
+    """First prompt position whose log-probability is returned, 0 to the prompt's length. -1: output tokens only."""
     top_logprobs_num: int = 0
     """Number of likeliest tokens whose log-probabilities are returned for each position."""
     token_ids_logprob: tuple[int, ...] = ()
@@ -49,6 +50,8 @@ class PromptOptions:
     """Name of a separate radix tree in the prefix cache: prefixes are shared only within it."""
     custom_logit_processor: str | None = None
     """Serialised `CustomLogitProcessor` that edits the logits; needs `enable_custom_logit_processor`."""
+    session_params: SessionParams | None = None
+    """Session, and the turn of it that the prompt continues: a dict of `id`, `rid`, `offset` and `replace`."""
 
 
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -63,6 +66,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "timeout_s": (int, float),
     "namespace": str,
     "custom_logit_processor": str,
+    "session_params": Mapping,
 }
 """The types that each field of `PromptOptions` takes."""
 
@@ -99,6 +103,9 @@ class GenerateRequest:
         many = sampling_params if isinstance(sampling_params, (list, tuple)) else [sampling_params] * len(prompts)
         params = [SamplingParams.make(_merged(each, keywords)) for each in _spread("sampling_params", many, len(prompts))]
         chosen = [_options(options, i, len(prompts), is_one) for i in range(len(prompts))]
+        for one, sampling in zip(chosen, params, strict=True):
+            if one.session_params is not None and sampling.n > 1:
+                raise InvalidRequest("n", sampling.n, "1 in a session")
         return cls(tuple(map(PromptRequest, prompts, params, chosen)), is_one, stream)
 
     @classmethod
@@ -121,6 +128,8 @@ class PromptBatch:
     counts: list[int]
     """Number of samples of each prompt."""
     is_one: bool
+    sessions: list[SessionParams | None]
+    """The session of each request."""
 
     def shape(self, results: list[Completion]) -> Results:
         """Returns one result, or a list with one entry per prompt; the entry of several samples is a list."""
@@ -136,9 +145,13 @@ class PromptBatch:
         return result if len(self.requests) == 1 else {**result, "index": i}
 
 
+Continued = Callable[[SessionParams, str, tuple[int, ...]], tuple[int, ...]]
+"""Returns the tokens of a prompt (its request id, its own tokens) behind those of the turn that it continues."""
+
+
 def make_batch(
     request: GenerateRequest, encode: Callable[[str], tuple[int, ...]],
-    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
+    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random, continued: Continued,
 ) -> PromptBatch:  # fmt: skip
     """Returns the engine's requests. `encode` turns a text into token ids, `limit` may shorten them.
 
@@ -146,14 +159,18 @@ def make_batch(
     """
     requests: list[Request] = []
     with_text: list[bool] = []
+    sessions: list[SessionParams | None] = []
     for each in request.prompts:
         ids = encode(each.prompt) if isinstance(each.prompt, str) else each.prompt
         rid = each.options.rid or uuid.uuid4().hex[:12]
+        if (session := each.options.session_params) is not None:
+            ids = continued(session, rid, ids)
         seed = seeds.getrandbits(63) if each.params.seed is None else each.params.seed
         for j in range(each.params.n):
             requests.append(_sample(each, limit(ids, each.params), rid, j, seed))
             with_text.append(each.options.return_text_in_logprobs)
-    return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one)
+            sessions.append(session)
+    return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one, sessions)
 
 
 def _sample(prompt: PromptRequest, input_ids: tuple[int, ...], rid: str, j: int, seed: int) -> Request:
@@ -228,6 +245,8 @@ def _checked(name: str, value: Any) -> Any:
         raise InvalidRequest(name, value, f"of type {wanted}")
     if isinstance(value, (list, tuple)):
         return token_ids(name, value)
+    if isinstance(value, Mapping):
+        return SessionParams.make(value)
     return as_int(name, value) if isinstance(value, int) and kind is not bool else value
 
 

@@ -23,6 +23,7 @@ from workbench.events import AnyEvent
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.openmp import share_cores
 from workbench.process.channel import Channel
+from workbench.process.log import write_log
 from workbench.process.messages import Answer, Call, Loading, Outputs, Refusal, message_of
 from workbench.process.supervise import end_with_parent
 from workbench.types import Request, TokenOut
@@ -77,7 +78,10 @@ class Child:
     # -- the calls on the process -------------------------------------------------------------------------------
 
     def open(self, server_args: dict[str, Any]) -> EngineInfo:
-        self._opened = self._open(ServerArgs(**server_args), self._report)
+        args = ServerArgs(**server_args)
+        if args.log_level in ("debug", "info"):  # warnings are written without it
+            write_log(args.log_level)
+        self._opened = self._open(args, self._report)
         return self._opened.info
 
     def submit(self, requests: list[Request]) -> None:

@@ -17,7 +17,7 @@ from workbench.server.batches.runner import BatchRunner
 from workbench.server.metrics import Metrics
 from workbench.server.middleware import Gate
 from workbench.server.openai.responses_store import ResponseStore
-from workbench.server.problem import Problem, problem_of
+from workbench.server.problem import Problem, error_answers, problem_of
 from workbench.server.serving import Serving
 from workbench.server.wire import Json
 
@@ -33,6 +33,7 @@ ROUTES = (
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
     "workbench.server.openai.responses",
+    "workbench.server.sessions",
     "workbench.server.status",
     "workbench.server.tokens",
 )
@@ -47,7 +48,8 @@ def make_app(serving: Serving) -> ASGIApp:
     api.state.batches = BatchRunner(serving, api)
     api.state.responses = ResponseStore()
     for name in ROUTES:
-        api.include_router(importlib.import_module(name).router)
+        router = importlib.import_module(name).router
+        api.include_router(router, responses=error_answers(router.routes[0].path))
     api.add_exception_handler(HTTPException, _show_http_error)
     api.add_exception_handler(Problem, _show_error)
     api.add_exception_handler(WorkbenchError, _show_error)

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workbench.server.limits import check_sizes
 from workbench.server.problem import Problem
 
 FORMS = ("", "application/x-www-form-urlencoded")
 """The content types of curl without a header given; their bodies are read as JSON."""
+EVENTS = "text/event-stream"
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -29,8 +31,6 @@ async def read_json(http: Request) -> dict[str, Any]:
     kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (kind.endswith("json") or kind in FORMS):
         raise Problem(415, f"the body has the content type {kind!r}: send application/json")
-    if kind in FORMS and "origin" in http.headers:  # a page of another site can send these without a preflight
-        raise Problem(415, "a browser must send its body as application/json")
     try:
         value = json.loads(await http.body(), parse_constant=_refuse_constant)
     except RecursionError:
@@ -39,6 +39,7 @@ async def read_json(http: Request) -> dict[str, Any]:
         raise Problem(400, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Problem(400, f"the body is a JSON {type(value).__name__}: send an object")
+    check_sizes(value)
     return value
 
 
@@ -57,10 +58,19 @@ def parse(value: dict[str, Any], model: type[M]) -> M:
         raise Problem(400, f"{place or 'body'}: {first['msg']}", param=place or None, code="invalid_type") from None
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Returns `openapi_extra` of a route whose body is a model, so that `/openapi.json` has its schema."""
+def json_body(model: type[BaseModel], stream: str = EVENTS, *, required: bool = True) -> dict[str, Any]:
+    """Returns `openapi_extra` of a route whose body is a model, so that `/openapi.json` has its schema.
+
+    `stream` is the content type of its answer where the body has the field `stream`.
+    """
     schema = inlined(model.model_json_schema())
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    body = {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+    return body | (answers(stream) if "stream" in model.model_fields else {})
+
+
+def answers(content_type: str) -> dict[str, Any]:
+    """Returns `openapi_extra` of a route with answers of another type than JSON."""
+    return {"responses": {"200": {"content": {content_type: {}}}}}
 
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:

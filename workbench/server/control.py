@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from workbench.errors import InvalidRequest
-from workbench.server.body import Body, json_body, read_body, read_json
+from workbench.config import profile_folder
+from workbench.errors import EngineDead, InvalidRequest, ModelNotFound, WorkbenchError
+from workbench.server.body import Body, json_body, parse, read_body, read_json
 from workbench.server.serving import serving_of
 from workbench.server.wire import Json
 
@@ -22,8 +24,37 @@ class AbortBody(Body):
     """Id of the request, or of a group of samples."""
 
 
-@router.get("/flush_cache")
-@router.post("/flush_cache")
+class WeightsBody(Body):
+    """The body of `/update_weights_from_disk`."""
+
+    model_path: str
+    """A folder, a GGUF file or a hub id with the configuration of the served model."""
+    load_format: Literal["auto", "safetensors", "gguf", "dummy"] | None = None
+    """None: what the checkpoint has."""
+
+
+class ProfileBody(Body):
+    """The body of `/start_profile`. A trace has the folder of the server's choice, and ends with `/stop_profile`."""
+
+    output_dir: None = None
+    start_step: None = None
+    num_steps: None = None
+    activities: None = None
+    profile_by_stage: Literal[False] | None = None
+    with_stack: Literal[False] | None = None
+    record_shapes: Literal[False] | None = None
+
+
+NOT_UPDATED: dict[int | str, dict[str, Any]] = {
+    400: {
+        "description": "The weights stay, or the body is refused.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+
+@router.get("/flush_cache", response_class=PlainTextResponse)
+@router.post("/flush_cache", response_class=PlainTextResponse)
 async def flush_cache(http: Request) -> Response:
     """Drops every cached prefix that no request uses."""
     num_tokens = await asyncio.to_thread(serving_of(http).handle.client.engine.flush_cache)
@@ -45,3 +76,40 @@ async def concatenate_and_append(http: Request) -> Response:
     """Does nothing: the text of a joined program is the whole prompt already, and the cache finds its parts."""
     await read_json(http)
     return Json({"success": True})
+
+
+@router.post("/update_weights", openapi_extra=json_body(WeightsBody), responses=NOT_UPDATED)
+@router.post("/update_weights_from_disk", openapi_extra=json_body(WeightsBody), responses=NOT_UPDATED)
+async def update_weights_from_disk(http: Request) -> Response:
+    """Replaces the weights and empties the cache; running requests go on with the new ones. The old ones stay if it fails."""
+    body = await read_body(http, WeightsBody)
+    if not body.model_path:
+        raise InvalidRequest("model_path", body.model_path, "the path of a checkpoint")
+    try:
+        await asyncio.to_thread(serving_of(http).handle.update_weights, body.model_path, body.load_format)
+    except EngineDead:
+        raise
+    except ModelNotFound:
+        message = f"Failed to get weights iterator: {body.model_path} (repository not found)."
+    except WorkbenchError as error:
+        message = f"Failed to update model weights: {error}"
+    else:
+        return Json({"success": True, "message": "Succeeded to update model weights."})
+    return Json({"success": False, "message": message}, 400)
+
+
+@router.get("/start_profile", response_class=PlainTextResponse)
+@router.post("/start_profile", response_class=PlainTextResponse, openapi_extra=json_body(ProfileBody, required=False))
+async def start_profile(http: Request) -> Response:
+    """Records what torch computes from now on, for a trace in the folder WORKBENCH_TORCH_PROFILER_DIR of the server."""
+    parse(await read_json(http) if await http.body() else {}, ProfileBody)
+    await asyncio.to_thread(serving_of(http).handle.client.engine.start_profile, profile_folder())
+    return PlainTextResponse("Profiling has started.\n")
+
+
+@router.get("/stop_profile", response_class=PlainTextResponse)
+@router.post("/stop_profile", response_class=PlainTextResponse)
+async def stop_profile(http: Request) -> Response:
+    """Ends `/start_profile` and returns the file of the trace, as text."""
+    path = await asyncio.to_thread(serving_of(http).handle.client.engine.stop_profile)
+    return PlainTextResponse(f"{path}\n")

@@ -10,33 +10,38 @@ from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
+from pydantic import ConfigDict
 from starlette.responses import Response
 
 from workbench.api.encoding import Vector, shaped
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.native.prompts import Prompt, read_prompts
+from workbench.server import shapes
 from workbench.server.body import Body, json_body, read_body
 from workbench.server.serving import serving_of, until_left
 from workbench.server.wire import Json
 
 router = APIRouter()
-Ids = list[int] | list[list[int]]
 
 
 class EncodeBody(Body):
     """The body of `/encode` and `/classify`."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
+
     model: str | None = None
-    text: str | list[str] | None = None
-    input_ids: Ids | None = None
+    text: shapes.Texts = None
+    input_ids: shapes.Ids = None
 
 
 class EmbeddingsBody(Body):
     """The body of `/v1/embeddings`."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["input_ids"]}]})
+
     model: str | None = None
-    input: str | list[str] | list[int] | list[list[int]] | None = None
-    input_ids: Ids | None = None
+    input: shapes.Prompts | None = None
+    input_ids: shapes.Ids = None
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = None
     """Length of the vectors: their first numbers, normalised again. None: all."""

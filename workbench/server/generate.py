@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import ConfigDict
 from starlette.responses import Response
 
 from workbench.errors import NotSupported
@@ -15,6 +16,7 @@ from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
 from workbench.server.serving import Serving, serving_of
+from workbench.server.shapes import Ids, Params, Texts
 from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
@@ -27,13 +29,16 @@ Each = list[Any]
 class GenerateBody(Body):
     """The body of `/generate`. With a list in `text` or `input_ids`, every other field may have a list with one value each."""
 
-    text: str | list[str] | None = None
-    input_ids: list[int] | list[list[int]] | None = None
-    sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
+
+    text: Texts = None
+    input_ids: Ids = None
+    sampling_params: Params = None
     stream: bool | None = False
     rid: str | list[str] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: int | list[int] | None = None
+    """Position in the prompt: log-probabilities of the prompt begin behind it. 0: all, the first of them null. -1: none."""
     top_logprobs_num: int | list[int] | None = None
     token_ids_logprob: list[int] | list[list[int] | None] | None = None
     return_text_in_logprobs: bool | None = None
@@ -43,6 +48,12 @@ class GenerateBody(Body):
     timeout_s: float | None = None
     namespace: str | list[str] | None = None
     custom_logit_processor: str | list[str | None] | None = None
+    session_params: dict[str, Any] | list[dict[str, Any] | None] | None = None
+    input_embeds: None = None
+    """Not available, as the next three: only null and empty values are accepted."""
+    image_data: None = None
+    modalities: None = None
+    lora_path: None = None
 
 
 @router.post("/generate", openapi_extra=json_body(GenerateBody))
@@ -61,17 +72,24 @@ async def generate(http: Request) -> Response:
 def native_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that the engine reads, without neutral values of those that it does not have.
 
-    A request that only scores (`max_new_tokens` 0 with `return_logprob`) and names no first position gets the
-    log-probabilities of its whole prompt, which the reference's client reads. Raises NotSupported.
+    The reference's client scores options with two habits of its server. A request that only scores (`max_new_tokens` 0 with
+    `return_logprob`) and names no position gets the log-probabilities of its whole prompt. A position above 0 is the last one
+    left out; for the engine it is the first one returned. Raises NotSupported.
     """
     if not _is_neutral(body.get("input_embeds")):
         raise NotSupported("input_embeds: prompts as embeddings are not available", hint="send text or input_ids")
     made = {name: value for name, value in body.items() if name in READ and not (name in LATER and _is_neutral(value))}
     params = made.get("sampling_params")
     only_scores = isinstance(params, Mapping) and params.get("max_new_tokens", params.get("max_tokens")) == 0
-    if only_scores and made.get("return_logprob") and made.get("logprob_start_len") is None:
-        made["logprob_start_len"] = 0
+    start = made.get("logprob_start_len")
+    if start is None and only_scores and made.get("return_logprob"):
+        start = 0
+    made["logprob_start_len"] = list(map(_behind, start)) if isinstance(start, list) else _behind(start)
     return made
+
+
+def _behind(start: Any) -> Any:
+    return start + 1 if type(start) is int and start > 0 else start
 
 
 def _is_neutral(value: Any) -> bool:

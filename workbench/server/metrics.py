@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from workbench.api.handle import Handle
 from workbench.client.answers import Load
@@ -174,7 +174,7 @@ HEALTH = "health"
 """Namespace of requests that check the server's health; they are left out."""
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(http: Request) -> Response:
     """Returns all metrics in Prometheus' text form."""
     found: Metrics | None = http.app.state.metrics

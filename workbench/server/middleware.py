@@ -75,6 +75,10 @@ class Gate:
         path = scope["path"]
         if path in OPEN_PATHS or scope.get("method") == "OPTIONS":
             return
+        if b"origin" in headers and scope.get("method") == "POST" and not _is_json(headers):
+            raise Problem(415, "a browser must send application/json")  # a page can send the rest without a preflight
+        if headers.get(b"sec-fetch-site") == b"cross-site" and path in MANAGEMENT:
+            raise Problem(403, "a page of another site may not do this")
         keys = self._admin_keys if path in MANAGEMENT else self._keys
         if keys and not _has_key(scope, headers, keys):
             raise Problem(401, "the API key is missing or wrong: send it as 'Authorization: Bearer KEY'", code="invalid_api_key")
@@ -104,6 +108,10 @@ def _has_key(scope: Scope, headers: dict[bytes, bytes], keys: Iterable[bytes]) -
     scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
     given = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
     return sum(hmac.compare_digest(given, key) for key in keys) > 0
+
+
+def _is_json(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().endswith(b"json")
 
 
 def _request_id(given: bytes) -> str:

@@ -62,6 +62,19 @@ class Problem(Exception):
         return self.ollama() if path.startswith("/api/") else self.openai()
 
 
+def error_answers(path: str) -> dict[int | str, dict[str, Any]]:
+    """Returns the error answers of the API that a path belongs to, for `/openapi.json`."""
+    text, object_ = {"type": "string"}, Problem(400, "").for_path(path)
+    fields = {"type": "object", "required": ["message", "type"], "properties": {"message": text, "type": text}}
+    error = text if isinstance(object_["error"], str) else fields
+    schema = {"type": "object", "required": [*object_], "properties": {"error": error}}
+    answer = {"content": {"application/json": {"schema": schema}}}
+    return {
+        "4XX": {"description": "The request is refused.", **answer},
+        "5XX": {"description": "The engine is away, or the disk is full.", **answer},
+    }
+
+
 def problem_of(error: BaseException) -> Problem:
     """Returns an error of the engine as a problem. The text of an error of Python is not shown to clients."""
     match error:

@@ -14,6 +14,7 @@ import uvicorn
 
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
+from workbench.process.log import write_log
 from workbench.server.app import make_app
 from workbench.server.serving import Serving
 from workbench.server.supervisor import Supervisor
@@ -29,6 +30,7 @@ logger = logging.getLogger("workbench.server")
 
 def serve(args: ServerArgs) -> int:
     """Opens an engine in a child process, serves it over HTTP, and returns the exit status when the server has ended."""
+    write_log(args.log_level)
     listener = listen(args.host, args.port)
     supervisor = Supervisor(args)
     try:

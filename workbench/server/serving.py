@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from workbench.api.encoding import Encoding
-from workbench.api.generation import Generation
+from workbench.api.generation import Generation, Running
 from workbench.api.handle import Handle
+from workbench.api.sessions import Sessions
 from workbench.config import ServerArgs
+from workbench.errors import PromptTooLong
 from workbench.native.requests import GenerateRequest
 from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
+from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
 from workbench.text import chat
 
@@ -38,11 +41,13 @@ class Serving:
         """Number of POST requests that have begun and not ended."""
         self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
         self._listeners: list[Callable[[Handle], None]] = []
+        self.sessions = Sessions()
+        """The sessions, which outlive an engine that died."""
         self._use(handle)
 
     def _use(self, handle: Handle) -> None:
         self._handle = handle
-        self._generation = Generation(handle)
+        self._generation = Generation(handle, self.sessions)
         self.encoding = Encoding(handle)
 
     def replace(self, handle: Handle) -> None:
@@ -110,13 +115,27 @@ class Serving:
         return await until_left(self._complete(request), http)
 
     async def _complete(self, request: GenerateRequest) -> Results:
-        generation = self._generation
-        return await generation.finished(await generation.submit(request))
+        return await self._generation.finished(await self.submit(request))
+
+    async def submit(self, request: GenerateRequest) -> Running:
+        """Queues a request. Raises what can be refused."""
+        check_answers(sum(each.params.n for each in request.prompts))
+        for each in request.prompts:
+            if isinstance(each.prompt, str):
+                self.check_length(each.prompt, "prompt")
+        return await self._generation.submit(request)
+
+    def check_length(self, text: str, field: str) -> None:
+        """Raises PromptTooLong for a text that is surely longer than the context, before the work of tokenising it."""
+        room = self.handle.info.context_length
+        if not self.handle.has_tokenizer or self.args.allow_auto_truncate:
+            return
+        if (count := self.handle.tokenizer.least_tokens(text)) > room:
+            raise PromptTooLong(field, f"at least {count} tokens", f"at most {room} tokens (the context)")
 
     async def start_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Queues a request and returns its results as they grow. Raises before the stream begins what can be refused."""
-        generation = self._generation
-        return generation.chunks(await generation.submit(request))
+        return self._generation.chunks(await self.submit(request))
 
 
 def serving_of(http: Request) -> Serving:

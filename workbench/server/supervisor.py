@@ -30,7 +30,7 @@ class Supervisor:
         self._restarts: deque[float] = deque()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self.serving = Serving(self._open())
+        self.serving = Serving(self._open(args))
         threading.Thread(target=self._watch, name="workbench-watchdog", daemon=True).start()
 
     def close(self) -> None:
@@ -39,8 +39,8 @@ class Supervisor:
         with self._lock:
             self.serving.handle.close()
 
-    def _open(self) -> Handle:
-        return Handle(open_process(self._args, on_end=self._restart), self._args)
+    def _open(self, args: ServerArgs) -> Handle:
+        return Handle(open_process(args, on_end=self._restart), args)
 
     # -- on the thread that received from the dead process --------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Supervisor:
     def _replace(self) -> bool:
         """Opens another engine in the place of the dead one; returns False if it could not."""
         try:
-            handle = self._open()
+            handle = self._open(self.serving.args)  # which name the weights that were loaded last
         except WorkbenchError as error:
             logger.error("the engine could not be started again: %s", error)
             return False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from workbench.errors import InvalidRequest
@@ -14,6 +15,7 @@ from workbench.native.prompts import token_ids
 from workbench.server.body import Body, json_body, read_body
 from workbench.server.chat.messages import read_messages
 from workbench.server.serving import serving_of
+from workbench.server.shapes import FUNCTION, MESSAGES, NULL, many, one_of, record
 from workbench.server.wire import Json
 from workbench.tool_calls import parse
 
@@ -26,7 +28,7 @@ class TokenizeBody(Body):
     model: str | None = None
     prompt: str | list[str] | None = None
     text: str | list[str] | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: Annotated[list[dict[str, Any]] | None, WithJsonSchema(one_of(MESSAGES, NULL))] = None
     add_special_tokens: bool | None = True
     add_generation_prompt: bool | None = True
     return_token_strs: bool | None = False
@@ -44,7 +46,9 @@ class FunctionCallBody(Body):
     """The body of `/function_call`."""
 
     text: str
-    tools: list[dict[str, Any]] = []
+    tools: Annotated[
+        list[dict[str, Any]], WithJsonSchema(many(record({"type": {"const": "function"}, "function": FUNCTION}), 0))
+    ] = []
     tool_call_parser: str | None = None
 
 

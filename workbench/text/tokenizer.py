@@ -78,6 +78,19 @@ class Tokenizer:
         ids = (self.backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(i for i in ids if i is not None)
 
+    @cached_property
+    def _longest(self) -> int | None:
+        """The characters of the longest token; None where tokens need not spell out the whole text."""
+        added = self.backend.get_added_tokens_decoder().values()
+        spells_all = self.backend.normalizer is None and "ByteLevel" in str(self.backend.pre_tokenizer)
+        if not spells_all or any(token.lstrip or token.rstrip for token in added):
+            return None
+        return max(map(len, self.backend.get_vocab(with_added_tokens=True)))
+
+    def least_tokens(self, text: str) -> int:
+        """Returns a number of tokens that `text` surely has at least, without the work of finding them; 0 if none is sure."""
+        return len(text) // self._longest if self._longest else 0
+
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]:
         """Returns the ids of a text, with the special tokens that the tokenizer adds (BOS for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)

@@ -510,7 +510,7 @@ BAD = [
     ({"input_ids": [A, B], "rid": ["one", "one"]}, InvalidRequest, "rid is 'one'.*not in use"),
     ({"input_ids": A, "rid": 5}, InvalidRequest, "rid is 5.*str"),
     ({"input_ids": A, "return_logprob": 1}, InvalidRequest, "return_logprob is 1.*bool"),
-    ({"input_ids": A, "logprob_start_len": 5}, InvalidRequest, "logprob_start_len is 5.*-1 and 4"),
+    ({"input_ids": A, "logprob_start_len": 6}, InvalidRequest, "logprob_start_len is 6.*-1 and 5"),
     ({"input_ids": A, "top_logprobs_num": 257}, InvalidRequest, "top_logprobs_num is 257.*256"),
     ({"input_ids": A, "top_logprobs_num": -1}, InvalidRequest, "top_logprobs_num is -1"),
     ({"input_ids": A, "token_ids_logprob": [256]}, InvalidRequest, "token_ids_logprob is 256.*255"),

@@ -255,7 +255,7 @@ def test_stop_ids_and_end_tokens_end_the_output_and_ignore_eos_does_not():
         (request("x", [1] * 401), PromptTooLong, "401"),
         (request("x", [1], params={"stop_token_ids": [VOCAB_SIZE]}), InvalidRequest, "stop_token_ids"),
         (request("x", [1], params={"logit_bias": {"300": 1.0}}), InvalidRequest, "logit_bias"),
-        (request("x", [1], logprob_start_len=1), InvalidRequest, "logprob_start_len"),
+        (request("x", [1], logprob_start_len=2), InvalidRequest, "logprob_start_len"),
         (request("x", [1], timeout_s=-1.0), InvalidRequest, "timeout_s"),
         (request("x", [1], top_logprobs_num=300), InvalidRequest, "top_logprobs_num"),
         (request("ok", [1]), InvalidRequest, "in use"),
@@ -385,9 +385,13 @@ def test_progress_lines_are_spelled_as_the_reference_spells_them(caplog):
         r"gen throughput \(token/s\): [\d.]+, #queue-req: \d+"
     )
     retracted = r"decode out of memory happened, #retracted_reqs: \d+, #new_token_ratio: [\d.]+ -> [\d.]+"
-    assert any(re.fullmatch(decode, line) for line in lines)
-    assert any(re.fullmatch(retracted, line) for line in lines)
-    assert all(re.fullmatch(f"{decode}|{retracted}", line) for line in lines)
+    prefill = (
+        r"Prefill batch\. #new-seq: [1-4], #new-token: \d+, #cached-token: \d+, cache hit rate: [\d.]+%, "
+        r"token usage: [01]\.\d\d, #running-req: \d+, #queue-req: \d+"
+    )
+    for kind in (prefill, decode, retracted):
+        assert any(re.fullmatch(kind, line) for line in lines)
+    assert all(re.fullmatch(f"{prefill}|{decode}|{retracted}", line) for line in lines)
 
 
 def test_where_no_token_is_left_that_request_ends_alone():

@@ -1,4 +1,4 @@
-"""In any order of requests, aborts, flushes and steps, every output equals a plain loop and every page returns."""
+"""In any order of requests, aborts, flushes, drops and steps, every output equals a plain loop and every page returns."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
             request = Request(
                 rid=rid, input_ids=prompt, params=SamplingParams(max_new_tokens=asked["max_new"]), namespace=asked["namespace"],
                 priority=asked["priority"], return_logprob=start is not None,
-                logprob_start_len=-1 if start is None else min(start, len(prompt) - 1),
+                logprob_start_len=-1 if start is None else min(start, len(prompt)),
             )  # fmt: skip
             self.core.add(request)
             self.requests[rid], self.outputs[rid], self.scored[rid] = request, [], []
@@ -95,6 +95,14 @@ class EngineAgainstPlainLoop(RuleBasedStateMachine):
             return
         self.core.flush_cache()
         assert self.core.cache.tree.num_evictable_pages == 0
+
+    @rule(often=st.integers(0, 5))
+    def drop(self, often: int) -> None:
+        if often:
+            return
+        self.core.drop_kv()
+        cache = self.core.cache
+        assert (len(cache.leases), cache.pool.num_free) == (0, cache.pool.num_pages), "nothing is left of the old weights"
 
     @invariant()
     def the_account_balances(self) -> None:

@@ -24,7 +24,7 @@ def test_a_request_that_just_fits_is_accepted():
         (make_request("a", [1], params={"logit_bias": {"-1": 2.0}}), InvalidRequest, "logit_bias is -1"),
         (make_request("a", [1], token_ids_logprob=(256,)), InvalidRequest, "token_ids_logprob is 256"),
         (make_request("a", [1], top_logprobs_num=257), InvalidRequest, "top_logprobs_num is 257"),
-        (make_request("a", [1], logprob_start_len=1), InvalidRequest, "logprob_start_len is 1"),
+        (make_request("a", [1], logprob_start_len=2), InvalidRequest, "logprob_start_len is 2"),
         (make_request("a", [1], timeout_s=0.0), InvalidRequest, "timeout_s is 0.0"),
         (make_request("a", [1] * 81, 0), PromptTooLong, "81 tokens.*at most 80"),
         (make_request("a", [1] * 70, 11), PromptTooLong, "max_new_tokens is 11.*at most 10 after a prompt of 70"),

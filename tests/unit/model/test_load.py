@@ -11,37 +11,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_weights import tensors_of
 
-from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported
-from workbench.model.check import check_config
 from workbench.model.load import load_model
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 
 CPU = torch.device("cpu")
 Q = "model.layers.0.self_attn.q_proj"
-
-
-class Listing:
-    """A source of seeded tensors that keeps them by the names under which layers ask for them."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, torch.Tensor] = {}
-        self._rng = torch.Generator().manual_seed(0)
-
-    def has(self, name: str) -> bool:
-        return False
-
-    def read(self, name: str, shape: tuple[int, ...], rows: slice | None, neutral: float | None) -> torch.Tensor:
-        self.found[name] = torch.randn(shape, generator=self._rng)
-        return self.found[name]
-
-
-def tensors_of(config: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Returns seeded weights of a config, under the names and in the shapes of a checkpoint."""
-    checked, listing = check_config(config), Listing()
-    checked.family.model(checked.config).load(Weights(listing, torch.float32, CPU))
-    return {name if name.startswith("lm_head") else f"model.{name}": value for name, value in listing.found.items()}
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def encode(text: str) -> tuple[int, ...]:
 
 
 def batch(request: GenerateRequest):
-    return make_batch(request, encode, lambda ids, params: ids, random.Random(0))
+    return make_batch(request, encode, lambda ids, params: ids, random.Random(0), lambda session, rid, ids: ids)
 
 
 @pytest.mark.parametrize(

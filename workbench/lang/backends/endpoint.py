@@ -100,3 +100,11 @@ class RuntimeEndpoint(NativeBackend):
         """Returns the settings and state that the server reports. Raises BackendFailed for an error of the server."""
         info: dict[str, Any] = json.loads(self._server.call("GET", "/get_server_info"))
         return info
+
+    def get_model_name(self) -> str:
+        """Returns the model that the server named when this backend was made."""
+        return self.model
+
+    def cache_prefix(self, prefix: str) -> None:
+        """Computes a text that later prompts begin with, so that the server's cache has it. Raises what `send` raises."""
+        self.send({"text": prefix, "sampling_params": {"max_new_tokens": 0}}, [])

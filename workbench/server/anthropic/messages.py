@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from workbench.server.anthropic.request import MessagesBody
+from workbench.server.anthropic.request import CountBody, MessagesBody
 from workbench.server.body import json_body, read_body
 from workbench.server.chat import (
     ChatEvent,
@@ -47,10 +47,10 @@ async def messages(http: Request) -> Response:
     return Json(await until_left(_whole(events, head), http))
 
 
-@router.post("/v1/messages/count_tokens", openapi_extra=json_body(MessagesBody))
+@router.post("/v1/messages/count_tokens", openapi_extra=json_body(CountBody))
 async def count_tokens(http: Request) -> Response:
     """Returns the number of tokens of a conversation, its tools included."""
-    body, serving = await read_body(http, MessagesBody), serving_of(http)
+    body, serving = await read_body(http, CountBody), serving_of(http)
     ids = await asyncio.to_thread(prompt_ids, serving, body.call(needs_limit=False))
     return Json({"input_tokens": len(ids)})
 

@@ -6,25 +6,37 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ConfigDict
+
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
 from workbench.server.chat import ChatCall
+from workbench.server.shapes import (
+    AnthropicChoice,
+    AnthropicMessages,
+    AnthropicTools,
+    Positive,
+    StopList,
+    Temperature,
+    TopK,
+    TopP,
+)
 
 
-class MessagesBody(Body):
-    """The body of `/v1/messages`."""
+class CountBody(Body):
+    """The body of `/v1/messages/count_tokens`."""
 
     model: str | None = None
-    messages: list[dict[str, Any]]
-    max_tokens: int | None = None
+    messages: AnthropicMessages
+    max_tokens: Positive = None
     system: str | list[dict[str, Any]] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    stop_sequences: list[str] | None = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    stop_sequences: StopList = None
     stream: bool | None = False
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: dict[str, Any] | None = None
+    tools: AnthropicTools = None
+    tool_choice: AnthropicChoice = None
     thinking: dict[str, Any] | None = None
 
     def call(self, needs_limit: bool = True) -> ChatCall:
@@ -48,6 +60,12 @@ class MessagesBody(Body):
             yield {"role": "system", "content": _text(self.system, "system")}
         for i, message in enumerate(self.messages):
             yield from _messages(message, f"messages[{i}]")
+
+
+class MessagesBody(CountBody):
+    """The body of `/v1/messages`."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["messages", "max_tokens"]})
 
 
 def _messages(message: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:

@@ -62,8 +62,6 @@ async def _stored(work: Callable[..., T], *args: Any) -> T:
 @router.post("/v1/files", openapi_extra=UPLOAD)
 async def upload(http: Request) -> Response:
     """Keeps a file."""
-    if "origin" in http.headers:  # a page of another site can send forms without a preflight
-        raise Problem(415, "a browser cannot upload files")
     try:
         async with http.form(max_files=1) as form:
             file, purpose = form.get("file"), form.get("purpose")

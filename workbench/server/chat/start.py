@@ -28,7 +28,7 @@ async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEven
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
     prepared = await asyncio.to_thread(Prepared, serving, call)
     try:
-        running = await serving.generation.submit(prepared.request)
+        running = await serving.submit(prepared.request)
     except PromptTooLong as error:
         error.field = "messages"  # the engine saw a prompt
         raise
@@ -51,6 +51,7 @@ class Prepared:
         self._call = call
         self._tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
         text = render_chat(tokenizer, call, self._tools.shown if self._tools else ())
+        serving.check_length(text, "messages")
         ids = tokenizer.encode(text, add_special_tokens=False)
         name = serving.args.reasoning_parser
         self._reasoning = REASONING_FORMATS[name] if name else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
+from workbench.server.shapes import JsonFormat, Messages, Tools
 
 OPTIONS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed", "stop": "stop",
@@ -20,7 +21,7 @@ class OllamaBody(Body):
 
     model: str
     stream: bool | None = True
-    format: str | dict[str, Any] | None = None
+    format: JsonFormat = None
     options: dict[str, Any] | None = None
     think: bool | str | None = None
     keep_alive: str | float | None = None
@@ -47,8 +48,8 @@ class OllamaBody(Body):
 class ChatBody(OllamaBody):
     """The body of `/api/chat`."""
 
-    messages: list[dict[str, Any]] = []
-    tools: list[dict[str, Any]] | None = None
+    messages: Messages = []
+    tools: Tools = None
 
 
 class GenerateBody(OllamaBody):

@@ -25,7 +25,7 @@ router = APIRouter()
 LINES = {**HEADERS, "content-type": "application/x-ndjson"}
 
 
-@router.post("/api/chat", openapi_extra=json_body(ChatBody))
+@router.post("/api/chat", openapi_extra=json_body(ChatBody, LINES["content-type"]))
 async def chat(http: Request) -> Response:
     """Answers a conversation, as lines of JSON unless `stream` is false."""
     body, serving = await read_body(http, ChatBody), serving_of(http)
@@ -35,7 +35,7 @@ async def chat(http: Request) -> Response:
     return await _answer(http, body, _call(body, messages, body.tools), as_message)
 
 
-@router.post("/api/generate", openapi_extra=json_body(GenerateBody))
+@router.post("/api/generate", openapi_extra=json_body(GenerateBody, LINES["content-type"]))
 async def generate(http: Request) -> Response:
     """Answers one prompt in the chat template, or continues it as it is with `raw`."""
     body, serving = await read_body(http, GenerateBody), serving_of(http)

@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.errors import NotSupported
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
 from workbench.server.problem import Problem
+from workbench.server.shapes import (
+    Bias,
+    Count,
+    Limit,
+    Messages,
+    MinP,
+    Penalty,
+    Prompts,
+    Repetition,
+    ResponseFormat,
+    Scored,
+    Seed,
+    Stops,
+    Temperature,
+    Tokens,
+    ToolChoice,
+    Tools,
+    TopK,
+    TopP,
+)
 
 SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed", "stop",
@@ -34,27 +54,27 @@ class SamplingBody(Body):
     """The fields that chats and completions share."""
 
     model: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repetition_penalty: float | None = None
-    n: int | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stop_token_ids: list[int] | None = None
-    logit_bias: dict[str, float] | None = None
-    min_tokens: int | None = None
+    max_tokens: Limit = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_k: TopK = None
+    min_p: MinP = None
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    repetition_penalty: Repetition = None
+    n: Count = None
+    seed: Seed = None
+    stop: Stops = None
+    stop_token_ids: Tokens = None
+    logit_bias: Bias = None
+    min_tokens: Limit = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     regex: str | None = None
     ebnf: str | None = None
     json_schema: str | dict[str, Any] | None = None
     structural_tag: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     rid: str | None = None
@@ -69,7 +89,10 @@ class SamplingBody(Body):
         return self._given(OPTIONS)
 
     def check(self) -> None:
-        """Raises NotSupported or Problem for what is known and not supported."""
+        """Raises InvalidRequest, NotSupported or Problem for values out of range, and for what is known and not supported."""
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (limit := getattr(self, name, None)) is not None and limit < 0:
+                raise InvalidRequest(name, limit, "at least 0")
         for name, neutral in REFUSED.items():
             value = (self.model_extra or {}).get(name)
             if value not in neutral:
@@ -86,13 +109,13 @@ class SamplingBody(Body):
 class ChatBody(SamplingBody):
     """The body of `/v1/chat/completions`."""
 
-    messages: list[dict[str, Any]]
-    max_completion_tokens: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    messages: Messages
+    max_completion_tokens: Limit = None
+    tools: Tools = None
+    tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: Scored = None
     separate_reasoning: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     add_generation_prompt: bool | None = None
@@ -103,9 +126,9 @@ class ChatBody(SamplingBody):
 class CompletionBody(SamplingBody):
     """The body of `/v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: Prompts
     """Text, texts, token ids, or lists of these."""
-    best_of: int | None = None
+    best_of: Count = None
     echo: bool | None = None
     logprobs: int | bool | None = None
     """Number of likeliest tokens to score beside each token. 0: the token alone."""

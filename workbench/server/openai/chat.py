@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from workbench.server.body import json_body, read_body
 from workbench.server.chat import ChatCall, ChatEvent, ChoiceResult, collect_chat, start_chat
+from workbench.server.limits import MAX_SAMPLES
 from workbench.server.openai.bodies import ChatBody
 from workbench.server.openai.chat_stream import chat_chunks
 from workbench.server.openai.common import Head, usage_of
@@ -43,6 +44,8 @@ def chat_call(body: ChatBody) -> ChatCall:
         raise Problem(400, f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}", "top_logprobs", "invalid_value")
     if body.top_logprobs and not body.logprobs:
         raise Problem(400, "top_logprobs need logprobs: true", "top_logprobs", "invalid_value")
+    if body.n is not None and not 1 <= body.n <= MAX_SAMPLES:
+        raise Problem(400, f"n is {body.n}, it must be between 1 and {MAX_SAMPLES}", "n", "invalid_value")
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     kwargs = dict(body.chat_template_kwargs or {})
     if body.reasoning_effort is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from workbench.native.requests import GenerateRequest
 from workbench.server.chat.constraint import constrained, response_fields
 from workbench.server.chat.tokens import TokenTexts
+from workbench.server.limits import MAX_SAMPLES
 from workbench.server.openai.bodies import CompletionBody
 from workbench.server.openai.common import usage_json
 from workbench.server.openai.scores import Scores
@@ -24,6 +25,7 @@ def generate_request(body: CompletionBody) -> GenerateRequest:
     n, num = body.n or 1, best_of(body)
     _demand(body.n is None or body.n >= 1, "n", "at least 1")
     _demand(num >= n, "best_of", "at least n")
+    _demand(num <= MAX_SAMPLES, "n", f"at most {MAX_SAMPLES}, and so must best_of")
     _demand(num == n or not body.stream, "best_of", "equal to n in a stream: the best are only known at the end")
     _demand(num_logprobs(body) is None or 0 <= (num_logprobs(body) or 0) <= MAX_LOGPROBS, "logprobs", f"0 to {MAX_LOGPROBS}")
     _demand(body.prompt != [], "prompt", "a text, token ids, or a list of these that is not empty")

@@ -40,7 +40,7 @@ async def completions(http: Request) -> Response:
 
 
 async def _start(serving: Serving, request: GenerateRequest, body: CompletionBody) -> tuple[list[Answer], Outputs]:
-    running = await serving.generation.submit(request)
+    running = await serving.submit(request)
     answers = await asyncio.to_thread(_answers, serving, request, running.batch, body)
     return answers, serving.generation.outputs(running)
 

@@ -148,7 +148,7 @@ class BatchFold(Fold[BatchPicture]):
         life.pause(self.num_steps, event.time)
         life.phase, life.num_lost = "waiting", life.num_lost + event.num_lost
         life.num_retractions += 1
-        note = f"retracted: {event.needed_by} needed the space, {event.num_lost} tokens given up"
+        note = f"retracted: {event.cause}, {event.num_lost} tokens given up"
         life.begin(Stretch("wait", event.time, None, note=note))
         self._retracted.append(life.rid)
 

@@ -113,7 +113,9 @@ class _Life:
         if self.retracted:
             lost = plural(sum(event.num_lost for event in self.retracted), "token")
             times = plural(len(self.retracted), "time")
-            parts.append(f"retracted {times}, {lost} given up for {self.retracted[-1].needed_by}")
+            last = self.retracted[-1]
+            cause = f"for {last.needed_by}" if last.needed_by else f"when {last.cause}"
+            parts.append(f"retracted {times}, {lost} given up {cause}")
         state = f"{'took' if self.finished else 'has run for'} {duration(self.total_s)}"
         return f"{rid} {state}: {', '.join(parts)}{self._ending()}."
 

@@ -63,7 +63,7 @@ class _Spans:
             case TokenSampled(forced=False) if self._kind == "prefill":
                 self._turn("decode", event.time, "")
             case RequestRetracted():
-                self._turn("wait", event.time, f"retracted: {event.needed_by} needed the space")
+                self._turn("wait", event.time, f"retracted: {event.cause}")
 
     def _turn(self, kind: str, time: float, note: str) -> None:
         self.close(time)

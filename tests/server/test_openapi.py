@@ -1,0 +1,109 @@
+"""Cases that schemathesis makes of `/openapi.json`, on the real application: no fault of the server, no answer out of its schema.
+
+WORKBENCH_OPENAPI_CASES sets their number: `make test` takes 2,000, `make test-all` 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from contextlib import ExitStack
+
+import hypothesis
+import pytest
+import schemathesis
+from byte_model import write_byte_model
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks
+
+import workbench
+from workbench.server.app import make_app
+from workbench.server.serving import Serving
+
+pytestmark = pytest.mark.heavy
+NUM_CASES = int(os.environ.get("WORKBENCH_OPENAPI_CASES", "800"))
+SHARE_ANSWERED = 0.1
+"""Least share of valid cases that the routes of `MUST_ANSWER` answer: cases that are all refused would test little."""
+MUST_ANSWER = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/tokenize", "/function_call"}
+SMALL = {"n": 3, "best_of": 3, "max_tokens": 20, "max_completion_tokens": 20, "min_tokens": 1}
+EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score"}
+WITHOUT_BODY = {"/flush_cache", "/stop_profile", "/v1/batches/{batch_id}/cancel"}
+LONGEST_S = 30.0
+CHECKS = [
+    schemathesis.checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
+    checks.response_schema_conformance, checks.response_headers_conformance,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    """Returns a function that opens an engine of a tiny model; all are closed at the end."""
+    folder = str(write_byte_model(tmp_path_factory.mktemp("model"), context_length=256))
+    with ExitStack() as stack:
+
+        def schema(**args):
+            engine = workbench.Engine(
+                folder, load_format="dummy", dtype="float32", max_total_tokens=4000, file_storage_pth=f"{folder}/files", **args
+            )
+            stack.enter_context(engine)
+            return schemathesis.openapi.from_asgi("/openapi.json", make_app(Serving(engine._handle)))
+
+        yield schema
+
+
+def test_no_case_ends_in_a_fault(load):
+    operations = [each.ok() for each in load(enable_metrics=True, tool_call_parser="hermes").get_all_operations()]
+    with_body = [each for each in operations if each.body]
+    assert {each.path for each in operations if each.method == "post" and not each.body} == WITHOUT_BODY
+    for operation in operations:
+        if not operation.body:
+            statuses(operation, GenerationMode.POSITIVE, 3)
+    assert check_bodies(with_body, NUM_CASES, MUST_ANSWER) >= 0.9 * NUM_CASES
+
+
+def test_no_case_of_embeddings_ends_in_a_fault(load):
+    operations = [each.ok() for each in load(is_embedding=True).get_all_operations()]
+    check_bodies([each for each in operations if each.path in EMBEDDING], NUM_CASES // 10, EMBEDDING)
+
+
+def check_bodies(operations, num_cases, must_answer):
+    """Checks that many cases, half of them against the schema, and returns their number."""
+    num_each, total = max(num_cases // len(operations) // 2, 5), 0
+    for operation in operations:
+        valid = statuses(operation, GenerationMode.POSITIVE, num_each)
+        invalid = statuses(operation, GenerationMode.NEGATIVE, num_each)
+        total += valid.total() + invalid.total()
+        assert operation.path not in must_answer or valid[200] >= SHARE_ANSWERED * valid.total(), f"{operation.path}: {valid}"
+    return total
+
+
+def small(case):
+    """Returns the case with less to compute: few samples of few tokens."""
+    if isinstance(case.body, dict):
+        for name, most in SMALL.items():
+            if isinstance(value := case.body.get(name), int | float) and value > most:
+                case.body[name] = 1 + int(value) % most
+    return case
+
+
+def statuses(operation, mode, num_cases):
+    """Returns how often each status was the answer."""
+    counts = Counter()
+
+    @hypothesis.settings(
+        max_examples=num_cases,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(operation.as_strategy(generation_mode=mode).map(small))
+    def check(case):
+        began = time.monotonic()
+        response = case.call(timeout=60)
+        counts[response.status_code] += 1
+        case.validate_response(response, checks=CHECKS)
+        assert time.monotonic() - began < LONGEST_S, case.body
+
+    check()
+    return counts

@@ -1,0 +1,100 @@
+"""`Replacement`: other weights for a running engine, read whole before the present ones leave."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+
+import psutil
+
+from workbench.client.answers import WeightsInfo
+from workbench.config import ServerArgs
+from workbench.errors import InvalidRequest, shown
+from workbench.hub.from_args import find_model
+from workbench.launch.place import Hardware, name_of
+from workbench.launch.runner import Loaded
+from workbench.model.base import Model
+from workbench.model.check import check_model, override_of
+from workbench.model.config import ModelConfig
+from workbench.model.load import load_model
+
+SAME = "give a checkpoint of the same configuration, or open another engine"
+
+
+class Replacement:
+    """Loads checkpoints of the running model's configuration. Runs on the engine's thread, between two steps."""
+
+    def __init__(self, args: ServerArgs, loaded: Loaded) -> None:
+        self._args = args
+        self._loaded = loaded
+
+    def replace(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
+        """Computes with the weights of another checkpoint from now on. `load_format` None reads what the checkpoint has.
+
+        Raises a WorkbenchError, with no change, for a model that is not found, does not fit or is not whole.
+        """
+        kept = {name: value for name, value in self._args.to_dict().items() if name != "revision"}
+        args = ServerArgs.make(**kept | {"model_path": model_path, "load_format": load_format or "auto"})
+        is_dummy = args.load_format == "dummy"
+
+        def check(path: Path) -> None:
+            checked = check_model(path, override_of(args), dummy=is_dummy)
+            _check_same(self._model, checked.entry.architecture, checked.config)
+
+        path = find_model(args, check).path
+        if is_dummy:  # the hub checks no configuration of these
+            check(path)
+        place = Hardware.of(self._args)
+        if place.device.type == "cpu":
+            _check_room(self._model.weights_bytes())
+        model = load_model(
+            path, dtype=place.dtype, device=place.device, dummy=is_dummy, override=override_of(args), seed=args.random_seed or 0
+        )
+        self._loaded.runner.model = model
+        if self._loaded.encoder is not None:
+            self._loaded.encoder.model = model
+        return describe_weights(args, self._loaded)
+
+    @property
+    def _model(self) -> Model:
+        return self._loaded.runner.model
+
+
+def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
+    """Returns the source, type and size of the weights that `args` named."""
+    model = loaded.runner.model
+    return WeightsInfo(
+        model_path=str(args.model_path),
+        load_format=args.load_format,
+        architecture=type(model).__name__,
+        dtype=name_of(loaded.dtype),
+        num_bytes=model.weights_bytes(),
+    )
+
+
+def _check_same(model: Model, architecture: str, config: ModelConfig) -> None:
+    """Raises InvalidRequest for another configuration: the K/V store and the grammars are made for the model's own."""
+    running = type(model).__name__
+    if architecture != running:
+        raise InvalidRequest.because("model_path", f"the checkpoint is of {architecture}, the engine runs {running}", hint=SAME)
+    for field in fields(config):
+        new, old = getattr(config, field.name), getattr(model.config, field.name)
+        if not _is_same(new, old):
+            message = f"the checkpoint has {field.name} = {shown(new)}, the engine runs {shown(old)}"
+            raise InvalidRequest.because("model_path", message, hint=SAME)
+
+
+def _is_same(new: object, old: object) -> bool:
+    """Returns whether two values of a configuration agree; GGUF files round to float32."""
+    if isinstance(new, float) and isinstance(old, float):
+        return math.isclose(new, old, rel_tol=1e-6)
+    return new == old
+
+
+def _check_room(num_bytes: int) -> None:
+    """Raises InvalidRequest if the memory is too small for both weights at once."""
+    free = psutil.virtual_memory().available
+    if num_bytes > free:
+        message = f"the new weights need {num_bytes:,} bytes beside the present ones, and {free:,} are free"
+        raise InvalidRequest.because("model_path", message, hint="free memory, or open another engine")
