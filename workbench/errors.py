@@ -96,6 +96,9 @@ class BackendLacks(NotSupported):
 class BackendFailed(WorkbenchError):
     """A remote backend could not be reached, refused a call, or ended its answer too early."""
 
+    status: int | None = None
+    """HTTP status of a refusal; None if no answer came, or only a part of one."""
+
 
 class Aborted(WorkbenchError):
     """A request or a program was ended before it was complete."""

@@ -78,7 +78,7 @@ class CoreCalls:
             tokens_free=cache.num_free_pages * page, tokens_tree=cache.num_tree_pages * page,
             tokens_running=cache.num_owned_pages * page,
             kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
-            process_rss_bytes=psutil.Process().memory_info().rss,
+            process_rss_bytes=psutil.Process().memory_info().rss, available_bytes=psutil.virtual_memory().available,
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:

@@ -27,6 +27,7 @@ ROUTES = (
     "workbench.server.control",
     "workbench.server.embedding",
     "workbench.server.generate",
+    "workbench.server.inspect",
     "workbench.server.metrics",
     "workbench.server.ollama.routes",
     "workbench.server.openai.chat",

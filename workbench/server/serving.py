@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
 
@@ -22,6 +22,9 @@ from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
 from workbench.text import chat
 
+if TYPE_CHECKING:  # it brings the views, which a server needs when one is opened
+    from workbench.api.questions import Questions
+
 T = TypeVar("T")
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
@@ -34,21 +37,27 @@ PING_S = 1.0
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, settings: Mapping[str, Any] | None = None, questions: Questions | None = None) -> None:
+        """Serves `handle` with its settings, apart from `settings`. `questions` are those that the engine's owner has open."""
+        self._settings = dict(settings or {})
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
         self.num_open = 0
         """Number of POST requests that have begun and not ended."""
+        self.num_readers = 0
+        """Number of clients that follow the event log."""
         self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
         self._listeners: list[Callable[[Handle], None]] = []
         self.sessions = Sessions()
         """The sessions, which outlive an engine that died."""
-        self._use(handle)
+        self._use(handle, questions)
 
-    def _use(self, handle: Handle) -> None:
+    def _use(self, handle: Handle, questions: Questions | None = None) -> None:
         self._handle = handle
         self._generation = Generation(handle, self.sessions)
         self.encoding = Encoding(handle)
+        self._questions = questions
+        self._args: tuple[ServerArgs, ServerArgs] | None = None
 
     def replace(self, handle: Handle) -> None:
         """Serves another engine from now on, and calls the listeners with it."""
@@ -63,7 +72,12 @@ class Serving:
 
     @property
     def args(self) -> ServerArgs:
-        return self._handle.args
+        args = self._handle.args
+        if not self._settings:
+            return args
+        if self._args is None or self._args[0] is not args:
+            self._args = (args, ServerArgs.make(**args.to_dict() | self._settings))
+        return self._args[1]
 
     @property
     def name(self) -> str:
@@ -78,6 +92,15 @@ class Serving:
     def handle(self) -> Handle:
         """The engine. Its calls raise EngineDead when it has ended, until another one takes its place."""
         return self._handle
+
+    @property
+    def questions(self) -> Questions:
+        """The questions about the engine, whose views share one switch of token detail."""
+        if self._questions is None:
+            from workbench.api.questions import Questions
+
+            self._questions = Questions(self._handle)
+        return self._questions
 
     @property
     def generation(self) -> Generation:
