@@ -52,6 +52,13 @@ def refused(answer, *statuses):
     return message
 
 
+@pytest.mark.parametrize("text", ["", [1], 5, {"role": "user"}, "long " * 500, None])
+def test_an_error_of_generate_names_its_field_text(http, text):
+    answer = http.post(NATIVE, json={"text": text})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text")
+    assert "prompt" not in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", [*BODIES, "/v1/embeddings", "/api/chat", "/tokenize", "/abort_request"])
 def test_what_is_no_json_object_is_refused_everywhere(http, path):
     for body in (b"", b"{", b"nonsense", b"[]", b"null", b"3", b"\xff\xfe{}", b'{"a": "\xc3"}', b"[" * 100_000, b'{"a":' * 5000):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,19 +38,17 @@ class Running:
 
     def read(self) -> Iterator[tuple[int, TokenOut]]:
         """Yields (number of the request, output of one step) as they come."""
-        with closing(self.log) if self.log else nullcontext():
-            for i, out in read(self.streams):
-                if self.log:
-                    self.log.add(i, out)
-                yield i, out
+        for i, out in read(self.streams):
+            if self.log:
+                self.log.add(i, out)
+            yield i, out
 
     async def read_async(self) -> AsyncIterator[tuple[int, TokenOut]]:
         """Yields the same without blocking the event loop."""
-        with closing(self.log) if self.log else nullcontext():
-            async for i, out in read_async(self.streams):
-                if self.log:
-                    self.log.add(i, out)
-                yield i, out
+        async for i, out in read_async(self.streams):
+            if self.log:
+                self.log.add(i, out)
+            yield i, out
 
     def add(self, i: int, out: TokenOut) -> None:
         self.collectors[i].add(out)
@@ -75,7 +73,7 @@ class Generation:
     def results(self, request: GenerateRequest) -> Results:
         """Returns the results of all prompts, in the shape of the call: one, a list, or a list of lists."""
         running = self._submit(request)
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             for i, out in running.read():
                 running.add(i, out)
         return self._shaped(running)
@@ -86,7 +84,7 @@ class Generation:
 
     async def finished(self, running: Running) -> Results:
         """Returns the results of requests that were queued by `submit`."""
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for i, out in running.read_async():
                 running.add(i, out)
         return self._shaped(running)
@@ -94,7 +92,7 @@ class Generation:
     def stream(self, request: GenerateRequest) -> Iterator[Completion]:
         """Returns the results as they grow. The requests are queued when this returns."""
         running = self._submit(request)
-        return _watched(self._chunks(running), self._handle.client, running.streams)
+        return _watched(self._chunks(running), self._handle.client, running)
 
     def async_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Returns the same as `stream`, without blocking the event loop."""
@@ -102,7 +100,7 @@ class Generation:
 
     def chunks(self, running: Running) -> AsyncIterator[Completion]:
         """Returns the results, as they grow, of requests that were queued by `submit`."""
-        return _watched(self._async_chunks(running), self._handle.client, running.streams)
+        return _watched(self._async_chunks(running), self._handle.client, running)
 
     async def submit(self, request: GenerateRequest) -> Running:
         """Queues the requests of a call. Tokenising and the wait for the engine's answer are on a thread of the event loop."""
@@ -116,25 +114,25 @@ class Generation:
     def _abandon(self, work: asyncio.Future[Running]) -> None:
         """Aborts requests whose caller left while they were queued."""
         if not work.cancelled() and work.exception() is None:
-            _abort_unread(weakref.ref(self._handle.client), work.result().streams)
+            _end(weakref.ref(self._handle.client), work.result())
 
     def outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
         """Returns (number of the request, output of one step), as they come, of requests that were queued by `submit`."""
-        return _watched(self._outputs(running), self._handle.client, running.streams)
+        return _watched(self._outputs(running), self._handle.client, running)
 
     async def _outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for each in running.read_async():
                 yield each
 
     def _chunks(self, running: Running) -> Iterator[Completion]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             for i, out in running.read():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
 
     async def _async_chunks(self, running: Running) -> AsyncIterator[Completion]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for i, out in running.read_async():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
@@ -172,24 +170,27 @@ class Generation:
         return running.batch.shape([collector.result() for collector in running.collectors])
 
 
-def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
-    """Returns a context whose end aborts the requests of streams that were not read to their end."""
+def _ending(client: EngineClient, running: Running) -> ExitStack:
+    """Returns a context whose end aborts the requests that were not read to their end."""
     stack = ExitStack()
-    stack.callback(_abort_unread, weakref.ref(client), streams)
+    stack.callback(_end, weakref.ref(client), running)
     return stack
 
 
-def _watched(chunks: Chunks, client: EngineClient, streams: Sequence[Stream]) -> Chunks:
+def _watched(chunks: Chunks, client: EngineClient, running: Running) -> Chunks:
     """Returns the generator. Its requests are aborted even if it is dropped before its first `next`, when no code of it has
     run."""
-    weakref.finalize(chunks, _abort_unread, weakref.ref(client), streams).atexit = False
+    weakref.finalize(chunks, _end, weakref.ref(client), running).atexit = False
     return chunks
 
 
-def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) -> None:
-    """Aborts open requests. The reference is weak, so that a stream does not keep the model of a closed engine in memory."""
-    if (alive := client()) is not None:
-        for stream in streams:
-            if not stream.is_finished:
-                stream.is_finished = True
-                alive.abort(stream.rid)
+def _end(client: weakref.ref[EngineClient], running: Running) -> None:
+    """Aborts open requests, and logs them. The reference is weak, so that a stream does not keep the model of a closed engine
+    in memory."""
+    alive = client()
+    for stream in running.streams:
+        if alive is not None and not stream.is_finished:
+            stream.is_finished = True
+            alive.abort(stream.rid)
+    if running.log:
+        running.log.close()

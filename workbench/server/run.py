@@ -94,9 +94,10 @@ async def _run(supervisor: Supervisor, listener: socket.socket) -> None:
     serving = supervisor.serving
     args = serving.args
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
+    level = args.log_level_http or args.log_level
     config = uvicorn.Config(
-        make_app(serving), log_level=args.log_level_http or args.log_level, access_log=args.log_level_http in ("info", "debug"),
-        timeout_graceful_shutdown=1, server_header=False,
+        make_app(serving), log_level=level, access_log=level in ("info", "debug"), timeout_graceful_shutdown=1,
+        server_header=False,
     )  # fmt: skip
     host, port = listener.getsockname()[:2]
     print(f"{READY} http://{host}:{port}", flush=True)
