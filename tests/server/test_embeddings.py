@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import ollama
 import openai
 import pytest
 import tokenizers
@@ -98,6 +99,21 @@ def test_dimensions_shorten_and_normalise_or_are_refused(http, client):
     for wrong in (0, -1, 33):
         with pytest.raises(openai.BadRequestError, match="dimensions"):
             client.embeddings.create(model="any", input=TEXTS[0], dimensions=wrong)
+
+
+def test_the_client_of_ollama_gets_vectors_of_length_1(http):
+    client = ollama.Client(host=str(http.base_url))
+    found = client.embed(model="any", input=TEXTS)
+    assert found.prompt_eval_count == 17
+    for vector, text in zip(found.embeddings, TEXTS, strict=True):
+        wanted = encoded(http, text)
+        assert np.allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-6)
+        assert np.allclose(client.embeddings(model="any", prompt=text).embedding, wanted, atol=1e-6)
+    assert len(client.embed(model="any", input="a", dimensions=8).embeddings[0]) == 8
+    assert client.embed(model="any", input="").embeddings == []
+    assert client.embed(model="any", input="fox " * 40).prompt_eval_count == 32
+    with pytest.raises(ollama.ResponseError, match="input is '40 tokens'"):
+        client.embed(model="any", input="fox " * 40, truncate=False)
 
 
 def test_score_and_rerank_are_the_cosines_of_the_embeddings(http):

@@ -51,11 +51,14 @@ class Encoding:
             vectors += self._call(_next_call(waiting))
         return shaped(is_one, texts, vectors)
 
-    def texts_of(self, prompts: Sequence[Prompt]) -> list[EncodeRequest]:
-        """Returns the prompts as token ids, checked, each with a new id. Raises InvalidRequest, PromptTooLong, and NotSupported
-        for an engine that makes text."""
+    def texts_of(self, prompts: Sequence[Prompt], *, cuts: bool = False) -> list[EncodeRequest]:
+        """Returns the prompts as token ids, checked, each with a new id; `cuts` cuts those that are too long.
+
+        Raises InvalidRequest, PromptTooLong, and NotSupported for an engine that makes text.
+        """
         self._need_embedding()
-        return [EncodeRequest(rid=uuid.uuid4().hex, input_ids=self._ids(prompt)) for prompt in prompts]
+        cuts = cuts or self._handle.args.allow_auto_truncate
+        return [EncodeRequest(rid=uuid.uuid4().hex, input_ids=self._ids(prompt, cuts)) for prompt in prompts]
 
     async def vectors(self, texts: Sequence[EncodeRequest]) -> list[Vector]:
         """Returns the vectors of checked texts, without blocking the event loop."""
@@ -108,8 +111,8 @@ class Encoding:
             hint = "load the model with is_embedding=True (--is-embedding)"
             raise NotSupported("this engine makes text, no embeddings", hint=hint)
 
-    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        info, cuts = self._handle.info, self._handle.args.allow_auto_truncate
+    def _ids(self, prompt: Prompt, cuts: bool) -> tuple[int, ...]:
+        info = self._handle.info
         field = "prompt" if isinstance(prompt, str) else "input_ids"
         ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         room = min(info.context_length, info.max_total_num_tokens)

@@ -29,6 +29,7 @@ ROUTES = (
     "workbench.server.embedding",
     "workbench.server.generate",
     "workbench.server.metrics",
+    "workbench.server.ollama.embed",
     "workbench.server.ollama.routes",
     "workbench.server.openai.chat",
     "workbench.server.openai.completions",

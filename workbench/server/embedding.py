@@ -73,14 +73,14 @@ async def encode(http: Request) -> Response:
     body = await read_body(http, EncodeBody)
     is_one, prompts = read_prompts(body.text, body.input_ids)
     with naming_prompt("text"):
-        texts, vectors = await _vectors(http, prompts)
+        texts, vectors = await vectors_of(http, prompts)
     return Json(shaped(is_one, texts, vectors))
 
 
 @router.post("/classify", openapi_extra=json_body(EncodeBody))
 async def classify(http: Request) -> Response:
     """Returns the scores of a classification head: of item i, `[i]["embedding"]`."""
-    _need_head(http, True, "/classify")
+    need_head(http, True, "/classify")
     return await encode(http)
 
 
@@ -88,9 +88,9 @@ async def classify(http: Request) -> Response:
 async def embeddings(http: Request) -> Response:
     """Returns embeddings in OpenAI's form; base64 is that of little-endian float32."""
     body = await read_body(http, EmbeddingsBody)
-    _need_head(http, False, "/v1/embeddings")
+    need_head(http, False, "/v1/embeddings")
     with naming_prompt("input"):
-        texts, vectors = await _vectors(http, _openai_prompts(body))
+        texts, vectors = await vectors_of(http, _openai_prompts(body))
     if body.dimensions is not None:
         vectors = [shortened(vector, body.dimensions) for vector in vectors]
     data = [
@@ -130,25 +130,28 @@ async def rerank(http: Request) -> Response:
     return Json({"id": f"rerank-{uuid.uuid4().hex}", "model": name, "usage": _usage(texts), "results": shown})
 
 
-async def _vectors(http: Request, prompts: Sequence[Prompt]) -> tuple[list[EncodeRequest], list[Vector]]:
+async def vectors_of(
+    http: Request, prompts: Sequence[Prompt], *, cuts: bool = False
+) -> tuple[list[EncodeRequest], list[Vector]]:  # fmt: skip
+    """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut."""
     if not prompts:
         raise InvalidRequest("input", [], "at least one text")
     encoding = serving_of(http).encoding
-    texts = await asyncio.to_thread(encoding.texts_of, prompts)
+    texts = await asyncio.to_thread(encoding.texts_of, prompts, cuts=cuts)
     return texts, await until_left(encoding.vectors(texts), http)
 
 
 async def _cosines(
     http: Request, first: Sequence[str], second: Sequence[str], route: str
 ) -> tuple[list[EncodeRequest], list[float]]:
-    _need_head(http, False, route)
-    texts, vectors = await _vectors(http, [*first, *second] if second else [])
+    need_head(http, False, route)
+    texts, vectors = await vectors_of(http, [*first, *second] if second else [])
     a, b = (np.stack(part) for part in (vectors[: len(first)], vectors[len(first) :]))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return texts, [float(each) for each in (a * b).sum(1) / np.maximum(norms, 1e-12)]
 
 
-def _need_head(http: Request, with_head: bool, route: str) -> None:
+def need_head(http: Request, with_head: bool, route: str) -> None:
     """Raises NotSupported where the model has no classification head and needs one, or has one and must not."""
     info, args = serving_of(http).handle.info, serving_of(http).args
     if args.is_embedding and with_head and not info.num_labels:
