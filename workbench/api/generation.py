@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from workbench.api.handle import Handle
 from workbench.api.request_log import RequestLog
@@ -19,8 +19,18 @@ from workbench.native.collector import Collector
 from workbench.native.requests import GenerateRequest, PromptBatch, make_batch
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import SamplingParams, TokenOut
+from workbench.types import Request, SamplingParams, TokenOut
 
+
+class Observer(Protocol):
+    """Follows the requests of one call: each output, and the end of the call."""
+
+    def add(self, i: int, out: TokenOut) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Observe = Callable[[Sequence[Request]], Observer]
 Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], AsyncIterator[tuple[int, TokenOut]])
 
 
@@ -34,20 +44,20 @@ class Running:
     turns: list[Turn | None]
     """The turn of its session that each request is."""
     stream_interval: int
-    log: RequestLog | None = None
+    observers: Sequence[Observer] = ()
 
     def read(self) -> Iterator[tuple[int, TokenOut]]:
         """Yields (number of the request, output of one step) as they come."""
         for i, out in read(self.streams):
-            if self.log:
-                self.log.add(i, out)
+            for observer in self.observers:
+                observer.add(i, out)
             yield i, out
 
     async def read_async(self) -> AsyncIterator[tuple[int, TokenOut]]:
         """Yields the same without blocking the event loop."""
         async for i, out in read_async(self.streams):
-            if self.log:
-                self.log.add(i, out)
+            for observer in self.observers:
+                observer.add(i, out)
             yield i, out
 
     def add(self, i: int, out: TokenOut) -> None:
@@ -65,8 +75,10 @@ class Running:
 class Generation:
     """Runs requests on an engine. A reader that leaves early, by an error, an interrupt or `close`, aborts its requests."""
 
-    def __init__(self, handle: Handle, sessions: Sessions | None = None) -> None:
+    def __init__(self, handle: Handle, sessions: Sessions | None = None, observe: Observe | None = None) -> None:
+        """Runs requests on the engine of `handle`; `observe` makes an observer of the requests of each call."""
         self._handle = handle
+        self._observe = [*([self._log_of] if handle.args.log_requests else []), *([observe] if observe else [])]
         self.sessions = sessions or Sessions()
         self._seeds = random.Random(handle.info.random_seed)
 
@@ -149,16 +161,15 @@ class Generation:
         turns, replaced = self.sessions.begin(batch, streams)
         for rid in replaced:
             handle.client.abort(rid)
-        return Running(batch, streams, collectors, turns, handle.args.stream_interval, self._log_of(batch))
+        observers = [observe(batch.requests) for observe in self._observe]
+        return Running(batch, streams, collectors, turns, handle.args.stream_interval, observers)
 
     def _continued(self, session: SessionParams, rid: str, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the tokens of a prompt behind those of the turn that it continues."""
         return self.sessions.prompt(session, rid, ids, getattr(self._handle.hf_tokenizer, "bos_token_id", None))
 
-    def _log_of(self, batch: PromptBatch) -> RequestLog | None:
-        if not self._handle.args.log_requests:
-            return None
-        return RequestLog(batch.requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)
+    def _log_of(self, requests: Sequence[Request]) -> Observer:
+        return RequestLog(requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)
 
     def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """Returns the token ids; with `allow_auto_truncate` only the last of them that leave room for the output."""
@@ -185,12 +196,12 @@ def _watched(chunks: Chunks, client: EngineClient, running: Running) -> Chunks:
 
 
 def _end(client: weakref.ref[EngineClient], running: Running) -> None:
-    """Aborts open requests, and logs them. The reference is weak, so that a stream does not keep the model of a closed engine
-    in memory."""
+    """Aborts open requests, and closes the observers. The reference is weak, so that a stream does not keep the model of a
+    closed engine in memory."""
     alive = client()
     for stream in running.streams:
         if alive is not None and not stream.is_finished:
             stream.is_finished = True
             alive.abort(stream.rid)
-    if running.log:
-        running.log.close()
+    for observer in running.observers:
+        observer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -136,9 +137,12 @@ async def vectors_of(
     """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut."""
     if not prompts:
         raise InvalidRequest("input", [], "at least one text")
-    encoding = serving_of(http).encoding
-    texts = await asyncio.to_thread(encoding.texts_of, prompts, cuts=cuts)
-    return texts, await until_left(encoding.vectors(texts), http)
+    serving, started = serving_of(http), time.time_ns()
+    texts = await asyncio.to_thread(serving.encoding.texts_of, prompts, cuts=cuts)
+    vectors = await until_left(serving.encoding.vectors(texts), http)
+    if serving.traces is not None:
+        serving.traces.encoded(texts, started)
+    return texts, vectors
 
 
 async def _cosines(

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
+from workbench.server.traces import CALL
 
 logger = logging.getLogger("workbench.server")
 OPEN_PATHS = frozenset({"/health", "/health_generate", "/ping"})
@@ -25,6 +26,8 @@ MANAGEMENT = frozenset(
     {"/update_weights_from_disk", "/update_weights", "/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
 )
 """Paths that ask for the management key where one is set."""
+PARENTS = ("traceparent", "tracestate")
+"""Headers that name the span of the caller."""
 PLAIN_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -55,6 +58,9 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        if self._serving.traces is not None:
+            given = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
+            CALL.set((scope["path"], given))
         counts = scope.get("method") == "POST"
         self._serving.num_open += counts
         try:

@@ -20,6 +20,7 @@ from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
 from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
+from workbench.server.traces import Traces
 from workbench.text import chat
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ PING_S = 1.0
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, traces: Traces | None = None) -> None:
+        self.traces = traces
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
         self.num_open = 0
@@ -47,7 +49,7 @@ class Serving:
 
     def _use(self, handle: Handle) -> None:
         self._handle = handle
-        self._generation = Generation(handle, self.sessions)
+        self._generation = Generation(handle, self.sessions, self.traces.observe if self.traces else None)
         self.encoding = Encoding(handle)
 
     def replace(self, handle: Handle) -> None:
