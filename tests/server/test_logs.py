@@ -120,6 +120,9 @@ def test_a_full_queue_leaves_the_server_healthy(server, http):
 def test_a_quiet_server_writes_nothing_but_that_it_is_ready(server_process, tmp_path_factory):
     quiet = start(server_process, tmp_path_factory, "--log-level", "error", "--log-requests", "--log-level-http", "info")
     httpx.post(f"{quiet.url}/generate", json={"text": "a", "sampling_params": GREEDY}, timeout=60)
-    lines = [line for line in quiet.output().splitlines() if line and not line.startswith("INFO: ")]
+    lines, of_http = [], []
+    for line in quiet.output().splitlines():
+        (of_http if line.startswith("INFO: ") else lines).append(line)
     quiet.close()
+    assert any('"POST /generate HTTP/1.1" 200' in line for line in of_http)
     assert lines == [f"The server is fired up and ready to roll! {quiet.url}"]
