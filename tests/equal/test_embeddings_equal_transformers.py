@@ -151,3 +151,18 @@ def test_a_model_that_makes_text_makes_embeddings_only_when_it_is_loaded_for_the
             engine.encode(input_ids=[1, 2])
     with opened(tmp_path) as engine, pytest.raises(NotSupported, match="no text"):
         engine.generate(input_ids=[1, 2])
+
+
+def test_texts_are_logged_explained_and_seen_in_views(tmp_path, caplog):
+    saved(tmp_path, BERT, "BertModel")
+    with opened(tmp_path, log_requests=True) as engine:
+        first, second = engine.encode(input_ids=[[1, 2], [3, 4, 5]])
+        lines = [record.getMessage() for record in caplog.records if record.name == "workbench"]
+        rids = [each["meta_info"]["id"] for each in (first, second)]
+        assert lines == [
+            f"request {rids[0]}: 2 tokens in, 32 numbers out, in=(1, 2)",
+            f"request {rids[1]}: 3 tokens in, 32 numbers out, in=(3, 4, 5)",
+        ]
+        assert "computing 2 of 2 prompt tokens" in str(engine.explain(rids[0]))
+        assert f"{rids[0]} (prefill 2), {rids[1]} (prefill 3)" in str(engine.view("batch", live=False))
+        assert "0 running, 0 waiting, 2 ended" in str(engine.view("throughput", live=False))
