@@ -40,8 +40,9 @@ class Supervisor:
         self._closing.set()
         with self._lock:
             self.serving.handle.close()
-        if self._traces is not None:
-            self._traces.close()
+        traces, self._traces = self._traces, None
+        if traces is not None:
+            traces.close()
 
     def _open(self, args: ServerArgs) -> Handle:
         return Handle(open_process(args, on_end=self._restart), args)
