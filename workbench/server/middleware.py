@@ -19,6 +19,7 @@ from workbench.api.remote import CHANGES
 from workbench.native.origin import ORIGIN
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
+from workbench.server.traces import CALL
 
 logger = logging.getLogger("workbench.server")
 OPEN_PATHS = frozenset({"/health", "/health_generate", "/ping"})
@@ -30,6 +31,8 @@ MANAGEMENT = frozenset(
 """Paths that ask for the management key where one is set."""
 MAX_PROGRAM = 60
 """Characters of a client's `User-Agent`, or of a path, that views show."""
+PARENTS = ("traceparent", "tracestate")
+"""Headers that name the span of the caller."""
 PLAIN_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -61,6 +64,9 @@ class Gate:
             await send(message)
 
         ORIGIN.set(_origin(scope, headers))
+        if self._serving.traces is not None:
+            given = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
+            CALL.set((scope["path"], given))
         counts = scope.get("method") == "POST"
         self._serving.num_open += counts
         try:

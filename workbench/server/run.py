@@ -98,9 +98,10 @@ def configuration(serving: Serving) -> uvicorn.Config:
     """Returns uvicorn's settings for an engine. Called in the event loop, whose threads it sets."""
     args = serving.args
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
+    level = args.log_level_http or args.log_level
     return uvicorn.Config(
-        make_app(serving), log_level=args.log_level_http or args.log_level, access_log=args.log_level_http in ("info", "debug"),
-        timeout_graceful_shutdown=1, server_header=False,
+        make_app(serving), log_level=level, access_log=level in ("info", "debug"), timeout_graceful_shutdown=1,
+        server_header=False,
     )  # fmt: skip
 
 

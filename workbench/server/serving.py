@@ -20,6 +20,7 @@ from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
 from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
+from workbench.server.traces import Traces
 from workbench.text import chat
 
 if TYPE_CHECKING:  # it brings the views, which a server needs when one is opened
@@ -37,8 +38,12 @@ PING_S = 1.0
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
-    def __init__(self, handle: Handle, settings: Mapping[str, Any] | None = None, questions: Questions | None = None) -> None:
+    def __init__(
+        self, handle: Handle, traces: Traces | None = None, settings: Mapping[str, Any] | None = None,
+        questions: Questions | None = None,
+    ) -> None:  # fmt: skip
         """Serves `handle` with its settings, apart from `settings`. `questions` are those that the engine's owner has open."""
+        self.traces = traces
         self._settings = dict(settings or {})
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
@@ -54,7 +59,7 @@ class Serving:
 
     def _use(self, handle: Handle, questions: Questions | None = None) -> None:
         self._handle = handle
-        self._generation = Generation(handle, self.sessions)
+        self._generation = Generation(handle, self.sessions, self.traces.observe if self.traces else None)
         self.encoding = Encoding(handle)
         self._questions = questions
         self._args: tuple[ServerArgs, ServerArgs] | None = None

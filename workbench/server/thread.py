@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from workbench.api.handle import Handle
 from workbench.api.questions import Questions
 from workbench.config.http import HttpArgs
-from workbench.errors import EngineDead, UnknownParameter
+from workbench.errors import EngineDead, NotSupported, UnknownParameter
 from workbench.server.run import DrainingServer, configuration, listen
 from workbench.server.serving import Serving
 
@@ -34,9 +34,11 @@ class Served:
         for name in settings:
             if name not in NAMES:
                 raise UnknownParameter(name, NAMES, where="serve")
+        if settings.get("otlp_traces_endpoint"):
+            raise NotSupported("otlp_traces_endpoint: a notebook's server sends no traces", hint="`workbench serve` does")
         if not engine._handle.is_open:
             raise EngineDead("the engine was shut down", hint="load it again")
-        self.serving = Serving(engine._handle, settings, engine._questions)
+        self.serving = Serving(engine._handle, settings=settings, questions=engine._questions)
         args = self.serving.args
         self._listener = listen(args.host, args.port)
         host, port = self._listener.getsockname()[:2]
