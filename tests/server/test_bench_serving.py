@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from workbench.bench.commands import run
-from workbench.bench.serving import percentile, summary
 from workbench.bench.serving_client import Outcome
 from workbench.bench.serving_data import records
+from workbench.bench.serving_load import percentile, summary
 
 SMALL = ["--num-prompts", "3", "--random-input-len", "20", "--random-output-len", "4"]
 GROUPS = [

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "schemas": "constrained decoding on public sets of JSON schemas: taken, wrong, compile and mask time",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
     "serving": "a running server under load: throughput, percentiles of first token, later tokens and whole answers",
+    "server": "two running servers on the same prompts, in turns: full load, chats of several turns, one request a second",
     "http": "what HTTP adds to an engine: first token, later tokens, 1,000 open streams",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }

@@ -9,19 +9,15 @@ import argparse
 import asyncio
 import json
 import random
-import statistics
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from workbench.bench.report import markdown_table
-from workbench.bench.serving_client import BACKENDS, Backend, Job, Outcome, measure
-from workbench.bench.serving_data import chats, random_jobs, shared_prefix_jobs, sharegpt_jobs
-from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.errors import BackendFailed, InvalidRequest
-from workbench.hub.from_args import find_tokenizer
+from workbench.bench.serving_client import BACKENDS, Job, Target, served_model
+from workbench.bench.serving_data import make_chats, random_jobs, shared_prefix_jobs, sharegpt_jobs
+from workbench.bench.serving_load import converse, send, summary
+from workbench.config import DEFAULT_MODEL
+from workbench.errors import InvalidRequest
 
 DATASETS = ("sharegpt", "random", "generated-shared-prefix", "multi-turn")
 
@@ -70,18 +66,19 @@ def run(args: argparse.Namespace) -> int:
     backend, rng = BACKENDS[args.backend], random.Random(args.seed)
     if args.request_rate <= 0:
         raise InvalidRequest("request_rate", args.request_rate, "above 0")
-    model = args.model or _served_model(base_url)
-    began = time.perf_counter()
+    target = Target(base_url, backend, args.model or served_model(base_url), not args.disable_ignore_eos, args.temperature)
     if args.dataset_name == "multi-turn":
         if not backend.is_chat:
             raise InvalidRequest("backend", args.backend, "chat, for conversations of several turns")
-        outcomes = asyncio.run(_converse(args, backend, base_url, model, chats(args, rng)))
+        chats = make_chats(rng, args.num_chats, args.num_turns, args.system_len, args.turn_len)
+        load = converse(target, chats, args.random_output_len)
     else:
         jobs = _jobs(args, rng)
         if backend.is_chat and not all(job.messages for job in jobs):
             raise InvalidRequest("backend", args.backend, "one that takes token ids, for random tokens")
-        began = time.perf_counter()
-        outcomes = asyncio.run(_send(args, backend, base_url, model, jobs, rng))
+        load = send(target, jobs, rng, args.request_rate, args.max_concurrency)
+    began = time.perf_counter()
+    outcomes = asyncio.run(load)
     numbers = summary(outcomes, time.perf_counter() - began)
     print(markdown_table(("measure", "value"), [(name, f"{value:,.2f}") for name, value in numbers.items()]))
     for error in sorted({outcome.error for outcome in outcomes if outcome.error})[:3]:
@@ -97,79 +94,4 @@ def _jobs(args: argparse.Namespace, rng: random.Random) -> list[Job]:
         return random_jobs(args, rng, args.vocab_size)
     if args.dataset_name == "generated-shared-prefix":
         return shared_prefix_jobs(args, rng, args.vocab_size)
-    tokenizer = find_tokenizer(ServerArgs(model_path=args.tokenizer))
-    assert tokenizer is not None
-    return sharegpt_jobs(args, rng, tokenizer.encode)
-
-
-async def _send(
-    args: argparse.Namespace, backend: Backend, base_url: str, model: str, jobs: Sequence[Job], rng: random.Random
-) -> list[Outcome]:
-    limit = asyncio.Semaphore(args.max_concurrency or max(len(jobs), 1))
-
-    async def one(job: Job) -> Outcome:
-        async with limit:
-            return await measure(backend, base_url, backend.body(job, model, not args.disable_ignore_eos, args.temperature))
-
-    return list(await asyncio.gather(*[asyncio.create_task(one(job)) async for job in _arriving(jobs, args.request_rate, rng)]))
-
-
-async def _arriving(jobs: Sequence[Job], rate: float, rng: random.Random) -> AsyncIterator[Job]:
-    for job in jobs:
-        yield job
-        await asyncio.sleep(0 if rate == float("inf") else rng.expovariate(rate))
-
-
-async def _converse(
-    args: argparse.Namespace, backend: Backend, base_url: str, model: str, all_turns: Sequence[Sequence[str]]
-) -> list[Outcome]:
-    """Runs all chats at once; each sends its next turn when the answer to the last one is whole."""
-
-    async def chat(turns: Sequence[str]) -> list[Outcome]:
-        messages, outcomes = [{"role": "system", "content": turns[0]}], list[Outcome]()
-        for turn in turns[1:]:
-            messages.append({"role": "user", "content": turn})
-            job = Job([], list(messages), args.random_output_len)
-            body = backend.body(job, model, not args.disable_ignore_eos, args.temperature)
-            outcomes.append(await measure(backend, base_url, body))
-            messages.append({"role": "assistant", "content": outcomes[-1].text})
-        return outcomes
-
-    return [outcome for each in await asyncio.gather(*map(chat, all_turns)) for outcome in each]
-
-
-def summary(outcomes: Sequence[Outcome], seconds: float) -> dict[str, float]:
-    """Returns the numbers of a run: counts, tokens per second, and percentiles in milliseconds."""
-    good = [outcome for outcome in outcomes if not outcome.error]
-    numbers: dict[str, float] = {
-        "requests": len(outcomes), "failed": len(outcomes) - len(good), "seconds": seconds,
-        "requests per second": len(good) / seconds,
-        "input tokens": sum(outcome.prompt_tokens for outcome in good),
-        "cached tokens": sum(outcome.cached_tokens for outcome in good),
-        "output tokens": sum(outcome.output_tokens for outcome in good),
-        "output tokens per second": sum(outcome.output_tokens for outcome in good) / seconds,
-    }  # fmt: skip
-    times = {
-        "TTFT": [outcome.ttft for outcome in good], "inter-token": [gap for outcome in good for gap in outcome.gaps],
-        "end to end": [outcome.latency for outcome in good],
-    }  # fmt: skip
-    for name, values in times.items():
-        for percent in (50, 90, 99):
-            numbers[f"{name} p{percent}, ms"] = percentile(values, percent) * 1e3
-    return numbers
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """Returns the percentile of the values, between its neighbours in proportion; 0 of none."""
-    if len(values) < 2:
-        return values[0] if values else 0.0
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
-def _served_model(base_url: str) -> str:
-    try:
-        with urllib.request.urlopen(f"{base_url}/v1/models", timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]
-            return str(found[0]["id"])
-    except (OSError, ValueError, LookupError) as error:
-        raise BackendFailed(f"no server lists its models at {base_url} ({error})", hint="start it, or give --base-url") from None
+    return sharegpt_jobs(args.dataset_path, args.tokenizer, args.num_prompts, args.sharegpt_output_len, rng)

@@ -1,20 +1,16 @@
-"""The clients of the serving benchmark: one streamed request over a plain socket, timed chunk by chunk."""
+"""The clients of the serving benchmark: one streamed request, timed read by read."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from workbench.bench.timed_post import lines, post
 from workbench.errors import BackendFailed
-
-LIMIT = 2**24
-"""Longest line of an answer in bytes."""
 
 
 @dataclass
@@ -88,45 +84,49 @@ BACKENDS = {
 }
 
 
-async def measure(backend: Backend, base_url: str, body: dict[str, Any]) -> Outcome:
-    """Sends one request and returns its times; a failure is part of the outcome."""
-    outcome, begun = Outcome(), time.perf_counter()
-    last = begun
-    try:
-        async for line in _events(base_url, backend.path, json.dumps(body).encode()):
-            if backend.add(outcome, json.loads(line)):
-                now = time.perf_counter()
-                if outcome.ttft:
-                    outcome.gaps.append(now - last)
-                else:
-                    outcome.ttft = now - begun
-                last = now
-    except (OSError, ValueError, KeyError, asyncio.IncompleteReadError, BackendFailed) as error:
-        outcome.error = f"{type(error).__name__}: {error}"
-    outcome.latency = time.perf_counter() - begun
-    return outcome
+@dataclass(frozen=True)
+class Target:
+    """A server, the API it is measured through, and what all requests have in common."""
+
+    base_url: str
+    backend: Backend
+    model: str
+    ignore_eos: bool = True
+    temperature: float = 0.0
+
+    async def measure(self, job: Job) -> Outcome:
+        """Sends one request and returns its times; a failure is part of the outcome."""
+        body = json.dumps(self.backend.body(job, self.model, self.ignore_eos, self.temperature)).encode()
+        outcome, begun = Outcome(), time.perf_counter()
+        last = begun
+        try:
+            for at, line in lines(await post(self.base_url, self.backend.path, body, auth_headers())):
+                if not line.startswith(b"data: ") or line == b"data: [DONE]":
+                    continue
+                if self.backend.add(outcome, json.loads(line[6:])):
+                    if outcome.ttft:
+                        outcome.gaps.append(at - last)
+                    else:
+                        outcome.ttft = at - begun
+                    last = at
+                outcome.latency = at - begun
+        except (OSError, ValueError, KeyError, BackendFailed) as error:
+            outcome.error = f"{type(error).__name__}: {error}"
+        return outcome
 
 
-async def _events(base_url: str, path: str, body: bytes) -> AsyncIterator[bytes]:
-    """Yields the data of each server-sent event of an answer. Raises BackendFailed for another status than 200."""
-    url = urlsplit(base_url)
-    reader, writer = await asyncio.open_connection(url.hostname, url.port or 80, limit=LIMIT)
+def auth_headers() -> dict[str, str]:
+    """Returns the header with the key of OPENAI_API_KEY, if that is set."""
+    key = os.environ.get("OPENAI_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def served_model(base_url: str) -> str:
+    """Returns the first model that a server lists. Raises BackendFailed if there is no server."""
     try:
-        head = (
-            f"POST {url.path.rstrip('/')}{path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        await writer.drain()
-        status = int((await reader.readline()).split()[1])
-        while (await reader.readline()).strip():
-            pass
-        if status != 200:
-            raise BackendFailed(f"status {status}: {(await reader.read(2000)).decode(errors='replace')}")
-        async for raw in reader:  # chunk sizes stand on lines of their own
-            if raw.startswith(b"data: ") and not raw.startswith(b"data: [DONE]"):
-                yield raw[6:]
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        request = urllib.request.Request(f"{base_url.rstrip('/')}/v1/models", headers=auth_headers())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]
+            return str(found[0]["id"])
+    except (OSError, ValueError, LookupError) as error:
+        raise BackendFailed(f"no server lists its models at {base_url} ({error})", hint="start it, or give --base-url") from None
