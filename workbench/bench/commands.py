@@ -16,6 +16,7 @@ BENCHMARKS = {
     "cache": "what the prefix cache costs as its tree grows to a million nodes: match, split, evict, insert, steps, snapshots",
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
+    "one_batch_server": "one batch through a running server: first tokens, latency, throughput of the prompts and of all",
     "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",
     "schemas": "constrained decoding on public sets of JSON schemas: taken, wrong, compile and mask time",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
