@@ -51,7 +51,7 @@ def test_a_server_is_started_without_an_address(tmp_path):
     assert len(results(file)) == 1
 
 
-@pytest.mark.parametrize("more, says", [(["--output-len", "0"], "at least 1"), ([], "no server at")])
+@pytest.mark.parametrize("more, says", [(["--output-len", "0"], "at least 1"), ([], "no answer to /get_server_info")])
 def test_what_cannot_be_measured_is_refused(more, says, capsys):
     assert run("one_batch_server", ["--base-url", "http://127.0.0.1:9", *more]) == 2
     assert says in capsys.readouterr().err

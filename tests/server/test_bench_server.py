@@ -33,9 +33,9 @@ def test_both_servers_do_the_same_work(real_server, few, tmp_path, capsys):
     for scenario, requests, tokens in (("full", 3, None), ("chats", 4, 12), ("rate", 2, 4)):
         numbers = report["scenarios"][scenario]
         for name in ("a", "b"):
-            assert numbers["requests"][name] == requests
-            assert numbers["output tokens"][name] == (tokens or numbers["output tokens"]["a"])
-        assert numbers["TTFT p50, ms"]["ratio"] == numbers["TTFT p50, ms"]["b"] / numbers["TTFT p50, ms"]["a"]
+            assert numbers["completed"][name] == requests
+            assert numbers["total_output_tokens"][name] == (tokens or numbers["total_output_tokens"]["a"])
+        assert numbers["median_ttft_ms"]["ratio"] == numbers["median_ttft_ms"]["b"] / numbers["median_ttft_ms"]["a"]
     assert "| chats | TTFT p99, ms |" in capsys.readouterr().out
 
 
@@ -51,5 +51,8 @@ def test_two_servers_of_one_name_are_refused(real_server, capsys):
 
 
 def test_prompts_of_different_lengths_are_named():
-    report = {"full": {"input tokens": {"a": 1000.0, "b": 1100.0}}, "rate": {"input tokens": {"a": 1000.0, "b": 1001.0}}}
+    report = {
+        "full": {"total_input_tokens": {"a": 1000.0, "b": 1100.0}},
+        "rate": {"total_input_tokens": {"a": 1000.0, "b": 1001.0}},
+    }
     assert server.uneven(report, ["a", "b"]) == ["full: prompts of 1,000 and 1,100 tokens"]

@@ -11,13 +11,12 @@ import itertools
 import json
 import random
 import time
-import urllib.request
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.bench.serving_client import auth_headers
+from workbench.bench.serving_client import auth_headers, call
 from workbench.bench.timed_post import lines, post
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         if min(getattr(args, name)) < 1:
             raise InvalidRequest(name, min(getattr(args, name)), "at least 1")
     with nullcontext(args.base_url) if args.base_url else _started(args) as url:
-        vocab_size, rng = int(_info(url).get("vocab_size", VOCAB_SIZE)), random.Random(0)
+        vocab_size, rng = int(json.loads(call(url, "/get_server_info")).get("vocab_size", VOCAB_SIZE)), random.Random(0)
         if not args.skip_warmup:
             measure(url, "warm-up", (1, 16, 4), vocab_size, rng)
         for each in sizes:
@@ -121,13 +120,3 @@ def _started(args: argparse.Namespace) -> Any:
     from workbench.bench.started import started
 
     return started(ServerArgs.from_cli_args(args))
-
-
-def _info(url: str) -> dict[str, Any]:
-    try:
-        request = urllib.request.Request(f"{url.rstrip('/')}/get_server_info", headers=auth_headers())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except (OSError, ValueError) as error:
-        raise BackendFailed(f"no server at {url} ({error})", hint="start it, or leave --base-url out") from None

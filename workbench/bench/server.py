@@ -21,18 +21,17 @@ from pathlib import Path
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.serving_client import BACKENDS, Job, Outcome, Target, served_model
 from workbench.bench.serving_data import make_chats, sharegpt_jobs
-from workbench.bench.serving_load import converse, send, summary
+from workbench.bench.serving_load import Numbers, converse, send, summary
 from workbench.config import DEFAULT_MODEL
 from workbench.errors import BackendFailed, InvalidRequest
 
-Numbers = dict[str, float]
 NUM_FULL, NUM_CHATS, NUM_TURNS, SYSTEM_WORDS, TURN_WORDS = 64, 8, 4, 512, 32
 SHORT_WORDS, SHORT_SYSTEM_WORDS = 24, 8
 SHOWN = {
-    "output tokens per second": "output, tok/s", "TTFT p50, ms": "TTFT p50, ms", "TTFT p99, ms": "TTFT p99, ms",
-    "inter-token p50, ms": "inter-token p50, ms", "end to end p50, ms": "end to end p50, ms",
+    "output_throughput": "output, tok/s", "median_ttft_ms": "TTFT p50, ms", "p99_ttft_ms": "TTFT p99, ms",
+    "median_itl_ms": "inter-token p50, ms", "median_e2e_latency_ms": "end to end p50, ms",
 }  # fmt: skip
-HIGHER_IS_BETTER = frozenset(("output tokens per second",))
+HIGHER_IS_BETTER = frozenset(("output_throughput",))
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def measure(load: Load, target: Target, server: str, seed: int) -> Numbers:
     for outcome, length in zip(outcomes, load.lengths(), strict=True):
         if outcome.error or outcome.output_tokens != length:
             raise BackendFailed(f"{server} made {outcome.output_tokens} tokens instead of {length}. {outcome.error}".strip())
-    return summary(outcomes, seconds) | {"load generator, CPU %": 100 * (time.process_time() - cpu) / seconds}
+    return summary(outcomes, seconds) | {"load_generator_cpu_percent": 100 * (time.process_time() - cpu) / seconds}
 
 
 def compared(rounds: Mapping[str, Mapping[str, Sequence[Numbers]]]) -> dict[str, dict[str, Numbers]]:
@@ -126,7 +125,7 @@ def compared(rounds: Mapping[str, Mapping[str, Sequence[Numbers]]]) -> dict[str,
 
 def uneven(report: Mapping[str, Mapping[str, Numbers]], servers: Sequence[str]) -> list[str]:
     """Returns the scenarios whose prompts do not have as many tokens for the one server as for the other, but for 1 %."""
-    counts = {name: [numbers["input tokens"][server] for server in servers] for name, numbers in report.items()}
+    counts = {name: [numbers["total_input_tokens"][server] for server in servers] for name, numbers in report.items()}
     return [f"{name}: prompts of {a:,.0f} and {b:,.0f} tokens" for name, (a, b) in counts.items() if abs(a - b) > 0.01 * b]
 
 

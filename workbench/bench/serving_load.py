@@ -11,6 +11,19 @@ from collections.abc import Sequence
 from workbench.bench.serving_client import Job, Outcome, Target
 
 ALL_AT_ONCE = float("inf")
+Numbers = dict[str, float]
+KINDS = ("mean", "median", "p90", "p99")
+WORDS = {
+    "Successful requests": "completed", "Failed requests": "failed", "Benchmark duration (s)": "duration",
+    "Total input tokens": "total_input_tokens", "Total cached tokens": "total_cached_tokens",
+    "Total generated tokens": "total_output_tokens", "Request throughput (req/s)": "request_throughput",
+    "Input token throughput (tok/s)": "input_throughput", "Output token throughput (tok/s)": "output_throughput",
+    "Total token throughput (tok/s)": "total_throughput", "Concurrency": "concurrency",
+}  # fmt: skip
+TIMES = {
+    "End-to-End Latency": ("E2E Latency", "e2e_latency"), "Time to First Token": ("TTFT", "ttft"),
+    "Time per Output Token (excl. 1st token)": ("TPOT", "tpot"), "Inter-token Latency": ("ITL", "itl"),
+}  # fmt: skip
 
 
 async def send(
@@ -46,25 +59,45 @@ async def converse(target: Target, all_turns: Sequence[Sequence[str]], new_token
     return [outcome for each in await asyncio.gather(*map(chat, all_turns)) for outcome in each]
 
 
-def summary(outcomes: Sequence[Outcome], seconds: float) -> dict[str, float]:
-    """Returns the numbers of a run: counts, tokens per second, and percentiles in milliseconds."""
+def summary(outcomes: Sequence[Outcome], seconds: float) -> Numbers:
+    """Returns the numbers of a run under the reference's names, and a few more."""
     good = [outcome for outcome in outcomes if not outcome.error]
-    numbers: dict[str, float] = {
-        "requests": len(outcomes), "failed": len(outcomes) - len(good), "seconds": seconds,
-        "requests per second": len(good) / seconds,
-        "input tokens": sum(outcome.prompt_tokens for outcome in good),
-        "cached tokens": sum(outcome.cached_tokens for outcome in good),
-        "output tokens": sum(outcome.output_tokens for outcome in good),
-        "output tokens per second": sum(outcome.output_tokens for outcome in good) / seconds,
+    num_input, num_output = sum(one.prompt_tokens for one in good), sum(one.output_tokens for one in good)
+    numbers: Numbers = {
+        "duration": seconds, "completed": len(good), "failed": len(outcomes) - len(good),
+        "total_input_tokens": num_input, "total_cached_tokens": sum(one.cached_tokens for one in good),
+        "total_output_tokens": num_output, "request_throughput": len(good) / seconds,
+        "input_throughput": num_input / seconds, "output_throughput": num_output / seconds,
+        "total_throughput": (num_input + num_output) / seconds, "concurrency": sum(one.latency for one in good) / seconds,
     }  # fmt: skip
     times = {
-        "TTFT": [outcome.ttft for outcome in good], "inter-token": [gap for outcome in good for gap in outcome.gaps],
-        "end to end": [outcome.latency for outcome in good],
+        "e2e_latency": [one.latency for one in good], "ttft": [one.ttft for one in good],
+        "tpot": [(one.latency - one.ttft) / (one.output_tokens - 1) for one in good if one.output_tokens > 1],
+        "itl": [gap for one in good for gap in one.gaps],
     }  # fmt: skip
     for name, values in times.items():
-        for percent in (50, 90, 99):
-            numbers[f"{name} p{percent}, ms"] = percentile(values, percent) * 1e3
+        numbers |= {
+            f"mean_{name}_ms": 1e3 * statistics.fmean(values or [0]), f"median_{name}_ms": 1e3 * percentile(values, 50),
+            f"std_{name}_ms": 1e3 * statistics.pstdev(values or [0]), f"p90_{name}_ms": 1e3 * percentile(values, 90),
+            f"p99_{name}_ms": 1e3 * percentile(values, 99),
+        }  # fmt: skip
     return numbers
+
+
+def to_text(backend: str, rate: float, max_concurrency: int | None, numbers: Numbers) -> str:
+    """Returns the numbers in lines, with the reference's words where it has them."""
+    head = {"Backend": backend, "Traffic request rate": rate, "Max request concurrency": max_concurrency or "not set"}
+    lines = [f"{' Serving Benchmark Result ':=^50}", *(_line(name, value) for name, value in head.items())]
+    for name, key in WORDS.items():
+        lines.append(_line(name, f"{numbers[key]:.2f}" if "(" in name or name == "Concurrency" else numbers[key]))
+    for title, (word, key) in TIMES.items():
+        lines.append(f"{title:-^50}")
+        lines += [_line(f"{kind.capitalize()} {word} (ms)", f"{numbers[f'{kind}_{key}_ms']:.2f}") for kind in KINDS]
+    return "\n".join([*lines, "=" * 50])
+
+
+def _line(name: str, value: object) -> str:
+    return f"{name + ':':<40} {value}"
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
