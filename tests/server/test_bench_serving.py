@@ -1,16 +1,12 @@
-"""The serving benchmark against a server process, and its numbers beside numpy's."""
+"""The serving benchmark against a server process."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from workbench.bench.commands import run
-from workbench.bench.serving_client import Outcome
-from workbench.bench.serving_data import records
-from workbench.bench.serving_load import percentile, summary
 
 SMALL = ["--num-prompts", "3", "--random-input-len", "20", "--random-output-len", "4"]
 GROUPS = [
@@ -98,21 +94,6 @@ def test_bodies_take_more_fields(real_server, tmp_path, capsys):
     assert "the first request failed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "args, says",
-    [
-        (["--backend", "vllm", "--return-logprob"], "native"),
-        (["--dataset-name", "random", "--apply-chat-template"], "sharegpt"),
-        (["--dataset-name", "multi-turn"], "chat"), (["--backend", "chat", "--dataset-name", "random"], "token ids"),
-        (["--request-rate", "0"], "above 0"), (["--multi", "--request-rate-range", "a"], "start,stop,step"),
-        (["--num-prompts", "0"], "at least 1"), (["--extra-request-body", "[1]"], "an object"),
-    ],
-)  # fmt: skip
-def test_options_that_do_not_go_together_are_refused(capsys, args, says):
-    assert run("serving", args) == 2
-    assert says in capsys.readouterr().err
-
-
 def test_the_lines_of_the_reference_are_printed(real_server, capsys):
     assert run("serving", ["--base-url", real_server.url, "--dataset-name", "random", *SMALL, "--seed", "7"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -125,21 +106,3 @@ def test_the_lines_of_the_reference_are_printed(real_server, capsys):
 def test_a_server_that_is_not_there_is_an_error_in_two_lines(capsys):
     assert run("serving", ["--port", "9"]) == 2
     assert "no answer to /v1/models" in capsys.readouterr().err
-
-
-def test_failures_are_counted_and_not_timed():
-    numbers = summary([Outcome(error="x"), Outcome(ttft=1.0, latency=2.0, output_tokens=10)], 4.0)
-    assert (numbers["failed"], numbers["request_throughput"], numbers["output_throughput"]) == (1, 0.25, 2.5)
-    assert numbers["p99_ttft_ms"] == 1000
-
-
-def test_percentiles_are_numpys():
-    values = list(np.random.default_rng(0).random(57))
-    for percent in (50, 90, 99):
-        assert percentile(values, percent) == pytest.approx(np.percentile(values, percent))
-
-
-def test_a_file_that_is_cut_off_is_read_up_to_there(tmp_path):
-    path = tmp_path / "cut.json"
-    path.write_text('[{"id": 1, "conversations": [{"value": "a {"}]}, {"id": 2}, {"id": 3, "conv')
-    assert [record["id"] for record in records(path)] == [1, 2]
