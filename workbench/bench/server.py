@@ -21,7 +21,7 @@ from pathlib import Path
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.serving_client import BACKENDS, Job, Outcome, Target, served_model
 from workbench.bench.serving_data import make_chats, sharegpt_jobs
-from workbench.bench.serving_load import Numbers, converse, send, summary
+from workbench.bench.serving_load import Arrivals, Numbers, converse, send, summary
 from workbench.config import DEFAULT_MODEL
 from workbench.errors import BackendFailed, InvalidRequest
 
@@ -45,8 +45,8 @@ class Load:
 
     async def run(self, target: Target, seed: int) -> list[Outcome]:
         if self.chats:
-            return await converse(target, self.chats, self.new_tokens)
-        return await send(target, self.jobs, random.Random(seed), self.rate)
+            return await converse(target, self.chats, self.new_tokens, Arrivals())
+        return await send(target, self.jobs, Arrivals(self.rate, seed=seed))
 
     def lengths(self) -> list[int]:
         """Returns the tokens of each answer, in the order of the outcomes."""

@@ -19,7 +19,7 @@ from workbench.bench.serving_args import add_args as add_args
 from workbench.bench.serving_args import base_url, check, extra_body, rates
 from workbench.bench.serving_client import BACKENDS, Job, Outcome, Target, call, served_model, served_tokenizer
 from workbench.bench.serving_data import make_chats, random_jobs, shared_prefix_jobs, sharegpt_jobs
-from workbench.bench.serving_load import ALL_AT_ONCE, converse, send, summary, to_text
+from workbench.bench.serving_load import ALL_AT_ONCE, Arrivals, converse, send, summary, to_text
 from workbench.errors import BackendFailed
 
 Load: TypeAlias = Callable[[], Coroutine[Any, Any, list[Outcome]]]
@@ -45,10 +45,11 @@ def run(args: argparse.Namespace) -> int:
     _warm_up(target, jobs[0])
     failed = False
     for rate in rates(args):
+        arrivals = Arrivals(rate, args.max_concurrency, args.seed)
         if is_chats:
-            load = partial(converse, target, chats, args.turn_output_len)
+            load = partial(converse, target, chats, args.turn_output_len, arrivals)
         else:
-            load = partial(send, target, jobs, random.Random(args.seed), rate, args.max_concurrency)
+            load = partial(send, target, jobs, arrivals)
         outcomes, seconds = _measured(load, url, args)
         numbers = summary(outcomes, seconds)
         print(to_text(args.backend, rate, args.max_concurrency, numbers), flush=True)
@@ -78,7 +79,7 @@ def _measured(load: Load, url: str, args: argparse.Namespace) -> tuple[list[Outc
 def _warm_up(target: Target, job: Job) -> None:
     short = Job(job.input_ids, job.messages, min(job.new_tokens, WARM_UP_TOKENS))
     if error := asyncio.run(target.measure(short)).error:
-        raise BackendFailed(f"the first request failed. {error}", hint="its options must be the server's")
+        raise BackendFailed(f"the first request failed. {error}", hint="give options that the server takes")
 
 
 def _jobs(args: argparse.Namespace, url: str) -> list[Job]:

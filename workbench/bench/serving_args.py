@@ -44,11 +44,11 @@ def _load_args(add: Any) -> None:
         "--request-rate",
         type=float,
         default=float("inf"),
-        help="requests per second, at random times (default: all at once)",
+        help="requests (chats) per second, as a Poisson process (default: inf)",
     )
     add("--multi", action="store_true", help="measure at each rate of --request-rate-range in turn")
     add("--request-rate-range", default="2,34,2", help="start,stop,step, or a list of another length (default: 2,34,2)")
-    add("--max-concurrency", type=int, help="most open requests (default: no limit)")
+    add("--max-concurrency", type=int, help="most open requests (chats) (default: no limit)")
     add("--seed", type=int, default=1, help="seed of prompts and arrivals (default: 1)")
     add("--output-file", type=Path, help="append the numbers to this file, as a line of JSON")
 

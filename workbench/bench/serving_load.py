@@ -6,12 +6,16 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from workbench.bench.serving_client import Job, Outcome, Target
 
 ALL_AT_ONCE = float("inf")
 Numbers = dict[str, float]
+T = TypeVar("T")
 KINDS = ("mean", "median", "p90", "p99")
 WORDS = {
     "Successful requests": "completed", "Failed requests": "failed", "Benchmark duration (s)": "duration",
@@ -26,27 +30,38 @@ TIMES = {
 }  # fmt: skip
 
 
-async def send(
-    target: Target, jobs: Sequence[Job], rng: random.Random, rate: float = ALL_AT_ONCE, max_concurrency: int | None = None
-) -> list[Outcome]:
-    """Sends all jobs, as a Poisson process of `rate` requests per second, with at most `max_concurrency` open."""
-    limit = asyncio.Semaphore(max_concurrency or max(len(jobs), 1))
-    begun, due = time.perf_counter(), 0.0
+@dataclass(frozen=True)
+class Arrivals:
+    """The times at which requests, or chats, begin: a Poisson process of `rate` a second, with at most `max_concurrency` open."""
 
-    async def one(job: Job) -> Outcome:
-        async with limit:
-            return await target.measure(job)
+    rate: float = ALL_AT_ONCE
+    max_concurrency: int | None = None
+    seed: int = 0
 
-    tasks = []
-    for job in jobs:
-        await asyncio.sleep(max(begun + due - time.perf_counter(), 0))
-        tasks.append(asyncio.create_task(one(job)))
-        due += 0 if rate == ALL_AT_ONCE else rng.expovariate(rate)
-    return list(await asyncio.gather(*tasks))
+    async def run(self, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """Returns the results of the calls, in their order."""
+        limit, rng = asyncio.Semaphore(self.max_concurrency or max(len(calls), 1)), random.Random(self.seed)
+        begun, due = time.perf_counter(), 0.0
+
+        async def one(call: Callable[[], Awaitable[T]]) -> T:
+            async with limit:
+                return await call()
+
+        tasks = []
+        for call in calls:
+            await asyncio.sleep(max(begun + due - time.perf_counter(), 0))
+            tasks.append(asyncio.create_task(one(call)))
+            due += 0 if self.rate == ALL_AT_ONCE else rng.expovariate(self.rate)
+        return list(await asyncio.gather(*tasks))
 
 
-async def converse(target: Target, all_turns: Sequence[Sequence[str]], new_tokens: int) -> list[Outcome]:
-    """Runs all chats at once; each sends its next turn when the answer to the last one is whole."""
+async def send(target: Target, jobs: Sequence[Job], arrivals: Arrivals) -> list[Outcome]:
+    """Sends all jobs as they arrive."""
+    return await arrivals.run([partial(target.measure, job) for job in jobs])
+
+
+async def converse(target: Target, chats: Sequence[Sequence[str]], new_tokens: int, arrivals: Arrivals) -> list[Outcome]:
+    """Runs all chats as they arrive; each sends its next turn when the answer to the last one is whole."""
 
     async def chat(turns: Sequence[str]) -> list[Outcome]:
         messages, outcomes = [{"role": "system", "content": turns[0]}], list[Outcome]()
@@ -56,7 +71,7 @@ async def converse(target: Target, all_turns: Sequence[Sequence[str]], new_token
             messages.append({"role": "assistant", "content": outcomes[-1].text})
         return outcomes
 
-    return [outcome for each in await asyncio.gather(*map(chat, all_turns)) for outcome in each]
+    return [outcome for each in await arrivals.run([partial(chat, turns) for turns in chats]) for outcome in each]
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> Numbers:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import numpy as np
 import pytest
 
 from workbench.bench.serving_client import Job, Outcome
-from workbench.bench.serving_load import converse, percentile, send, summary, to_text
+from workbench.bench.serving_load import Arrivals, converse, percentile, send, summary, to_text
 
 
 class Counting:
@@ -32,7 +31,7 @@ class Counting:
 @pytest.mark.parametrize("limit, most", [(None, 9), (3, 3), (1, 1)])
 def test_at_most_the_limit_is_open(limit, most):
     target, jobs = Counting(), [Job(new_tokens=i) for i in range(9)]
-    outcomes = asyncio.run(send(target, jobs, random.Random(0), max_concurrency=limit))
+    outcomes = asyncio.run(send(target, jobs, Arrivals(max_concurrency=limit)))
     assert [outcome.output_tokens for outcome in outcomes] == list(range(9))
     assert target.most_open == most
 
@@ -46,7 +45,7 @@ def test_requests_of_a_rate_arrive_as_a_poisson_process(monkeypatch):
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr("workbench.bench.serving_load.time.perf_counter", lambda: 0.0)
-    asyncio.run(send(Counting(), [Job()] * 2001, random.Random(5), rate=4.0))
+    asyncio.run(send(Counting(), [Job()] * 2001, Arrivals(rate=4.0, seed=5)))
     arrivals = [wait for wait in waits if wait]
     gaps = np.diff([0.0, *arrivals])
     assert len(gaps) == 2000
@@ -56,10 +55,11 @@ def test_requests_of_a_rate_arrive_as_a_poisson_process(monkeypatch):
 
 def test_a_turn_repeats_the_chat_with_its_answers():
     target = Counting()
-    asyncio.run(converse(target, [["be brief", "one", "two"]], new_tokens=7))
-    first, second = ([(each["role"], each["content"]) for each in job.messages] for job in target.jobs)
+    asyncio.run(converse(target, [["be brief", "one", "two"]] * 2, 7, Arrivals(max_concurrency=1)))
+    first, second, *_ = ([(each["role"], each["content"]) for each in job.messages] for job in target.jobs)
     assert first == [("system", "be brief"), ("user", "one")]
     assert second == [*first, ("assistant", "1"), ("user", "two")]
+    assert (len(target.jobs), target.most_open) == (4, 1)
 
 
 def test_failures_are_counted_and_not_timed():
