@@ -66,7 +66,7 @@ class Backend:
         """Adds a chunk to an outcome; returns whether it brought text. Raises BackendFailed for an error in the stream."""
         if "error" in chunk:
             raise BackendFailed(str(chunk["error"]))
-        before = outcome.text
+        before, is_thought = outcome.text, False
         if self.is_native:
             meta = chunk["meta_info"]
             outcome.text = chunk.get("text", str(len(chunk.get("output_ids", ()))))
@@ -76,10 +76,11 @@ class Backend:
             for choice in chunk.get("choices", ()):
                 message = choice.get("delta") or choice.get("message") or {}
                 outcome.text += (message.get("content") if self.is_chat else choice["text"]) or ""
+                is_thought |= bool(message.get("reasoning_content") or message.get("reasoning"))
             if usage := chunk.get("usage"):
                 outcome.prompt_tokens, outcome.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
                 outcome.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        return outcome.text != before
+        return is_thought or outcome.text != before
 
 
 NATIVE = Backend("/generate", is_native=True)
@@ -109,10 +110,11 @@ class Target:
         """Sends one request and returns its times; a failure is part of the outcome."""
         body = json.dumps({**self.backend.body(job, self), **self.extra}).encode()
         outcome, begun = Outcome(), time.perf_counter()
-        last = begun
+        last, is_whole = begun, False
         try:
             for at, line in lines(await post(self.base_url, self.backend.path, body, auth_headers())):
                 value = line.removeprefix(b"data: ") if self.streams else line
+                is_whole |= value == b"[DONE]" or not self.streams
                 if not value.startswith(b"{"):
                     continue
                 if self.backend.add(outcome, json.loads(value)):
@@ -122,7 +124,9 @@ class Target:
                         outcome.ttft = at - begun
                     last = at
                 outcome.latency = at - begun
-        except (OSError, ValueError, KeyError, BackendFailed) as error:
+            if not is_whole:
+                outcome.error = "the stream ended early"
+        except (OSError, ValueError, LookupError, BackendFailed) as error:
             outcome.error = f"{type(error).__name__}: {error}"
         return outcome
 

@@ -73,7 +73,7 @@ def lines(reads: Sequence[Read]) -> Iterator[Read]:
             head, _, pending = pending.partition(b"\r\n\r\n")
             is_chunked = b"transfer-encoding: chunked" in head.lower()
             if (status := int(head.split(maxsplit=2)[1])) != 200:
-                rest = pending + b"".join(data for later, data in reads if later > at)
+                rest = b"".join(data for _, data in reads).partition(b"\r\n\r\n")[2]
                 raise BackendFailed(f"status {status}: {rest[:2000].decode(errors='replace')}")
         body, pending = _unchunk(pending) if is_chunked else (pending, b"")
         *whole, line = (line + body).split(b"\n")
