@@ -127,9 +127,12 @@ def test_letters_are_those_of_a_plain_loop(evaluated, engine, facts, backend, me
         (["gsm8k", "--data", "missing.jsonl"], "none is shipped"), (["mmlu", "--data", "missing"], "dev/NAME_dev.csv"),
         (["gsm8k", "--data", "SUMS", "--num-shots", "5"], "less than"),
         (["gsm8k", "--data", "SUMS", "--parallel", "0"], "parallel"),
+        (["gsm8k", "--data", "SUMS", "--num-questions", "0"], "num_questions"),
+        (["mmlu", "--data", "FACTS", "--num-shots", "2"], "at most 1"),
         (["gsm8k", "--data", "SUMS", "--num-shots", "1", "--backend", "http://127.0.0.1:9"], "127.0.0.1:9"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_evaluated_is_an_error_in_two_lines(sums, capsys, args, says):
-    assert run([str(sums) if arg == "SUMS" else arg for arg in args]) == 2
+def test_what_cannot_be_evaluated_is_an_error_in_two_lines(sums, facts, capsys, args, says):
+    names = {"SUMS": str(sums), "FACTS": str(facts)}
+    assert run([names.get(arg, arg) for arg in args]) == 2
     assert says in capsys.readouterr().err

@@ -22,6 +22,7 @@ from workbench.eval.result import Result
 from workbench.lang.backends.base import Backend
 
 Evaluation = Callable[[Backend], Result]
+LEAST = {"parallel": 1, "num_shots": 0, "num_questions": 1, "nsub": 1}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,9 +45,10 @@ def fill(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Runs an evaluation. The files are read before a model is loaded."""
     os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # what is measured does not change in between
-    if args.parallel < 1 or args.num_shots < 0:
-        name = "parallel" if args.parallel < 1 else "num_shots"
-        raise InvalidRequest(name, getattr(args, name), "at least 1" if name == "parallel" else "at least 0")
+    for name, least in LEAST.items():
+        value = getattr(args, name, None)
+        if value is not None and value < least:
+            raise InvalidRequest(name, value, f"at least {least}")
     try:
         evaluation = args.prepare(args)
         with opened(args.backend, ServerArgs.from_cli_args(args)) as backend:
@@ -113,6 +115,9 @@ def _mmlu_args(parser: argparse.ArgumentParser) -> None:
 
 def _mmlu(args: argparse.Namespace) -> Evaluation:
     subjects = mmlu.read(args.data, args.nsub, args.num_questions)
+    most = min(len(subject.shots) for subject in subjects)
+    if args.num_shots > most:
+        raise InvalidRequest("num_shots", args.num_shots, f"at most {most}, the examples of a subject")
     return lambda backend: mmlu.evaluate(backend, subjects, num_shots=args.num_shots, method=args.method, parallel=args.parallel)
 
 
