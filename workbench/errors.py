@@ -160,12 +160,6 @@ def install(extra: str) -> str:
     )
 
 
-def no_server() -> NotSupported:
-    """Returns the error of the magics that would serve the notebook's engine, or attach views to a server."""
-    hint = "workbench.utils.launch_server_cmd starts a server from a cell, `workbench serve MODEL` from a terminal"
-    return NotSupported("%wb serve and %wb attach are not available yet", hint=hint)
-
-
 def in_one_line(error: BaseException) -> str:
     """Returns the class of an error and at most 300 characters of its first line; some libraries write pages."""
     first, *_ = str(error).splitlines() or [""]

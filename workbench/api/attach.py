@@ -49,6 +49,8 @@ class Attached(Inspected):
             client.close()
             raise
         self._handle.epoch = described["epoch"]
+        self.server_args = args
+        """The settings of the server, with stars in the place of its keys."""
         self._inspect(self._handle)
 
     @property
