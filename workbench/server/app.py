@@ -36,6 +36,7 @@ ROUTES = (
     "workbench.server.openai.completions",
     "workbench.server.openai.models",
     "workbench.server.openai.responses",
+    "workbench.server.page.routes",
     "workbench.server.sessions",
     "workbench.server.status",
     "workbench.server.tokens",
@@ -45,10 +46,18 @@ ROUTES = (
 
 def make_app(serving: Serving) -> ASGIApp:
     """Returns the application of a server."""
-    api = FastAPI(title="workbench", version=workbench.__version__, root_path=serving.args.root_path or "", lifespan=_life)
+    api = FastAPI(
+        title="workbench",
+        version=workbench.__version__,
+        root_path=serving.args.root_path or "",
+        lifespan=_life,
+        docs_url=None,
+        redoc_url=None,
+    )
     api.state.serving = serving
     api.state.metrics = Metrics(serving) if serving.args.enable_metrics else None
     api.state.batches = BatchRunner(serving, api)
+    api.state.pages = {}
     api.state.responses = ResponseStore()
     for name in ROUTES:
         router = importlib.import_module(name).router

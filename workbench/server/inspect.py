@@ -87,7 +87,7 @@ async def follow(serving: Serving, history: int) -> AsyncIterator[bytes]:
     number = max(log.num_added - max(history, 0), 0)
     num_lost = number
     try:
-        while True:
+        while not serving.is_ending:
             if (current := serving.handle.log) is not log:  # an engine that took the place of one that died
                 log, number, num_lost = current, 0, num_lost + 1
             news = _news(log, number, num_lost)

@@ -22,8 +22,9 @@ from workbench.server.serving import Serving
 from workbench.server.traces import CALL
 
 logger = logging.getLogger("workbench.server")
-OPEN_PATHS = frozenset({"/health", "/health_generate", "/ping"})
-"""Paths that need no key and are answered while the server drains."""
+OPEN_PATHS = frozenset({"/", "/docs", "/health", "/health_generate", "/ping"})
+OPEN_FILES = "/page/static/"
+"""Paths that need no key and are answered while the server drains, and the folder of such files."""
 MANAGEMENT = frozenset(
     {"/update_weights_from_disk", "/update_weights", "/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
     | {f"/engine/call/{name}" for name in CHANGES}
@@ -85,7 +86,7 @@ class Gate:
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         path = scope["path"]
-        if path in OPEN_PATHS or scope.get("method") == "OPTIONS":
+        if path in OPEN_PATHS or path.startswith(OPEN_FILES) or scope.get("method") == "OPTIONS":
             return
         if b"origin" in headers and scope.get("method") == "POST" and not _is_json(headers):
             raise Problem(415, "a browser must send application/json")  # a page can send the rest without a preflight

@@ -111,6 +111,11 @@ class Serving:
     def generation(self) -> Generation:
         return self._generation
 
+    @property
+    def is_ending(self) -> bool:
+        """True when the server drains and no request is left: streams of events end then."""
+        return self.is_draining and not self.num_open
+
     def leave_out(self, rid: str) -> None:
         """Leaves a request, which comes next, out of the metrics."""
         self._unlogged.append(rid)
