@@ -158,3 +158,57 @@ def test_the_engine_outlives_its_server_and_readers_see_its_end(folder):
     with workbench.Engine(folder, load_format="dummy", dtype="float32", max_total_tokens=2000) as engine:
         workbench.serve(engine, port=0).stop()
         assert engine.generate("on", **PARAMS)["output_ids"]
+
+
+def test_the_page_is_for_browsers_and_ollamas_words_for_others(served):
+    assert httpx.get(served.url).text == "Ollama is running"
+    assert httpx.head(served.url).status_code == 200
+    page = httpx.get(served.url, headers={"accept": "text/html,*/*"})
+    assert page.status_code == 200
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for name in ("page.js", "page.css", "docs.js", "view-tree.js", "view-batch.css"):
+        assert httpx.get(f"{served.url}/page/static/{name}").status_code == 200
+    for name in ("routes.py", "view-x.js", "..%2froutes.py", "view-tree.py"):
+        assert httpx.get(f"{served.url}/page/static/{name}").status_code in (401, 404)
+    assert httpx.get(f"{served.url}/page/events").status_code == 401
+    head = {"authorization": "Bearer k"}
+    body = {"page": "none", "view": "tree", "message": {"do": "detail", "id": 1}}
+    assert httpx.post(f"{served.url}/page/ask", json=body, headers=head).status_code == 404
+
+
+def test_a_prefix_of_a_proxy_is_in_the_page_and_hides_no_route(engine):
+    with workbench.serve(engine, port=0, root_path="/llm", api_key="k", admin_api_key="boss") as served:
+        assert '<base href="/llm/">' in httpx.get(served.url, headers={"accept": "text/html"}).text
+        head = {"authorization": "Bearer k"}
+        for path in ("/v1/models", "/llm/v1/models"):
+            assert httpx.get(served.url + path, headers=head).status_code == 200
+        for path in ("/flush_cache", "/llm/flush_cache"):
+            assert httpx.post(served.url + path, headers=head).status_code == 401
+        assert httpx.get(f"{served.url}/openapi.json", headers=head).json()["servers"] == [{"url": "/llm"}]
+
+
+def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, served):
+    import json
+
+    head = {"authorization": "Bearer k"}
+    with httpx.stream("GET", f"{served.url}/page/events", headers=head, timeout=30) as answer:
+        lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
+        page = next(lines)["page"]
+        post(served, text="seen on the page", sampling_params=PARAMS)
+        rows = (json.dumps(each["news"].get("tree", {}).get("rows", "")) for each in lines)
+        assert any("seen on the page" in drawn for drawn in rows)
+        bodies = ({"do": "detail", "kind": "step", "id": 1}, {"do": "skip", "num": 1}, {"do": "nonsense"})
+        statuses = []
+        for message in bodies:
+            body = {"page": page, "view": "batch", "message": message}
+            statuses.append(httpx.post(f"{served.url}/page/ask", json=body, headers=head).status_code)
+        assert statuses == [200, 200, 400]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if (
+            httpx.post(f"{served.url}/page/ask", json={"page": page, "view": "batch", "message": {}}, headers=head).status_code
+            == 404
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the page is still there")

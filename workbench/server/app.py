@@ -49,7 +49,6 @@ def make_app(serving: Serving) -> ASGIApp:
     api = FastAPI(
         title="workbench",
         version=workbench.__version__,
-        root_path=serving.args.root_path or "",
         lifespan=_life,
         docs_url=None,
         redoc_url=None,

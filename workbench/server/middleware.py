@@ -46,12 +46,14 @@ class Gate:
         args = serving.args
         self._keys = [key.encode() for key in (args.api_key, args.admin_api_key) if key]
         self._admin_keys = [key.encode() for key in (args.admin_api_key or args.api_key,) if key]
+        self._prefix = (args.root_path or "").rstrip("/")
         self._max_bytes = int(args.max_body_mb * 2**20)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        scope = self._without_prefix(scope)
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
@@ -83,6 +85,14 @@ class Gate:
                 await _answer(problem, scope["path"], sent)
         finally:
             self._serving.num_open -= counts
+
+    def _without_prefix(self, scope: Scope) -> Scope:
+        """Returns the scope with the path that routes have, whether a proxy removed the prefix or not."""
+        prefix = self._prefix
+        if not prefix:
+            return scope
+        path: str = scope["path"]
+        return {**scope, "root_path": prefix, "path": path[len(prefix) :] if path.startswith(f"{prefix}/") else path}
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         path = scope["path"]

@@ -44,10 +44,13 @@ class Served:
         host, port = self._listener.getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._server: DrainingServer | None = None
+        self._fault: BaseException | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workbench-server", daemon=True)
         self._thread.start()
         self._started.wait()
+        if self._fault is not None:
+            raise self._fault
 
     @property
     def is_open(self) -> bool:
@@ -72,6 +75,8 @@ class Served:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
+        except BaseException as error:
+            self._fault = error
         finally:
             self._listener.close()
             self._started.set()

@@ -168,7 +168,7 @@ async function follow() {
       for await (const message of messages(answer)) {
         if (message.page) isFirst = await begin(message, isFirst);
         for (const [name, traits] of Object.entries(message.news ?? {})) {
-          for (const [trait, value] of Object.entries(traits)) models.get(name)?.set(trait === "chart" ? "charts" : trait, value);
+          for (const [trait, value] of Object.entries(traits)) models.get(name)?.set(trait, value);
         }
       }
     } catch (error) {
@@ -193,6 +193,15 @@ async function showModel() {
   served.textContent = names.join("; ");
 }
 
+const detail = /** @type {HTMLInputElement} */ (byId("detail"));
+detail.addEventListener("change", async () => {
+  try {
+    await call("engine/call/token_detail", { on: detail.checked });
+  } catch (error) {
+    detail.checked = false;
+    served.textContent = wordsOf(error);
+  }
+});
 keyForm.addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(KEY, /** @type {HTMLInputElement} */ (keyForm.querySelector("input")).value);

@@ -39,6 +39,8 @@ class PageView:
         self._page = page
         self._rid: str | None = None
         self._drawn: tuple[Any, int] | None = None
+        self._charted: tuple[Any, int] | None = None
+        """What the charts were drawn of."""
         self._charted_at = float("-inf")
         self._said: dict[str, Any] = {}
         page.put(name, {"sees": self.reader.fold.sees, "epoch": page.source.epoch})
@@ -76,11 +78,20 @@ class PageView:
             self._drawn = (fold, fold.version)
             state = fold.state() | ({"empty": fold.empty} if fold.empty else {})
             parts = {"rows": state.pop("rows")} if isinstance(fold, TreeFold) else {}
-            if isinstance(fold, ThroughputFold) and time.monotonic() - self._charted_at > CHART_PAUSE_S:
-                self._charted_at = time.monotonic()
-                series = fold.series()
-                parts["chart"] = "".join(charts_of(series, fold.facts.num_pages)) if len(series["t"]) > 1 else ""
             self._page.put(self.key, {**parts, "state": state})
+
+    def draw_charts(self) -> None:
+        """Puts the charts of throughput into the next message, if they changed and were not just drawn."""
+        fold = self.reader.fold
+        if not isinstance(fold, ThroughputFold) or self._drawn == self._charted:
+            return
+        if time.monotonic() - self._charted_at < CHART_PAUSE_S:
+            return
+        self._charted_at, self._charted = time.monotonic(), self._drawn
+        with self.reader.lock:
+            series = fold.series()
+        charts = charts_of(series, fold.facts.num_pages) if len(series["t"]) > 1 else []
+        self._page.put(self.key, {"charts": "".join(charts)})
 
     def say(self, note: str) -> None:
         """Changes the note above the picture, and whether the engine has ended."""
@@ -128,6 +139,8 @@ class PageViews:
             yield data({"page": self.id, "engine": self.source.key, "views": NAMES})
             silent_s = 0.0
             while not self._serving.is_ending and (not self.source.ended or self._pending):
+                for view in self.views.values():
+                    view.draw_charts()
                 if self._pending:
                     pending, self._pending, silent_s = self._pending, {}, 0.0
                     yield data({"news": pending})
