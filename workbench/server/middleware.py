@@ -74,6 +74,8 @@ class Gate:
         self._serving.num_open += counts
         try:
             self._check(scope, headers)
+            if scope.get("method") == "HEAD":  # routes have GET
+                scope, sent = {**scope, "method": "GET"}, _without_body(sent)
             await self._app(scope, self._limited(receive, headers), sent)
         except ClientDisconnect:  # it left before its body was whole
             return
@@ -148,6 +150,15 @@ def _request_id(given: bytes) -> str:
     """Returns the client's id where it is plain and of sane length, else a new one."""
     text = given[:128].decode("latin-1")
     return text if PLAIN_ID.fullmatch(text) else f"req_{uuid.uuid4().hex}"
+
+
+def _without_body(send: Send) -> Send:
+    """Returns `send` without the bytes of the body."""
+
+    async def head(message: Message) -> None:
+        await send({**message, "body": b""} if "body" in message else message)
+
+    return head
 
 
 async def _answer(problem: Problem, path: str, send: Send) -> None:

@@ -40,7 +40,6 @@ class AskBody(Body):
     message: dict[str, object]
 
 
-@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def index(http: Request) -> Response:
     """Returns the page to a browser, and to other clients the words that Ollama's look for."""

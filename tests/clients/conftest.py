@@ -1,0 +1,36 @@
+"""What the contract tests share: the server of the real model. Packages that are not installed skip their tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import real_server, server_process
+
+__all__ = ["real_server", "server_process"]
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings inside clients are theirs."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(scope="session")
+def url(real_server) -> str:
+    return real_server.url
+
+
+@pytest.fixture(scope="session")
+def v1(url) -> str:
+    """The address for clients of OpenAI's API."""
+    return f"{url}/v1"
+
+
+@pytest.fixture(scope="session")
+def require():
+    """Imports a client's module, or skips with the way to get it."""
+    return lambda name: pytest.importorskip(name, reason=f"{name} is not installed; `make clients` brings it")
