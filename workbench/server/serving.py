@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
-
-from fastapi import Request
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.api.encoding import Encoding
 from workbench.api.generation import Generation, Running
@@ -21,6 +19,9 @@ from workbench.process.client import ProcessClient
 from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
 from workbench.text import chat
+
+if TYPE_CHECKING:  # it takes a third of a second, in which the engine's process already starts
+    from fastapi import Request
 
 T = TypeVar("T")
 LEFT_STATUS = 499
