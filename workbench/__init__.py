@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.api.attach import Attached as Attached
+    from workbench.api.attach import attach as attach
     from workbench.api.engine import Engine as Engine
     from workbench.api.engine import Runtime as Runtime
     from workbench.config import ServerArgs as ServerArgs
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from workbench.lang.verbs import video as video
     from workbench.native.results import Completion as Completion
     from workbench.native.results import MetaInfo as MetaInfo
+    from workbench.server.thread import serve as serve
     from workbench.types import SamplingParams as SamplingParams
     from workbench.why.constraint import Grammar as Grammar
 
@@ -50,6 +53,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     **dict.fromkeys(("Engine", "Runtime"), "workbench.api.engine"),
+    **dict.fromkeys(("Attached", "attach"), "workbench.api.attach"),
+    "serve": "workbench.server.thread",
     "Grammar": "workbench.why.constraint",
     **dict.fromkeys(("Completion", "MetaInfo"), "workbench.native.results"),
     "SamplingParams": "workbench.types",

@@ -96,6 +96,9 @@ class BackendLacks(NotSupported):
 class BackendFailed(WorkbenchError):
     """A remote backend could not be reached, refused a call, or ended its answer too early."""
 
+    status: int | None = None
+    """HTTP status of a refusal; None if no answer came, or only a part of one."""
+
 
 class Aborted(WorkbenchError):
     """A request or a program was ended before it was complete."""
@@ -155,12 +158,6 @@ def install(extra: str) -> str:
     return (
         f"pip install -e '{root}[{extra}]'" if (root / "pyproject.toml").is_file() else f"pip install 'radix-workbench[{extra}]'"
     )
-
-
-def no_server() -> NotSupported:
-    """Returns the error of the magics that would serve the notebook's engine, or attach views to a server."""
-    hint = "workbench.utils.launch_server_cmd starts a server from a cell, `workbench serve MODEL` from a terminal"
-    return NotSupported("%wb serve and %wb attach are not available yet", hint=hint)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -195,10 +195,22 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     """Rank in the queue: higher is scheduled earlier; equal ones follow the schedule policy."""
     timeout_s: float | None = None
+    origin: str = ""
+    """Client that sent it, in words; empty for a call from Python."""
     custom_logit_processor: str | None = None
     return_hidden_states: bool = False
     """Switch to return the hidden states of the prompt, which then reuses no prefix, and of the output except its last
     token."""
+
+
+class EncodeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One text to make a vector of."""
+
+    rid: str
+    input_ids: tuple[int, ...]
+    namespace: str = ""
+    waited_s: float = 0.0
+    """Seconds that it waited for the call that it is part of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

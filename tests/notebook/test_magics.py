@@ -10,7 +10,7 @@ import sys
 import pytest
 from fake_engine import FakeEngine
 
-from workbench.errors import InvalidRequest, NotSupported, UnknownParameter, WorkbenchError
+from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
 from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, NothingYet, Session
@@ -89,13 +89,6 @@ def test_a_busy_machine_is_named_where_slow_tokens_are_wondered_at(shell, monkey
         assert "this machine is busy: 99.0 programs want its" in repr(shell.run(line))
     monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 99.0, 99.0))
     assert "busy" not in repr(shell.run("%wb status"))
-
-
-def test_a_server_is_refused_in_one_line_with_what_to_use_meanwhile(shell):
-    for line in ("%wb serve", "%wb serve --port 30000", "%wb help serve"):
-        with pytest.raises(NotSupported, match="not available yet") as caught:
-            shell.run(line)
-        assert "launch_server_cmd" in caught.value.hint
 
 
 def test_load_names_each_piece_of_work_once_in_a_terminal(shell, capsys):
@@ -517,7 +510,23 @@ def test_question_mark_shows_the_options(shell):
     [
         (
             "%wb ",
-            {"load", "status", "explain", "why", "memory", *HELP, "evictions", "abort", "flush", "stop", "ps", "models", "help"},
+            {
+                "load",
+                "status",
+                "explain",
+                "why",
+                "memory",
+                *HELP,
+                "evictions",
+                "serve",
+                "attach",
+                "abort",
+                "flush",
+                "stop",
+                "ps",
+                "models",
+                "help",
+            },
         ),
         ("%wb st", {"status", "stop"}),
         ("wb st", {"status", "stop"}),

@@ -88,3 +88,14 @@ def test_errors_are_in_the_envelope_of_the_api(real_server, body):
     answer = httpx.post(f"{real_server.url}/v1/messages", json={"messages": HELLO, "max_tokens": 4, "stream": True} | body)
     assert (answer.status_code, answer.json()["type"]) == (400, "error")
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(("thinking", "words"), [
+    ({"type": "enabled", "budget_tokens": 1024}, "--reasoning-parser"),
+    ({"type": "adaptive"}, "--reasoning-parser"),
+    ({"type": "nothing"}, "thinking.type"),
+])  # fmt: skip
+def test_thinking_that_is_not_read_is_refused(client, thinking, words):
+    with pytest.raises(anthropic.BadRequestError, match=words):
+        ask(client, thinking=thinking)
+    assert ask(client, thinking={"type": "disabled"}).content

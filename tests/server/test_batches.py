@@ -1,52 +1,74 @@
-"""Files and batches with OpenAI's own client; a server that is killed in the middle answers every line once."""
+"""Files and batches with OpenAI's own client over the real engine; a server that is killed answers every line once."""
 
 from __future__ import annotations
 
 import errno
 import io
 import json
+import os
+import sqlite3
+import threading
 import time
 
 import httpx
 import openai
 import pytest
+import uvicorn
+from byte_model import write_byte_model
 
+import workbench
+from workbench.server.app import make_app
+from workbench.server.batches import runner
 from workbench.server.batches.store import Store
+from workbench.server.run import listen
+from workbench.server.serving import Serving
 
 pytestmark = pytest.mark.process
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(write_byte_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def app(model, tmp_path_factory):
+    """The application of a server in this process, so that tests can set its clock and fill its disk."""
+    folder = str(tmp_path_factory.mktemp("storage"))
+    args = {"load_format": "dummy", "max_total_tokens": 8000, "dtype": "float32"}
+    with workbench.Engine(model, **args, file_storage_pth=folder) as engine:
+        app = make_app(Serving(engine._handle))
+        listener = listen("127.0.0.1", 0)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        app.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield app
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    return client_of(app)
 
 
 @pytest.fixture
-def start(server_process, smollm2, tmp_path):
-    started = []
+def store(client, app):
+    client.batches.list()  # opens it
+    return app._app.state.batches.store
 
-    def begin():
-        server = server_process(
-            "--model-path",
-            "smollm2-135m",
-            "--dtype",
-            "float32",
-            "--max-total-tokens",
-            "8000",
-            "--file-storage-pth",
-            str(tmp_path / "s"),
-        )
-        started.append(server)
-        return server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
 
-    yield begin
-    for server in started:
-        server.close()
+def client_of(server):
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
 
 
 def line(i, url="/chat/completions", **body):
     message = [{"role": "user", "content": f"Count from {i}."}]
-    return {
-        "custom_id": f"c{i}",
-        "method": "POST",
-        "url": url,
-        "body": {"messages": message, "max_tokens": 8, "temperature": 0} | body,
-    }
+    limits = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    return {"custom_id": f"c{i}", "method": "POST", "url": url, "body": {"messages": message} | limits | body}
 
 
 def upload(client, lines):
@@ -55,34 +77,47 @@ def upload(client, lines):
 
 
 def create(client, lines):
-    return client.batches.create(input_file_id=upload(client, lines).id, endpoint="/v1/chat/completions", completion_window="24h")
+    return client.batches.create(input_file_id=upload(client, lines).id, endpoint=CHAT, completion_window="24h")
 
 
-def ended(client, batch, timeout_s=60):
+def until(client, batch, true, timeout_s=60):
     deadline = time.monotonic() + timeout_s
-    while (now := client.batches.retrieve(batch.id)).status not in ("completed", "failed", "cancelled"):
+    while not true(now := client.batches.retrieve(batch.id)):
         assert time.monotonic() < deadline, now
-        time.sleep(0.1)
+        time.sleep(0.02)
     return now
 
 
+def ended(client, batch):
+    return until(client, batch, lambda now: now.status in ("completed", "failed", "cancelled", "expired"))
+
+
+def counts(batch):
+    return batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed
+
+
 def results(client, file_id):
-    return [json.loads(each) for each in client.files.content(file_id).read().splitlines()]
+    return [json.loads(each) for each in client.files.content(file_id).read().splitlines()] if file_id else []
 
 
-def test_a_batch_is_answered_as_its_requests_are_and_bad_ones_are_errors(start):
-    _, client = start()
-    lines = [line(0), line(1, url="/v1/chat/completions"), line(2, temperature=-1)]
+def check_cut(client, batch, status, num_lines):
+    """Asserts that a batch was cut: every line is once in its files, those that were not begun with their code."""
+    assert batch.status == status
+    done, errors = results(client, batch.output_file_id), results(client, batch.error_file_id)
+    assert {each["error"]["code"] for each in errors} == {f"batch_{status}"}
+    assert all(each["response"] is None for each in errors)
+    assert counts(batch) == (num_lines, len(done), 0)
+    assert sorted(each["custom_id"] for each in done + errors) == sorted(f"c{i}" for i in range(num_lines))
+
+
+def test_a_batch_is_answered_as_its_requests_are_and_bad_ones_are_errors(client):
+    lines = [line(0), line(1, url=CHAT), line(2, temperature=-1)]
     batch = ended(client, create(client, lines))
-    assert (batch.status, batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
-        "completed",
-        3,
-        2,
-        1,
-    )
+    assert (batch.status, counts(batch)) == ("completed", (3, 2, 1))
     found = results(client, batch.output_file_id)
     assert [each["custom_id"] for each in found] == ["c0", "c1"]
-    direct = client.chat.completions.create(model="any", **lines[0]["body"])
+    direct = client.chat.completions.create(model="any", **{k: v for k, v in lines[0]["body"].items() if k != "ignore_eos"},
+                                            extra_body={"ignore_eos": True})  # fmt: skip
     assert found[0]["response"]["body"]["choices"][0]["message"]["content"] == direct.choices[0].message.content
     (wrong,) = results(client, batch.error_file_id)
     assert (wrong["custom_id"], wrong["response"]["status_code"]) == ("c2", 400)
@@ -91,41 +126,122 @@ def test_a_batch_is_answered_as_its_requests_are_and_bad_ones_are_errors(start):
     assert client.files.delete(batch.output_file_id).deleted
     with pytest.raises(openai.NotFoundError):
         client.files.content(batch.output_file_id)
-
-    broken = ended(client, create(client, [line(0), "{", line(0), line(3, url="/v1/embeddings")]))
-    assert broken.status == "failed"
-    assert [error.line for error in broken.errors.data] == [2, 3, 4]
-    with pytest.raises(openai.BadRequestError):
-        client.batches.create(input_file_id=batch.input_file_id, endpoint="/v1/audio", completion_window="24h")
-    with pytest.raises(openai.NotFoundError):
-        client.batches.create(input_file_id="file-none", endpoint="/v1/completions", completion_window="24h")
     with pytest.raises(openai.ConflictError):
         client.batches.cancel(batch.id)
 
-    long = create(client, [line(i, max_tokens=16, ignore_eos=True) for i in range(120)])
-    while client.batches.retrieve(long.id).status != "in_progress":
-        time.sleep(0.05)
+
+def test_a_file_or_a_batch_that_is_wrong_is_refused_with_its_lines(client):
+    broken = ended(client, create(client, [line(0), "{", line(0), line(3, url="/v1/embeddings")]))
+    assert broken.status == "failed"
+    assert [error.line for error in broken.errors.data] == [2, 3, 4]
+    good = {"input_file_id": broken.input_file_id, "endpoint": CHAT, "completion_window": "24h"}
+    for wrong, error in (({"endpoint": "/v1/audio"}, openai.BadRequestError), ({"input_file_id": "no"}, openai.NotFoundError)):
+        with pytest.raises(error):
+            client.batches.create(**good | wrong)
+
+
+def test_lines_of_a_cancelled_batch_are_in_its_error_file_and_its_input_is_kept_meanwhile(client):
+    long = create(client, [line(i, max_tokens=100) for i in range(200)])
+    until(client, long, lambda now: now.request_counts.completed)
+    with pytest.raises(openai.ConflictError, match="cancel it first"):
+        client.files.delete(long.input_file_id)
     assert client.batches.cancel(long.id).status == "cancelling"
-    cut = ended(client, long, 120)
-    assert cut.status == "cancelled"
-    assert cut.request_counts.completed < 120
+    check_cut(client, ended(client, long), "cancelled", 200)
+    assert client.files.delete(long.input_file_id).deleted
 
 
-def test_a_killed_server_goes_on_where_it_was_and_answers_every_line_once(start):
-    server, client = start()
-    batch = create(client, [line(i, max_tokens=16, ignore_eos=True) for i in range(40)])
-    while client.batches.retrieve(batch.id).request_counts.completed < 5:
-        time.sleep(0.05)
+def test_lines_of_an_expired_batch_are_in_its_error_file(client, monkeypatch):
+    long = create(client, [line(i, max_tokens=100) for i in range(200)])
+    until(client, long, lambda now: now.request_counts.completed)
+    monkeypatch.setattr(runner, "WINDOW_S", -1)
+    check_cut(client, ended(client, long), "expired", 200)
+
+
+def test_a_short_batch_does_not_wait_for_the_end_of_a_long_one(client):
+    long = create(client, [line(i, max_tokens=64) for i in range(300)])
+    until(client, long, lambda now: now.request_counts.completed)
+    short = ended(client, create(client, [line(i) for i in range(8)]))
+    assert counts(short) == (8, 8, 0)
+    assert client.batches.retrieve(long.id).request_counts.completed < 300
+    client.batches.cancel(long.id)
+    ended(client, long)
+
+
+def test_lists_have_pages(client):
+    made = [ended(client, create(client, [line(i)])).id for i in range(3)][::-1]
+    first = client.batches.list(limit=2)
+    assert ([each.id for each in first.data], first.has_more) == (made[:2], True)
+    second = client.batches.list(limit=1, after=made[1])
+    assert [each.id for each in second.data] == made[2:]
+    everything = [each.id for each in client.batches.list(limit=1)]  # the client reads all pages
+    assert (everything[:3], len(everything)) == (made, len({*everything}))
+    assert client.batches.list(after=everything[-1]).has_more is False
+    files = [file.id for file in client.files.list(purpose="batch", limit=2)]
+    assert [file.id for file in client.files.list(purpose="batch", order="asc", limit=3)] == files[::-1]
+    for wrong, kind in (({"limit": 0}, 400), ({"limit": "x"}, 400), ({"after": "none"}, 404)):
+        answer = httpx.get(f"{client.base_url}batches", params=wrong)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (kind, *wrong)
+
+
+class FullDisk:
+    """A database that has no room for the answer to a line after the third."""
+
+    def __init__(self, database):
+        self._database = database
+        self._num_left = 3
+
+    def execute(self, statement, values=()):
+        if statement.startswith("INSERT OR IGNORE INTO answers"):
+            self._num_left -= 1
+            if self._num_left < 0:
+                raise sqlite3.OperationalError("database or disk is full")
+        return self._database.execute(statement, values)
+
+
+def test_a_full_disk_fails_the_batch_and_keeps_the_answers_that_were_stored(client, store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_db", FullDisk(store._db))
+        batch = ended(client, create(client, [line(i) for i in range(20)]))
+    assert (batch.status, counts(batch)) == ("failed", (20, 3, 0))
+    assert "database or disk is full" in batch.errors.data[0].message
+    assert len(results(client, batch.output_file_id)) == 3
+    assert ended(client, create(client, [line(0)])).status == "completed", "the others go on"
+
+
+def test_answers_that_found_no_room_for_a_file_get_one_when_there_is(client, monkeypatch):
+    def fsync(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lines = [line(i) for i in range(4)]
+    file = upload(client, lines)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        batch = ended(client, client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h"))
+        assert (batch.status, counts(batch), batch.output_file_id) == ("failed", (4, 4, 0), None)
+        assert "No space left" in batch.errors.data[0].message
+        with pytest.raises(openai.InternalServerError, match="No space left"):
+            upload(client, lines)
+    ended(client, create(client, [line(0)]))
+    batch = client.batches.retrieve(batch.id)
+    assert (batch.status, len(results(client, batch.output_file_id))) == ("failed", 4)
+
+
+def test_a_killed_server_goes_on_where_it_was_and_answers_every_line_once(server_process, model, tmp_path):
+    args = ("--model-path", model, "--load-format", "dummy", "--max-total-tokens", "8000", "--file-storage-pth", str(tmp_path))
+    server = server_process(*args)
+    batch = create(client_of(server), [line(i, max_tokens=64) for i in range(80)])
+    until(client_of(server), batch, lambda now: now.request_counts.completed >= 5)
     server.process.kill()
-    server.process.wait()
-    _, client = start()
-    done = ended(client, batch)
-    assert (done.status, done.request_counts.completed) == ("completed", 40)
-    assert [each["custom_id"] for each in results(client, done.output_file_id)] == [f"c{i}" for i in range(40)]
+    server.close()
+    server = server_process(*args)
+    done = ended(client_of(server), batch)
+    assert (done.status, counts(done)) == ("completed", (80, 80, 0))
+    assert [each["custom_id"] for each in results(client_of(server), done.output_file_id)] == [f"c{i}" for i in range(80)]
+    server.close()
 
 
-def test_a_body_that_is_no_form_is_refused(start):
-    url = f"{start()[0].url}/v1/files"
+def test_a_body_that_is_no_form_is_refused(client):
+    url = f"{client.base_url}files"
     for answer in (httpx.post(url, content=b"x"), httpx.post(url, data={"purpose": "batch"})):
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
 

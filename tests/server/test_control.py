@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tiny_weights import write_checkpoint
 
 import workbench
+from workbench.bench.commands import run
 
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
 GREEDY = {"temperature": 0, "max_new_tokens": 8, "ignore_eos": True}
@@ -163,6 +165,18 @@ def test_a_profile_is_a_trace_of_the_engine(http, traces):
     assert path.parent == traces
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     assert any(event["name"].startswith("aten::") for event in events)
+
+
+def test_the_serving_benchmark_records_a_profile(http, traces, capsys):
+    sizes = ("--num-prompts", "2", "--random-input", "8", "--random-output", "3", "--vocab-size", "250")
+    load = ["--base-url", str(http.base_url), "--dataset-name", "random", *sizes]
+    assert run("serving", [*load, "--profile"]) == 0
+    path = Path(re.search(r"trace: (.*)", capsys.readouterr().out)[1])
+    assert path.parent == traces
+    assert path.is_file()
+    http.post("/start_profile")
+    assert run("serving", [*load, "--profile"]) == 2, "another is being recorded"
+    http.post("/stop_profile")
 
 
 def test_a_profile_needs_a_folder_of_the_environment(monkeypatch):

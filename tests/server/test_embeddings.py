@@ -7,11 +7,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import ollama
 import openai
 import pytest
 import tokenizers
 import torch
 import transformers
+from prometheus_client.parser import text_string_to_metric_families
 
 WORDS = "a red fox jumps over the lazy dog while rain falls on green hills and paris is in france".split()
 TEXTS = ["a red fox jumps", "the lazy dog", "rain falls on green hills and paris is in france"]
@@ -31,7 +33,10 @@ def saved(folder: Path, kind: str, **settings) -> Path:
 
 
 def served(server_process, folder):
-    return server_process("--model-path", str(folder), "--is-embedding", "--dtype", "float32", "--max-total-tokens", "4096")
+    return server_process(
+        "--model-path", str(folder), "--is-embedding", "--dtype", "float32", "--max-total-tokens", "4096", "--enable-metrics",
+        "--served-model-name", "e",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,21 @@ def test_dimensions_shorten_and_normalise_or_are_refused(http, client):
             client.embeddings.create(model="any", input=TEXTS[0], dimensions=wrong)
 
 
+def test_the_client_of_ollama_gets_vectors_of_length_1(http):
+    client = ollama.Client(host=str(http.base_url))
+    found = client.embed(model="any", input=TEXTS)
+    assert found.prompt_eval_count == 17
+    for vector, text in zip(found.embeddings, TEXTS, strict=True):
+        wanted = encoded(http, text)
+        assert np.allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-6)
+        assert np.allclose(client.embeddings(model="any", prompt=text).embedding, wanted, atol=1e-6)
+    assert len(client.embed(model="any", input="a", dimensions=8).embeddings[0]) == 8
+    assert client.embed(model="any", input="").embeddings == []
+    assert client.embed(model="any", input="fox " * 40).prompt_eval_count == 32
+    with pytest.raises(ollama.ResponseError, match="input is '40 tokens'"):
+        client.embed(model="any", input="fox " * 40, truncate=False)
+
+
 def test_score_and_rerank_are_the_cosines_of_the_embeddings(http):
     query, *documents = (encoded(http, text) for text in TEXTS)
     wanted = [float(query @ each / np.linalg.norm(query) / np.linalg.norm(each)) for each in documents]
@@ -106,6 +126,21 @@ def test_score_and_rerank_are_the_cosines_of_the_embeddings(http):
         assert np.allclose([each["relevance_score"] for each in results], sorted(wanted, reverse=True), atol=1e-5)
         assert results[0]["document"]["text"] == TEXTS[1:][results[0]["index"]]
     assert len(http.post("/rerank", json={"query": "a", "documents": TEXTS, "top_n": 1}).json()["results"]) == 1
+
+
+def test_texts_are_counted_and_checks_of_health_are_not(http, client):
+    def scrape():
+        families = text_string_to_metric_families(http.get("/metrics").text)
+        return {sample.name.removeprefix("workbench_"): sample.value for family in families for sample in family.samples}
+
+    before = scrape()
+    http.post("/encode", json={"text": TEXTS})
+    client.embeddings.create(model="any", input=TEXTS[0])
+    http.get("/health_generate")
+    after = scrape()
+    grown = {name: after[name] - before[name] for name in after}
+    assert (grown["prompt_tokens_total"], grown["generation_tokens_total"]) == (21, 0)
+    assert grown["e2e_request_latency_seconds_count"] == grown["func_latency_seconds_count"] == 4
 
 
 @pytest.mark.parametrize(("route", "body"), [

@@ -52,6 +52,13 @@ def refused(answer, *statuses):
     return message
 
 
+@pytest.mark.parametrize("text", ["", [1], 5, {"role": "user"}, "long " * 500, None])
+def test_an_error_of_generate_names_its_field_text(http, text):
+    answer = http.post(NATIVE, json={"text": text})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "text")
+    assert "prompt" not in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", [*BODIES, "/v1/embeddings", "/api/chat", "/tokenize", "/abort_request"])
 def test_what_is_no_json_object_is_refused_everywhere(http, path):
     for body in (b"", b"{", b"nonsense", b"[]", b"null", b"3", b"\xff\xfe{}", b'{"a": "\xc3"}', b"[" * 100_000, b'{"a":' * 5000):
@@ -67,8 +74,7 @@ def test_wrong_types_are_refused_with_the_field(http, path):
     ):
         for value in ({"a": {}}, [[[]]], {"a": 1e300}):
             name = "stop_sequences" if (path, field) == (MESSAGES, "stop") else field
-            shown = "prompt" if field == "text" else name
-            assert shown in refused(http.post(path, json=BODIES[path] | {name: value}))
+            assert name in refused(http.post(path, json=BODIES[path] | {name: value}))
 
 
 def test_large_numbers_are_refused(http):

@@ -60,6 +60,14 @@ def test_metrics_count_what_the_answers_say_and_leave_out_checks(http):
         assert after[f"{prefix}gen_throughput", ""] == pytest.approx(1.5)
 
 
+def test_a_request_that_ends_with_its_first_step_counts_its_prompt(http):
+    before = scrape(http)["workbench_prompt_tokens_total", ""]
+    for max_new_tokens in (0, 1):
+        prompt = [20 + max_new_tokens] * 9
+        http.post("/generate", json={"input_ids": prompt, "sampling_params": {"max_new_tokens": max_new_tokens}})
+    assert scrape(http)["workbench_prompt_tokens_total", ""] - before == 18
+
+
 def test_buckets_are_those_of_the_manual(http):
     http.post("/generate", json=BODY)
     found = scrape(http)

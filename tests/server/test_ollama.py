@@ -32,6 +32,11 @@ def test_a_format_is_followed(client):
     jsonschema.validate(json.loads(answer.message.content), SCHEMA)
 
 
+def test_a_format_is_followed_without_a_template_too(client):
+    raw = client.generate(model="m", prompt="A JSON: ", raw=True, options={"temperature": 0, "num_predict": 60}, format=SCHEMA)
+    jsonschema.validate(json.loads(raw.response), SCHEMA)
+
+
 def test_a_prompt_is_answered_in_the_template_or_continued_as_it_is(client):
     in_template = client.generate(model="m", prompt=HELLO[0]["content"], options=GREEDY)
     assert in_template.response == client.chat(model="m", messages=HELLO, options=GREEDY).message.content
@@ -39,6 +44,12 @@ def test_a_prompt_is_answered_in_the_template_or_continued_as_it_is(client):
     assert raw.response == " Paris."
     parts = client.generate(model="m", prompt="The capital of France is", raw=True, options=GREEDY, stream=True)
     assert "".join(part.response for part in parts).startswith(" Paris.")
+
+
+def test_a_model_of_text_has_no_embeddings(client):
+    for call in (lambda: client.embed(model="m", input="a"), lambda: client.embeddings(model="m", prompt="a")):
+        with pytest.raises(ollama.ResponseError, match="makes text, no embeddings"):
+            call()
 
 
 def test_the_model_is_listed_and_shown(client):

@@ -27,7 +27,7 @@ SHARE_ANSWERED = 0.1
 """Least share of valid cases that the routes of `MUST_ANSWER` answer: cases that are all refused would test little."""
 MUST_ANSWER = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/tokenize", "/function_call"}
 SMALL = {"n": 3, "best_of": 3, "max_tokens": 20, "max_completion_tokens": 20, "min_tokens": 1}
-EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score"}
+EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score", "/api/embed"}
 WITHOUT_BODY = {"/flush_cache", "/stop_profile", "/v1/batches/{batch_id}/cancel"}
 LONGEST_S = 30.0
 CHECKS = [

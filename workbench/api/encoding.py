@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from workbench.api.handle import Handle
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
 from workbench.native.prompts import Prompt, read_prompts
-from workbench.types import HiddenRows
+from workbench.types import EncodeRequest
 
+logger = logging.getLogger("workbench")
 Vector = npt.NDArray[np.float32]
 CALL_TOKENS = 8192
 """Most tokens of one call to the engine, so that other calls have their turn between two."""
+
+
+class Waiting(NamedTuple):
+    """A text on an event loop until its vector is there."""
+
+    text: EncodeRequest
+    future: asyncio.Future[Vector]
+    since: float
 
 
 class Encoding:
@@ -26,65 +38,81 @@ class Encoding:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._waiting: deque[tuple[tuple[int, ...], asyncio.Future[Vector]]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
 
     def results(self, prompt: object, input_ids: object = None) -> Any:
-        """Returns one result as a dict, or a list of them for a list of prompts. Raises what `ids_of` raises."""
+        """Returns one result as a dict, or a list of them for a list of prompts. Raises what `texts_of` raises."""
         is_one, prompts = read_prompts(prompt, input_ids)
-        ids = self.ids_of(prompts)
+        texts = self.texts_of(prompts)
         vectors: list[Vector] = []
-        waiting = deque(ids)
+        waiting = deque(texts)
         while waiting:
             vectors += self._call(_next_call(waiting))
-        return shaped(is_one, ids, vectors)
+        return shaped(is_one, texts, vectors)
 
-    def ids_of(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-        """Returns the token ids of each prompt, checked. Raises InvalidRequest, PromptTooLong, and NotSupported for an engine
-        that makes text."""
+    def texts_of(self, prompts: Sequence[Prompt], *, cuts: bool = False) -> list[EncodeRequest]:
+        """Returns the prompts as token ids, checked, each with a new id; `cuts` cuts those that are too long.
+
+        Raises InvalidRequest, PromptTooLong, and NotSupported for an engine that makes text.
+        """
         self._need_embedding()
-        return [self._ids(prompt) for prompt in prompts]
+        cuts = cuts or self._handle.args.allow_auto_truncate
+        return [EncodeRequest(rid=uuid.uuid4().hex, input_ids=self._ids(prompt, cuts)) for prompt in prompts]
 
-    async def vectors(self, ids: Sequence[tuple[int, ...]]) -> list[Vector]:
-        """Returns the vectors of checked prompts, without blocking the event loop."""
+    async def vectors(self, texts: Sequence[EncodeRequest]) -> list[Vector]:
+        """Returns the vectors of checked texts, without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in ids]
-        self._waiting.extend(zip(ids, futures, strict=True))
+        waiting = [Waiting(text, loop.create_future(), time.monotonic()) for text in texts]
+        self._waiting.extend(waiting)
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._answer_all())
-        return list(await asyncio.gather(*futures))
+        return list(await asyncio.gather(*(each.future for each in waiting)))
 
     async def _answer_all(self) -> None:
-        while self._waiting:
-            batch: list[tuple[tuple[int, ...], asyncio.Future[Vector]]] = []
-            num_tokens = 0
-            while self._waiting and (not batch or num_tokens + len(self._waiting[0][0]) <= CALL_TOKENS):
-                ids, future = self._waiting.popleft()
-                if not future.done():  # else its caller has left
-                    batch.append((ids, future))
-                    num_tokens += len(ids)
+        while batch := self._next_batch():
+            now = time.monotonic()
+            texts = [structs.replace(each.text, waited_s=now - each.since) for each in batch]
             try:
-                vectors = await asyncio.to_thread(self._call, [ids for ids, _ in batch])
+                vectors = await asyncio.to_thread(self._call, texts)
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for each in batch:
+                    if not each.future.done():
+                        each.future.set_exception(error)
                 continue
-            for (_, future), vector in zip(batch, vectors, strict=True):
-                if not future.done():
-                    future.set_result(vector)
+            for each, vector in zip(batch, vectors, strict=True):
+                if not each.future.done():
+                    each.future.set_result(vector)
 
-    def _call(self, ids: Sequence[tuple[int, ...]]) -> list[Vector]:
-        rows: HiddenRows = self._handle.client.engine.encode([list(each) for each in ids])
+    def _next_batch(self) -> list[Waiting]:
+        """Takes texts from the front, up to `CALL_TOKENS`, without those whose caller has left."""
+        batch: list[Waiting] = []
+        num_tokens = 0
+        while self._waiting and (not batch or num_tokens + len(self._waiting[0].text.input_ids) <= CALL_TOKENS):
+            each = self._waiting.popleft()
+            if not each.future.done():
+                batch.append(each)
+                num_tokens += len(each.text.input_ids)
+        return batch
+
+    def _call(self, texts: list[EncodeRequest]) -> list[Vector]:
+        rows = self._handle.client.engine.encode(texts)
+        if self._handle.args.log_requests:
+            for text in texts:
+                self._log(text, rows.width)
         return list(np.frombuffer(rows.data, np.float32).reshape(-1, rows.width))
+
+    def _log(self, text: EncodeRequest, width: int) -> None:
+        shown = self._handle.tokenizer.decode(text.input_ids) if self._handle.has_tokenizer else text.input_ids
+        logger.warning("request %s: %d tokens in, %d numbers out, in=%r", text.rid, len(text.input_ids), width, shown)
 
     def _need_embedding(self) -> None:
         if not self._handle.args.is_embedding:
             hint = "load the model with is_embedding=True (--is-embedding)"
             raise NotSupported("this engine makes text, no embeddings", hint=hint)
 
-    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
-        info, cuts = self._handle.info, self._handle.args.allow_auto_truncate
+    def _ids(self, prompt: Prompt, cuts: bool) -> tuple[int, ...]:
+        info = self._handle.info
         field = "prompt" if isinstance(prompt, str) else "input_ids"
         ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         room = min(info.context_length, info.max_total_num_tokens)
@@ -99,20 +127,20 @@ class Encoding:
         return (*ids[: room - 1], ids[-1]) if len(ids) > room else ids
 
 
-def shaped(is_one: bool, ids: Sequence[tuple[int, ...]], vectors: Sequence[Vector]) -> Any:
+def shaped(is_one: bool, texts: Sequence[EncodeRequest], vectors: Sequence[Vector]) -> Any:
     """Returns the results in the shape of the call."""
     results = [
-        {"embedding": vector.tolist(), "meta_info": {"id": uuid.uuid4().hex, "prompt_tokens": len(each)}}
-        for each, vector in zip(ids, vectors, strict=True)
+        {"embedding": vector.tolist(), "meta_info": {"id": text.rid, "prompt_tokens": len(text.input_ids)}}
+        for text, vector in zip(texts, vectors, strict=True)
     ]
     return results[0] if is_one else results
 
 
-def _next_call(waiting: deque[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Takes prompts from the front, up to `CALL_TOKENS`."""
+def _next_call(waiting: deque[EncodeRequest]) -> list[EncodeRequest]:
+    """Takes texts from the front, up to `CALL_TOKENS`."""
     taken = [waiting.popleft()]
-    num_tokens = len(taken[0])
-    while waiting and num_tokens + len(waiting[0]) <= CALL_TOKENS:
+    num_tokens = len(taken[0].input_ids)
+    while waiting and num_tokens + len(waiting[0].input_ids) <= CALL_TOKENS:
         taken.append(waiting.popleft())
-        num_tokens += len(taken[-1])
+        num_tokens += len(taken[-1].input_ids)
     return taken

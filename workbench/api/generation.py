@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from workbench.api.handle import Handle
 from workbench.api.request_log import RequestLog
@@ -19,8 +19,18 @@ from workbench.native.collector import Collector
 from workbench.native.requests import GenerateRequest, PromptBatch, make_batch
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import SamplingParams, TokenOut
+from workbench.types import Request, SamplingParams, TokenOut
 
+
+class Observer(Protocol):
+    """Follows the requests of one call: each output, and the end of the call."""
+
+    def add(self, i: int, out: TokenOut) -> None: ...
+
+    def close(self) -> None: ...
+
+
+Observe = Callable[[Sequence[Request]], Observer]
 Chunks = TypeVar("Chunks", Iterator[Completion], AsyncIterator[Completion], AsyncIterator[tuple[int, TokenOut]])
 
 
@@ -34,23 +44,21 @@ class Running:
     turns: list[Turn | None]
     """The turn of its session that each request is."""
     stream_interval: int
-    log: RequestLog | None = None
+    observers: Sequence[Observer] = ()
 
     def read(self) -> Iterator[tuple[int, TokenOut]]:
         """Yields (number of the request, output of one step) as they come."""
-        with closing(self.log) if self.log else nullcontext():
-            for i, out in read(self.streams):
-                if self.log:
-                    self.log.add(i, out)
-                yield i, out
+        for i, out in read(self.streams):
+            for observer in self.observers:
+                observer.add(i, out)
+            yield i, out
 
     async def read_async(self) -> AsyncIterator[tuple[int, TokenOut]]:
         """Yields the same without blocking the event loop."""
-        with closing(self.log) if self.log else nullcontext():
-            async for i, out in read_async(self.streams):
-                if self.log:
-                    self.log.add(i, out)
-                yield i, out
+        async for i, out in read_async(self.streams):
+            for observer in self.observers:
+                observer.add(i, out)
+            yield i, out
 
     def add(self, i: int, out: TokenOut) -> None:
         self.collectors[i].add(out)
@@ -67,15 +75,17 @@ class Running:
 class Generation:
     """Runs requests on an engine. A reader that leaves early, by an error, an interrupt or `close`, aborts its requests."""
 
-    def __init__(self, handle: Handle, sessions: Sessions | None = None) -> None:
+    def __init__(self, handle: Handle, sessions: Sessions | None = None, observe: Observe | None = None) -> None:
+        """Runs requests on the engine of `handle`; `observe` makes an observer of the requests of each call."""
         self._handle = handle
+        self._observe = [*([self._log_of] if handle.args.log_requests else []), *([observe] if observe else [])]
         self.sessions = sessions or Sessions()
         self._seeds = random.Random(handle.info.random_seed)
 
     def results(self, request: GenerateRequest) -> Results:
         """Returns the results of all prompts, in the shape of the call: one, a list, or a list of lists."""
         running = self._submit(request)
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             for i, out in running.read():
                 running.add(i, out)
         return self._shaped(running)
@@ -86,7 +96,7 @@ class Generation:
 
     async def finished(self, running: Running) -> Results:
         """Returns the results of requests that were queued by `submit`."""
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for i, out in running.read_async():
                 running.add(i, out)
         return self._shaped(running)
@@ -94,7 +104,7 @@ class Generation:
     def stream(self, request: GenerateRequest) -> Iterator[Completion]:
         """Returns the results as they grow. The requests are queued when this returns."""
         running = self._submit(request)
-        return _watched(self._chunks(running), self._handle.client, running.streams)
+        return _watched(self._chunks(running), self._handle.client, running)
 
     def async_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
         """Returns the same as `stream`, without blocking the event loop."""
@@ -102,7 +112,7 @@ class Generation:
 
     def chunks(self, running: Running) -> AsyncIterator[Completion]:
         """Returns the results, as they grow, of requests that were queued by `submit`."""
-        return _watched(self._async_chunks(running), self._handle.client, running.streams)
+        return _watched(self._async_chunks(running), self._handle.client, running)
 
     async def submit(self, request: GenerateRequest) -> Running:
         """Queues the requests of a call. Tokenising and the wait for the engine's answer are on a thread of the event loop."""
@@ -116,25 +126,25 @@ class Generation:
     def _abandon(self, work: asyncio.Future[Running]) -> None:
         """Aborts requests whose caller left while they were queued."""
         if not work.cancelled() and work.exception() is None:
-            _abort_unread(weakref.ref(self._handle.client), work.result().streams)
+            _end(weakref.ref(self._handle.client), work.result())
 
     def outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
         """Returns (number of the request, output of one step), as they come, of requests that were queued by `submit`."""
-        return _watched(self._outputs(running), self._handle.client, running.streams)
+        return _watched(self._outputs(running), self._handle.client, running)
 
     async def _outputs(self, running: Running) -> AsyncIterator[tuple[int, TokenOut]]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for each in running.read_async():
                 yield each
 
     def _chunks(self, running: Running) -> Iterator[Completion]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             for i, out in running.read():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
 
     async def _async_chunks(self, running: Running) -> AsyncIterator[Completion]:
-        with _aborting(self._handle.client, running.streams):
+        with _ending(self._handle.client, running):
             async for i, out in running.read_async():
                 if (chunk := running.chunk(i, out)) is not None:
                     yield chunk
@@ -151,16 +161,15 @@ class Generation:
         turns, replaced = self.sessions.begin(batch, streams)
         for rid in replaced:
             handle.client.abort(rid)
-        return Running(batch, streams, collectors, turns, handle.args.stream_interval, self._log_of(batch))
+        observers = [observe(batch.requests) for observe in self._observe]
+        return Running(batch, streams, collectors, turns, handle.args.stream_interval, observers)
 
     def _continued(self, session: SessionParams, rid: str, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the tokens of a prompt behind those of the turn that it continues."""
         return self.sessions.prompt(session, rid, ids, getattr(self._handle.hf_tokenizer, "bos_token_id", None))
 
-    def _log_of(self, batch: PromptBatch) -> RequestLog | None:
-        if not self._handle.args.log_requests:
-            return None
-        return RequestLog(batch.requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)
+    def _log_of(self, requests: Sequence[Request]) -> Observer:
+        return RequestLog(requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)
 
     def _limited(self, ids: tuple[int, ...], params: SamplingParams) -> tuple[int, ...]:
         """Returns the token ids; with `allow_auto_truncate` only the last of them that leave room for the output."""
@@ -172,24 +181,27 @@ class Generation:
         return running.batch.shape([collector.result() for collector in running.collectors])
 
 
-def _aborting(client: EngineClient, streams: Sequence[Stream]) -> ExitStack:
-    """Returns a context whose end aborts the requests of streams that were not read to their end."""
+def _ending(client: EngineClient, running: Running) -> ExitStack:
+    """Returns a context whose end aborts the requests that were not read to their end."""
     stack = ExitStack()
-    stack.callback(_abort_unread, weakref.ref(client), streams)
+    stack.callback(_end, weakref.ref(client), running)
     return stack
 
 
-def _watched(chunks: Chunks, client: EngineClient, streams: Sequence[Stream]) -> Chunks:
+def _watched(chunks: Chunks, client: EngineClient, running: Running) -> Chunks:
     """Returns the generator. Its requests are aborted even if it is dropped before its first `next`, when no code of it has
     run."""
-    weakref.finalize(chunks, _abort_unread, weakref.ref(client), streams).atexit = False
+    weakref.finalize(chunks, _end, weakref.ref(client), running).atexit = False
     return chunks
 
 
-def _abort_unread(client: weakref.ref[EngineClient], streams: Sequence[Stream]) -> None:
-    """Aborts open requests. The reference is weak, so that a stream does not keep the model of a closed engine in memory."""
-    if (alive := client()) is not None:
-        for stream in streams:
-            if not stream.is_finished:
-                stream.is_finished = True
-                alive.abort(stream.rid)
+def _end(client: weakref.ref[EngineClient], running: Running) -> None:
+    """Aborts open requests, and closes the observers. The reference is weak, so that a stream does not keep the model of a
+    closed engine in memory."""
+    alive = client()
+    for stream in running.streams:
+        if alive is not None and not stream.is_finished:
+            stream.is_finished = True
+            alive.abort(stream.rid)
+    for observer in running.observers:
+        observer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ class Handle:
         self.info = opened.info
         self.log: EventLog = opened.client.log
         self.is_open = True
+        self.epoch = time.time() - time.monotonic()
+        """Start of the engine's clock in seconds since 1970."""
         self._tokenizer = opened.tokenizer
         self._dropped = weakref.finalize(self, _close_later, opened.client)
         self._dropped.atexit = False  # at exit the engine's thread or process ends anyway

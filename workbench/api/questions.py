@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import cached_property, lru_cache
 from typing import Any, TypedDict
 
-import psutil
 from msgspec import structs
 
 from workbench.api.handle import Handle
@@ -163,7 +162,7 @@ class Questions:
             "weights_bytes": info.weights_bytes, "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
             "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load.kv_touched_tokens * per_token,
             "tokens_free": load.tokens_free, "tokens_tree": load.tokens_tree, "tokens_running": load.tokens_running,
-            "process_rss_bytes": load.process_rss_bytes, "available_bytes": psutil.virtual_memory().available,
+            "process_rss_bytes": load.process_rss_bytes, "available_bytes": load.available_bytes,
             "max_concurrency": {length: min(capacity // length, info.max_running_requests) for length in lengths},
         }  # fmt: skip
 
@@ -183,7 +182,7 @@ class Questions:
             info=handle.args.to_dict() | structs.asdict(handle.info),
             grammar=self._grammar_of if handle.has_tokenizer else None, by_magic=self.by_magic,
         )  # fmt: skip
-        return Source(log, facts, client, self.detail)
+        return Source(log, facts, client, self.detail, handle.epoch)
 
     @cached_property
     def _decode(self) -> Callable[[Sequence[int]], str]:

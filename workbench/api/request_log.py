@@ -11,7 +11,7 @@ logger = logging.getLogger("workbench")
 
 
 class RequestLog:
-    """The requests of one call. Each has its line when its last output is added, or at `close` if its reader left."""
+    """The requests of one call. Each has its line when its last output is added, or at `close` if it was cut off."""
 
     def __init__(self, requests: Sequence[Request], decode: Callable[[tuple[int, ...]], str] | None) -> None:
         """Writes token ids if `decode`, which turns a prompt into text, is None."""
@@ -28,9 +28,9 @@ class RequestLog:
             self._write(i, out.finish.type)
 
     def close(self) -> None:
-        """Writes the lines of requests whose reader left."""
+        """Writes the lines of requests whose last output was not read: their reader left, or the engine ended."""
         for i in [*self._open]:
-            self._write(i, "reader left")
+            self._write(i, "cut off")
 
     def _write(self, i: int, end: str) -> None:
         if (request := self._open.pop(i, None)) is None:

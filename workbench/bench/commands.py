@@ -16,10 +16,12 @@ BENCHMARKS = {
     "cache": "what the prefix cache costs as its tree grows to a million nodes: match, split, evict, insert, steps, snapshots",
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",
+    "one_batch_server": "one batch through a running server: first tokens, latency, throughput of the prompts and of all",
     "structured": "records under a JSON schema, with and without jump-forward; what a mask adds to a step of 32 streams",
     "schemas": "constrained decoding on public sets of JSON schemas: taken, wrong, compile and mask time",
     "views": "what the live views cost: closed, open on a busy engine, drawn by a browser; a tree of 50,000 nodes",
     "serving": "a running server under load: throughput, percentiles of first token, later tokens and whole answers",
+    "server": "two running servers on the same prompts, in turns: full load, chats of several turns, one request a second",
     "http": "what HTTP adds to an engine: first token, later tokens, 1,000 open streams",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }

@@ -11,8 +11,6 @@ import asyncio
 import http.client
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +18,13 @@ from typing import Any
 
 from workbench.bench.overhead import taking_turns
 from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows, spread
+from workbench.bench.started import started
 from workbench.bench.workloads import Workload
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead
-from workbench.server.run import READY
 
 ONE = Workload("http one", num_prompts=1, own_len=16, new_tokens=64)
 MANY = Workload("http many", num_prompts=1000, own_len=16, new_tokens=16)
-SERVE = (
-    "import json, sys; from workbench.config import ServerArgs; from workbench.server.run import serve;"
-    "sys.exit(serve(ServerArgs(**json.loads(sys.argv[1]))))"
-)
 Times = tuple[float, float]
 """Seconds to the first token, and per later one."""
 
@@ -97,19 +91,8 @@ def both(server_args: ServerArgs) -> Iterator[tuple[Any, int]]:
     """Opens an engine and a server with the same settings; returns the engine and the server's port."""
     import workbench
 
-    options = server_args.to_dict()
-    settings = json.dumps(options | {"port": 0, "host": "127.0.0.1"})
-    server = subprocess.Popen([sys.executable, "-c", SERVE, settings], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        ready = next((line for line in server.stdout if line.startswith(READY)), None)
-        if ready is None:
-            raise EngineDead("the server did not start")
-        with workbench.Engine(**options, process=True) as engine:
-            yield engine, int(ready.rpartition(":")[2])
-    finally:
-        server.terminate()
-        server.wait()
+    with started(server_args) as url, workbench.Engine(**server_args.to_dict(), process=True) as engine:
+        yield engine, int(url.rpartition(":")[2])
 
 
 def params(work: Workload) -> dict[str, Any]:

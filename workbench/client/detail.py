@@ -6,7 +6,7 @@ import threading
 import weakref
 
 from workbench.client.protocol import EngineClient
-from workbench.errors import SHUT_DOWN, EngineDead
+from workbench.errors import SHUT_DOWN, EngineDead, NotSupported
 
 
 class DetailSwitch:
@@ -39,7 +39,7 @@ class DetailSwitch:
             if client is None:
                 raise EngineDead(SHUT_DOWN)
             client.engine.token_detail(on)
-        except EngineDead:
+        except (EngineDead, NotSupported):
             self._holders.discard(holder)
             if on:
                 raise

@@ -14,7 +14,7 @@ from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.client.stream import Stream
 from workbench.events import EventLog
-from workbench.types import HiddenRows, Request
+from workbench.types import EncodeRequest, HiddenRows, Request
 
 
 class EngineCalls(Protocol):
@@ -38,8 +38,8 @@ class EngineCalls(Protocol):
     def match_prefix(self, token_ids: Sequence[int], namespace: str = "") -> Lookup:
         """Returns how much of this prompt the cache would reuse now, and why no more. Changes nothing."""
 
-    def encode(self, prompts: list[list[int]]) -> HiddenRows:
-        """Returns one vector for each prompt. Raises `NotSupported` for an engine that makes text."""
+    def encode(self, texts: list[EncodeRequest]) -> HiddenRows:
+        """Returns one vector for each text. Raises `NotSupported` for an engine that makes text."""
 
     def flush_cache(self) -> int:
         """Drops every cached prefix that no request uses. Returns the number of tokens dropped."""

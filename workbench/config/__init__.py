@@ -11,8 +11,9 @@ from workbench.config.groups import (
     ScheduleArgs,
 )
 from workbench.config.home import DEFAULT_MODEL, home, profile_folder
+from workbench.config.http import HttpArgs
 from workbench.config.options import ServerOptions
-from workbench.config.server_args import GROUPS, ServerArgs
+from workbench.config.server_args import GROUPS, ServerArgs, add_flags
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -25,8 +26,10 @@ __all__ = [
     "ModelArgs",
     "RequestArgs",
     "ScheduleArgs",
+    "HttpArgs",
     "ServerArgs",
     "ServerOptions",
+    "add_flags",
     "home",
     "profile_folder",
 ]

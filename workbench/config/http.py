@@ -47,5 +47,7 @@ class HttpArgs(Group):
     """Switch to serve Prometheus metrics at /metrics."""
     metrics_alias: Literal["sglang"] | None = None
     """Second prefix of the metrics' names, for dashboards of the reference."""
+    otlp_traces_endpoint: str | None = None
+    """Address of an OpenTelemetry collector (OTLP over HTTP) that gets a span of every request. None: no traces."""
     log_level_http: Literal["debug", "info", "warning", "error"] | None = None
     """Verbosity of the HTTP server's own log. None: log_level."""

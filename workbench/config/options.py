@@ -84,4 +84,5 @@ class ServerOptions(TypedDict, total=False):
     reasoning_parser: Literal["deepseek-r1", "qwen3", "mistral"] | None
     enable_metrics: bool | None
     metrics_alias: Literal["sglang"] | None
+    otlp_traces_endpoint: str | None
     log_level_http: Literal["debug", "info", "warning", "error"] | None

@@ -54,7 +54,7 @@ class ServerArgs(HttpArgs, LoggingArgs, RequestArgs, GrammarArgs, ScheduleArgs, 
     def add_cli_args(cls, parser: argparse.ArgumentParser) -> None:
         """Adds a flag for each field, with dashes; argparse's prefix matching gives the reference's short forms."""
         for group in GROUPS:
-            _add_flags(parser, group)
+            add_flags(parser, group)
         later.add_cli_args(parser)
 
     @classmethod
@@ -69,7 +69,7 @@ GROUPS: tuple[type[Group], ...] = ServerArgs.__bases__[::-1]
 """All groups, in the order of their fields in `ServerArgs`."""
 
 
-def _add_flags(parser: argparse.ArgumentParser, group: type[Group]) -> None:
+def add_flags(parser: argparse.ArgumentParser, group: type[Group]) -> None:
     """Adds the flags of one group. The help of a flag is its field's docstring, limits and default."""
     kinds, docs, limits = kinds_of(group), field_docs(group), limits_of(group)
     for field in dataclasses.fields(group):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import psutil
 
 from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
 from workbench.engine.core import EngineCore
+from workbench.engine.encode_call import EncodeCall, Encodes
 from workbench.engine.profiler import Profiler
 from workbench.engine.snapshot import snapshot
 from workbench.errors import NotSupported
-from workbench.types import HiddenRows
+from workbench.types import EncodeRequest, HiddenRows
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,6 @@ class RunnerStatus:
 
 Replace = Callable[[str, str | None], WeightsInfo]
 """The function that loads other weights into the runner. It raises, with no change, if they do not fit."""
-
-
-class Encodes(Protocol):
-    def encode(self, prompts: Sequence[Sequence[int]]) -> HiddenRows: ...
 
 
 def keep_weights(model_path: str, load_format: str | None) -> WeightsInfo:
@@ -58,7 +54,7 @@ class CoreCalls:
         self._info = info
         self._weights = weights
         self._status = status
-        self._encoder = encoder
+        self._encode = None if encoder is None else EncodeCall(core, encoder)
         self._replace = replace
         self._profiler = Profiler()
 
@@ -78,7 +74,7 @@ class CoreCalls:
             tokens_free=cache.num_free_pages * page, tokens_tree=cache.num_tree_pages * page,
             tokens_running=cache.num_owned_pages * page,
             kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
-            process_rss_bytes=psutil.Process().memory_info().rss,
+            process_rss_bytes=psutil.Process().memory_info().rss, available_bytes=psutil.virtual_memory().available,
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
@@ -87,10 +83,10 @@ class CoreCalls:
     def match_prefix(self, token_ids: Sequence[int], namespace: str = "") -> Lookup:
         return self._core.cache.explain(tuple(token_ids), namespace)
 
-    def encode(self, prompts: list[list[int]]) -> HiddenRows:
-        if self._encoder is None:
+    def encode(self, texts: list[EncodeRequest]) -> HiddenRows:
+        if self._encode is None:
             raise NotSupported("this engine makes text, no embeddings", hint="load the model with is_embedding=True")
-        return self._encoder.encode(prompts)
+        return self._encode(texts)
 
     def flush_cache(self) -> int:
         return self._core.flush_cache()

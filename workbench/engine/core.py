@@ -99,7 +99,7 @@ class EngineCore:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.constraint, first_ids=request.input_ids[:NUM_FIRST])
+                               grammar=request.params.constraint, first_ids=request.input_ids[:NUM_FIRST], origin=request.origin)
             )  # fmt: skip
         self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:

@@ -14,7 +14,7 @@ from workbench.attention.step import Span, StepTensors, as_tensor
 from workbench.checkpoint.pooling import Pooling
 from workbench.kernels.compiled import kernels
 from workbench.model.base import Model
-from workbench.types import HiddenRows, Segment
+from workbench.types import Segment
 
 BATCH_TOKENS = 4096
 """Most tokens of one forward pass, unless one text alone has more."""
@@ -24,9 +24,9 @@ class Encoder:
     """Computes vectors with the model of an engine that makes no text.
 
     It is no part of the scheduler. A text has one forward pass, no output to wait for and nothing to reuse, so it needs no
-    queue, no pages and no stream: a call of `EngineCalls` answers a list of texts between two steps, cut into batches of
-    `BATCH_TOKENS` without padding. Callers join what waits (`api.encoding`). A decoder writes its K/V to the first slots of the
-    store, which no request uses here; an encoder has none.
+    queue, no pages and no stream: a call of `EngineCalls` answers a list of texts between two steps (`EncodeCall`), cut into
+    batches of `BATCH_TOKENS` without padding. Callers join what waits (`api.encoding`). A decoder writes its K/V to the first
+    slots of the store, which no request uses here; an encoder has none.
     """
 
     def __init__(self, model: Model, kv: KVStore, attention: AttentionBackend, pooling: Pooling) -> None:
@@ -38,15 +38,14 @@ class Encoder:
         self.width = model.num_labels or model.hidden_size
 
     @torch.inference_mode()
-    def encode(self, prompts: Sequence[Sequence[int]]) -> HiddenRows:
-        """Returns one vector for each prompt, float32. Prompts have tokens of the vocabulary, and fit the context."""
+    def encode(self, prompts: Sequence[Sequence[int]]) -> bytes:
+        """Returns the vectors of one batch, float32. Prompts have tokens of the vocabulary, and fit the context."""
         kernels.adopt()
-        parts = [self._vectors(batch).float().cpu().numpy().tobytes() for batch in batches(prompts, self._most_tokens)]
-        return HiddenRows(b"".join(parts), self.width)
+        return self._vectors(prompts).float().cpu().numpy().tobytes()
 
-    @property
-    def _most_tokens(self) -> int:
-        return BATCH_TOKENS if self.model.is_encoder else min(BATCH_TOKENS, self._kv.num_slots)
+    def batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
+        """Yields the prompts in order, in batches for `encode`."""
+        return batches(prompts, BATCH_TOKENS if self.model.is_encoder else min(BATCH_TOKENS, self._kv.num_slots))
 
     def _vectors(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Returns [N, width] of a batch."""

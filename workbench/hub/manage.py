@@ -9,7 +9,7 @@ from pathlib import Path
 from workbench.errors import ModelCorrupt, ModelNotFound
 from workbench.hub.catalog import CATALOG, CatalogEntry
 from workbench.hub.disk import bytes_in, sha256_of
-from workbench.hub.find import LocalModel, entry_home, lock_model, models_dir, present_gguf, resolve
+from workbench.hub.find import LocalModel, entry_home, lock_model, models_dir, present_weights, resolve
 from workbench.hub.progress import Progress
 
 
@@ -34,8 +34,8 @@ def list_models(download_dir: str | None = None) -> list[ModelRow]:
 
 
 def _row(entry: CatalogEntry, root: Path) -> ModelRow:
-    home, gguf = entry_home(entry, root), present_gguf(entry, root, check=False)
-    state = "not fetched" if gguf is None else "ready" if gguf.is_relative_to(home) else "installed"
+    home, weights = entry_home(entry, root), present_weights(entry, root, check=False)
+    state = "not fetched" if weights is None else "ready" if weights.is_relative_to(home) else "installed"
     num_bytes = bytes_in(home) if home.exists() else entry.size
     return ModelRow(entry.alias, entry.title, state, num_bytes, entry.license, home)
 
@@ -48,8 +48,8 @@ def fetch(name: str, download_dir: str | None = None, progress: Progress | None 
 def verify(name: str, download_dir: str | None = None) -> list[Path]:
     """Reads an alias's files again and compares their sha256; returns the files. Raises ModelCorrupt, ModelNotFound."""
     entry, root = _entry(name), models_dir(download_dir)
-    path = present_gguf(entry, root, check=False)
-    fetched = entry_home(entry, root) / "gguf" / entry.gguf
+    path = present_weights(entry, root, check=False)
+    fetched = entry_home(entry, root) / entry.format / entry.file
     if path is None and fetched.is_file():
         path = fetched  # of another size than it should be
     if path is None:

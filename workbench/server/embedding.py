@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -18,8 +19,10 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.native.prompts import Prompt, read_prompts
 from workbench.server import shapes
 from workbench.server.body import Body, json_body, read_body
+from workbench.server.problem import naming_prompt
 from workbench.server.serving import serving_of, until_left
 from workbench.server.wire import Json
+from workbench.types import EncodeRequest
 
 router = APIRouter()
 
@@ -70,14 +73,15 @@ async def encode(http: Request) -> Response:
     """Returns the embedding of a text, or the scores of a reward model; a list for several texts."""
     body = await read_body(http, EncodeBody)
     is_one, prompts = read_prompts(body.text, body.input_ids)
-    ids, vectors = await _vectors(http, prompts)
-    return Json(shaped(is_one, ids, vectors))
+    with naming_prompt("text"):
+        texts, vectors = await vectors_of(http, prompts)
+    return Json(shaped(is_one, texts, vectors))
 
 
 @router.post("/classify", openapi_extra=json_body(EncodeBody))
 async def classify(http: Request) -> Response:
     """Returns the scores of a classification head: of item i, `[i]["embedding"]`."""
-    _need_head(http, True, "/classify")
+    need_head(http, True, "/classify")
     return await encode(http)
 
 
@@ -85,15 +89,16 @@ async def classify(http: Request) -> Response:
 async def embeddings(http: Request) -> Response:
     """Returns embeddings in OpenAI's form; base64 is that of little-endian float32."""
     body = await read_body(http, EmbeddingsBody)
-    _need_head(http, False, "/v1/embeddings")
-    ids, vectors = await _vectors(http, _openai_prompts(body))
+    need_head(http, False, "/v1/embeddings")
+    with naming_prompt("input"):
+        texts, vectors = await vectors_of(http, _openai_prompts(body))
     if body.dimensions is not None:
         vectors = [shortened(vector, body.dimensions) for vector in vectors]
     data = [
         {"object": "embedding", "index": i, "embedding": _base64(vector) if body.encoding_format == "base64" else vector}
         for i, vector in enumerate(vectors)
     ]
-    return Json({"object": "list", "data": data, "model": serving_of(http).name_for(body.model), "usage": _usage(ids)})
+    return Json({"object": "list", "data": data, "model": serving_of(http).name_for(body.model), "usage": _usage(texts)})
 
 
 @router.post("/v1/score", openapi_extra=json_body(ScoreBody))
@@ -104,10 +109,10 @@ async def score(http: Request) -> Response:
     first, second = _listed(body.text_1), _listed(body.text_2)
     if len(first) not in (1, len(second)):
         raise InvalidRequest("text_1", len(first), f"one text, or as many as text_2 has ({len(second)})")
-    ids, scores = await _cosines(http, first, second, "/v1/score")
+    texts, scores = await _cosines(http, first, second, "/v1/score")
     data = [{"index": i, "object": "score", "score": each} for i, each in enumerate(scores)]
     name = serving_of(http).name_for(body.model)
-    return Json({"id": f"score-{uuid.uuid4().hex}", "object": "list", "model": name, "data": data, "usage": _usage(ids)})
+    return Json({"id": f"score-{uuid.uuid4().hex}", "object": "list", "model": name, "data": data, "usage": _usage(texts)})
 
 
 @router.post("/v1/rerank", openapi_extra=json_body(RerankBody))
@@ -117,34 +122,40 @@ async def rerank(http: Request) -> Response:
     body = await read_body(http, RerankBody)
     if body.top_n is not None and body.top_n < 1:
         raise InvalidRequest("top_n", body.top_n, "a whole number above 0")
-    ids, scores = await _cosines(http, [body.query], body.documents, "/rerank")
+    texts, scores = await _cosines(http, [body.query], body.documents, "/rerank")
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[: body.top_n]
     shown: list[dict[str, Any]] = [{"index": i, "relevance_score": scores[i]} for i in order]
     if body.return_documents:
         shown = [each | {"document": {"text": body.documents[each["index"]]}} for each in shown]
     name = serving_of(http).name_for(body.model)
-    return Json({"id": f"rerank-{uuid.uuid4().hex}", "model": name, "usage": _usage(ids), "results": shown})
+    return Json({"id": f"rerank-{uuid.uuid4().hex}", "model": name, "usage": _usage(texts), "results": shown})
 
 
-async def _vectors(http: Request, prompts: Sequence[Prompt]) -> tuple[list[tuple[int, ...]], list[Vector]]:
+async def vectors_of(
+    http: Request, prompts: Sequence[Prompt], *, cuts: bool = False
+) -> tuple[list[EncodeRequest], list[Vector]]:  # fmt: skip
+    """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut."""
     if not prompts:
         raise InvalidRequest("input", [], "at least one text")
-    encoding = serving_of(http).encoding
-    ids = await asyncio.to_thread(encoding.ids_of, prompts)
-    return ids, await until_left(encoding.vectors(ids), http)
+    serving, started = serving_of(http), time.time_ns()
+    texts = await asyncio.to_thread(serving.encoding.texts_of, prompts, cuts=cuts)
+    vectors = await until_left(serving.encoding.vectors(texts), http)
+    if serving.traces is not None:
+        serving.traces.encoded(texts, started)
+    return texts, vectors
 
 
 async def _cosines(
     http: Request, first: Sequence[str], second: Sequence[str], route: str
-) -> tuple[list[tuple[int, ...]], list[float]]:
-    _need_head(http, False, route)
-    ids, vectors = await _vectors(http, [*first, *second] if second else [])
+) -> tuple[list[EncodeRequest], list[float]]:
+    need_head(http, False, route)
+    texts, vectors = await vectors_of(http, [*first, *second] if second else [])
     a, b = (np.stack(part) for part in (vectors[: len(first)], vectors[len(first) :]))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return ids, [float(each) for each in (a * b).sum(1) / np.maximum(norms, 1e-12)]
+    return texts, [float(each) for each in (a * b).sum(1) / np.maximum(norms, 1e-12)]
 
 
-def _need_head(http: Request, with_head: bool, route: str) -> None:
+def need_head(http: Request, with_head: bool, route: str) -> None:
     """Raises NotSupported where the model has no classification head and needs one, or has one and must not."""
     info, args = serving_of(http).handle.info, serving_of(http).args
     if args.is_embedding and with_head and not info.num_labels:
@@ -173,8 +184,8 @@ def _base64(vector: Vector) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-def _usage(ids: Sequence[Sequence[int]]) -> dict[str, int]:
-    num_tokens = sum(map(len, ids))
+def _usage(texts: Sequence[EncodeRequest]) -> dict[str, int]:
+    num_tokens = sum(len(text.input_ids) for text in texts)
     return {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
 
 

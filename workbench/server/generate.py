@@ -15,6 +15,7 @@ from workbench.errors import NotSupported
 from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
+from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving, serving_of
 from workbench.server.shapes import Ids, Params, Texts
 from workbench.server.sse import DONE, EventStream, data
@@ -61,12 +62,13 @@ async def generate(http: Request) -> Response:
     """Continues prompts. With `stream` the answer is server-sent events, each with the whole text so far."""
     serving = serving_of(http)
     body = await read_json(http)
-    request = GenerateRequest.from_json(native_body(body))
-    if body.get("log_metrics") is False:
-        request = _unlogged(request, serving)
-    if request.stream:
-        return EventStream(_events(await serving.start_stream(request)))
-    return Json(await serving.complete(request, http))
+    with naming_prompt("text" if body.get("input_ids") is None else "input_ids"):
+        request = GenerateRequest.from_json(native_body(body))
+        if body.get("log_metrics") is False:
+            request = _unlogged(request, serving)
+        if request.stream:
+            return EventStream(_events(await serving.start_stream(request)))
+        return Json(await serving.complete(request, http))
 
 
 def native_body(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,26 +37,30 @@ E2E = (.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60)  # fmt: skip
 PER_TOKEN = (.005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5)  # fmt: skip
 FUNCTION = tuple(0.05 * 1.5**k for k in range(18))
 """Upper bounds of the buckets in seconds; rows N4 to N7 of the checklist."""
+REASONS = ("stop", "length", "abort")
 
 
 class MetricSet:
-    """All metrics under one prefix."""
+    """All metrics under one prefix. Each is there from the start, so that a dashboard shows zeros before the first request."""
 
-    def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
+    def __init__(self, prefix: str, model: str, function: str, registry: CollectorRegistry) -> None:
         def make(kind: Any, name: str, help: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
-            return kind(f"{prefix}{name}", help, ("model_name", *labels), registry=registry, **more)
+            metric = kind(f"{prefix}{name}", help, ("model_name", *labels), registry=registry, **more)
+            return metric if labels else metric.labels(model)
 
         self.prompt_tokens = make(Counter, "prompt_tokens", "Number of prefill tokens processed.")
         self.generation_tokens = make(Counter, "generation_tokens", "Number of generation tokens processed.")
         self.cached_tokens = make(Counter, "cached_tokens", "Number of prompt tokens whose K/V was reused.")
-        self.requests = make(Counter, "num_requests", "Number of requests that have ended, by their reason.", ("reason",))
+        requests = make(Counter, "num_requests", "Number of requests that have ended, by their reason.", ("reason",))
+        self.requests = {reason: requests.labels(model, reason) for reason in REASONS}
         self.retractions = make(Counter, "num_retractions", "Number of retractions of running requests.")
         self.ttft = make(Histogram, "time_to_first_token_seconds", "Time to the first token in seconds.", buckets=TTFT)
         self.e2e = make(Histogram, "e2e_request_latency_seconds", "Time from arrival to end in seconds.", buckets=E2E)
         self.per_token = make(
             Histogram, "time_per_output_token_seconds", "Time per output token after the first, in seconds.", buckets=PER_TOKEN
         )
-        self.function = make(Histogram, "func_latency_seconds", "Time of a function in seconds.", ("name",), buckets=FUNCTION)
+        functions = make(Histogram, "func_latency_seconds", "Time of a function in seconds.", ("name",), buckets=FUNCTION)
+        self.function = functions.labels(model, function)
         self.running = make(Gauge, "num_running_reqs", "Number of requests in the batch.")
         self.queued = make(Gauge, "num_queue_reqs", "Number of requests that wait.")
         self.used_tokens = make(Gauge, "num_used_tokens", "Number of tokens in use of the K/V pool.")
@@ -80,10 +84,12 @@ class Metrics:
     def __init__(self, serving: Serving) -> None:
         self.registry = CollectorRegistry()
         prefixes = ["workbench_", *(["sglang:"] if serving.args.metrics_alias == "sglang" else [])]
-        self._sets = [MetricSet(prefix, self.registry) for prefix in prefixes]
-        self._name = serving.name
+        function = "encode_request" if serving.args.is_embedding else "generate_request"
+        self._sets = [MetricSet(prefix, serving.name, function, self.registry) for prefix in prefixes]
         self._serving = serving
         self._timings: dict[str, Timing] = {}
+        self._ended: set[str] = set()
+        """Requests whose last step's event comes after their end."""
         self._lock = threading.Lock()
         self._num_prompt = self._num_cached = 0
         self._recent: list[float] = []
@@ -101,6 +107,7 @@ class Metrics:
         with self._lock:
             self._log, self._number = handle.log, 0
             self._timings.clear()
+            self._ended.clear()
 
     def _run(self) -> None:
         while not self._closing.wait(READ_S):
@@ -119,7 +126,6 @@ class Metrics:
             change(metrics)
 
     def _apply(self, event: Event) -> None:
-        name = self._name
         match event:
             case RequestArrived(rid=rid, time=time, namespace=namespace):
                 if namespace != HEALTH and not self._serving.is_unlogged(rid):
@@ -127,47 +133,49 @@ class Metrics:
             case PrefixMatched(rid=rid, num_cached=num_cached, num_prompt=num_prompt) if rid in self._timings:
                 self._num_prompt += num_prompt
                 self._num_cached += num_cached
-                self._each(lambda m: m.cached_tokens.labels(name).inc(num_cached))
+                self._each(lambda m: m.cached_tokens.inc(num_cached))
             case StepExecuted(members=members):
-                computed = sum(each.num_new for each in members if each.kind == "prefill" and each.rid in self._timings)
-                self._each(lambda m: m.prompt_tokens.labels(name).inc(computed))
+                counted = self._timings.keys() | self._ended
+                computed = sum(each.num_new for each in members if each.kind == "prefill" and each.rid in counted)
+                self._each(lambda m: m.prompt_tokens.inc(computed))
+                self._ended.clear()
             case TokenSampled(rid=rid, time=time) if rid in self._timings:
                 self._sampled(self._timings[rid], time)
-            case RequestRetracted():
-                self._each(lambda m: m.retractions.labels(name).inc())
+            case RequestRetracted(rid=rid) if rid in self._timings:
+                self._each(lambda m: m.retractions.inc())
             case RequestFinished(rid=rid, time=time, reason=reason) if rid in self._timings:
                 self._finished(self._timings.pop(rid), time, reason)
+                self._ended.add(rid)
 
     def _sampled(self, timing: Timing, time: float) -> None:
         timing.num_output += 1
         self._recent.append(time)
         if timing.first is None:
             timing.first = time
-            self._each(lambda m: m.ttft.labels(self._name).observe(time - timing.arrived))
-        self._each(lambda m: m.generation_tokens.labels(self._name).inc())
+            self._each(lambda m: m.ttft.observe(time - timing.arrived))
+        self._each(lambda m: m.generation_tokens.inc())
 
     def _finished(self, timing: Timing, time: float, reason: str) -> None:
-        name, took = self._name, time - timing.arrived
-        self._each(lambda m: m.requests.labels(name, reason).inc())
-        self._each(lambda m: m.e2e.labels(name).observe(took))
-        self._each(lambda m: m.function.labels(name, "generate_request").observe(took))
+        took = time - timing.arrived
+        self._each(lambda m: m.requests[reason].inc())
+        self._each(lambda m: m.e2e.observe(took))
+        self._each(lambda m: m.function.observe(took))
         if timing.first is not None and timing.num_output > 1:
             per_token = (time - timing.first) / (timing.num_output - 1)
-            self._each(lambda m: m.per_token.labels(name).observe(per_token))
+            self._each(lambda m: m.per_token.observe(per_token))
 
     def gauges(self, load: Load, now: float, capacity: int) -> None:
         """Sets the gauges to the engine's present state; `now` is on its clock, `capacity` in tokens."""
         with self._lock:
-            name, used = self._name, capacity - load.tokens_free - load.tokens_tree
+            used = capacity - load.tokens_free - load.tokens_tree
             self._recent = [time for time in self._recent if now - time <= RATE_S]
-            rate, hits = len(self._recent) / RATE_S, self._num_cached / max(self._num_prompt, 1)
             for m in self._sets:
-                m.running.labels(name).set(load.num_running)
-                m.queued.labels(name).set(load.num_waiting)
-                m.used_tokens.labels(name).set(used)
-                m.token_usage.labels(name).set(used / capacity)
-                m.throughput.labels(name).set(rate)
-                m.hit_rate.labels(name).set(hits)
+                m.running.set(load.num_running)
+                m.queued.set(load.num_waiting)
+                m.used_tokens.set(used)
+                m.token_usage.set(used / capacity)
+                m.throughput.set(len(self._recent) / RATE_S)
+                m.hit_rate.set(self._num_cached / max(self._num_prompt, 1))
 
 
 HEALTH = "health"

@@ -15,16 +15,25 @@ from collections.abc import Iterable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from workbench.api.remote import CHANGES
+from workbench.native.origin import ORIGIN
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
+from workbench.server.traces import CALL
 
 logger = logging.getLogger("workbench.server")
-OPEN_PATHS = frozenset({"/health", "/health_generate", "/ping"})
-"""Paths that need no key and are answered while the server drains."""
+OPEN_PATHS = frozenset({"/", "/docs", "/health", "/health_generate", "/ping"})
+OPEN_FILES = "/page/static/"
+"""Paths that need no key and are answered while the server drains, and the folder of such files."""
 MANAGEMENT = frozenset(
     {"/update_weights_from_disk", "/update_weights", "/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
+    | {f"/engine/call/{name}" for name in CHANGES}
 )
 """Paths that ask for the management key where one is set."""
+MAX_PROGRAM = 60
+"""Characters of a client's `User-Agent`, or of a path, that views show."""
+PARENTS = ("traceparent", "tracestate")
+"""Headers that name the span of the caller."""
 PLAIN_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -55,6 +64,10 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        ORIGIN.set(_origin(scope, headers))
+        if self._serving.traces is not None:
+            given = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
+            CALL.set((scope["path"], given))
         counts = scope.get("method") == "POST"
         self._serving.num_open += counts
         try:
@@ -73,7 +86,7 @@ class Gate:
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         path = scope["path"]
-        if path in OPEN_PATHS or scope.get("method") == "OPTIONS":
+        if path in OPEN_PATHS or path.startswith(OPEN_FILES) or scope.get("method") == "OPTIONS":
             return
         if b"origin" in headers and scope.get("method") == "POST" and not _is_json(headers):
             raise Problem(415, "a browser must send application/json")  # a page can send the rest without a preflight
@@ -108,6 +121,13 @@ def _has_key(scope: Scope, headers: dict[bytes, bytes], keys: Iterable[bytes]) -
     scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
     given = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
     return sum(hmac.compare_digest(given, key) for key in keys) > 0
+
+
+def _origin(scope: Scope, headers: dict[bytes, bytes]) -> str:
+    """Returns a client in words, such as "/v1/completions from 127.0.0.1 (OpenAI/Python 3.0.1)"."""
+    program = headers.get(b"user-agent", b"")[:MAX_PROGRAM].decode("latin-1")
+    host, _ = scope.get("client") or ("a socket", 0)
+    return f"{scope['path'][:MAX_PROGRAM]} from {host}{f' ({program})' if program else ''}"
 
 
 def _is_json(headers: dict[bytes, bytes]) -> bool:

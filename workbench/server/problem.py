@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +63,18 @@ class Problem(Exception):
         if path.startswith("/v1/messages"):
             return self.anthropic()
         return self.ollama() if path.startswith("/api/") else self.openai()
+
+
+@contextmanager
+def naming_prompt(name: str) -> Iterator[None]:
+    """Gives errors about the prompt the name of the field that holds it in this API."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.field == "prompt":
+            error.field = name
+            error.message, error.hint = (re.sub(r"\bprompt\b", name, text) for text in (error.message, error.hint))
+        raise
 
 
 def error_answers(path: str) -> dict[int | str, dict[str, Any]]:

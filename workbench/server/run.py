@@ -80,8 +80,12 @@ class DrainingServer(uvicorn.Server):
         if self._serving.is_draining:
             self.should_exit = self.force_exit = True
             return
-        self._serving.is_draining = True
         logger.info("signal %s: %d requests finish", signal.Signals(sig).name, self._serving.num_open)
+        self.drain()
+
+    def drain(self) -> None:
+        """Refuses new requests, and ends when the running ones have finished. Any thread may call it."""
+        self._serving.is_draining = True
         self._loop.call_soon_threadsafe(self._start_drain)
 
     def _start_drain(self) -> None:
@@ -101,17 +105,22 @@ class DrainingServer(uvicorn.Server):
         return not self._serving.num_open
 
 
-async def _run(supervisor: Supervisor, listener: socket.socket) -> None:
+def configuration(serving: Serving) -> uvicorn.Config:
+    """Returns uvicorn's settings for an engine. Called in the event loop, whose threads it sets."""
     from workbench.server.app import make_app  # by now `_import_ahead` has most of it
 
-    serving = supervisor.serving
     args = serving.args
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
-    config = uvicorn.Config(
-        make_app(serving), log_level=args.log_level_http or args.log_level, access_log=args.log_level_http in ("info", "debug"),
-        timeout_graceful_shutdown=1, server_header=False,
+    level = args.log_level_http or args.log_level
+    return uvicorn.Config(
+        make_app(serving), log_level=level, access_log=level in ("info", "debug"), timeout_graceful_shutdown=1,
+        server_header=False,
     )  # fmt: skip
+
+
+async def _run(supervisor: Supervisor, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
+    config = configuration(supervisor.serving)
     print(f"{READY} http://{host}:{port}", flush=True)
-    await DrainingServer(config, serving, supervisor).serve(sockets=[listener])
+    await DrainingServer(config, supervisor.serving, supervisor).serve(sockets=[listener])
     sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.api.encoding import Encoding
@@ -18,10 +18,13 @@ from workbench.native.results import Completion, Results
 from workbench.process.client import ProcessClient
 from workbench.server.limits import check_answers
 from workbench.server.problem import Problem
+from workbench.server.traces import Traces
 from workbench.text import chat
 
-if TYPE_CHECKING:  # it takes a third of a second, in which the engine's process already starts
+if TYPE_CHECKING:  # they take time, in which the engine's process already starts
     from fastapi import Request
+
+    from workbench.api.questions import Questions
 
 T = TypeVar("T")
 LEFT_STATUS = 499
@@ -35,21 +38,31 @@ PING_S = 1.0
 class Serving:
     """One engine and the settings of its server. Routes find it with `serving_of`."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(
+        self, handle: Handle, traces: Traces | None = None, settings: Mapping[str, Any] | None = None,
+        questions: Questions | None = None,
+    ) -> None:  # fmt: skip
+        """Serves `handle` with its settings, apart from `settings`. `questions` are those that the engine's owner has open."""
+        self.traces = traces
+        self._settings = dict(settings or {})
         self.is_draining = False
         """True from SIGTERM on: new requests get status 503."""
         self.num_open = 0
         """Number of POST requests that have begun and not ended."""
+        self.num_readers = 0
+        """Number of clients that follow the event log."""
         self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
         self._listeners: list[Callable[[Handle], None]] = []
         self.sessions = Sessions()
         """The sessions, which outlive an engine that died."""
-        self._use(handle)
+        self._use(handle, questions)
 
-    def _use(self, handle: Handle) -> None:
+    def _use(self, handle: Handle, questions: Questions | None = None) -> None:
         self._handle = handle
-        self._generation = Generation(handle, self.sessions)
+        self._generation = Generation(handle, self.sessions, self.traces.observe if self.traces else None)
         self.encoding = Encoding(handle)
+        self._questions = questions
+        self._args: tuple[ServerArgs, ServerArgs] | None = None
 
     def replace(self, handle: Handle) -> None:
         """Serves another engine from now on, and calls the listeners with it."""
@@ -64,7 +77,12 @@ class Serving:
 
     @property
     def args(self) -> ServerArgs:
-        return self._handle.args
+        args = self._handle.args
+        if not self._settings:
+            return args
+        if self._args is None or self._args[0] is not args:
+            self._args = (args, ServerArgs.make(**args.to_dict() | self._settings))
+        return self._args[1]
 
     @property
     def name(self) -> str:
@@ -81,8 +99,22 @@ class Serving:
         return self._handle
 
     @property
+    def questions(self) -> Questions:
+        """The questions about the engine, whose views share one switch of token detail."""
+        if self._questions is None:
+            from workbench.api.questions import Questions
+
+            self._questions = Questions(self._handle)
+        return self._questions
+
+    @property
     def generation(self) -> Generation:
         return self._generation
+
+    @property
+    def is_ending(self) -> bool:
+        """True when the server drains and no request is left: streams of events end then."""
+        return self.is_draining and not self.num_open
 
     def leave_out(self, rid: str) -> None:
         """Leaves a request, which comes next, out of the metrics."""

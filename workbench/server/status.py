@@ -9,11 +9,13 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from workbench.errors import QueueFull
 from workbench.native.requests import GenerateRequest
 from workbench.server.metrics import HEALTH
 from workbench.server.problem import Problem
 from workbench.server.serving import Serving, serving_of
 from workbench.server.wire import Json
+from workbench.types import EncodeRequest
 
 router = APIRouter()
 SECRETS = ("api_key", "admin_api_key")
@@ -30,14 +32,20 @@ async def health(http: Request) -> Response:
 
 @router.get("/health_generate")
 async def health_generate(http: Request) -> Response:
-    """Generates one token, or encodes one; returns status 200, or 503 if the engine cannot."""
+    """Generates one token, or encodes one; returns status 200, or 503 if the engine cannot.
+
+    With a full queue it waits for the end of a step instead.
+    """
     serving = serving_of(http)
     await health(http)
     if serving.args.is_embedding:
-        await serving.encoding.vectors([(0,)])
+        await serving.encoding.vectors([EncodeRequest(rid=HEALTH, input_ids=(0,), namespace=HEALTH)])
         return Json({"status": "ok"})
     params = {"max_new_tokens": 1, "temperature": 0}
-    await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": HEALTH}), http)
+    try:
+        await serving.complete(GenerateRequest.make(None, [0], params, {"namespace": HEALTH}), http)
+    except QueueFull:
+        await _load(serving)  # answered between two steps: the engine works on what it has
     return Json({"status": "ok"})
 
 

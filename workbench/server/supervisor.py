@@ -13,6 +13,7 @@ from workbench.config import ServerArgs
 from workbench.errors import EngineDead, WorkbenchError
 from workbench.process.client import ProcessClient, open_process
 from workbench.server.serving import Serving
+from workbench.server.traces import open_traces
 
 logger = logging.getLogger("workbench.server")
 WINDOW_S = 600.0
@@ -30,7 +31,8 @@ class Supervisor:
         self._restarts: deque[float] = deque()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self.serving = Serving(self._open(args))
+        self._traces = open_traces(args)
+        self.serving = Serving(self._open(args), self._traces)
         threading.Thread(target=self._watch, name="workbench-watchdog", daemon=True).start()
 
     def close(self) -> None:
@@ -38,6 +40,9 @@ class Supervisor:
         self._closing.set()
         with self._lock:
             self.serving.handle.close()
+        traces, self._traces = self._traces, None
+        if traces is not None:
+            traces.close()
 
     def _open(self, args: ServerArgs) -> Handle:
         return Handle(open_process(args, on_end=self._restart), args)

@@ -144,7 +144,7 @@ def alias(index: Index, make_gguf: Callable[..., Path], monkeypatch: pytest.Monk
         alias="tiny",
         title="two random layers",
         hub_id="nobody/tiny",
-        gguf="tiny.gguf",
+        file="tiny.gguf",
         size=len(whole),
         sha256=hashlib.sha256(whole).hexdigest(),
         wheels=tuple(wheels),

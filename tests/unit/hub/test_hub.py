@@ -122,7 +122,7 @@ def test_a_name_that_is_nearly_an_alias_is_corrected(name: str):
 def test_a_name_that_is_like_no_alias_is_not_guessed_at(name: str):
     with pytest.raises(ModelNotFound, match=f"'{name}' is no model") as caught:
         hub.resolve(name)
-    assert caught.value.hint == "aliases: smollm2-135m, gemma3-270m; other models by id, folder or GGUF file"
+    assert caught.value.hint == "aliases: smollm2-135m, gemma3-270m, all-minilm-l6-v2; other models by id, folder or GGUF file"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "notes.txt"])

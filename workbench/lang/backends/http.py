@@ -22,7 +22,11 @@ Watch = Callable[[Callable[[], None]], AbstractContextManager[None]]
 class Server:
     """One address. `call` reads a whole answer, `events` an answer of server-sent events."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None, certificates: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, headers: Mapping[str, str] | None = None, certificates: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:  # fmt: skip
+        """Limits each wait for more of an answer to `timeout_s`; without it an answer may take any time, and `watch` cuts it."""
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidRequest("the server's address", base_url, "a URL like http://localhost:30000")
@@ -30,16 +34,21 @@ class Server:
         self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
         self._is_secure = parts.scheme == "https"
         self._certificates = certificates
+        self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
 
     def call(self, method: str, path: str, body: Any = None, watch: Watch | None = None) -> str:
         """Returns the body of the answer. Raises BackendFailed for any failure."""
-        with self._response(method, path, body, watch) as response:
-            return response.read().decode("utf-8", "replace")
+        return self.read(method, path, body, watch).decode("utf-8", "replace")
+
+    def read(self, method: str, path: str, body: Any = None, watch: Watch | None = None) -> bytes:
+        """Returns the body of the answer as it came. Raises BackendFailed for any failure."""
+        with self.response(method, path, body, watch) as response:
+            return response.read()
 
     def events(self, path: str, body: Any, watch: Watch | None = None) -> Iterator[dict[str, Any]]:
         """Yields the JSON objects of `data:` lines until `data: [DONE]`. Raises BackendFailed for any failure."""
-        with self._response("POST", path, body, watch) as response:
+        with self.response("POST", path, body, watch) as response:
             for line in response:
                 if not line.startswith(b"data:"):
                     continue
@@ -53,7 +62,8 @@ class Server:
         raise BackendFailed(f"{self.url}{path} broke off before its end")
 
     @contextmanager
-    def _response(self, method: str, path: str, body: Any, watch: Watch | None) -> Iterator[http.client.HTTPResponse]:
+    def response(self, method: str, path: str, body: Any, watch: Watch | None) -> Iterator[http.client.HTTPResponse]:
+        """Returns a context with an answer to read. Raises BackendFailed for any failure."""
         connection = self._connect()
         line = connection.sock
 
@@ -68,7 +78,9 @@ class Server:
                 response = connection.getresponse()
                 if response.status != 200:
                     message = _message(response.read().decode("utf-8", "replace"))
-                    raise BackendFailed(f"{self.url}{path} answered {response.status}: {message}")
+                    refusal = BackendFailed(f"{self.url}{path} answered {response.status}: {message}")
+                    refusal.status = response.status
+                    raise refusal
                 yield response
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise BackendFailed(f"{self.url}{path} broke off: {type(error).__name__}: {error}") from error
@@ -95,7 +107,7 @@ class Server:
                 f"no server answers at {self.url} ({error})",
                 hint="start it (workbench serve MODEL), or check the address",
             ) from error
-        connection.sock.settimeout(None)  # an answer may take any time; `abort` cuts it
+        connection.sock.settimeout(self._timeout_s)
         return connection
 
 

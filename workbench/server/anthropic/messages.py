@@ -41,7 +41,7 @@ async def messages(http: Request) -> Response:
     """Answers a conversation."""
     body, serving = await read_body(http, MessagesBody), serving_of(http)
     head = {"id": f"msg_{uuid.uuid4().hex[:24]}", "type": "message", "role": "assistant", "model": serving.name_for(body.model)}
-    events = start_chat(serving, body.call())
+    events = start_chat(serving, body.call(can_reason=serving.args.reasoning_parser is not None))
     if body.stream:
         return EventStream(_stream(await events, head), lambda problem: data(problem.anthropic(), "error"))
     return Json(await until_left(_whole(events, head), http))

@@ -39,8 +39,11 @@ class CountBody(Body):
     tool_choice: AnthropicChoice = None
     thinking: dict[str, Any] | None = None
 
-    def call(self, needs_limit: bool = True) -> ChatCall:
-        """Returns the call. Raises InvalidRequest, NotSupported with the place of what it cannot read."""
+    def call(self, needs_limit: bool = True, can_reason: bool = True) -> ChatCall:
+        """Returns the call. Raises InvalidRequest, NotSupported with the place of what it cannot read.
+
+        `can_reason` is true where the server parts reasoning from answers.
+        """
         if needs_limit and self.max_tokens is None:
             raise InvalidRequest.because("max_tokens", "max_tokens is not given", hint="give the most output tokens")
         if needs_limit and self.max_tokens is not None and self.max_tokens < 1:
@@ -48,12 +51,27 @@ class CountBody(Body):
         choice = self.tool_choice or {"type": "auto"}
         is_single = choice.get("disable_parallel_tool_use") or choice.get("type") == "tool"
         sampling = {"max_new_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
-        kwargs = {} if self.thinking is None else {"enable_thinking": self.thinking.get("type") == "enabled"}
+        kwargs = {} if self.thinking is None else {"enable_thinking": self._is_thinking(self.thinking, can_reason)}
         return ChatCall(
             messages=list(self._conversation()), tools=[_tool(tool, i) for i, tool in enumerate(self.tools or ())],
             tool_choice=_choice(choice), parallel_tool_calls=not is_single,
             sampling={**sampling, "stop": self.stop_sequences or None}, chat_template_kwargs=kwargs,
         )  # fmt: skip
+
+    def _is_thinking(self, thinking: Mapping[str, Any], can_reason: bool) -> bool:
+        kind, budget = thinking.get("type"), thinking.get("budget_tokens")
+        if kind not in ("enabled", "adaptive", "disabled"):
+            raise InvalidRequest("thinking.type", kind, "enabled, adaptive or disabled")
+        if kind == "disabled":
+            return False
+        if not can_reason:
+            raise NotSupported("thinking: the server reads no reasoning of this model", hint="serve with --reasoning-parser")
+        if budget is not None and (not isinstance(budget, int) or budget < 1):
+            raise InvalidRequest("thinking.budget_tokens", budget, "a whole number above 0")
+        if budget is not None and self.max_tokens is not None and budget < self.max_tokens:
+            message = f"thinking.budget_tokens is {budget}: no limit below max_tokens ({self.max_tokens}) can be enforced"
+            raise NotSupported(message, hint="leave budget_tokens out: max_tokens limits thinking and answer together")
+        return True
 
     def _conversation(self) -> Iterator[dict[str, Any]]:
         if self.system:

@@ -7,9 +7,9 @@ import errno
 import re
 import sqlite3
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -77,9 +77,13 @@ async def upload(http: Request) -> Response:
 
 
 @router.get("/v1/files")
-async def files(http: Request) -> Response:
-    """Returns all files."""
-    return Json({"object": "list", "data": _runner(http).store.files(), "has_more": False})
+async def files(
+    http: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc", purpose: str | None = None,
+) -> Response:  # fmt: skip
+    """Returns files, the newest first unless `order` is "asc"; those behind the file `after`."""
+    found = [each for each in _runner(http).store.files() if purpose in (None, each["purpose"])]
+    return Json(_page(found[:: 1 if order == "desc" else -1], after, limit))
 
 
 @router.get("/v1/files/{file_id}")
@@ -98,7 +102,8 @@ async def content(http: Request, file_id: str) -> Response:
 async def delete(http: Request, file_id: str) -> Response:
     """Removes a file."""
     found = _file(http, file_id)
-    _runner(http).store.remove_file(found["id"])
+    if not _runner(http).store.remove_file(found["id"]):
+        raise Problem(409, "a batch that has not ended reads the file: cancel it first", "file_id", "file_in_use")
     return Json({"id": found["id"], "object": "file", "deleted": True})
 
 
@@ -111,18 +116,20 @@ async def create(http: Request) -> Response:
         raise InvalidRequest("endpoint", body.endpoint, f"one of {', '.join(ENDPOINTS)}")
     if body.completion_window != "24h":
         raise InvalidRequest("completion_window", body.completion_window, "24h")
-    _file(http, body.input_file_id)
     fields = {"input_file_id": body.input_file_id, "endpoint": endpoint, "metadata": body.metadata}
     batch_id = await _stored(runner.store.add_batch, fields)
+    if not batch_id:
+        raise Problem(404, f"there is no file {body.input_file_id[:80]!r}", "input_file_id", "not_found")
     runner.wake()
     return Json(_shown(runner, batch_id))
 
 
 @router.get("/v1/batches")
-async def batches(http: Request) -> Response:
-    """Returns all batches."""
+async def batches(http: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
+    """Returns batches, the newest first; those behind the batch `after`."""
     runner = _runner(http)
-    return Json({"object": "list", "data": [_shown(runner, each) for each in runner.store.batches()], "has_more": False})
+    page = _page([{"id": each} for each in runner.store.batches()], after, limit)
+    return Json(page | {"data": [_shown(runner, each["id"]) for each in page["data"]]})
 
 
 @router.get("/v1/batches/{batch_id}")
@@ -141,6 +148,17 @@ async def cancel(http: Request, batch_id: str) -> Response:
     return Json(_shown(runner, batch_id))
 
 
+def _page(items: list[dict[str, Any]], after: str | None, limit: int) -> dict[str, Any]:
+    """Returns one page of a list. Raises Problem 404 for an `after` that is not in it."""
+    ids = [each["id"] for each in items]
+    if after is not None and after not in ids:
+        raise Problem(404, f"there is no {after[:80]!r} in this list", "after", "not_found")
+    first = 0 if after is None else ids.index(after) + 1
+    data = items[first : first + limit]
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": len(items) > first + limit}
+
+
 def _file(http: Request, file_id: str) -> dict[str, Any]:
     found = _runner(http).store.file(file_id)
     if found is None:
@@ -154,9 +172,9 @@ def _shown(runner: BatchRunner, batch_id: str) -> dict[str, Any]:
     if batch is None:
         raise Problem(404, f"there is no batch {batch_id[:80]!r}", "batch_id", "not_found")
     completed, failed = runner.store.counts(batch_id)
-    if batch["status"] in ENDED:
-        completed, failed = batch.pop("completed", 0), batch.pop("failed", 0)
-    counts = {"total": batch.pop("total", 0), "completed": completed, "failed": failed}
+    counts = {
+        "total": batch.pop("total", 0), "completed": batch.pop("completed", completed), "failed": batch.pop("failed", failed),
+    }  # fmt: skip
     return {
         "object": "batch", "errors": None, "output_file_id": None, "error_file_id": None, "completion_window": "24h",
         "expires_at": batch["created_at"] + WINDOW_S, "request_counts": counts, **batch,

@@ -8,8 +8,9 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,26 @@ from workbench.server.serving import Serving
 logger = logging.getLogger("workbench.server")
 NUM_OPEN = 32
 """Most lines that are open at once."""
+NUM_BATCHES = 8
+"""Most batches that are worked on at once. They share the open lines equally."""
 PRIORITY = -1
 """Highest priority of a line: below requests that a client waits for."""
 AGAIN = (429, 503)
 AGAIN_S = 0.5
 """Seconds until a line that the engine could not take is sent again."""
+STUCK_S = 30.0
+"""Seconds until a batch whose end could not be stored is worked on again."""
 WINDOW_S = 24 * 3600
 FULL = (OSError, sqlite3.OperationalError)
+NOT_BEGUN = {
+    "cancelled": ("batch_cancelled", "This request was not begun: the batch was cancelled."),
+    "expired": ("batch_expired", "This request was not begun: the completion window of the batch expired."),
+}
+"""Code and message of lines without an answer, by the status of their batch."""
 
 
 class BatchRunner:
-    """Works on one batch after the other, the oldest first. The store opens when it is first needed."""
+    """Works on batches side by side, the oldest first. The store opens when it is first needed."""
 
     def __init__(self, serving: Serving, app: ASGIApp) -> None:
         self._serving = serving
@@ -44,6 +54,8 @@ class BatchRunner:
         self._folder = Path(serving.args.file_storage_pth)
         self._store: Store | None = None
         self._wake = asyncio.Event()
+        self._open = asyncio.Semaphore(NUM_OPEN)
+        self._begun: set[str] = set()
 
     @property
     def store(self) -> Store:
@@ -74,21 +86,36 @@ class BatchRunner:
         self._wake.set()
 
     async def _work(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                store = self.store
-            except Problem as problem:
-                logger.warning("batches are not worked on: %s", problem.message)
-                continue
-            for batch_id in store.unfinished():
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
                 try:
-                    await self._run(batch_id)
-                except Exception as error:
-                    logger.exception("batch %s failed", batch_id)
-                    message = f"the results could not be stored: {error}" if isinstance(error, FULL) else "the server failed"
-                    self._fail(batch_id, [{"code": "server_error", "message": message}])
+                    store = self.store
+                except Problem as problem:
+                    logger.warning("batches are not worked on: %s", problem.message)
+                    continue
+                await asyncio.to_thread(self._publish_late)
+                for batch_id in store.unfinished():
+                    if batch_id not in self._begun and len(self._begun) < NUM_BATCHES:
+                        self._begun.add(batch_id)
+                        tasks.create_task(self._keep(batch_id))
+
+    async def _keep(self, batch_id: str) -> None:
+        """Works on a batch to its end, whatever fails."""
+        message = ""
+        try:
+            await self._run(batch_id)
+        except* FULL as group:
+            logger.error("batch %s failed: %s", batch_id, group.exceptions[0])
+            message = f"the results could not be stored: {group.exceptions[0]}"
+        except* Exception:
+            logger.exception("batch %s failed", batch_id)
+            message = "the server failed"
+        if message and not await asyncio.to_thread(self._fail, batch_id, [{"code": "server_error", "message": message}]):
+            await asyncio.sleep(STUCK_S)
+        self._begun.discard(batch_id)
+        self.wake()
 
     async def _run(self, batch_id: str) -> None:
         store = self.store
@@ -104,13 +131,16 @@ class BatchRunner:
         store.set_status(batch_id, "in_progress", unless=("cancelling", *ENDED), total=len(lines))
         done = store.answered(batch_id)
         waiting = iter([(i, line) for i, line in enumerate(lines) if i not in done])
-        await asyncio.gather(*[self._answer_some(batch_id, batch, waiting) for _ in range(NUM_OPEN)])
-        await asyncio.to_thread(self._finish, batch_id)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(NUM_OPEN):
+                tasks.create_task(self._answer_some(batch_id, batch, waiting))
+        await asyncio.to_thread(self._finish, batch_id, lines)
 
-    async def _answer_some(self, batch_id: str, batch: dict[str, Any], waiting: Any) -> None:
+    async def _answer_some(self, batch_id: str, batch: dict[str, Any], waiting: Iterator[tuple[int, Line]]) -> None:
         for i, line in waiting:
             while not self._is_over(batch_id, batch):
-                status, text = await self._answer(line)
+                async with self._open:  # first come, first served: batches take turns
+                    status, text = await self._answer(line)
                 if status not in AGAIN:
                     await asyncio.to_thread(self.store.add_answer, batch_id, i, status, text)
                     break
@@ -129,27 +159,54 @@ class BatchRunner:
         made = {"id": request_id, "custom_id": line.custom_id, "response": response, "error": None}
         return answer.status_code, json.dumps(made, ensure_ascii=False)
 
-    def _finish(self, batch_id: str) -> None:
-        """Writes the output files. A batch that was cancelled or is late keeps the answers that it has."""
+    def _finish(self, batch_id: str, lines: Sequence[Line]) -> None:
+        """Ends a batch whose lines are answered, or that was cancelled or is late."""
         store = self.store
         batch = store.batch(batch_id) or {}
         status = "cancelled" if batch["status"] == "cancelling" else "expired" if _is_late(batch) else "completed"
-        completed, failed = store.counts(batch_id)
         store.set_status(batch_id, "finalizing", unless=("cancelling",))
-        fields: dict[str, Any] = {"completed": completed, "failed": failed}
-        for name, kind, count in (("output_file_id", False, completed), ("error_file_id", True, failed)):
-            if count:
-                fields[name] = store.add_file(f"{batch_id}_{name[:-8]}.jsonl", "batch_output", store.answers(batch_id, kind))[
-                    "id"
-                ]
+        done = store.answered(batch_id)
+        if len(done) == len(lines) and status == "expired":
+            status = "completed"
+        self._publish(batch_id, status, (_not_begun(line, status) for i, line in enumerate(lines) if i not in done))
+
+    def _publish(self, batch_id: str, status: str, rest: Iterable[bytes] = (), **fields: Any) -> None:
+        """Ends a batch: makes files of its answers, with the lines of `rest` as errors."""
+        store = self.store
+        fields["completed"], fields["failed"] = store.counts(batch_id)
+        kinds = {"output_file_id": store.answers(batch_id, False), "error_file_id": chain(store.answers(batch_id, True), rest)}
+        for name, chunks in kinds.items():
+            if (first := next(chunks, None)) is not None:
+                filename = f"{batch_id}_{name.removesuffix('_file_id')}.jsonl"
+                fields[name] = store.add_file(filename, "batch_output", chain([first], chunks))["id"]
         store.set_status(batch_id, status, **fields)
         store.forget_answers(batch_id)
 
-    def _fail(self, batch_id: str, errors: list[dict[str, Any]]) -> None:
-        try:
-            self.store.set_status(batch_id, "failed", errors={"object": "list", "data": errors[:1000]})
-        except FULL:
-            logger.exception("the failure of batch %s could not be stored", batch_id)
+    def _publish_late(self) -> None:
+        """Makes the files of batches that ended while the disk was full; their answers are in the database until then."""
+        for batch_id, status in self.store.unpublished():
+            try:
+                self._publish(batch_id, status)
+            except FULL as error:
+                logger.error("the answers of batch %s cannot be written yet: %s", batch_id, error)
+
+    def _fail(self, batch_id: str, errors: list[dict[str, Any]]) -> bool:
+        """Ends a batch with errors, and with files of the answers that it has. Returns False if that could not be stored."""
+        fields: dict[str, Any] = {"errors": {"object": "list", "data": errors[:1000]}}
+        for end in (self._publish, self.store.set_status):  # without room for files the answers stay in the database
+            try:
+                end(batch_id, "failed", **fields)
+                return True
+            except FULL:
+                logger.exception("the failure of batch %s could not be stored", batch_id)
+        return False
+
+
+def _not_begun(line: Line, status: str) -> bytes:
+    """Returns the line of the error file of a request that was not begun."""
+    code, message = NOT_BEGUN[status]
+    made = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": line.custom_id, "response": None}
+    return json.dumps(made | {"error": {"code": code, "message": message}}, ensure_ascii=False).encode() + b"\n"
 
 
 def _is_late(batch: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, created_at INTEGER, sta
 CREATE TABLE IF NOT EXISTS answers (batch TEXT, line INTEGER, status INTEGER, text TEXT, PRIMARY KEY (batch, line));
 """
 ENDED = ("completed", "failed", "cancelled", "expired")
+UNFINISHED = f"status NOT IN {ENDED}"
 
 
 class Store:
@@ -84,18 +85,22 @@ class Store:
         """Returns a file's object, None if there is none of this id."""
         return next((_file(row) for row in self._run("SELECT * FROM files WHERE id = ?", file_id)), None)
 
-    def remove_file(self, file_id: str) -> None:
-        """Removes a file."""
-        self._run("DELETE FROM files WHERE id = ?", file_id)
+    def remove_file(self, file_id: str) -> bool:
+        """Removes a file. Returns False for the input of a batch that has not ended, which stays."""
+        used = f"SELECT 1 FROM batches WHERE json_extract(fields, '$.input_file_id') = files.id AND {UNFINISHED}"
+        if not self._run(f"DELETE FROM files WHERE id = ? AND NOT EXISTS ({used}) RETURNING id", file_id):
+            return False
         self.path_of(file_id).unlink(missing_ok=True)
+        return True
 
     # -- batches --------------------------------------------------------------------------------------------------
 
     def add_batch(self, fields: dict[str, Any]) -> str:
-        """Keeps a new batch; returns its id."""
+        """Keeps a new batch; returns its id, or an empty text if its input file is gone."""
         batch_id = f"batch_{uuid.uuid4().hex}"
-        self._run("INSERT INTO batches VALUES (?, ?, 'validating', ?)", batch_id, int(time.time()), json.dumps(fields))
-        return batch_id
+        add = "INSERT INTO batches SELECT ?, ?, 'validating', ? WHERE EXISTS (SELECT 1 FROM files WHERE id = ?) RETURNING id"
+        added = self._run(add, batch_id, int(time.time()), json.dumps(fields), fields["input_file_id"])
+        return batch_id if added else ""
 
     def batches(self) -> list[str]:
         """Returns the ids of all batches, the newest first."""
@@ -103,8 +108,12 @@ class Store:
 
     def unfinished(self) -> list[str]:
         """Returns the ids of batches that have not ended, the oldest first."""
-        marks = ", ".join("?" * len(ENDED))
-        return [row[0] for row in self._run(f"SELECT id FROM batches WHERE status NOT IN ({marks}) ORDER BY rowid", *ENDED)]
+        return [row[0] for row in self._run(f"SELECT id FROM batches WHERE {UNFINISHED} ORDER BY rowid")]
+
+    def unpublished(self) -> list[tuple[str, str]]:
+        """Returns (id, status) of batches that have ended without files of their answers."""
+        has_answers = "EXISTS (SELECT 1 FROM answers WHERE batch = batches.id)"
+        return self._run(f"SELECT id, status FROM batches WHERE NOT ({UNFINISHED}) AND {has_answers}")
 
     def batch(self, batch_id: str) -> dict[str, Any] | None:
         """Returns a batch's fields with its `id`, `created_at` and `status`; None if there is none of this id."""

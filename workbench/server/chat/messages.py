@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.lang.tools import function_of
 
 Message = dict[str, Any]
 
@@ -19,21 +18,20 @@ Message = dict[str, Any]
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Returns messages in that form. Raises InvalidRequest or NotSupported with the place of what it cannot read."""
     read: list[Message] = []
-    ids: list[str] = []
-    """The ids of calls that have no result yet."""
+    names: dict[str, str] = {}
+    """The functions of calls that have no result yet, by the call's id."""
     for i, message in enumerate(messages):
         place = f"messages[{i}]"
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise InvalidRequest(place, message, 'a dict with "role" and "content"')
         one = {name: value for name, value in message.items() if value is not None and name != "tool_calls"}
         one["content"] = read_content(message.get("content"), f"{place}.content")
-        if calls := _calls(message.get("tool_calls"), f"{place}.tool_calls", len(ids)):
+        if calls := _calls(message.get("tool_calls"), f"{place}.tool_calls", len(names)):
             one |= {"role": "assistant", "tool_calls": calls}
-            ids += [call["id"] for call in calls]
-        if one["role"] == "tool" and "tool_call_id" not in one and ids:
-            one["tool_call_id"] = ids[0]
-        if one.get("tool_call_id") in ids:
-            ids.remove(one["tool_call_id"])
+            names |= {call["id"]: call["function"]["name"] for call in calls}
+        if one["role"] == "tool" and "tool_call_id" not in one and names:
+            one["tool_call_id"] = next((id for id, name in names.items() if name == one.get("name")), next(iter(names)))
+        names.pop(str(one.get("tool_call_id")), None)
         if "reasoning" in one:
             one.setdefault("reasoning_content", one["reasoning"])
         read.append(one)
@@ -94,7 +92,8 @@ def _calls(calls: Any, place: str, num_before: int) -> list[Message]:
 
 
 def _call(call: Mapping[str, Any], place: str, number: int) -> Message:
-    function = function_of(call)
+    inner = call.get("function")
+    function = inner if isinstance(inner, Mapping) else call  # Ollama's calls have no type
     name, arguments = function.get("name"), function.get("arguments", function.get("parameters"))
     if not isinstance(name, str):
         raise InvalidRequest(place, call, 'a call like {"function": {"name": "f", "arguments": "{}"}}')
@@ -104,7 +103,7 @@ def _call(call: Mapping[str, Any], place: str, number: int) -> Message:
         except (ValueError, RecursionError):
             raise InvalidRequest(f"{place}.function.arguments", arguments, "the text of a JSON object") from None
     return {
-        "id": call.get("id") or f"call{number:05}",
+        "id": str(call.get("id") or f"call{number:05}"),
         "type": "function",
         "function": {"name": name, "arguments": {} if arguments is None else arguments},
     }

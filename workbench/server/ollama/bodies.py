@@ -69,6 +69,28 @@ class GenerateBody(OllamaBody):
                 raise NotSupported(f"{name} is not available here", hint="leave it out")
 
 
+class EmbedBody(Body):
+    """The body of `/api/embed`."""
+
+    model: str
+    input: str | list[str] = ""
+    truncate: bool | None = True
+    """Switch to cut a text that is longer than the context."""
+    dimensions: int | None = None
+    """Length of the vectors: their first numbers, normalised again. None: all."""
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = None
+
+
+class EmbeddingsBody(Body):
+    """The body of `/api/embeddings`."""
+
+    model: str
+    prompt: str | None = ""
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = None
+
+
 class ShowBody(Body):
     """The body of `/api/show`."""
 

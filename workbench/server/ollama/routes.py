@@ -15,6 +15,7 @@ from workbench.errors import InvalidRequest
 from workbench.native.requests import GenerateRequest
 from workbench.server.body import json_body, read_body
 from workbench.server.chat import ChatCall, ChatEvent, ChoiceFinished, TextDelta, Usage, start_chat
+from workbench.server.chat.constraint import response_fields
 from workbench.server.ollama.answer import Shown, as_message, as_response, lines, whole
 from workbench.server.ollama.bodies import ChatBody, GenerateBody, OllamaBody, ShowBody
 from workbench.server.serving import Serving, serving_of, until_left
@@ -22,6 +23,8 @@ from workbench.server.sse import HEADERS, EventStream
 from workbench.server.wire import Json, to_json
 
 router = APIRouter()
+NAMES = {"thinking": "reasoning_content", "tool_name": "name"}
+"""Field of a message in OpenAI's shape by Ollama's name."""
 LINES = {**HEADERS, "content-type": "application/x-ndjson"}
 
 
@@ -93,7 +96,7 @@ def _call(body: OllamaBody, messages: list[dict[str, Any]], tools: list[dict[str
 def _message(message: dict[str, Any], i: int) -> dict[str, Any]:
     if message.get("images"):
         raise InvalidRequest(f"messages[{i}].images", message["images"], "left out: this model takes text alone")
-    return {name: value for name, value in message.items() if name not in ("images", "thinking", "tool_name")}
+    return {NAMES.get(name, name): value for name, value in message.items() if name != "images"}
 
 
 async def _answer(http: Request, body: OllamaBody, call: ChatCall, shown: Shown) -> Response:
@@ -108,7 +111,7 @@ async def _answer(http: Request, body: OllamaBody, call: ChatCall, shown: Shown)
 async def _raw(http: Request, body: GenerateBody, prompt: str) -> Response:
     """Continues a prompt without a template."""
     serving, started = serving_of(http), time.monotonic_ns()
-    params = {"max_new_tokens": 128} | body.sampling()
+    params = {"max_new_tokens": 128} | body.sampling() | response_fields(body.response_format())
     request = GenerateRequest.make(prompt, None, params, {}, stream=True)
     running = await serving.generation.submit(request)
 

@@ -29,8 +29,9 @@ async def chat_completions(http: Request) -> Response:
     """Answers a conversation. With `stream` the answer is server-sent events, each with the next piece."""
     body = await read_body(http, ChatBody)
     serving = serving_of(http)
-    call = chat_call(body)
     head = Head(serving, body, "chatcmpl")
+    body.rid = head.id
+    call = chat_call(body)
     events = start_chat(serving, call)
     if body.stream:
         return EventStream(chat_chunks(await events, head, body, call.n))

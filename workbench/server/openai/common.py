@@ -15,13 +15,14 @@ class Head:
     """The fields with which every answer and every chunk begins. They are equal in all chunks of a stream."""
 
     def __init__(self, serving: Serving, body: SamplingBody, prefix: str) -> None:
-        self._id = body.rid or f"{prefix}-{uuid.uuid4().hex}"
+        self.id = body.rid or f"{prefix}-{uuid.uuid4().hex}"
+        """Id of the answer, and of its request in the engine."""
         self._created = int(time.time())
         self._model = serving.name_for(body.model)
 
     def of(self, kind: str) -> dict[str, Any]:
         """Returns the fields of an object of this kind."""
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+        return {"id": self.id, "object": kind, "created": self._created, "model": self._model}
 
 
 def usage_json(prompt: int, completion: int, cached: int, reasoning: int = 0) -> dict[str, Any]:

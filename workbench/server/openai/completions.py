@@ -31,8 +31,10 @@ async def completions(http: Request) -> Response:
     """Continues prompts. With `stream` the answer is server-sent events, each with the next piece."""
     body = await read_body(http, CompletionBody)
     serving = serving_of(http)
-    request = generate_request(body)
     head = Head(serving, body, "cmpl")
+    if isinstance(body.prompt, str):
+        body.rid = head.id
+    request = generate_request(body)
     if not body.stream:
         return Json(await until_left(_whole(serving, request, head, body), http))
     answers, outputs = await _start(serving, request, body)

@@ -113,8 +113,9 @@ class BatchFold(Fold[BatchPicture]):
         self._lives.pop(event.rid, None)  # an id may be used again once its request has ended
         self._present.pop(event.rid, None)
         life = Life(
-            event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived, first_ids=event.first_ids
-        )
+            event.rid, event.time, event.num_prompt, event.max_new_tokens, number=self._num_arrived, first_ids=event.first_ids,
+            origin=event.origin,
+        )  # fmt: skip
         life.begin(Stretch("wait", event.time, None))
         self._num_arrived += 1
         if not self._present:

@@ -99,6 +99,8 @@ class Life:
     """Requests that arrived before it."""
     first_ids: tuple[int, ...] = ()
     """Tokens that tell its prompt from others: the first, or where it `is_parted`, the first that the cache did not have."""
+    origin: str = ""
+    """Client that sent it, in words; empty for a call from Python."""
     is_parted: bool = False
     prompt: str = ""
     """Text of `first_ids` in one line, made when it is first drawn."""

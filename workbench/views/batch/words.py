@@ -26,7 +26,8 @@ def says(life: Life, now: float) -> str:
     state = (
         f"ended by {life.finish}" if life.finish else f"waiting: {waiting_for(life)}" if life.phase == "waiting" else "running"
     )
-    return f"{life.rid}: {'; '.join([*words, state])}"
+    sender = [f"sent by {visible(life.origin)}"] if life.origin else []
+    return f"{life.rid}: {'; '.join([*words, state, *sender])}"
 
 
 def shortened(rid: str) -> str:

@@ -70,7 +70,7 @@ ALL = (
         name="tokens",
         fold=TokensFold,
         help="The tokens of a request: how each came about, what the model thought.",
-        widget="tokens.TokensWidget",
+        widget="tokens.RequestWidget",
         arguments={"rid": RID, "--by": BY},
     ),
     ViewKind(

@@ -10,6 +10,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+from workbench.html.parts import CARD
+from workbench.html.styles import stylesheet
+
+VIEWS = Path(__file__).parents[1]
+"""Folder with a folder for each view."""
 IMPORT = re.compile(r'^import \{([^}]*)\} from "(\.{1,2}/[^"]+)";\n', re.MULTILINE)
 OTHER_IMPORT = re.compile(r"^(?:import\b|export (?:\{|\*)).*", re.MULTILINE)
 DECLARED = re.compile(r"^(export )?(?:async )?(?:function\*?|const|let|var|class) (\S+?)\b", re.MULTILINE)
@@ -32,6 +37,11 @@ def script(entry: Path) -> str:
     way that this cannot read.
     """
     return "".join(COMMENT.sub("", IMPORT.sub("", text)) for text in modules(entry).values())
+
+
+def styles(path: Path) -> str:
+    """Returns a live view's style sheet: the rules of every card, of every live view, and its own."""
+    return "".join(stylesheet(file) for file in (CARD, VIEWS / "live" / "live.css", path))
 
 
 def modules(entry: Path) -> dict[Path, str]:

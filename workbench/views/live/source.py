@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Any
 
 from workbench.client.detail import DetailSwitch
 from workbench.client.protocol import EngineCalls, EngineClient
-from workbench.errors import EngineDead
+from workbench.errors import EngineDead, NotSupported
 from workbench.events import EventLog
 from workbench.views.fold import Facts
 
@@ -18,21 +19,24 @@ class Source:
     """One engine, as its views use it. `client` returns the engine's client of the moment, so no view keeps an engine alive."""
 
     def __init__(
-        self, log: EventLog, facts: Facts, client: Callable[[], EngineClient], detail: DetailSwitch | None = None
-    ) -> None:
+        self, log: EventLog, facts: Facts, client: Callable[[], EngineClient], detail: DetailSwitch | None = None,
+        epoch: float | None = None,
+    ) -> None:  # fmt: skip
         self.key = uuid.uuid4().hex
         """Key of the engine's selection in pages: no other source of any kernel has it."""
         self.log = log
         self.facts = facts
         self.feed: Any = None
         """The `Feed` that moves its views; None until there is one."""
+        self.epoch = time.time() - time.monotonic() if epoch is None else epoch
+        """Start of the engine's clock in seconds since 1970: pages need it to say how long ago something was."""
         self._client = client
         self._detail = detail
 
     def need_detail(self, user: str, needed: bool) -> None:
-        """Keeps token detail on while `user` needs it. Does nothing once the engine has ended."""
+        """Keeps token detail on while `user` needs it. Does nothing if the engine has ended or takes no changes."""
         if self._detail is not None:
-            with suppress(EngineDead):
+            with suppress(EngineDead, NotSupported):
                 self._detail.set(user, needed)
 
     @property

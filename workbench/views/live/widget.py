@@ -14,16 +14,14 @@ import traitlets
 from ipywidgets import widget_serialization
 
 from workbench.errors import InvalidRequest, in_one_line
-from workbench.html.parts import CARD, View
-from workbench.html.styles import stylesheet
+from workbench.html.parts import View
 from workbench.views.fold import Fold
 from workbench.views.live.feed import Feed
 from workbench.views.live.reader import Reader
-from workbench.views.live.scripts import script
+from workbench.views.live.scripts import VIEWS, script, styles
 from workbench.views.live.still import Still, with_picture
 from workbench.views.live.ticker import Ticker
 
-VIEWS = Path(__file__).parents[1]
 FoldT = TypeVar("FoldT", bound=Fold[View])
 
 
@@ -237,8 +235,3 @@ def widget_class(name: str, base: type[ViewWidget[Any]] = ViewWidget) -> type[Vi
     folder = VIEWS / name
     parts = {"_esm": script(folder / "view.js"), "_css": styles(folder / "view.css"), "__module__": base.__module__}
     return type(f"{name.capitalize()}View", (base,), parts)
-
-
-def styles(path: Path) -> str:
-    """Returns a live view's style sheet: the rules of every card, of every live view, and its own."""
-    return "".join(stylesheet(file) for file in (CARD, VIEWS / "live" / "live.css", path))

@@ -16,7 +16,7 @@ from workbench.html.parts import View
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tokens.colours import MEASURES
 from workbench.views.tokens.drawn import Drawn
-from workbench.views.tokens.picture import SEES, TokenStrip
+from workbench.views.tokens.picture import SEES, TokenStrip, no_detail
 from workbench.views.tokens.state import OutputToken, ShownOutput
 
 MAX_REQUESTS = 100
@@ -174,6 +174,10 @@ class TokensFold(RequestFold[TokenStrip]):
             raise InvalidRequest("by", by, f"one of {', '.join(MEASURES)}")
         super().__init__(facts, rid)
         self.by = by
+
+    def state(self) -> dict[str, Any]:
+        scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
+        return super().state() | {"by": self.by, "measures": scales, "no_detail": no_detail("{}", self.facts.by_magic)}
 
     @property
     def empty(self) -> str:

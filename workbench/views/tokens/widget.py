@@ -10,9 +10,7 @@ from workbench.html.parts import View
 from workbench.views.live.feed import Feed
 from workbench.views.live.reader import Reader
 from workbench.views.live.widget import ViewWidget
-from workbench.views.tokens.colours import MEASURES
-from workbench.views.tokens.fold import RequestFold, TokensFold
-from workbench.views.tokens.picture import no_detail
+from workbench.views.tokens.fold import RequestFold
 
 RequestFoldT = TypeVar("RequestFoldT", bound=RequestFold[View])
 
@@ -51,10 +49,3 @@ class RequestWidget(ViewWidget[RequestFoldT]):
     def _set_shown(self, is_shown: bool) -> None:
         self.reader.source.need_detail(self.detail_user, is_shown)
         super()._set_shown(is_shown)
-
-
-class TokensWidget(RequestWidget[TokensFold]):
-    def traits_of(self, state: dict[str, Any]) -> dict[str, Any]:
-        scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
-        colours = {"by": self.fold.by, "measures": scales, "no_detail": no_detail("{}", self.fold.facts.by_magic)}
-        return {"state": {**state, **colours}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +41,7 @@ class TreeWidget(ViewWidget[TreeFold]):
 
     def say(self, note: str) -> None:
         super().say(note)
-        self.epoch = None if self.reader.source.ended else self.epoch or epoch()
+        self.epoch = None if self.reader.source.ended else self.reader.source.epoch
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answers the usual messages, and {"do": "open", "id": node}, which draws all children of a node in any tree."""
@@ -55,11 +54,6 @@ class TreeWidget(ViewWidget[TreeFold]):
             self.show(self.state_now())
         self.settle()
         return {}
-
-
-def epoch() -> float:
-    """Returns the start of the engine's clock in seconds since 1970."""
-    return time.time() - time.monotonic()
 
 
 def in_python(source: Source) -> str:

@@ -90,6 +90,7 @@ class _Life:
         arrived = events[0]
         assert isinstance(arrived, RequestArrived)
         self.num_prompt = arrived.num_prompt
+        self.origin = arrived.origin
         self.finished = _first(events, RequestFinished)
         self.matched = _first(events, PrefixMatched)
         self.compiled = _first(events, GrammarCompiled)
@@ -117,12 +118,13 @@ class _Life:
             cause = f"for {last.needed_by}" if last.needed_by else f"when {last.cause}"
             parts.append(f"retracted {times}, {lost} given up {cause}")
         state = f"{'took' if self.finished else 'has run for'} {duration(self.total_s)}"
-        return f"{rid} {state}: {', '.join(parts)}{self._ending()}."
+        sender = f" (sent by {self.origin})" if self.origin else ""
+        return f"{rid}{sender} {state}: {', '.join(parts)}{self._ending()}."
 
     def facts(self) -> dict[str, Any]:
         """Returns the numbers behind the sentence."""
         return {
-            "total_s": self.total_s, "wait_s": self.took["wait"], "prefill_s": self.took["prefill"],
+            "origin": self.origin, "total_s": self.total_s, "wait_s": self.took["wait"], "prefill_s": self.took["prefill"],
             "decode_s": self.took["decode"], "prompt_tokens": self.num_prompt, "cached_tokens": self.num_cached,
             "completion_tokens": self.num_output, "retractions": len(self.retracted),
             "waited_for": sorted({part.blocked_by for part in self.waits if part.blocked_by}),
