@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import workbench
-from workbench.client.stream import Stream
+from workbench.client.stream import Stream, put_all
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, InvalidRequest, NotSupported, PromptTooLong, UnknownParameter
 from workbench.events import EventLog, PartReached
@@ -406,8 +406,8 @@ def test_a_loop_that_breaks_in_the_child_is_engine_dead_in_the_parent():
     served = Child(Kept(), None)
     served._opened = SimpleNamespace(client=SimpleNamespace(log=EventLog()))
     stream = Stream("r")
-    stream.put(EngineDead("the engine's loop broke: it did"))
-    served._forward(stream)
+    put_all([(stream, EngineDead("the engine's loop broke: it did"))])
+    served._forward([stream])
     [(rid, failure)] = sent[0].failures
     error = failure.to_error()
     assert rid == "r"

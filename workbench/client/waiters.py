@@ -11,7 +11,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any
 
-from workbench.client.stream import Stream
+from workbench.client.stream import Stream, put_all
 from workbench.errors import EngineDead, InvalidRequest
 from workbench.types import TokenOut
 
@@ -43,17 +43,15 @@ class Waiters:
             self._streams |= opened
         return list(opened.values())
 
-    def put(self, out: TokenOut) -> None:
-        """Gives an output to its stream; the last one closes it. Ignores outputs of streams that are closed."""
-        stream = self._streams.get(out.rid) if out.finish is None else self._streams.pop(out.rid, None)
-        if stream is not None:
-            stream.put(out)
+    def put(self, outputs: Iterable[TokenOut]) -> None:
+        """Gives the outputs of a step to their streams; the last one of a stream closes it. Ignores those of closed streams."""
+        put_all((stream, out) for out in outputs if (stream := self._stream_of(out)) is not None)
 
     def fail(self, rid: str, error: BaseException) -> None:
         """Closes a stream with an error, which its reader raises."""
         stream = self._streams.pop(rid, None)
         if stream is not None:
-            stream.put(error)
+            put_all([(stream, error)])
 
     def forget(self, rids: Iterable[str]) -> None:
         """Closes streams that have no reader."""
@@ -75,11 +73,13 @@ class Waiters:
             self.ended = reason
             streams, self._streams = self._streams, {}
             calls = list(self._calls)
-        for stream in streams.values():
-            stream.put(EngineDead(reason))
+        put_all((stream, EngineDead(reason)) for stream in streams.values())
         for future in calls:
             with suppress(InvalidStateError):  # its caller gave it up
                 future.set_exception(EngineDead(reason))
+
+    def _stream_of(self, out: TokenOut) -> Stream | None:
+        return self._streams.get(out.rid) if out.finish is None else self._streams.pop(out.rid, None)
 
     def _check_alive(self) -> None:
         if self.ended:

@@ -130,12 +130,13 @@ class LocalClient:
 
     def _deliver(self, outputs: list[TokenOut]) -> None:
         self._progress.note(outputs)
-        for out in outputs:
-            if out.finish is not None:
-                _let_go(self._compiling.pop(out.rid, None))
-                if unenforced := self._unenforced.pop(out.rid, ()):
-                    out = structs.replace(out, unenforced=unenforced)
-            self._waiters.put(out)
+        self._waiters.put([out if out.finish is None else self._last(out) for out in outputs])
+
+    def _last(self, out: TokenOut) -> TokenOut:
+        """Returns the last output of a request, with what is known at its end."""
+        _let_go(self._compiling.pop(out.rid, None))
+        unenforced = self._unenforced.pop(out.rid, ())
+        return structs.replace(out, unenforced=unenforced) if unenforced else out
 
     def _stop_compiling(self) -> None:
         for future in self._compiling.values():

@@ -180,7 +180,6 @@ class ProcessClient:
             self.log.skip(message.num_lost)
         for event in message.events:
             self.log.add(event)
-        for out in message.outputs:
-            self._waiters.put(out)
+        self._waiters.put(message.outputs)
         for rid, failure in message.failures:
             self._waiters.fail(rid, failure.to_error())

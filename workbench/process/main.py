@@ -85,9 +85,10 @@ class Child:
         return self._opened.info
 
     def submit(self, requests: list[Request]) -> None:
-        for stream in self._client.submit(requests):
-            stream.notify = lambda stream=stream: self._forward(stream)
-            self._forward(stream)  # for outputs that came before
+        streams = self._client.submit(requests)
+        for stream in streams:
+            stream.notify = self._forward
+        self._forward(streams)  # for outputs that came before
 
     def abort(self, rid: str, message: str) -> None:
         self._client.abort(rid, message)
@@ -106,15 +107,16 @@ class Child:
     def _report(self, what: str, done: int, total: int) -> None:
         self._channel.send(Loading(what, done, total))
 
-    def _forward(self, stream: Stream) -> None:
-        """Sends the outputs that have come. Runs where they were put, on the engine's thread as a rule."""
+    def _forward(self, streams: Sequence[Stream]) -> None:
+        """Sends the outputs that have come in one message. Runs where they were put, on the engine's thread as a rule."""
         outputs: list[TokenOut] = []
         failures: list[tuple[str, Failure]] = []
         with self._lock:
-            try:
-                outputs += stream.take()
-            except Exception as error:
-                failures.append((stream.rid, Failure.of(error)))
+            for stream in streams:
+                try:
+                    outputs += stream.take()
+                except Exception as error:
+                    failures.append((stream.rid, Failure.of(error)))
             if outputs or failures:
                 self._send(outputs, failures)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import signal
 import socket
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -15,9 +18,9 @@ import uvicorn
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.process.log import write_log
-from workbench.server.app import make_app
 from workbench.server.serving import Serving
 from workbench.server.supervisor import Supervisor
+from workbench.text.tokenizer import import_tokenizers
 
 NUM_THREADS = 64
 """Threads of the event loop for work that blocks: tokenising, and waiting for the engine's answer."""
@@ -32,6 +35,7 @@ def serve(args: ServerArgs) -> int:
     """Opens an engine in a child process, serves it over HTTP, and returns the exit status when the server has ended."""
     write_log(args.log_level)
     listener = listen(args.host, args.port)
+    threading.Thread(target=_import_ahead, name="workbench-imports", daemon=True).start()
     supervisor = Supervisor(args)
     try:
         asyncio.run(_run(supervisor, listener))
@@ -52,6 +56,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise InvalidRequest("port", port, f"a free port of {host} ({error.strerror})", hint="give another --port") from None
     return listener
+
+
+def _import_ahead() -> None:
+    """Imports what this process needs later, while the engine opens in its own. An error comes again where it is needed."""
+    with suppress(Exception):
+        importlib.import_module("workbench.server.app")
+        import_tokenizers()
 
 
 class DrainingServer(uvicorn.Server):
@@ -96,6 +107,8 @@ class DrainingServer(uvicorn.Server):
 
 def configuration(serving: Serving) -> uvicorn.Config:
     """Returns uvicorn's settings for an engine. Called in the event loop, whose threads it sets."""
+    from workbench.server.app import make_app  # by now `_import_ahead` has most of it
+
     args = serving.args
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
     level = args.log_level_http or args.log_level

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastapi import Request
-
 from workbench.api.encoding import Encoding
 from workbench.api.generation import Generation, Running
 from workbench.api.handle import Handle
@@ -23,7 +21,9 @@ from workbench.server.problem import Problem
 from workbench.server.traces import Traces
 from workbench.text import chat
 
-if TYPE_CHECKING:  # it brings the views, which a server needs when one is opened
+if TYPE_CHECKING:  # they take time, in which the engine's process already starts
+    from fastapi import Request
+
     from workbench.api.questions import Questions
 
 T = TypeVar("T")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -42,6 +43,12 @@ def load_tokenizer(
     tokenizer = Tokenizer(hf, _end_token_ids(hf, Path(model_folder or folder)) | ends)
     tokenizer.template_stops = tuple(stop for stop in stops if stop not in special)
     return tokenizer
+
+
+def import_tokenizers() -> None:
+    """Imports what `load_tokenizer` needs, which takes most of its time."""
+    importlib.import_module("workbench.text.gguf_tokenizer")
+    _ = importlib.import_module("transformers").PreTrainedTokenizerFast
 
 
 class Tokenizer:

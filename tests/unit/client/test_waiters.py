@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 
 import pytest
 
-from workbench.client.stream import read
+from workbench.client.stream import read, read_async
 from workbench.client.waiters import Waiters, answer
 from workbench.errors import EngineDead, InvalidRequest, QueueFull
 from workbench.types import FinishReason, TokenOut
@@ -21,10 +22,28 @@ def out(rid, *ids, finish=None):
 def test_outputs_reach_their_stream_and_the_last_one_frees_the_id():
     waiters = Waiters()
     a, b = waiters.open_streams(["a", "b"])
-    for each in (out("a", 1), out("b", 2, finish=END), out("a", 3, finish=END), out("a", 4), out("never", 5)):
-        waiters.put(each)
+    waiters.put([out("a", 1), out("b", 2, finish=END), out("a", 3, finish=END), out("a", 4), out("never", 5)])
     assert [(i, each.token_ids) for i, each in read([a, b])] == [(0, (1,)), (0, (3,)), (1, (2,))]
     assert len(waiters.open_streams(["a", "b"])) == 2
+
+
+def test_a_step_wakes_an_event_loop_once_for_all_its_readers():
+    async def read_all():
+        loop, wakes = asyncio.get_running_loop(), []
+        call_soon = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args: (wakes.append(1), call_soon(*args))
+        waiters = Waiters()
+
+        async def ids(stream):
+            return [each.token_ids async for _, each in read_async([stream])]
+
+        readers = [asyncio.create_task(ids(stream)) for stream in waiters.open_streams(["a", "b"])]
+        await asyncio.sleep(0)
+        for step in ([out("a", 1), out("b", 2)], [out("a", 3, finish=END), out("b", 4, finish=END)]):
+            waiters.put(step)
+        return await asyncio.gather(*readers), len(wakes)
+
+    assert asyncio.run(read_all()) == ([[(1,), (3,)], [(2,), (4,)]], 2)
 
 
 @pytest.mark.parametrize("rids", [["new", "a"], ["new", "new"]])
