@@ -13,7 +13,7 @@ TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WO
 FAST := not slow and not model and not process and not heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser soak screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ test-browser: setup  ## the notebook's views in JupyterLab in Chromium (WORKBENC
 
 soak: setup  ## ten minutes of clients that stream, leave, abort and send nonsense; nothing may be left behind
 	$(TEST_ENV) WORKBENCH_SOAK_S=600 $(BIN)/python -m pytest -s tests/server/test_soak.py
+
+clients: setup  ## contract tests with lm-eval, litellm, LangChain, instructor, PydanticAI, outlines and the reference's frontend
+	$(TEST_ENV) $(BIN)/python .ci/clients.py
 
 screenshots: setup  ## make the README's pictures anew
 	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 WORKBENCH_SCREENSHOTS=$(CURDIR)/docs/images \

@@ -1,4 +1,4 @@
-"""What the contract tests share: the server of the real model. Packages that are not installed skip their tests."""
+"""The server of the real model, for contract tests. Packages that are not installed skip their tests."""
 
 from __future__ import annotations
 

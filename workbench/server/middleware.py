@@ -59,13 +59,14 @@ class Gate:
         scope.setdefault("state", {})["request_id"] = request_id
         has_begun = False
 
-        async def sent(message: Message) -> None:
+        async def marked(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        sent: Send = marked
         ORIGIN.set(_origin(scope, headers))
         if self._serving.traces is not None:
             given = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
