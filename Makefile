@@ -55,7 +55,7 @@ clients: setup  ## contract tests with lm-eval, litellm, LangChain, instructor, 
 
 screenshots: setup  ## make the README's pictures anew
 	$(TEST_ENV) WORKBENCH_REQUIRE_BROWSER=1 WORKBENCH_SCREENSHOTS=$(CURDIR)/docs/images \
-	  $(BIN)/python -m pytest tests/browser/test_screenshots.py
+	  $(BIN)/python -m pytest tests/browser/test_screenshots.py tests/browser/test_page.py
 
 lint: setup  ## ruff, mypy, layer order, prose; JavaScript and CSS where Node is
 	$(BIN)/ruff check .

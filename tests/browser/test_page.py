@@ -69,8 +69,8 @@ def test_a_chat_streams_and_the_views_follow(engine, page):
         assert "0 of" not in page.locator("#said small").last.text_content(), "the first turn is reused"
         page.locator("#view-kv").scroll_into_view_if_needed()
         assert page.locator("#view-kv .wb-kv").text_content()
-        if os.environ.get("WORKBENCH_SHOTS"):
-            page.screenshot(path=os.environ["WORKBENCH_SHOTS"] + "/page.png", full_page=True)
+        if folder := os.environ.get("WORKBENCH_SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/page.png", full_page=True)
 
 
 def test_the_page_needs_the_key_where_one_is_set(engine, page):
