@@ -41,7 +41,8 @@ test-fast-first test-fast-second:
 	@$(TEST_ENV) WORKBENCH_TEST_FAST=1 WORKBENCH_KERNELS=torch $(BIN)/python -m pytest -q -m "$(FAST)" $(FOLDERS)
 
 test-all: setup  ## the same with the tests that take long
-	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=10000 $(BIN)/python -m pytest -m '' --timeout=1800 tests
+	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=10000 $(BIN)/python -m pytest -m '' --timeout=1800 --ignore=tests/clients tests
+	$(TEST_ENV) $(BIN)/python .ci/clients.py
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-browser: setup  ## the notebook's views in JupyterLab in Chromium (WORKBENCH_CHROMIUM, else the one on PATH)

@@ -14,14 +14,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
-FRAMEWORKS = ("lm-eval[api]", "litellm", "langchain-openai", "instructor", "pydantic-ai-slim[openai]", "outlines")
+FRAMEWORKS = ("lm-eval[api]", "litellm", "langchain-openai", "instructor", "pydantic-ai-slim[openai]", "outlines", "guidellm")
 REFERENCE = ("requests", "tqdm", "numpy", "ipython", "aiohttp", "pydantic", "pillow", "setproctitle")
 
 
 def main() -> int:
     """Returns the exit status of pytest. Called with the Python of .venv."""
     frameworks, reference = environment("clients"), environment("reference")
-    if not (CACHE / "clients" / "ready").exists():
+    wanted, ready = repr((FRAMEWORKS, REFERENCE)), CACHE / "clients" / "ready"
+    if not ready.exists() or ready.read_text() != wanted:
+        print("installing the clients, a minute or two ...", flush=True)
         (site_packages(frameworks) / "workbench.pth").write_text(sysconfig.get_paths()["purelib"])
         torch = subprocess.check_output(
             [sys.executable, "-c", "import torch; print(torch.__version__.partition('+')[0])"], text=True
@@ -30,7 +32,7 @@ def main() -> int:
         install(frameworks, "-c", str(CACHE / "constraints.txt"), *FRAMEWORKS)
         install(reference, "--no-deps", "sglang==0.4.3")
         install(reference, *REFERENCE)
-        (CACHE / "clients" / "ready").touch()
+        ready.write_text(wanted)
     env = {**os.environ, "WORKBENCH_REFERENCE_PYTHON": str(reference), "PYTHONPATH": str(ROOT)}
     warnings = ("-W", "ignore::ResourceWarning", "-p", "no:unraisableexception")  # the frameworks' own
     command = [str(frameworks), "-m", "pytest", *warnings, "-m", "", "tests/clients", *sys.argv[1:]]

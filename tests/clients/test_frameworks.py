@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Literal
 
 import openai
 import pytest
+import transformers
 from pydantic import BaseModel, Field
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -91,5 +96,22 @@ def test_outlines_constrains_through_its_sglang_model(require, client):
     model = outlines.from_sglang(client, "any")
     made = model(ASK, Weather, max_tokens=60, temperature=0)
     assert Weather.model_validate(json.loads(made))
-    assert model(ASK, regex(r"[A-Z][a-z]{2,5}\\!"), max_tokens=20, temperature=0).endswith("!")
+    assert model(ASK, regex(r"[A-Z][a-z]{2,5}!"), max_tokens=20, temperature=0).endswith("!")
     assert model(ASK, Literal["red", "blue"], max_tokens=20, temperature=0) in ("red", "blue")
+
+
+def test_guidellm_measures_the_server(require, url, smollm2, tmp_path):
+    require("guidellm")
+    path = Path(smollm2)
+    transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(tmp_path / "tokenizer")
+    out = tmp_path / "out.json"
+    command = [
+        str(Path(sys.executable).with_name("guidellm")), "run", "--backend", f"kind=openai_http,target={url}", "--profile",
+        "kind=concurrent,streams=2", "--constraint", "kind=max_requests,count=4", "--tokenizer",
+        f"kind=hf_auto,model={tmp_path}/tokenizer", "--data", "kind=synthetic_text,prompt_tokens=32,output_tokens=8", "--output",
+        f"kind=json,path={out}", "--disable-console",
+    ]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert run.returncode == 0, run.stderr[-2000:]
+    totals = json.loads(out.read_text())["benchmarks"][0]["metrics"]["request_totals"]
+    assert (totals["successful"], totals["errored"]) == (4, 0)

@@ -46,7 +46,7 @@ def evaluate(require, tmp_path_factory):
     from lm_eval.tasks import TaskManager
 
     folder = tmp_path_factory.mktemp("tasks")
-    rows = [{"place": place, "names": [f" {name}" for name in (right, *wrong)]} for place, right, wrong in FACTS]
+    rows = [{"place": place, "names": [right, *wrong]} for place, right, wrong in FACTS]
     (folder / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"data_files": {"test": str(folder / "facts.jsonl")}, "cache_dir": str(folder / "cache")}
     for name, task in TASKS.items():  # JSON is YAML
@@ -85,6 +85,8 @@ def test_scores_and_texts_are_those_of_its_transformers_backend(evaluate, by_tra
     ):  # fmt: skip
         assert got == pytest.approx(want, abs=2e-3)
         assert got_greedy == want_greedy
+    flags = {greedy for sample in answers(ours, "choices") for _, greedy in sample}
+    assert flags == {True, False}, "some of the names are what the model would write"
     assert answers(ours, "text") == answers(by_transformers, "text")
     for task, scores in by_transformers["results"].items():
         numbers = {name: score for name, score in scores.items() if isinstance(score, float)}

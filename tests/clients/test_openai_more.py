@@ -73,7 +73,7 @@ def test_the_streaming_helper_ends_with_the_whole_answer(client, more):
         final = stream.get_final_completion()
     whole = client.chat.completions.parse(**sent)
     message, expected = final.choices[0].message, whole.choices[0].message
-    assert (message.content or None, message.parsed, final.choices[0].finish_reason) == (
+    assert (message.content, message.parsed, final.choices[0].finish_reason) == (
         expected.content, expected.parsed, whole.choices[0].finish_reason,
     )  # fmt: skip
     calls, others = ([call.function.parsed_arguments for call in one.tool_calls or []] for one in (message, expected))

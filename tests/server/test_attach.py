@@ -163,6 +163,9 @@ def test_the_engine_outlives_its_server_and_readers_see_its_end(folder):
 def test_the_page_is_for_browsers_and_ollamas_words_for_others(served):
     assert httpx.get(served.url).text == "Ollama is running"
     assert httpx.head(served.url).status_code == 200
+    head = {"authorization": "Bearer k"}
+    for path in ("/health", "/v1/models", "/engine/events", "/page/events"):
+        assert httpx.head(served.url + path, headers=head, timeout=10).status_code == 200
     page = httpx.get(served.url, headers={"accept": "text/html,*/*"})
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]

@@ -11,13 +11,14 @@ import workbench
 from workbench.client.protocol import EngineCalls, calls_of
 from workbench.errors import WorkbenchError
 from workbench.model.tiny import write_config
+from workbench.types import EncodeRequest
 
 ARGS = {
     "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 2000, "random_seed": 0,
     "num_threads": 1,
 }  # fmt: skip
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
-TIMES = {"time", "used_at", "load_s", "process_rss_bytes"}
+TIMES = {"time", "used_at", "load_s", "process_rss_bytes", "available_bytes"}
 """Fields that differ from run to run."""
 
 
@@ -37,7 +38,7 @@ def essence(value):
 
 
 EXAMPLES = {
-    "encode": [([A, B],)],
+    "encode": [([EncodeRequest(rid="three", input_ids=tuple(A))],)],
     "info": [()],
     "now": [()],
     "get_load": [()],
@@ -99,7 +100,8 @@ def test_a_pause_holds_a_stream_in_the_middle_and_changes_nothing_of_it(engines)
         load = calls.get_load()
         held = len(engine.log.read()[1])
         assert (load.is_paused, load.num_running) == (True, 1)
-        assert calls.get_load() == structs.replace(load, process_rss_bytes=calls.get_load().process_rss_bytes)
+        memory = {"process_rss_bytes": 0, "available_bytes": 0}
+        assert structs.replace(calls.get_load(), **memory) == structs.replace(load, **memory)
         assert len(engine.log.read()[1]) == held, "nothing is computed"
         engine.continue_generation()
         assert list(stream)[-1]["output_ids"] == expected

@@ -154,10 +154,12 @@ def _request_id(given: bytes) -> str:
 
 
 def _without_body(send: Send) -> Send:
-    """Returns `send` without the bytes of the body."""
+    """Returns `send` without the body: the answer is whole when it begins, also that of a stream without an end."""
 
     async def head(message: Message) -> None:
-        await send({**message, "body": b""} if "body" in message else message)
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return head
 

@@ -26,7 +26,9 @@ async def chat_chunks(events: AsyncIterator[ChatEvent], head: Head, body: ChatBo
     """Yields the chunks: each choice's role, its pieces and its end, the usage if it is wanted, and the last line."""
     options = body.stream_options or StreamOptions()
     usage = Usage(0, 0, 0, 0)
-    held = [_choice(choice, {"role": "assistant", "content": ""}) for choice in range(n)]
+    is_call = isinstance(body.tool_choice, dict) or body.tool_choice == "required"
+    first = {"role": "assistant", "content": None if is_call else ""}
+    held = [_choice(choice, first) for choice in range(n)]
     async with aclosing(events):  # type: ignore[type-var]
         async for event in events:
             if not isinstance(event, Usage):
