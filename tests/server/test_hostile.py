@@ -179,7 +179,8 @@ def test_slow_and_closed_connections_hold_up_no_other(server, http):
     assert time.monotonic() - began < 10
     for each in sockets:
         each.close()
-    for raw in (b"\x00\x01\x02\r\n\r\n", b"GET /v1/models HTTP/9.9\r\n\r\n", b"POST /generate HTTP/1.1\r\nContent-Length: -5\r\n\r\n"):
+    length = b"POST /generate HTTP/1.1\r\nContent-Length: -5\r\n\r\n"
+    for raw in (b"\x00\x01\x02\r\n\r\n", b"GET /v1/models HTTP/9.9\r\n\r\n", length):
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as each:
             each.sendall(raw)
             assert each.recv(100).startswith(b"HTTP/1.1 4")

@@ -67,8 +67,8 @@ workbench.Engine(pagesize=16)  # error: Unexpected keyword argument "pagesize" f
 workbench.Engine(dtype="float8")  # error: Argument "dtype" to "Engine" has incompatible type
 workbench.ServerArgs.make(chunk=8)  # error: Unexpected keyword argument "chunk"
 workbench.SamplingParams(top_q=1)  # error: Unexpected keyword argument "top_q"
-engine.view("trees")  # error: Argument 1 to "view" of "Engine" has incompatible type
-engine.view("batch", stps=3)  # error: Unexpected keyword argument "stps" for "view" of "Engine"
+engine.view("trees")  # error: Argument 1 to "view" of "Inspected" has incompatible type
+engine.view("batch", stps=3)  # error: Unexpected keyword argument "stps" for "view" of "Inspected"
 engine.grammar(rgex="")  # error: Unexpected keyword argument "rgex"
-engine.why("r", "x", step="last")  # error: Argument "step" to "why" of "Engine" has incompatible type
+engine.why("r", "x", step="last")  # error: Argument "step" to "why" of "Inspected" has incompatible type
 workbench.Engin  # error: Module has no attribute "Engin"
