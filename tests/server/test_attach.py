@@ -10,6 +10,7 @@ from byte_model import write_byte_model
 
 import workbench
 from workbench.errors import BackendFailed, EngineDead, InvalidRequest, NotSupported, UnknownParameter
+from workbench.server import inspect
 
 PARAMS = {"max_new_tokens": 5, "temperature": 0, "ignore_eos": True}
 
@@ -117,19 +118,27 @@ def test_a_wrong_address_or_key_is_refused(served, folder):
         workbench.attach("http://127.0.0.1:9")
 
 
-def test_a_slow_reader_begins_again_from_the_present_state(engine, served, attached, monkeypatch):
-    from workbench.server import inspect
+def test_all_that_the_server_holds_is_there_at_once(engine, served, monkeypatch):
+    rids = [engine.generate(f"history {i}", **PARAMS)["meta_info"]["id"] for i in range(150)]
+    assert engine.log.num_added > 2000
+    monkeypatch.setattr(inspect, "MOST_BEHIND", 100)
+    with workbench.attach(served.url, "k", history=5000) as attached:
+        for rid in (rids[0], rids[-1]):
+            assert str(attached.explain(rid)) == str(engine.explain(rid))
 
-    tree = attached.view("tree", live=False)
-    assert tree.to_text()
-    monkeypatch.setattr(inspect, "MOST_BEHIND", 10)
-    rid = ""
-    for i in range(20):
-        rid = engine.generate(f"prompt number {i} of many", **PARAMS)["meta_info"]["id"]
-    monkeypatch.undo()
-    last = post(served, text="after the gap", sampling_params=PARAMS)["meta_info"]["id"]
-    seen(attached, last)
-    assert "prompt number" in attached.view("tree", live=False).to_text(), rid
+
+def test_a_slow_reader_begins_again_from_the_present_state(engine, served, monkeypatch):
+    with workbench.attach(served.url, "k", history=0) as attached:
+        assert attached.view("tree", live=False).to_text()
+        monkeypatch.setattr(inspect, "MOST_BEHIND", 10)
+        before = attached.log.num_added
+        for i in range(20):
+            engine.generate(f"prompt number {i} of many", **PARAMS)
+        monkeypatch.undo()
+        last = post(served, text="after the gap", sampling_params=PARAMS)["meta_info"]["id"]
+        seen(attached, last)
+        assert attached.log.read(before)[0] > before, "events were left out"
+        assert attached.cache.search("prompt number") == engine.cache.search("prompt number") != []
 
 
 def test_a_server_on_a_used_port_or_with_unknown_settings_is_refused(engine, served):

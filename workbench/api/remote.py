@@ -28,6 +28,8 @@ CHANGES = ("continue_generation", "flush_cache", "pause_generation", "token_deta
 MESSAGES = messages_of(EngineCalls)
 LENGTH_BYTES = 4
 """Each message of the event stream follows its length."""
+MOST_EVENTS = 2000
+"""Events of one message; it has fewer if no more are there."""
 PAUSE_S, PATIENCE_S = 0.5, 30.0
 """Seconds between two attempts to reach a server that is away, and until it counts as ended."""
 SNAPSHOT_WAIT_S = 10.0
@@ -166,7 +168,8 @@ class RemoteClient:
         for event in news.events:
             self.log.add(event)
         self.ended = news.ended
-        self._has_begun.set()
+        if len(news.events) < MOST_EVENTS:  # all that the server held has come
+            self._has_begun.set()
 
 
 def address(url: str, api_key: str | None, timeout_s: float | None = None) -> Server:

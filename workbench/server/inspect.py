@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from workbench.api.handle import Handle
-from workbench.api.remote import CHANGES, LENGTH_BYTES, MESSAGES, QUESTIONS
+from workbench.api.remote import CHANGES, LENGTH_BYTES, MESSAGES, MOST_EVENTS, QUESTIONS
 from workbench.client.answers import News
 from workbench.errors import InvalidRequest
 from workbench.events import EventLog
@@ -32,9 +32,7 @@ PERIOD_S = 0.1
 SILENCE_S = 5.0
 """Longest time without a message."""
 MOST_BEHIND = 20_000
-"""Events that a reader may be behind; one that reads more slowly begins again from the present state."""
-MOST_EVENTS = 2000
-"""Events of one message."""
+"""Events that a reader may be behind, beside the history that it wanted; a slower one begins again from the present state."""
 MOST_READERS = 32
 MSGPACK = "application/msgpack"
 HEADERS = {"content-type": MSGPACK, "cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -90,7 +88,7 @@ async def follow(serving: Serving, history: int) -> AsyncIterator[bytes]:
         while not serving.is_ending:
             if (current := serving.handle.log) is not log:  # an engine that took the place of one that died
                 log, number, num_lost = current, 0, num_lost + 1
-            news = _news(log, number, num_lost)
+            news = _news(log, number, num_lost, max(history, 0) + MOST_BEHIND)
             ended = serving.handle.client.ended
             if news is not None:
                 number, num_lost = news[0], 0
@@ -107,11 +105,11 @@ async def follow(serving: Serving, history: int) -> AsyncIterator[bytes]:
         serving.num_readers -= 1
 
 
-def _news(log: EventLog, number: int, num_lost: int) -> tuple[int, list[Any], int] | None:
+def _news(log: EventLog, number: int, num_lost: int, limit: int) -> tuple[int, list[Any], int] | None:
     """Returns the number to go on from, the events from `number` on, and how many were lost before them."""
     if log.num_added == number:
         return None
-    wanted = number if log.num_added - number <= MOST_BEHIND else log.num_added
+    wanted = number if log.num_added - number <= limit else log.num_added
     first, found = log.read(wanted)
     found = found[:MOST_EVENTS]
     return first + len(found), found, num_lost + first - number
