@@ -58,7 +58,8 @@ def test_a_stream_is_the_text_in_pieces(url, engine, example):
     assert "".join(pieces) == engine.generate("A story about a fox.\n\nOnce upon a time", example.STORY)["text"]
 
 
-def test_a_client_that_leaves_frees_its_place(url, engine):
+def test_a_client_that_leaves_frees_its_place(url, engine, example, monkeypatch):
+    monkeypatch.setattr(example, "STORY", {"temperature": 0, "max_new_tokens": 3000, "ignore_eos": True})
     with httpx.stream("POST", f"{url}/story", json={"about": "a hen"}, timeout=60) as answer:
         next(answer.iter_text())
         assert engine.get_server_info()["num_running"] == 1

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from workbench.errors import InvalidRequest
@@ -125,7 +126,8 @@ class PageViews:
 
     def put(self, name: str, traits: dict[str, Any]) -> None:
         """Changes values of a view. Any thread may call it."""
-        self._loop.call_soon_threadsafe(self._put, name, traits)
+        with suppress(RuntimeError):  # the loop has closed, and the page with it
+            self._loop.call_soon_threadsafe(self._put, name, traits)
 
     def _put(self, name: str, traits: dict[str, Any]) -> None:
         self._pending.setdefault(name, {}).update(traits)
