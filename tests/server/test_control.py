@@ -155,7 +155,7 @@ def test_a_client_that_leaves_spoils_no_session(http):
 
 def test_a_profile_is_a_trace_of_the_engine(http, traces):
     assert http.post("/stop_profile").status_code == 400, "none was started"
-    assert http.post("/start_profile", json={"output_dir": "/tmp/elsewhere"}).status_code == 400
+    assert http.post("/start_profile", json={"output_dir": "elsewhere"}).status_code == 400
     assert http.post("/start_profile").status_code == 200
     assert http.get("/start_profile").status_code == 400, "one at a time"
     generate(http, A)
