@@ -52,7 +52,7 @@ def rate(times: list[float]) -> float:
 
 LINES = """tree => [...tree.querySelectorAll(".wb-outline [data-node]")]
   .map(({ style, className, innerHTML }) => [style.transform, className.replace(/ *wb-(new|split|gone)/, ""), innerHTML])
-  .map(([place, marks, text]) => [place, marks, text.replace(/idle \\d+/, "idle")]).sort()"""
+  .map(([place, marks, text]) => [place, marks, text.replace(/idle \\d+ s|used just now/, "idle")]).sort()"""
 """Every line of a tree that is drawn: its place and its looks."""
 
 
