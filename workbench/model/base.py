@@ -12,6 +12,7 @@ from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.pooling import Pooling
 from workbench.checkpoint.weights import Weights
+from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
 from workbench.model.layers import Embedding, RMSNorm
@@ -94,6 +95,9 @@ class CausalLM(Model):
 
     def _differs(self, head: Weights) -> bool:
         table = self.embed_tokens
+        if isinstance(table.weight, BlockMatrix):
+            other = head.kept("weight", table.num_rows, table.size)
+            return other is None or not table.weight.holds(other)
         return not torch.equal(head.tensor("weight", table.num_rows, table.size), table.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:
