@@ -84,7 +84,7 @@ class Kernels:
 
     @property
     def will_be_used(self) -> bool:
-        """Whether operations are computed by the library, now or once it is compiled."""
+        """True if operations are computed by the library, now or once it is compiled."""
         return self._ready is not None or self.is_compiling
 
     def status(self) -> str:

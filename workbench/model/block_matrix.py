@@ -15,7 +15,7 @@ from workbench.kernels.products import Matrices
 class BlockMatrix:
     """Quantised matrices [out, in] with one input, whose results stand side by side.
 
-    Where nothing is compiled, their dense forms are made anew for each product.
+    Where nothing is compiled, their dense forms are made for each product.
     """
 
     def __init__(self, parts: Sequence[Blocks]) -> None:

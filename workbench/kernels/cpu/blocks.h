@@ -97,7 +97,7 @@ inline Vec number(Bits x) { return __builtin_convertvector((Ints)x, Vec); }
 inline Vec byte_of(Bits x, int i) { return number(x >> (8 * i) & 255); }
 inline Vec signed_byte_of(Bits x, int i) { return __builtin_convertvector((Ints)(x << (24 - 8 * i)) >> 24, Vec); }
 
-// Numbers of 8 bits are signed. The product of some processors wants them without a sign: then 128 is added to each.
+// Numbers of 8 bits are signed. The product of some processors needs them without a sign: then 128 is added to each.
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 constexpr uint32_t BIAS = every(128);
 constexpr int SIGNED_ZERO = 128;
