@@ -19,7 +19,7 @@ from workbench.api.text import TextEngine
 from workbench.client.answers import WeightsInfo
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_folder
 from workbench.hub.progress import IMPORTING, Progress
-from workbench.kernels.openmp import share_cores
+from workbench.kernels.environment import prepare_libraries
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.signature import takes
@@ -56,7 +56,7 @@ class Engine(TextEngine, Inspected):
         else:
             if progress is not None:
                 progress(IMPORTING, 0, 0)
-            share_cores()
+            prepare_libraries()
             from workbench.launch.engine import open_engine
 
             opened = open_engine(self.server_args, progress)

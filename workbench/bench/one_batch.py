@@ -21,7 +21,7 @@ from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
 from workbench.engine.plan import PlannedSeq, SampleRow, StepPlan
 from workbench.errors import InvalidRequest
-from workbench.kernels.openmp import share_cores
+from workbench.kernels.environment import prepare_libraries
 from workbench.types import SamplingParams, Segment
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
 
 def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
     """Returns the model with room for `num_tokens`, and its tokenizer, without an engine."""
-    share_cores()
+    prepare_libraries()
     from workbench.launch.runner import load_runner
 
     loaded = load_runner(args)

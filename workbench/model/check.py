@@ -15,7 +15,7 @@ from workbench.checkpoint.files import read_config
 from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.config import ServerArgs
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
-from workbench.kernels.openmp import share_cores
+from workbench.kernels.environment import prepare_libraries
 from workbench.model.config import SIZES, ModelConfig
 from workbench.model.family import Family
 from workbench.model.gguf import check_kind
@@ -71,7 +71,7 @@ def checker(args: ServerArgs) -> Callable[[Path], None]:
     """Returns the function that judges the configuration of the model that `args` name, before its weights are fetched."""
 
     def check(path: Path) -> None:
-        share_cores()  # before torch, which comes in with the family's file
+        prepare_libraries()  # before torch, which comes in with the family's file
         check_model(path, override_of(args))
 
     return check

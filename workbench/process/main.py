@@ -21,7 +21,7 @@ from workbench.config import ServerArgs
 from workbench.errors import EngineDead
 from workbench.events import AnyEvent
 from workbench.hub.progress import IMPORTING, Progress
-from workbench.kernels.openmp import share_cores
+from workbench.kernels.environment import prepare_libraries
 from workbench.process.channel import Channel
 from workbench.process.log import write_log
 from workbench.process.messages import Answer, Call, Loading, Outputs, Refusal, message_of
@@ -135,7 +135,7 @@ class Child:
 def open_here(args: ServerArgs, progress: Progress) -> Opened:
     """Opens the engine in this process. Imports torch, which only the child does."""
     progress(IMPORTING, 0, 0)
-    share_cores()
+    prepare_libraries()
     from workbench.launch.engine import open_engine
 
     return open_engine(args, progress)
