@@ -28,6 +28,8 @@ class Model(Layer):
     """True: each token sees the whole text. False: it sees the tokens before it."""
     pooling = Pooling("last", normalise=True)
     """The vector of a text, where no file beside the model states another."""
+    quantization: str | None = None
+    """Form of quantised weights, as `ServerArgs.quantization` has it; None: the checkpoint's are dense."""
     num_labels = 0
     """Number of scores of its classification head; 0 is none."""
 

@@ -59,6 +59,9 @@ def _load_stored(
         survey = Survey(checkpoint, names)
         model.load(Weights(survey, dtype, torch.device("cpu")))
         survey.settle(checked.entry.title)
+        quantised = {tensor.type for tensor in checkpoint.tensors.values() if not tensor.is_dense}
+        if quantised:
+            model.quantization = "gguf" if any(name in keeps for name in quantised) else "dequant"
         model.load(Weights(StoredSource(checkpoint, names), dtype, device, keeps=keeps))
 
 
