@@ -40,7 +40,8 @@ class Sequences:
         import llama_cpp
 
         self._lib = lib = llama_cpp
-        lib.llama_log_set(_quiet(lib), None)
+        self._log = lib.llama_log_callback(lambda level, text, data: None)  # the library calls it for as long as it lives
+        lib.llama_log_set(self._log, None)
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
         params = lib.llama_context_default_params()
@@ -97,10 +98,6 @@ class Sequences:
 def _common(prompts: list[list[int]]) -> int:
     """Returns the number of tokens with which all prompts begin."""
     return next((at for at, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1), min(map(len, prompts)))
-
-
-def _quiet(lib: Any) -> Any:
-    return lib.llama_log_callback(lambda level, text, data: None)
 
 
 if __name__ == "__main__":

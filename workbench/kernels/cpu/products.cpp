@@ -236,10 +236,14 @@ void multiply_few(const Task& task, const Activations& x, int64_t num_rows, T* o
     Group<F::HALVES> weight[GROUPS];
     for (int64_t row = task.first; row < task.last; row += W) {
         task.part.at(row, rows);
-        Vec sums[TILE] = {};
+        Vec sums[TILE];
+        for (int64_t r = 0; r < num_rows; r++) sums[r] = Vec{};
         int64_t num_blocks = x.groups * GROUP / F::LEN;
         for (int64_t b = 0; b < num_blocks; b += BLOCKS) {
             int64_t num = std::min(BLOCKS, num_blocks - b), start = b * (F::LEN / GROUP);
+            // The processor foresees a walk through memory, but not one that jumps between W rows.
+            const uint8_t* ahead = rows[0] + W * task.part.row_bytes + b * F::BYTES * W;
+            for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte);
             unpack<F>(rows, b, num, weight);
             add_products<F>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
         }
@@ -262,7 +266,8 @@ void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* 
     for (int64_t first = 0; first < num_rows; first += TILE) {
         int64_t num = std::min<int64_t>(TILE, num_rows - first);
         for (int64_t p = 0; p < num_panels; p++) {
-            Vec sums[TILE] = {};
+            Vec sums[TILE];
+            for (int64_t r = 0; r < num; r++) sums[r] = Vec{};
             add_products<F>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
             for (int64_t r = 0; r < num; r++) put_result(task.part, task.first + p * W, sums[r], out + (first + r) * stride);
         }
@@ -302,7 +307,7 @@ void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, in
     static thread_local Activations kept;
     Activations& activations = kept;
     activations.resize(num_rows, width);
-    int64_t panels = num_rows <= TILE ? 2 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
+    int64_t panels = num_rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
     std::vector<Task> tasks;
     for (int64_t p = 0; p < num_parts; p++)
         for (int64_t row = 0; row < parts[p].rows; row += panels * W)
@@ -313,7 +318,7 @@ void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, in
     {
 #pragma omp for
         for (int64_t g = 0; g < num_groups; g++) quantise(x + g * GROUP, &activations.numbers[g * GROUP], activations.measures[g]);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(guided)
         for (int64_t i = 0; i < num_tasks; i++) {
             const Task& task = tasks[i];
             with_format(task.part.type, [&](auto format) {
