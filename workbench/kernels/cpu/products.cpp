@@ -126,68 +126,78 @@ void quantise(const T* x, int8_t* numbers, Measure& measure) {
     measure = {scale, {sums[0], sums[1]}, both, {sums[0] * scale, sums[1] * scale}, both * scale, 0};
 }
 
-// Adds to sums [R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of W rows of a weight.
-template <class F, int R>
-void add_products(const Group<F::HALVES>* weight, int64_t num, const Activations& x, int64_t first, int64_t start, Vec* sums) {
+// Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
+// weight; each W rows lie `apart` groups from the next.
+template <class F, int R, int P>
+void add_products(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t start,
+                  Vec* sums) {
     constexpr int NUM = QUADS / F::HALVES;
     const uint8_t* numbers[R];
     const Measure* measures[R];
-    Vec total[R];
+    Vec total[P][R];
     for (int r = 0; r < R; r++) {
         numbers[r] = x.numbers_of(first + r) + start * GROUP, measures[r] = x.measures_of(first + r) + start;
-        total[r] = sums[r];
+        for (int p = 0; p < P; p++) total[p][r] = sums[p * R + r];
     }
     for (int64_t g = 0; g < num; g++)
         for (int h = 0; h < F::HALVES; h++) {
-            Sum<F::BITS, NUM> sum[R];
+            Sum<F::BITS, NUM> sum[P][R];
             for (int r = 0; r < R; r++) {
                 const Measure& of = measures[r][g];
-                sum[r].total = F::ZERO ? Ints{} - F::ZERO * (F::HALVES == 2 ? of.sum[h] : of.sum_of_all) : Ints{};
+                Ints begin = F::ZERO ? Ints{} - F::ZERO * (F::HALVES == 2 ? of.sum[h] : of.sum_of_all) : Ints{};
+                for (int p = 0; p < P; p++) sum[p][r].total = begin;
             }
 #pragma GCC unroll 8
             for (int j = 0; j < NUM; j++) {
-                Bits w = weight[g].quads[h * NUM + j];
+                Bits w[P];
+                for (int p = 0; p < P; p++) w[p] = weight[p * apart + g].quads[h * NUM + j];
 #pragma GCC unroll 16
                 for (int r = 0; r < R; r++) {
                     Bits four = Bits{} + read<uint32_t>(numbers[r] + g * GROUP + 4 * (h * NUM + j));
-                    sum[r].add(j, w, four);
+                    for (int p = 0; p < P; p++) sum[p][r].add(j, w[p], four);
                 }
             }
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
                 const Measure& of = measures[r][g];
-                Vec value = __builtin_convertvector(sum[r].value(), Vec);
-                total[r] = multiply_add(value, weight[g].scale[h] * of.scale, total[r]);
-                if (F::HAS_OFFSET) {
-                    float weighted = F::HALVES == 2 ? of.weighted[h] : of.weighted_all;
-                    total[r] = multiply_add(Vec{} + weighted, weight[g].offset[h], total[r]);
+                for (int p = 0; p < P; p++) {
+                    const Group<F::HALVES>& group = weight[p * apart + g];
+                    Vec value = __builtin_convertvector(sum[p][r].value(), Vec);
+                    total[p][r] = multiply_add(value, group.scale[h] * of.scale, total[p][r]);
+                    if (F::HAS_OFFSET) {
+                        float weighted = F::HALVES == 2 ? of.weighted[h] : of.weighted_all;
+                        total[p][r] = multiply_add(Vec{} + weighted, group.offset[h], total[p][r]);
+                    }
                 }
             }
         }
-    for (int r = 0; r < R; r++) sums[r] = total[r];
+    for (int p = 0; p < P; p++)
+        for (int r = 0; r < R; r++) sums[p * R + r] = total[p][r];
 }
 
 #if defined(__AVX512F__)
-constexpr int TILE = 12;  // rows of x whose sums fit into the registers
+constexpr int TILE = 12;               // rows of x whose sums fit into the registers
+constexpr int PAIR_TILE = TILE / 2;  // the same for twice W rows of a weight: half as many loads
 #else
-constexpr int TILE = 4;
+constexpr int TILE = 4, PAIR_TILE = 0;
 #endif
 
+// The same for any number of rows of x.
 template <class F>
 void add_products(const Group<F::HALVES>* weight, int64_t num, const Activations& x, int64_t first, int64_t rows, int64_t start,
                   Vec* sums) {
     while (rows > 0) {
         int done = 1;
         if (rows >= TILE)
-            add_products<F, TILE>(weight, num, x, first, start, sums), done = TILE;
+            add_products<F, TILE, 1>(weight, 0, num, x, first, start, sums), done = TILE;
         else if (TILE > 8 && rows >= 8)
-            add_products<F, 8>(weight, num, x, first, start, sums), done = 8;
+            add_products<F, 8, 1>(weight, 0, num, x, first, start, sums), done = 8;
         else if (rows >= 4)
-            add_products<F, 4>(weight, num, x, first, start, sums), done = 4;
+            add_products<F, 4, 1>(weight, 0, num, x, first, start, sums), done = 4;
         else if (rows >= 2)
-            add_products<F, 2>(weight, num, x, first, start, sums), done = 2;
+            add_products<F, 2, 1>(weight, 0, num, x, first, start, sums), done = 2;
         else
-            add_products<F, 1>(weight, num, x, first, start, sums);
+            add_products<F, 1, 1>(weight, 0, num, x, first, start, sums);
         first += done, rows -= done, sums += done;
     }
 }
@@ -243,7 +253,7 @@ void multiply_few(const Task& task, const Activations& x, int64_t num_rows, T* o
             int64_t num = std::min(BLOCKS, num_blocks - b), start = b * (F::LEN / GROUP);
             // The processor foresees a walk through memory, but not one that jumps between W rows.
             const uint8_t* ahead = rows[0] + W * task.part.row_bytes + b * F::BYTES * W;
-            for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte);
+            for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
             unpack<F>(rows, b, num, weight);
             add_products<F>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
         }
@@ -263,13 +273,22 @@ void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* 
         task.part.at(task.first + p * W, rows);
         unpack<F>(rows, 0, x.groups * GROUP / F::LEN, &held[p * x.groups]);
     }
+    auto put = [&](int64_t panel, int64_t first, int64_t num, const Vec* sums) {
+        for (int64_t r = 0; r < num; r++) put_result(task.part, task.first + panel * W, sums[r], out + (first + r) * stride);
+    };
     for (int64_t first = 0; first < num_rows; first += TILE) {
-        int64_t num = std::min<int64_t>(TILE, num_rows - first);
-        for (int64_t p = 0; p < num_panels; p++) {
-            Vec sums[TILE];
-            for (int64_t r = 0; r < num; r++) sums[r] = Vec{};
+        int64_t num = std::min<int64_t>(TILE, num_rows - first), p = 0;
+        if (PAIR_TILE && num == TILE)
+            for (; p + 1 < num_panels; p += 2)
+                for (int64_t r = first; r < first + TILE; r += PAIR_TILE) {
+                    Vec sums[TILE] = {};
+                    add_products<F, std::max(PAIR_TILE, 1), 2>(&held[p * x.groups], x.groups, x.groups, x, r, 0, sums);
+                    put(p, r, PAIR_TILE, sums), put(p + 1, r, PAIR_TILE, sums + PAIR_TILE);
+                }
+        for (; p < num_panels; p++) {
+            Vec sums[TILE] = {};
             add_products<F>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
-            for (int64_t r = 0; r < num; r++) put_result(task.part, task.first + p * W, sums[r], out + (first + r) * stride);
+            put(p, first, num, sums);
         }
     }
 }
