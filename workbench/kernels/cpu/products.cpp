@@ -101,29 +101,50 @@ struct Activations {
 
 typedef int8_t Bytes __attribute__((vector_size(W)));
 
+#if defined(__AVX512F__)
+inline uint32_t largest(Bits x) { return _mm512_reduce_max_epu32((__m512i)x); }
+inline int32_t total_of(Ints x) { return _mm512_reduce_add_epi32((__m512i)x); }
+#elif defined(__AVX2__)
+inline uint32_t largest(Bits x) {
+    __m128i m = _mm_max_epu32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+inline int32_t total_of(Ints x) {
+    __m128i m = _mm_add_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+#else
+inline uint32_t largest(Bits x) { return std::max(std::max(x[0], x[1]), std::max(x[2], x[3])); }
+inline int32_t total_of(Ints x) { return x[0] + x[1] + x[2] + x[3]; }
+#endif
+
 template <class T>
 void quantise(const T* x, int8_t* numbers, Measure& measure) {
     constexpr int NUM = GROUP / W;
-    Vec value[NUM], most = {};
+    Vec value[NUM];
+    Bits most = {};  // sizes of floats are in the order of their bits; NaN has the largest, and so is not lost
     for (int i = 0; i < NUM; i++) {
         value[i] = load(x + i * W);
-        Vec size = (Vec)((Bits)value[i] & 0x7fffffff);
-        most = size > most || size != size ? size : most;  // NaN stays
+        Bits size = (Bits)value[i] & 0x7fffffff;
+        most = size > most ? size : most;
     }
-    float peak = 0;
-    for (int i = 0; i < W; i++) peak = most[i] > peak || most[i] != most[i] ? most[i] : peak;
-    float inverse = peak < 1e-30f ? 0.0f : 127.0f / peak;
-    int32_t sums[2] = {0, 0};
+    uint32_t bits = largest(most);
+    float peak;
+    std::memcpy(&peak, &bits, sizeof peak);
+    bool is_zero = peak < 1e-30f;
+    float inverse = is_zero ? 0.0f : 127.0f / peak, scale = is_zero ? 0.0f : peak / 127.0f;
+    Ints sums[2] = {};
     for (int i = 0; i < NUM; i++) {
         Vec scaled = value[i] * inverse;
         Ints whole = __builtin_convertvector(scaled + (scaled < 0 ? Vec{} - 0.5f : Vec{} + 0.5f), Ints);
         Bytes bytes = __builtin_convertvector(whole, Bytes);
         std::memcpy(numbers + i * W, &bytes, sizeof bytes);
-        for (int lane = 0; lane < W; lane++) sums[i * W / 16] += bytes[lane];
+        sums[i * W / 16] += whole;
     }
-    float scale = peak < 1e-30f ? 0.0f : peak / 127.0f;
-    int32_t both = sums[0] + sums[1];
-    measure = {scale, {sums[0], sums[1]}, both, {sums[0] * scale, sums[1] * scale}, both * scale, 0};
+    int32_t first = total_of(sums[0]), second = total_of(sums[1]), both = first + second;
+    measure = {scale, {first, second}, both, {first * scale, second * scale}, both * scale, 0};
 }
 
 // Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
