@@ -1,4 +1,4 @@
-"""An engine that multiplies the file's blocks says what one with their dense numbers says, but for the rounding of its rows."""
+"""An engine that multiplies the blocks of a file is within a small distance of one with their dense numbers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ CHOICES = [f"{a}, {b}ish {n:03}" for a in ("yes", "no") for b in ("red", "green"
 
 @pytest.fixture(scope="module")
 def engine(smollm2):
-    with workbench.Engine(smollm2, quantization="dequant", dtype="float32", max_total_tokens=4096, disable_jump_forward=True) as engine:
+    with workbench.Engine(
+        smollm2, quantization="dequant", dtype="float32", max_total_tokens=4096, disable_jump_forward=True
+    ) as engine:
         yield engine
 
 

@@ -1,6 +1,6 @@
 """llama.cpp through its Python binding, from the GGUF file: its low-level batch call, all prompts at once as parallel sequences.
 
-What all prompts begin with is computed once and shared by their sequences. Records are done one by one, by the binding's own call.
+What all prompts begin with is computed once and shared by their sequences. Records are done one by one, by the binding's call.
 """
 
 from __future__ import annotations
