@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import real_server, server_process
+from tests.server.conftest import REAL, ServerProcess, server_process
 
-__all__ = ["real_server", "server_process"]
+__all__ = ["server_process"]
 HERE = Path(__file__).parent
 
 
@@ -17,6 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(scope="session")
+def real_server(smollm2: str) -> Iterator[ServerProcess]:
+    """A server of the real model, with the dense form of its weights: a client's own model is transformers'."""
+    server = ServerProcess(*REAL, "--quantization", "dequant")
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ METHODS = [sgl.token_length_normalized, sgl.greedy_token_selection, sgl.uncondit
 
 @pytest.fixture(scope="module")
 def engine():
-    with sgl.Engine("smollm2-135m", dtype="float32", max_total_tokens=4_000) as engine:
+    with sgl.Engine("smollm2-135m", quantization="dequant", dtype="float32", max_total_tokens=4_000) as engine:
         yield engine
 
 

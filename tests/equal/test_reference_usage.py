@@ -27,7 +27,7 @@ QUESTION = [{"role": "user", "content": "Name a color."}]
 
 @pytest.fixture(scope="module")
 def engine():
-    with sgl.Engine("smollm2-135m", dtype="float32", max_total_tokens=20_000, random_seed=0) as engine:
+    with sgl.Engine("smollm2-135m", quantization="dequant", dtype="float32", max_total_tokens=20_000, random_seed=0) as engine:
         sgl.set_default_backend(engine)
         yield engine
         sgl.set_default_backend(None)

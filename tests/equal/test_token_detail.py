@@ -20,7 +20,9 @@ CHOICES = [f"{a}, {b}ish {n:03}" for a in ("yes", "no") for b in ("red", "green"
 
 @pytest.fixture(scope="module")
 def engine(smollm2):
-    with workbench.Engine(model_path=smollm2, dtype="float32", max_total_tokens=4096, disable_jump_forward=True) as engine:
+    with workbench.Engine(
+        smollm2, quantization="dequant", dtype="float32", max_total_tokens=4096, disable_jump_forward=True
+    ) as engine:
         yield engine
 
 
@@ -115,7 +117,7 @@ def test_detail_of_a_child_process_with_jump_forward_is_that_of_this_process(smo
     """The words between the choices are forced: they have no detail, and drawn tokens in front of them keep theirs."""
     told = []
     for process in (False, True):
-        with workbench.Engine(model_path=smollm2, dtype="float32", max_total_tokens=4096, process=process) as engine:
+        with workbench.Engine(smollm2, quantization="dequant", dtype="float32", max_total_tokens=4096, process=process) as engine:
             engine.token_detail(True)
             result = engine.generate("Is the apple red?", {"temperature": 0, "regex": TYPE, "max_new_tokens": 20})
             engine.token_detail(False)

@@ -103,7 +103,14 @@ class FakeEngine:
     def get_server_info(self) -> dict[str, Any]:
         if not self.alive:
             raise EngineDead("the engine was shut down")
-        return {"device": "cpu", "dtype": "float32", "num_running": 0, "num_waiting": 0}
+        return {
+            "device": "cpu",
+            "dtype": "float32",
+            "num_running": 0,
+            "num_waiting": 0,
+            "weights_bytes": 2**20,
+            "quantization": None,
+        }
 
     def abort(self, rid: str) -> None:
         self.aborted.append(rid)

@@ -63,10 +63,13 @@ def server_process() -> type[ServerProcess]:
     return ServerProcess
 
 
+REAL = ("--model-path", "smollm2-135m", "--dtype", "float32", "--max-total-tokens", "30000", "--tool-call-parser", "hermes")
+"""Arguments of a server of the real model. In float32 a text does not depend on how much of its prompt was cached."""
+
+
 @pytest.fixture(scope="session")
 def real_server(smollm2: str) -> Iterator[ServerProcess]:
-    """A server of the real model. In float32 a text does not depend on how much of its prompt was cached."""
-    args = ("--model-path", "smollm2-135m", "--dtype", "float32", "--max-total-tokens", "30000", "--tool-call-parser", "hermes")
-    server = ServerProcess(*args)
+    """A server of the real model."""
+    server = ServerProcess(*REAL)
     yield server
     server.close()

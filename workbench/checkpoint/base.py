@@ -35,22 +35,26 @@ class Blocks:
     data: Tensor
     """uint8 [rows, bytes of a row]."""
     shape: tuple[int, ...]
+    order: Tensor | None = None
+    """Row of `data` for each row of a matrix, int64; None: in order. So a file's own order costs no copy."""
 
     def cut(self, rows: slice) -> Blocks:
         """Returns the rows [start, stop) of the tensor; of a stack of matrices, a row is a matrix."""
+        shape = (rows.stop - rows.start, *self.shape[1:])
+        if self.order is not None:
+            return Blocks(self.type, self.data[self.order[rows]], shape)
         each = len(self.data) // self.shape[0]
-        data = self.data[rows.start * each : rows.stop * each]
-        return Blocks(self.type, data, (rows.stop - rows.start, *self.shape[1:]))
+        return Blocks(self.type, self.data[rows.start * each : rows.stop * each], shape)
 
     def dense(self) -> Tensor:
         """Returns the numbers, float32, of this shape."""
         out = torch.empty(self.shape)
         dequantise(self.type, self.data, out)
-        return out
+        return out if self.order is None else out[self.order]
 
     def write(self, out: Tensor) -> None:
         """Changes: writes the numbers to `out`, of this shape and of any dtype and device."""
-        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous():
+        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous() and self.order is None:
             dequantise(self.type, self.data, out)
         else:
             out.copy_(self.dense())

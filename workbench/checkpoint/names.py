@@ -26,7 +26,7 @@ class Names:
     undo: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     """Our pattern -> a function from what the file holds to what the layer means.
 
-    One that changes the order of rows works on quantised blocks too: their rows are the tensor's.
+    That of a quantised matrix changes the order of rows alone: it is asked for the order, not for the matrix.
     """
 
     def find(self, name: str, tensors: Container[str]) -> str | None:

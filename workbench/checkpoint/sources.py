@@ -42,14 +42,14 @@ class StoredSource:
         assert stored is not None, name
         if undo is None:
             return self._checkpoint.read(stored, rows)
-        whole = _apply(undo, self._checkpoint.read(stored))  # its rows may lie anywhere
+        whole = _apply(undo, self._checkpoint.read(stored), shape)  # its rows may lie anywhere
         if rows is None:
             return whole
         return whole.cut(rows) if isinstance(whole, Blocks) else whole[rows]
 
 
-def _apply(undo: Callable[[Tensor], Tensor], value: Tensor | Blocks) -> Tensor | Blocks:
-    return replace(value, data=undo(value.data)) if isinstance(value, Blocks) else undo(value)
+def _apply(undo: Callable[[Tensor], Tensor], value: Tensor | Blocks, shape: Shape) -> Tensor | Blocks:
+    return replace(value, order=undo(torch.arange(shape[0]))) if isinstance(value, Blocks) else undo(value)
 
 
 class Survey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import torch
 from torch import Tensor
@@ -14,17 +14,29 @@ from workbench.checkpoint.sources import TensorSource
 class Weights:
     """The tensors below one name. A layer takes what it needs, and hands each of its parts the tensors below the part's name."""
 
-    def __init__(self, source: TensorSource, dtype: torch.dtype, device: torch.device, path: tuple[str, ...] = ()) -> None:
-        self.dtype, self.device = dtype, device
+    def __init__(
+        self,
+        source: TensorSource,
+        dtype: torch.dtype,
+        device: torch.device,
+        path: tuple[str, ...] = (),
+        *,
+        keeps: Container[str] = (),
+    ) -> None:
+        """Reads from `source` in `dtype`, on `device`. Blocks of the types in `keeps` may stay as they are."""
+        self.dtype, self.device, self.keeps = dtype, device, keeps
         self._source, self._path = source, path
 
     def at(self, name: str) -> Weights:
         """Returns the tensors of a part: `at("self_attn")`, `at("3")`."""
-        return Weights(self._source, self.dtype, self.device, (*self._path, name))
+        return self._of((*self._path, name))
 
     def beside(self, name: str) -> Weights:
         """Returns the tensors of a neighbour: in `layers.0.self_attn.qkv`, `beside("q_proj")`."""
-        return Weights(self._source, self.dtype, self.device, (*self._path[:-1], name))
+        return self._of((*self._path[:-1], name))
+
+    def _of(self, path: tuple[str, ...]) -> Weights:
+        return Weights(self._source, self.dtype, self.device, path, keeps=self.keeps)
 
     def has(self, name: str) -> bool:
         """Returns whether an optional tensor is there; of random weights none is."""
@@ -54,6 +66,11 @@ class Weights:
             else:
                 rows.copy_(value)
         return out
+
+    def kept(self, name: str, *shape: int) -> Blocks | None:
+        """Returns the tensor `name` as blocks, or None where it must become dense."""
+        value = self.stored(name, *shape) if self.keeps else None
+        return value if isinstance(value, Blocks) and value.type in self.keeps else None
 
     def stored(self, name: str, *shape: int, rows: slice | None = None) -> Tensor | Blocks:
         """Returns the tensor `name` as the file has it: quantised blocks, or dense in the file's own dtype."""

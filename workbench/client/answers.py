@@ -31,6 +31,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from the call that loaded the engine until it was ready."""
     num_labels: int = 0
     """Scores of the model's classification head; 0 is none."""
+    quantization: str | None = None
+    """Form of quantised weights: "gguf" multiplies the file's blocks as they are, "dequant" their dense numbers."""
 
 
 class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,9 @@ class ComputeArgs(Group):
     """Device that computes. auto: cuda if a GPU is present, else cpu."""
     num_threads: Annotated[int | None, at_least(1), at_most(MAX_THREADS)] = None
     """CPU threads of the forward pass. None: torch's own choice."""
+    quantization: Literal["gguf", "dequant"] | None = None
+    """Form of quantised weights. gguf: the file's blocks, multiplied as they are; dequant: dense numbers in dtype. None: gguf for
+    GGUF files on a CPU whose kernels can be compiled, else dequant."""
     attention_backend: Literal["auto", "torch", "reference"] = "auto"
     """Attention kernels. auto: torch; reference: plain and slow, for comparison."""
     sampling_backend: Literal["auto", "pytorch"] = "auto"

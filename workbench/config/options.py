@@ -26,6 +26,7 @@ class ServerOptions(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] | None
     device: Literal["auto", "cpu", "cuda"] | None
     num_threads: int | None
+    quantization: Literal["gguf", "dequant"] | None
     attention_backend: Literal["auto", "torch", "reference"] | None
     sampling_backend: Literal["auto", "pytorch"] | None
     enable_nan_detection: bool | None

@@ -82,6 +82,11 @@ class Kernels:
     def is_compiling(self) -> bool:
         return self._making is not None and self._making.is_alive()
 
+    @property
+    def will_be_used(self) -> bool:
+        """True if operations are computed by the library, now or once it is compiled."""
+        return self._ready is not None or self.is_compiling
+
     def status(self) -> str:
         """Returns "compiled for" an instruction set, or "torch" with the reason."""
         if self._ready is not None:

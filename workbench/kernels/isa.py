@@ -30,8 +30,10 @@ _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 ALL = (
     InstructionSet("neon", ("asimd",)),
     InstructionSet("avx2", _AVX2),
+    InstructionSet("avx_vnni", (*_AVX2, "avx_vnni")),
     InstructionSet("avx512", _AVX512),
-    InstructionSet("avx512_bf16", (*_AVX512, "avx512_bf16")),
+    InstructionSet("avx512_vnni", (*_AVX512, "avx512_vnni")),
+    InstructionSet("avx512_bf16", (*_AVX512, "avx512_vnni", "avx512_bf16")),
 )
 """The instruction sets, lower ones first. Each is faster than the one before it (docs/benchmarks.md)."""
 

@@ -153,6 +153,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         kv_bytes_per_token=kv.bytes_per_token,
         load_s=load_s,
         num_labels=model.num_labels,
+        quantization=model.quantization,
     )
 
 

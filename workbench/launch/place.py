@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
+from workbench.kernels.compiled import kernels
 from workbench.kernels.processor import features
+from workbench.kernels.products import FORMATS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
 
@@ -36,6 +39,18 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted != "auto":
         return DTYPES[wanted]
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def kept_blocks(args: ServerArgs, place: Hardware) -> Collection[str]:
+    """Returns the types of quantised blocks that are multiplied as they are; none where they become dense.
+
+    To be called after the compilation of the kernels has begun.
+    """
+    if args.quantization == "dequant" or place.device.type != "cpu" or place.dtype == torch.float16:
+        return ()
+    if kernels.will_be_used or args.quantization == "gguf":
+        return FORMATS
+    return ()
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
+from workbench.html.parts import size
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
 from workbench.views.tokens.state import output_of, token_pieces
@@ -75,6 +76,7 @@ def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> Eng
         dtype=info["dtype"],
         place=place,
         uptime_s=uptime_s,
+        weights=" ".join([size(info["weights_bytes"]), *filter(None, [info["quantization"]])]),
         kernels=info.get("kernels", ""),
         num_running=info["num_running"],
         num_waiting=info["num_waiting"],

@@ -12,6 +12,7 @@ from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.pooling import Pooling
 from workbench.checkpoint.weights import Weights
+from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
 from workbench.model.layers import Embedding, RMSNorm
@@ -27,6 +28,8 @@ class Model(Layer):
     """True: each token sees the whole text. False: it sees the tokens before it."""
     pooling = Pooling("last", normalise=True)
     """The vector of a text, where no file beside the model states another."""
+    quantization: str | None = None
+    """Form of quantised weights, as `ServerArgs.quantization` has it; None: the checkpoint's are dense."""
     num_labels = 0
     """Number of scores of its classification head; 0 is none."""
 
@@ -94,6 +97,9 @@ class CausalLM(Model):
 
     def _differs(self, head: Weights) -> bool:
         table = self.embed_tokens
+        if isinstance(table.weight, BlockMatrix):
+            other = head.kept("weight", table.num_rows, table.size)
+            return other is None or not table.weight.holds(other)
         return not torch.equal(head.tensor("weight", table.num_rows, table.size), table.weight)
 
     def logits(self, hidden: Tensor) -> Tensor:

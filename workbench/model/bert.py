@@ -38,8 +38,8 @@ class BertEmbeddings(Layer):
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, token_ids: Tensor, positions: Tensor) -> Tensor:  # [T] -> [T, H]
-        x = self.word_embeddings(token_ids) + self.position_embeddings(positions) + self.token_type_embeddings.weight[0]
-        return self.norm(x)
+        first_segment = self.token_type_embeddings(torch.zeros_like(positions))
+        return self.norm(self.word_embeddings(token_ids) + self.position_embeddings(positions) + first_segment)
 
 
 class BertLayer(Layer):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from workbench.checkpoint.weights import Weights
 from workbench.kernels.ops import rms_norm, silu_mul
+from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import Activation
 from workbench.model.layer import Layer
 
@@ -46,17 +47,20 @@ def gated(name: Activation) -> Callable[[Tensor], Tensor]:
 class Embedding(Layer):
     """Rows of a table."""
 
-    weight: Tensor
+    weight: Tensor | BlockMatrix
 
     def __init__(self, num_rows: int, size: int) -> None:
         super().__init__()
         self.num_rows, self.size = num_rows, size
 
     def load(self, weights: Weights) -> None:
-        self.weight = weights.tensor("weight", self.num_rows, self.size)
-        self.num_bytes = self.weight.nbytes
+        blocks = weights.kept("weight", self.num_rows, self.size)
+        self.weight = weights.tensor("weight", self.num_rows, self.size) if blocks is None else BlockMatrix([blocks])
+        self.num_bytes, self.dtype = self.weight.nbytes, weights.dtype
 
     def forward(self, ids: Tensor) -> Tensor:  # [T] -> [T, size]
+        if isinstance(self.weight, BlockMatrix):
+            return self.weight.rows(ids, self.dtype)
         return F.embedding(ids, self.weight)
 
 

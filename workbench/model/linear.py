@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.weights import Weights
+from workbench.model.block_matrix import BlockMatrix
 from workbench.model.layer import Layer
 
 PACKED_FOR_ROWS = 32
@@ -43,6 +44,17 @@ class PackedWeight:
         return out
 
 
+class BlockWeight:
+    """Quantised blocks, as they lie in a file."""
+
+    def __init__(self, matrix: BlockMatrix) -> None:
+        self.matrix = matrix
+
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        out = self.matrix.multiply(x)
+        return out if bias is None else out.add_(bias)
+
+
 def keep(weight: Tensor) -> LinearWeight:
     """Returns the weight in the form that this device multiplies fastest."""
     is_empty = len(weight) == 0  # of a survey
@@ -74,19 +86,25 @@ class Linear(Layer):
         self.bias: Tensor | None = None
 
     def load(self, weights: Weights) -> None:
-        weight = weights.tensor("weight", self.out_features, self.in_features)
-        self._set(weight, weights.tensor("bias", self.out_features) if self.has_bias else None)
+        blocks = weights.kept("weight", self.out_features, self.in_features)
+        weight = weights.tensor("weight", self.out_features, self.in_features) if blocks is None else BlockMatrix([blocks])
+        bias = weights.tensor("bias", self.out_features) if self.has_bias else None
+        self._set(weight, bias)
 
-    def share(self, weight: Tensor) -> None:
-        """Changes: multiplies with another layer's tensor, whose memory is not counted here."""
-        self.weight, self.num_bytes = keep(weight), 0
+    def share(self, weight: Tensor | BlockMatrix) -> None:
+        """Changes: multiplies with another layer's weight, whose memory is not counted here."""
+        self.weight, self.num_bytes = _form_of(weight), 0
 
-    def _set(self, weight: Tensor, bias: Tensor | None) -> None:
+    def _set(self, weight: Tensor | BlockMatrix, bias: Tensor | None) -> None:
         self.num_bytes = weight.nbytes + (0 if bias is None else bias.nbytes)
-        self.weight, self.bias = keep(weight), bias
+        self.weight, self.bias = _form_of(weight), bias
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight.multiply(x, self.bias)
+
+
+def _form_of(weight: Tensor | BlockMatrix) -> LinearWeight:
+    return BlockWeight(weight) if isinstance(weight, BlockMatrix) else keep(weight)
 
 
 class FusedLinear(Linear):
@@ -99,7 +117,9 @@ class FusedLinear(Linear):
         self.sizes = list(parts.values())
 
     def load(self, weights: Weights) -> None:
-        weight = weights.joined("weight", self.parts, self.in_features)
+        kept = [weights.beside(part).kept("weight", rows, self.in_features) for part, rows in self.parts.items()]
+        blocks = [part for part in kept if part is not None]
+        weight = BlockMatrix(blocks) if len(blocks) == len(kept) else weights.joined("weight", self.parts, self.in_features)
         self._set(weight, weights.joined("bias", self.parts) if self.has_bias else None)
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:

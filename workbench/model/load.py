@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ def load_model(
     dummy: bool = False,
     override: dict[str, Any] | None = None,
     seed: int = 0,
+    keeps: Container[str] = (),
 ) -> Model:
     """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
 
-    `override` replaces keys of config.json. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
+    `override` replaces keys of config.json. Quantised blocks of the types in `keeps` are multiplied as they lie in the file, all
+    others become dense. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
     tensors that are missing or that no layer reads before any is read.
     """
     checked = check_model(path, override, dummy=dummy)
@@ -40,7 +43,7 @@ def load_model(
     if dummy:
         model.load(Weights(RandomSource(seed), dtype, device))
     else:
-        _load_stored(model, path, checked, dtype, device)
+        _load_stored(model, path, checked, dtype, device, keeps)
     model.build_tables(dtype, device)
     if device.type == "cpu" and not packs(dtype):
         name = str(dtype).removeprefix("torch.")
@@ -48,13 +51,18 @@ def load_model(
     return model.eval()
 
 
-def _load_stored(model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device) -> None:
+def _load_stored(
+    model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device, keeps: Container[str]
+) -> None:
     opened, names = open_checkpoint(path, checked)
     with opened as checkpoint:
         survey = Survey(checkpoint, names)
         model.load(Weights(survey, dtype, torch.device("cpu")))
         survey.settle(checked.entry.title)
-        model.load(Weights(StoredSource(checkpoint, names), dtype, device))
+        quantised = {tensor.type for tensor in checkpoint.tensors.values() if not tensor.is_dense}
+        if quantised:
+            model.quantization = "gguf" if any(name in keeps for name in quantised) else "dequant"
+        model.load(Weights(StoredSource(checkpoint, names), dtype, device, keeps=keeps))
 
 
 def open_checkpoint(path: Path, checked: Checked) -> tuple[Checkpoint, Names]:

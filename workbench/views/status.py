@@ -20,6 +20,8 @@ class EngineStatus:
     place: str
     """"this process" or "child process"."""
     uptime_s: float
+    weights: str = ""
+    """Size of the weights, and the form of quantised ones."""
     kernels: str = ""
     """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     num_running: int = 0
@@ -36,11 +38,34 @@ class EngineStatus:
         hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
         busy = (f"{self.num_running:,}", f"{self.num_waiting:,}")
         kernels = self.kernels.partition(" ")[0]
-        return (self.name, self.model, self.device, self.dtype, kernels, self.place, duration(self.uptime_s), *busy, hits)
+        return (
+            self.name,
+            self.model,
+            self.device,
+            self.dtype,
+            self.weights,
+            kernels,
+            self.place,
+            duration(self.uptime_s),
+            *busy,
+            hits,
+        )
 
 
-HEAD = ("engine", "model", "device", "dtype", "kernels", "runs in", "up", "running", "waiting", "prompt tokens from cache")
-NUMERIC = (6, 7, 8)
+HEAD = (
+    "engine",
+    "model",
+    "device",
+    "dtype",
+    "weights",
+    "kernels",
+    "runs in",
+    "up",
+    "running",
+    "waiting",
+    "prompt tokens from cache",
+)
+NUMERIC = (7, 8, 9)
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,8 +137,9 @@ class Loaded(View):
 
     def _where(self) -> str:
         pool = f", room for {self.pool_tokens:,} tokens of context" if self.pool_tokens else ""
+        weights = f", weights: {self.status.weights}" if self.status.weights else ""
         kernels = f", kernels: {self.status.kernels}" if self.status.kernels else ""
-        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{kernels}{pool}"
+        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{weights}{kernels}{pool}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,10 @@ def test_a_lower_one_can_be_forced_and_one_that_is_lacking_is_refused_in_two_lin
         isa.chosen()
     assert str(refused.value).splitlines() == [
         "WORKBENCH_ISA is 'avx512_bf16', it must be an instruction set of this processor (avx2)",
-        "it lacks avx512f, avx512bw, avx512dq, avx512vl, avx512_bf16",
+        "it lacks avx512f, avx512bw, avx512dq, avx512vl, avx512_vnni, avx512_bf16",
     ]
     monkeypatch.setenv("WORKBENCH_ISA", "sse9")
-    with pytest.raises(InvalidRequest, match="it must be one of neon, avx2, avx512, avx512_bf16"):
+    with pytest.raises(InvalidRequest, match="it must be one of neon, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16"):
         isa.chosen()
 
 

@@ -7,10 +7,20 @@ from workbench.views import EngineStatus, Loaded, Status
 
 def test_what_computes_and_what_slows_it_are_named():
     engine = EngineStatus(
-        name="e", model="m", device="cpu", dtype="float32", place="p", uptime_s=3, kernels="torch (no C++ compiler: <c++>)"
+        name="e",
+        model="m",
+        device="cpu",
+        dtype="float32",
+        place="p",
+        uptime_s=3,
+        kernels="torch (no C++ compiler: <c++>)",
+        weights="92.0 MiB gguf",
     )
     loaded, status = Loaded(engine, "it is ready", 4096, "busy & slow"), Status((engine,), "busy & slow")
-    text = "it is ready: m on cpu in float32, in p, kernels: torch (no C++ compiler: <c++>), room for 4,096 tokens of context"
+    text = (
+        "it is ready: m on cpu in float32, in p, weights: 92.0 MiB gguf, kernels: torch (no C++ compiler: <c++>), "
+        "room for 4,096 tokens of context"
+    )
     assert loaded.to_text() == f"{text}\nbusy & slow"
     assert "torch (no C++ compiler: &lt;c++&gt;)" in loaded.to_html()
     assert status.to_text().splitlines()[-1] == "busy & slow"

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #ifdef __clang__
 #include <immintrin.h>
 #else

@@ -1,0 +1,22 @@
+"""Quantised blocks for tests: any bytes, with scales of the size that weights have."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from workbench.checkpoint.base import Blocks
+from workbench.checkpoint.dequantise import BY_NAME
+
+SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2)}
+"""Bytes of a block at which a float16 begins, where it is not the first alone."""
+
+
+def random_blocks(name: str, num_rows: int, width: int, seed: int = 0, size: float = 0.01) -> Blocks:
+    """Returns a matrix [num_rows, width] of random blocks, whose scales are about `size`."""
+    kind, rng = BY_NAME[name], np.random.default_rng(seed)
+    num = num_rows * width // kind.block_len
+    raw = rng.integers(0, 256, (num, kind.block_bytes), dtype=np.uint8)
+    for at in SCALES.get(name, (0,)):
+        raw[:, at : at + 2] = (rng.standard_normal((num, 1)) * size).astype(np.float16).view(np.uint8)
+    return Blocks(name, torch.from_numpy(raw).view(num_rows, -1), (num_rows, width))

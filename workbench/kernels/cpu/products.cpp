@@ -1,0 +1,407 @@
+// Products with quantised weights: rows x of float numbers become int8 with a scale for every 32 of them, are multiplied with the
+// whole numbers of the weight's blocks, and the sums of each group are added up as floats in the order of the groups. So a result
+// depends on its own row and its own row of the weight alone, not on the other rows, the tile or the number of threads.
+#include <memory>
+
+#include "blocks.h"
+#include "operations.h"
+
+namespace {
+namespace blocks {
+
+// Not an operator: the compiler may reorder those.
+inline Vec multiply_add(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+    return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+// The sum of NUM products of four bytes: w of BITS bits (8: with a sign, if the processor takes them so), x with a sign.
+template <int BITS, int NUM>
+struct Sum {
+    Ints total;
+#if defined(__AVX512VNNI__)
+    void add(int, Bits w, Bits x) { total = (Ints)_mm512_dpbusd_epi32((__m512i)total, (__m512i)w, (__m512i)x); }
+    Ints value() const { return total; }
+#elif defined(__AVXVNNI__)
+    void add(int, Bits w, Bits x) { total = (Ints)_mm256_dpbusd_avx_epi32((__m256i)total, (__m256i)w, (__m256i)x); }
+    Ints value() const { return total; }
+#elif defined(__AVX2__)
+    // Sums of two products have 16 bits; so many of them fit together.
+    static constexpr int FIT = std::min(NUM, BITS <= 4 ? 8 : BITS == 5 ? 4 : BITS == 6 ? 2 : 1);
+    Bits pairs = {};
+    void add(int j, Bits w, Bits x) {
+        pairs = j % FIT ? plus(pairs, products(w, x)) : products(w, x);
+        if (j % FIT == FIT - 1) total += widened(pairs);
+    }
+    Ints value() const { return total; }
+#if defined(__AVX512BW__)
+    static Bits plus(Bits a, Bits b) { return (Bits)_mm512_add_epi16((__m512i)a, (__m512i)b); }
+    static Ints widened(Bits a) { return (Ints)_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1)); }
+    static Bits products(Bits w, Bits x) {
+        if constexpr (BITS < 8) return (Bits)_mm512_maddubs_epi16((__m512i)w, (__m512i)x);
+        __m512i size = _mm512_abs_epi8((__m512i)w);
+        __mmask64 is_negative = _mm512_movepi8_mask((__m512i)w);
+        __m512i turned = _mm512_mask_sub_epi8((__m512i)x, is_negative, _mm512_setzero_si512(), (__m512i)x);
+        return (Bits)_mm512_maddubs_epi16(size, turned);
+    }
+#else
+    static Bits plus(Bits a, Bits b) { return (Bits)_mm256_add_epi16((__m256i)a, (__m256i)b); }
+    static Ints widened(Bits a) { return (Ints)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
+    static Bits products(Bits w, Bits x) {
+        if constexpr (BITS < 8) return (Bits)_mm256_maddubs_epi16((__m256i)w, (__m256i)x);
+        return (Bits)_mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), _mm256_sign_epi8((__m256i)x, (__m256i)w));
+    }
+#endif
+#elif defined(__ARM_FEATURE_DOTPROD)
+    void add(int, Bits w, Bits x) { total = (Ints)vdotq_s32((int32x4_t)total, (int8x16_t)w, (int8x16_t)x); }
+    Ints value() const { return total; }
+#elif defined(__ARM_NEON)
+    void add(int, Bits w, Bits x) {
+        int8x16_t a = (int8x16_t)w, b = (int8x16_t)x;
+        int32x4_t lower = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+        int32x4_t upper = vpaddlq_s16(vmull_s8(vget_high_s8(a), vget_high_s8(b)));
+        total += (Ints)vpaddq_s32(lower, upper);
+    }
+    Ints value() const { return total; }
+#else
+    void add(int, Bits w, Bits x) {
+        for (int b = 0; b < 32; b += 8) total += ((Ints)(w << (24 - b)) >> 24) * ((Ints)(x << (24 - b)) >> 24);
+    }
+    Ints value() const { return total; }
+#endif
+};
+
+// Facts of 32 numbers of x, needed for the zero points and the offsets of a weight.
+struct Measure {
+    float scale;
+    int32_t sum[2], sum_of_all;        // of the whole numbers, for each half and for both
+    float weighted[2], weighted_all;  // the sums times the scale
+    float unused;
+};
+
+struct Activations {
+    int64_t groups;  // of a row
+    std::vector<int8_t> numbers;
+    std::vector<Measure> measures;
+
+    void resize(int64_t rows, int64_t width) {
+        groups = width / GROUP;
+        numbers.resize(rows * width), measures.resize(rows * groups);
+    }
+    const uint8_t* numbers_of(int64_t row) const { return (const uint8_t*)&numbers[row * groups * GROUP]; }
+    const Measure* measures_of(int64_t row) const { return &measures[row * groups]; }
+};
+
+typedef int8_t Bytes __attribute__((vector_size(W)));
+
+#if defined(__AVX512F__)
+inline uint32_t largest(Bits x) { return _mm512_reduce_max_epu32((__m512i)x); }
+inline int32_t total_of(Ints x) { return _mm512_reduce_add_epi32((__m512i)x); }
+#elif defined(__AVX2__)
+inline uint32_t largest(Bits x) {
+    __m128i m = _mm_max_epu32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+inline int32_t total_of(Ints x) {
+    __m128i m = _mm_add_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
+    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+#else
+inline uint32_t largest(Bits x) { return std::max(std::max(x[0], x[1]), std::max(x[2], x[3])); }
+inline int32_t total_of(Ints x) { return x[0] + x[1] + x[2] + x[3]; }
+#endif
+
+template <class T>
+void quantise(const T* x, int8_t* numbers, Measure& measure) {
+    constexpr int NUM = GROUP / W;
+    Vec value[NUM];
+    Bits most = {};  // sizes of floats are in the order of their bits; NaN has the largest, and so is not lost
+    for (int i = 0; i < NUM; i++) {
+        value[i] = load(x + i * W);
+        Bits size = (Bits)value[i] & 0x7fffffff;
+        most = size > most ? size : most;
+    }
+    uint32_t bits = largest(most);
+    float peak;
+    std::memcpy(&peak, &bits, sizeof peak);
+    bool is_zero = peak < 1e-30f;
+    float inverse = is_zero ? 0.0f : 127.0f / peak, scale = is_zero ? 0.0f : peak / 127.0f;
+    Ints sums[2] = {};
+    for (int i = 0; i < NUM; i++) {
+        Vec scaled = value[i] * inverse;
+        Ints whole = __builtin_convertvector(scaled + (scaled < 0 ? Vec{} - 0.5f : Vec{} + 0.5f), Ints);
+        Bytes bytes = __builtin_convertvector(whole, Bytes);
+        std::memcpy(numbers + i * W, &bytes, sizeof bytes);
+        sums[i * W / 16] += whole;
+    }
+    int32_t first = total_of(sums[0]), second = total_of(sums[1]), both = first + second;
+    measure = {scale, {first, second}, both, {first * scale, second * scale}, both * scale, 0};
+}
+
+// Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
+// weight; each W rows lie `apart` groups from the next.
+template <class F, int R, int P>
+void add_products(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t start,
+                  Vec* sums) {
+    constexpr int NUM = QUADS / F::HALVES;
+    const uint8_t* numbers[R];
+    const Measure* measures[R];
+    Vec total[P][R];
+    for (int r = 0; r < R; r++) {
+        numbers[r] = x.numbers_of(first + r) + start * GROUP, measures[r] = x.measures_of(first + r) + start;
+        for (int p = 0; p < P; p++) total[p][r] = sums[p * R + r];
+    }
+    for (int64_t g = 0; g < num; g++)
+        for (int h = 0; h < F::HALVES; h++) {
+            Sum<F::BITS, NUM> sum[P][R];
+            for (int r = 0; r < R; r++) {
+                const Measure& of = measures[r][g];
+                Ints begin = F::ZERO ? Ints{} - F::ZERO * (F::HALVES == 2 ? of.sum[h] : of.sum_of_all) : Ints{};
+                for (int p = 0; p < P; p++) sum[p][r].total = begin;
+            }
+#pragma GCC unroll 8
+            for (int j = 0; j < NUM; j++) {
+                Bits w[P];
+                for (int p = 0; p < P; p++) w[p] = weight[p * apart + g].quads[h * NUM + j];
+#pragma GCC unroll 16
+                for (int r = 0; r < R; r++) {
+                    Bits four = Bits{} + read<uint32_t>(numbers[r] + g * GROUP + 4 * (h * NUM + j));
+                    for (int p = 0; p < P; p++) sum[p][r].add(j, w[p], four);
+                }
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                const Measure& of = measures[r][g];
+                for (int p = 0; p < P; p++) {
+                    const Group<F::HALVES>& group = weight[p * apart + g];
+                    Vec value = __builtin_convertvector(sum[p][r].value(), Vec);
+                    total[p][r] = multiply_add(value, group.scale[h] * of.scale, total[p][r]);
+                    if (F::HAS_OFFSET) {
+                        float weighted = F::HALVES == 2 ? of.weighted[h] : of.weighted_all;
+                        total[p][r] = multiply_add(Vec{} + weighted, group.offset[h], total[p][r]);
+                    }
+                }
+            }
+        }
+    for (int p = 0; p < P; p++)
+        for (int r = 0; r < R; r++) sums[p * R + r] = total[p][r];
+}
+
+#if defined(__AVX512F__)
+constexpr int TILE = 12;               // rows of x whose sums fit into the registers
+constexpr int PAIR_TILE = TILE / 2;  // the same for twice W rows of a weight: half as many loads
+#else
+constexpr int TILE = 4, PAIR_TILE = 0;
+#endif
+
+// The same for any number of rows of x.
+template <class F>
+void add_products(const Group<F::HALVES>* weight, int64_t num, const Activations& x, int64_t first, int64_t rows, int64_t start,
+                  Vec* sums) {
+    while (rows > 0) {
+        int done = 1;
+        if (rows >= TILE)
+            add_products<F, TILE, 1>(weight, 0, num, x, first, start, sums), done = TILE;
+        else if (TILE > 8 && rows >= 8)
+            add_products<F, 8, 1>(weight, 0, num, x, first, start, sums), done = 8;
+        else if (rows >= 4)
+            add_products<F, 4, 1>(weight, 0, num, x, first, start, sums), done = 4;
+        else if (rows >= 2)
+            add_products<F, 2, 1>(weight, 0, num, x, first, start, sums), done = 2;
+        else
+            add_products<F, 1, 1>(weight, 0, num, x, first, start, sums);
+        first += done, rows -= done, sums += done;
+    }
+}
+
+// A quantised matrix [rows, width], and where its products go. Python writes these.
+struct Part {
+    const uint8_t* data;
+    int64_t row_bytes, rows;
+    int64_t type;            // number of the format in GGUF files
+    const int32_t* places;   // of the results, one for each row; null: in order
+    int64_t first_column;
+
+    void at(int64_t row, const uint8_t** found) const {  // W rows; past the end the last one
+        for (int i = 0; i < W; i++) found[i] = data + std::min(row + i, rows - 1) * row_bytes;
+    }
+};
+
+template <class T>
+void put_result(const Part& part, int64_t row, Vec sum, T* out) {
+    int64_t num = std::min<int64_t>(W, part.rows - row);
+    out += part.first_column;
+    if (!part.places && num == W) return store(out + row, sum);
+    T numbers[W];
+    store(numbers, sum);
+    for (int i = 0; i < num; i++) out[part.places ? part.places[row + i] : row + i] = numbers[i];
+}
+
+constexpr int64_t AT_ONCE = 256;          // numbers of a row that are unpacked at a time: they stay in the nearest cache
+constexpr int64_t HELD_BYTES = 1 << 18;  // of unpacked rows that are multiplied with many rows of x: they stay in the second
+
+template <class F>
+void unpack(Rows rows, int64_t block, int64_t num_blocks, Group<F::HALVES>* out) {
+    for (int64_t b = 0; b < num_blocks; b++) F::unpack(rows, (block + b) * F::BYTES, out + b * (F::LEN / GROUP));
+}
+
+struct Task {
+    const Part& part;
+    int64_t first, last;  // rows of the part
+};
+
+// Few rows of x: each piece of the weight is unpacked and used at once.
+template <class F, class T>
+void multiply_few(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
+    constexpr int64_t BLOCKS = AT_ONCE / F::LEN, GROUPS = AT_ONCE / GROUP;
+    const uint8_t* rows[W];
+    Group<F::HALVES> weight[GROUPS];
+    for (int64_t row = task.first; row < task.last; row += W) {
+        task.part.at(row, rows);
+        Vec sums[TILE];
+        for (int64_t r = 0; r < num_rows; r++) sums[r] = Vec{};
+        int64_t num_blocks = x.groups * GROUP / F::LEN;
+        for (int64_t b = 0; b < num_blocks; b += BLOCKS) {
+            int64_t num = std::min(BLOCKS, num_blocks - b), start = b * (F::LEN / GROUP);
+            // The processor foresees a walk through memory, but not one that jumps between W rows.
+            const uint8_t* ahead = rows[0] + W * task.part.row_bytes + b * F::BYTES * W;
+            for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
+            unpack<F>(rows, b, num, weight);
+            add_products<F>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
+        }
+        for (int64_t r = 0; r < num_rows; r++) put_result(task.part, row, sums[r], out + r * stride);
+    }
+}
+
+// Many rows of x: all of the task's weight is unpacked first.
+template <class F, class T>
+void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
+    static thread_local std::unique_ptr<Group<F::HALVES>[]> held;
+    static thread_local int64_t capacity = 0;
+    int64_t num_panels = (task.last - task.first + W - 1) / W, size = num_panels * x.groups;
+    if (capacity < size) held.reset(new Group<F::HALVES>[size]), capacity = size;
+    const uint8_t* rows[W];
+    for (int64_t p = 0; p < num_panels; p++) {
+        task.part.at(task.first + p * W, rows);
+        unpack<F>(rows, 0, x.groups * GROUP / F::LEN, &held[p * x.groups]);
+    }
+    auto put = [&](int64_t panel, int64_t first, int64_t num, const Vec* sums) {
+        for (int64_t r = 0; r < num; r++) put_result(task.part, task.first + panel * W, sums[r], out + (first + r) * stride);
+    };
+    for (int64_t first = 0; first < num_rows; first += TILE) {
+        int64_t num = std::min<int64_t>(TILE, num_rows - first), p = 0;
+        if (PAIR_TILE && num == TILE)
+            for (; p + 1 < num_panels; p += 2)
+                for (int64_t r = first; r < first + TILE; r += PAIR_TILE) {
+                    Vec sums[TILE] = {};
+                    add_products<F, std::max(PAIR_TILE, 1), 2>(&held[p * x.groups], x.groups, x.groups, x, r, 0, sums);
+                    put(p, r, PAIR_TILE, sums), put(p + 1, r, PAIR_TILE, sums + PAIR_TILE);
+                }
+        for (; p < num_panels; p++) {
+            Vec sums[TILE] = {};
+            add_products<F>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
+            put(p, first, num, sums);
+        }
+    }
+}
+
+template <class F, class T>
+void multiply_task(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
+    if (num_rows <= TILE)
+        multiply_few<F>(task, x, num_rows, out, stride);
+    else
+        multiply_many<F>(task, x, num_rows, out, stride);
+}
+
+// Calls `use` with the format of this number in GGUF files.
+template <class Use>
+void with_format(int64_t type, Use use) {
+    switch (type) {
+        case 2: return use(Q4_0{});
+        case 3: return use(Q4_1{});
+        case 6: return use(Q5_0{});
+        case 7: return use(Q5_1{});
+        case 8: return use(Q8_0{});
+        case 10: return use(Q2_K{});
+        case 11: return use(Q3_K{});
+        case 12: return use(Q4_K{});
+        case 13: return use(Q5_K{});
+        case 14: return use(Q6_K{});
+        case 20: return use(IQ4_NL{});
+        case 23: return use(IQ4_XS{});
+    }
+}
+
+// out [num_rows, ..] = x [num_rows, width] times the transposes of all parts, each in its own columns.
+template <class T>
+void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, int64_t width, int64_t num_parts, int64_t stride) {
+    static thread_local Activations kept;
+    Activations& activations = kept;
+    activations.resize(num_rows, width);
+    int64_t panels = num_rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
+    std::vector<Task> tasks;
+    for (int64_t p = 0; p < num_parts; p++)
+        for (int64_t row = 0; row < parts[p].rows; row += panels * W)
+            tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
+    int64_t num_groups = num_rows * activations.groups, num_tasks = tasks.size();
+    if (!num_tasks || !num_rows) return;
+#pragma omp parallel
+    {
+#pragma omp for
+        for (int64_t g = 0; g < num_groups; g++) quantise(x + g * GROUP, &activations.numbers[g * GROUP], activations.measures[g]);
+#pragma omp for schedule(guided)
+        for (int64_t i = 0; i < num_tasks; i++) {
+            const Task& task = tasks[i];
+            with_format(task.part.type, [&](auto format) {
+                multiply_task<decltype(format)>(task, activations, num_rows, out, stride);
+            });
+        }
+    }
+}
+
+template <class F, class T>
+void read_rows_as(const Part& part, const int64_t* ids, T* out, int64_t num, int64_t width) {
+    constexpr int GROUPS = F::LEN / GROUP;
+    for (int64_t first = 0; first < num; first += W) {
+        int64_t count = std::min<int64_t>(W, num - first);
+        const uint8_t* rows[W];
+        for (int i = 0; i < W; i++) rows[i] = part.data + ids[first + std::min<int64_t>(i, count - 1)] * part.row_bytes;
+        for (int64_t block = 0; block < width / F::LEN; block++) {
+            Group<F::HALVES> groups[GROUPS];
+            F::unpack(rows, block * F::BYTES, groups);
+            for (int64_t r = 0; r < count; r++)
+                for (int g = 0; g < GROUPS; g++)
+                    for (int i = 0; i < GROUP; i++) {
+                        uint32_t byte = groups[g].quads[i / 4][r] >> (8 * (i % 4)) & 255;
+                        int q = (F::BITS == 8 && !F::ZERO ? int8_t(byte) : int(byte)) - F::ZERO;
+                        int h = F::HALVES == 2 ? i / 16 : 0;
+                        float number = groups[g].scale[h][r] * q;
+                        if (F::HAS_OFFSET) number += groups[g].offset[h][r];
+                        put(out + (first + r) * width + block * F::LEN + g * GROUP + i, number);
+                    }
+        }
+    }
+}
+
+// out [num, width] = rows `ids` of a quantised matrix.
+template <class T>
+void read_rows(const Part* part, const int64_t* ids, T* out, int64_t num, int64_t width) {
+    with_format(part->type, [&](auto format) { read_rows_as<decltype(format)>(*part, ids, out, num, width); });
+}
+
+}  // namespace blocks
+
+using blocks::multiply_blocks, blocks::read_rows;
+LIST(multiply_blocks)
+LIST(read_rows)
+
+}  // namespace
