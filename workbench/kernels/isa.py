@@ -21,14 +21,17 @@ class InstructionSet:
 
     @property
     def flags(self) -> list[str]:
-        """Options of the compiler: they bear the names of the features. NEON is a part of every 64-bit ARM."""
-        return [] if self.name == "neon" else [f"-m{feature.replace('_', '')}" for feature in self.needs]
+        """Options of the compiler: on x86 they bear the names of the features. NEON is a part of every 64-bit ARM."""
+        if "asimd" in self.needs:
+            return ["-march=armv8.2-a+dotprod"] if "asimddp" in self.needs else []
+        return [f"-m{feature.replace('_', '')}" for feature in self.needs]
 
 
 _AVX2 = ("avx2", "fma", "bmi2")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 ALL = (
     InstructionSet("neon", ("asimd",)),
+    InstructionSet("neon_dotprod", ("asimd", "asimddp")),
     InstructionSet("avx2", _AVX2),
     InstructionSet("avx_vnni", (*_AVX2, "avx_vnni")),
     InstructionSet("avx512", _AVX512),

@@ -27,7 +27,7 @@ def features() -> frozenset[str]:
 
 def _of_macos() -> frozenset[str]:
     if platform.machine() == "arm64":
-        return frozenset({"asimd"})  # every such Mac has it
+        return frozenset({"asimd", "asimddp"})  # every such Mac has them
     command = ["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"]
     with suppress(OSError, subprocess.SubprocessError):
         return frozenset(subprocess.run(command, capture_output=True, text=True, check=True).stdout.lower().split())

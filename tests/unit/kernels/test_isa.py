@@ -35,6 +35,7 @@ def pretend(monkeypatch):
         (LAPTOP | set(LEVELS["avx512"].needs), "avx512"),
         (LAPTOP | set(LEVELS["avx512_bf16"].needs), "avx512_bf16"),
         ({"fp", "asimd", "bf16"}, "neon"),
+        ({"fp", "asimd", "asimddp"}, "neon_dotprod"),
     ],
 )
 def test_the_highest_that_the_processor_has_is_chosen(pretend, features, name):
@@ -55,7 +56,9 @@ def test_a_lower_one_can_be_forced_and_one_that_is_lacking_is_refused_in_two_lin
         "it lacks avx512f, avx512bw, avx512dq, avx512vl, avx512_vnni, avx512_bf16",
     ]
     monkeypatch.setenv("WORKBENCH_ISA", "sse9")
-    with pytest.raises(InvalidRequest, match="it must be one of neon, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16"):
+    with pytest.raises(
+        InvalidRequest, match="it must be one of neon, neon_dotprod, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16"
+    ):
         isa.chosen()
 
 
@@ -81,7 +84,7 @@ def test_a_processor_without_any_computes_with_torch_and_says_why(pretend, monke
         ("linux", "aarch64", "Features\t: fp asimd\n", {"fp", "asimd"}),
         ("linux", "riscv64", "isa\t: rv64\n", set()),
         ("darwin", "x86_64", "FPU FMA\nBMI2 AVX2\n", {"fpu", "fma", "bmi2", "avx2"}),
-        ("darwin", "arm64", "", {"asimd"}),
+        ("darwin", "arm64", "", {"asimd", "asimddp"}),
     ],
 )
 def test_features_are_read_as_each_system_lists_them(tmp_path, monkeypatch, system, machine, text, expected):

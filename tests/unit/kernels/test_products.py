@@ -157,3 +157,10 @@ def test_without_kernels_torch_multiplies_the_dense_form(name, monkeypatch):
     matrix = BlockMatrix([weight, weight])
     torch.testing.assert_close(matrix.multiply(x), x @ torch.cat([weight.dense()] * 2).T)
     assert torch.equal(matrix.rows(torch.tensor([3, 3, 9]), torch.float32), weight.dense()[[3, 3, 9]])
+
+
+def test_more_rows_than_are_quantised_at_a_time():
+    matrix, x = BlockMatrix([random_blocks("Q4_K", 40, 512)]), torch.randn(1200, 512)
+    whole = matrix.multiply(x)
+    for start in (0, 515, 516, 1199):
+        assert torch.equal(matrix.multiply(x[start : start + 1]), whole[start : start + 1])

@@ -236,15 +236,29 @@ struct Part {
     }
 };
 
-template <class T>
-void put_result(const Part& part, int64_t row, Vec sum, T* out) {
-    int64_t num = std::min<int64_t>(W, part.rows - row);
-    out += part.first_column;
-    if (!part.places && num == W) return store(out + row, sum);
-    T numbers[W];
-    store(numbers, sum);
-    for (int i = 0; i < num; i++) out[part.places ? part.places[row + i] : row + i] = numbers[i];
-}
+// The matrix of results [.., stride], of float or bf16. The type is no template parameter: all formats would be compiled twice.
+struct Results {
+    void* data;
+    int64_t stride;
+    bool is_bf16;
+
+    void put(const Part& part, int64_t weight_row, int64_t row, Vec sum) const {
+        if (is_bf16)
+            put_as((bf16*)data + row * stride, part, weight_row, sum);
+        else
+            put_as((float*)data + row * stride, part, weight_row, sum);
+    }
+
+    template <class T>
+    static void put_as(T* out, const Part& part, int64_t weight_row, Vec sum) {
+        int64_t num = std::min<int64_t>(W, part.rows - weight_row);
+        out += part.first_column;
+        if (!part.places && num == W) return store(out + weight_row, sum);
+        T numbers[W];
+        store(numbers, sum);
+        for (int64_t i = weight_row; i < weight_row + num; i++) out[part.places ? part.places[i] : i] = numbers[i - weight_row];
+    }
+};
 
 constexpr int64_t AT_ONCE = 256;          // numbers of a row that are unpacked at a time: they stay in the nearest cache
 constexpr int64_t HELD_BYTES = 1 << 18;  // of unpacked rows that are multiplied with many rows of x: they stay in the second
@@ -260,8 +274,8 @@ struct Task {
 };
 
 // Few rows of x: each piece of the weight is unpacked and used at once.
-template <class F, class T>
-void multiply_few(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
+template <class F>
+void multiply_few(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
     constexpr int64_t BLOCKS = AT_ONCE / F::LEN, GROUPS = AT_ONCE / GROUP;
     const uint8_t* rows[W];
     Group<F::HALVES> weight[GROUPS];
@@ -278,13 +292,13 @@ void multiply_few(const Task& task, const Activations& x, int64_t num_rows, T* o
             unpack<F>(rows, b, num, weight);
             add_products<F>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
         }
-        for (int64_t r = 0; r < num_rows; r++) put_result(task.part, row, sums[r], out + r * stride);
+        for (int64_t r = 0; r < num_rows; r++) out.put(task.part, row, r, sums[r]);
     }
 }
 
 // Many rows of x: all of the task's weight is unpacked first.
-template <class F, class T>
-void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
+template <class F>
+void multiply_many(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
     static thread_local std::unique_ptr<Group<F::HALVES>[]> held;
     static thread_local int64_t capacity = 0;
     int64_t num_panels = (task.last - task.first + W - 1) / W, size = num_panels * x.groups;
@@ -295,7 +309,7 @@ void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* 
         unpack<F>(rows, 0, x.groups * GROUP / F::LEN, &held[p * x.groups]);
     }
     auto put = [&](int64_t panel, int64_t first, int64_t num, const Vec* sums) {
-        for (int64_t r = 0; r < num; r++) put_result(task.part, task.first + panel * W, sums[r], out + (first + r) * stride);
+        for (int64_t r = 0; r < num; r++) out.put(task.part, task.first + panel * W, first + r, sums[r]);
     };
     for (int64_t first = 0; first < num_rows; first += TILE) {
         int64_t num = std::min<int64_t>(TILE, num_rows - first), p = 0;
@@ -312,14 +326,6 @@ void multiply_many(const Task& task, const Activations& x, int64_t num_rows, T* 
             put(p, first, num, sums);
         }
     }
-}
-
-template <class F, class T>
-void multiply_task(const Task& task, const Activations& x, int64_t num_rows, T* out, int64_t stride) {
-    if (num_rows <= TILE)
-        multiply_few<F>(task, x, num_rows, out, stride);
-    else
-        multiply_many<F>(task, x, num_rows, out, stride);
 }
 
 // Calls `use` with the format of this number in GGUF files.
@@ -341,30 +347,42 @@ void with_format(int64_t type, Use use) {
     }
 }
 
-// out [num_rows, ..] = x [num_rows, width] times the transposes of all parts, each in its own columns.
+// The same as `multiply_blocks`, for as many rows as are quantised at a time.
 template <class T>
-void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, int64_t width, int64_t num_parts, int64_t stride) {
-    static thread_local Activations kept;
-    Activations& activations = kept;
-    activations.resize(num_rows, width);
+void multiply_some(const T* x, const Part* parts, const Results& results, int64_t num_rows, int64_t width, int64_t num_parts) {
+    static thread_local Activations kept_activations;
+    static thread_local std::vector<Task> kept_tasks;
+    Activations& activations = kept_activations;
+    std::vector<Task>& tasks = kept_tasks;
+    activations.resize(num_rows, width), tasks.clear();
     int64_t panels = num_rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
-    std::vector<Task> tasks;
     for (int64_t p = 0; p < num_parts; p++)
         for (int64_t row = 0; row < parts[p].rows; row += panels * W)
             tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
     int64_t num_groups = num_rows * activations.groups, num_tasks = tasks.size();
-    if (!num_tasks || !num_rows) return;
 #pragma omp parallel
     {
 #pragma omp for
         for (int64_t g = 0; g < num_groups; g++) quantise(x + g * GROUP, &activations.numbers[g * GROUP], activations.measures[g]);
 #pragma omp for schedule(guided)
-        for (int64_t i = 0; i < num_tasks; i++) {
-            const Task& task = tasks[i];
-            with_format(task.part.type, [&](auto format) {
-                multiply_task<decltype(format)>(task, activations, num_rows, out, stride);
+        for (int64_t i = 0; i < num_tasks; i++)
+            with_format(tasks[i].part.type, [&](auto format) {
+                if (num_rows <= TILE)
+                    multiply_few<decltype(format)>(tasks[i], activations, num_rows, results);
+                else
+                    multiply_many<decltype(format)>(tasks[i], activations, num_rows, results);
             });
-        }
+    }
+}
+
+constexpr int64_t MOST_ROWS = 516;  // that are quantised at a time: they stay in the second cache, and take little memory
+
+// out [num_rows, stride] = x [num_rows, width] times the transposes of all parts, each in its own columns.
+template <class T>
+void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, int64_t width, int64_t num_parts, int64_t stride) {
+    for (int64_t row = 0; row < num_rows; row += MOST_ROWS) {
+        Results results{out + row * stride, stride, std::is_same_v<T, bf16>};
+        multiply_some(x + row * width, parts, results, std::min(MOST_ROWS, num_rows - row), width, num_parts);
     }
 }
 

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
+#ifdef __ARM_NEON
+#include <arm_neon.h>
+#endif
 #ifdef __AVX2__
 #ifdef __clang__
 #include <immintrin.h>

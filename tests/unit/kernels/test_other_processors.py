@@ -1,0 +1,36 @@
+"""The kernels compile for 64-bit ARM, and there give the same bits as here. Needs a cross compiler and QEMU."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from workbench.kernels import build, isa
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+HERE = Path(__file__).parent
+CROSS, QEMU = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64-static")
+needs_cross = pytest.mark.skipif(None in (CROSS, QEMU), reason="apt-get install g++-aarch64-linux-gnu qemu-user-static")
+ARM = [level for level in isa.ALL if "asimd" in level.needs]
+FLAGS = [flag for flag in build.FLAGS if flag not in ("-fPIC", "-shared", "-fvisibility=hidden", "-O3")]
+
+
+def compiled(compiler: str, level: isa.InstructionSet, out: Path, *more: str) -> Path:
+    source = HERE / "products_main.cpp"
+    words = [compiler, "-O2", *FLAGS, *level.flags, *more, "-Werror", "-Wno-unknown-pragmas", f"-I{build.FOLDER}", str(source)]
+    subprocess.run([*words, "-o", str(out)], check=True)
+    return out
+
+
+@needs_cross
+@pytest.mark.skipif(not isa.available() or build.find_compiler() is None, reason="no kernels here to compare with")
+def test_every_format_gives_the_bits_of_this_processor(tmp_path):
+    here = compiled(build.find_compiler(), isa.available()[0], tmp_path / "here")
+    want = subprocess.check_output([str(here)], text=True)
+    assert len(want.splitlines()) == 24
+    for level in ARM:
+        there = compiled(CROSS, level, tmp_path / level.name, "-static")
+        assert subprocess.check_output([QEMU, str(there)], text=True) == want, level.name
