@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from workbench.kernels import build, compiled, isa, ops
+from workbench.kernels import build, compiled, isa, ops, products
 from workbench.kernels.library import load_library
 
 pytestmark = pytest.mark.process
@@ -255,5 +255,6 @@ def test_other_sizes_and_types_go_through_torch():
 
 
 def test_every_operation_of_the_library_is_called_by_one_here(level):
-    called = set(re.findall(r'(?:compiled|_dense)\("(\w+)"', Path(ops.__file__).read_text()))
+    sources = "".join(Path(module.__file__).read_text() for module in (ops, products))
+    called = set(re.findall(r'(?:compiled|_dense)\("(\w+)"', sources))
     assert set(library_for(level).operations) == {(name, dtype) for name in called for dtype in ops.NAMES.values()}
