@@ -81,7 +81,7 @@ def test_a_stop_sequence_is_named(client):
     [
         {"max_tokens": None}, {"max_tokens": 0}, {"messages": []}, {"messages": [{"role": "robot", "content": "x"}]},
         {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, {"tools": [{"type": "web_search"}]},
-        {"tool_choice": {"type": "tool", "name": "none"}}, {"messages": "x"},
+        {"tool_choice": {"type": ["any"]}}, {"tool_choice": {"type": "tool", "name": "none"}}, {"messages": "x"},
     ],
 )  # fmt: skip
 def test_errors_are_in_the_envelope_of_the_api(real_server, body):

@@ -149,6 +149,6 @@ def _choice(choice: Mapping[str, Any]) -> str | dict[str, Any]:
     if kind == "tool":
         return {"type": "function", "function": {"name": choice.get("name")}}
     words = {"auto": "auto", "any": "required", "none": "none"}
-    if kind not in words:
+    if not isinstance(kind, str) or kind not in words:
         raise InvalidRequest("tool_choice.type", kind, "auto, any, tool or none")
     return words[kind]
