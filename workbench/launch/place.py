@@ -44,9 +44,15 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
 def kept_blocks(args: ServerArgs, place: Hardware) -> Collection[str]:
     """Returns the types of quantised blocks that are multiplied as they are; none where they become dense.
 
-    To be called after the compilation of the kernels has begun.
+    To be called after the compilation of the kernels has begun. Raises InvalidRequest if they were asked for and cannot stay.
     """
-    if args.quantization == "dequant" or place.device.type != "cpu" or place.dtype == torch.float16:
+    can_stay = place.device.type == "cpu" and place.dtype != torch.float16
+    if args.quantization == "gguf" and not can_stay:
+        where = f"{name_of(place.dtype)} on {place.device.type}"
+        raise InvalidRequest(
+            "quantization", "gguf", f"dequant for {where}", hint="blocks are multiplied in float32 and bfloat16 on a CPU"
+        )
+    if args.quantization == "dequant" or not can_stay:
         return ()
     if kernels.will_be_used or args.quantization == "gguf":
         return FORMATS

@@ -38,7 +38,7 @@ class BertEmbeddings(Layer):
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(self, token_ids: Tensor, positions: Tensor) -> Tensor:  # [T] -> [T, H]
-        first_segment = self.token_type_embeddings(torch.zeros_like(positions))
+        first_segment = self.token_type_embeddings(torch.zeros_like(positions[:1]))
         return self.norm(self.word_embeddings(token_ids) + self.position_embeddings(positions) + first_segment)
 
 

@@ -8,7 +8,7 @@ import torch
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.launch import place
-from workbench.launch.place import Hardware, name_of
+from workbench.launch.place import Hardware, kept_blocks, name_of
 
 CPU = torch.device("cpu")
 
@@ -51,3 +51,10 @@ def test_a_processor_multiplies_bfloat16_if_it_can_and_torch_uses_it(
     monkeypatch.setattr(place, "features", lambda: features)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert place.multiplies_bfloat16(CPU) == multiplies
+
+
+def test_blocks_that_are_asked_for_where_they_cannot_stay_are_refused() -> None:
+    half = Hardware(CPU, torch.float16)
+    assert kept_blocks(ServerArgs.make(), half) == ()
+    with pytest.raises(InvalidRequest, match="quantization is 'gguf', it must be dequant for float16 on cpu"):
+        kept_blocks(ServerArgs.make(quantization="gguf"), half)

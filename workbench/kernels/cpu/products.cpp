@@ -28,10 +28,8 @@ struct Sum {
     Ints total;
 #if defined(__AVX512VNNI__)
     void add(int, Bits w, Bits x) { total = (Ints)_mm512_dpbusd_epi32((__m512i)total, (__m512i)w, (__m512i)x); }
-    Ints value() const { return total; }
 #elif defined(__AVXVNNI__)
     void add(int, Bits w, Bits x) { total = (Ints)_mm256_dpbusd_avx_epi32((__m256i)total, (__m256i)w, (__m256i)x); }
-    Ints value() const { return total; }
 #elif defined(__AVX2__)
     // Sums of two products have 16 bits; so many of them fit together.
     static constexpr int FIT = std::min(NUM, BITS <= 4 ? 8 : BITS == 5 ? 4 : BITS == 6 ? 2 : 1);
@@ -40,7 +38,6 @@ struct Sum {
         pairs = j % FIT ? plus(pairs, products(w, x)) : products(w, x);
         if (j % FIT == FIT - 1) total += widened(pairs);
     }
-    Ints value() const { return total; }
 #if defined(__AVX512BW__)
     static Bits plus(Bits a, Bits b) { return (Bits)_mm512_add_epi16((__m512i)a, (__m512i)b); }
     static Ints widened(Bits a) { return (Ints)_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1)); }
@@ -61,7 +58,6 @@ struct Sum {
 #endif
 #elif defined(__ARM_FEATURE_DOTPROD)
     void add(int, Bits w, Bits x) { total = (Ints)vdotq_s32((int32x4_t)total, (int8x16_t)w, (int8x16_t)x); }
-    Ints value() const { return total; }
 #elif defined(__ARM_NEON)
     void add(int, Bits w, Bits x) {
         int8x16_t a = (int8x16_t)w, b = (int8x16_t)x;
@@ -69,12 +65,10 @@ struct Sum {
         int32x4_t upper = vpaddlq_s16(vmull_s8(vget_high_s8(a), vget_high_s8(b)));
         total += (Ints)vpaddq_s32(lower, upper);
     }
-    Ints value() const { return total; }
 #else
     void add(int, Bits w, Bits x) {
         for (int b = 0; b < 32; b += 8) total += ((Ints)(w << (24 - b)) >> 24) * ((Ints)(x << (24 - b)) >> 24);
     }
-    Ints value() const { return total; }
 #endif
 };
 
@@ -183,7 +177,7 @@ void add_products(const Group<F::HALVES>* weight, int64_t apart, int64_t num, co
                 const Measure& of = measures[r][g];
                 for (int p = 0; p < P; p++) {
                     const Group<F::HALVES>& group = weight[p * apart + g];
-                    Vec value = __builtin_convertvector(sum[p][r].value(), Vec);
+                    Vec value = __builtin_convertvector(sum[p][r].total, Vec);
                     total[p][r] = multiply_add(value, group.scale[h] * of.scale, total[p][r]);
                     if (F::HAS_OFFSET) {
                         float weighted = F::HALVES == 2 ? of.weighted[h] : of.weighted_all;
