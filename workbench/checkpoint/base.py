@@ -37,24 +37,28 @@ class Blocks:
     shape: tuple[int, ...]
     order: Tensor | None = None
     """Row of `data` for each row of a matrix, int64; None: in order. So a file's own order costs no copy."""
+    columns: Tensor | None = None
+    """Column of a matrix for each number of a row of `data`, int64; None: in order."""
 
     def cut(self, rows: slice) -> Blocks:
         """Returns the rows [start, stop) of the tensor; of a stack of matrices, a row is a matrix."""
         shape = (rows.stop - rows.start, *self.shape[1:])
         if self.order is not None:
-            return Blocks(self.type, self.data[self.order[rows]], shape)
+            return Blocks(self.type, self.data[self.order[rows]], shape, columns=self.columns)
         each = len(self.data) // self.shape[0]
-        return Blocks(self.type, self.data[rows.start * each : rows.stop * each], shape)
+        return Blocks(self.type, self.data[rows.start * each : rows.stop * each], shape, columns=self.columns)
 
     def dense(self) -> Tensor:
         """Returns the numbers, float32, of this shape."""
         out = torch.empty(self.shape)
         dequantise(self.type, self.data, out)
-        return out if self.order is None else out[self.order]
+        out = out if self.order is None else out[self.order]
+        return out if self.columns is None else out[:, self.columns.argsort()]
 
     def write(self, out: Tensor) -> None:
         """Changes: writes the numbers to `out`, of this shape and of any dtype and device."""
-        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous() and self.order is None:
+        is_in_order = self.order is None and self.columns is None
+        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous() and is_in_order:
             dequantise(self.type, self.data, out)
         else:
             out.copy_(self.dense())

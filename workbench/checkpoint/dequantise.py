@@ -1,4 +1,4 @@
-"""Turns the quantised blocks of GGUF files into float32, bit for bit as the `gguf` library does.
+"""Turns quantised blocks into float32; those of GGUF files bit for bit as the `gguf` library does.
 
 The types that most files use are written out here, because torch computes them on all cores; the library does the rest.
 Names of the parts: d and m are scale and offset of a block, q its small whole numbers, N the number of blocks.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workbench.checkpoint.gguf_types import TYPES
+from workbench.checkpoint.block_types import GGUF_TYPES, NF4_NUMBERS, OWN_TYPES
 
 CHUNK = 1 << 20
 """Numbers at a time: 4 MiB of float32 stay near the cache."""
-BY_NAME = {kind.name: kind for kind in TYPES.values()}
+BY_NAME = {kind.name: kind for kind in (GGUF_TYPES | OWN_TYPES).values()}
 
 
 def dequantise(type_name: str, data: Tensor, out: Tensor) -> None:
@@ -122,7 +122,43 @@ def _q6_k(blocks: Tensor, out: Tensor) -> None:
     out.copy_((four | two << 4).flatten(1)).sub_(32).view(-1, 16, 16).mul_(scales[..., None])
 
 
+def _plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor], None]:
+    def fill(blocks: Tensor, out: Tensor) -> None:
+        out.copy_(blocks.view(dtype))
+
+    return fill
+
+
+def _int4(blocks: Tensor, out: Tensor) -> None:
+    packed = blocks[:, 4:].reshape(len(blocks), -1, 16)
+    codes = torch.cat((packed & 15, packed >> 4), 2).flatten(1)
+    scale = _half(blocks, 0)
+    out.copy_(codes).mul_(scale).sub_(scale * _half(blocks, 2))
+
+
+def _single(blocks: Tensor) -> Tensor:
+    """Returns the float32 number at the beginning of every block, [N, 1]."""
+    return blocks[:, :4].contiguous().view(torch.float32)
+
+
+def _int8(blocks: Tensor, out: Tensor) -> None:
+    out.copy_(blocks[:, 4:].view(torch.int8)).mul_(_single(blocks))
+
+
+def _float8(blocks: Tensor, out: Tensor) -> None:
+    out.copy_(blocks[:, 4:].view(torch.float8_e4m3fn)).mul_(_single(blocks))
+
+
+def _nf4(blocks: Tensor, out: Tensor) -> None:
+    packed = blocks[:, 4:].reshape(len(blocks), 2, 16)
+    codes = torch.cat((packed & 15, packed >> 4), 2).flatten(1)
+    out.copy_(torch.tensor(NF4_NUMBERS)[codes.int()]).mul_(_single(blocks))
+
+
 FILLS: dict[str, Callable[[Tensor, Tensor], None]] = {
     "Q4_0": _q4_0, "Q4_1": _q4_1, "Q5_0": _q5_0, "Q5_1": _q5_1, "Q8_0": _q8_0, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k,
+    "F32": _plain(torch.float32), "F16": _plain(torch.float16), "BF16": _plain(torch.bfloat16),
+    "INT4_32": _int4, "INT4_128": _int4, "INT8_32": _int8, "INT8_128": _int8, "F8_E4M3_32": _float8, "F8_E4M3_128": _float8,
+    "NF4": _nf4,
 }  # fmt: skip
 """Type -> function from blocks [N, bytes] that writes float32 [N, numbers]."""

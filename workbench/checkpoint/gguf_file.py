@@ -13,8 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from workbench.checkpoint.block_types import GGUF_TYPES, BlockType
 from workbench.checkpoint.files import GET_AGAIN
-from workbench.checkpoint.gguf_types import TYPES, GgmlType
 from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported, WorkbenchError, shown
 
 MAGIC = b"GGUF"
@@ -28,7 +28,7 @@ _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    type: GgmlType
+    type: BlockType
     shape: tuple[int, ...]
     """Outermost size first, as in PyTorch; the file has them the other way round."""
     start: int
@@ -146,9 +146,9 @@ class _Head:
             raise ValueError(f"tensor {name} has {num_dims} dimensions")
         shape = tuple(self._u64() for _ in range(num_dims))[::-1]
         number, start = self._u32(), self._u64()
-        if number not in TYPES:
+        if number not in GGUF_TYPES:
             raise ModelUnsupported(f"tensor {name} has the type number {number}, which is not known here")
-        return name, GgufTensor(TYPES[number], shape, start)
+        return name, GgufTensor(GGUF_TYPES[number], shape, start)
 
     def _value(self, kind: int) -> Any:
         if kind == STRING:

@@ -1,4 +1,4 @@
-"""Reads the tensors of a GGUF file: dense ones as they are, all others as their blocks. The file is mapped, not copied."""
+"""Reads the tensors of a GGUF file: matrices as blocks, vectors as they are. The file is mapped, not copied."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Stored
 from workbench.checkpoint.dequantise import can_dequantise
+from workbench.checkpoint.files import GET_AGAIN
 from workbench.checkpoint.gguf_file import GgufFile, GgufTensor, open_gguf_file
+from workbench.errors import ModelCorrupt
 
 DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
+
+
+SCALES = {
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
+    "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,),
+}  # fmt: skip
+"""Bytes of a block at which a float16 scale or offset lies."""
+FLOAT16_EXPONENT = 0x7C00
 
 
 class GgufCheckpoint:
@@ -28,19 +38,38 @@ class GgufCheckpoint:
 
     def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
         tensor = self._file.tensors[name]
-        size = tensor.num_rows * tensor.row_bytes
-        raw = torch.frombuffer(self._data, dtype=torch.uint8, count=size, offset=tensor.start)
-        if tensor.type.name in DENSE:
+        raw = torch.frombuffer(self._data, dtype=torch.uint8, count=_num_bytes(tensor), offset=tensor.start)
+        if tensor.type.name in DENSE and not _is_matrix(tensor):
             dense = raw.view(DENSE[tensor.type.name]).view(tensor.shape)
             return dense if rows is None else dense[rows]
         whole = Blocks(tensor.type.name, raw.view(tensor.num_rows, tensor.row_bytes), tensor.shape)
         return whole if rows is None else whole.cut(rows)
+
+    def check_scales(self) -> None:
+        """Raises ModelCorrupt for a matrix with a scale that is no finite number."""
+        for name, tensor in self._file.tensors.items():
+            for at in SCALES.get(tensor.type.name, ()):
+                data = torch.frombuffer(self._data, dtype=torch.int16, count=_num_bytes(tensor) // 2, offset=tensor.start)
+                scales = data.view(-1, tensor.type.block_bytes // 2)[:, at // 2]
+                bad = int((scales & FLOAT16_EXPONENT == FLOAT16_EXPONENT).sum())
+                if bad:
+                    many = f"{bad:,} of {len(scales):,} scales"
+                    message = f"{self.path}: {name} ({tensor.type.name}) holds {many} that are no finite numbers"
+                    raise ModelCorrupt(message, hint=GET_AGAIN)
 
     def __enter__(self) -> GgufCheckpoint:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Releases the file; its mapping ends with the last tensor that lies in it."""
+
+
+def _num_bytes(tensor: GgufTensor) -> int:
+    return tensor.num_rows * tensor.row_bytes
+
+
+def _is_matrix(tensor: GgufTensor) -> bool:
+    return len(tensor.shape) > 1 and can_dequantise(tensor.type.name)
 
 
 def _stored(tensor: GgufTensor) -> Stored:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks
+from workbench.checkpoint.online import SCHEMES
 from workbench.checkpoint.sources import TensorSource
+
+PLAIN_GROUP = 32
+"""Numbers of a row that the kernels read at once, so those of plain types come in multiples of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightForm:
+    """The forms that the weights of linear layers may have, besides dense."""
+
+    keeps: Container[str] = ()
+    """Types of blocks that stay as they are; others become dense."""
+    online: str | None = None
+    """Scheme by which dense weights are quantised, one of `SCHEMES`."""
+
+
+DENSE = WeightForm()
 
 
 class Weights:
@@ -21,10 +39,10 @@ class Weights:
         device: torch.device,
         path: tuple[str, ...] = (),
         *,
-        keeps: Container[str] = (),
+        form: WeightForm = DENSE,
     ) -> None:
-        """Reads from `source` in `dtype`, on `device`. Blocks of the types in `keeps` may stay as they are."""
-        self.dtype, self.device, self.keeps = dtype, device, keeps
+        """Reads from `source` in `dtype`, on `device`."""
+        self.dtype, self.device, self.form = dtype, device, form
         self._source, self._path = source, path
 
     def at(self, name: str) -> Weights:
@@ -36,7 +54,7 @@ class Weights:
         return self._of((*self._path[:-1], name))
 
     def _of(self, path: tuple[str, ...]) -> Weights:
-        return Weights(self._source, self.dtype, self.device, path, keeps=self.keeps)
+        return Weights(self._source, self.dtype, self.device, path, form=self.form)
 
     def has(self, name: str) -> bool:
         """Returns whether an optional tensor is there; of random weights none is."""
@@ -69,8 +87,27 @@ class Weights:
 
     def kept(self, name: str, *shape: int) -> Blocks | None:
         """Returns the tensor `name` as blocks, or None where it must become dense."""
-        value = self.stored(name, *shape) if self.keeps else None
-        return value if isinstance(value, Blocks) and value.type in self.keeps else None
+        return self._held(self.stored(name, *shape)) if self.form.keeps else None
+
+    def matrix(self, name: str, *shape: int, is_head: bool = False) -> Tensor | Blocks:
+        """Returns the weight of a linear layer: as blocks, those of the file or made by the scheme, where they stay; else dense.
+
+        A scheme leaves a model's head as it is.
+        """
+        value = self.stored(name, *shape)
+        if self.form.online is not None and not is_head and isinstance(value, Tensor) and value.numel():
+            made = SCHEMES[self.form.online](value.float())
+            value = (made and made.blocks()) or value
+        kept = self._held(value)
+        if kept is not None:
+            return kept
+        dense = value.dense() if isinstance(value, Blocks) else value
+        return dense.to(device=self.device, dtype=self.dtype)
+
+    def _held(self, value: Tensor | Blocks) -> Blocks | None:
+        if not isinstance(value, Blocks) or value.type not in self.form.keeps or value.shape[-1] % PLAIN_GROUP:
+            return None
+        return value
 
     def stored(self, name: str, *shape: int, rows: slice | None = None) -> Tensor | Blocks:
         """Returns the tensor `name` as the file has it: quantised blocks, or dense in the file's own dtype."""

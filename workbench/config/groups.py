@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from workbench.config.home import DEFAULT_MODEL
 from workbench.config.limits import ABOVE_0, ABOVE_0_S, CHUNK, FRACTION, at_least, at_most, check_json_object, check_limits
-from workbench.errors import NotSupported
+from workbench.config.schemes import Quantization, TorchaoConfig
+from workbench.errors import InvalidRequest, NotSupported
 
 MAX_THREADS = 1024
 """Most CPU threads. The operating system may refuse more, and OpenMP then ends the process."""
@@ -75,15 +76,24 @@ class ComputeArgs(Group):
     """Device that computes. auto: cuda if a GPU is present, else cpu."""
     num_threads: Annotated[int | None, at_least(1), at_most(MAX_THREADS)] = None
     """CPU threads of the forward pass. None: torch's own choice."""
-    quantization: Literal["gguf", "dequant"] | None = None
-    """Form of quantised weights. gguf: the file's blocks, multiplied as they are; dequant: dense numbers in dtype. None: gguf for
-    GGUF files on a CPU whose kernels can be compiled, else dequant."""
+    quantization: Quantization | None = None
+    """Form of the weights. For a GGUF: gguf, its blocks multiplied as they are. For a dense folder: the scheme that quantises it.
+    For a quantised folder: the folder's own method. For all: dequant, dense numbers in dtype. None: as the checkpoint is, in
+    blocks on a CPU whose kernels can be compiled, else dequant."""
+    torchao_config: TorchaoConfig = ""
+    """Scheme that quantises a dense folder, by torchao's name. The same as quantization."""
     attention_backend: Literal["auto", "torch", "reference"] = "auto"
     """Attention kernels. auto: torch; reference: plain and slow, for comparison."""
     sampling_backend: Literal["auto", "pytorch"] = "auto"
     """Sampling kernels. auto: pytorch, the only one."""
     enable_nan_detection: bool = False
     """Handling of NaN in logits. True: logs a warning and draws other tokens; False: ends the request with an error."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.torchao_config and self.quantization not in (None, self.torchao_config):
+            message = f"quantization={self.quantization!r} and torchao_config={self.torchao_config!r} are two forms for one model"
+            raise InvalidRequest.because("torchao_config", message, hint="give one of them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,6 @@ NONE: tuple[Any, ...] = (None, "", (), [])
 _ONE_DEVICE = "leave it out: one device computes the whole model"
 _REPLICAS = "load several engines (%wb load --engine NAME), one for each part of the work"
 _DENSE = "leave it out: every token is attended to"
-_PLAIN = "leave it out: weights are used as the checkpoint has them, in dtype"
 
 LATER: dict[str, Later] = {
     "tp_size": Later(ONE, "several devices for one model", _ONE_DEVICE, ("--tp", "--tensor-parallel-size")),
@@ -54,7 +53,6 @@ LATER: dict[str, Later] = {
     "nccl_init_addr": Later(NONE, "several machines for one model", _ONE_DEVICE),
     "base_gpu_id": Later((0, None), "choices of the GPU", "set CUDA_VISIBLE_DEVICES before Python starts"),
     "cpu_offload_gb": Later((0, None), "weights beside the device", 'use device="cpu", or a smaller model'),
-    "torchao_config": Later(NONE, "quantised weights", _PLAIN),
     "lora_paths": Later(NONE, "adapters", "merge the adapter into the checkpoint, and load that", (), "*"),
     "max_loras_per_batch": Later((None, 8), "adapters", "merge the adapter into the checkpoint, and load that"),
     "lora_backend": Later((None, "triton"), "adapters", "merge the adapter into the checkpoint, and load that"),
@@ -78,14 +76,6 @@ LATER: dict[str, Later] = {
     "delete_ckpt_after_loading": Later(OFF, "engines that delete files", "workbench models remove NAME does it"),
 }
 
-NOT_YET: dict[str, tuple[frozenset[str], Later]] = {
-    "quantization": (
-        frozenset("awq awq_marlin bitsandbytes fp8 gptq gptq_marlin marlin modelopt w8a8_int8".split()),
-        Later(NONE, "quantised weights of this kind", "use a GGUF of the model: its blocks are computed with as they are"),
-    )
-}
-"""Arguments that are built, with the values of the reference that are not."""
-
 NO_EFFECT = frozenset(
     {"enable_radix_cache", "disable_cuda_graph", "disable_cuda_graph_padding", "disable_overlap_schedule",
      "disable_custom_all_reduce", "disable_mla", "enable_p2p_check"}
@@ -99,20 +89,12 @@ def is_accounted_for(name: str, value: Any) -> bool:
         if value is not None and not isinstance(value, bool):
             raise InvalidRequest(name, value, "True or False")
         return True
-    if name in NOT_YET:
-        values, later = NOT_YET[name]
-        if value in values:
-            raise _not_yet(name, value, later)
     if name not in LATER:
         return False
     later = LATER[name]
     if not any(type(value) is type(one) and value == one for one in later.neutral):
-        raise _not_yet(name, value, later)
+        raise NotSupported(f"{name}={value!r}: {later.lacks} are not available yet", hint=later.instead)
     return True
-
-
-def _not_yet(name: str, value: Any, later: Later) -> NotSupported:
-    return NotSupported(f"{name}={value!r}: {later.lacks} are not available yet", hint=later.instead)
 
 
 def add_cli_args(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
+from workbench.config.schemes import Quantization, TorchaoConfig
+
 
 class ServerOptions(TypedDict, total=False):
     """The keywords of `ServerArgs.make`. None is the default; `workbench.ServerArgs` documents each."""
@@ -26,7 +28,8 @@ class ServerOptions(TypedDict, total=False):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "half"] | None
     device: Literal["auto", "cpu", "cuda"] | None
     num_threads: int | None
-    quantization: Literal["gguf", "dequant"] | None
+    quantization: Quantization | None
+    torchao_config: TorchaoConfig | None
     attention_backend: Literal["auto", "torch", "reference"] | None
     sampling_backend: Literal["auto", "pytorch"] | None
     enable_nan_detection: bool | None

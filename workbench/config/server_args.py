@@ -80,10 +80,7 @@ def add_flags(parser: argparse.ArgumentParser, group: type[Group]) -> None:
         if kind.base is bool:
             parser.add_argument(*flags, dest=name, action="store_true", default=argparse.SUPPRESS, help=help)
         else:
-            # For a value that is not built yet the error of `make` is clearer than the parser's.
-            is_partly_built = name in later.NOT_YET and kind.choices is not None
-            given: dict[str, Any] = {"metavar": "|".join(kind.choices or ())} if is_partly_built else {"choices": kind.choices}
-            parser.add_argument(*flags, dest=name, type=kind.base, default=argparse.SUPPRESS, help=help, **given)
+            parser.add_argument(*flags, dest=name, type=kind.base, choices=kind.choices, default=argparse.SUPPRESS, help=help)
 
 
 def _radix_cache_once(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Products with quantised blocks, computed as they lie in memory; compiled for a CPU, float32 and bfloat16.
 
-Rows x are quantised too, to int8 with a scale for every 32 numbers. A result depends on its row of x and its row of the weight
-alone: to the bit the same whatever rows are beside it, on any number of threads, with every instruction set.
+For blocks of whole numbers, rows x are quantised too, to int8 with a scale for every 32 numbers. A result depends on its row of x
+and its row of the weight alone: to the bit the same whatever rows are beside it, on any number of threads, with every
+instruction set.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from workbench.kernels.library import Function
 from workbench.kernels.ops import NAMES
 
 FORMATS = {
-    "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14,
-    "IQ4_NL": 20, "IQ4_XS": 23,
+    "F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
+    "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "IQ4_NL": 20, "IQ4_XS": 23,
+    "INT4_32": 1000, "INT4_128": 1001, "INT8_32": 1002, "INT8_128": 1003, "F8_E4M3_32": 1004, "F8_E4M3_128": 1005, "NF4": 1006,
 }  # fmt: skip
-"""Types of blocks that have a compiled form, and their numbers in GGUF files."""
+"""Types of blocks that have a compiled form, and their numbers: those of GGUF files, and from 1000 on our own."""
+REAL = frozenset({"F32", "F16", "BF16", "F8_E4M3_32", "F8_E4M3_128", "NF4"})
+"""Those whose numbers are multiplied with x as it is."""
 
 
 class Matrices:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 
+from workbench.checkpoint.weights import WeightForm
 from workbench.config import ServerArgs
+from workbench.config.schemes import SCHEMES
 from workbench.errors import InvalidRequest
 from workbench.kernels.compiled import kernels
 from workbench.kernels.processor import features
@@ -41,22 +42,22 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
-def kept_blocks(args: ServerArgs, place: Hardware) -> Collection[str]:
-    """Returns the types of quantised blocks that are multiplied as they are; none where they become dense.
+def weight_form(args: ServerArgs, place: Hardware) -> WeightForm:
+    """Returns the form of the weights: the blocks that stay as they are, and the scheme that makes some.
 
-    To be called after the compilation of the kernels has begun. Raises InvalidRequest if they were asked for and cannot stay.
+    To be called after the compilation of the kernels has begun. Raises InvalidRequest if blocks were asked for and cannot stay.
     """
+    wanted = args.torchao_config or args.quantization
     can_stay = place.device.type == "cpu" and place.dtype != torch.float16
-    if args.quantization == "gguf" and not can_stay:
+    online = wanted if wanted in SCHEMES else None
+    needs_blocks = wanted == "gguf" or online is not None
+    if needs_blocks and not can_stay:
         where = f"{name_of(place.dtype)} on {place.device.type}"
-        raise InvalidRequest(
-            "quantization", "gguf", f"dequant for {where}", hint="blocks are multiplied in float32 and bfloat16 on a CPU"
-        )
-    if args.quantization == "dequant" or not can_stay:
-        return ()
-    if kernels.will_be_used or args.quantization == "gguf":
-        return FORMATS
-    return ()
+        hint = "blocks are multiplied in float32 and bfloat16 on a CPU"
+        raise InvalidRequest("quantization", wanted, f"dequant for {where}", hint=hint)
+    if wanted == "dequant" or not can_stay or not (needs_blocks or kernels.will_be_used):
+        return WeightForm()
+    return WeightForm(FORMATS, online)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -27,7 +27,7 @@ from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.launch.kv import make_kv
-from workbench.launch.place import Hardware, kept_blocks
+from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
@@ -120,7 +120,7 @@ def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, To
             dummy=args.load_format == "dummy",
             override=override_of(args),
             seed=args.random_seed or 0,
-            keeps=kept_blocks(args, place),
+            form=weight_form(args, place),
         )
     finally:
         finder.join()

@@ -12,7 +12,7 @@ from workbench.client.answers import WeightsInfo
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, shown
 from workbench.hub.from_args import find_model
-from workbench.launch.place import Hardware, kept_blocks, name_of
+from workbench.launch.place import Hardware, name_of, weight_form
 from workbench.launch.runner import Loaded
 from workbench.model.base import Model
 from workbench.model.check import check_model, override_of
@@ -50,7 +50,7 @@ class Replacement:
             _check_room(self._model.weights_bytes())
         model = load_model(
             path, dtype=place.dtype, device=place.device, dummy=is_dummy, override=override_of(args),
-            seed=args.random_seed or 0, keeps=kept_blocks(args, place),
+            seed=args.random_seed or 0, form=weight_form(args, place),
         )  # fmt: skip
         self._loaded.runner.model = model
         if self._loaded.encoder is not None:

@@ -16,7 +16,7 @@ from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
 from workbench.model.layers import Embedding, RMSNorm
-from workbench.model.linear import Linear
+from workbench.model.linear import BlockWeight, Linear
 
 logger = logging.getLogger("workbench")
 
@@ -29,7 +29,7 @@ class Model(Layer):
     pooling = Pooling("last", normalise=True)
     """The vector of a text, where no file beside the model states another."""
     quantization: str | None = None
-    """Form of quantised weights, as `ServerArgs.quantization` has it; None: the checkpoint's are dense."""
+    """Method by which the weights are quantised; "dequant": they were, and are dense here; None: they are dense."""
     num_labels = 0
     """Number of scores of its classification head; 0 is none."""
 
@@ -47,6 +47,10 @@ class Model(Layer):
     def weights_bytes(self) -> int:
         """Returns the memory of all weights, tied ones counted once."""
         return sum(module.num_bytes for module in self.modules() if isinstance(module, Layer))
+
+    def has_blocks(self) -> bool:
+        """Returns whether any weight is multiplied as quantised blocks."""
+        return any(isinstance(getattr(module, "weight", None), BlockWeight) for module in self.modules())
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         """Changes: computes what depends on the config alone, once dtype and device are known."""
@@ -73,7 +77,7 @@ class CausalLM(Model):
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(layers)
         self.norm = norm
-        self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, is_head=True)
 
     def load(self, weights: Weights) -> None:
         """Changes: all parts read their tensors.

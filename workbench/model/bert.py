@@ -93,7 +93,7 @@ class BertForSequenceClassification(BertModel):
         super().__init__(config)
         self.num_labels = config.label_count
         self.pooler = Linear(config.hidden_size, config.hidden_size, bias=True)
-        self.classifier = Linear(config.hidden_size, self.num_labels, bias=True)
+        self.classifier = Linear(config.hidden_size, self.num_labels, bias=True, is_head=True)
 
     def scores(self, pooled: Tensor) -> Tensor:
         return self.classifier(torch.tanh(self.pooler(pooled)))

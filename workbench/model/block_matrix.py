@@ -15,11 +15,12 @@ from workbench.kernels.products import Matrices
 class BlockMatrix:
     """Quantised matrices [out, in] with one input, whose results stand side by side.
 
-    Where nothing is compiled, their dense forms are made for each product.
+    Where nothing is compiled, their dense forms are made for each product. All have the same order of columns.
     """
 
     def __init__(self, parts: Sequence[Blocks]) -> None:
         self._parts = tuple(parts)
+        self._columns = parts[0].columns
         self._matrices = Matrices()
         for part in parts:
             self._matrices.add(part.type, part.data, None if part.order is None else part.order.argsort().int())
@@ -28,7 +29,7 @@ class BlockMatrix:
 
     def multiply(self, x: Tensor) -> Tensor:
         """Returns x W^T: [..., in] -> [..., out], in the type of x."""
-        out = self._matrices.multiply(x)
+        out = self._matrices.multiply(x if self._columns is None else x[..., self._columns])
         return torch.cat([F.linear(x, part.dense().to(x.dtype)) for part in self._parts], -1) if out is None else out
 
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
@@ -42,3 +43,15 @@ class BlockMatrix:
         """Returns whether this is one matrix, of the same blocks as `other`."""
         first = self._parts[0]
         return len(self._parts) == 1 and first.type == other.type and torch.equal(first.data, other.data)
+
+
+def side_by_side(parts: Sequence[Tensor | Blocks], dtype: torch.dtype) -> Tensor | BlockMatrix:
+    """Returns one matrix of several with one input: of blocks, if all are in the same order of columns, else dense in `dtype`."""
+    blocks = [part for part in parts if isinstance(part, Blocks)]
+    if len(blocks) == len(parts) and all(_same(part.columns, blocks[0].columns) for part in blocks):
+        return BlockMatrix(blocks)
+    return torch.cat([part.dense().to(dtype) if isinstance(part, Blocks) else part for part in parts])
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.checkpoint.files import read_config
+from workbench.checkpoint.folders.declared import KEYS as QUANTIZED
+from workbench.checkpoint.folders.declared import Declared, declared
 from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.config import ServerArgs
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
@@ -19,10 +21,9 @@ from workbench.kernels.environment import prepare_libraries
 from workbench.model.config import SIZES, ModelConfig
 from workbench.model.family import Family
 from workbench.model.gguf import check_kind
-from workbench.model.quantized import KEYS as QUANTIZED
-from workbench.model.quantized import refuse_quantized
 from workbench.model.registry import Entry, family_of, family_of_gguf
 from workbench.model.rope import check_rope
+from workbench.model.scheme import check_scheme
 
 COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
 
@@ -56,6 +57,8 @@ class Checked:
     entry: Entry
     family: Family[Any]
     config: ModelConfig
+    declared: Declared | None = None
+    """Quantised weights of a folder; None where they are dense, or a GGUF file's."""
 
 
 def check_model(path: Path, override: Mapping[str, Any] | None = None, *, dummy: bool = False) -> Checked:
@@ -72,7 +75,8 @@ def checker(args: ServerArgs) -> Callable[[Path], None]:
 
     def check(path: Path) -> None:
         prepare_libraries()  # before torch, which comes in with the family's file
-        check_model(path, override_of(args))
+        checked = check_model(path, override_of(args), dummy=args.load_format == "dummy")
+        check_scheme(args, path, checked.declared)
 
     return check
 
@@ -111,13 +115,13 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     Raises ModelUnsupported for what is not computed, ModelCorrupt for what makes no model.
     """
     entry = family_of(values)
-    refuse_quantized(values, folder)
+    found = declared(values, folder)
     family = entry.family
     _check_keys(entry, family, values)
     _check_counts(values)
     for name, described in _ropes(family, values).items():
         check_rope(name, described)
-    return Checked(entry, family, family.config.make(values))
+    return Checked(entry, family, family.config.make(values), found)
 
 
 def _check_keys(entry: Entry, family: Family[Any], values: Mapping[str, Any]) -> None:

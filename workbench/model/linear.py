@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.weights import Weights
-from workbench.model.block_matrix import BlockMatrix
+from workbench.model.block_matrix import BlockMatrix, side_by_side
 from workbench.model.layer import Layer
 
 PACKED_FOR_ROWS = 32
@@ -80,16 +81,15 @@ class Linear(Layer):
 
     weight: LinearWeight
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = False, is_head: bool = False) -> None:
         super().__init__()
-        self.in_features, self.out_features, self.has_bias = in_features, out_features, bias
+        self.in_features, self.out_features, self.has_bias, self.is_head = in_features, out_features, bias, is_head
         self.bias: Tensor | None = None
 
     def load(self, weights: Weights) -> None:
-        blocks = weights.kept("weight", self.out_features, self.in_features)
-        weight = weights.tensor("weight", self.out_features, self.in_features) if blocks is None else BlockMatrix([blocks])
+        weight = weights.matrix("weight", self.out_features, self.in_features, is_head=self.is_head)
         bias = weights.tensor("bias", self.out_features) if self.has_bias else None
-        self._set(weight, bias)
+        self._set(BlockMatrix([weight]) if isinstance(weight, Blocks) else weight, bias)
 
     def share(self, weight: Tensor | BlockMatrix) -> None:
         """Changes: multiplies with another layer's weight, whose memory is not counted here."""
@@ -117,10 +117,8 @@ class FusedLinear(Linear):
         self.sizes = list(parts.values())
 
     def load(self, weights: Weights) -> None:
-        kept = [weights.beside(part).kept("weight", rows, self.in_features) for part, rows in self.parts.items()]
-        blocks = [part for part in kept if part is not None]
-        weight = BlockMatrix(blocks) if len(blocks) == len(kept) else weights.joined("weight", self.parts, self.in_features)
-        self._set(weight, weights.joined("bias", self.parts) if self.has_bias else None)
+        parts = [weights.beside(part).matrix("weight", rows, self.in_features) for part, rows in self.parts.items()]
+        self._set(side_by_side(parts, weights.dtype), weights.joined("bias", self.parts) if self.has_bias else None)
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Returns the result of each part."""

@@ -76,7 +76,7 @@ class LlamaForSequenceClassification(LlamaModel):
     def __init__(self, config: LlamaLabelsConfig) -> None:
         super().__init__(config)
         self.num_labels = config.label_count
-        self.score = Linear(config.hidden_size, self.num_labels)
+        self.score = Linear(config.hidden_size, self.num_labels, is_head=True)
 
     def scores(self, pooled: Tensor) -> Tensor:
         return self.score(pooled)

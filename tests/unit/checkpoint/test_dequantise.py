@@ -9,8 +9,8 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
 from workbench.checkpoint import dequantise as module
+from workbench.checkpoint.block_types import GGUF_TYPES
 from workbench.checkpoint.dequantise import FILLS, can_dequantise, dequantise
-from workbench.checkpoint.gguf_types import TYPES
 
 LEFT_TO_THE_LIBRARY = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0"]
 
@@ -37,7 +37,7 @@ def test_every_type_equals_the_library(name: str, monkeypatch: pytest.MonkeyPatc
 
 def test_the_table_of_types_is_that_of_the_library():
     theirs = {int(kind): (kind.name, *GGML_QUANT_SIZES[kind]) for kind in GGML_QUANT_SIZES}
-    assert {number: tuple(kind) for number, kind in TYPES.items() if number in theirs} == theirs
+    assert {number: tuple(kind) for number, kind in GGUF_TYPES.items() if number in theirs} == theirs
 
 
 def test_a_type_without_a_way_to_floats_is_known_before_it_is_read():

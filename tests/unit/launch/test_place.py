@@ -8,7 +8,7 @@ import torch
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.launch import place
-from workbench.launch.place import Hardware, kept_blocks, name_of
+from workbench.launch.place import Hardware, name_of, weight_form
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,6 @@ def test_a_processor_multiplies_bfloat16_if_it_can_and_torch_uses_it(
 
 def test_blocks_that_are_asked_for_where_they_cannot_stay_are_refused() -> None:
     half = Hardware(CPU, torch.float16)
-    assert kept_blocks(ServerArgs.make(), half) == ()
+    assert weight_form(ServerArgs.make(), half).keeps == ()
     with pytest.raises(InvalidRequest, match="quantization is 'gguf', it must be dequant for float16 on cpu"):
-        kept_blocks(ServerArgs.make(quantization="gguf"), half)
+        weight_form(ServerArgs.make(quantization="gguf"), half)

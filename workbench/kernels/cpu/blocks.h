@@ -1,7 +1,8 @@
-// The quantised blocks of GGUF files, read W rows at a time. Lane r of every vector belongs to row r.
+// The blocks of quantised weights, read W rows at a time. Lane r of every vector belongs to row r.
 //
-// A row is a sequence of blocks. Each format gives the numbers of a block as groups of 32: number = scale * (q - ZERO) + offset,
-// with q of BITS bits, and a scale for each of a group's HALVES. The layouts are those of llama.cpp's files.
+// A row is a sequence of blocks. A format of whole numbers gives a block as groups of 32: number = scale * (q - ZERO) + offset,
+// with q of BITS bits, and a scale for each of a group's HALVES. A format of real numbers gives the 32 numbers themselves.
+// The layouts are those of llama.cpp's files, and our own for the quantised folders of others (checkpoint/packing.py).
 #pragma once
 #include "lanes.h"
 
@@ -15,6 +16,24 @@ struct Group {
     Bits quads[QUADS];  // byte b of a lane of quads[j] is q of number 4 j + b
     Vec scale[HALVES];
     Vec offset[HALVES];  // not set for formats without
+};
+
+struct Numbers {
+    Vec of[GROUP];
+};
+
+template <int BITS_, int ZERO_, int HALVES_, bool HAS_OFFSET_>
+struct Whole {
+    static constexpr bool IS_WHOLE = true, HAS_OFFSET = HAS_OFFSET_;
+    static constexpr int BITS = BITS_, ZERO = ZERO_, HALVES = HALVES_;
+    using Kind = Whole;
+    using Unpacked = Group<HALVES>;
+};
+
+struct Real {
+    static constexpr bool IS_WHOLE = false;
+    using Kind = Real;
+    using Unpacked = Numbers;
 };
 
 using Rows = const uint8_t* const*;  // W rows
@@ -131,18 +150,16 @@ inline void fifth_bits(Bits bits, Bits* quads) {
     }
 }
 
-struct Q4_0 {
-    static constexpr int LEN = 32, BYTES = 18, HALVES = 1, BITS = 4, ZERO = 8;
-    static constexpr bool HAS_OFFSET = false;
+struct Q4_0 : Whole<4, 8, 1, false> {
+    static constexpr int LEN = 32, BYTES = 18;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         out->scale[0] = halves(rows, at);
         nibbles(rows, at + 2, out->quads);
     }
 };
 
-struct Q4_1 {
-    static constexpr int LEN = 32, BYTES = 20, HALVES = 1, BITS = 4, ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
+struct Q4_1 : Whole<4, 0, 1, true> {
+    static constexpr int LEN = 32, BYTES = 20;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         Bits head = words(rows, at);
         out->scale[0] = half(head), out->offset[0] = half(head >> 16);
@@ -150,9 +167,8 @@ struct Q4_1 {
     }
 };
 
-struct Q5_0 {
-    static constexpr int LEN = 32, BYTES = 22, HALVES = 1, BITS = 5, ZERO = 16;
-    static constexpr bool HAS_OFFSET = false;
+struct Q5_0 : Whole<5, 16, 1, false> {
+    static constexpr int LEN = 32, BYTES = 22;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         out->scale[0] = halves(rows, at);
         nibbles(rows, at + 6, out->quads);
@@ -160,9 +176,8 @@ struct Q5_0 {
     }
 };
 
-struct Q5_1 {
-    static constexpr int LEN = 32, BYTES = 24, HALVES = 1, BITS = 5, ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
+struct Q5_1 : Whole<5, 0, 1, true> {
+    static constexpr int LEN = 32, BYTES = 24;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         Bits head = words(rows, at);
         out->scale[0] = half(head), out->offset[0] = half(head >> 16);
@@ -171,9 +186,8 @@ struct Q5_1 {
     }
 };
 
-struct Q8_0 {
-    static constexpr int LEN = 32, BYTES = 34, HALVES = 1, BITS = 8, ZERO = SIGNED_ZERO;
-    static constexpr bool HAS_OFFSET = false;
+struct Q8_0 : Whole<8, SIGNED_ZERO, 1, false> {
+    static constexpr int LEN = 32, BYTES = 34;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         out->scale[0] = halves(rows, at);
         gather_32(rows, at + 2, out->quads);
@@ -198,9 +212,8 @@ struct KScales {
     }
 };
 
-struct Q4_K {
-    static constexpr int LEN = 256, BYTES = 144, HALVES = 1, BITS = 4, ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
+struct Q4_K : Whole<4, 0, 1, true> {
+    static constexpr int LEN = 256, BYTES = 144;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         KScales scales(rows, at);
         for (int pair = 0; pair < 4; pair++) {
@@ -213,9 +226,8 @@ struct Q4_K {
     }
 };
 
-struct Q5_K {
-    static constexpr int LEN = 256, BYTES = 176, HALVES = 1, BITS = 5, ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
+struct Q5_K : Whole<5, 0, 1, true> {
+    static constexpr int LEN = 256, BYTES = 176;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         KScales scales(rows, at);
         Bits fifth[QUADS];  // bit g belongs to group g
@@ -233,9 +245,8 @@ struct Q5_K {
     }
 };
 
-struct Q6_K {
-    static constexpr int LEN = 256, BYTES = 210, HALVES = 2, BITS = 6, ZERO = 32;
-    static constexpr bool HAS_OFFSET = false;
+struct Q6_K : Whole<6, 32, 2, false> {
+    static constexpr int LEN = 256, BYTES = 210;
     static void unpack(Rows rows, int64_t at, Group<2>* out) {
         Bits scales[4];
         gather(rows, at + 192, scales);
@@ -255,9 +266,8 @@ struct Q6_K {
     }
 };
 
-struct Q2_K {
-    static constexpr int LEN = 256, BYTES = 84, HALVES = 2, BITS = 2, ZERO = 0;
-    static constexpr bool HAS_OFFSET = true;
+struct Q2_K : Whole<2, 0, 2, true> {
+    static constexpr int LEN = 256, BYTES = 84;
     static void unpack(Rows rows, int64_t at, Group<2>* out) {
         Bits scales[4], head = words(rows, at + 80);
         gather(rows, at, scales);
@@ -275,9 +285,8 @@ struct Q2_K {
     }
 };
 
-struct Q3_K {
-    static constexpr int LEN = 256, BYTES = 110, HALVES = 2, BITS = 3, ZERO = 4;
-    static constexpr bool HAS_OFFSET = false;
+struct Q3_K : Whole<3, 4, 2, false> {
+    static constexpr int LEN = 256, BYTES = 110;
     static void unpack(Rows rows, int64_t at, Group<2>* out) {
         Bits top[QUADS];  // bit g belongs to group g
         gather_32(rows, at, top);
@@ -313,9 +322,8 @@ inline Bits looked_up(Bits places) {
 #endif
 }
 
-struct IQ4_NL {
-    static constexpr int LEN = 32, BYTES = 18, HALVES = 1, BITS = 8, ZERO = SIGNED_ZERO;
-    static constexpr bool HAS_OFFSET = false;
+struct IQ4_NL : Whole<8, SIGNED_ZERO, 1, false> {
+    static constexpr int LEN = 32, BYTES = 18;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         out->scale[0] = halves(rows, at);
         nibbles(rows, at + 2, out->quads);
@@ -323,9 +331,8 @@ struct IQ4_NL {
     }
 };
 
-struct IQ4_XS {
-    static constexpr int LEN = 256, BYTES = 136, HALVES = 1, BITS = 8, ZERO = SIGNED_ZERO;
-    static constexpr bool HAS_OFFSET = false;
+struct IQ4_XS : Whole<8, SIGNED_ZERO, 1, false> {
+    static constexpr int LEN = 256, BYTES = 136;
     static void unpack(Rows rows, int64_t at, Group<1>* out) {
         Bits head = words(rows, at), lower = words(rows, at + 4), upper = head >> 16;
         Vec d = half(head);
@@ -333,6 +340,121 @@ struct IQ4_XS {
             out->scale[0] = d * (number((lower >> (4 * g) & 15) | (upper >> (2 * g) & 3) << 4) - 32.0f);
             nibbles(rows, at + 8 + 16 * g, out->quads);
             for (Bits& quad : out->quads) quad = looked_up(quad);
+        }
+    }
+};
+
+// 4 bits with a scale and a zero point, both float16, for LEN numbers.
+template <int LEN_>
+struct Int4 : Whole<4, 0, 1, true> {
+    static constexpr int LEN = LEN_, BYTES = 4 + LEN / 2;
+    static void unpack(Rows rows, int64_t at, Group<1>* out) {
+        Bits head = words(rows, at);
+        Vec scale = half(head), offset = -(scale * half(head >> 16));
+        for (int g = 0; g < LEN / GROUP; g++, out++) {
+            out->scale[0] = scale, out->offset[0] = offset;
+            nibbles(rows, at + 4 + 16 * g, out->quads);
+        }
+    }
+};
+
+// 8 bits with a float scale for LEN numbers.
+template <int LEN_>
+struct Int8 : Whole<8, SIGNED_ZERO, 1, false> {
+    static constexpr int LEN = LEN_, BYTES = 4 + LEN;
+    static void unpack(Rows rows, int64_t at, Group<1>* out) {
+        Vec scale = (Vec)words(rows, at);
+        for (int g = 0; g < LEN / GROUP; g++, out++) {
+            out->scale[0] = scale;
+            gather_32(rows, at + 4 + GROUP * g, out->quads);
+            for (Bits& quad : out->quads) quad ^= BIAS;
+        }
+    }
+};
+
+struct F32 : Real {
+    static constexpr int LEN = GROUP, BYTES = 4 * LEN;
+    static void unpack(Rows rows, int64_t at, Numbers* out) {
+        for (int i = 0; i < GROUP; i += 4) {
+            Bits four[4];
+            gather(rows, at + 4 * i, four);
+            for (int j = 0; j < 4; j++) out->of[i + j] = (Vec)four[j];
+        }
+    }
+};
+
+// Sixteen bits: of each word, the lower half is the first number.
+template <class First, class Second>
+inline void pairs(Rows rows, int64_t at, Numbers* out, First first, Second second) {
+    for (int i = 0; i < GROUP; i += 8) {
+        Bits two[4];
+        gather(rows, at + 2 * i, two);
+        for (int j = 0; j < 4; j++) out->of[i + 2 * j] = first(two[j]), out->of[i + 2 * j + 1] = second(two[j]);
+    }
+}
+
+struct F16 : Real {
+    static constexpr int LEN = GROUP, BYTES = 2 * LEN;
+    static void unpack(Rows rows, int64_t at, Numbers* out) {
+        pairs(rows, at, out, [](Bits x) { return half(x); }, [](Bits x) { return half(x >> 16); });
+    }
+};
+
+struct BF16 : Real {
+    static constexpr int LEN = GROUP, BYTES = 2 * LEN;
+    static void unpack(Rows rows, int64_t at, Numbers* out) {
+        pairs(rows, at, out, [](Bits x) { return (Vec)(x << 16); }, [](Bits x) { return (Vec)(x & 0xffff0000u); });
+    }
+};
+
+// float8 e4m3 with a float scale for LEN numbers.
+template <int LEN_>
+struct Float8 : Real {
+    static constexpr int LEN = LEN_, BYTES = 4 + LEN;
+    static void unpack(Rows rows, int64_t at, Numbers* out) {
+        Vec scale = (Vec)words(rows, at);
+        for (int g = 0; g < LEN / GROUP; g++, out++) {
+            Bits quads[QUADS];
+            gather_32(rows, at + 4 + GROUP * g, quads);
+            for (int i = 0; i < GROUP; i++) {
+                Bits code = quads[i / 4] >> (8 * (i % 4));
+                Vec size = (Vec)((code & 127) << 20) * 0x1p120f;
+                out->of[i] = (Vec)((Bits)size | (code & 128) << 24) * scale;
+            }
+        }
+    }
+};
+
+// The sixteen numbers of NF4, in place of the four lowest bits.
+inline Vec nf4(Bits places) {
+    alignas(64) static constexpr float TABLE[16] = {
+        -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
+        -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+        0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+#if defined(__AVX512F__)
+    return (Vec)_mm512_permutexvar_ps((__m512i)places, _mm512_load_ps(TABLE));
+#elif defined(__AVX2__)
+    __m256 first = _mm256_permutevar8x32_ps(_mm256_load_ps(TABLE), (__m256i)places);
+    __m256 second = _mm256_permutevar8x32_ps(_mm256_load_ps(TABLE + 8), (__m256i)places);
+    return (Vec)_mm256_blendv_ps(first, second, (__m256)(places << 28));
+#else
+    Vec out;
+    for (int i = 0; i < W; i++) out[i] = TABLE[places[i] & 15];
+    return out;
+#endif
+}
+
+struct NF4 : Real {
+    static constexpr int LEN = 64, BYTES = 4 + LEN / 2;
+    static void unpack(Rows rows, int64_t at, Numbers* out) {
+        Vec scale = (Vec)words(rows, at);
+        for (int g = 0; g < LEN / GROUP; g++, out++) {
+            Bits packed[4];
+            gather(rows, at + 4 + 16 * g, packed);
+            for (int i = 0; i < 16; i++) {
+                Bits code = packed[i / 4] >> (8 * (i % 4));
+                out->of[i] = nf4(code) * scale, out->of[16 + i] = nf4(code >> 4) * scale;
+            }
         }
     }
 };

@@ -1,6 +1,7 @@
-// Products with quantised weights: rows x of float numbers become int8 with a scale for every 32 of them, are multiplied with the
-// whole numbers of the weight's blocks, and the sums of each group are added up as floats in the order of the groups. So a result
-// depends on its own row and its own row of the weight alone, not on the other rows, the tile or the number of threads.
+// Products with quantised weights. For whole numbers, rows x of float numbers become int8 with a scale for every 32 of them, are
+// multiplied with the whole numbers of the weight's blocks, and the sums of each group are added up as floats in the order of the
+// groups. Real numbers are multiplied with x as it is, in a fixed order too. So a result depends on its own row and its own row of
+// the weight alone, not on the other rows, the tile or the number of threads.
 #include <memory>
 
 #include "blocks.h"
@@ -81,7 +82,9 @@ struct Measure {
 };
 
 struct Activations {
-    int64_t groups;  // of a row
+    int64_t groups;     // of a row
+    const float* real;  // the rows as they are
+    std::vector<float> converted;
     std::vector<int8_t> numbers;
     std::vector<Measure> measures;
 
@@ -89,6 +92,13 @@ struct Activations {
         groups = width / GROUP;
         numbers.resize(rows * width), measures.resize(rows * groups);
     }
+    void keep(const float* x, int64_t) { real = x; }
+    void keep(const bf16* x, int64_t num) {
+        converted.resize(num);
+        for (int64_t i = 0; i < num; i += W) store(&converted[i], load(x + i));
+        real = converted.data();
+    }
+    const float* real_of(int64_t row) const { return real + row * groups * GROUP; }
     const uint8_t* numbers_of(int64_t row) const { return (const uint8_t*)&numbers[row * groups * GROUP]; }
     const Measure* measures_of(int64_t row) const { return &measures[row * groups]; }
 };
@@ -144,8 +154,8 @@ void quantise(const T* x, int8_t* numbers, Measure& measure) {
 // Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
 // weight; each W rows lie `apart` groups from the next.
 template <class F, int R, int P>
-void add_products(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t start,
-                  Vec* sums) {
+void add_whole(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t start,
+               Vec* sums) {
     constexpr int NUM = QUADS / F::HALVES;
     const uint8_t* numbers[R];
     const Measure* measures[R];
@@ -190,6 +200,40 @@ void add_products(const Group<F::HALVES>* weight, int64_t apart, int64_t num, co
         for (int r = 0; r < R; r++) sums[p * R + r] = total[p][r];
 }
 
+// The same for real numbers: of each group, the numbers at even and at odd places are added up apart.
+template <int R, int P>
+void add_real(const Numbers* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t start, Vec* sums) {
+    const float* values[R];
+    for (int r = 0; r < R; r++) values[r] = x.real_of(first + r) + start * GROUP;
+    const Vec one = Vec{} + 1.0f;
+    for (int64_t g = 0; g < num; g++) {
+        Vec even[P][R] = {}, odd[P][R] = {};
+#pragma GCC unroll 4
+        for (int i = 0; i < GROUP; i += 2)
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                Vec a = Vec{} + values[r][g * GROUP + i], b = Vec{} + values[r][g * GROUP + i + 1];
+                for (int p = 0; p < P; p++) {
+                    even[p][r] = multiply_add(weight[p * apart + g].of[i], a, even[p][r]);
+                    odd[p][r] = multiply_add(weight[p * apart + g].of[i + 1], b, odd[p][r]);
+                }
+            }
+        for (int p = 0; p < P; p++)
+            for (int r = 0; r < R; r++)
+                sums[p * R + r] = multiply_add(one, multiply_add(one, even[p][r], odd[p][r]), sums[p * R + r]);
+    }
+}
+
+// Compiled once for each kind of numbers, not for each format.
+template <class K, int R, int P>
+__attribute__((noinline)) void add_products(const typename K::Unpacked* weight, int64_t apart, int64_t num, const Activations& x,
+                                            int64_t first, int64_t start, Vec* sums) {
+    if constexpr (K::IS_WHOLE)
+        add_whole<K, R, P>(weight, apart, num, x, first, start, sums);
+    else
+        add_real<R, P>(weight, apart, num, x, first, start, sums);
+}
+
 #if defined(__AVX512F__)
 constexpr int TILE = 12;               // rows of x whose sums fit into the registers
 constexpr int PAIR_TILE = TILE / 2;  // the same for twice W rows of a weight: half as many loads
@@ -199,7 +243,7 @@ constexpr int TILE = 4, PAIR_TILE = 0;
 
 // The same for any number of rows of x.
 template <class F>
-void add_products(const Group<F::HALVES>* weight, int64_t num, const Activations& x, int64_t first, int64_t rows, int64_t start,
+void add_products(const typename F::Unpacked* weight, int64_t num, const Activations& x, int64_t first, int64_t rows, int64_t start,
                   Vec* sums) {
     while (rows > 0) {
         int done = 1;
@@ -258,7 +302,7 @@ constexpr int64_t AT_ONCE = 256;          // numbers of a row that are unpacked 
 constexpr int64_t HELD_BYTES = 1 << 18;  // of unpacked rows that are multiplied with many rows of x: they stay in the second
 
 template <class F>
-void unpack(Rows rows, int64_t block, int64_t num_blocks, Group<F::HALVES>* out) {
+void unpack(Rows rows, int64_t block, int64_t num_blocks, typename F::Unpacked* out) {
     for (int64_t b = 0; b < num_blocks; b++) F::unpack(rows, (block + b) * F::BYTES, out + b * (F::LEN / GROUP));
 }
 
@@ -272,7 +316,7 @@ template <class F>
 void multiply_few(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
     constexpr int64_t BLOCKS = AT_ONCE / F::LEN, GROUPS = AT_ONCE / GROUP;
     const uint8_t* rows[W];
-    Group<F::HALVES> weight[GROUPS];
+    typename F::Unpacked weight[GROUPS];
     for (int64_t row = task.first; row < task.last; row += W) {
         task.part.at(row, rows);
         Vec sums[TILE];
@@ -284,7 +328,7 @@ void multiply_few(const Task& task, const Activations& x, int64_t num_rows, cons
             const uint8_t* ahead = rows[0] + W * task.part.row_bytes + b * F::BYTES * W;
             for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
             unpack<F>(rows, b, num, weight);
-            add_products<F>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
+            add_products<typename F::Kind>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
         }
         for (int64_t r = 0; r < num_rows; r++) out.put(task.part, row, r, sums[r]);
     }
@@ -293,10 +337,10 @@ void multiply_few(const Task& task, const Activations& x, int64_t num_rows, cons
 // Many rows of x: all of the task's weight is unpacked first.
 template <class F>
 void multiply_many(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
-    static thread_local std::unique_ptr<Group<F::HALVES>[]> held;
+    static thread_local std::unique_ptr<typename F::Unpacked[]> held;
     static thread_local int64_t capacity = 0;
     int64_t num_panels = (task.last - task.first + W - 1) / W, size = num_panels * x.groups;
-    if (capacity < size) held.reset(new Group<F::HALVES>[size]), capacity = size;
+    if (capacity < size) held.reset(new typename F::Unpacked[size]), capacity = size;
     const uint8_t* rows[W];
     for (int64_t p = 0; p < num_panels; p++) {
         task.part.at(task.first + p * W, rows);
@@ -311,21 +355,23 @@ void multiply_many(const Task& task, const Activations& x, int64_t num_rows, con
             for (; p + 1 < num_panels; p += 2)
                 for (int64_t r = first; r < first + TILE; r += PAIR_TILE) {
                     Vec sums[TILE] = {};
-                    add_products<F, std::max(PAIR_TILE, 1), 2>(&held[p * x.groups], x.groups, x.groups, x, r, 0, sums);
+                    add_products<typename F::Kind, std::max(PAIR_TILE, 1), 2>(&held[p * x.groups], x.groups, x.groups, x, r, 0, sums);
                     put(p, r, PAIR_TILE, sums), put(p + 1, r, PAIR_TILE, sums + PAIR_TILE);
                 }
         for (; p < num_panels; p++) {
             Vec sums[TILE] = {};
-            add_products<F>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
+            add_products<typename F::Kind>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
             put(p, first, num, sums);
         }
     }
 }
 
-// Calls `use` with the format of this number in GGUF files.
+// Calls `use` with the format of this number: that of GGUF files, and from 1000 on our own.
 template <class Use>
 void with_format(int64_t type, Use use) {
     switch (type) {
+        case 0: return use(F32{});
+        case 1: return use(F16{});
         case 2: return use(Q4_0{});
         case 3: return use(Q4_1{});
         case 6: return use(Q5_0{});
@@ -338,6 +384,14 @@ void with_format(int64_t type, Use use) {
         case 14: return use(Q6_K{});
         case 20: return use(IQ4_NL{});
         case 23: return use(IQ4_XS{});
+        case 30: return use(BF16{});
+        case 1000: return use(Int4<32>{});
+        case 1001: return use(Int4<128>{});
+        case 1002: return use(Int8<32>{});
+        case 1003: return use(Int8<128>{});
+        case 1004: return use(Float8<32>{});
+        case 1005: return use(Float8<128>{});
+        case 1006: return use(NF4{});
     }
 }
 
@@ -349,11 +403,15 @@ void multiply_some(const T* x, const Part* parts, const Results& results, int64_
     Activations& activations = kept_activations;
     std::vector<Task>& tasks = kept_tasks;
     activations.resize(num_rows, width), tasks.clear();
+    bool has_whole = false, has_real = false;
+    for (int64_t p = 0; p < num_parts; p++)
+        with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
+    if (has_real) activations.keep(x, num_rows * width);
     int64_t panels = num_rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
     for (int64_t p = 0; p < num_parts; p++)
         for (int64_t row = 0; row < parts[p].rows; row += panels * W)
             tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
-    int64_t num_groups = num_rows * activations.groups, num_tasks = tasks.size();
+    int64_t num_groups = has_whole ? num_rows * activations.groups : 0, num_tasks = tasks.size();
 #pragma omp parallel
     {
 #pragma omp for
@@ -380,6 +438,19 @@ void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, in
     }
 }
 
+template <class K>
+float number_of(const typename K::Unpacked& group, int i, int64_t row) {
+    if constexpr (K::IS_WHOLE) {
+        uint32_t byte = group.quads[i / 4][row] >> (8 * (i % 4)) & 255;
+        int q = (K::BITS == 8 && !K::ZERO ? int8_t(byte) : int(byte)) - K::ZERO;
+        int h = K::HALVES == 2 ? i / 16 : 0;
+        float number = group.scale[h][row] * q;
+        return K::HAS_OFFSET ? number + group.offset[h][row] : number;
+    } else {
+        return group.of[i][row];
+    }
+}
+
 template <class F, class T>
 void read_rows_as(const Part& part, const int64_t* ids, T* out, int64_t num, int64_t width) {
     constexpr int GROUPS = F::LEN / GROUP;
@@ -388,18 +459,12 @@ void read_rows_as(const Part& part, const int64_t* ids, T* out, int64_t num, int
         const uint8_t* rows[W];
         for (int i = 0; i < W; i++) rows[i] = part.data + ids[first + std::min<int64_t>(i, count - 1)] * part.row_bytes;
         for (int64_t block = 0; block < width / F::LEN; block++) {
-            Group<F::HALVES> groups[GROUPS];
+            typename F::Unpacked groups[GROUPS];
             F::unpack(rows, block * F::BYTES, groups);
             for (int64_t r = 0; r < count; r++)
                 for (int g = 0; g < GROUPS; g++)
-                    for (int i = 0; i < GROUP; i++) {
-                        uint32_t byte = groups[g].quads[i / 4][r] >> (8 * (i % 4)) & 255;
-                        int q = (F::BITS == 8 && !F::ZERO ? int8_t(byte) : int(byte)) - F::ZERO;
-                        int h = F::HALVES == 2 ? i / 16 : 0;
-                        float number = groups[g].scale[h][r] * q;
-                        if (F::HAS_OFFSET) number += groups[g].offset[h][r];
-                        put(out + (first + r) * width + block * F::LEN + g * GROUP + i, number);
-                    }
+                    for (int i = 0; i < GROUP; i++)
+                        put(out + (first + r) * width + block * F::LEN + g * GROUP + i, number_of<typename F::Kind>(groups[g], i, r));
         }
     }
 }
