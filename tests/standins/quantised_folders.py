@@ -34,7 +34,7 @@ class Maker:
         return (np.asarray(self.rng.uniform(0.5, 1.5, shape)) * 0.01).astype(np.float16)
 
     def gptq(self, num_out: int, width: int, bits: int = 4, group: int = 128, order: bool = False, offset: int = 1) -> Made:
-        """Codes and zero points lie in words along the inputs and the outputs; `order` puts columns in groups at random."""
+        """Packs codes and zero points in words along inputs and outputs; `order` puts columns in groups at random."""
         codes, num_groups = self.codes(bits, num_out, width), width // group
         zeros = self.rng.integers(1, 1 << bits, (num_out, num_groups)) if bits < 8 else np.full((num_out, num_groups), 128)
         scales, g_idx = self.scales(num_out, num_groups), np.arange(width) // group
@@ -48,7 +48,7 @@ class Maker:
         return tensors(parts), torch.from_numpy(dense).float()
 
     def awq(self, num_out: int, width: int, group: int = 128) -> Made:
-        """Eight columns in a word, in the order 0 2 4 6 1 3 5 7."""
+        """Packs eight columns in a word, in the order 0 2 4 6 1 3 5 7."""
         codes, zeros = self.codes(4, num_out, width), self.codes(4, num_out, width // group)
         scales = self.scales(num_out, width // group)
 
@@ -61,7 +61,7 @@ class Maker:
         return tensors(parts), torch.from_numpy(dense).float()
 
     def packed(self, num_out: int, width: int, bits: int = 4, group: int = 32, asymmetric: bool = False) -> Made:
-        """compressed-tensors: codes with a sign, stored above the middle."""
+        """Packs codes with a sign, stored above the middle, as compressed-tensors does."""
         middle = 1 << (bits - 1)
         codes, scales = self.codes(bits, num_out, width), self.scales(num_out, width // group)
         zeros = self.codes(bits, num_out, width // group) if asymmetric else np.full_like(scales, middle, dtype=np.int64)
@@ -87,7 +87,7 @@ class Maker:
         return {"weight": codes, leaf: scale, "input_scale": torch.ones(())}, codes.float() * spread
 
     def table(self, num_out: int, width: int, kind: str = "nf4", nested: bool = True) -> Made:
-        """bitsandbytes: places in a table, the first in the upper half of a byte; scales are quantised too if `nested`."""
+        """Packs places in a table, the first in the upper half of a byte, as bitsandbytes does; `nested` quantises scales too."""
         numbers = NF4 if kind == "nf4" else np.linspace(-1, 1, 16, dtype=np.float32)
         codes = self.codes(4, num_out, width)
         flat = codes.reshape(-1, 2)

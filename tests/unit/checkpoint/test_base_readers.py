@@ -9,6 +9,7 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
+from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 from safetensors.torch import save_file
 
@@ -20,12 +21,12 @@ from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported
 
 
 @pytest.mark.parametrize("quant", ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
-def test_a_gguf_gives_blocks_or_dense_tensors_with_the_numbers_of_the_library(make_gguf: Callable[..., Path], quant: str):
+def test_a_gguf_gives_blocks_and_vectors_with_the_numbers_of_the_library(make_gguf: Callable[..., Path], quant: str):
     path = make_gguf(quant=gguf.GGMLQuantizationType[quant])
     with open_gguf(path) as checkpoint:
         for tensor in gguf.GGUFReader(path).tensors:
             value, stored = checkpoint.read(tensor.name), checkpoint.tensors[tensor.name]
-            assert isinstance(value, Blocks) != stored.is_dense
+            assert isinstance(value, Blocks) == (len(stored.shape) > 1), "matrices are blocks, vectors are not"
             assert stored.is_readable
             expected = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
             assert value.shape == stored.shape == tuple(expected.shape)
@@ -42,6 +43,21 @@ def test_rows_of_a_gguf_tensor_are_those_of_the_whole(make_gguf: Callable[..., P
         part = checkpoint.read(name, rows)
         assert part.shape[0] == rows.stop - rows.start
         assert torch.equal(dense(part), dense(checkpoint.read(name))[rows])
+
+
+@pytest.mark.parametrize("quant", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+def test_a_scale_that_is_no_finite_number_is_refused(make_gguf: Callable[..., Path], quant: str):
+    path = make_gguf(quant=gguf.GGMLQuantizationType[quant])
+    open_gguf(path).check_scales()
+    tensor = next(tensor for tensor in gguf.GGUFReader(path).tensors if tensor.name == "blk.1.ffn_down.weight")
+    data = bytearray(path.read_bytes())
+    for at, bits in ((0, 0x7E00), (GGML_QUANT_SIZES[tensor.tensor_type][1] * 5, 0xFC00)):  # NaN, and minus infinity
+        data[tensor.data_offset + at : tensor.data_offset + at + 2] = bits.to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(
+        ModelCorrupt, match=rf"blk.1.ffn_down.weight \({quant}\) holds 2 of \d+ scales that are no finite numbers"
+    ):
+        open_gguf(path).check_scales()
 
 
 def test_reading_a_gguf_does_not_change_the_file(make_gguf: Callable[..., Path]):

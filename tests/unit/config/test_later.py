@@ -33,7 +33,7 @@ REFERENCE = {
     "disable_overlap_schedule": False, "enable_nan_detection": False, "enable_p2p_check": False,
     "triton_attention_reduce_in_fp32": False, "enable_mixed_chunk": False, "enable_dp_attention": False, "enable_ep_moe": False,
     "enable_torch_compile": False, "torch_compile_max_bs": 32, "cuda_graph_max_bs": None, "cuda_graph_bs": None,
-    "torchao_config": "", "triton_attention_num_kv_splits": 8, "quantization": None, "tool_call_parser": None,
+    "torchao_config": "", "triton_attention_num_kv_splits": 8, "tool_call_parser": None,
     "enable_custom_logit_processor": False, "return_hidden_states": False,
 }  # fmt: skip
 """Every server argument of the reference at its default there."""
@@ -94,7 +94,6 @@ def test_the_command_line_has_their_flags_and_the_references_spellings(words):
     "words, says",
     [
         ("--tp 2", "tp_size=2: several devices for one model"),
-        ("--quantization fp8", "quantization='fp8': quantised weights"),
         ("--enable-torch-compile", "enable_torch_compile=True"),
         ("--lora-paths a b", r"lora_paths=\['a', 'b'\]: adapters"),
         ("--cuda-graph-bs 1 2", r"cuda_graph_bs=\[1, 2\]"),

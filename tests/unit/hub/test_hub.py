@@ -184,7 +184,7 @@ def test_a_cached_hub_model_needs_no_network(folder: Path, tmp_path: Path):
 
 REFUSED = {
     "architecture": ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "Qwen2ForCausalLM is not supported"),
-    "quantised": ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"quantised by gptq \(4 bits\)"),
+    "quantised": ({"quantization_config": {"quant_method": "hqq", "bits": 4}}, r"quantised by hqq \(4 bits\)"),
     "key": ({"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
 }
 

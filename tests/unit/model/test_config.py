@@ -215,19 +215,32 @@ IN_CONFIG = [
     ("packed", {"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors (pack-quantized)"),
     ("int8", {"quant_method": "compressed-tensors", "format": "int-quantized"}, "compressed-tensors (int-quantized)"),
     ("bnb", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bitsandbytes (nf4)"),
-    ("modelopt", {"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt (NVFP4)"),
+    ("modelopt", {"quant_method": "modelopt", "quant_algo": "FP8"}, "modelopt (FP8)"),
+]
+REFUSED = [
     ("torchao", {"quant_method": "torchao", "quant_type": "int4_weight_only"}, "torchao (int4_weight_only)"),
     ("mlx", {"group_size": 64, "bits": 4}, "MLX (4 bits)"),
+    ("hqq", {"quant_method": "hqq", "nbits": 4}, "hqq (4 bits)"),
+    ("text", "int4", "int4"),
 ]
+every_key = pytest.mark.parametrize("key", ["quantization_config", "compression_config", "quantization"])
 
 
-@pytest.mark.parametrize("key", ["quantization_config", "compression_config", "quantization"])
-@pytest.mark.parametrize("values, name", [case[1:] for case in IN_CONFIG], ids=[case[0] for case in IN_CONFIG])
-def test_a_quantised_model_is_refused_by_its_methods_name(key: str, values: dict[str, Any], name: str):
+@every_key
+@pytest.mark.parametrize("values, title", [case[1:] for case in IN_CONFIG], ids=[case[0] for case in IN_CONFIG])
+def test_a_quantised_model_is_known_by_its_method(key: str, values: dict[str, Any], title: str):
+    found = check_config(TINY_LLAMA | {key: values}).declared
+    assert found is not None
+    assert (found.title, found.method) == (title, title.partition(" ")[0])
+
+
+@every_key
+@pytest.mark.parametrize("values, title", [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_a_method_that_does_not_run_is_refused_by_its_name(key: str, values: Any, title: str):
     with pytest.raises(ModelUnsupported) as caught:
         check_config(TINY_LLAMA | {key: values})
-    assert caught.value.message == f"the weights are quantised by {name} (config.json), which does not run yet"
-    assert "or a GGUF of it" in caught.value.hint
+    assert caught.value.message == f"the weights are quantised by {title} (config.json), which does not run here"
+    assert "or use a GGUF of the model" in caught.value.hint
 
 
 BESIDE = {
@@ -239,11 +252,11 @@ BESIDE = {
 
 @pytest.mark.parametrize("name", BESIDE)
 def test_a_file_beside_the_config_says_it_too(tmp_path: Path, name: str):
-    values, method = BESIDE[name]
+    values, title = BESIDE[name]
     (tmp_path / name).write_text(json.dumps(values))
-    with pytest.raises(ModelUnsupported) as caught:
-        check_config(TINY_LLAMA, tmp_path)
-    assert caught.value.message.startswith(f"the weights are quantised by {method} ({name})")
+    found = check_config(TINY_LLAMA, tmp_path).declared
+    assert found is not None
+    assert found.title == title
 
 
 @pytest.mark.parametrize("text", ['{"per_channel": true, "per_model_config": {}}', '{"quantization": {"quant_algo": null}}', "?"])

@@ -10,11 +10,14 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 from tiny_models import logits_of, planned, runner_of
 
 from workbench.bench.hf_folder import tensors_of, write_hf_folder
+from workbench.checkpoint.weights import WeightForm
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.kernels.products import FORMATS
 from workbench.model.check import check_model, end_ids, read_values
 from workbench.model.gguf import llama3_divisors
 from workbench.model.load import load_model
@@ -210,3 +213,18 @@ def test_a_type_that_nothing_dequantises_is_named(make_gguf: Maker):
 def test_what_would_change_the_numbers_is_refused(make_gguf: Maker, spec: dict[str, Any], error: str):
     with pytest.raises(ModelUnsupported, match=error):
         check_model(make_gguf(**spec))
+
+
+@pytest.mark.parametrize("quant", ["F32", "F16", "BF16"])
+def test_plain_numbers_are_multiplied_where_they_lie_in_the_file(make_gguf: Maker, quant: str):
+    path = make_gguf(quant=gguf.GGMLQuantizationType[quant])
+    kept, dense = (
+        load_model(path, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(keeps)) for keeps in (FORMATS, ())
+    )
+    assert (kept.quantization, dense.quantization) == ("gguf", "dequant")
+    numbers = sum(tensor.n_elements for tensor in gguf.GGUFReader(path).tensors if len(tensor.shape) > 1)
+    assert kept.weights_bytes() - dense.weights_bytes() == numbers * (GGML_QUANT_SIZES[gguf.GGMLQuantizationType[quant]][1] - 4)
+    x = torch.randn(3, dense.hidden_size)
+    for one, other in zip(kept.layers, dense.layers, strict=True):
+        torch.testing.assert_close(one.self_attn.qkv(x), other.self_attn.qkv(x))
+        torch.testing.assert_close(one.mlp(x), other.mlp(x))
