@@ -16,10 +16,12 @@ from workbench.kernels.isa import InstructionSet
 
 FOLDER = Path(__file__).with_name("cpu")
 HELPER = Path(__file__).with_name("compile.py")
+SOURCES = [str(FOLDER / name) for name in ("products.cpp", "library.cpp")]
+"""The longest first."""
 COMPILERS = ("c++", "g++", "clang++")
 NO_COMPILER = "no C++ compiler: c++, g++ or clang++"
 FLAGS = [
-    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    *("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
 ]
 
@@ -34,8 +36,8 @@ def library_path(compiler: str, isa: InstructionSet) -> Path:
 
 
 def commands(compiler: str, isa: InstructionSet) -> list[list[str]]:
-    """Returns the commands to try in turn; to each "-o" and a file is added."""
-    plain = [compiler, *FLAGS, *isa.flags, str(FOLDER / "library.cpp")]
+    """Returns the beginnings of commands to try in turn, which both compile and link."""
+    plain = [compiler, *FLAGS, *isa.flags]
     return [[*plain, "-fopenmp"], [*plain, "-Wno-unknown-pragmas"]]  # Apple's compiler lacks OpenMP: one thread is still faster
 
 
@@ -46,7 +48,7 @@ def build(compiler: str, isa: InstructionSet, niceness: int) -> None:
     """
     path = library_path(compiler, isa)
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(HELPER), str(path), str(niceness), json.dumps(commands(compiler, isa))]
+    command = [sys.executable, str(HELPER), str(path), str(niceness), json.dumps(commands(compiler, isa)), *SOURCES]
     # The helper lives for as long as its input is open: not longer than this process, however that ends.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True

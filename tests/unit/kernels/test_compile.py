@@ -21,6 +21,8 @@ pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason=build.NO_COMPILER),
     pytest.mark.skipif(ISA is None, reason=isa.none_here()),
 ]
+NUM_COMMANDS = len(build.SOURCES) + 1
+"""Each source is compiled, and then all are linked."""
 GATED = """#!/bin/sh
 echo begun >> "{folder}/begun"
 while [ ! -e "{folder}/gate" ]; do sleep 0.05; done
@@ -108,7 +110,7 @@ def test_the_compiler_and_what_it_started_end_with_the_process_that_wanted_it(ga
     begin = BEGIN.format(begun=str(tmp_path / "begun"))
     with start(begin + ("input()" if how == "leave" else "kernels.wait()"), gated) as running:
         wait_for((tmp_path / "begun").exists)
-        (helper,) = helpers(tmp_path)
+        helper = helpers(tmp_path)[0]
         group = os.getpgid(helper.pid)
         assert group != os.getpgid(running.pid)
         assert len(members(group)) >= 2
@@ -123,10 +125,10 @@ STATUS = "from workbench.kernels.compiled import status; print(status())"
 @pytest.mark.process
 def test_of_two_processes_one_compiles_and_both_use_it(gated, tmp_path):
     with start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as one, start(STATUS, gated | {"WORKBENCH_KERNELS": "wait"}) as two:
-        wait_for(lambda: len(helpers(tmp_path)) == 2 and (tmp_path / "begun").exists())
+        wait_for(lambda: len(helpers(tmp_path)) >= 2 and (tmp_path / "begun").exists())
         (tmp_path / "gate").touch()
         assert [process.communicate()[0].strip() for process in (one, two)] == [f"compiled for {ISA.name}"] * 2
-    assert (tmp_path / "begun").read_text().count("begun") == 1
+    assert (tmp_path / "begun").read_text().count("begun") == NUM_COMMANDS
 
 
 @pytest.mark.process

@@ -14,12 +14,12 @@ struct Operation {
     void (*address)();
 };
 
-namespace {
-
-inline std::vector<Operation>& operations() {
+inline std::vector<Operation>& operations() {  // of all files
     static std::vector<Operation> list;
     return list;
 }
+
+namespace {
 
 template <class A>
 constexpr char letter_of() {
