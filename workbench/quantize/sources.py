@@ -22,6 +22,7 @@ from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import Shape, StoredSource, Survey
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelUnsupported, shown
+from workbench.model.base import Model
 from workbench.model.check import Checked, check_model
 from workbench.model.config import ModelConfig
 from workbench.text.gguf_vocabulary import first_difference, tokenizer_meta
@@ -96,7 +97,7 @@ def _of_folder(path: Path, name: str) -> Source:
         tensors += [_renamed(stored, names, one, shape) for one, shape in shapes.items()]
         values = {"general.type": "model", "general.name": name}
         values |= {f"{checked.entry.gguf}.{key}": value for key, value in rules.meta(config).items()}
-        meta = {key: _typed(value) for key, value in (values | tokenizer_meta(tokenizer, config.vocab_size)).items()}
+        meta = typed(values | tokenizer_meta(tokenizer, config.vocab_size))
     except BaseException:
         checkpoint.__exit__()
         raise
@@ -106,14 +107,20 @@ def _of_folder(path: Path, name: str) -> Source:
 def _survey(checked: Checked, checkpoint: Checkpoint, names: Names) -> dict[str, Shape]:
     """Returns the shapes of all tensors for which the layers ask, by their names here. Raises if the files lack or add some."""
     survey = Survey(checkpoint, names)
-    listing = _Listing(survey)
-    checked.family.model(checked.config).load(Weights(listing, torch.float32, torch.device("cpu")))
+    shapes = shapes_of(checked.family.model(checked.config), survey)
     survey.settle(checked.entry.title)
+    return shapes
+
+
+def shapes_of(model: Model, survey: Survey) -> dict[str, Shape]:
+    """Returns the shapes of all tensors for which the layers ask the survey, by their names here."""
+    listing = _Listing(survey)
+    model.load(Weights(listing, torch.float32, torch.device("cpu")))
     return listing.shapes
 
 
 class _Listing:
-    """A source that notes the name and shape of each tensor for which the layers ask, and reads nothing."""
+    """A survey that notes the shapes too."""
 
     def __init__(self, survey: Survey) -> None:
         self._survey = survey
@@ -144,12 +151,13 @@ def _table(name: str, numbers: list[float]) -> SourceTensor:
     return SourceTensor(name, (len(numbers),), lambda: torch.tensor(numbers), is_setting=True)
 
 
-def _typed(value: Any) -> GGUFValue:
-    """Returns a value with its type in the file: whole numbers have no sign there, but for lists of them."""
-    if isinstance(value, list):
-        return GGUFValue(value, GGUFValueType.ARRAY)
-    kinds = {bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING}
-    return GGUFValue(value, kinds[type(value)])
+def typed(values: Mapping[str, Any]) -> dict[str, GGUFValue]:
+    """Returns values with their types in the file: whole numbers have no sign there, but for lists of them."""
+    kinds = {
+        bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING,
+        list: GGUFValueType.ARRAY,
+    }  # fmt: skip
+    return {key: GGUFValue(value, kinds[type(value)]) for key, value in values.items()}
 
 
 def _check(config: ModelConfig, tokenizer: Tokenizer, written: Path) -> None:

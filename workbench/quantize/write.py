@@ -116,13 +116,14 @@ def _pieces(tensor: SourceTensor, kind: Kind) -> Iterator[bytes]:
     value = tensor.read()
     step = max(1, CHUNK * tensor.shape[0] // prod(tensor.shape))
     for start in range(0, tensor.shape[0], step):
-        rows = _floats(value, slice(start, min(start + step, tensor.shape[0])))
-        _check_range(tensor.name, rows, kind)
-        yield quantize(rows.numpy(), kind).tobytes()
-
-
-def _floats(value: Tensor | Blocks, rows: slice) -> Tensor:
-    return value.cut(rows).dense() if isinstance(value, Blocks) else value[rows].float()
+        rows = slice(start, min(start + step, tensor.shape[0]))
+        part = value.cut(rows) if isinstance(value, Blocks) else value[rows]
+        if isinstance(part, Blocks) and part.type == kind.name:
+            yield part.data.numpy().tobytes()
+            continue
+        floats = part.dense() if isinstance(part, Blocks) else part.float()
+        _check_range(tensor.name, floats, kind)
+        yield quantize(floats.numpy(), kind).tobytes()
 
 
 def _check_range(name: str, rows: Tensor, kind: Kind) -> None:
