@@ -125,7 +125,7 @@ class ModelCorrupt(WorkbenchError):
 
 
 class DiskFull(WorkbenchError):
-    """`WORKBENCH_HOME` has too little free space; the message has the needed and the free megabytes."""
+    """A disk has too little free space; the message has the needed and the free megabytes."""
 
 
 SHUT_DOWN = "the engine was shut down"

@@ -1,30 +1,54 @@
-"""`workbench models`: the models with an alias, the families that run, and fetching, verifying and removing. Imports no torch."""
+"""`workbench models`: the models with an alias, the families that run, and fetching, verifying, removing and quantising."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelNotFound
 from workbench.hub.catalog import CATALOG
 from workbench.hub.disk import MB
+from workbench.hub.find import resolve
 from workbench.hub.manage import ModelRow, fetch, list_models, remove, verify
+from workbench.hub.progress import Bars
 from workbench.model.registry import families_table
+
+ACTIONS = {
+    "list": "show the models with an alias, and the families that run",
+    "fetch": "put a model on this machine",
+    "verify": "compare the files of an alias with their sha256",
+    "remove": "delete what was fetched for an alias",
+    "quantize": "write a model as a GGUF file that this engine and others read",
+}
+NAMES = {"fetch": "alias or Hugging Face id", "quantize": "alias, Hugging Face id, folder or GGUF file"}
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    what = "list, fetch, verify or remove models"
+    what = "list, fetch, verify, remove or quantize models"
     parser: argparse.ArgumentParser = subparsers.add_parser("models", help=what, description=__doc__)
-    parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch", "verify", "remove"))
-    parser.add_argument("name", nargs="?", help="alias, or for fetch a Hugging Face id")
-    parser.add_argument("--download-dir", help="where models are kept in place of WORKBENCH_HOME/models")
+    _add_download_dir(parser, None)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for action, does in ACTIONS.items():
+        own = actions.add_parser(action, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        _add_download_dir(own, argparse.SUPPRESS)
+        if action != "list":
+            own.add_argument("name", nargs="?", help=NAMES.get(action, "alias"))
+        if action == "quantize":
+            own.add_argument("--to", required=True, metavar="FORMAT", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32")
+            own.add_argument("--output", metavar="FILE", help="file to write; by default MODEL-FORMAT.gguf in this folder")
+            own.add_argument("--requantize", action="store_true", help="take a model that is quantised already")
     return parser
 
 
+def _add_download_dir(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument("--download-dir", default=default, help="where models are kept in place of WORKBENCH_HOME/models")
+
+
 def main(args: argparse.Namespace) -> int:
-    if args.action == "list":
+    if args.action in (None, "list"):
         print(_models_table(list_models(args.download_dir)))
         print(f"\nWhat else runs, by hub id, folder or GGUF file:\n{_table(families_table())}")
         return 0
@@ -35,9 +59,33 @@ def main(args: argparse.Namespace) -> int:
     elif args.action == "verify":
         for path in verify(args.name, args.download_dir):
             print(f"ok  {path}")
+    elif args.action == "quantize":
+        _quantize(args)
     else:
         print(f"removed {args.name}, {remove(args.name, args.download_dir) / MB:,.0f} MB")
     return 0
+
+
+def _quantize(args: argparse.Namespace) -> None:
+    # Imports torch, which the other actions do without.
+    from workbench.model.check import check_model
+    from workbench.quantize.run import default_output, quantize_model
+    from workbench.quantize.targets import target_of
+
+    target_of(args.to)  # before a model is fetched
+
+    def check(path: Path) -> None:
+        check_model(path)
+
+    path = resolve(args.name, download_dir=args.download_dir, check=check).path
+    output = Path(args.output).expanduser() if args.output else default_output(path, args.name, args.to)
+    bars = Bars()
+    try:
+        written = quantize_model(path, args.name, args.to, output, requantize=args.requantize, progress=bars, say=print)
+    finally:
+        bars.close()
+    kinds = ", ".join(f"{count} in {kind}" for kind, count in written.kinds.items())
+    print(f"wrote {written.path}, {written.num_bytes / MB:,.0f} MB: tensors {kinds}")
 
 
 def _fetch(name: str, download_dir: str | None) -> None:

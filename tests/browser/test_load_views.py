@@ -19,7 +19,15 @@ print([result["meta_info"]["finish_reason"]["type"] for result in results])"""
 
 def test_a_running_request_is_picked_told_by_the_other_views_and_aborted(notebook: Notebook) -> None:
     notebook.open(
-        [LOAD, "%wb batch -o batch", "%wb kv", "%wb throughput -o load", RUN, "print(batch.selection == load.selection)"]
+        [
+            LOAD,
+            "%wb batch -o batch",
+            "%wb kv",
+            "%wb throughput -o load",
+            RUN,
+            "print(batch.selection == load.selection)",
+            "%wb status --bandwidth",
+        ]
     )
     for index in range(4):
         notebook.run(index)
@@ -47,5 +55,10 @@ def test_a_running_request_is_picked_told_by_the_other_views_and_aborted(noteboo
     assert notebook.wait(4).strip() == "['abort', 'abort', 'abort']"
     assert notebook.run(5).strip() == "True"
     batch.locator("text=ended by abort").wait_for()
+    read = load.locator(".wb-tile", has_text="memory read per token")
+    assert read.inner_text().split("\n")[1].endswith(" MiB")
+    assert "GiB/s" not in read.inner_text()
+    assert "GiB/s" in notebook.run(6)
+    read.locator("text=/% of .* GiB/").wait_for()
     assert "0 running, 0 waiting" in batch.inner_text()
     assert notebook.console == []

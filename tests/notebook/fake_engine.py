@@ -43,6 +43,7 @@ class FakeEngine:
         self._clock, self._rids = count(), count()
         self.interrupt_after: int | None = None
         self.num_detailed = 0
+        self.bandwidth: float | None = None
 
     def token_detail(self, on: bool = True) -> AbstractContextManager[None]:
         self.num_detailed += 1
@@ -109,11 +110,18 @@ class FakeEngine:
             "num_running": 0,
             "num_waiting": 0,
             "weights_bytes": 2**20,
+            "decode_weights_bytes": 2**20,
+            "kv_bytes_per_token": 1024,
             "quantization": None,
+            "memory_bandwidth": self.bandwidth,
         }
 
     def abort(self, rid: str) -> None:
         self.aborted.append(rid)
+
+    def measure_bandwidth(self) -> float:
+        self.bandwidth = 16.0 * 2**30
+        return self.bandwidth
 
     def flush_cache(self) -> int:
         dropped, self._seen = sum(map(len, self._seen)), []

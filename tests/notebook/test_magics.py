@@ -11,6 +11,7 @@ import pytest
 from fake_engine import FakeEngine
 
 from workbench.errors import InvalidRequest, UnknownParameter, WorkbenchError
+from workbench.events import StepExecuted, StepMember
 from workbench.magics import load_ipython_extension, session, unload_ipython_extension
 from workbench.magics.options import MagicUsage, gen_parser
 from workbench.magics.session import NoEngine, NothingYet, Session
@@ -376,6 +377,22 @@ def test_memory_status_and_ps_describe_the_engine(shell, loaded):
     shell.run("%%wb_gen -q\ntwice")
     assert re.search(r"default\s+smollm2-135m\s+cpu\s+float32.* 40% of 10 tokens", repr(shell.run("%wb status")))
     assert re.search(r"this kernel\s+default", repr(shell.run("%wb ps")))
+
+
+def test_status_measures_the_bandwidth_if_asked_and_shows_the_share_that_decoding_takes(shell, loaded):
+    assert re.search(r"(?m)per token of engine default: 1\.0 MiB$", repr(shell.run("%wb status"))), (
+        "of one stream without a context"
+    )
+    step = StepMember("a", 1023, 1, "decode")
+    loaded.log.add(
+        StepExecuted(
+            time=0.0, step=1, members=(step,), plan_s=0.0, execute_s=2**-12, commit_s=0.0, budget_left=0, num_waiting=0,
+            pages_free=0, pages_tree=0, pages_owned=0,
+        )
+    )  # fmt: skip
+    assert re.search(r"(?m) 2\.0 MiB$", repr(shell.run("%wb status")))
+    assert re.search(r"(?m) 2\.0 MiB, 50% of 16\.0 GiB/s$", repr(shell.run("%wb status --bandwidth")))
+    assert re.search(r"(?m) 50% of 16\.0 GiB/s$", repr(shell.run("%wb status"))), "it is remembered"
 
 
 def test_abort_ends_a_request_that_runs_and_says_of_another_that_it_does_not(shell, loaded, capsys):

@@ -95,7 +95,7 @@ def test_constraints_are_explained_far_away(engine, served, attached):
 
 
 def test_readers_change_nothing_unless_they_may(engine, served, attached):
-    for change in (attached.flush_cache, lambda: attached.abort("x"), attached.token_detail):
+    for change in (attached.flush_cache, attached.measure_bandwidth, lambda: attached.abort("x"), attached.token_detail):
         with pytest.raises(NotSupported, match="only watched"):
             change()
     with workbench.attach(served.url, "k", read_only=False) as reader, pytest.raises(BackendFailed, match="401"):
@@ -103,6 +103,7 @@ def test_readers_change_nothing_unless_they_may(engine, served, attached):
     with workbench.attach(served.url, "boss", read_only=False) as owner:
         post(served, text="some words to drop", sampling_params=PARAMS)
         assert owner.flush_cache() > 0
+        assert owner.measure_bandwidth() == owner.get_server_info()["memory_bandwidth"] > 0
         with owner.token_detail():
             rid = post(served, text="in detail", sampling_params=PARAMS)["meta_info"]["id"]
         seen(owner, rid)

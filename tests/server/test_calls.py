@@ -18,7 +18,7 @@ ARGS = {
     "num_threads": 1,
 }  # fmt: skip
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
-TIMES = {"time", "used_at", "load_s", "process_rss_bytes", "available_bytes"}
+TIMES = {"time", "used_at", "load_s", "process_rss_bytes", "available_bytes", "memory_bandwidth", "bytes_per_s"}
 """Fields that differ from run to run."""
 
 
@@ -45,6 +45,7 @@ EXAMPLES = {
     "snapshot": [()],
     "match_prefix": [(A,), ([*A, 7, 7],), ([8, 8],), (A, "another namespace")],
     "flush_cache": [(), ()],
+    "measure_bandwidth": [()],
     "token_detail": [(True,), (False,)],
     "pause_generation": [(), ()],
     "continue_generation": [(), ()],
@@ -61,7 +62,7 @@ def outcome(engine, name, arguments):
         result = getattr(engine._handle.client.engine, name)(*arguments)
     except WorkbenchError as error:
         return type(error), str(error)
-    return "a time" if name == "now" and result > 0 else essence(result)
+    return "a number" if name in ("now", "measure_bandwidth") and result > 0 else essence(result)
 
 
 @pytest.mark.parametrize("name", calls_of(EngineCalls))

@@ -97,6 +97,15 @@ class Inspected:
         """
         return self._questions.memory()
 
+    def measure_bandwidth(self) -> float:
+        """Returns how many bytes of memory a second the engine's threads can read, which bounds the speed of one stream.
+
+        Takes 0.2 s, in which the engine computes nothing. `get_server_info()["memory_bandwidth"]` has the result from then on,
+        and `%wb status` and the throughput view the share of it that decoding uses. Raises EngineDead once the engine has
+        ended, NotSupported for one that is only watched.
+        """
+        return self._questions.measure_bandwidth()
+
     @property
     def by_magic(self) -> bool:
         """True if `%wb load` opened the engine: its views then advise magics."""

@@ -154,6 +154,9 @@ class Questions:
         load = handle.client.engine.get_load()
         return handle.args.to_dict() | structs.asdict(handle.info) | structs.asdict(load)
 
+    def measure_bandwidth(self) -> float:
+        return self._handle.client.engine.measure_bandwidth()
+
     def memory(self) -> Memory:
         info, load = self._handle.info, self._handle.client.engine.get_load()
         per_token, capacity = info.kv_bytes_per_token, info.max_total_num_tokens

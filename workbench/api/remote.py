@@ -23,8 +23,8 @@ from workbench.process.messages import ONE_VERSION, messages_of
 from workbench.types import Request
 
 QUESTIONS = ("get_load", "match_prefix", "now", "snapshot", "weights")
-CHANGES = ("continue_generation", "flush_cache", "pause_generation", "token_detail")
-"""Calls that change the engine, which `read_only` refuses."""
+CHANGES = ("continue_generation", "flush_cache", "measure_bandwidth", "pause_generation", "token_detail")
+"""Calls that change the engine or hold it up, which `read_only` refuses."""
 MESSAGES = messages_of(EngineCalls)
 LENGTH_BYTES = 4
 """Each message of the event stream follows its length."""

@@ -14,6 +14,19 @@ NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
 @dataclass(frozen=True)
+class Change:
+    """The difference between a tensor in a file and the tensor that a layer means, in both directions.
+
+    That of a matrix is in the order of its rows alone: of a quantised one only the order is asked for.
+    """
+
+    undo: Callable[[Tensor], Tensor]
+    """Function from what the file holds to what the layer means."""
+    do: Callable[[Tensor], Tensor]
+    """Its inverse, for writing a file."""
+
+
+@dataclass(frozen=True)
 class Names:
     """Pairs our names with those of a file. A pattern is a name without its last part, with `*` in the place of each number."""
 
@@ -23,11 +36,8 @@ class Names:
     """Words before the file's names; the first that fits counts."""
     leftovers: str = r"(?!)"
     """Names, as a regular expression, of tensors in files that no layer needs."""
-    undo: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    """Our pattern -> a function from what the file holds to what the layer means.
-
-    That of a quantised matrix changes the order of rows alone: it is asked for the order, not for the matrix.
-    """
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    """Our pattern -> what is done to the tensor in a file; most have none."""
 
     def find(self, name: str, tensors: Container[str]) -> str | None:
         """Returns the file's name of our tensor `name`, or None where the file has no such tensor."""
@@ -43,8 +53,8 @@ class Names:
         numbers = iter(NUMBER.findall(stem))
         return f"{re.sub(r'[*]', lambda _: next(numbers), pattern)}.{leaf}"
 
-    def undo_of(self, name: str) -> Callable[[Tensor], Tensor] | None:
-        return self.undo.get(NUMBER.sub("*", name.rpartition(".")[0]))
+    def change_of(self, name: str) -> Change | None:
+        return self.changes.get(NUMBER.sub("*", name.rpartition(".")[0]))
 
     def is_leftover(self, stored: str) -> bool:
         return re.search(self.leftovers, stored) is not None

@@ -38,11 +38,11 @@ class StoredSource:
         return self._names.find(name, self._checkpoint.tensors) is not None
 
     def read(self, name: str, shape: Shape, rows: slice | None, neutral: float | None) -> Tensor | Blocks:
-        stored, undo = self._names.find(name, self._checkpoint.tensors), self._names.undo_of(name)
+        stored, change = self._names.find(name, self._checkpoint.tensors), self._names.change_of(name)
         assert stored is not None, name
-        if undo is None:
+        if change is None:
             return self._checkpoint.read(stored, rows)
-        whole = _apply(undo, self._checkpoint.read(stored), shape)  # its rows may lie anywhere
+        whole = _apply(change.undo, self._checkpoint.read(stored), shape)  # its rows may lie anywhere
         if rows is None:
             return whole
         return whole.cut(rows) if isinstance(whole, Blocks) else whole[rows]

@@ -31,6 +31,12 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from the call that loaded the engine until it was ready."""
     num_labels: int = 0
     """Scores of the model's classification head; 0 is none."""
+    decode_weights_bytes: int = 0
+    """Bytes of the weights that a decode step reads: all, or all but an embedding that is no head. 0: the model makes no text."""
+    kv_window: int = 0
+    """Tokens that layers with a sliding window see; 0 where no layer has one."""
+    kv_window_bytes_per_token: int = 0
+    """The part of `kv_bytes_per_token` that belongs to layers with a sliding window."""
     quantization: str | None = None
     """Form of quantised weights: "gguf" multiplies the file's blocks as they are, "dequant" their dense numbers."""
 
@@ -65,6 +71,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     process_rss_bytes: int
     available_bytes: int
     """Free memory of the engine's machine."""
+    memory_bandwidth: float | None = None
+    """Bytes per second, as `measure_bandwidth` found last; None before that."""
 
 
 class News(msgspec.Struct, frozen=True):

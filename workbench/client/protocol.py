@@ -64,6 +64,9 @@ class EngineCalls(Protocol):
         `load_format` None reads what the checkpoint has. Raises, with no change, for a checkpoint that does not fit.
         """
 
+    def measure_bandwidth(self) -> float:
+        """Reads memory for 0.2 s, in which the engine computes nothing; returns the bytes per second. Logs the result."""
+
     def start_profile(self, folder: str) -> None:
         """Starts to record what torch computes, for a trace in `folder`. Raises `InvalidRequest` if it records already."""
 

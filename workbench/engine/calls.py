@@ -14,6 +14,7 @@ from workbench.engine.encode_call import EncodeCall, Encodes
 from workbench.engine.profiler import Profiler
 from workbench.engine.snapshot import snapshot
 from workbench.errors import NotSupported
+from workbench.events import BandwidthMeasured
 from workbench.types import EncodeRequest, HiddenRows
 
 
@@ -36,6 +37,11 @@ def keep_weights(model_path: str, load_format: str | None) -> WeightsInfo:
     raise NotSupported("this engine has no weights to replace", hint="load a model")
 
 
+def no_memory() -> float:
+    """Refuses to measure: the engine has no model, and so no device."""
+    raise NotSupported("this engine has no device whose memory could be measured", hint="load a model")
+
+
 class CoreCalls:
     """`EngineCalls` over a core. Runs on the engine's thread, between two steps."""
 
@@ -47,15 +53,18 @@ class CoreCalls:
         status: Callable[[], RunnerStatus] = lambda: RunnerStatus("none", 0),
         encoder: Encodes | None = None,
         replace: Replace = keep_weights,
+        bandwidth: Callable[[], float] = no_memory,
     ) -> None:
         """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing. An engine of
-        embeddings has an `encoder`; `replace` loads other weights into the runner."""
+        embeddings has an `encoder`; `replace` loads other weights into the runner; `bandwidth` measures its device."""
         self._core = core
         self._info = info
         self._weights = weights
         self._status = status
         self._encode = None if encoder is None else EncodeCall(core, encoder)
         self._replace = replace
+        self._bandwidth = bandwidth
+        self._measured: BandwidthMeasured | None = None
         self._profiler = Profiler()
 
     def info(self) -> EngineInfo:
@@ -75,10 +84,12 @@ class CoreCalls:
             tokens_running=cache.num_owned_pages * page,
             kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
             process_rss_bytes=psutil.Process().memory_info().rss, available_bytes=psutil.virtual_memory().available,
+            memory_bandwidth=None if self._measured is None else self._measured.bytes_per_s,
         )  # fmt: skip
 
     def snapshot(self) -> Snapshot:
-        return snapshot(self._core)
+        taken = snapshot(self._core)
+        return taken if self._measured is None else Snapshot([self._measured, *taken.events])
 
     def match_prefix(self, token_ids: Sequence[int], namespace: str = "") -> Lookup:
         return self._core.cache.explain(tuple(token_ids), namespace)
@@ -107,6 +118,13 @@ class CoreCalls:
         self._weights = self._replace(model_path, load_format)
         self._core.drop_kv()
         return self._weights
+
+    def measure_bandwidth(self) -> float:
+        found = self._bandwidth()
+        self._measured = BandwidthMeasured(time=self._core.clock(), bytes_per_s=found)
+        if self._core.log.on:
+            self._core.log.add(self._measured)
+        return found
 
     def start_profile(self, folder: str) -> None:
         self._profiler.start(folder)

@@ -37,18 +37,19 @@ from workbench.events.request import (
     Waited,
     WaitReason,
 )
-from workbench.events.step import SnapshotTaken, StepExecuted, StepMember
+from workbench.events.step import BandwidthMeasured, SnapshotTaken, StepExecuted, StepMember
 
 AnyEvent = (
     RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
     | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
-    | RequestFinished | CacheFlushed | SnapshotTaken
+    | RequestFinished | CacheFlushed | SnapshotTaken | BandwidthMeasured
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 """The union of all events, for decoders."""
 
 __all__ = [
     "AnyEvent",
+    "BandwidthMeasured",
     "CacheFlushed",
     "Event",
     "EventLog",

@@ -1,4 +1,4 @@
-"""Events of a step, and of a snapshot between two steps."""
+"""Events of a step, and of what is done between two steps."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_free: int
     pages_tree: int
     pages_owned: int
+
+
+class BandwidthMeasured(Event, frozen=True, kw_only=True, tag=True):
+    """The memory of the engine's machine was read for a while, to see how fast that is."""
+
+    bytes_per_s: float
 
 
 class SnapshotTaken(Event, frozen=True, kw_only=True, tag=True):

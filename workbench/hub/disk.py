@@ -15,6 +15,7 @@ from workbench.errors import DiskFull
 
 MB = 1_000_000
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+ELSEWHERE = "set WORKBENCH_HOME to a folder on another disk"
 
 
 def free_bytes(folder: Path) -> int:
@@ -22,19 +23,19 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
-def need_room(folder: Path, needed: int, what: str) -> None:
-    """Raises `DiskFull` unless `needed` bytes are free where `folder` is or will be."""
+def need_room(folder: Path, needed: int, what: str, elsewhere: str = ELSEWHERE) -> None:
+    """Raises `DiskFull` unless `needed` bytes are free where `folder` is or will be. `elsewhere` is the other way out."""
     free = free_bytes(folder)
     if free < needed:
-        raise _disk_full(folder, f"{what} needs {needed / MB:,.0f} MB and {free / MB:,.0f} MB are free")
+        raise _disk_full(folder, f"{what} needs {needed / MB:,.0f} MB and {free / MB:,.0f} MB are free", elsewhere)
 
 
-def _disk_full(folder: Path, why: str) -> DiskFull:
-    return DiskFull(f"disk full at {folder}: {why}", hint="free some space, or set WORKBENCH_HOME to a folder on another disk")
+def _disk_full(folder: Path, why: str, elsewhere: str) -> DiskFull:
+    return DiskFull(f"disk full at {folder}: {why}", hint=f"free some space, or {elsewhere}")
 
 
 @contextmanager
-def full_disk_is_an_error_of_ours(folder: Path, needed: int | None, what: str) -> Iterator[None]:
+def full_disk_is_an_error_of_ours(folder: Path, needed: int | None, what: str, elsewhere: str = ELSEWHERE) -> Iterator[None]:
     """Turns a full disk into `DiskFull`: it may fill up after `need_room`. `needed` is None if the size was unknown before."""
     try:
         yield
@@ -43,7 +44,7 @@ def full_disk_is_an_error_of_ours(folder: Path, needed: int | None, what: str) -
             raise
         wanted = "more" if needed is None else f"{needed / MB:,.0f} MB"
         why = f"{what} needs {wanted} and {free_bytes(folder) / MB:,.0f} MB were left when writing failed"
-        raise _disk_full(folder, why) from error
+        raise _disk_full(folder, why, elsewhere) from error
 
 
 @contextmanager

@@ -6,15 +6,18 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
+from workbench.attention.kv import KVStore, bytes_per_token
 from workbench.attention.registry import backend_name
+from workbench.attention.spec import AttentionSpec
 from workbench.client.answers import EngineInfo
 from workbench.client.opened import Opened
 from workbench.config import CacheArgs, ScheduleArgs, ServerArgs
+from workbench.engine.bandwidth import memory_bandwidth
 from workbench.engine.calls import CoreCalls, RunnerStatus
 from workbench.engine.core import EngineCore
 from workbench.engine.jump import JumpForward
@@ -77,7 +80,8 @@ def _build(
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     info = describe(args, loaded, config, seed, clock() - started)
     weights, replace = describe_weights(args, loaded), Replacement(args, loaded).replace
-    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace)
+    bandwidth = partial(memory_bandwidth, runner.device)
+    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace, bandwidth)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
@@ -136,6 +140,7 @@ def preparer(args: ServerArgs, grammars: GrammarCompiler | None, config: CoreCon
 def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, load_s: float) -> EngineInfo:
     """Returns the static part of `get_server_info`: the values that "auto" was settled to."""
     model, kv = loaded.runner.model, loaded.runner.kv
+    specs = model.attention_specs()
     return EngineInfo(
         device=kv.device.type,
         dtype=name_of(loaded.dtype),
@@ -151,10 +156,19 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         random_seed=seed,
         weights_bytes=model.weights_bytes(),
         kv_bytes_per_token=kv.bytes_per_token,
+        decode_weights_bytes=model.decode_bytes(),
+        kv_window=max((spec.window or 0 for spec in specs), default=0),
+        kv_window_bytes_per_token=_windowed_bytes(specs, kv),
         load_s=load_s,
         num_labels=model.num_labels,
         quantization=model.quantization,
     )
+
+
+def _windowed_bytes(specs: Sequence[AttentionSpec], kv: KVStore) -> int:
+    """Returns the part of a token's K/V that layers with a sliding window hold."""
+    whole, windowed = (bytes_per_token(some, torch.float32) for some in (specs, [spec for spec in specs if spec.window]))
+    return kv.bytes_per_token * windowed // whole if windowed else 0
 
 
 def _status(runner: TorchRunner) -> RunnerStatus:

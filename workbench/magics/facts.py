@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from workbench.events import RequestArrived, RequestFinished, RequestScheduled, TokenSampled
+from workbench.events import RequestArrived, RequestFinished, RequestScheduled, StepExecuted, TokenSampled
 from workbench.html.parts import size
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
+from workbench.views.reads import DecodeReads
 from workbench.views.tokens.state import output_of, token_pieces
 
 WORKER = "workbench.process.main"
@@ -68,7 +69,11 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
 def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> EngineStatus:
     """Returns the state of an engine. Counts prompt tokens over the requests whose end is still in the log."""
     info = engine.get_server_info()
-    ended = [event for event in engine.log.read()[1] if isinstance(event, RequestFinished)]
+    events, reads = engine.log.read()[1], DecodeReads(info)
+    for event in events:
+        if isinstance(event, StepExecuted):
+            reads.add(event)
+    ended = [event for event in events if isinstance(event, RequestFinished)]
     return EngineStatus(
         name=name,
         model=engine.server_args.model_path,
@@ -78,6 +83,7 @@ def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> Eng
         uptime_s=uptime_s,
         weights=" ".join([size(info["weights_bytes"]), *filter(None, [info["quantization"]])]),
         kernels=info.get("kernels", ""),
+        reads=reads.words(info.get("memory_bandwidth")),
         num_running=info["num_running"],
         num_waiting=info["num_waiting"],
         cached_tokens=sum(event.num_cached for event in ended),

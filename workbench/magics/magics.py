@@ -118,7 +118,7 @@ class WorkbenchMagics(Magics):
         return self.session.loaded(name, f"engine {name!r} is ready")
 
     def _status(self, args: argparse.Namespace) -> Status:
-        return self.session.status()
+        return self.session.status(bandwidth=args.bandwidth)
 
     def _explain(self, args: argparse.Namespace) -> object:
         return self.session.explain(args.rid, engine=args.engine)

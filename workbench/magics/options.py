@@ -169,6 +169,7 @@ def wb_parsers() -> dict[str, Parser]:
     load.add_argument("--process", action="store_true", help="run it in a child process, for cells that compute in Python")
     ServerArgs.add_cli_args(load)
     status = Parser("%wb status", "The engines, how busy they are and how much of the prompts came from the cache.")
+    status.add_argument("--bandwidth", action="store_true", help="measure how fast memory is read first: engines pause for 0.2 s")
     explain = Parser("%wb explain", "Where the time of a request went.")
     explain.add_argument("rid", nargs="?", metavar="RID", help="its id (completion.rid); without it the last one")
     _engine(explain)

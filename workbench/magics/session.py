@@ -300,8 +300,12 @@ class Session:
 
     # Questions
 
-    def status(self) -> Status:
-        """Returns the state of every engine and the load of the machine."""
+    def status(self, *, bandwidth: bool = False) -> Status:
+        """Returns the state of every engine and the load of the machine. `bandwidth` measures first how fast each engine of this
+        session reads memory."""
+        for running in self._running.values() if bandwidth else ():
+            if not _address(running.engine):
+                running.engine.measure_bandwidth()
         return Status(tuple(self.status_of(name) for name in self._running), busy())
 
     def status_of(self, name: str | None = None) -> EngineStatus:

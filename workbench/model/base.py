@@ -52,6 +52,10 @@ class Model(Layer):
         """Returns whether any weight is multiplied as quantised blocks."""
         return any(isinstance(getattr(module, "weight", None), BlockWeight) for module in self.modules())
 
+    def decode_bytes(self) -> int:
+        """Returns the bytes of the weights that a decode step reads; 0 for a model that makes no text."""
+        return 0
+
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         """Changes: computes what depends on the config alone, once dtype and device are known."""
 
@@ -98,6 +102,13 @@ class CausalLM(Model):
         if has_head and not is_alone and self._differs(head):
             logger.warning("config.json ties the head to the embedding, and the file has a head of its own: that one is used")
             self.lm_head.load(head)
+
+    def decode_bytes(self) -> int:
+        if not hasattr(self, "lm_head"):
+            return 0
+        table = self.embed_tokens
+        is_head = self.lm_head.num_bytes == 0  # it is another layer's
+        return self.weights_bytes() - (0 if is_head else table.num_bytes - table.num_bytes // table.num_rows)
 
     def _differs(self, head: Weights) -> bool:
         table = self.embed_tokens

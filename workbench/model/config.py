@@ -64,6 +64,10 @@ class ModelConfig:
         except msgspec.ValidationError as error:
             raise ModelCorrupt(f"config.json does not fit: {error}", hint="is this the config.json of a model?") from None
 
+    def settled(self) -> Self:
+        """Returns the config with one spelling of what config.json can say in several ways."""
+        return self
+
     @classmethod
     def read_keys(cls) -> frozenset[str]:
         """Returns the keys of config.json that are read."""

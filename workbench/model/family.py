@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from workbench.checkpoint.names import Names
+from workbench.checkpoint.names import Change, Names
 from workbench.model.config import ModelConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from workbench.checkpoint.gguf_file import GgufFile
     from workbench.model.base import Model
 
@@ -35,8 +33,12 @@ class GgufRules(Generic[Config]):
     """Metadata keys, below the architecture's name, that are read."""
     values: Callable[[GgufFile], dict[str, Any]]
     """Function from the file to what config.json would say."""
-    undo: Callable[[Config], Mapping[str, Callable[[Tensor], Tensor]]] = lambda config: {}
-    """Function from the typed config to `Names.undo`: what llama.cpp changed on the way in."""
+    meta: Callable[[Config], dict[str, Any]] | None = None
+    """Inverse of `values`: from the typed config to metadata, by their keys below the architecture's name. None: not written."""
+    changes: Callable[[Config], Mapping[str, Change]] = lambda config: {}
+    """Function from the typed config to `Names.changes`: what llama.cpp changes on the way in."""
+    tables: Callable[[Config], Mapping[str, list[float]]] = lambda config: {}
+    """Function from the typed config to the leftovers that a file needs, by name."""
     leftovers: str = r"^rope_freqs\.weight$"
     """Tensors that no layer reads; the divisors of the rotary embedding are read with the metadata."""
 
@@ -61,4 +63,4 @@ class Family(Generic[Config]):
 
     def gguf_names(self, config: Config) -> Names:
         assert self.gguf is not None
-        return Names(self.gguf.names, leftovers=self.gguf.leftovers, undo=self.gguf.undo(config))
+        return Names(self.gguf.names, leftovers=self.gguf.leftovers, changes=self.gguf.changes(config))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from workbench.attention.base import StepContext
 from workbench.checkpoint.gguf_file import GgufFile
+from workbench.checkpoint.names import Change
 from workbench.model import gguf
 from workbench.model.base import CausalLM
 from workbench.model.blocks import MLP, Attention
@@ -52,6 +52,27 @@ class Gemma3Config(ModelConfig):
         every = self.sliding_window_pattern or self._sliding_window_pattern
         return ["sliding_attention" if (i + 1) % every else "full_attention" for i in range(self.num_hidden_layers)]
 
+    def ropes(self) -> dict[LayerKind, Rope]:
+        """Returns the rotary embedding of each kind of layer."""
+        described = self.rope_parameters or {}
+        return {
+            "sliding_attention": Rope.make(self.rope_local_base_freq, described.get("sliding_attention")),
+            "full_attention": Rope.make(self.rope_theta, described.get("full_attention"), self.rope_scaling),
+        }
+
+    def settled(self) -> Self:
+        ropes = self.ropes()
+        return replace(
+            self,
+            rope_theta=ropes["full_attention"].rope_theta,
+            rope_local_base_freq=ropes["sliding_attention"].rope_theta,
+            rope_scaling=None,
+            rope_parameters={kind: asdict(rope) for kind, rope in ropes.items()},
+            layer_types=self.kinds(),
+            sliding_window_pattern=None,
+            _sliding_window_pattern=6,
+        )
+
 
 class Block(Layer):
     def __init__(self, config: Gemma3Config, layer: int, kind: LayerKind) -> None:
@@ -79,11 +100,7 @@ class Gemma3ForCausalLM(CausalLM):
         blocks = (Block(config, layer, kind) for layer, kind in enumerate(kinds))
         super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps, offset=1.0))
         self.kinds = kinds
-        described = config.rope_parameters or {}
-        self.ropes = {
-            "sliding_attention": Rope.make(config.rope_local_base_freq, described.get("sliding_attention")),
-            "full_attention": Rope.make(config.rope_theta, described.get("full_attention"), config.rope_scaling),
-        }
+        self.ropes = config.ropes()
         self.head_dim, self.embed_factor = config.head_dim, config.hidden_size**0.5
         self.softcap = config.final_logit_softcapping
 
@@ -137,9 +154,25 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
-def _gguf_undo(config: Gemma3Config) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns the inverse of llama.cpp's changes: it stores every norm plus one."""
-    return {name: lambda weight: weight - 1 for name in GGUF_NAMES if name.endswith("norm")}
+def _gguf_meta(config: Gemma3Config) -> dict[str, Any]:
+    ropes, kinds = config.ropes(), config.kinds()
+    meta = gguf.meta_of(config, ropes["full_attention"]) | {
+        "attention.sliding_window": config.sliding_window,
+        "rope.freq_base_swa": ropes["sliding_attention"].rope_theta,
+    }
+    period = kinds.index("full_attention") + 1 if "full_attention" in kinds else len(kinds) + 1
+    is_usual = all((kind == "sliding_attention") == bool((i + 1) % period) for i, kind in enumerate(kinds))
+    if not is_usual or period != 6:  # what a file without the key has
+        meta["attention.sliding_window_pattern"] = period if is_usual else [kind == "sliding_attention" for kind in kinds]
+    if config.final_logit_softcapping is not None:
+        meta["final_logit_softcapping"] = float(config.final_logit_softcapping)
+    return meta
+
+
+def _gguf_changes(config: Gemma3Config) -> dict[str, Change]:
+    """Returns what llama.cpp does: it stores every norm plus one."""
+    plus_one = Change(undo=lambda weight: weight - 1, do=lambda weight: weight + 1)
+    return {name: plus_one for name in GGUF_NAMES if name.endswith("norm")}
 
 
 FAMILY = Family(
@@ -147,5 +180,5 @@ FAMILY = Family(
     model=Gemma3ForCausalLM,
     neutral=COMMON_NEUTRAL | {"hidden_act": ("gelu_pytorch_tanh",)},
     leftovers=INV_FREQ + r"|^(model\.)?(vision_tower|multi_modal_projector)\.",
-    gguf=GgufRules(names=GGUF_NAMES, keys=GGUF_KEYS, values=_gguf_values, undo=_gguf_undo),
+    gguf=GgufRules(names=GGUF_NAMES, keys=GGUF_KEYS, values=_gguf_values, meta=_gguf_meta, changes=_gguf_changes),
 )

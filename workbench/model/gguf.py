@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelUnsupported, shown
+from workbench.model.config import ModelConfig
+from workbench.model.rope import Rope
 
 NAMES = {
     "embed_tokens": "token_embd",
@@ -87,6 +90,34 @@ def _head_dim(gguf: GgufFile, usual: int) -> int:
         if other != head_dim:
             raise ModelUnsupported(f"{gguf.path} has {arch}.{key} = {other} for heads of {head_dim}: they must be the same")
     return head_dim
+
+
+def meta_of(config: ModelConfig, rope: Rope) -> dict[str, Any]:
+    """Returns what all families say, by the keys below the architecture's name: the inverse of `values_of`."""
+    meta: dict[str, Any] = {
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": config.intermediate_size,
+        "vocab_size": config.vocab_size,
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
+        "rope.dimension_count": config.head_dim,
+        "rope.freq_base": float(rope.rope_theta),
+    }
+    if rope.rope_type == "linear":
+        meta |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope.factor)}
+    return meta
+
+
+def rope_tables(rope: Rope, head_dim: int) -> dict[str, list[float]]:
+    """Returns the divisors of the scaling of Llama 3, by the name of their tensor: the inverse of `llama3_scaling`."""
+    if rope.rope_type != "llama3":
+        return {}
+    return {ROPE_DIVISORS: llama3_divisors(asdict(rope), rope.rope_theta, head_dim // 2)}
 
 
 def rope_scaling(gguf: GgufFile) -> dict[str, Any] | None:

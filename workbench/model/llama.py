@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from workbench.attention.base import StepContext
 from workbench.checkpoint.gguf_file import GgufFile
+from workbench.checkpoint.names import Change
 from workbench.checkpoint.pooling import Pooling
 from workbench.checkpoint.weights import Weights
 from workbench.model import gguf
@@ -31,6 +31,14 @@ class LlamaConfig(ModelConfig):
     hidden_act: Activation = "silu"
     mlp_bias: bool = False
 
+    def rope(self) -> Rope:
+        # `rope_scaling` of older configurations stands in place of `rope_parameters` of transformers 5, not beside it.
+        return Rope.make(self.rope_theta, self.rope_scaling or self.rope_parameters)
+
+    def settled(self) -> Self:
+        rope = self.rope()
+        return replace(self, rope_theta=rope.rope_theta, rope_scaling=asdict(rope), rope_parameters=None)
+
 
 class LlamaForCausalLM(CausalLM):
     def __init__(self, config: LlamaConfig) -> None:
@@ -39,8 +47,7 @@ class LlamaForCausalLM(CausalLM):
             return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias))
 
         super().__init__(config, map(block, range(config.num_hidden_layers)), RMSNorm(config.hidden_size, config.rms_norm_eps))
-        # `rope_scaling` of older configurations stands in place of `rope_parameters` of transformers 5, not beside it.
-        self.rope = Rope.make(config.rope_theta, config.rope_scaling or config.rope_parameters)
+        self.rope = config.rope()
         self.head_dim = config.head_dim
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -92,11 +99,20 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
-def _gguf_undo(config: LlamaConfig) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns the inverse of llama.cpp's changes: it interleaves the rows of queries and keys for its rotary embedding."""
+def _gguf_meta(config: LlamaConfig) -> dict[str, Any]:
+    return gguf.meta_of(config, config.rope())
+
+
+def _gguf_tables(config: LlamaConfig) -> dict[str, list[float]]:
+    return gguf.rope_tables(config.rope(), config.head_dim)
+
+
+def _gguf_changes(config: LlamaConfig) -> dict[str, Change]:
+    """Returns what llama.cpp does: it interleaves the rows of queries and keys for its rotary embedding."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     return {
-        "layers.*.self_attn.q_proj": partial(_halves_apart, num_heads=config.num_attention_heads),
-        "layers.*.self_attn.k_proj": partial(_halves_apart, num_heads=config.num_key_value_heads),
+        f"layers.*.self_attn.{name}": Change(partial(_halves_apart, num_heads=num), partial(_interleaved, num_heads=num))
+        for name, num in heads.items()
     }
 
 
@@ -104,6 +120,12 @@ def _halves_apart(rows: Tensor, num_heads: int) -> Tensor:
     """Returns rows in the order of the model: row i of a head's first half and of its second half are neighbours in the file."""
     pairs = rows.unflatten(0, (num_heads, -1, 2))  # [heads, D / 2, (first half, second half), ...]
     return pairs.transpose(1, 2).reshape(rows.shape)
+
+
+def _interleaved(rows: Tensor, num_heads: int) -> Tensor:
+    """Returns rows in the order of the file: the inverse of `_halves_apart`."""
+    halves = rows.unflatten(0, (num_heads, 2, -1))  # [heads, (first half, second half), D / 2, ...]
+    return halves.transpose(1, 2).reshape(rows.shape)
 
 
 NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
@@ -115,7 +137,9 @@ FAMILY = Family(
         names=gguf.NAMES | {"layers.*.post_attention_layernorm": "blk.*.ffn_norm"},
         keys=gguf.KEYS,
         values=_gguf_values,
-        undo=_gguf_undo,
+        meta=_gguf_meta,
+        changes=_gguf_changes,
+        tables=_gguf_tables,
     ),
 )
 HEADLESS = Family(config=LlamaConfig, model=LlamaModel, neutral=NEUTRAL, leftovers=rf"{INV_FREQ}|^lm_head\.")

@@ -24,6 +24,8 @@ class EngineStatus:
     """Size of the weights, and the form of quantised ones."""
     kernels: str = ""
     """"compiled for" an instruction set, or "torch" with the reason in brackets."""
+    reads: str = ""
+    """Memory that decoding reads for a token, and the share of the bandwidth where that was measured; empty if unknown."""
     num_running: int = 0
     num_waiting: int = 0
     cached_tokens: int = 0
@@ -78,13 +80,18 @@ class Status(View):
         if not self.engines:
             return NOTHING
         rows = lines(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC)
-        return f"{rows}\n{visible(self.note)}" if self.note else rows
+        return "\n".join([rows, *map(visible, self._below())])
 
     def body(self) -> str:
         if not self.engines:
             return f"<p>{to_html(NOTHING)}</p>"
-        note = f"<p>{to_html(self.note)}</p>" if self.note else ""
-        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) + note
+        below = "".join(f"<p>{to_html(line)}</p>" for line in self._below())
+        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) + below
+
+    def _below(self) -> list[str]:
+        """Returns the lines under the table."""
+        reads = [f"memory read per token of engine {e.name}: {e.reads}" for e in self.engines if e.reads]
+        return [*reads, self.note] if self.note else reads
 
     def to_dict(self) -> dict[str, Any]:
         return {e.name: asdict(e) for e in self.engines}

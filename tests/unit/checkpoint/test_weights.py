@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Stored
-from workbench.checkpoint.names import Names
+from workbench.checkpoint.names import Change, Names
 from workbench.checkpoint.sources import RandomSource, StoredSource, Survey, TensorSource
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported
@@ -97,10 +97,8 @@ def test_a_fused_layer_gets_its_parts_in_one_tensor(dtype: torch.dtype):
 
 
 def test_rows_in_another_order_come_back_as_blocks_too(made: Made):
-    def swap(rows: Tensor) -> Tensor:
-        return rows.flip(0)
-
-    swapped = Names(NAMES.table, undo={"layers.*.q_proj": swap, "layers.*.up_proj": swap})
+    swap = Change(undo=lambda rows: rows.flip(0), do=lambda rows: rows.flip(0))
+    swapped = Names(NAMES.table, changes={"layers.*.q_proj": swap, "layers.*.up_proj": swap})
     source = weights(StoredSource(made, swapped)).at("layers").at("0")
     assert torch.equal(source.at("up_proj").tensor("weight", 4, 3, rows=slice(0, 2)), made.values["x.0.up.weight"].flip(0)[:2])
     blocks = source.at("q_proj").stored("weight", 32, 32, rows=slice(0, 4))

@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 import torch
-from random_blocks import random_blocks
 
+from workbench.bench.random_blocks import random_blocks
 from workbench.checkpoint.base import Blocks
 from workbench.kernels import build, compiled, isa
 from workbench.kernels.library import load_library

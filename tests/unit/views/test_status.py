@@ -26,3 +26,14 @@ def test_what_computes_and_what_slows_it_are_named():
     assert status.to_text().splitlines()[-1] == "busy & slow"
     for view in (loaded, status):
         assert "<p>busy &amp; slow</p>" in view.to_html()
+
+
+def test_the_memory_that_is_read_stands_under_the_table_where_it_is_known():
+    known, unknown = (
+        EngineStatus(name=name, model="m", device="cpu", dtype="float32", place="p", uptime_s=3, reads=reads)
+        for name, reads in (("<a>", "95.1 MiB, 12% of 32.7 GiB/s"), ("b", ""))
+    )
+    status = Status((known, unknown), "busy")
+    assert status.to_text().splitlines()[-2:] == ["memory read per token of engine <a>: 95.1 MiB, 12% of 32.7 GiB/s", "busy"]
+    assert "<p>memory read per token of engine &lt;a&gt;: 95.1 MiB, 12% of 32.7 GiB/s</p><p>busy</p>" in status.to_html()
+    assert "memory read" not in Status((unknown,)).to_text()

@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest
 from workbench.events import (
+    BandwidthMeasured,
     Event,
     PrefixMatched,
     RequestArrived,
@@ -21,6 +22,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.reads import DecodeReads
 from workbench.views.throughput.picture import SEES, ThroughputPicture, facts_of, title_of
 from workbench.views.throughput.state import GAUGES, Point, Totals
 
@@ -47,6 +49,8 @@ class ThroughputFold(Fold[ThroughputPicture]):
         self._computed: dict[str, int] = {}
         """Tokens that each retracted request had computed."""
         self._ended: list[str] = []
+        self._reads = DecodeReads(self.facts.info)
+        self._bandwidth: float | None = None
         self._pages: tuple[int, int, int] | None = None
         """Numbers of free pages, of pages in the tree, and of requests' own pages."""
 
@@ -55,6 +59,7 @@ class ThroughputFold(Fold[ThroughputPicture]):
         return {
             TokenSampled: self._sampled, StepExecuted: self._executed, RequestArrived: changed, PrefixMatched: changed,
             RequestScheduled: changed, RequestRetracted: changed, RequestFinished: changed, SnapshotTaken: self._snapshot,
+            BandwidthMeasured: self._measured,
         }  # fmt: skip
 
     def apply_present(self, event: Event) -> None:
@@ -64,6 +69,9 @@ class ThroughputFold(Fold[ThroughputPicture]):
     def _snapshot(self, event: SnapshotTaken) -> None:
         self._pages = (event.pages_free, event.pages_tree, event.pages_owned)
         self._at(event.time).gauges = self._gauges()
+
+    def _measured(self, event: BandwidthMeasured) -> None:
+        self._bandwidth = event.bytes_per_s
 
     def _sampled(self, event: TokenSampled) -> None:
         self.totals.output += 1
@@ -95,6 +103,7 @@ class ThroughputFold(Fold[ThroughputPicture]):
 
     def _executed(self, event: StepExecuted) -> None:
         totals, point = self.totals, self._at(event.time)
+        self._reads.add(event)
         totals.num_steps += 1
         totals.step_s += event.plan_s + event.execute_s + event.commit_s
         self._pages = (event.pages_free, event.pages_tree, event.pages_owned)
@@ -169,7 +178,10 @@ class ThroughputFold(Fold[ThroughputPicture]):
 
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())
-        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, self.empty)
+        return ThroughputPicture(self.series(), replace(self.totals), self.width_s, num_pages, self.empty, self._read_words())
+
+    def _read_words(self) -> str:
+        return self._reads.words(self._bandwidth)
 
     def state(self) -> dict[str, Any]:
         """Returns the words. The charts, which are slower to draw, ask for `series`."""
@@ -179,5 +191,5 @@ class ThroughputFold(Fold[ThroughputPicture]):
             if point.index >= first:
                 outputs[point.index - first] = point.output
         last = dict(zip(GAUGES, self._points[-1].gauges if self._points else (None,) * len(GAUGES), strict=True))
-        facts = [list(fact) for fact in facts_of(self.totals, self._rates(outputs), last)]
+        facts = [list(fact) for fact in facts_of(self.totals, self._rates(outputs), last, self._read_words())]
         return {"title": title_of(len(outputs) * self.width_s), "facts": facts}

@@ -28,6 +28,8 @@ class ThroughputPicture(View):
     num_pages: int
     empty: str = ""
     """While nothing has happened: that, and the code that changes it, in one line."""
+    reads: str = ""
+    """The memory that decoding reads for a token, in words; empty where that is unknown."""
 
     @property
     def title(self) -> str:
@@ -35,7 +37,7 @@ class ThroughputPicture(View):
 
     def facts(self) -> list[tuple[str, str]]:
         last = {name: self.series[name][-1] if self.series["t"] else None for name in GAUGES}
-        return facts_of(self.totals, self.series["output"], last)
+        return facts_of(self.totals, self.series["output"], last, self.reads)
 
     def to_text(self) -> str:
         return self.title + "\n" + lines((), self.facts())
@@ -63,8 +65,9 @@ def title_of(seconds: float) -> str:
     return f"Throughput and memory, last {duration(seconds) if seconds else '0 s'}"
 
 
-def facts_of(totals: Totals, rates: Sequence[float], last: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns the facts as (name, words). `rates` are output tokens per second in the window, `last` the gauges at its end."""
+def facts_of(totals: Totals, rates: Sequence[float], last: Mapping[str, Any], reads: str) -> list[tuple[str, str]]:
+    """Returns the facts as (name, words). `rates` are output tokens per second in the window, `last` the gauges at its end,
+    `reads` the words for memory, if any."""
     hits = "no prompt yet" if totals.hit_rate is None else f"{totals.hit_rate:.0%}"
     pages = " / ".join(f"{last[name] or 0:,.0f}" for name in ("pages_free", "pages_tree", "pages_owned"))
     now, most = (rates[-1], max(rates)) if rates else (0.0, 0.0)
@@ -79,4 +82,5 @@ def facts_of(totals: Totals, rates: Sequence[float], last: Mapping[str, Any]) ->
             f"after {plural(totals.num_retractions, 'retraction')}",
         ),
         ("steps", f"{totals.num_steps:,} in {duration(totals.step_s)}, {totals.output:,} tokens out"),
+        *([("memory read per token", reads)] if reads else []),
     ]

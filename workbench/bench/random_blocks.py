@@ -1,4 +1,4 @@
-"""Quantised blocks for tests: any bytes, with scales of the size that weights have."""
+"""Quantised blocks for tests and benchmarks: any bytes, with scales of the size that weights have."""
 
 from __future__ import annotations
 

@@ -1,0 +1,182 @@
+"""A model as a GGUF file will hold it: metadata, and tensors under the names and in the order of the format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from gguf import GGUFReader, GGUFValueType
+from gguf.gguf_writer import GGUFValue
+from torch import Tensor
+
+from workbench.checkpoint.base import Blocks, Checkpoint
+from workbench.checkpoint.gguf_tensors import open_gguf
+from workbench.checkpoint.names import Names
+from workbench.checkpoint.safetensors_files import open_safetensors
+from workbench.checkpoint.sources import Shape, StoredSource, Survey
+from workbench.checkpoint.weights import Weights
+from workbench.errors import ModelUnsupported, shown
+from workbench.model.base import Model
+from workbench.model.check import Checked, check_model
+from workbench.model.config import ModelConfig
+from workbench.text.gguf_vocabulary import first_difference, tokenizer_meta
+from workbench.text.tokenizer import Tokenizer, load_tokenizer
+
+OF_THE_FILE = ("GGUF.", "general.architecture", "general.file_type", "general.quant", "general.alignment", "quantize.")
+"""Beginnings of keys that belong to the file they are in, not to the model."""
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    name: str
+    shape: Shape
+    read: Callable[[], Tensor | Blocks]
+    is_setting: bool = False
+    """True for a small tensor that is read with the metadata, and stands before all others."""
+
+
+@dataclass(frozen=True)
+class Source(AbstractContextManager["Source"]):
+    """Closes the model's files at its end."""
+
+    architecture: str
+    meta: Mapping[str, GGUFValue]
+    tensors: Sequence[SourceTensor]
+    quantised: str
+    """Formats of quantised tensors, in words; empty where there are none."""
+    check: Callable[[Path], None]
+    """Function that raises ModelUnsupported if the file at a path, which has its head and its settings, is another model."""
+    checkpoint: Checkpoint
+
+    def __exit__(self, *error: object) -> None:
+        self.checkpoint.__exit__(*error)
+
+
+def open_source(path: Path, name: str) -> Source:
+    """Opens a folder or a GGUF file. `name` is for `general.name` where the files have none.
+
+    Raises as loading the model does, and ModelUnsupported for what the format has no words for.
+    """
+    return _of_gguf(path) if path.is_file() else _of_folder(path, name)
+
+
+def _of_gguf(path: Path) -> Source:
+    checked, checkpoint = check_model(path), open_gguf(path)
+    _survey(checked, checkpoint, checked.family.gguf_names(checked.config))
+    reader = GGUFReader(path)
+    meta = {}
+    for key, field in reader.fields.items():
+        if not key.startswith(OF_THE_FILE):
+            is_list = field.types[0] == GGUFValueType.ARRAY
+            meta[key] = GGUFValue(field.contents(), field.types[0], field.types[-1] if is_list else None)
+    tensors = [SourceTensor(name, stored.shape, partial(checkpoint.read, name)) for name, stored in checkpoint.tensors.items()]
+    quantised = sorted({stored.type for stored in checkpoint.tensors.values() if not stored.is_dense})
+    architecture = str(reader.fields["general.architecture"].contents())
+    return Source(architecture, meta, tensors, ", ".join(quantised), lambda path: None, checkpoint)
+
+
+def _of_folder(path: Path, name: str) -> Source:
+    checked = check_model(path)
+    rules, config = checked.family.gguf, checked.config
+    if rules is None or rules.meta is None:
+        hint = "workbench models lists those that have"
+        raise ModelUnsupported(f"{checked.entry.title} has no form in GGUF files here", hint=hint)
+    tokenizer = load_tokenizer(path)
+    names = checked.family.gguf_names(config)
+    checkpoint = open_safetensors(path)
+    try:
+        shapes = _survey(checked, checkpoint, checked.family.safetensors_names())
+        stored = StoredSource(checkpoint, checked.family.safetensors_names())
+        tensors = [_table(one, numbers) for one, numbers in rules.tables(config).items()]
+        tensors += [_renamed(stored, names, one, shape) for one, shape in shapes.items()]
+        values = {"general.type": "model", "general.name": name}
+        values |= {f"{checked.entry.gguf}.{key}": value for key, value in rules.meta(config).items()}
+        meta = typed(values | tokenizer_meta(tokenizer, config.vocab_size))
+    except BaseException:
+        checkpoint.__exit__()
+        raise
+    return Source(checked.entry.gguf, meta, tensors, "", partial(_check, config, tokenizer), checkpoint)
+
+
+def _survey(checked: Checked, checkpoint: Checkpoint, names: Names) -> dict[str, Shape]:
+    """Returns the shapes of all tensors for which the layers ask, by their names here. Raises if the files lack or add some."""
+    survey = Survey(checkpoint, names)
+    shapes = shapes_of(checked.family.model(checked.config), survey)
+    survey.settle(checked.entry.title)
+    return shapes
+
+
+def shapes_of(model: Model, survey: Survey) -> dict[str, Shape]:
+    """Returns the shapes of all tensors for which the layers ask the survey, by their names here."""
+    listing = _Listing(survey)
+    model.load(Weights(listing, torch.float32, torch.device("cpu")))
+    return listing.shapes
+
+
+class _Listing:
+    """A survey that notes the shapes too."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self.shapes: dict[str, Shape] = {}
+
+    def has(self, name: str) -> bool:
+        return self._survey.has(name)
+
+    def read(self, name: str, shape: Shape, rows: slice | None, neutral: float | None) -> Tensor:
+        self.shapes[name] = shape
+        return self._survey.read(name, shape, rows, neutral)
+
+
+def _renamed(stored: StoredSource, names: Names, name: str, shape: Shape) -> SourceTensor:
+    file_name, change = names.renamed(name), names.change_of(name)
+    if file_name == name:
+        raise ModelUnsupported(f"GGUF files have no name for the tensor {name}")
+
+    def read() -> Tensor | Blocks:
+        value = stored.read(name, shape, None, None)
+        assert isinstance(value, Tensor)
+        return value if change is None else change.do(value.float())
+
+    return SourceTensor(file_name, shape, read)
+
+
+def _table(name: str, numbers: list[float]) -> SourceTensor:
+    return SourceTensor(name, (len(numbers),), lambda: torch.tensor(numbers), is_setting=True)
+
+
+def typed(values: Mapping[str, Any]) -> dict[str, GGUFValue]:
+    """Returns values with their types in the file: whole numbers have no sign there, but for lists of them."""
+    kinds = {
+        bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32, float: GGUFValueType.FLOAT32, str: GGUFValueType.STRING,
+        list: GGUFValueType.ARRAY,
+    }  # fmt: skip
+    return {key: GGUFValue(value, kinds[type(value)]) for key, value in values.items()}
+
+
+def _check(config: ModelConfig, tokenizer: Tokenizer, written: Path) -> None:
+    other = check_model(written).config.settled()
+    config = config.settled()
+    for field in fields(config):
+        said, meant = getattr(other, field.name), getattr(config, field.name)
+        if not _is_same(said, meant):
+            message = f"config.json has {field.name} = {shown(meant)}, for which a GGUF file of this family has no words"
+            raise ModelUnsupported(message, hint=f"it would be read as {shown(said)}")
+    if text := first_difference(tokenizer, load_tokenizer(written)):
+        message = f"a GGUF file cannot describe this tokenizer: {shown(text)} would have other tokens"
+        raise ModelUnsupported(message, hint="use the folder as it is")
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Returns whether two values agree; GGUF files round to float32."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)
