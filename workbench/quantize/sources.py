@@ -18,13 +18,13 @@ from torch import Tensor
 from workbench.checkpoint.base import Blocks, Checkpoint
 from workbench.checkpoint.gguf_tensors import open_gguf
 from workbench.checkpoint.names import Names
-from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import Shape, StoredSource, Survey
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelUnsupported, shown
 from workbench.model.base import Model
 from workbench.model.check import Checked, check_model
 from workbench.model.config import ModelConfig
+from workbench.model.load import open_checkpoint
 from workbench.text.gguf_vocabulary import first_difference, tokenizer_meta
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -49,7 +49,7 @@ class Source(AbstractContextManager["Source"]):
     meta: Mapping[str, GGUFValue]
     tensors: Sequence[SourceTensor]
     quantised: str
-    """Formats of quantised tensors, in words; empty where there are none."""
+    """Formats or method of quantised tensors, in words; empty where there are none."""
     check: Callable[[Path], None]
     """Function that raises ModelUnsupported if the file at a path, which has its head and its settings, is another model."""
     checkpoint: Checkpoint
@@ -89,10 +89,10 @@ def _of_folder(path: Path, name: str) -> Source:
         raise ModelUnsupported(f"{checked.entry.title} has no form in GGUF files here", hint=hint)
     tokenizer = load_tokenizer(path)
     names = checked.family.gguf_names(config)
-    checkpoint = open_safetensors(path)
+    checkpoint, stored_names = open_checkpoint(path, checked)
     try:
-        shapes = _survey(checked, checkpoint, checked.family.safetensors_names())
-        stored = StoredSource(checkpoint, checked.family.safetensors_names())
+        shapes = _survey(checked, checkpoint, stored_names)
+        stored = StoredSource(checkpoint, stored_names)
         tensors = [_table(one, numbers) for one, numbers in rules.tables(config).items()]
         tensors += [_renamed(stored, names, one, shape) for one, shape in shapes.items()]
         values = {"general.type": "model", "general.name": name}
@@ -101,7 +101,8 @@ def _of_folder(path: Path, name: str) -> Source:
     except BaseException:
         checkpoint.__exit__()
         raise
-    return Source(checked.entry.gguf, meta, tensors, "", partial(_check, config, tokenizer), checkpoint)
+    quantised = checked.declared.title if checked.declared is not None else ""
+    return Source(checked.entry.gguf, meta, tensors, quantised, partial(_check, config, tokenizer), checkpoint)
 
 
 def _survey(checked: Checked, checkpoint: Checkpoint, names: Names) -> dict[str, Shape]:
@@ -141,8 +142,8 @@ def _renamed(stored: StoredSource, names: Names, name: str, shape: Shape) -> Sou
 
     def read() -> Tensor | Blocks:
         value = stored.read(name, shape, None, None)
-        assert isinstance(value, Tensor)
-        return value if change is None else change.do(value.float())
+        dense = value.dense() if isinstance(value, Blocks) else value
+        return dense if change is None else change.do(dense.float())
 
     return SourceTensor(file_name, shape, read)
 
