@@ -94,7 +94,7 @@ class FakeEngine:
 
     def memory(self) -> dict[str, Any]:
         return {
-            "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096,
+            "weights_bytes": 269 << 20, "kv_cache_dtype": "float32", "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096,
             "kv_capacity_bytes": 4096 * 46080, "kv_touched_bytes": 96 * 46080, "tokens_free": 4000, "tokens_tree": 80,
             "tokens_running": 16, "process_rss_bytes": 700 << 20, "available_bytes": 9 << 30,
             "max_concurrency": {256: 16, 1024: 4, 4096: 1},
@@ -110,6 +110,8 @@ class FakeEngine:
             "num_waiting": 0,
             "weights_bytes": 2**20,
             "quantization": None,
+            "kv_cache_dtype": "float32",
+            "kv_bytes_per_token": 46080,
         }
 
     def abort(self, rid: str) -> None:

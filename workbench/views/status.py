@@ -22,6 +22,8 @@ class EngineStatus:
     uptime_s: float
     weights: str = ""
     """Size of the weights, and the form of quantised ones."""
+    kv: str = ""
+    """Type of the K/V, and the size of one token's."""
     kernels: str = ""
     """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     num_running: int = 0
@@ -44,6 +46,7 @@ class EngineStatus:
             self.device,
             self.dtype,
             self.weights,
+            self.kv,
             kernels,
             self.place,
             duration(self.uptime_s),
@@ -58,6 +61,7 @@ HEAD = (
     "device",
     "dtype",
     "weights",
+    "K/V",
     "kernels",
     "runs in",
     "up",
@@ -65,7 +69,9 @@ HEAD = (
     "waiting",
     "prompt tokens from cache",
 )
-NUMERIC = (7, 8, 9)
+NUMERIC = (8, 9, 10)
+NAMES = (0, 1)
+"""Columns of names, which may be long: only these are broken within a word."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +90,8 @@ class Status(View):
         if not self.engines:
             return f"<p>{to_html(NOTHING)}</p>"
         note = f"<p>{to_html(self.note)}</p>" if self.note else ""
-        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) + note
+        whole = [i for i in range(len(HEAD)) if i not in NAMES]
+        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC, whole=whole) + note
 
     def to_dict(self) -> dict[str, Any]:
         return {e.name: asdict(e) for e in self.engines}
@@ -138,8 +145,9 @@ class Loaded(View):
     def _where(self) -> str:
         pool = f", room for {self.pool_tokens:,} tokens of context" if self.pool_tokens else ""
         weights = f", weights: {self.status.weights}" if self.status.weights else ""
+        kv = f", K/V: {self.status.kv}" if self.status.kv else ""
         kernels = f", kernels: {self.status.kernels}" if self.status.kernels else ""
-        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{weights}{kernels}{pool}"
+        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{weights}{kv}{kernels}{pool}"
 
 
 @dataclass(frozen=True, slots=True)
