@@ -38,7 +38,6 @@ class EngineStatus:
 
     def cells(self) -> tuple[str, ...]:
         hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
-        busy = (f"{self.num_running:,}", f"{self.num_waiting:,}")
         kernels = self.kernels.partition(" ")[0]
         return (
             self.name,
@@ -50,7 +49,7 @@ class EngineStatus:
             kernels,
             self.place,
             duration(self.uptime_s),
-            *busy,
+            f"{self.num_running:,} running, {self.num_waiting:,} waiting",
             hits,
         )
 
@@ -65,11 +64,10 @@ HEAD = (
     "kernels",
     "runs in",
     "up",
-    "running",
-    "waiting",
+    "requests",
     "prompt tokens from cache",
 )
-NUMERIC = (8, 9, 10)
+NUMERIC = (8,)
 NAMES = (0, 1)
 """Columns of names, which may be long: only these are broken within a word."""
 

@@ -255,7 +255,7 @@ def test_a_waterfall_row_starts_where_the_one_before_ends():
 
 def test_memory_and_status_say_the_same_in_text_and_in_html():
     memory = Memory("default", "m", LEDGER)
-    for fact in ("269.0 MiB", "45.0 KiB", "4,096 tokens", "16"):
+    for fact in ("269.0 MiB", "45.0 KiB", "in float32", "4,096 tokens", "16"):
         assert fact in memory.to_text()
         assert fact in memory.to_html()
     status = Status(

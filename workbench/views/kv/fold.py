@@ -188,10 +188,8 @@ class KVFold(Fold[KVPicture]):
             names[place] = rid
         return {
             "title": title_of(self.num_pages, self.page_size, kept_as(self.facts.info)), "num_pages": self.num_pages,
-            "page_size": self.page_size,
-            "counts": self.counts, "runs": self._blocks.words(), "names": names,
-            "letters": [*map(_letter, range(len(names)))],
-            "paths": paths,
+            "page_size": self.page_size, "counts": self.counts, "runs": self._blocks.words(), "names": names,
+            "letters": [*map(_letter, range(len(names)))], "paths": paths,
         }  # fmt: skip
 
     def _word(self, owner: Owner | None, length: int) -> str:
