@@ -155,12 +155,21 @@ def test_integers_have_a_scale_for_each_token_and_head(rows, dtype, write):
             assert (store.read()[slot, head] - rows[slot, head].float()).abs().max() <= 0.501 * scale
 
 
+def test_integers_keep_their_sign_where_a_scale_has_lost_its_digits(write):
+    least = 2.0**-149
+    rows = (torch.arange(64.0) * 3 * least).view(1, 1, 64)  # 189 steps of the smallest float32: the scale is one
+    store = make_store("int8", 1, 1, 64)
+    write(store, torch.tensor([0]), rows)
+    assert store.numbers.flatten().tolist() == [min(3 * i, 127) for i in range(64)]
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_integers_of_a_row_that_is_not_finite_are_read_as_nan(wrong, write):
     rows = torch.randn(2, 2, 64)
     rows[1, 0, 17] = wrong
     store = make_store("int8", 2, 2, 64)
     write(store, torch.arange(2), rows)
+    assert math.isnan(store.scales[1, 0])
     assert store.read()[1, 0].isnan().all()
     assert store.read()[[0, 0, 1], [0, 1, 1]].isfinite().all()
     assert read_by_library(store, "attend_slots", 1)[0].isnan().all()
