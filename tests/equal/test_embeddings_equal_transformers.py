@@ -130,6 +130,8 @@ def test_what_cannot_be_encoded_is_refused_with_its_limit(tmp_path):
     saved(tmp_path, BERT, "BertModel")
     with pytest.raises(NotSupported, match="no text"):
         opened(tmp_path, is_embedding=False)
+    with pytest.raises(NotSupported, match="BertModel keeps no K/V, so kv_cache_dtype int8 is not available"):
+        opened(tmp_path, kv_cache_dtype="int8")
     with pytest.raises(InvalidRequest, match="at most 64"):
         opened(tmp_path, context_length=65)
     with opened(tmp_path) as engine:

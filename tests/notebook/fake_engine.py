@@ -95,7 +95,7 @@ class FakeEngine:
 
     def memory(self) -> dict[str, Any]:
         return {
-            "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096,
+            "weights_bytes": 269 << 20, "kv_cache_dtype": "float32", "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096,
             "kv_capacity_bytes": 4096 * 46080, "kv_touched_bytes": 96 * 46080, "tokens_free": 4000, "tokens_tree": 80,
             "tokens_running": 16, "process_rss_bytes": 700 << 20, "available_bytes": 9 << 30,
             "max_concurrency": {256: 16, 1024: 4, 4096: 1},
@@ -114,6 +114,7 @@ class FakeEngine:
             "kv_bytes_per_token": 1024,
             "quantization": None,
             "memory_bandwidth": self.bandwidth,
+            "kv_cache_dtype": "float32",
         }
 
     def abort(self, rid: str) -> None:

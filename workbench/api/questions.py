@@ -47,7 +47,10 @@ class Memory(TypedDict):
     """The memory of an engine."""
 
     weights_bytes: int
+    kv_cache_dtype: str
+    """Type in which keys and values are kept."""
     kv_bytes_per_token: int
+    """Bytes of one token's keys and values in all layers, with their scales."""
     kv_capacity_tokens: int
     kv_capacity_bytes: int
     kv_touched_bytes: int
@@ -162,7 +165,8 @@ class Questions:
         per_token, capacity = info.kv_bytes_per_token, info.max_total_num_tokens
         lengths = [length for length in FIT_LENGTHS if length < info.context_length] + [info.context_length]
         return {
-            "weights_bytes": info.weights_bytes, "kv_bytes_per_token": per_token, "kv_capacity_tokens": capacity,
+            "weights_bytes": info.weights_bytes, "kv_cache_dtype": info.kv_cache_dtype, "kv_bytes_per_token": per_token,
+            "kv_capacity_tokens": capacity,
             "kv_capacity_bytes": capacity * per_token, "kv_touched_bytes": load.kv_touched_tokens * per_token,
             "tokens_free": load.tokens_free, "tokens_tree": load.tokens_tree, "tokens_running": load.tokens_running,
             "process_rss_bytes": load.process_rss_bytes, "available_bytes": load.available_bytes,

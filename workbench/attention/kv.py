@@ -1,7 +1,7 @@
 """The K/V of all tokens, one row per slot; slot = page * page_size + offset.
 
 The engine and the backends see a `KVStore`. How the numbers lie is the store's own affair: for MLA it is a store whose values
-are a part of its keys, for 8-bit K/V one that rounds in `write` and scales in `read`.
+are a part of its keys, for 8-bit K/V one that rounds in `write` and scales in `read` (`kv_codes`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.attention.spec import AttentionSpec
+from workbench.kernels.codes import Rows
 from workbench.kernels.ops import write_slots
 
 
@@ -22,26 +23,29 @@ class KVStore(Protocol):
     """One more than the highest slot ever written."""
     bytes_per_token: int
     dtype: torch.dtype
+    """Type in which the numbers are kept."""
     device: torch.device
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Changes: k [T, Hkv, D] and v [T, Hkv, Dv] go to `slots` [T] of one layer."""
 
     def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns k [S, Hkv, D] and v [S, Hkv, Dv] of `slots` [S]."""
+        """Returns k [S, Hkv, D] and v [S, Hkv, Dv] of `slots` [S], in the type of the model."""
 
 
 @runtime_checkable
 class ViewableKV(KVStore, Protocol):
     """A store whose K/V a backend may read in place."""
 
-    def views(self, layer: int) -> tuple[Tensor, Tensor]:
+    def views(self, layer: int) -> tuple[Rows, Rows]:
         """Returns all of a layer, k [slots, Hkv, D] and v [slots, Hkv, Dv]. A view: it changes with every `write`."""
 
 
-def bytes_per_token(specs: Sequence[AttentionSpec], dtype: torch.dtype) -> int:
-    """Returns the bytes that one token takes in the store of these layers."""
-    return sum(spec.num_kv_heads * (spec.head_size + spec.v_head_size) for spec in specs) * dtype.itemsize
+def bytes_per_token(specs: Sequence[AttentionSpec], kept: torch.dtype) -> int:
+    """Returns the bytes that one token takes in the store of these layers, with numbers of the type `kept`."""
+    numbers = sum(spec.num_kv_heads * (spec.head_size + spec.v_head_size) for spec in specs)
+    scales = 2 * sum(spec.num_kv_heads for spec in specs) if kept == torch.int8 else 0
+    return numbers * kept.itemsize + scales * torch.float32.itemsize
 
 
 class DenseKV:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from workbench.attention.spec import AttentionSpec
+from workbench.kernels.codes import Rows, read_rows
 from workbench.kernels.ops import attend_all, merge_, softmax_
 
 ROWS_AT_ONCE = 512
@@ -22,13 +23,13 @@ class Partial:
     lse: Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Partial:
+def attend(q: Tensor, k: Rows, v: Rows, spec: AttentionSpec) -> Partial:
     """Returns attention of q [n, Hq, D] over k [S, Hkv, D], v [S, Hkv, Dv]; every row sees all of them."""
     done = attend_all(q, k, v, scale=spec.scale, softcap=spec.softcap)
     if done is not None:
         return Partial(*done)
     num_heads = q.shape[1]
-    keys, values = k.transpose(0, 1), v.transpose(0, 1)
+    keys, values = (read_rows(x, slice(None)).transpose(0, 1) for x in (k, v))
     rows = fold(q[None], k.shape[1]).split(ROWS_AT_ONCE, 1)
     parts = [products(part, keys, values, spec, group=1, with_lse=True) for part in rows]
     out, lse = parts[0] if len(parts) == 1 else [torch.cat(x, 1) for x in zip(*parts, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.attention.merge import Partial, fold, products, unfold
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, as_tensor
+from workbench.kernels.codes import Rows, read_rows
 from workbench.kernels.ops import attend_causal
 
 LENGTH_STEP = 32
@@ -49,15 +50,10 @@ class Prefills:
         return self._batches
 
 
-def attend_prefills(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], prefills: Prefills, spec: AttentionSpec, *, with_lse: bool
-) -> Partial:
-    """Returns the partial of `prefills.rows`, of q [T, Hq, D], k [T, Hkv, D] and v [T, Hkv, Dv] of the step.
-
-    `store` is all K and V of the layer, [slots, Hkv, D] and [slots, Hkv, Dv].
-    """
+def attend_prefills(q: Tensor, k: Rows, v: Rows, prefills: Prefills, spec: AttentionSpec, *, with_lse: bool) -> Partial:
+    """Returns the partial of `prefills.rows`, of q [T, Hq, D] over the layer's k [slots, Hkv, D] and v [slots, Hkv, Dv]."""
     done = attend_causal(
-        q, *store, prefills.slots, prefills.starts, prefills.bounds,
+        q, k, v, prefills.slots, prefills.starts, prefills.bounds,
         scale=spec.scale, window=spec.window, softcap=spec.softcap,
     )  # fmt: skip
     if done is not None:
@@ -66,7 +62,7 @@ def attend_prefills(
     out = q.new_empty(*q.shape[:2], v.shape[-1])
     lse = torch.empty(q.shape[:2] if with_lse else (0,), dtype=torch.float32, device=q.device)
     for batch in prefills.batches():
-        part = _attend_batch(q, k, v, store, batch, spec, with_lse=with_lse)
+        part = _attend_batch(q, k, v, batch, spec, with_lse=with_lse)
         out[batch.rows] = part.out
         if with_lse:
             lse[batch.rows] = part.lse
@@ -81,49 +77,47 @@ class PaddedBatch:
     """Their rows of the flat batch, sequence by sequence."""
     num_seqs: int
     length: int
+    slots: Tensor
+    """Slots of their contexts [B * S]."""
     padded: Tensor | None = None
     """Row of the flat batch for each place of the batch [B * n]; None when nothing is padded."""
     places: Tensor | None = None
     """Places that hold a row, in the order of `rows`."""
-    slots: Tensor | None = None
-    """Slots of the context [S] of the one sequence here; None when it is the new tokens alone."""
 
 
 def _batches(spans: list[Span], contexts: list[list[int]], device: torch.device) -> list[PaddedBatch]:
     """Returns one batch for each sequence that has a context before its new tokens, and one for each similar length."""
-    alone, buckets = [], dict[int, list[Span]]()
+    alone, buckets = [], dict[int, list[tuple[Span, list[int]]]]()
     for span, slots in zip(spans, contexts, strict=True):
         if len(slots) > span.num_new:
             rows = slice(span.start, span.start + span.num_new)
-            alone.append(PaddedBatch(rows, 1, span.num_new, slots=as_tensor(slots, device)))
+            alone.append(PaddedBatch(rows, 1, span.num_new, as_tensor(slots, device)))
         else:
-            buckets.setdefault(-(-span.num_new // LENGTH_STEP), []).append(span)
+            buckets.setdefault(-(-span.num_new // LENGTH_STEP), []).append((span, slots))
     return alone + [_batch(members, device) for members in buckets.values()]
 
 
-def _batch(spans: list[Span], device: torch.device) -> PaddedBatch:
+def _batch(members: list[tuple[Span, list[int]]], device: torch.device) -> PaddedBatch:
+    """Returns the batch of sequences that have no context before their new tokens."""
+    spans = [span for span, _ in members]
     length = max(span.num_new for span in spans)
     rows = [row for span in spans for row in range(span.start, span.start + span.num_new)]
     neighbours = rows[-1] - rows[0] == len(rows) - 1
     where = slice(rows[0], rows[-1] + 1) if neighbours else as_tensor(rows, device)
-    if len(rows) == len(spans) * length:
-        return PaddedBatch(where, len(spans), length)
     # A place beyond a sequence's end repeats its last row; its result is not read.
+    slots = as_tensor([context[min(i, span.num_new - 1)] for span, context in members for i in range(length)], device)
+    if len(rows) == len(spans) * length:
+        return PaddedBatch(where, len(spans), length, slots)
     padded = [span.start + min(i, span.num_new - 1) for span in spans for i in range(length)]
     places = [seq * length + i for seq, span in enumerate(spans) for i in range(span.num_new)]
-    return PaddedBatch(where, len(spans), length, as_tensor(padded, device), as_tensor(places, device))
+    return PaddedBatch(where, len(spans), length, slots, as_tensor(padded, device), as_tensor(places, device))
 
 
-def _attend_batch(
-    q: Tensor, k: Tensor, v: Tensor, store: tuple[Tensor, Tensor], part: PaddedBatch, spec: AttentionSpec, *, with_lse: bool
-) -> Partial:
+def _attend_batch(q: Tensor, k: Rows, v: Rows, part: PaddedBatch, spec: AttentionSpec, *, with_lse: bool) -> Partial:
     """Returns the partial of `part.rows`."""
     take = part.rows if part.padded is None else part.padded
     queries = q[take].unflatten(0, (part.num_seqs, part.length))
-    if part.slots is None:
-        keys, values = (x[take].unflatten(0, (part.num_seqs, part.length)) for x in (k, v))
-    else:
-        keys, values = (x.index_select(0, part.slots)[None] for x in store)
+    keys, values = (read_rows(x, part.slots).unflatten(0, (part.num_seqs, -1)) for x in (k, v))
     out, lse = _causal(queries, keys, values, spec, with_lse)
     if part.places is None:
         return Partial(out, lse)

@@ -8,6 +8,7 @@ import torch
 
 from workbench.attention.base import AttentionBackend
 from workbench.attention.kv import DenseKV, KVStore, ViewableKV
+from workbench.attention.kv_codes import CodedKV
 from workbench.attention.spec import AttentionSpec
 from workbench.errors import NotSupported
 
@@ -39,6 +40,14 @@ def create_backend(name: str, kv: KVStore) -> AttentionBackend:
     return BACKENDS[name](kv)
 
 
-def create_store(specs: Sequence[AttentionSpec], num_slots: int, dtype: torch.dtype, device: torch.device) -> KVStore:
-    """Returns a store of `num_slots` tokens for these layers. Raises RuntimeError where memory does not suffice."""
-    return DenseKV(specs, num_slots, dtype, device)
+def create_store(
+    specs: Sequence[AttentionSpec], num_slots: int, dtype: torch.dtype, device: torch.device, *,
+    kept: torch.dtype | None = None, factors: Sequence[float] = (),
+) -> KVStore:  # fmt: skip
+    """Returns a store of `num_slots` tokens for these layers. Raises RuntimeError where memory does not suffice.
+
+    It is read in `dtype`. The numbers are kept in that too, or in 8 bits: `kept`, with a factor for each layer.
+    """
+    if kept in (None, dtype):
+        return DenseKV(specs, num_slots, dtype, device)
+    return CodedKV(specs, num_slots, dtype, device, kept=kept, factors=factors)

@@ -13,6 +13,7 @@ from workbench.attention.merge import Partial, cap_
 from workbench.attention.runs import Rest
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, last_slots
+from workbench.kernels.codes import Rows, read_rows
 from workbench.kernels.ops import attend_slots
 
 
@@ -42,7 +43,7 @@ class Tails:
         return self._padded
 
 
-def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, spec: AttentionSpec) -> Partial:
+def attend_tails(q: Tensor, k: Rows, v: Rows, tails: Tails, spec: AttentionSpec) -> Partial:
     """Returns attention of q [B, Hq, D] over each row's slots of k [slots, Hkv, D], v [slots, Hkv, Dv]."""
     done = attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale, softcap=spec.softcap)
     if done is not None:
@@ -50,7 +51,7 @@ def attend_tails(q: Tensor, k: Tensor, v: Tensor, tails: Tails, spec: AttentionS
     num_rows, num_heads, dim = q.shape
     slots, ended = tails.padded()
     # index_select and an own copy are several times faster than k[slots] and a product of strided parts.
-    gathered = (x.index_select(0, slots.flatten()).unflatten(0, slots.shape) for x in (k, v))
+    gathered = (read_rows(x, slots.flatten()).unflatten(0, slots.shape) for x in (k, v))
     keys, values = (x.transpose(1, 2).contiguous() for x in gathered)  # [B, Hkv, S, D]
     scores = torch.matmul(q.reshape(num_rows, k.shape[1], -1, dim), keys.transpose(-1, -2))  # [B, Hkv, G, S]
     scores.mul_(cap_(scores, spec))

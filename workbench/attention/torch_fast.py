@@ -23,6 +23,7 @@ from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors, slots_of
 from workbench.attention.tails import SlotLists, Tails, attend_tails
+from workbench.kernels.codes import part_of
 
 
 class FastAttention:
@@ -66,10 +67,10 @@ class FastStep:
             parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, spec)))
         if layout.prefills is not None:
             with_lse = bool(layout.runs)
-            parts.append((layout.prefills.rows, attend_prefills(q, k, v, store, layout.prefills, spec, with_lse=with_lse)))
+            parts.append((layout.prefills.rows, attend_prefills(q, *store, layout.prefills, spec, with_lse=with_lse)))
         base = _assemble(q, spec.v_head_size, parts)
         for run, rows in layout.runs:
-            keys, values = (x[run.start : run.end] for x in store)
+            keys, values = (part_of(x, slice(run.start, run.end)) for x in store)
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
         return base.out
 

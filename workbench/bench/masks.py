@@ -113,7 +113,7 @@ class Streams:
         shared, tokenizer = loaded.runner, loaded.tokenizer
         assert tokenizer is not None
         num_slots = NUM_STREAMS * (NUM_PROMPT + NUM_TOKENS)
-        kv = create_store(shared.model.attention_specs(), num_slots, shared.kv.dtype, shared.device)
+        kv = create_store(shared.model.attention_specs(), num_slots, loaded.dtype, shared.device)
         runner = TorchRunner(shared.model, kv, create_backend("torch", kv), shared.sampler)
         self.core = EngineCore(
             core_config(args, replace(loaded, runner=runner), 0), runner,

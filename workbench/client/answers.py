@@ -13,6 +13,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     dtype: str
     kv_cache_dtype: str
+    """Type in which keys and values are kept."""
     architecture: str
     """The class of the model."""
     attention_backend: str
@@ -27,6 +28,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     random_seed: int
     weights_bytes: int
     kv_bytes_per_token: int
+    """Bytes of one token's keys and values in all layers, with their scales."""
     load_s: float
     """Seconds from the call that loaded the engine until it was ready."""
     num_labels: int = 0

@@ -100,8 +100,11 @@ class ComputeArgs(Group):
 class CacheArgs(Group):
     """The K/V pool and the prefix cache in it."""
 
-    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of keys and values. auto: the same as dtype."""
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "fp8_e5m2", "fp8_e4m3", "int8"] = "auto"
+    """Number format of keys and values. auto: the same as dtype. fp8_e5m2, fp8_e4m3 and int8 take half the memory of bfloat16;
+    int8, with a scale for each token and head, is the most exact, and fp8_e5m2 the least. No other can differ from dtype."""
+    quantization_param_path: str | None = None
+    """JSON file with a K/V scaling factor for each layer, for kv_cache_dtype fp8_e4m3. None: all factors are 1."""
     mem_fraction_static: Annotated[float | None, FRACTION] = None
     """Fraction of memory. On a GPU: of all memory, for weights and KV pool together (None: 0.9). On a CPU: of the free memory,
     for the KV pool alone (None: 0.25)."""
@@ -113,6 +116,13 @@ class CacheArgs(Group):
     """Order in which unused leaves leave the radix tree: lru, lfu or fifo."""
     disable_radix_cache: bool = False
     """No prefix is kept or shared. enable_radix_cache=False means the same."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.quantization_param_path is not None and self.kv_cache_dtype != "fp8_e4m3":
+            message = f"quantization_param_path needs kv_cache_dtype fp8_e4m3, not {self.kv_cache_dtype}"
+            hint = "only fp8_e4m3 has factors that come from a file"
+            raise InvalidRequest.because("quantization_param_path", message, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,8 @@ class ServerOptions(TypedDict, total=False):
     sampling_backend: Literal["auto", "pytorch"] | None
     enable_nan_detection: bool | None
 
-    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16"] | None
+    kv_cache_dtype: Literal["auto", "float32", "bfloat16", "float16", "fp8_e5m2", "fp8_e4m3", "int8"] | None
+    quantization_param_path: str | os.PathLike[str] | None
     mem_fraction_static: float | None
     max_total_tokens: int | None
     page_size: int | None

@@ -92,11 +92,12 @@ def document(body: str, title: str) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = ()) -> str:
-    """Returns an HTML table. Cells are plain text and are escaped here; `numeric` columns stand to the right."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[int] = (), whole: Sequence[int] = ()) -> str:
+    """Returns an HTML table. Cells are plain text and are escaped here; `numeric` columns stand to the right, and the words of
+    `whole` ones are not broken."""
 
     def row(cells: Sequence[str], tag: str) -> str:
-        kinds = (' class="wb-num"' if i in numeric else "" for i in range(len(cells)))
+        kinds = (' class="wb-num"' if i in numeric else ' class="wb-whole"' if i in whole else "" for i in range(len(cells)))
         return "<tr>" + "".join(f"<{tag}{k}>{to_html(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
 
     top = f"<thead>{row(head, 'th')}</thead>" if head else ""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench.kernels.codes import Codes, Rows
 from workbench.kernels.compiled import library
 from workbench.kernels.library import Function
 
@@ -104,24 +105,24 @@ def _softmax(scores: Tensor, scale: float, group: int, visible: int, window: int
 
 
 def attend_slots(
-    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, *, scale: float, softcap: float | None = None
+    q: Tensor, k: Rows, v: Rows, slots: Tensor, starts: Tensor, *, scale: float, softcap: float | None = None
 ) -> tuple[Tensor, Tensor] | None:
     """Returns attention of row b of q [B, Hq, D] over k, v [slots, Hkv, D] at slots[starts[b] : starts[b + 1]], at least one.
 
     The result is out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form. K/V are read in place.
     """
-    call = _dense("attend_slots", q, k, v)
+    call = _attend("attend_slots", q, k, v)
     if call is None:
         return None
     num_rows, num_heads, dim = q.shape
     out, lse = _partial(q)
-    tensors = [x.data_ptr() for x in (k, v, slots, starts, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, num_rows, num_heads, k.shape[1], dim, scale, softcap or 0.0)
+    tensors = [x.data_ptr() for x in (slots, starts, out, lse)]
+    call(q.data_ptr(), q.stride(0), *_place(k, v), *tensors, num_rows, num_heads, k.shape[1], dim, scale, softcap or 0.0)
     return out, lse
 
 
 def attend_causal(
-    q: Tensor, k: Tensor, v: Tensor, slots: Tensor, starts: Tensor, spans: Tensor, *,
+    q: Tensor, k: Rows, v: Rows, slots: Tensor, starts: Tensor, spans: Tensor, *,
     scale: float, window: int | None, softcap: float | None = None,
 ) -> tuple[Tensor, Tensor] | None:  # fmt: skip
     """Returns attention of rows spans[i, 0] to spans[i, 1] - 1 of q [T, Hq, D] at slots[starts[i] : starts[i + 1]] of k, v.
@@ -130,36 +131,46 @@ def attend_causal(
     the last `window`. The result is out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`, or None where
     there is no compiled form.
     """
-    call = _dense("attend_causal", q, k, v)
+    call = _attend("attend_causal", q, k, v)
     if call is None:
         return None
     _, num_heads, dim = q.shape
     out, lse = _partial(q)
-    tensors = [x.data_ptr() for x in (k, v, slots, starts, spans, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, len(spans), window or len(slots), num_heads, k.shape[1], dim, scale, softcap or 0.0)
+    tensors = [x.data_ptr() for x in (slots, starts, spans, out, lse)]
+    sizes = [len(spans), window or len(slots), num_heads, k.shape[1], dim]
+    call(q.data_ptr(), q.stride(0), *_place(k, v), *tensors, *sizes, scale, softcap or 0.0)
     return out, lse
 
 
-def attend_all(q: Tensor, k: Tensor, v: Tensor, *, scale: float, softcap: float | None = None) -> tuple[Tensor, Tensor] | None:
+def attend_all(q: Tensor, k: Rows, v: Rows, *, scale: float, softcap: float | None = None) -> tuple[Tensor, Tensor] | None:
     """Returns attention of every row of q [T, Hq, D] over all of k, v [S, Hkv, D], contiguous.
 
     The result is out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
     """
-    call = _dense("attend_all", q, k, v)
+    call = _attend("attend_all", q, k, v)
     if call is None:
         return None
     num_rows, num_heads, dim = q.shape
     out, lse = _partial(q)
-    tensors = [x.data_ptr() for x in (k, v, out, lse)]
-    call(q.data_ptr(), q.stride(0), *tensors, num_rows, len(k), num_heads, k.shape[1], dim, scale, softcap or 0.0)
+    sizes = [num_rows, k.shape[0], num_heads, k.shape[1], dim]
+    call(q.data_ptr(), q.stride(0), *_place(k, v), out.data_ptr(), lse.data_ptr(), *sizes, scale, softcap or 0.0)
     return out, lse
 
 
-def _dense(name: str, q: Tensor, k: Tensor, v: Tensor) -> Function | None:
+def _attend(name: str, q: Tensor, k: Rows, v: Rows) -> Function | None:
     """Returns the compiled form for rows q [T, Hq, D] over k and v [slots, Hkv, D], or None."""
     dim = q.shape[-1]
     alike = v.shape == k.shape and all(x.dtype == q.dtype and x.is_contiguous() for x in (k, v))
     return compiled(name, q, dim) if alike and dim in HEAD_SIZES and q.stride()[1:] == (dim, 1) else None
+
+
+def _place(k: Rows, v: Rows) -> list[int | None]:
+    """Returns where K and V lie: the addresses of their numbers and scales, and the format of the numbers."""
+    if isinstance(k, Codes) and isinstance(v, Codes):
+        return [*(x.data_ptr() for x in (k.numbers, v.numbers, k.scales, v.scales)), k.format]
+    assert isinstance(k, Tensor)
+    assert isinstance(v, Tensor)
+    return [k.data_ptr(), v.data_ptr(), None, None, 0]
 
 
 def _partial(q: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +185,17 @@ def write_slots(store: Tensor, slots: Tensor, rows: Tensor) -> None:
         store.index_copy_(0, slots, rows.to(store.dtype))
         return
     call(store.data_ptr(), rows.data_ptr(), rows.stride(0), slots.data_ptr(), num_rows, num_heads * dim)
+
+
+def write_codes(store: Codes, slots: Tensor, rows: Tensor) -> None:
+    """Changes: rows [T, Hkv, D] go to `slots` [T] of store [slots, Hkv, D], rounded to its codes."""
+    num_rows, num_heads, dim = rows.shape
+    call = compiled("write_codes", rows, dim)
+    if call is None or rows.stride()[1:] != (dim, 1) or not store.is_contiguous():
+        store.write(slots, rows)
+        return
+    places = [store.numbers.data_ptr(), store.scales.data_ptr(), store.format, rows.data_ptr(), rows.stride(0), slots.data_ptr()]
+    call(*places, num_rows, num_heads, dim)
 
 
 def mask_rows_(x: Tensor, masks: Masks) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psutil
 import torch
@@ -12,21 +12,25 @@ from workbench.attention.registry import create_store
 from workbench.attention.spec import AttentionSpec
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported
-from workbench.launch.place import DTYPES, Hardware
+from workbench.kernels.codes import CODES
+from workbench.launch.kv_factors import factors_of_layers
+from workbench.launch.place import DTYPES, Hardware, name_of
 
 CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
 
 
-def make_kv(args: ServerArgs, specs: Sequence[AttentionSpec], place: Hardware) -> KVStore:
+def make_kv(
+    args: ServerArgs, specs: Sequence[AttentionSpec], place: Hardware, factors: Mapping[int, float] | None = None
+) -> KVStore:
     """Creates the K/V store, as large as `max_total_tokens` or as the share of memory allows.
 
-    Raises InvalidRequest where that is less than a page or more than the memory, NotSupported for another type than the model's.
+    `factors` are those of `quantization_param_path`, by layer. Raises InvalidRequest if they are of other layers than the
+    model's, and where the size is less than a page or more than the memory; NotSupported for a dense type that is not the
+    model's.
     """
-    dtype = place.dtype if args.kv_cache_dtype == "auto" else DTYPES[args.kv_cache_dtype]
-    if dtype != place.dtype:
-        message = f"kv_cache_dtype {args.kv_cache_dtype} beside dtype {place.dtype} is not available yet"
-        raise NotSupported(message, hint="leave it at auto")
-    per_token = bytes_per_token(specs, dtype)
+    kept = _kept(args.kv_cache_dtype, place)
+    scales = () if factors is None else factors_of_layers(str(args.quantization_param_path), factors, len(specs))
+    per_token = bytes_per_token(specs, kept)
     wanted = args.max_total_tokens
     num_slots = _affordable(args.mem_fraction_static, per_token, place.device) if wanted is None else wanted
     num_slots -= num_slots % args.page_size
@@ -34,11 +38,20 @@ def make_kv(args: ServerArgs, specs: Sequence[AttentionSpec], place: Hardware) -
         needed = f"room for at least one page of {args.page_size} tokens"
         raise InvalidRequest("max_total_tokens", num_slots, needed, hint="free memory, or raise mem_fraction_static")
     try:
-        return create_store(specs, num_slots, dtype, place.device)
+        return create_store(specs, num_slots, place.dtype, place.device, kept=kept, factors=scales)
     except (RuntimeError, TypeError, OverflowError) as error:  # torch: out of memory, or a size that it cannot count
         needed = f"few enough for the memory, at {per_token:,} bytes each"
         hint = "ask for less, or leave it out: memory then decides"
         raise InvalidRequest("max_total_tokens", num_slots, needed, hint=hint) from error
+
+
+def _kept(name: str, place: Hardware) -> torch.dtype:
+    """Returns the type in which numbers are kept."""
+    kept = place.dtype if name == "auto" else (DTYPES | CODES)[name]
+    if kept != place.dtype and name not in CODES:
+        message = f"kv_cache_dtype {name} beside dtype {name_of(place.dtype)} is not available"
+        raise NotSupported(message, hint=f"leave it at auto, or take one of 8 bits: {', '.join(CODES)}")
+    return kept
 
 
 def _affordable(share: float | None, per_token: int, device: torch.device) -> int:

@@ -10,6 +10,7 @@ from workbench.checkpoint.weights import WeightForm
 from workbench.config import ServerArgs
 from workbench.config.schemes import SCHEMES
 from workbench.errors import InvalidRequest
+from workbench.kernels.codes import CODES
 from workbench.kernels.compiled import kernels
 from workbench.kernels.processor import features
 from workbench.kernels.products import FORMATS
@@ -69,5 +70,5 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Returns "float32" of `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
+    """Returns the name that settings have for a type: "float32" of `torch.float32`."""
+    return next((name for name, kept in CODES.items() if kept == dtype), str(dtype).removeprefix("torch."))

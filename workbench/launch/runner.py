@@ -27,6 +27,7 @@ from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.launch.kv import make_kv
+from workbench.launch.kv_factors import read_factors
 from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
@@ -55,6 +56,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     if args.num_threads is not None:
         torch.set_num_threads(args.num_threads)
     place = Hardware.of(args)
+    factors = None if args.quantization_param_path is None else read_factors(args.quantization_param_path)
     path = find_model(args, checker(args), progress).path
     with _compiled_kernels(place.device, progress):
         model, tokenizer = _load_both(args, path, place)
@@ -62,7 +64,7 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     if model.is_encoder:
         kv = create_store((), -(-model.max_positions // args.page_size) * args.page_size, place.dtype, place.device)
         return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place)
-    kv = make_kv(args, model.attention_specs(), place)
+    kv = make_kv(args, model.attention_specs(), place, factors)
     attention = create_backend(backend_name(args.attention_backend), kv)
     if args.is_embedding:
         return _with_encoder(model, kv, attention, tokenizer, path, place)
@@ -82,12 +84,15 @@ def _with_encoder(
 
 
 def _check_kind(args: ServerArgs, model: Model) -> None:
-    """Raises NotSupported for a model that makes no text where text is wanted, InvalidRequest for a context beyond an encoder's
-    positions."""
+    """Raises NotSupported for a model that makes no text where text is wanted, and for an encoder whose K/V shall have a type;
+    InvalidRequest for a context beyond an encoder's positions."""
     makes_text = FAMILIES[type(model).__name__].makes_text
     if not makes_text and not args.is_embedding:
         message = f"{type(model).__name__} makes embeddings or scores, no text"
         raise NotSupported(message, hint="load it with is_embedding=True (--is-embedding)")
+    if model.is_encoder and args.kv_cache_dtype != "auto":
+        message = f"{type(model).__name__} keeps no K/V, so kv_cache_dtype {args.kv_cache_dtype} is not available"
+        raise NotSupported(message, hint="leave it out")
     if model.is_encoder and (args.context_length or 0) > model.max_positions:
         raise InvalidRequest("context_length", args.context_length, f"at most {model.max_positions}, the positions of this model")
 

@@ -10,6 +10,7 @@ from workbench.events import RequestArrived, RequestFinished, RequestScheduled, 
 from workbench.html.parts import size
 from workbench.views import Completion, EngineStatus, Process, Processes, Timings
 from workbench.views.completion import MAX_MARKED
+from workbench.views.kv.state import kept_as
 from workbench.views.reads import DecodeReads
 from workbench.views.tokens.state import output_of, token_pieces
 
@@ -82,6 +83,7 @@ def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> Eng
         place=place,
         uptime_s=uptime_s,
         weights=" ".join([size(info["weights_bytes"]), *filter(None, [info["quantization"]])]),
+        kv=kept_as(info),
         kernels=info.get("kernels", ""),
         reads=reads.words(info.get("memory_bandwidth")),
         num_running=info["num_running"],

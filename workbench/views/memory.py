@@ -54,7 +54,7 @@ class Memory(View):
         return [
             ("weights", size(m["weights_bytes"]), ""),
             ("KV pool, written so far", size(m["kv_touched_bytes"]), f"grows to {size(m['kv_capacity_bytes'])} at most"),
-            ("KV of one token", size(m["kv_bytes_per_token"]), ""),
+            ("KV of one token", size(m["kv_bytes_per_token"]), f"in {m['kv_cache_dtype']}"),
             ("the process, all in all", size(m["process_rss_bytes"]), "resident, with Python and the libraries"),
             ("available on this machine", size(m["available_bytes"]), ""),
         ]

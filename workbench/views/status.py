@@ -22,6 +22,8 @@ class EngineStatus:
     uptime_s: float
     weights: str = ""
     """Size of the weights, and the form of quantised ones."""
+    kv: str = ""
+    """Type of the K/V, and the size of one token's."""
     kernels: str = ""
     """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     reads: str = ""
@@ -38,7 +40,6 @@ class EngineStatus:
 
     def cells(self) -> tuple[str, ...]:
         hits = "no prompts yet" if self.hit_rate is None else f"{self.hit_rate:.0%} of {self.prompt_tokens:,} tokens"
-        busy = (f"{self.num_running:,}", f"{self.num_waiting:,}")
         kernels = self.kernels.partition(" ")[0]
         return (
             self.name,
@@ -46,10 +47,11 @@ class EngineStatus:
             self.device,
             self.dtype,
             self.weights,
+            self.kv,
             kernels,
             self.place,
             duration(self.uptime_s),
-            *busy,
+            f"{self.num_running:,} running, {self.num_waiting:,} waiting",
             hits,
         )
 
@@ -60,14 +62,16 @@ HEAD = (
     "device",
     "dtype",
     "weights",
+    "K/V",
     "kernels",
     "runs in",
     "up",
-    "running",
-    "waiting",
+    "requests",
     "prompt tokens from cache",
 )
-NUMERIC = (7, 8, 9)
+NUMERIC = (8,)
+NAMES = (0, 1)
+"""Columns of names, which may be long: only these are broken within a word."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +90,8 @@ class Status(View):
         if not self.engines:
             return f"<p>{to_html(NOTHING)}</p>"
         below = "".join(f"<p>{to_html(line)}</p>" for line in self._below())
-        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC) + below
+        whole = [i for i in range(len(HEAD)) if i not in NAMES]
+        return table(HEAD, [e.cells() for e in self.engines], numeric=NUMERIC, whole=whole) + below
 
     def _below(self) -> list[str]:
         """Returns the lines under the table."""
@@ -145,8 +150,9 @@ class Loaded(View):
     def _where(self) -> str:
         pool = f", room for {self.pool_tokens:,} tokens of context" if self.pool_tokens else ""
         weights = f", weights: {self.status.weights}" if self.status.weights else ""
+        kv = f", K/V: {self.status.kv}" if self.status.kv else ""
         kernels = f", kernels: {self.status.kernels}" if self.status.kernels else ""
-        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{weights}{kernels}{pool}"
+        return f"on {self.status.device} in {self.status.dtype}, in {self.status.place}{weights}{kv}{kernels}{pool}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -731,6 +731,7 @@ def test_the_ledger_and_the_server_info_add_up(engine, folder):
     assert info["model_path"] == str(folder)
     assert (info["context_length"], info["vocab_size"], info["max_total_num_tokens"]) == (512, 256, 2000)
     assert (info["device"], info["dtype"], info["num_running"]) == ("cpu", "float32", 0)
+    assert info["kv_cache_dtype"] == memory["kv_cache_dtype"] == "float32"
     assert memory["kv_bytes_per_token"] == 2 * 2 * 2 * 8 * 4, "keys and values, layers, heads, head size, bytes"
     assert memory["tokens_free"] + memory["tokens_tree"] + memory["tokens_running"] == memory["kv_capacity_tokens"] == 2000
     assert memory["max_concurrency"] == {256: 7, 512: 3}

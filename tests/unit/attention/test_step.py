@@ -135,7 +135,7 @@ def test_values_may_be_a_part_of_the_keys(backend):
 
 
 class Rounded:
-    """A store as for 8-bit K/V: writing rounds, reading scales, and there is no view of the store."""
+    """A store that rounds in `write` and scales in `read`, and has no views."""
 
     def __init__(self, spec: AttentionSpec) -> None:
         self.num_slots, self.num_touched, self.bytes_per_token = SLOTS, 0, spec.num_kv_heads * (spec.head_size + spec.v_head_size)

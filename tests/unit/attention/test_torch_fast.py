@@ -7,13 +7,14 @@ import random
 import pytest
 import torch
 
-from workbench.attention.kv import DenseKV
+from workbench.attention.registry import create_store
 from workbench.attention.runs import find_runs
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors, last_slots
 from workbench.attention.torch_fast import FastAttention
 from workbench.attention.torch_ref import ReferenceAttention
 from workbench.kernels import ops
+from workbench.kernels.codes import CODES
 from workbench.kernels.compiled import library, status
 from workbench.types import Segment
 
@@ -75,14 +76,27 @@ def kernels(request, monkeypatch):
 @pytest.mark.parametrize("page_size", [1, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_random_steps_over_a_random_tree(seed, page_size, dtype, kernels):
+    compare_random_steps(seed, page_size, dtype, kernels)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("kept", CODES)
+def test_random_steps_over_a_tree_of_8_bit_numbers(kept, dtype, kernels):
+    compare_random_steps(1, 1, dtype, kernels, CODES[kept])
+
+
+def compare_random_steps(seed, page_size, dtype, kernels, kept=None):
+    """Compares both backends on eight steps over equal stores; the reference reads 8-bit numbers through `read`."""
     D = 64 if kernels == "compiled" else 8
     rng = random.Random(seed)
     torch.manual_seed(seed)
     specs = [spec_of(layer, D) for layer in range(2)]
-    kv_fast, kv_ref = (DenseKV(specs, SLOTS, dtype, torch.device("cpu")) for _ in range(2))
+    kv_fast, kv_ref = (create_store(specs, SLOTS, dtype, torch.device("cpu"), kept=kept) for _ in range(2))
     for spec in specs:
-        for mine, copy in zip(kv_fast.views(spec.layer), kv_ref.views(spec.layer), strict=True):
-            copy.copy_(mine.normal_())
+        rows = [torch.randn(SLOTS, HKV, D).to(dtype) for _ in range(2)]
+        for store in (kv_fast, kv_ref):
+            store.write(spec.layer, torch.arange(SLOTS), *rows)
     fast, reference = FastAttention(kv_fast), ReferenceAttention(kv_ref)
     tree = Tree(rng, page_size)
     trunk = [tree.node(64), tree.node(rng.choice([8, 128]))]

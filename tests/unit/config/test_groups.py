@@ -73,6 +73,14 @@ def test_white_space_patterns_need_outlines():
             make(constrained_json_whitespace_pattern=" ?")
 
 
+@pytest.mark.parametrize("kind", ["auto", "float32", "fp8_e5m2", "int8"])
+def test_factors_from_a_file_need_the_type_that_has_them(kind):
+    for make in (CacheArgs, ServerArgs, ServerArgs.make):
+        assert make(quantization_param_path="f.json", kv_cache_dtype="fp8_e4m3").kv_cache_dtype == "fp8_e4m3"
+        with pytest.raises(InvalidRequest, match=f"quantization_param_path needs kv_cache_dtype fp8_e4m3, not {kind}"):
+            make(quantization_param_path="f.json", kv_cache_dtype=kind)
+
+
 def test_help_says_meaning_range_and_default():
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)

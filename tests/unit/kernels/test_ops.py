@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from workbench.kernels import build, compiled, isa, ops, products
-from workbench.kernels.library import load_library
+from workbench.kernels import compiled, ops, products
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("level")]
 
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 8e-3}
 both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-
-
-COMPILER = build.find_compiler()
-
-
-@cache
-def library_for(level: isa.InstructionSet):
-    build.build(COMPILER, level, 0)
-    return load_library(build.library_path(COMPILER, level), level.name)
-
-
-@pytest.fixture(autouse=True, params=isa.available() or [None], ids=lambda level: level.name if level else "none")
-def level(request, monkeypatch):
-    """The instruction set whose library computes in this test."""
-    if COMPILER is None or request.param is None:
-        pytest.skip(compiled.status())
-    monkeypatch.setattr(compiled.kernels, "is_settled", True)
-    monkeypatch.setattr(compiled.kernels, "used", library_for(request.param))
-    torch.manual_seed(0)
-    return request.param
 
 
 def assert_same(got, want):
@@ -254,7 +232,7 @@ def test_other_sizes_and_types_go_through_torch():
     )
 
 
-def test_every_operation_of_the_library_is_called_by_one_here(level):
+def test_every_operation_of_the_library_is_called_by_one_here():
     sources = "".join(Path(module.__file__).read_text() for module in (ops, products))
-    called = set(re.findall(r'(?:compiled|_dense)\("(\w+)"', sources))
-    assert set(library_for(level).operations) == {(name, dtype) for name in called for dtype in ops.NAMES.values()}
+    called = set(re.findall(r'(?:compiled|_attend)\("(\w+)"', sources))
+    assert set(compiled.kernels.used.operations) == {(name, dtype) for name in called for dtype in ops.NAMES.values()}

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 
 from workbench.bench.random_blocks import random_blocks
 from workbench.checkpoint.base import Blocks
-from workbench.kernels import build, compiled, isa
-from workbench.kernels.library import load_library
+from workbench.kernels import compiled, isa
 from workbench.kernels.products import FORMATS, REAL
 from workbench.model.block_matrix import BlockMatrix
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("level")]
 
-COMPILER = build.find_compiler()
 every_type = pytest.mark.parametrize("name", FORMATS)
-
-
-@cache
-def library_for(level: isa.InstructionSet):
-    build.build(COMPILER, level, 0)
-    return load_library(build.library_path(COMPILER, level), level.name)
-
-
-def use(monkeypatch: pytest.MonkeyPatch, level: isa.InstructionSet) -> None:
-    monkeypatch.setattr(compiled.kernels, "is_settled", True)
-    monkeypatch.setattr(compiled.kernels, "used", library_for(level))
-
-
-@pytest.fixture(autouse=True, params=isa.available() or [None], ids=lambda level: level.name if level else "none")
-def level(request, monkeypatch):
-    """The instruction set whose library computes in this test."""
-    if COMPILER is None or request.param is None:
-        pytest.skip(compiled.status())
-    use(monkeypatch, request.param)
-    torch.manual_seed(0)
-    return request.param
 
 
 def quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,10 +76,10 @@ def test_a_row_does_not_depend_on_other_rows_the_chunk_or_the_threads(name):
 
 
 @every_type
-def test_instruction_sets_agree_to_the_bit(name, level, monkeypatch):
+def test_instruction_sets_agree_to_the_bit(name, level, use):
     matrix, x = BlockMatrix([random_blocks(name, 37, 512)]), torch.randn(15, 512)
     here = matrix.multiply(x)
-    use(monkeypatch, isa.available()[0])
+    use(isa.available()[0])
     assert torch.equal(matrix.multiply(x), here)
 
 

@@ -42,7 +42,8 @@ from workbench.views.tokens.state import output_of
 from workbench.why.request import picture as request_picture
 
 LEDGER = {
-    "weights_bytes": 269 << 20, "kv_bytes_per_token": 46080, "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
+    "weights_bytes": 269 << 20, "kv_cache_dtype": "float32", "kv_bytes_per_token": 46080,
+    "kv_capacity_tokens": 4096, "kv_capacity_bytes": 4096 * 46080,
     "kv_touched_bytes": 96 * 46080, "tokens_free": 4000, "tokens_tree": 80, "tokens_running": 16, "process_rss_bytes": 700 << 20,
     "available_bytes": 9 << 30, "max_concurrency": {256: 16, 1024: 4, 4096: 1},
 }  # fmt: skip
@@ -254,7 +255,7 @@ def test_a_waterfall_row_starts_where_the_one_before_ends():
 
 def test_memory_and_status_say_the_same_in_text_and_in_html():
     memory = Memory("default", "m", LEDGER)
-    for fact in ("269.0 MiB", "45.0 KiB", "4,096 tokens", "16"):
+    for fact in ("269.0 MiB", "45.0 KiB", "in float32", "4,096 tokens", "16"):
         assert fact in memory.to_text()
         assert fact in memory.to_html()
     status = Status(

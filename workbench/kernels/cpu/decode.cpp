@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "codes.h"
 #include "lanes.h"
 #include "operations.h"
 
@@ -93,9 +94,10 @@ inline void attend_block(const T* q, const T* const* keys, const T* const* value
 
 // One query row over `count` slots: out [Hq, D] not yet divided by total [Hq]; peak [Hq] was taken off the scores.
 template <int D, class T>
-void attend_piece(const T* q, const T* k, const T* v, const int64_t* slots, int64_t count, Shape s, float* out, float* peak,
+void attend_piece(const T* q, Rows<T> k, Rows<T> v, const int64_t* slots, int64_t count, Shape s, float* out, float* peak,
                   float* total) {
-    int64_t group = s.heads / s.kv_heads, slot_size = s.kv_heads * D;
+    int64_t group = s.heads / s.kv_heads;
+    alignas(64) T room[2][BLOCK][D];
     std::fill(out, out + s.heads * D, 0.0f);
     std::fill(peak, peak + s.heads, -INFINITY);
     std::fill(total, total + s.heads, 0.0f);
@@ -103,15 +105,17 @@ void attend_piece(const T* q, const T* k, const T* v, const int64_t* slots, int6
     for (int64_t at = 0; at < count; at += BLOCK) {
         int n = std::min<int64_t>(BLOCK, count - at);
         for (int64_t kv_head = 0; kv_head < s.kv_heads; kv_head++) {
-            for (int j = 0; j < BLOCK; j++) {
-                int64_t slot = slots[at + std::min(j, n - 1)], next = slots[std::min(at + j + BLOCK, count - 1)];
-                keys[j] = k + slot * slot_size + kv_head * D;
-                values[j] = v + slot * slot_size + kv_head * D;
-                for (size_t line = 0; line < D * sizeof(T); line += 64) {
-                    __builtin_prefetch((const char*)(k + next * slot_size + kv_head * D) + line);
-                    __builtin_prefetch((const char*)(v + next * slot_size + kv_head * D) + line);
+            for (int j = 0; j < n; j++) {
+                int64_t row = slots[at + j] * s.kv_heads + kv_head;
+                int64_t next = slots[std::min(at + j + BLOCK, count - 1)] * s.kv_heads + kv_head;
+                keys[j] = k.read(row, D, room[0][j]);
+                values[j] = v.read(row, D, room[1][j]);
+                for (int64_t line = 0; line < k.row_bytes(D); line += 64) {
+                    __builtin_prefetch(k.address(next, D) + line);
+                    __builtin_prefetch(v.address(next, D) + line);
                 }
             }
+            std::fill(keys + n, keys + BLOCK, keys[n - 1]);
             for (int64_t first = 0; first < group; first += 4) {
                 int64_t head = kv_head * group + first;
                 auto block = group - first >= 4   ? attend_block<4, D, T>
@@ -130,7 +134,7 @@ struct Piece {
 
 // Row b of q [B, Hq, D] (rows `stride` apart) over the K/V of slots[starts[b]] to slots[starts[b + 1] - 1], at least one.
 template <int D, class T>
-void attend_rows(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts, T* out,
+void attend_rows(const T* q, int64_t stride, Rows<T> k, Rows<T> v, const int64_t* slots, const int64_t* starts, T* out,
                   float* lse, int64_t rows, Shape s) {
     std::vector<Piece> pieces;
     std::vector<int64_t> first_piece;
@@ -170,11 +174,12 @@ void attend_rows(const T* q, int64_t stride, const T* k, const T* v, const int64
 }
 
 template <class T>
-void attend_slots(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts, T* out,
-                  float* lse, int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim, float scale,
-                  float softcap) {
+void attend_slots(const T* q, int64_t stride, const void* k, const void* v, const float* k_scales, const float* v_scales,
+                  int64_t format, const int64_t* slots, const int64_t* starts, T* out, float* lse, int64_t rows, int64_t heads,
+                  int64_t kv_heads, int64_t dim, float scale, float softcap) {
     Shape s{heads, kv_heads, scale, softcap};
-    with_head_size(dim, [&](auto D) { attend_rows<D>(q, stride, k, v, slots, starts, out, lse, rows, s); });
+    Rows<T> keys{k, k_scales, format}, values{v, v_scales, format};
+    with_head_size(dim, [&](auto D) { attend_rows<D>(q, stride, keys, values, slots, starts, out, lse, rows, s); });
 }
 
 // Copies row i of a step, `size` numbers at from + i * stride, to slot slots[i] of a store whose slots are that large.
@@ -183,7 +188,26 @@ void write_slots(T* store, const T* from, int64_t stride, const int64_t* slots, 
     for (int64_t i = 0; i < rows; i++) std::memcpy(store + slots[i] * size, from + i * stride, size * sizeof(T));
 }
 
+// Rounds row i of a step, [heads, dim] numbers at from + i * stride, to the codes of slot slots[i].
+template <class T>
+void write_codes(uint8_t* store, float* scales, int64_t format, const T* from, int64_t stride, const int64_t* slots,
+                 int64_t rows, int64_t heads, int64_t dim) {
+    auto write = format == E5M2 ? write_row<Float5M2, T> : format == E4M3 ? write_row<Float4M3, T> : write_row<Integer, T>;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t head = 0; head < heads; head++) {
+            int64_t row = slots[i] * heads + head;
+            const T* x = from + i * stride + head * dim;
+            float scale = *scales;
+            if (format == INT8) {
+                scales[row] = scale = scale_of(x, dim);
+                if (!(scale > 0)) scale = INFINITY;  // all are 0, or NaN is read whatever the codes are
+            }
+            write(x, scale, store + row * dim, dim);
+        }
+}
+
 LIST(attend_slots)
 LIST(write_slots)
+LIST(write_codes)
 
 }  // namespace

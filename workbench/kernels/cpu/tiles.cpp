@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "codes.h"
 #include "lanes.h"
 #include "operations.h"
 
@@ -127,10 +128,11 @@ struct Dense {
 
 // Rows [first, first + count) of one K/V head; row r is query head r % group of token r / group.
 template <int D, class T>
-void attend_tile(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, const Dense& d, int64_t kv_head,
+void attend_tile(const T* q, int64_t stride, Rows<T> k, Rows<T> v, T* out, float* lse, const Dense& d, int64_t kv_head,
                  int64_t first, int count, Shape s) {
     constexpr int N = Unit<T>::NUMBERS, UNITS = D / N;
-    int64_t group = s.heads / s.kv_heads, slot_size = s.kv_heads * D;
+    int64_t group = s.heads / s.kv_heads;
+    alignas(64) T room[2][BLOCK][D];
     alignas(64) uint32_t queries[TILE][UNITS] = {};
     alignas(64) float acc[TILE][D] = {};
     alignas(64) uint32_t weights[AT_ONCE][BLOCK / N];
@@ -152,9 +154,9 @@ void attend_tile(const T* q, int64_t stride, const T* k, const T* v, T* out, flo
     for (int64_t at = begin; at < stop; at += BLOCK) {
         int n = std::min<int64_t>(BLOCK, stop - at);
         for (int j = 0; j < n; j++) {
-            int64_t place = d.slot(at + j) * slot_size + kv_head * D;
-            keys[j] = k + place;
-            values[j] = v + place;
+            int64_t row = d.slot(at + j) * s.kv_heads + kv_head;
+            keys[j] = k.read(row, D, room[0][j]);
+            values[j] = v.read(row, D, room[1][j]);
         }
         packed.pack(keys, values, n);
         for (int row = 0; row < count; row += AT_ONCE) {
@@ -181,7 +183,7 @@ void attend_tile(const T* q, int64_t stride, const T* k, const T* v, T* out, flo
 // Parts of q [T, Hq, D] (rows `stride` apart) over k, v [slots, Hkv, D]. Part i is tokens [spans[2 * i], spans[2 * i + 1])
 // over slots[starts[i]] to slots[starts[i + 1] - 1], the last of which are the tokens' own.
 template <int D, class T>
-void attend_parts(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts,
+void attend_parts(const T* q, int64_t stride, Rows<T> k, Rows<T> v, const int64_t* slots, const int64_t* starts,
                    const int64_t* spans, T* out, float* lse, int64_t parts, int64_t window, Shape s) {
     struct Task {
         Dense dense;
@@ -206,7 +208,7 @@ void attend_parts(const T* q, int64_t stride, const T* k, const T* v, const int6
 
 // Every row of q [tokens, Hq, D] over all of k, v [length, Hkv, D].
 template <int D, class T>
-void attend_whole(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, int64_t tokens, int64_t length, Shape s) {
+void attend_whole(const T* q, int64_t stride, Rows<T> k, Rows<T> v, T* out, float* lse, int64_t tokens, int64_t length, Shape s) {
     Dense dense{0, tokens, 0, length, length, nullptr, false};
     int64_t rows = tokens * (s.heads / s.kv_heads), tiles = (rows + TILE - 1) / TILE;
 #pragma omp parallel for schedule(dynamic)
@@ -217,18 +219,23 @@ void attend_whole(const T* q, int64_t stride, const T* k, const T* v, T* out, fl
 }
 
 template <class T>
-void attend_causal(const T* q, int64_t stride, const T* k, const T* v, const int64_t* slots, const int64_t* starts,
-                   const int64_t* spans, T* out, float* lse, int64_t parts, int64_t window, int64_t heads, int64_t kv_heads,
-                   int64_t dim, float scale, float softcap) {
+void attend_causal(const T* q, int64_t stride, const void* k, const void* v, const float* k_scales, const float* v_scales,
+                   int64_t format, const int64_t* slots, const int64_t* starts, const int64_t* spans, T* out, float* lse,
+                   int64_t parts, int64_t window, int64_t heads, int64_t kv_heads, int64_t dim, float scale, float softcap) {
     Shape s{heads, kv_heads, scale, softcap};
-    with_head_size(dim, [&](auto D) { attend_parts<D>(q, stride, k, v, slots, starts, spans, out, lse, parts, window, s); });
+    Rows<T> keys{k, k_scales, format}, values{v, v_scales, format};
+    with_head_size(dim, [&](auto D) {
+        attend_parts<D>(q, stride, keys, values, slots, starts, spans, out, lse, parts, window, s);
+    });
 }
 
 template <class T>
-void attend_all(const T* q, int64_t stride, const T* k, const T* v, T* out, float* lse, int64_t tokens, int64_t length,
-                int64_t heads, int64_t kv_heads, int64_t dim, float scale, float softcap) {
+void attend_all(const T* q, int64_t stride, const void* k, const void* v, const float* k_scales, const float* v_scales,
+                int64_t format, T* out, float* lse, int64_t tokens, int64_t length, int64_t heads, int64_t kv_heads, int64_t dim,
+                float scale, float softcap) {
     Shape s{heads, kv_heads, scale, softcap};
-    with_head_size(dim, [&](auto D) { attend_whole<D>(q, stride, k, v, out, lse, tokens, length, s); });
+    Rows<T> keys{k, k_scales, format}, values{v, v_scales, format};
+    with_head_size(dim, [&](auto D) { attend_whole<D>(q, stride, keys, values, out, lse, tokens, length, s); });
 }
 
 LIST(attend_causal)

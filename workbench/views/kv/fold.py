@@ -19,7 +19,7 @@ from workbench.events import (
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.kv.drawn import Blocks
 from workbench.views.kv.picture import SEES, KVPicture
-from workbench.views.kv.state import Kind, NodePages, Owner, PageRun, kind_of, title_of
+from workbench.views.kv.state import Kind, NodePages, Owner, PageRun, kept_as, kind_of, title_of
 
 MAX_PATHS = 100
 """Running requests whose nodes the live view can point out."""
@@ -175,6 +175,7 @@ class KVFold(Fold[KVPicture]):
             letters=letters,
             readers=readers,
             empty=self.empty,
+            kept=kept_as(self.facts.info),
         )
 
     def state(self) -> dict[str, Any]:
@@ -186,9 +187,9 @@ class KVFold(Fold[KVPicture]):
         for rid, place in self._places.items():
             names[place] = rid
         return {
-            "title": title_of(self.num_pages, self.page_size), "num_pages": self.num_pages, "page_size": self.page_size,
-            "counts": self.counts, "runs": self._blocks.words(), "names": names, "letters": [*map(_letter, range(len(names)))],
-            "paths": paths,
+            "title": title_of(self.num_pages, self.page_size, kept_as(self.facts.info)), "num_pages": self.num_pages,
+            "page_size": self.page_size, "counts": self.counts, "runs": self._blocks.words(), "names": names,
+            "letters": [*map(_letter, range(len(names)))], "paths": paths,
         }  # fmt: skip
 
     def _word(self, owner: Owner | None, length: int) -> str:

@@ -40,6 +40,8 @@ class KVPicture(View):
     """Letter on the pages of each running request."""
     readers: dict[str, list[str]] = field(default_factory=dict)
     """Running requests that read each node."""
+    kept: str = ""
+    """Type of the K/V, and the size of one token's; "" where they are unknown."""
     empty: str = ""
     """While no page was ever used: that, and the code that changes it, in one line."""
 
@@ -67,7 +69,7 @@ class KVPicture(View):
 
     @property
     def title(self) -> str:
-        return title_of(self.num_pages, self.page_size)
+        return title_of(self.num_pages, self.page_size, self.kept)
 
     def by_owner(self) -> list[tuple[tuple[Kind, str], int]]:
         """Returns ((kind, owner), pages): requests before the tree, the largest first, without the free pages."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal
+from typing import Any, Literal
 
-from workbench.html.parts import plural
+from workbench.html.parts import plural, size
 
 Kind = Literal["free", "tree", "owned"]
 KINDS: dict[str, Kind] = {"f": "free", "t": "tree", "o": "owned"}
@@ -54,6 +54,12 @@ def joined(parts: Iterable[tuple[Kind, str, int]]) -> list[PageRun]:
     return runs
 
 
-def title_of(num_pages: int, page_size: int) -> str:
-    """Returns the title of a pool."""
-    return f"KV pool: {plural(num_pages, 'page')} of {plural(page_size, 'token')}"
+def title_of(num_pages: int, page_size: int, kept: str) -> str:
+    """Returns the title of a pool. `kept` is what `kept_as` returns."""
+    title = f"KV pool: {plural(num_pages, 'page')} of {plural(page_size, 'token')}"
+    return f"{title}, {kept}" if kept else title
+
+
+def kept_as(info: Mapping[str, Any]) -> str:
+    """Returns type and size of the K/V, as "int8, 12.2 KiB a token"; `info` is that of `get_server_info()`."""
+    return f"{info['kv_cache_dtype']}, {size(info['kv_bytes_per_token'])} a token" if "kv_bytes_per_token" in info else ""

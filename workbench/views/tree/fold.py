@@ -191,12 +191,15 @@ class TreeFold(Fold[TreePicture]):
         above = [token for step in path[:-1] for token in step.token_ids]
         before = self.facts.decode(above) if above else ""
         text = self.facts.decode([*above, *row.token_ids])
+        info = self.facts.info
         return NodeFacts(
             id=row.id, parent_id=path[-2].id if len(path) > 1 else 0, children=tuple(row.children), namespace=row.namespace,
             token_ids=row.token_ids, text=text[len(before) :] if text.startswith(before) else self.facts.decode(row.token_ids),
             text_before=before, num_before=len(above), num_hits=row.num_hits, made_by=row.made_by, used_by=row.used_by,
             held_by=tuple(rid for rid, held in self.nodes.held.items() if row in held.row.path()), made_at=row.made_at,
-            used_at=row.used_at, age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
+            used_at=row.used_at, kv_bytes=len(row.token_ids) * info.get("kv_bytes_per_token", 0),
+            kv_dtype=info.get("kv_cache_dtype", ""),
+            age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
         )  # fmt: skip
 
     def evictions(self, now: float = 0.0) -> EvictionJournal:

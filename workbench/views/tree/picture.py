@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.html.escape import to_html, visible
-from workbench.html.parts import BarPart, View, bar, duration, key, plural, soft, table
+from workbench.html.parts import BarPart, View, bar, duration, key, plural, size, soft, table
 
 SEES = "Text that is stored once: what goes on from a text is indented below it. The wider a block, the more tokens."
 MAX_LINES, LINE_WIDTH = 60, 56
@@ -39,6 +39,9 @@ class NodeFacts(View):
     used_at: float
     age_s: float
     idle_s: float
+    kv_bytes: int = 0
+    """Size of its K/V; 0 where that is unknown."""
+    kv_dtype: str = ""
 
     @property
     def evictable(self) -> str:
@@ -50,6 +53,7 @@ class NodeFacts(View):
     def facts(self) -> list[tuple[str, str]]:
         return [
             ("tokens", f"{len(self.token_ids):,}, {place_in_text(self.num_before)}"),
+            *([("K/V", f"{size(self.kv_bytes)} in {self.kv_dtype}")] if self.kv_bytes else []),
             ("made by", f"{self.made_by}, {duration(self.age_s)} ago"),
             ("found by", f"{plural(self.num_hits, 'time')}: {', '.join(self.used_by)}" if self.used_by else "not yet"),
             ("last used", f"{duration(self.idle_s)} ago"), ("evictable", self.evictable),

@@ -136,3 +136,11 @@ def test_a_reader_that_fell_behind_goes_on_from_a_snapshot_and_is_right_again(co
     perform(core, operations, now_and_then)
     now_and_then()
     assert reader.read().owners() == account(core)
+
+
+def test_the_title_tells_type_and_size_of_the_numbers_where_they_are_known():
+    info = {"kv_cache_dtype": "fp8_e4m3", "kv_bytes_per_token": 11520}
+    for known, end in ((info, ", fp8_e4m3, 11.2 KiB a token"), ({}, "")):
+        fold = KVFold(Facts(num_pages=300, page_size=4, info=known))
+        for title in (fold.state()["title"], fold.picture().title):
+            assert title == f"KV pool: 300 pages of 4 tokens{end}"

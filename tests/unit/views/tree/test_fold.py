@@ -199,6 +199,10 @@ def test_a_node_tells_its_text_its_maker_and_its_users():
     facts = fold.node(shared.id)
     assert (facts.made_by, facts.used_by, facts.held_by, facts.num_hits) == ("r0", ("r1",), ("r1",), 1)
     assert (facts.text, facts.num_before, len(facts.children)) == ("1 2 3", 0, 2)
+    assert "K/V" not in facts.to_text(), "its size is unknown here"
+    fold.facts = Facts(info={"kv_cache_dtype": "int8", "kv_bytes_per_token": 2048})
+    assert "6.0 KiB in int8" in fold.node(shared.id).to_text()
+    assert "6.0 KiB in int8" in fold.node(shared.id).to_html()
     with pytest.raises(InvalidRequest, match="a node of the tree"):
         fold.node(10_000)
 

@@ -18,8 +18,12 @@ ARM = [level for level in isa.ALL if "asimd" in level.needs]
 FLAGS = [flag for flag in build.FLAGS if flag not in ("-fPIC", "-fvisibility=hidden", "-O3")]
 
 
-def compiled(compiler: str, level: isa.InstructionSet, out: Path, *more: str) -> Path:
-    source = HERE / "products_main.cpp"
+PROGRAMS = {"products_main.cpp": 44, "codes_main.cpp": 9}
+"""Programs, and the number of lines that each prints."""
+
+
+def compiled(program: str, compiler: str, level: isa.InstructionSet, out: Path, *more: str) -> Path:
+    source = HERE / program
     words = [compiler, "-O2", *FLAGS, *level.flags, *more, "-Werror", "-Wno-unknown-pragmas", f"-I{build.FOLDER}", str(source)]
     subprocess.run([*words, "-o", str(out)], check=True)
     return out
@@ -27,10 +31,11 @@ def compiled(compiler: str, level: isa.InstructionSet, out: Path, *more: str) ->
 
 @needs_cross
 @pytest.mark.skipif(not isa.available() or build.find_compiler() is None, reason="no kernels here to compare with")
-def test_every_format_gives_the_bits_of_this_processor(tmp_path):
-    here = compiled(build.find_compiler(), isa.available()[0], tmp_path / "here")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_products_and_codes_have_the_bits_of_this_processor(program, tmp_path):
+    here = compiled(program, build.find_compiler(), isa.available()[0], tmp_path / "here")
     want = subprocess.check_output([str(here)], text=True)
-    assert len(want.splitlines()) == 44
+    assert len(want.splitlines()) == PROGRAMS[program]
     for level in ARM:
-        there = compiled(CROSS, level, tmp_path / level.name, "-static")
+        there = compiled(program, CROSS, level, tmp_path / level.name, "-static")
         assert subprocess.check_output([QEMU, str(there)], text=True) == want, level.name
