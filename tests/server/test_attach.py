@@ -9,7 +9,9 @@ import pytest
 from byte_model import write_byte_model
 
 import workbench
+from workbench.api.remote import MOST_EVENTS
 from workbench.errors import BackendFailed, EngineDead, InvalidRequest, NotSupported, UnknownParameter
+from workbench.events import EventLog
 from workbench.server import inspect
 
 PARAMS = {"max_new_tokens": 5, "temperature": 0, "ignore_eos": True}
@@ -125,6 +127,24 @@ def test_all_that_the_server_holds_is_there_at_once(engine, served, monkeypatch)
     with workbench.attach(served.url, "k", history=5000) as attached:
         for rid in (rids[0], rids[-1]):
             assert str(attached.explain(rid)) == str(engine.explain(rid))
+
+
+def test_each_event_is_read_from_the_log_once_however_many_messages_carry_it(engine, served, monkeypatch):
+    while engine.log.num_added < 5 * MOST_EVENTS:
+        engine.generate([f"long history {i}" for i in range(20)], PARAMS | {"max_new_tokens": 40})
+    num_added, num_read, read = engine.log.num_added, [], EventLog.read
+
+    def counted(log, since=0):
+        found = read(log, since)
+        if log is engine.log:
+            num_read.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(EventLog, "read", counted)
+    with workbench.attach(served.url, "k", history=num_added) as attached:
+        assert attached.log.num_added == num_added
+        assert read(attached.log)[1] == read(engine.log)[1]
+    assert sum(num_read) < 1.2 * num_added
 
 
 def test_a_slow_reader_begins_again_from_the_present_state(engine, served, monkeypatch):
