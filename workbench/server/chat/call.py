@@ -25,6 +25,8 @@ class ChatCall:
     top_logprobs: int = 0
     separate_reasoning: bool = True
     """Switch to part reasoning from the answer, where the server has a reasoning parser."""
+    reasoning_budget: int | None = None
+    """Most tokens of reasoning; needs a reasoning parser, `n` 1 and `max_new_tokens`."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further variables of the chat template, such as `enable_thinking`."""
     add_generation_prompt: bool = True
