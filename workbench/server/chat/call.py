@@ -12,6 +12,8 @@ class ChatCall:
     """One call. Messages, tools, choices and formats have the shapes of OpenAI's chat completions."""
 
     messages: Sequence[Mapping[str, Any]]
+    messages_field: str = "messages"
+    """Name that the messages have in the body of the API, for errors about them."""
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     """"none", "auto", "required" or `{"type": "function", "function": {"name": ...}}`. None: "auto"."""

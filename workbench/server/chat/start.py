@@ -8,7 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from workbench.errors import PromptTooLong
+from workbench.errors import InvalidRequest
 from workbench.native.requests import GenerateRequest, PromptBatch
 from workbench.server.chat.budget import Outputs, within_budget
 from workbench.server.chat.call import ChatCall
@@ -18,7 +18,9 @@ from workbench.server.chat.events import ChatEvent, Usage
 from workbench.server.chat.prompt import render_chat
 from workbench.server.chat.tokens import TokenTexts
 from workbench.server.chat.tools import ToolChoice, choose
+from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving
+from workbench.text.tokenizer import Tokenizer
 from workbench.tool_calls import FORMATS, ToolCallParser
 from workbench.tool_calls.reasoning import REASONING_FORMATS, ReasoningFormat, ReasoningParser
 from workbench.types import TokenOut
@@ -27,11 +29,8 @@ from workbench.types import TokenOut
 async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEvent]:
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
     prepared = await asyncio.to_thread(Prepared, serving, call)
-    try:
+    with naming_prompt(call.messages_field):
         running = await serving.submit(prepared.request)
-    except PromptTooLong as error:
-        error.field = "messages"  # the engine saw a prompt
-        raise
     return _events(prepared, running.batch, prepared.limited(serving, serving.generation.outputs(running)))
 
 
@@ -39,7 +38,18 @@ def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
     """Returns the token ids of a conversation as `start_chat` sends them, to count them."""
     tokenizer = serving.handle.tokenizer
     tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
-    return tokenizer.encode(render_chat(tokenizer, call, tools.shown if tools else ()), add_special_tokens=False)
+    return tokenizer.encode(_text_of(tokenizer, call, tools), add_special_tokens=False)
+
+
+def _text_of(tokenizer: Tokenizer, call: ChatCall, tools: ToolChoice | None) -> str:
+    """Returns the prompt as text. Raises InvalidRequest for one that UTF-8 cannot write."""
+    text = render_chat(tokenizer, call, tools.shown if tools else ())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = f"{call.messages_field}: a text has half of a character (a lone surrogate)"
+        raise InvalidRequest.because(call.messages_field, message, hint="send whole characters") from None
+    return text
 
 
 class Prepared:
@@ -50,8 +60,8 @@ class Prepared:
         tokenizer = serving.handle.tokenizer
         self._call = call
         self._tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
-        text = render_chat(tokenizer, call, self._tools.shown if self._tools else ())
-        serving.check_length(text, "messages")
+        text = _text_of(tokenizer, call, self._tools)
+        serving.check_length(text, call.messages_field)
         ids = tokenizer.encode(text, add_special_tokens=False)
         name = serving.args.reasoning_parser
         self._reasoning = REASONING_FORMATS[name] if name else None
