@@ -219,6 +219,15 @@ def test_a_prefix_of_a_proxy_is_in_the_page_and_hides_no_route(engine):
         assert httpx.get(f"{served.url}/openapi.json", headers=head).json()["servers"] == [{"url": "/llm"}]
 
 
+def test_a_served_name_is_shown_whole_with_its_colon(engine):
+    name = "org/model:v1.2"
+    with workbench.serve(engine, port=0, served_model_name=name) as served:
+        assert [each["id"] for each in httpx.get(f"{served.url}/v1/models").json()["data"]] == [name]
+        for asked in (name, "org/model", "any"):
+            answer = httpx.post(f"{served.url}/v1/completions", json={"model": asked, "prompt": "a", "max_tokens": 1}, timeout=30)
+            assert answer.json()["model"] == name
+
+
 def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, served):
     import json
 
@@ -227,7 +236,8 @@ def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, 
         lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
         page = next(lines)["page"]
         post(served, text="seen on the page", sampling_params=PARAMS)
-        rows = (json.dumps(each["news"].get("tree", {}).get("rows", "")) for each in lines)
+        trees = (each["news"].get("tree", {}) for each in lines)
+        rows = (json.dumps([tree.get("rows"), tree.get("changed")]) for tree in trees)
         assert any("seen on the page" in drawn for drawn in rows)
         bodies = ({"do": "detail", "kind": "step", "id": 1}, {"do": "skip", "num": 1}, {"do": "nonsense"})
         statuses = []
