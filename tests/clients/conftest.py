@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from tests.server.conftest import REAL, ServerProcess, server_process
@@ -43,3 +44,10 @@ def v1(url) -> str:
 def require():
     """Imports a client's module, or skips with the way to get it."""
     return lambda name: pytest.importorskip(name, reason=f"{name} is not installed; `make clients` brings it")
+
+
+@pytest.fixture(scope="session")
+def client(v1: str) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client of the server."""
+    with openai.OpenAI(base_url=v1, api_key="any", max_retries=0) as client:
+        yield client

@@ -9,27 +9,13 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import openai
 import pytest
 import transformers
-from pydantic import BaseModel, Field
+from weather import Weather
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ASK = "Name a colour."
 HELLO = [{"role": "user", "content": ASK}]
-
-
-class Weather(BaseModel):
-    """The weather of a city."""
-
-    city: Literal["Paris", "Rome"]
-    degrees: int = Field(ge=-40, le=40)
-
-
-@pytest.fixture(scope="module")
-def client(v1):
-    with openai.OpenAI(base_url=v1, api_key="any", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

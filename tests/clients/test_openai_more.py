@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import openai
 import pytest
-from pydantic import BaseModel, Field
+from weather import Weather
 
 HELLO = [{"role": "user", "content": "Say hello in French."}]
 GREEDY = {"model": "any", "temperature": 0, "max_tokens": 24}
-
-
-class Weather(BaseModel):
-    """The weather of a city."""
-
-    city: Literal["Paris", "Rome"]
-    degrees: int = Field(ge=-40, le=40)
-
-
-@pytest.fixture(scope="module")
-def client(v1):
-    with openai.OpenAI(base_url=v1, api_key="any", max_retries=0) as client:
-        yield client
 
 
 def test_many_async_requests_are_answered_as_each_alone(client, v1):

@@ -9,7 +9,9 @@ import pytest
 from byte_model import write_byte_model
 
 import workbench
+from workbench.api.remote import MOST_EVENTS
 from workbench.errors import BackendFailed, EngineDead, InvalidRequest, NotSupported, UnknownParameter
+from workbench.events import EventLog
 from workbench.server import inspect
 
 PARAMS = {"max_new_tokens": 5, "temperature": 0, "ignore_eos": True}
@@ -128,6 +130,24 @@ def test_all_that_the_server_holds_is_there_at_once(engine, served, monkeypatch)
             assert str(attached.explain(rid)) == str(engine.explain(rid))
 
 
+def test_each_event_is_read_from_the_log_once_however_many_messages_carry_it(engine, served, monkeypatch):
+    while engine.log.num_added < 5 * MOST_EVENTS:
+        engine.generate([f"long history {i}" for i in range(20)], PARAMS | {"max_new_tokens": 40})
+    num_added, num_read, read = engine.log.num_added, [], EventLog.read
+
+    def counted(log, since=0):
+        found = read(log, since)
+        if log is engine.log:
+            num_read.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(EventLog, "read", counted)
+    with workbench.attach(served.url, "k", history=num_added) as attached:
+        assert attached.log.num_added == num_added
+        assert read(attached.log)[1] == read(engine.log)[1]
+    assert sum(num_read) < 1.2 * num_added
+
+
 def test_a_slow_reader_begins_again_from_the_present_state(engine, served, monkeypatch):
     with workbench.attach(served.url, "k", history=0) as attached:
         assert attached.view("tree", live=False).to_text()
@@ -200,6 +220,15 @@ def test_a_prefix_of_a_proxy_is_in_the_page_and_hides_no_route(engine):
         assert httpx.get(f"{served.url}/openapi.json", headers=head).json()["servers"] == [{"url": "/llm"}]
 
 
+def test_a_served_name_is_shown_whole_with_its_colon(engine):
+    name = "org/model:v1.2"
+    with workbench.serve(engine, port=0, served_model_name=name) as served:
+        assert [each["id"] for each in httpx.get(f"{served.url}/v1/models").json()["data"]] == [name]
+        for asked in (name, "org/model", "any"):
+            answer = httpx.post(f"{served.url}/v1/completions", json={"model": asked, "prompt": "a", "max_tokens": 1}, timeout=30)
+            assert answer.json()["model"] == name
+
+
 def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, served):
     import json
 
@@ -208,7 +237,8 @@ def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, 
         lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
         page = next(lines)["page"]
         post(served, text="seen on the page", sampling_params=PARAMS)
-        rows = (json.dumps(each["news"].get("tree", {}).get("rows", "")) for each in lines)
+        trees = (each["news"].get("tree", {}) for each in lines)
+        rows = (json.dumps([tree.get("rows"), tree.get("changed")]) for tree in trees)
         assert any("seen on the page" in drawn for drawn in rows)
         bodies = ({"do": "detail", "kind": "step", "id": 1}, {"do": "skip", "num": 1}, {"do": "nonsense"})
         statuses = []

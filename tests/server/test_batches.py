@@ -17,6 +17,7 @@ import uvicorn
 from byte_model import write_byte_model
 
 import workbench
+from workbench.events import RequestArrived
 from workbench.server.app import make_app
 from workbench.server.batches import runner
 from workbench.server.batches.store import Store
@@ -184,31 +185,74 @@ def test_lists_have_pages(client):
 
 
 class FullDisk:
-    """A database that has no room for the answer to a line after the third."""
+    """A database that has room for some writes of a kind, and for no other until `has_room`."""
 
-    def __init__(self, database):
-        self._database = database
-        self._num_left = 3
+    def __init__(self, database, kind, num_left=0):
+        self._database, self._kind, self._num_left = database, kind, num_left
+        self.has_room, self.num_refused = False, 0
 
     def execute(self, statement, values=()):
-        if statement.startswith("INSERT OR IGNORE INTO answers"):
+        if statement.startswith(self._kind) and not self.has_room:
             self._num_left -= 1
             if self._num_left < 0:
+                self.num_refused += 1
                 raise sqlite3.OperationalError("database or disk is full")
         return self._database.execute(statement, values)
 
+    def __getattr__(self, name):
+        return getattr(self._database, name)
 
-def test_a_full_disk_fails_the_batch_and_keeps_the_answers_that_were_stored(client, store, monkeypatch):
+
+def wait_for(true, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(runner, "FULL_S", 0.02)
+    monkeypatch.setattr(runner, "MAX_FULL_S", 0.2)
+
+
+def test_a_batch_waits_while_the_disk_is_full_and_answers_every_line_once(client, app, store, quick, monkeypatch):
+    log = app._app.state.serving.handle.log
+    before = log.num_added
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_db", FullDisk(store._db))
-        batch = ended(client, create(client, [line(i) for i in range(20)]))
-    assert (batch.status, counts(batch)) == ("failed", (20, 3, 0))
-    assert "database or disk is full" in batch.errors.data[0].message
-    assert len(results(client, batch.output_file_id)) == 3
-    assert ended(client, create(client, [line(0)])).status == "completed", "the others go on"
+        disk = FullDisk(store._db, "INSERT OR IGNORE INTO answers", 3)
+        patch.setattr(store, "_db", disk)
+        batch = create(client, [line(i) for i in range(50)])
+        wait_for(lambda: disk.num_refused > 100)
+        now = client.batches.retrieve(batch.id)
+        assert (now.status, counts(now), now.errors) == ("in_progress", (50, 3, 0), None)
+        disk.has_room = True
+        batch = ended(client, batch)
+    assert (batch.status, counts(batch)) == ("completed", (50, 50, 0))
+    assert [each["custom_id"] for each in results(client, batch.output_file_id)] == [f"c{i}" for i in range(50)]
+    assert sum(isinstance(event, RequestArrived) for event in log.read(before)[1]) == 50, "nothing is computed twice"
 
 
-def test_answers_that_found_no_room_for_a_file_get_one_when_there_is(client, monkeypatch):
+@pytest.mark.parametrize("kind", ["UPDATE batches", "INSERT OR REPLACE INTO files", "DELETE FROM answers", "COMMIT"])
+def test_a_batch_ends_once_whichever_of_its_last_writes_finds_no_room(client, store, quick, monkeypatch, kind):
+    lines = [line(0), line(1, temperature=-1), line(2)]
+    file, num_files = upload(client, lines), len(store.files())
+    with monkeypatch.context() as patch:
+        disk = FullDisk(store._db, kind, 1 if "files" in kind else 0)
+        patch.setattr(store, "_db", disk)
+        batch = client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+        wait_for(lambda: disk.num_refused > 5)
+        assert client.batches.retrieve(batch.id).status in ("validating", "in_progress", "finalizing")
+        disk.has_room = True
+        batch = ended(client, batch)
+    assert (batch.status, counts(batch)) == ("completed", (3, 2, 1))
+    assert [each["custom_id"] for each in results(client, batch.output_file_id)] == ["c0", "c2"]
+    assert [each["custom_id"] for each in results(client, batch.error_file_id)] == ["c1"]
+    assert len(store.files()) == num_files + 2
+    assert store.answered(batch.id) == set()
+
+
+def test_answers_that_found_no_room_for_a_file_get_one_when_there_is(client, quick, monkeypatch):
     def fsync(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -216,14 +260,25 @@ def test_answers_that_found_no_room_for_a_file_get_one_when_there_is(client, mon
     file = upload(client, lines)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        batch = ended(client, client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h"))
-        assert (batch.status, counts(batch), batch.output_file_id) == ("failed", (4, 4, 0), None)
-        assert "No space left" in batch.errors.data[0].message
+        batch = client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+        until(client, batch, lambda now: now.status == "finalizing")
         with pytest.raises(openai.InternalServerError, match="No space left"):
             upload(client, lines)
-    ended(client, create(client, [line(0)]))
-    batch = client.batches.retrieve(batch.id)
-    assert (batch.status, len(results(client, batch.output_file_id))) == ("failed", 4)
+        time.sleep(0.5)
+        assert client.batches.retrieve(batch.id).status == "finalizing"
+    batch = ended(client, batch)
+    assert (batch.status, counts(batch), len(results(client, batch.output_file_id))) == ("completed", (4, 4, 0), 4)
+
+
+def test_a_batch_that_cannot_be_cancelled_as_the_disk_is_full_says_so(client, store, quick, monkeypatch):
+    with monkeypatch.context() as patch:
+        disk = FullDisk(store._db, "UPDATE batches")
+        patch.setattr(store, "_db", disk)
+        batch = create(client, [line(0)])
+        with pytest.raises(openai.InternalServerError, match="disk is full") as refused:
+            client.batches.cancel(batch.id)
+        assert refused.value.status_code == 507
+    assert ended(client, batch).status == "completed"
 
 
 def test_a_killed_server_goes_on_where_it_was_and_answers_every_line_once(server_process, model, tmp_path):

@@ -137,6 +137,13 @@ def test_texts_are_counted_and_checks_of_health_are_not(http, client):
     http.post("/encode", json={"text": TEXTS})
     client.embeddings.create(model="any", input=TEXTS[0])
     http.get("/health_generate")
+    for route, body in (
+        ("/encode", {"text": TEXTS}), ("/v1/embeddings", {"input": TEXTS}), ("/rerank", {"query": "a", "documents": TEXTS}),
+        ("/v1/score", {"text_1": "a", "text_2": TEXTS}),
+    ):  # fmt: skip
+        assert http.post(route, json=body | {"log_metrics": False}).status_code == 200
+    many = {"text": ["a"] * 2000, "log_metrics": False}
+    assert len(http.post("/encode", json=many).json()) == 2000
     after = scrape()
     grown = {name: after[name] - before[name] for name in after}
     assert (grown["prompt_tokens_total"], grown["generation_tokens_total"]) == (21, 0)

@@ -109,22 +109,42 @@ def test_stop_strings_of_native_parameters_have_the_same_limit(http):
         assert "stop" in refused(http.post(NATIVE, json={"text": ["hi"], "sampling_params": params}))
 
 
-@pytest.mark.parametrize("path", BODIES)
+PROMPTS = {CHAT: "messages", COMPLETE: "prompt", NATIVE: "text", MESSAGES: "messages", "/v1/responses": "input",
+           "/api/chat": "messages", "/api/generate": "prompt", "/tokenize": "prompt"}  # fmt: skip
+"""Field with the prompt, by path. An error names it, and nothing that the client has not sent."""
+
+
+def holding(path, text):
+    """Returns a body whose prompt is this text."""
+    name = PROMPTS[path]
+    return {"model": "m", "max_tokens": 2, name: [{"role": "user", "content": text}] if name == "messages" else text}
+
+
+@pytest.mark.parametrize("path", PROMPTS)
 def test_ten_megabytes_of_prompt_are_refused(http, path):
-    text = "word " * 2_000_000
-    body = {CHAT: {"messages": [{"role": "user", "content": text}]}, COMPLETE: {"prompt": text}, NATIVE: {"text": text},
-            MESSAGES: {"max_tokens": 2, "messages": [{"role": "user", "content": text}]}}[path]  # fmt: skip
-    refused(http.post(path, json=body))
+    if path != "/tokenize":
+        assert refused(http.post(path, json=holding(path, "word " * 2_000_000))).startswith(PROMPTS[path])
     refused(http.post(path, content=b" " * 13_000_000), 413)
 
 
-@pytest.mark.parametrize("path", BODIES)
-def test_half_a_character_does_no_harm(http, path):
-    """A lone surrogate is valid JSON and no text: it is refused or replaced, and is no fault of the server."""
-    half = json.dumps({**BODIES[path], "text": "\ud83d", "prompt": "\ud83d", "messages": [{"role": "user", "content": "\ud83d"}]})
-    answer = http.post(path, content=half)
-    assert answer.status_code in (200, 400), answer.text
+@pytest.mark.parametrize("path", PROMPTS)
+def test_half_a_character_is_refused_with_its_field(http, path):
+    """A lone surrogate is valid JSON and no text."""
+    message = refused(http.post(path, content=json.dumps(holding(path, "\ud83d"))))
+    assert message.startswith(PROMPTS[path])
+    assert "user" not in message, "no part of the template"
     refused(http.post(path, content=b'{"prompt": "\xf0\x9f", "max_tokens": 1}'))
+
+
+@pytest.mark.parametrize(("path", "body", "field"), [
+    (COMPLETE, {"n": 129}, "n"), (COMPLETE, {"n": 10**9}, "n"), (COMPLETE, {"best_of": 129}, "best_of"),
+    (COMPLETE, {"n": 100, "best_of": 10**9}, "best_of"), (COMPLETE, {"n": 2, "best_of": 1}, "best_of"),
+    (COMPLETE, {"n": 0}, "n"), (COMPLETE, {"n": 128, "prompt": ["hi"] * 100}, "the request makes 12800"), (CHAT, {"n": 129}, "n"),
+    (CHAT, {"n": -1}, "n"), (NATIVE, {"sampling_params": {"n": 10**9}}, "n"),
+    (NATIVE, {"text": ["hi"] * 5, "sampling_params": {"n": 1000}}, "the request makes 5000"),
+])  # fmt: skip
+def test_more_answers_than_the_limit_are_refused(http, path, body, field):
+    assert refused(http.post(path, json=BODIES[path] | body)).startswith(f"{field} ")
 
 
 def test_many_tools_are_answered_or_refused(http):

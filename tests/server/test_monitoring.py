@@ -79,6 +79,51 @@ def test_every_name_and_label_of_the_dashboard_is_served(served, prefix):
     assert {"num_running_reqs", "token_usage", "time_to_first_token_seconds_bucket"} <= seen
 
 
+def as_promql(expression):
+    """Returns an expression as Grafana sends it: with values in the place of variables."""
+    values = {"prefix": "workbench_", "model": ".*", "instance": "a|b", "__rate_interval": "1m"}
+    return re.sub(r"\$\{?(\w+)\}?", lambda found: values[found[1]], expression)
+
+
+def test_every_expression_has_a_meaning_to_prometheus():
+    promql = pytest.importorskip("promql_parser", reason="extra `test` brings promql-parser")
+    expressions = [expression for _, expression, _ in queries(dashboard()) if "label_values" not in expression]
+    assert len(expressions) > 15
+    for expression in expressions:
+        promql.parse(as_promql(expression))
+        with pytest.raises(ValueError):
+            promql.parse(as_promql(expression)[:-1])
+
+
+UNITS = {"short", "percentunit", "s", "reqps"}
+"""Those of Grafana's units that the dashboard uses."""
+
+
+def test_every_panel_says_what_it_shows_in_which_unit_and_asks_the_chosen_source():
+    board = dashboard()
+    variables = {each["name"]: each["type"] for each in board["templating"]["list"]}
+    assert variables["datasource"] == "datasource"
+    for names in ([p["title"] for p in board["panels"]], [p["id"] for p in board["panels"]]):
+        assert len(names) == len(set(names)), "a name or number that two panels have"
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in board["panels"]:
+        title = panel["title"]
+        assert panel["description"].endswith("."), title
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, title
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(refs) == len(set(refs)) > 0, title
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert len(legends) == len(set(legends)), title
+        assert all(each["datasource"] == chosen for each in (panel, *panel["targets"])), title
+    for title, expression, _ in queries(board):
+        used = set(re.findall(r"\$\{?(\w+)\}?", expression))
+        assert used <= variables.keys() | {"__rate_interval"}, title
+        if "label_values" not in expression:
+            assert used >= {"prefix", "model", "instance"}, title
+        for opened, closed in ("()", "[]", "{}"):
+            assert expression.count(opened) == expression.count(closed), title
+
+
 def test_the_panels_have_places_of_their_own():
     taken = set()
     for panel in dashboard()["panels"]:

@@ -130,3 +130,8 @@ def test_a_body_that_is_no_json_object_is_refused(http, content):
     answer = http.post("/generate", content=content)
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
     assert http.get("/health").status_code == 200
+
+
+def test_a_call_that_only_the_reference_client_knows_does_nothing_and_succeeds(http):
+    answer = http.post("/concate_and_append_request", json={"src_rids": ["a", "b"], "dst_rid": "c"})
+    assert (answer.status_code, answer.json()) == (200, {"success": True})

@@ -168,6 +168,11 @@ def test_token_ids_and_lists_of_prompts_are_prompts(client):
         ({"logprobs": True, "top_logprobs": 10**6}, "top_logprobs", "invalid_value"),
         ({"regex": "("}, "regex", "invalid_value"),
         ({"temperature": -1}, "temperature", "invalid_value"),
+        ({"min_tokens": 9}, "min_tokens", "invalid_value"),
+        ({"stop": [None]}, "stop.0", "invalid_type"),
+        ({"stop": {"a": 1}}, "stop", "invalid_type"),
+        ({"stream_options": {"include_usage": [1]}}, "stream_options.include_usage", "invalid_type"),
+        ({"messages": None}, "messages", "invalid_type"),
         ({"messages": [{"role": "user", "content": [PICTURE]}]}, None, "not_supported"),
     ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from workbench.errors import BackendFailed, InvalidRequest, NotSupported, Unknow
 from workbench.lang.backends.http import Server
 from workbench.process.messages import ONE_VERSION
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
+from workbench.views.advice import ATTACHED
 
 SILENCE_S = 30.0
 """Seconds without any message after which the event stream counts as broken; the server sends one every few seconds."""
@@ -51,7 +52,7 @@ class Attached(Inspected):
         self._handle.epoch = described["epoch"]
         self.server_args = args
         """The settings of the server, with stars in the place of its keys."""
-        self._inspect(self._handle)
+        self._inspect(self._handle, ATTACHED)
 
     @property
     def is_open(self) -> bool:

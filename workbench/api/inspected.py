@@ -11,6 +11,7 @@ from workbench.api.options import GENERATE_DEFAULTS, VIEW_DEFAULTS, ViewName, Vi
 from workbench.api.questions import Cache, Memory, Questions
 from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
+from workbench.views.advice import IN_PYTHON, Advice
 from workbench.views.live import Source, open_view
 from workbench.why.constraint import Grammar
 from workbench.why.request.explanation import Explanation
@@ -21,9 +22,9 @@ from workbench.why.token.mask import MaskAt
 class Inspected:
     """An engine whose requests, cache and memory can be looked into. Nothing here changes what it computes."""
 
-    def _inspect(self, handle: Handle) -> None:
+    def _inspect(self, handle: Handle, advice: Advice = IN_PYTHON) -> None:
         """Opens the questions about an engine."""
-        self._questions = Questions(handle)
+        self._questions = Questions(handle, advice)
         self.log = handle.log
         """The event log."""
         self.tokenizer = handle.hf_tokenizer
@@ -107,13 +108,13 @@ class Inspected:
         return self._questions.measure_bandwidth()
 
     @property
-    def by_magic(self) -> bool:
-        """True if `%wb load` opened the engine: its views then advise magics."""
-        return self._questions.by_magic
+    def advice(self) -> Advice:
+        """Words of its views for what their reader may do next."""
+        return self._questions.advice
 
-    @by_magic.setter
-    def by_magic(self, value: bool) -> None:
-        self._questions.by_magic = value
+    @advice.setter
+    def advice(self, value: Advice) -> None:
+        self._questions.advice = value
 
     @cached_property
     def _source(self) -> Source:

@@ -24,6 +24,7 @@ from workbench.grammar import Vocabulary
 from workbench.native.options import ConstraintOptions
 from workbench.text.readable import text_of
 from workbench.types import GrammarSpec
+from workbench.views.advice import IN_PYTHON, ON_PAGE, Advice
 from workbench.views.fold import Facts
 from workbench.views.live import Source
 from workbench.views.live.reader import Reader
@@ -70,11 +71,11 @@ class Memory(TypedDict):
 class Questions:
     """Reads answers from the engine, between two steps, and from its event log. Changes nothing in the engine."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, advice: Advice = IN_PYTHON) -> None:
         self._handle = handle
         self.detail = DetailSwitch(handle.client)
-        self.by_magic = False
-        """True if `%wb load` opened the engine: its views then advise magics."""
+        self.advice = advice
+        """Words of the views for what their reader may do next, settled when the first one opens."""
 
     def explain(self, rid: str) -> Explanation:
         return explain(self._handle.log, rid, self.now(), self._decode)
@@ -187,9 +188,14 @@ class Questions:
             decode=self._decode, model=handle.args.model_path, page_size=page_size,
             num_pages=handle.info.max_total_num_tokens // page_size, tokenizer=handle.hf_tokenizer,
             info=handle.args.to_dict() | structs.asdict(handle.info),
-            grammar=self._grammar_of if handle.has_tokenizer else None, by_magic=self.by_magic,
+            grammar=self._grammar_of if handle.has_tokenizer else None, advice=self.advice,
         )  # fmt: skip
         return Source(log, facts, client, self.detail, handle.epoch)
+
+    @cached_property
+    def page_source(self) -> Source:
+        """The source for the page of a server, whose readers have no Python."""
+        return self.source.advised(ON_PAGE)
 
     @cached_property
     def _decode(self) -> Callable[[Sequence[int]], str]:

@@ -26,6 +26,7 @@ from workbench.native import results as native
 from workbench.native.options import ConstraintOptions, SamplingOptions
 from workbench.signature import takes
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
+from workbench.views.advice import ATTACHED_BY_MAGIC, IN_MAGICS
 
 if TYPE_CHECKING:  # these bring torch
     from workbench.api.attach import Attached
@@ -114,7 +115,7 @@ class Session:
             self._find(args, progress)
             self.stop(name)
         engine = self._open(args, process=process, progress=progress)
-        engine.by_magic = True
+        engine.advice = IN_MAGICS
         atexit.unregister(self.close)
         atexit.register(self.close)
         self._running[name] = Running(engine, args, process, time.monotonic())
@@ -193,7 +194,7 @@ class Session:
         from workbench.api.attach import Attached
 
         attached = Attached(url, api_key, read_only=read_only)
-        attached.by_magic = True
+        attached.advice = ATTACHED_BY_MAGIC
         if name in self._running:
             self.stop(name)
         self._running[name] = Running(attached, attached.server_args, False, time.monotonic())

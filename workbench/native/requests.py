@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
-from workbench.native.origin import ORIGIN
+from workbench.native.call import CALL
 from workbench.native.prompts import Prompt, read_prompts, token_ids
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
@@ -190,7 +190,7 @@ def _sample(prompt: PromptRequest, input_ids: tuple[int, ...], rid: str, j: int,
         namespace=options.namespace,
         priority=options.priority,
         timeout_s=options.timeout_s,
-        origin=ORIGIN.get(),
+        origin=CALL.get().origin,
         custom_logit_processor=options.custom_logit_processor,
         return_hidden_states=options.return_hidden_states,
     )

@@ -53,9 +53,26 @@ def parse(value: dict[str, Any], model: type[M]) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise Problem(400, f"{place or 'body'}: {first['msg']}", param=place or None, code="invalid_type") from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        of_field = [each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]]
+        places = [(_place(each["loc"], value, each["type"] == "missing"), each["msg"]) for each in of_field]
+        parts, message = max(places, key=lambda place: len(place[0]))  # the form of the field that the value is nearest to
+        place = ".".join(map(str, parts))
+        raise Problem(400, f"{place or 'body'}: {message}", param=place or None, code="invalid_type") from None
+
+
+def _place(location: tuple[str | int, ...], value: Any, is_missing: bool) -> list[str | int]:
+    """Returns the place of an error in a JSON value, without pydantic's names of the forms that a field may have."""
+    parts: list[str | int] = []
+    for i, part in enumerate(location):
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        elif isinstance(value, dict) and (part in value or (is_missing and i == len(location) - 1)):
+            value = value.get(part)
+        else:
+            continue
+        parts.append(part)
+    return parts
 
 
 def json_body(model: type[BaseModel], stream: str = EVENTS, *, required: bool = True) -> dict[str, Any]:

@@ -27,22 +27,28 @@ from workbench.types import EncodeRequest
 router = APIRouter()
 
 
-class EncodeBody(Body):
+class TextsBody(Body):
+    """The part that the bodies of all these routes have."""
+
+    model: str | None = None
+    log_metrics: bool | None = True
+    """False leaves the texts out of the metrics."""
+
+
+class EncodeBody(TextsBody):
     """The body of `/encode` and `/classify`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
 
-    model: str | None = None
     text: shapes.Texts = None
     input_ids: shapes.Ids = None
 
 
-class EmbeddingsBody(Body):
+class EmbeddingsBody(TextsBody):
     """The body of `/v1/embeddings`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["input_ids"]}]})
 
-    model: str | None = None
     input: shapes.Prompts | None = None
     input_ids: shapes.Ids = None
     encoding_format: Literal["float", "base64"] | None = "float"
@@ -50,18 +56,16 @@ class EmbeddingsBody(Body):
     """Length of the vectors: their first numbers, normalised again. None: all."""
 
 
-class ScoreBody(Body):
+class ScoreBody(TextsBody):
     """The body of `/v1/score`."""
 
-    model: str | None = None
     text_1: str | list[str]
     text_2: str | list[str]
 
 
-class RerankBody(Body):
+class RerankBody(TextsBody):
     """The body of `/rerank`."""
 
-    model: str | None = None
     query: str
     documents: list[str]
     top_n: int | None = None
@@ -74,7 +78,7 @@ async def encode(http: Request) -> Response:
     body = await read_body(http, EncodeBody)
     is_one, prompts = read_prompts(body.text, body.input_ids)
     with naming_prompt("text"):
-        texts, vectors = await vectors_of(http, prompts)
+        texts, vectors = await vectors_of(http, prompts, counted=body.log_metrics is not False)
     return Json(shaped(is_one, texts, vectors))
 
 
@@ -91,7 +95,7 @@ async def embeddings(http: Request) -> Response:
     body = await read_body(http, EmbeddingsBody)
     need_head(http, False, "/v1/embeddings")
     with naming_prompt("input"):
-        texts, vectors = await vectors_of(http, _openai_prompts(body))
+        texts, vectors = await vectors_of(http, _openai_prompts(body), counted=body.log_metrics is not False)
     if body.dimensions is not None:
         vectors = [shortened(vector, body.dimensions) for vector in vectors]
     data = [
@@ -109,7 +113,7 @@ async def score(http: Request) -> Response:
     first, second = _listed(body.text_1), _listed(body.text_2)
     if len(first) not in (1, len(second)):
         raise InvalidRequest("text_1", len(first), f"one text, or as many as text_2 has ({len(second)})")
-    texts, scores = await _cosines(http, first, second, "/v1/score")
+    texts, scores = await _cosines(http, body, first, second, "/v1/score")
     data = [{"index": i, "object": "score", "score": each} for i, each in enumerate(scores)]
     name = serving_of(http).name_for(body.model)
     return Json({"id": f"score-{uuid.uuid4().hex}", "object": "list", "model": name, "data": data, "usage": _usage(texts)})
@@ -122,7 +126,7 @@ async def rerank(http: Request) -> Response:
     body = await read_body(http, RerankBody)
     if body.top_n is not None and body.top_n < 1:
         raise InvalidRequest("top_n", body.top_n, "a whole number above 0")
-    texts, scores = await _cosines(http, [body.query], body.documents, "/rerank")
+    texts, scores = await _cosines(http, body, [body.query], body.documents, "/rerank")
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[: body.top_n]
     shown: list[dict[str, Any]] = [{"index": i, "relevance_score": scores[i]} for i in order]
     if body.return_documents:
@@ -132,13 +136,18 @@ async def rerank(http: Request) -> Response:
 
 
 async def vectors_of(
-    http: Request, prompts: Sequence[Prompt], *, cuts: bool = False
+    http: Request, prompts: Sequence[Prompt], *, cuts: bool = False, counted: bool = True
 ) -> tuple[list[EncodeRequest], list[Vector]]:  # fmt: skip
-    """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut."""
+    """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut.
+
+    Those that are not `counted` are left out of the metrics.
+    """
     if not prompts:
         raise InvalidRequest("input", [], "at least one text")
     serving, started = serving_of(http), time.time_ns()
     texts = await asyncio.to_thread(serving.encoding.texts_of, prompts, cuts=cuts)
+    if not counted:
+        serving.leave_out(text.rid for text in texts)
     vectors = await until_left(serving.encoding.vectors(texts), http)
     if serving.traces is not None:
         serving.traces.encoded(texts, started)
@@ -146,10 +155,11 @@ async def vectors_of(
 
 
 async def _cosines(
-    http: Request, first: Sequence[str], second: Sequence[str], route: str
+    http: Request, body: TextsBody, first: Sequence[str], second: Sequence[str], route: str
 ) -> tuple[list[EncodeRequest], list[float]]:
     need_head(http, False, route)
-    texts, vectors = await vectors_of(http, [*first, *second] if second else [])
+    prompts = [*first, *second] if second else []
+    texts, vectors = await vectors_of(http, prompts, counted=body.log_metrics is not False)
     a, b = (np.stack(part) for part in (vectors[: len(first)], vectors[len(first) :]))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return texts, [float(each) for each in (a * b).sum(1) / np.maximum(norms, 1e-12)]

@@ -103,7 +103,7 @@ def _unlogged(request: GenerateRequest, serving: Serving) -> GenerateRequest:
     prompts = []
     for each in request.prompts:
         rid = each.options.rid or uuid.uuid4().hex[:12]
-        serving.leave_out(rid)
+        serving.leave_out([rid])
         prompts.append(replace(each, options=replace(each.options, rid=rid)))
     return replace(request, prompts=tuple(prompts))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from workbench.api.handle import Handle
 from workbench.api.remote import CHANGES, LENGTH_BYTES, MESSAGES, MOST_EVENTS, QUESTIONS
 from workbench.client.answers import News
 from workbench.errors import InvalidRequest
-from workbench.events import EventLog
+from workbench.events import Event, EventLog
 from workbench.server.body import answers, read_json
 from workbench.server.problem import Problem
 from workbench.server.serving import Serving, serving_of
@@ -82,17 +83,18 @@ async def follow(serving: Serving, history: int) -> AsyncIterator[bytes]:
     serving.num_readers += 1
     loop = asyncio.get_running_loop()
     log, silent_since, was_ended = serving.handle.log, float("-inf"), ""
-    number = max(log.num_added - max(history, 0), 0)
-    num_lost = number
+    num_lost = max(log.num_added - max(history, 0), 0)
+    tail = Tail(log, num_lost)
     try:
         while not serving.is_ending:
-            if (current := serving.handle.log) is not log:  # an engine that took the place of one that died
-                log, number, num_lost = current, 0, num_lost + 1
-            news = _news(log, number, num_lost, max(history, 0) + MOST_BEHIND)
+            if (log := serving.handle.log) is not tail.log:  # an engine that took the place of one that died
+                tail, num_lost = Tail(log), num_lost + 1
+            events, num_skipped = tail.take(max(history, 0) + MOST_BEHIND)
+            num_lost += num_skipped
             ended = serving.handle.client.ended
-            if news is not None:
-                number, num_lost = news[0], 0
-                yield frame(News(news[1], news[2], ended))
+            if events or num_skipped:
+                yield frame(News(events, num_lost, ended))
+                num_lost = 0
             elif ended != was_ended or loop.time() - silent_since > SILENCE_S:
                 yield frame(News([], num_lost, ended))
                 num_lost = 0
@@ -100,19 +102,35 @@ async def follow(serving: Serving, history: int) -> AsyncIterator[bytes]:
                 await asyncio.sleep(PERIOD_S)
                 continue
             silent_since, was_ended = loop.time(), ended
-            await asyncio.sleep(0 if number < log.num_added else PERIOD_S)
+            await asyncio.sleep(0 if tail.number < log.num_added else PERIOD_S)
     finally:
         serving.num_readers -= 1
 
 
-def _news(log: EventLog, number: int, num_lost: int, limit: int) -> tuple[int, list[Any], int] | None:
-    """Returns the number to go on from, the events from `number` on, and how many were lost before them."""
-    if log.num_added == number:
-        return None
-    wanted = number if log.num_added - number <= limit else log.num_added
-    first, found = log.read(wanted)
-    found = found[:MOST_EVENTS]
-    return first + len(found), found, num_lost + first - number
+class Tail:
+    """The events that one reader of a log has not got. Each is read from the log once."""
+
+    def __init__(self, log: EventLog, number: int = 0) -> None:
+        self.log = log
+        self.number = number
+        """The number of the next event."""
+        self._read: Iterator[Event] = iter(())
+        """Events that are read and not taken."""
+
+    def take(self, most_behind: int) -> tuple[list[Any], int]:
+        """Changes: returns the next events, and how many before them are skipped: all, for a reader that is too far behind."""
+        if self.log.num_added - self.number > most_behind:
+            num_skipped = self.log.num_added - self.number
+            self.number, self._read = self.number + num_skipped, iter(())
+            return [], num_skipped
+        num_skipped = 0
+        found = list(islice(self._read, MOST_EVENTS))
+        if not found:
+            first, events = self.log.read(self.number)
+            num_skipped, self._read = first - self.number, iter(events)
+            found = list(islice(self._read, MOST_EVENTS))
+        self.number += num_skipped + len(found)
+        return found, num_skipped
 
 
 @router.post(

@@ -16,10 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.api.remote import CHANGES
-from workbench.native.origin import ORIGIN
+from workbench.native.call import CALL, Call
 from workbench.server.problem import Problem, problem_of
 from workbench.server.serving import Serving
-from workbench.server.traces import CALL
 
 logger = logging.getLogger("workbench.server")
 OPEN_PATHS = frozenset({"/", "/docs", "/health", "/health_generate", "/ping"})
@@ -67,10 +66,8 @@ class Gate:
             await send(message)
 
         sent: Send = marked
-        ORIGIN.set(_origin(scope, headers))
-        if self._serving.traces is not None:
-            given = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
-            CALL.set((scope["path"], given))
+        parents = {name: headers[name.encode()].decode("latin-1") for name in PARENTS if name.encode() in headers}
+        CALL.set(Call(_origin(scope, headers), scope["path"], parents))
         counts = scope.get("method") == "POST"
         self._serving.num_open += counts
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.api.encoding import Encoding
@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # they take time, in which the engine's process already start
 T = TypeVar("T")
 LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
-NUM_UNLOGGED = 1024
-"""Number of request ids that are remembered as left out of the metrics."""
+NUM_UNLOGGED = 65_536
+"""Number of request ids that are remembered as left out of the metrics: more than a second brings."""
 PING_S = 1.0
 """Seconds that the engine's process has to answer a ping before it counts as stopped."""
 
@@ -51,7 +51,7 @@ class Serving:
         """Number of POST requests that have begun and not ended."""
         self.num_readers = 0
         """Number of clients that follow the event log."""
-        self._unlogged: deque[str] = deque(maxlen=NUM_UNLOGGED)
+        self._unlogged: OrderedDict[str, None] = OrderedDict()
         self._listeners: list[Callable[[Handle], None]] = []
         self.sessions = Sessions()
         """The sessions, which outlive an engine that died."""
@@ -116,9 +116,11 @@ class Serving:
         """True when the server drains and no request is left: streams of events end then."""
         return self.is_draining and not self.num_open
 
-    def leave_out(self, rid: str) -> None:
-        """Leaves a request, which comes next, out of the metrics."""
-        self._unlogged.append(rid)
+    def leave_out(self, rids: Iterable[str]) -> None:
+        """Leaves requests, which come next, out of the metrics."""
+        self._unlogged |= dict.fromkeys(rids)
+        while len(self._unlogged) > NUM_UNLOGGED:
+            self._unlogged.popitem(last=False)
 
     def is_unlogged(self, rid: str) -> bool:
         """Returns whether a request, or the group that it is a sample of, is left out of the metrics."""

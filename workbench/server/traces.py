@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
 import workbench
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest, NotSupported, install
+from workbench.native.call import CALL
 from workbench.types import EncodeRequest, Request, TokenOut
 
 CHATS = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat")
@@ -22,8 +22,6 @@ HEALTH_PATH = "/health_generate"
 """Path whose requests have no spans."""
 TIMEOUT_S = 5.0
 """Seconds that the collector has to take spans; after that they are dropped."""
-CALL: ContextVar[tuple[str, dict[str, str]]] = ContextVar("call", default=("", {}))
-"""Path and headers of the HTTP request that is being answered."""
 
 
 def open_traces(args: ServerArgs) -> Traces | None:
@@ -62,7 +60,7 @@ class Traces:
 
     def observe(self, requests: Sequence[Request]) -> RequestSpans:
         """Begins the spans of the requests of one call."""
-        path, _ = CALL.get()
+        path = CALL.get().path
         operation = "chat" if path in CHATS else "text_completion"
         seen = () if path == HEALTH_PATH else requests
         return RequestSpans(self, [self._begin(operation, _asked(request)) for request in seen])
@@ -82,15 +80,14 @@ class Traces:
         span.end()
 
     def _begin(self, operation: str, attributes: dict[str, Any], started: int | None = None) -> Any:
-        _, headers = CALL.get()
         fixed = {
             "gen_ai.operation.name": operation, "gen_ai.provider.name": "workbench", "gen_ai.request.model": self._model,
             "gen_ai.response.model": self._model,
         }  # fmt: skip
+        context = self._parent(CALL.get().parents)
         return self._tracer.start_span(
-            f"{operation} {self._model}", context=self._parent(headers), kind=self._kind, attributes=fixed | attributes,
-            start_time=started,
-        )  # fmt: skip
+            f"{operation} {self._model}", context=context, kind=self._kind, attributes=fixed | attributes, start_time=started
+        )
 
 
 class RequestSpans:

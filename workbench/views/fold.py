@@ -12,6 +12,7 @@ from workbench.events import Event
 from workbench.html.parts import View
 from workbench.text.readable import no_text
 from workbench.types import GrammarSpec
+from workbench.views.advice import IN_PYTHON, Advice
 
 Handlers = Mapping[type[Event], Callable[[Any], None]]
 PictureT = TypeVar("PictureT", bound=View, covariant=True)
@@ -32,8 +33,8 @@ class Facts:
     """The constant part of `get_server_info()`."""
     grammar: Callable[[GrammarSpec], Any] | None = None
     """Function that makes a constraint for this model's tokens (`workbench.Grammar`); None without a tokenizer."""
-    by_magic: bool = False
-    """True for an engine that `%wb load` opened: advice then names magics, and Python otherwise."""
+    advice: Advice = IN_PYTHON
+    """Words for what a reader may do next."""
 
     def plain(self, token_ids: Sequence[int]) -> str:
         """Returns the text of token ids without special tokens."""
@@ -42,15 +43,6 @@ class Facts:
     @cached_property
     def _special_ids(self) -> frozenset[int]:
         return frozenset(self.tokenizer.all_special_ids) if self.tokenizer is not None else frozenset()
-
-    def opens(self, view: str) -> str:
-        """Returns the code that opens one of the engine's views."""
-        return f"%wb {view}" if self.by_magic else f'engine.view("{view}")'
-
-    @property
-    def begins(self) -> str:
-        """Code that gives the views something to show."""
-        return "%%wb_chat or %%wb_gen" if self.by_magic else 'engine.generate("Once upon a time")'
 
 
 class Fold(Generic[PictureT]):
@@ -92,7 +84,7 @@ class Fold(Generic[PictureT]):
 
     @property
     def empty(self) -> str:
-        """Line for a view without anything to see: that, and the code that changes it."""
+        """Line for a view without anything to see: that, and what changes it."""
         return ""
 
     def picture(self) -> PictureT:

@@ -8,6 +8,7 @@ import pytest
 from growing_engine import Engine, wait_until
 
 from workbench.events import RequestArrived, RequestFinished, TokenSampled
+from workbench.views.advice import ATTACHED, ATTACHED_BY_MAGIC, IN_MAGICS, IN_PYTHON, ON_PAGE
 from workbench.views.fold import Facts
 from workbench.views.live import VIEWS, Source, open_view
 from workbench.views.mask.fold import MaskFold
@@ -17,13 +18,24 @@ from workbench.views.tokens.fold import TokensFold
 IN_DASHBOARD = [name for name, kind in VIEWS.items() if kind.in_dashboard]
 
 
-@pytest.mark.parametrize("by_magic, command", [(True, "%%wb_"), (False, "engine")])
+FILLS = [
+    (IN_MAGICS, r"%%wb_(chat|gen|program)"),
+    (IN_PYTHON, r"backend=engine$|engine\.generate\("),
+    (ATTACHED, r"\bserver$|backend=workbench\.RuntimeEndpoint"),
+    (ATTACHED_BY_MAGIC, r"\bserver$|backend=workbench\.RuntimeEndpoint"),
+    (ON_PAGE, r"send a chat message$|\bserver$|backend=workbench\.RuntimeEndpoint"),
+]
+"""Words for each place: an attached engine generates nothing, and a page has no Python."""
+
+
+@pytest.mark.parametrize("advice, fills", FILLS)
 @pytest.mark.parametrize("name", IN_DASHBOARD)
-def test_an_empty_view_says_what_fills_it_also_as_a_picture(name, by_magic, command):
-    fold = VIEWS[name].fold(Facts(by_magic=by_magic))
+def test_an_empty_view_says_what_fills_it_also_as_a_picture(name, advice, fills):
+    fold = VIEWS[name].fold(Facts(advice=advice))
     assert len(fold.sees) > 40
-    assert command in fold.empty
-    assert ("%" in fold.empty) == by_magic
+    assert re.search(fills, fold.empty)
+    assert ("%" in fold.empty) == (advice is IN_MAGICS)
+    assert ("engine.generate" in fold.empty or "=engine" in fold.empty) == (advice is IN_PYTHON)
     assert fold.empty in fold.picture().to_text() or name in ("throughput", "kv")  # these show their numbers instead
     body = re.sub("&quot;", '"', fold.picture().body().replace("&#x27;", "'"))
     assert fold.empty in body
@@ -52,9 +64,9 @@ def test_a_tree_that_has_nodes_says_no_more_what_fills_it():
         widget.close()
 
 
-@pytest.mark.parametrize("by_magic, opens", [(True, "%wb {}"), (False, 'engine.view("{}")')])
-def test_notes_name_what_one_types_where_the_engine_was_made(by_magic, opens):
-    facts = Facts(by_magic=by_magic)
+@pytest.mark.parametrize("advice, opens", [(IN_MAGICS, "%wb {}"), (IN_PYTHON, 'engine.view("{}")')])
+def test_notes_name_what_one_types_where_the_engine_was_made(advice, opens):
+    facts = Facts(advice=advice)
     for fold, name in (
         (TokensFold(facts, rid="x"), "tokens"),
         (MaskFold(facts, rid="x"), "mask"),
@@ -64,10 +76,18 @@ def test_notes_name_what_one_types_where_the_engine_was_made(by_magic, opens):
         assert fold.empty == ""
 
 
-@pytest.mark.parametrize("by_magic, again", [(True, "%wb load starts it again"), (False, "make the engine again to go on")])
-def test_the_end_of_an_engine_is_told_with_what_opens_it_again(by_magic, again):
+@pytest.mark.parametrize(
+    "advice, again",
+    [
+        (IN_MAGICS, "%wb load starts it again"),
+        (IN_PYTHON, "make the engine again to go on"),
+        (ATTACHED, "workbench.attach(url) follows the server again"),
+        (ON_PAGE, "this page goes on when the server does"),
+    ],
+)
+def test_the_end_of_an_engine_is_told_with_what_opens_it_again(advice, again):
     engine = Engine()
-    engine.source = Source(engine.log, Facts(by_magic=by_magic), lambda: engine)
+    engine.source = Source(engine.log, Facts(advice=advice), lambda: engine)
     widget = open_view(engine.source, "tree", live=True)
     assert not widget.ended
     engine.ended = "the engine was shut down"
@@ -76,9 +96,11 @@ def test_the_end_of_an_engine_is_told_with_what_opens_it_again(by_magic, again):
     widget.close()
 
 
-@pytest.mark.parametrize("by_magic, how", [(True, "--detail"), (False, "with engine.token_detail():")])
-def test_a_strip_without_token_detail_says_how_the_next_has_it(by_magic, how):
-    fold = TokensFold(Facts(by_magic=by_magic))
+@pytest.mark.parametrize(
+    "advice, how", [(IN_MAGICS, "--detail"), (IN_PYTHON, "with engine.token_detail():"), (ON_PAGE, "token detail")]
+)
+def test_a_strip_without_token_detail_says_how_the_next_has_it(advice, how):
+    fold = TokensFold(Facts(advice=advice))
     for event in (
         RequestArrived(time=0.0, rid="a", num_prompt=1, max_new_tokens=4),
         TokenSampled(time=1.0, rid="a", token_id=1, position=0),
@@ -95,7 +117,7 @@ def test_an_engine_that_the_magics_load_is_known_as_theirs():
     made = []
 
     class Opened:
-        by_magic = False
+        advice = IN_PYTHON
 
         def shutdown(self) -> None:
             pass
@@ -106,6 +128,6 @@ def test_an_engine_that_the_magics_load_is_known_as_theirs():
 
     session = Session(open_engine, lambda *args: None)
     session.load("some-model")
-    assert made[0].by_magic
+    assert made[0].advice is IN_MAGICS
     session.close()
-    assert not Opened.by_magic
+    assert Opened.advice is IN_PYTHON

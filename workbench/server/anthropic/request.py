@@ -51,11 +51,14 @@ class CountBody(Body):
         choice = self.tool_choice or {"type": "auto"}
         is_single = choice.get("disable_parallel_tool_use") or choice.get("type") == "tool"
         sampling = {"max_new_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
-        kwargs = {} if self.thinking is None else {"enable_thinking": self._is_thinking(self.thinking, can_reason)}
+        thinking = self.thinking
+        is_thinking = thinking is not None and self._is_thinking(thinking, can_reason)
+        kwargs = {} if thinking is None else {"enable_thinking": is_thinking}
+        budget = thinking.get("budget_tokens") if thinking is not None and is_thinking else None
         return ChatCall(
             messages=list(self._conversation()), tools=[_tool(tool, i) for i, tool in enumerate(self.tools or ())],
             tool_choice=_choice(choice), parallel_tool_calls=not is_single,
-            sampling={**sampling, "stop": self.stop_sequences or None}, chat_template_kwargs=kwargs,
+            sampling={**sampling, "stop": self.stop_sequences or None}, chat_template_kwargs=kwargs, reasoning_budget=budget,
         )  # fmt: skip
 
     def _is_thinking(self, thinking: Mapping[str, Any], can_reason: bool) -> bool:
@@ -66,11 +69,10 @@ class CountBody(Body):
             return False
         if not can_reason:
             raise NotSupported("thinking: the server reads no reasoning of this model", hint="serve with --reasoning-parser")
-        if budget is not None and (not isinstance(budget, int) or budget < 1):
+        if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
             raise InvalidRequest("thinking.budget_tokens", budget, "a whole number above 0")
-        if budget is not None and self.max_tokens is not None and budget < self.max_tokens:
-            message = f"thinking.budget_tokens is {budget}: no limit below max_tokens ({self.max_tokens}) can be enforced"
-            raise NotSupported(message, hint="leave budget_tokens out: max_tokens limits thinking and answer together")
+        if budget is not None and self.max_tokens is not None and budget >= self.max_tokens:
+            raise InvalidRequest("thinking.budget_tokens", budget, f"below max_tokens ({self.max_tokens})")
         return True
 
     def _conversation(self) -> Iterator[dict[str, Any]]:

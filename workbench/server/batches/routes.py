@@ -7,6 +7,7 @@ import errno
 import re
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -102,7 +103,7 @@ async def content(http: Request, file_id: str) -> Response:
 async def delete(http: Request, file_id: str) -> Response:
     """Removes a file."""
     found = _file(http, file_id)
-    if not _runner(http).store.remove_file(found["id"]):
+    if not await _stored(_runner(http).store.remove_file, found["id"]):
         raise Problem(409, "a batch that has not ended reads the file: cancel it first", "file_id", "file_in_use")
     return Json({"id": found["id"], "object": "file", "deleted": True})
 
@@ -143,7 +144,7 @@ async def cancel(http: Request, batch_id: str) -> Response:
     """Cancels a batch: open requests finish, no other is begun. The status is "cancelling" until then."""
     runner = _runner(http)
     status = _shown(runner, batch_id)["status"]
-    if not runner.store.set_status(batch_id, "cancelling", unless=ENDED):
+    if not await _stored(partial(runner.store.set_status, batch_id, "cancelling", unless=ENDED)):
         raise Problem(409, f"the batch is {status}: it cannot be cancelled any more", "batch_id", "invalid_state")
     return Json(_shown(runner, batch_id))
 

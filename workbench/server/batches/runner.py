@@ -8,8 +8,9 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ PRIORITY = -1
 AGAIN = (429, 503)
 AGAIN_S = 0.5
 """Seconds until a line that the engine could not take is sent again."""
-STUCK_S = 30.0
-"""Seconds until a batch whose end could not be stored is worked on again."""
+FULL_S, MAX_FULL_S = 1.0, 60.0
+"""Seconds until what found no room on the disk is stored again: twice as many each time, up to the second number."""
 WINDOW_S = 24 * 3600
 FULL = (OSError, sqlite3.OperationalError)
 NOT_BEGUN = {
@@ -56,6 +57,8 @@ class BatchRunner:
         self._wake = asyncio.Event()
         self._open = asyncio.Semaphore(NUM_OPEN)
         self._begun: set[str] = set()
+        self._is_full = False
+        """True while something waits for room on the disk."""
 
     @property
     def store(self) -> Store:
@@ -95,7 +98,6 @@ class BatchRunner:
                 except Problem as problem:
                     logger.warning("batches are not worked on: %s", problem.message)
                     continue
-                await asyncio.to_thread(self._publish_late)
                 for batch_id in store.unfinished():
                     if batch_id not in self._begun and len(self._begun) < NUM_BATCHES:
                         self._begun.add(batch_id)
@@ -103,38 +105,50 @@ class BatchRunner:
 
     async def _keep(self, batch_id: str) -> None:
         """Works on a batch to its end, whatever fails."""
-        message = ""
         try:
             await self._run(batch_id)
-        except* FULL as group:
-            logger.error("batch %s failed: %s", batch_id, group.exceptions[0])
-            message = f"the results could not be stored: {group.exceptions[0]}"
-        except* Exception:
+        except Exception:
             logger.exception("batch %s failed", batch_id)
-            message = "the server failed"
-        if message and not await asyncio.to_thread(self._fail, batch_id, [{"code": "server_error", "message": message}]):
-            await asyncio.sleep(STUCK_S)
+            await self._fail(batch_id, [{"code": "server_error", "message": "the server failed"}])
         self._begun.discard(batch_id)
         self.wake()
+
+    async def _when_room(self, store: Callable[..., Any], *args: Any) -> None:
+        """Stores something, again and again while the disk is full. It may have stored a part: the same again must do no harm."""
+        pause_s = FULL_S
+        while True:
+            try:
+                await asyncio.to_thread(store, *args)
+                break
+            except FULL as error:
+                if not self._is_full:
+                    logger.error("batches wait until their answers can be stored: %s", error)
+                self._is_full = True
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_FULL_S)
+        if self._is_full:
+            logger.warning("batches go on: their answers can be stored again")
+        self._is_full = False
 
     async def _run(self, batch_id: str) -> None:
         store = self.store
         batch = store.batch(batch_id) or {}
         path = store.path_of(batch["input_file_id"])
         if not path.is_file():
-            self._fail(batch_id, [{"code": "missing_file", "message": "the input file was deleted", "param": "input_file_id"}])
+            gone = {"code": "missing_file", "message": "the input file was deleted", "param": "input_file_id"}
+            await self._fail(batch_id, [gone])
             return
         lines, errors = await asyncio.to_thread(read_lines, path, batch["endpoint"])
         if errors:
-            self._fail(batch_id, errors)
+            await self._fail(batch_id, errors)
             return
-        store.set_status(batch_id, "in_progress", unless=("cancelling", *ENDED), total=len(lines))
+        await self._when_room(self._begin, batch_id, len(lines))
         done = store.answered(batch_id)
         waiting = iter([(i, line) for i, line in enumerate(lines) if i not in done])
         async with asyncio.TaskGroup() as tasks:
             for _ in range(NUM_OPEN):
                 tasks.create_task(self._answer_some(batch_id, batch, waiting))
-        await asyncio.to_thread(self._finish, batch_id, lines)
+        await self._when_room(self._finish, batch_id, lines)
 
     async def _answer_some(self, batch_id: str, batch: dict[str, Any], waiting: Iterator[tuple[int, Line]]) -> None:
         for i, line in waiting:
@@ -142,7 +156,7 @@ class BatchRunner:
                 async with self._open:  # first come, first served: batches take turns
                     status, text = await self._answer(line)
                 if status not in AGAIN:
-                    await asyncio.to_thread(self.store.add_answer, batch_id, i, status, text)
+                    await self._when_room(self.store.add_answer, batch_id, i, status, text)
                     break
                 await asyncio.sleep(AGAIN_S)
 
@@ -159,6 +173,9 @@ class BatchRunner:
         made = {"id": request_id, "custom_id": line.custom_id, "response": response, "error": None}
         return answer.status_code, json.dumps(made, ensure_ascii=False)
 
+    def _begin(self, batch_id: str, num_lines: int) -> None:
+        self.store.set_status(batch_id, "in_progress", unless=("cancelling", *ENDED), total=num_lines)
+
     def _finish(self, batch_id: str, lines: Sequence[Line]) -> None:
         """Ends a batch whose lines are answered, or that was cancelled or is late."""
         store = self.store
@@ -171,35 +188,20 @@ class BatchRunner:
         self._publish(batch_id, status, (_not_begun(line, status) for i, line in enumerate(lines) if i not in done))
 
     def _publish(self, batch_id: str, status: str, rest: Iterable[bytes] = (), **fields: Any) -> None:
-        """Ends a batch: makes files of its answers, with the lines of `rest` as errors."""
+        """Ends a batch: makes files of its answers, with the lines of `rest` as errors. Done twice, it makes the same files."""
         store = self.store
         fields["completed"], fields["failed"] = store.counts(batch_id)
         kinds = {"output_file_id": store.answers(batch_id, False), "error_file_id": chain(store.answers(batch_id, True), rest)}
         for name, chunks in kinds.items():
             if (first := next(chunks, None)) is not None:
-                filename = f"{batch_id}_{name.removesuffix('_file_id')}.jsonl"
-                fields[name] = store.add_file(filename, "batch_output", chain([first], chunks))["id"]
-        store.set_status(batch_id, status, **fields)
-        store.forget_answers(batch_id)
+                key = f"{batch_id}_{name.removesuffix('_file_id')}"
+                fields[name] = store.add_file(f"{key}.jsonl", "batch_output", chain([first], chunks), key=key)["id"]
+        store.end(batch_id, status, **fields)
 
-    def _publish_late(self) -> None:
-        """Makes the files of batches that ended while the disk was full; their answers are in the database until then."""
-        for batch_id, status in self.store.unpublished():
-            try:
-                self._publish(batch_id, status)
-            except FULL as error:
-                logger.error("the answers of batch %s cannot be written yet: %s", batch_id, error)
-
-    def _fail(self, batch_id: str, errors: list[dict[str, Any]]) -> bool:
-        """Ends a batch with errors, and with files of the answers that it has. Returns False if that could not be stored."""
-        fields: dict[str, Any] = {"errors": {"object": "list", "data": errors[:1000]}}
-        for end in (self._publish, self.store.set_status):  # without room for files the answers stay in the database
-            try:
-                end(batch_id, "failed", **fields)
-                return True
-            except FULL:
-                logger.exception("the failure of batch %s could not be stored", batch_id)
-        return False
+    async def _fail(self, batch_id: str, errors: list[dict[str, Any]]) -> None:
+        """Ends a batch with errors, and with files of the answers that it has."""
+        shown = {"object": "list", "data": errors[:1000]}
+        await self._when_room(partial(self._publish, batch_id, "failed", errors=shown))
 
 
 def _not_begun(line: Line, status: str) -> bytes:

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, created_at INTEGER, sta
 CREATE TABLE IF NOT EXISTS answers (batch TEXT, line INTEGER, status INTEGER, text TEXT, PRIMARY KEY (batch, line));
 """
 ENDED = ("completed", "failed", "cancelled", "expired")
+NAMES = uuid.UUID("4d6c1f0e-6f0b-4a53-9b3e-2f6b6c1d7a90")
+"""Space of names for the ids of files with a key."""
 UNFINISHED = f"status NOT IN {ENDED}"
 
 
@@ -58,9 +60,12 @@ class Store:
     def path_of(self, file_id: str) -> Path:
         return self.folder / "files" / file_id
 
-    def add_file(self, filename: str, purpose: str, chunks: Iterable[bytes]) -> dict[str, Any]:
-        """Keeps a file under a new id; returns its object. A write that fails leaves nothing."""
-        file_id = f"file-{uuid.uuid4().hex}"
+    def add_file(self, filename: str, purpose: str, chunks: Iterable[bytes], *, key: str | None = None) -> dict[str, Any]:
+        """Keeps a file; returns its object. A write that fails leaves nothing.
+
+        Its id is new, or that of the file which had this `key` before and is replaced.
+        """
+        file_id = f"file-{(uuid.uuid4() if key is None else uuid.uuid5(NAMES, key)).hex}"
         part = self.path_of(file_id).with_suffix(".part")
         try:
             with part.open("wb") as file:
@@ -70,7 +75,7 @@ class Store:
                 os.fsync(file.fileno())
             size = part.stat().st_size
             part.replace(self.path_of(file_id))
-            self._run("INSERT INTO files VALUES (?, ?, ?, ?, ?)", file_id, filename, purpose, size, int(time.time()))
+            self._run("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", file_id, filename, purpose, size, int(time.time()))
         except BaseException:
             part.unlink(missing_ok=True)
             self.path_of(file_id).unlink(missing_ok=True)
@@ -110,11 +115,6 @@ class Store:
         """Returns the ids of batches that have not ended, the oldest first."""
         return [row[0] for row in self._run(f"SELECT id FROM batches WHERE {UNFINISHED} ORDER BY rowid")]
 
-    def unpublished(self) -> list[tuple[str, str]]:
-        """Returns (id, status) of batches that have ended without files of their answers."""
-        has_answers = "EXISTS (SELECT 1 FROM answers WHERE batch = batches.id)"
-        return self._run(f"SELECT id, status FROM batches WHERE NOT ({UNFINISHED}) AND {has_answers}")
-
     def batch(self, batch_id: str) -> dict[str, Any] | None:
         """Returns a batch's fields with its `id`, `created_at` and `status`; None if there is none of this id."""
         for row in self._run("SELECT * FROM batches WHERE id = ?", batch_id):
@@ -124,12 +124,28 @@ class Store:
     def set_status(self, batch_id: str, status: str, *, unless: tuple[str, ...] = (), **fields: Any) -> bool:
         """Changes a batch's status and fields, and records the time as `<status>_at`. Returns False for a status in `unless`."""
         with self._lock:
-            row = self._db.execute("SELECT status, fields FROM batches WHERE id = ?", (batch_id,)).fetchone()
-            if row is None or row[0] in unless:
-                return False
-            merged = json.loads(row[1]) | {f"{status}_at": int(time.time())} | fields
-            self._db.execute("UPDATE batches SET status = ?, fields = ? WHERE id = ?", (status, json.dumps(merged), batch_id))
+            return self._set_status(batch_id, status, unless, fields)
+
+    def _set_status(self, batch_id: str, status: str, unless: tuple[str, ...], fields: dict[str, Any]) -> bool:
+        row = self._db.execute("SELECT status, fields FROM batches WHERE id = ?", (batch_id,)).fetchone()
+        if row is None or row[0] in unless:
+            return False
+        merged = json.loads(row[1]) | {f"{status}_at": int(time.time())} | fields
+        self._db.execute("UPDATE batches SET status = ?, fields = ? WHERE id = ?", (status, json.dumps(merged), batch_id))
         return True
+
+    def end(self, batch_id: str, status: str, **fields: Any) -> None:
+        """Changes a batch's status and fields, and removes its answers, whose files are written: both or nothing."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._set_status(batch_id, status, (), fields)
+                self._db.execute("DELETE FROM answers WHERE batch = ?", (batch_id,))
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk ends some by itself
+                    self._db.execute("ROLLBACK")
+                raise
 
     def add_answer(self, batch_id: str, line: int, status: int, text: str) -> None:
         """Keeps the answer to a line; a second one changes nothing."""
@@ -151,10 +167,6 @@ class Store:
         rows = self._run(f"SELECT line FROM answers WHERE batch = ? AND status {kind} 400 ORDER BY line", batch_id)
         for (line,) in rows:
             yield self._run("SELECT text FROM answers WHERE batch = ? AND line = ?", batch_id, line)[0][0].encode() + b"\n"
-
-    def forget_answers(self, batch_id: str) -> None:
-        """Removes the answers of a batch whose output files are written."""
-        self._run("DELETE FROM answers WHERE batch = ?", batch_id)
 
 
 def _file(row: tuple[Any, ...]) -> dict[str, Any]:

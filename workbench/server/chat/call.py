@@ -12,6 +12,8 @@ class ChatCall:
     """One call. Messages, tools, choices and formats have the shapes of OpenAI's chat completions."""
 
     messages: Sequence[Mapping[str, Any]]
+    messages_field: str = "messages"
+    """Name that the messages have in the body of the API, for errors about them."""
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     """"none", "auto", "required" or `{"type": "function", "function": {"name": ...}}`. None: "auto"."""
@@ -25,6 +27,8 @@ class ChatCall:
     top_logprobs: int = 0
     separate_reasoning: bool = True
     """Switch to part reasoning from the answer, where the server has a reasoning parser."""
+    reasoning_budget: int | None = None
+    """Most tokens of reasoning; needs a reasoning parser, `n` 1 and `max_new_tokens`."""
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Further variables of the chat template, such as `enable_thinking`."""
     add_generation_prompt: bool = True

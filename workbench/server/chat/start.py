@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-from workbench.errors import PromptTooLong
+from workbench.errors import InvalidRequest
 from workbench.native.requests import GenerateRequest, PromptBatch
+from workbench.server.chat.budget import Outputs, within_budget
 from workbench.server.chat.call import ChatCall
 from workbench.server.chat.choice import Choice
 from workbench.server.chat.constraint import constrained, response_fields
@@ -16,30 +18,38 @@ from workbench.server.chat.events import ChatEvent, Usage
 from workbench.server.chat.prompt import render_chat
 from workbench.server.chat.tokens import TokenTexts
 from workbench.server.chat.tools import ToolChoice, choose
+from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving
+from workbench.text.tokenizer import Tokenizer
 from workbench.tool_calls import FORMATS, ToolCallParser
 from workbench.tool_calls.reasoning import REASONING_FORMATS, ReasoningFormat, ReasoningParser
 from workbench.types import TokenOut
-
-Outputs = AsyncIterator[tuple[int, TokenOut]]
 
 
 async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEvent]:
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
     prepared = await asyncio.to_thread(Prepared, serving, call)
-    try:
+    with naming_prompt(call.messages_field):
         running = await serving.submit(prepared.request)
-    except PromptTooLong as error:
-        error.field = "messages"  # the engine saw a prompt
-        raise
-    return _events(prepared, running.batch, serving.generation.outputs(running))
+    return _events(prepared, running.batch, prepared.limited(serving, serving.generation.outputs(running)))
 
 
 def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
     """Returns the token ids of a conversation as `start_chat` sends them, to count them."""
     tokenizer = serving.handle.tokenizer
     tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
-    return tokenizer.encode(render_chat(tokenizer, call, tools.shown if tools else ()), add_special_tokens=False)
+    return tokenizer.encode(_text_of(tokenizer, call, tools), add_special_tokens=False)
+
+
+def _text_of(tokenizer: Tokenizer, call: ChatCall, tools: ToolChoice | None) -> str:
+    """Returns the prompt as text. Raises InvalidRequest for one that UTF-8 cannot write."""
+    text = render_chat(tokenizer, call, tools.shown if tools else ())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = f"{call.messages_field}: a text has half of a character (a lone surrogate)"
+        raise InvalidRequest.because(call.messages_field, message, hint="send whole characters") from None
+    return text
 
 
 class Prepared:
@@ -50,23 +60,40 @@ class Prepared:
         tokenizer = serving.handle.tokenizer
         self._call = call
         self._tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
-        text = render_chat(tokenizer, call, self._tools.shown if self._tools else ())
-        serving.check_length(text, "messages")
+        text = _text_of(tokenizer, call, self._tools)
+        serving.check_length(text, call.messages_field)
         ids = tokenizer.encode(text, add_special_tokens=False)
         name = serving.args.reasoning_parser
         self._reasoning = REASONING_FORMATS[name] if name else None
         self._is_inside = _starts_inside(self._reasoning, text)
         self._texts = TokenTexts(tokenizer) if call.logprobs else None
-        params = self._params(serving, len(ids))
-        if stops := tokenizer.template_stops:
-            params["stop"] = [*_listed(params.get("stop")), *stops]
-        options = {
-            "rid": call.rid or None,
-            "return_logprob": call.logprobs,
-            "top_logprobs_num": call.top_logprobs,
-            **call.options,
-        }
-        self.request = GenerateRequest.make(None, list(ids), params, {**options, **call.options})
+        self._encode = partial(tokenizer.encode, add_special_tokens=False)
+        self._prompt_ids = list(ids)
+        self._fields = self._sampling(serving, len(ids))
+        self.request = self._request(call.rid or None, self._prompt_ids, self._params(self._reasoning))
+
+    def _request(self, rid: str | None, input_ids: list[int], params: dict[str, Any]) -> GenerateRequest:
+        call = self._call
+        options = {"rid": rid, "return_logprob": call.logprobs, "top_logprobs_num": call.top_logprobs, **call.options}
+        return GenerateRequest.make(None, input_ids, params, options)
+
+    def limited(self, serving: Serving, outputs: Outputs) -> Outputs:
+        """Returns the outputs with no more reasoning than the call's budget."""
+        if self._call.reasoning_budget is None or self._reasoning is None:
+            return outputs
+        text = f"\n{self._reasoning.end}\n\n"
+        end = TokenOut(rid="", text=text, token_ids=tuple(self._encode(text)))
+        limit = int(self._fields["max_new_tokens"])
+        budget = min(self._call.reasoning_budget, limit - len(end.token_ids) - 1)
+        if budget < 1:  # there is no room for an answer
+            return outputs
+
+        async def resume(output_ids: list[int]) -> Outputs:
+            params = self._params(None) | {"max_new_tokens": limit - len(output_ids)}
+            running = await serving.submit(self._request(None, self._prompt_ids + output_ids, params))
+            return serving.generation.outputs(running)
+
+        return within_budget(outputs, ReasoningParser(self._reasoning.name, self._is_inside), budget, end, resume)
 
     def choices(self) -> list[Choice]:
         """Returns the `n` answers before their first output."""
@@ -83,17 +110,21 @@ class Prepared:
             only_calls=tools is not None and tools.is_forced,
         )
 
-    def _params(self, serving: Serving, num_prompt: int) -> dict[str, Any]:
-        """Returns the sampling parameters with the constraint and with the room that the prompt leaves."""
-        call = self._call
-        fields = {name: value for name, value in call.sampling.items() if value is not None}
-        params = constrained({**fields, **response_fields(call.response_format)}, self._tools, self._reasoning, self._is_inside)
-        params["n"] = call.n
-        if "max_tokens" not in params:
-            params.setdefault("max_new_tokens", room_after(serving, num_prompt))
+    def _params(self, reasoning: ReasoningFormat | None) -> dict[str, Any]:
+        """Returns the sampling parameters with the constraint, behind reasoning where it may still come."""
+        given = {**self._fields, **response_fields(self._call.response_format)}
+        return constrained(given, self._tools, reasoning, self._is_inside)
+
+    def _sampling(self, serving: Serving, num_prompt: int) -> dict[str, Any]:
+        """Returns the sampling parameters without a constraint, with the room that the prompt leaves."""
+        fields = {name: value for name, value in self._call.sampling.items() if value is not None} | {"n": self._call.n}
+        if "max_tokens" not in fields:
+            fields.setdefault("max_new_tokens", room_after(serving, num_prompt))
         if _has_special_marks(serving, self._tools, self._reasoning):
-            params.setdefault("skip_special_tokens", False)
-        return params
+            fields.setdefault("skip_special_tokens", False)
+        if stops := serving.handle.tokenizer.template_stops:
+            fields["stop"] = [*_listed(fields.get("stop")), *stops]
+        return fields
 
 
 def room_after(serving: Serving, num_prompt: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,7 +49,8 @@ async def generate(http: Request) -> Response:
     if body.raw:
         return await _raw(http, body, body.prompt)
     system = [{"role": "system", "content": body.system}] if body.system else []
-    return await _answer(http, body, _call(body, [*system, {"role": "user", "content": body.prompt}], None), as_response)
+    call = replace(_call(body, [*system, {"role": "user", "content": body.prompt}], None), messages_field="prompt")
+    return await _answer(http, body, call, as_response)
 
 
 @router.get("/api/version")

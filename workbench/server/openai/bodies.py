@@ -90,9 +90,13 @@ class SamplingBody(Body):
 
     def check(self) -> None:
         """Raises InvalidRequest, NotSupported or Problem for values out of range, and for what is known and not supported."""
+        most = None
         for name in ("max_tokens", "max_completion_tokens"):
             if (limit := getattr(self, name, None)) is not None and limit < 0:
                 raise InvalidRequest(name, limit, "at least 0")
+            most = most if limit is None else limit
+        if most is not None and self.min_tokens is not None and self.min_tokens > most:
+            raise InvalidRequest("min_tokens", self.min_tokens, f"at most max_tokens ({most})")
         for name, neutral in REFUSED.items():
             value = (self.model_extra or {}).get(name)
             if value not in neutral:

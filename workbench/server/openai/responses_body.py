@@ -67,6 +67,7 @@ class ResponsesBody(Body):
         sampling = {name: value for name in SAMPLING if (value := getattr(self, name, None)) is not None}
         return ChatCall(
             messages=[*system, *messages],
+            messages_field="input",
             tools=[_tool(tool, f"tools[{i}]") for i, tool in enumerate(self.tools or ())],
             tool_choice=_choice(self.tool_choice),
             parallel_tool_calls=self.parallel_tool_calls is not False,

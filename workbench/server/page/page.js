@@ -49,17 +49,36 @@ async function* messages(answer) {
 
 // -- the views ---------------------------------------------------------------------------------------------------
 
-/** Stands for a widget's model, over HTTP instead of a kernel. */
-class PageModel {
-  /** @type {Map<string, any>} */
-  #traits = new Map();
+class Emitter {
   /** @type {Map<string, Set<(...args: any[]) => void>>} */
   #listeners = new Map();
+
+  /** @param {string} event @param {(...args: any[]) => void} fn */
+  on(event, fn) {
+    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
+    this.#listeners.get(event)?.add(fn);
+  }
+
+  /** @param {string} event @param {(...args: any[]) => void} fn */
+  off(event, fn) {
+    this.#listeners.get(event)?.delete(fn);
+  }
+
+  /** @param {string} event @param {any[]} args */
+  emit(event, ...args) {
+    for (const fn of this.#listeners.get(event) ?? []) fn(...args);
+  }
+}
+
+/** Brings the news that a view adds to what it has, such as the changed rows of the tree; the rest is set in its model. */
+const ticker = new Emitter();
+
+/** Stands for a widget's model, over HTTP instead of a kernel. */
+class PageModel extends Emitter {
+  /** @type {Map<string, any>} */
+  #traits = new Map();
   widget_manager = {
-    get_model: async (/** @type {string} */ id) => {
-      if (id !== "chart") throw new Error("the page has no such model");
-      return this;
-    },
+    get_model: async (/** @type {string} */ id) => (id === "ticker" ? ticker : this),
     create_view: async () => {
       const root = document.createElement("div");
       root.className = "wb-charts";
@@ -72,30 +91,26 @@ class PageModel {
 
   /** @param {string} name */
   constructor(name) {
+    super();
     this.name = name;
     this.page = "";
   }
 
   /** @param {string} trait */
   get(trait) {
-    return trait === "chart" ? "IPY_MODEL_chart" : this.#traits.get(trait);
+    return trait === "chart" || trait === "ticker" ? `IPY_MODEL_${trait}` : this.#traits.get(trait);
   }
 
   /** @param {string} trait @param {any} value */
   set(trait, value) {
     this.#traits.set(trait, value);
-    this.#emit(`change:${trait}`);
+    this.emit(`change:${trait}`);
   }
 
-  /** @param {string} event @param {(...args: any[]) => void} fn */
-  on(event, fn) {
-    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
-    this.#listeners.get(event)?.add(fn);
-  }
-
-  /** @param {string} event @param {(...args: any[]) => void} fn */
-  off(event, fn) {
-    this.#listeners.get(event)?.delete(fn);
+  /** Takes a message's values. @param {Record<string, any>} traits */
+  receive({ changed, ...traits }) {
+    for (const [trait, value] of Object.entries(traits)) this.set(trait, value);
+    if (changed) ticker.emit("msg:custom", {}, [{ parsed: { [this.name]: { changed } } }]);
   }
 
   save_changes() {}
@@ -114,12 +129,7 @@ class PageModel {
     } catch (error) {
       reply = { error: wordsOf(error) };
     }
-    if (number) this.#emit("msg:custom", { ask: number, reply });
-  }
-
-  /** @param {string} event @param {any[]} args */
-  #emit(event, ...args) {
-    for (const fn of this.#listeners.get(event) ?? []) fn(...args);
+    if (number) this.emit("msg:custom", { ask: number, reply });
   }
 }
 
@@ -145,7 +155,7 @@ const models = new Map();
 async function addView(name, engine) {
   const model = new PageModel(name);
   models.set(name, model);
-  for (const [trait, value] of Object.entries({ engine, selected: {}, note: "", sees: "", key: name })) model.set(trait, value);
+  model.receive({ engine, selected: {}, note: "", sees: "", key: name, rows: [] });
   const sheet = document.createElement("link");
   sheet.rel = "stylesheet";
   sheet.href = String(url(`page/static/view-${name}.css`));
@@ -167,9 +177,7 @@ async function follow() {
       await showModel();
       for await (const message of messages(answer)) {
         if (message.page) isFirst = await begin(message, isFirst);
-        for (const [name, traits] of Object.entries(message.news ?? {})) {
-          for (const [trait, value] of Object.entries(traits)) models.get(name)?.set(trait, value);
-        }
+        for (const [name, traits] of Object.entries(message.news ?? {})) models.get(name)?.receive(traits);
       }
     } catch (error) {
       served.textContent = wordsOf(error);
@@ -184,6 +192,7 @@ async function begin(message, isFirst) {
   const render = isFirst ? await Promise.all(message.views.map((name) => addView(name, message.engine))) : [];
   for (const model of models.values()) model.page = message.page;
   for (const draw of render) draw();
+  await new Promise((resolve) => setTimeout(resolve)); // the views listen to the ticker soon after they are drawn
   return false;
 }
 

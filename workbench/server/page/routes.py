@@ -86,7 +86,7 @@ async def events(http: Request) -> Response:
     pages = http.app.state.pages
     if len(pages) >= MAX_PAGES:
         raise Problem(429, f"{MAX_PAGES} pages are open already", code="too_many_pages")
-    source = await asyncio.to_thread(lambda: serving.questions.source)
+    source = await asyncio.to_thread(lambda: serving.questions.page_source)
     return EventStream(_messages(PageViews(serving, source), pages))
 
 

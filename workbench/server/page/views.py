@@ -27,6 +27,8 @@ NAMES = ("throughput", "batch", "tree", "tokens", "mask", "kv")
 """Views of the page, in their order."""
 PERIOD_S, SILENCE_S, CHART_PAUSE_S = 0.2, 10.0, 1.0
 """Seconds between two messages at least, without any message at most, and between two drawings of the charts."""
+RENEW_S = 60.0
+"""Seconds between two messages with all rows of the tree; those between have the rows that changed. A stream loses none."""
 
 
 class PageView:
@@ -43,6 +45,9 @@ class PageView:
         self._charted: tuple[Any, int] | None = None
         """What the charts were drawn of."""
         self._charted_at = float("-inf")
+        self._rows: Any = None
+        """All rows of the tree at the last look."""
+        self._has_new_rows = False
         self._said: dict[str, Any] = {}
         page.put(name, {"sees": self.reader.fold.sees, "epoch": page.source.epoch})
 
@@ -78,21 +83,36 @@ class PageView:
                 return
             self._drawn = (fold, fold.version)
             state = fold.state() | ({"empty": fold.empty} if fold.empty else {})
-            parts = {"rows": state.pop("rows")} if isinstance(fold, TreeFold) else {}
-            self._page.put(self.key, {**parts, "state": state})
+            if isinstance(fold, TreeFold):
+                rows = state.pop("rows")
+                self._has_new_rows |= rows is not self._rows
+                self._rows = rows
+            self._page.put(self.key, {"state": state})
 
-    def draw_charts(self) -> None:
-        """Puts the charts of throughput into the next message, if they changed and were not just drawn."""
-        fold = self.reader.fold
-        if not isinstance(fold, ThroughputFold) or self._drawn == self._charted:
-            return
-        if time.monotonic() - self._charted_at < CHART_PAUSE_S:
-            return
-        self._charted_at, self._charted = time.monotonic(), self._drawn
+    def take_late(self) -> dict[str, Any]:
+        """Returns the values that are made only when a message leaves, once: the rows of the tree, or charts."""
         with self.reader.lock:
-            series = fold.series()
+            fold = self.reader.fold
+            if isinstance(fold, TreeFold):
+                return self._take_rows(fold)
+            return self._draw_charts(fold) if isinstance(fold, ThroughputFold) else {}
+
+    def _take_rows(self, fold: TreeFold) -> dict[str, Any]:
+        """Returns the rows that changed since the last call, or all where the page needs them."""
+        if not self._has_new_rows:
+            return {}
+        self._has_new_rows = False
+        changed = fold.drawn.take_changes(fold.now, RENEW_S)
+        return {"rows": self._rows} if changed is None else {"changed": changed}
+
+    def _draw_charts(self, fold: ThroughputFold) -> dict[str, Any]:
+        """Returns the charts of throughput, if they changed and were not just drawn."""
+        if self._drawn == self._charted or time.monotonic() - self._charted_at < CHART_PAUSE_S:
+            return {}
+        self._charted_at, self._charted = time.monotonic(), self._drawn
+        series = fold.series()
         charts = charts_of(series, fold.facts.num_pages) if len(series["t"]) > 1 else []
-        self._page.put(self.key, {"charts": "".join(charts)})
+        return {"charts": "".join(charts)}
 
     def say(self, note: str) -> None:
         """Changes the note above the picture, and whether the engine has ended."""
@@ -142,7 +162,8 @@ class PageViews:
             silent_s = 0.0
             while not self._serving.is_ending and (not self.source.ended or self._pending):
                 for view in self.views.values():
-                    view.draw_charts()
+                    if late := view.take_late():
+                        self._put(view.key, late)
                 if self._pending:
                     pending, self._pending, silent_s = self._pending, {}, 0.0
                     yield data({"news": pending})

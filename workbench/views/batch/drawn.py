@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from workbench.html.parts import duration
+from workbench.views.advice import Advice
 from workbench.views.batch.state import DrawnStep, Life
 from workbench.views.batch.words import says, waiting_for
 
@@ -82,15 +83,14 @@ class Shown:
         """Number of requests without room."""
         return self.num_all - len(self.lanes)
 
-    def others(self, *, by_magic: bool) -> str:
+    def others(self, advice: Advice) -> str:
         """Describes which requests are drawn, and how to see the others; "" where all are drawn."""
         if not self.num_more:
             return ""
         last = self.skip + len(self.lanes)
         skip = last if last < self.num_all else 0
-        more = f"%wb batch --skip {skip}" if by_magic else f'engine.view("batch", skip={skip})'
         drawn = f"Requests {self.skip + bool(self.lanes):,} to {last:,} of {self.num_all:,}, the latest being number 1"
-        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {more}"
+        return f"{drawn}. {'Those before them' if skip else 'The latest'}: {advice.skips.format(skip)}"
 
     @property
     def waiting(self) -> list[tuple[str, str, str]]:

@@ -232,13 +232,13 @@ class BatchFold(Fold[BatchPicture]):
 
     @property
     def empty(self) -> str:
-        return "" if self._steps or self._lives else f"No request has come yet. Try {self.facts.begins}"
+        return "" if self._steps or self._lives else f"No request has come yet: {self.facts.advice.begins}"
 
     def picture(self) -> BatchPicture:
         steps = tuple(islice(reversed(self._steps), self.num_shown))[::-1]
         shown = self._shown()
         lanes = tuple(life.copy() for life in shown.lanes)
-        return BatchPicture(steps, replace(shown, lanes=lanes), self.empty, shown.others(by_magic=self.facts.by_magic))
+        return BatchPicture(steps, replace(shown, lanes=lanes), self.empty, shown.others(self.facts.advice))
 
     def state(self) -> dict[str, Any]:
         width = len(COLUMNS)

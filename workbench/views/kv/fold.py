@@ -156,7 +156,7 @@ class KVFold(Fold[KVPicture]):
 
     @property
     def empty(self) -> str:
-        return "" if self.high else f"Nothing is in it yet. Try {self.facts.begins}"
+        return "" if self.high else f"Nothing is in it yet: {self.facts.advice.begins}"
 
     def picture(self) -> KVPicture:
         self._refresh()

@@ -126,17 +126,19 @@ class Feed:
                 view.settle()
             reader = view.reader
             ended = self._ending(self.source.ended)
-            view.say(ended or _off(self.source.log) or _wrong(reader.failure) or reader.fold.note or reader.gap)
+            view.say(ended or _off(self.source.log) or self._wrong(reader.failure) or reader.fold.note or reader.gap)
         except EngineDead as error:
             view.say(self._ending(str(error)))
         except Exception as error:
-            view.say(_wrong(in_one_line(error)))
+            view.say(self._wrong(in_one_line(error)))
 
     def _ending(self, reason: str) -> str:
         if not reason:
             return ""
-        again = "%wb load starts it again" if self.source.facts.by_magic else "make the engine again to go on"
-        return f"{reason.splitlines()[0]}\nthis is its last state; {again}"
+        return f"{reason.splitlines()[0]}\nthis is its last state; {self.source.facts.advice.restarts}"
+
+    def _wrong(self, failure: str) -> str:
+        return f"this view may be wrong: {failure}\n{self.source.facts.advice.reopens}" if failure else ""
 
 
 def flush_all() -> None:
@@ -147,10 +149,6 @@ def flush_all() -> None:
 
 def _off(log: EventLog) -> str:
     return "" if log.on else "recording is off, so nothing moves here\nload the engine without event_log_size=0"
-
-
-def _wrong(failure: str) -> str:
-    return f"this view may be wrong: {failure}\nopen it again: engine.view(...)" if failure else ""
 
 
 def _flush_when_cells_end() -> None:

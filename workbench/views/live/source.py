@@ -6,12 +6,14 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from workbench.client.detail import DetailSwitch
 from workbench.client.protocol import EngineCalls, EngineClient
 from workbench.errors import EngineDead, NotSupported
 from workbench.events import EventLog
+from workbench.views.advice import Advice
 from workbench.views.fold import Facts
 
 
@@ -32,6 +34,10 @@ class Source:
         """Start of the engine's clock in seconds since 1970: pages need it to say how long ago something was."""
         self._client = client
         self._detail = detail
+
+    def advised(self, advice: Advice) -> Source:
+        """Returns a source of the same engine for readers at another place."""
+        return Source(self.log, replace(self.facts, advice=advice), self._client, self._detail, self.epoch)
 
     def need_detail(self, user: str, needed: bool) -> None:
         """Keeps token detail on while `user` needs it. Does nothing if the engine has ended or takes no changes."""

@@ -45,16 +45,15 @@ class MaskFold(RequestFold[MaskCurve]):
     def note(self) -> str:
         output = self.outputs.get(self.rid) if self.rid is not None else None
         if output is not None and output.grammar is None:
-            return f"request {self.rid} has no constraint: every token was allowed\n{self.facts.opens('tokens')} shows its tokens"
+            opens = self.facts.advice.opens.format("tokens")
+            return f"request {self.rid} has no constraint: every token was allowed\n{opens} shows its tokens"
         return super().note or ("" if self.shown is None else self._beyond(self.shown))
 
     @property
     def empty(self) -> str:
         if self._has_tokens or self.note:
             return ""
-        python = 'engine.generate("A river:", {"regex": " [A-Z][a-z]+"})'
-        example = "%%wb_gen --regex ' [A-Z][a-z]+'" if self.facts.by_magic else python
-        return f"No request with a constraint has produced a token yet. Try {example}"
+        return f"No request with a constraint has produced a token yet: {self.facts.advice.constrains}"
 
     @property
     def shown(self) -> ShownOutput | None:

@@ -54,15 +54,14 @@ class ProgramFold(Fold[View]):
     def note(self) -> str:
         if self._wanted is None or self._wanted in self.runs:
             return ""
-        newest = f"{self.facts.opens('program')} without an id shows the newest"
+        newest = self.facts.advice.newest.format("program")
         return f"no program is called {visible(self._wanted)}, or it was too long ago\n{newest}"
 
     @property
     def empty(self) -> str:
         if self.runs or self.note:
             return ""
-        how = "%%wb_program runs a cell as one" if self.facts.by_magic else "call a @workbench.function with backend=engine"
-        return f"No program has run on this engine yet: {how}"
+        return f"No program has run on this engine yet: {self.facts.advice.programs}"
 
     def picture(self) -> View:
         run = self.shown

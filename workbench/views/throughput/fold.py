@@ -174,7 +174,7 @@ class ThroughputFold(Fold[ThroughputPicture]):
 
     @property
     def empty(self) -> str:
-        return "" if self.totals.num_steps else f"The engine has done nothing yet. Try {self.facts.begins}"
+        return "" if self.totals.num_steps else f"The engine has done nothing yet: {self.facts.advice.begins}"
 
     def picture(self) -> ThroughputPicture:
         num_pages = sum(self._pages or ())

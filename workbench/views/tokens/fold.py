@@ -96,7 +96,7 @@ class RequestFold(Fold[PictureT]):
     @property
     def note(self) -> str:
         if self.rid is not None and self.rid not in self.outputs:
-            newest = f"{self.facts.opens(self.name)} without an id shows the newest"
+            newest = self.facts.advice.newest.format(self.name)
             return f"no request is called {visible(self.rid)}, or it was too long ago\n{newest}"
         return ""
 
@@ -177,13 +177,13 @@ class TokensFold(RequestFold[TokenStrip]):
 
     def state(self) -> dict[str, Any]:
         scales = {name: [measure.words, *measure.levels] for name, measure in MEASURES.items()}
-        return super().state() | {"by": self.by, "measures": scales, "no_detail": no_detail("{}", self.facts.by_magic)}
+        return super().state() | {"by": self.by, "measures": scales, "no_detail": no_detail("{}", self.facts.advice)}
 
     @property
     def empty(self) -> str:
         if self._has_tokens or self.note:
             return ""
-        return f"No request has produced a token yet. Leave this view open and run a cell with {self.facts.begins}"
+        return f"No request has produced a token yet. Leave this view open and {self.facts.advice.begins}"
 
     def picture(self) -> TokenStrip:
         output = self.shown
@@ -193,7 +193,7 @@ class TokensFold(RequestFold[TokenStrip]):
         texts = tuple(self._draw(output).texts[-MAX_STILL:])
         ids = {token.token_id for token in tokens} | {i for token in tokens for i in alternatives(token)}
         names = {i: self._name(i) for i in ids}
-        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.by_magic)
+        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.advice)
 
 
 def alternatives(token: OutputToken) -> set[int]:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, duration, lines, plural, soft, table
+from workbench.views.advice import IN_PYTHON, Advice
 from workbench.views.tokens.colours import MEASURES
 from workbench.views.tokens.marks import legend, marked_token
 from workbench.views.tokens.state import OutputToken, percent, quote
@@ -21,10 +22,9 @@ MAX_TOLD = 8
 HEAD = ("step", "came", "the model gave it", "it wanted", "the mask removed", "and left")
 
 
-def no_detail(by: str, by_magic: bool) -> str:
+def no_detail(by: str, advice: Advice) -> str:
     """Describes why a measure is not known for a request, and how to record it for the next."""
-    how = "run the next one with --detail" if by_magic else "make the next one within `with engine.token_detail():`"
-    return f"{by} was not recorded while this request ran. Leave a token view open and run it again, or {how}"
+    return f"{by} was not recorded while this request ran: {advice.details}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +42,7 @@ class TokenStrip(View):
     detail_s: float | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     """Texts of the tokens in details."""
-    by_magic: bool = False
+    advice: Advice = IN_PYTHON
 
     @property
     def overruled(self) -> list[OutputToken]:
@@ -93,7 +93,7 @@ class TokenStrip(View):
         """Returns the meaning of the colours."""
         measure = MEASURES[self.by]
         if measure.needs_detail and self.detail_s is None:
-            return soft(f"No colours: {no_detail(self.by, self.by_magic)}")
+            return soft(f"No colours: {no_detail(self.by, self.advice)}")
         steps = " ".join(f'<span class="wb-l{i}">{to_html(words)}</span>' for i, words in enumerate(measure.levels))
         return f'<p class="wb-soft wb-scale">{self.by}, {measure.words}: {steps}</p>'
 

@@ -47,12 +47,12 @@ class DrawnNodes:
         self._parts = None
         return self._texts.take(by_id), [0, 0]
 
-    def take_changes(self, now: float) -> msgspec.Raw | None:
+    def take_changes(self, now: float, renew_s: float = RENEW_S) -> msgspec.Raw | None:
         """Returns the changes of the rows taken since the last call: {"gone": ids, "rows": rows}; None where a page needs all.
 
-        That is every `RENEW_S`, so a page that missed a message is wrong for no longer.
+        That is every `renew_s`, so a page that missed a message is wrong for no longer.
         """
-        return None if self._texts is None else self._texts.take_changes(now)
+        return None if self._texts is None else self._texts.take_changes(now, renew_s)
 
     def settle(self) -> bool:
         """Lets the next rows of a large tree hold all changes. Returns whether any waited."""
@@ -136,10 +136,10 @@ class RowTexts:
             self._all = _array(self._texts.values())
         return self._all
 
-    def take_changes(self, now: float) -> msgspec.Raw | None:
-        """Returns the changes since the last call; None every `RENEW_S`, when a page needs all rows."""
+    def take_changes(self, now: float, renew_s: float) -> msgspec.Raw | None:
+        """Returns the changes since the last call; None every `renew_s`, when a page needs all rows."""
         new, self._unsent = self._unsent, {}
-        if now >= self._all_sent_at + RENEW_S:
+        if now >= self._all_sent_at + renew_s:
             self._all_sent_at = now
             return None
         gone = [node_id for node_id in new if node_id not in self._texts]

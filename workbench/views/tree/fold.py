@@ -229,7 +229,7 @@ class TreeFold(Fold[TreePicture]):
     def empty(self) -> str:
         if self.nodes.by_id:
             return ""
-        return f"Nothing is stored yet: a request leaves its text here when it ends. Try {self.facts.begins}"
+        return f"Nothing is stored yet, as a request leaves its text here when it ends: {self.facts.advice.begins}"
 
     def state(self) -> dict[str, Any]:
         """Returns what is drawn. `rows` are those of `DrawnNodes.row`, children in the order in which they came; `hidden` are the
@@ -281,7 +281,7 @@ class TreeFold(Fold[TreePicture]):
             self.num_referenced,
             self.num_evicted,
             self.empty,
-            self.facts.opens("tree"),
+            self.facts.advice.opens.format("tree"),
         )
 
     def _head(self, row: Row) -> str:

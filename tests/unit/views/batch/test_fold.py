@@ -26,6 +26,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.testing import FoldReader
+from workbench.views.advice import IN_MAGICS, IN_PYTHON
 from workbench.views.batch.drawn import IDLE_SHARE, MAX_LANES, Axis
 from workbench.views.batch.fold import MAX_ENDED, MAX_STEPS, BatchFold
 from workbench.views.fold import Facts
@@ -267,12 +268,12 @@ def test_every_request_can_be_reached_by_leaving_out_the_latest_ones():
     assert set(seen) == {life.rid for life in batch.requests}
 
 
-@pytest.mark.parametrize("by_magic, more", [(False, 'engine.view("batch", skip=40)'), (True, "%wb batch --skip 40")])
-def test_a_still_picture_says_how_one_sees_the_requests_that_had_no_room(by_magic, more):
+@pytest.mark.parametrize("advice, more", [(IN_PYTHON, 'engine.view("batch", skip=40)'), (IN_MAGICS, "%wb batch --skip 40")])
+def test_a_still_picture_says_how_one_sees_the_requests_that_had_no_room(advice, more):
     first = f"Requests 1 to 40 of 200, the latest being number 1. Those before them: {more}"
     last = f"Requests 161 to 200 of 200, the latest being number 1. The latest: {more.replace('40', '0')}"
     for skip, says in ((0, first), (160, last)):
-        batch = BatchFold(Facts(by_magic=by_magic), skip=skip)
+        batch = BatchFold(Facts(advice=advice), skip=skip)
         for event in busy_events(100, 2):
             batch.apply(event)
         assert says in batch.picture().to_text()
