@@ -454,7 +454,6 @@ def test_several_engines_need_a_name_where_none_is_the_default(shell):
         ("%wb load --device tpu", "--device is 'tpu', it must be one of "),
         ("%wb load --name second", "did you mean --engine?"),
         ("%wb load --tp 2", "tp_size=2: several devices for one model are not available yet"),
-        ("%wb load --quantization awq", "leave it out; or quantise the original model"),
         ("%wb load --log-requests=yes", "--log-requests takes no value, 'yes' is too much"),
         ("%wb why", "TOKEN is missing"),
         ("%wb load a --model b", "two models"),

@@ -75,7 +75,8 @@ class ComputeArgs(Group):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that computes. auto: cuda if a GPU is present, else cpu."""
     num_threads: Annotated[int | None, at_least(1), at_most(MAX_THREADS)] = None
-    """CPU threads of the forward pass. None: torch's own choice."""
+    """CPU threads of the forward pass. None: one for each physical core that affinity and cgroups allow, at most
+    OMP_NUM_THREADS."""
     quantization: Quantization | None = None
     """Form of the weights. For a GGUF: gguf, its blocks multiplied as they are. For a dense folder: the scheme that quantises it.
     For a quantised folder: the folder's own method. For all: dequant, dense numbers in dtype. None: as the checkpoint is, in

@@ -1,16 +1,52 @@
-"""The processor's cores, and whether others want them too."""
+"""The processor's cores: how many this process may use, and whether others want them too."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 CROWDED = 1.5
 """Programs per core. Below that it may be ourselves: loading a model is work too."""
+CPUS, GROUPS, GROUP_OF_SELF = Path("/sys/devices/system/cpu"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def num_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns the number of physical cores that this process may use: those of its affinity, and of the limits of its cgroups.
+
+    Two threads on one core share its arithmetic, and threads beyond a cgroup's limit are stopped for parts of every 0.1 s.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    physical = len({_siblings(cpu) for cpu in allowed})
+    return max(1, int(min(physical, _cgroup_limit())))
+
+
+def _siblings(cpu: int) -> str:
+    """Returns the logical processors of the same core, as the system writes them; the processor itself where it writes none."""
+    return _read(CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list") or str(cpu)
+
+
+def _cgroup_limit() -> float:
+    """Returns the processors that the limits of this process's cgroups amount to, infinite where there are none."""
+    limits = [_quota(_read(GROUPS / "cpu" / "cpu.cfs_quota_us"), _read(GROUPS / "cpu" / "cpu.cfs_period_us"))]
+    group = next((line[3:] for line in _read(GROUP_OF_SELF).splitlines() if line.startswith("0::")), "/").strip("/")
+    folder = GROUPS / group
+    places = [place for place in (folder, *folder.parents) if place.is_relative_to(GROUPS)]
+    limits += [_quota(*_read(place / "cpu.max").partition(" ")[::2]) for place in places]
+    return min(limits)
+
+
+def _quota(quota: str, period: str) -> float:
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else float("inf")
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
+        return float("inf")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def busy() -> str:

@@ -26,6 +26,7 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
+from workbench.kernels.cores import num_cores
 from workbench.launch.kv import make_kv
 from workbench.launch.kv_factors import read_factors
 from workbench.launch.place import Hardware, weight_form
@@ -53,8 +54,7 @@ class Loaded:
 
 def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
-    if args.num_threads is not None:
-        torch.set_num_threads(args.num_threads)
+    torch.set_num_threads(args.num_threads or min(torch.get_num_threads(), num_cores()))
     place = Hardware.of(args)
     factors = None if args.quantization_param_path is None else read_factors(args.quantization_param_path)
     path = find_model(args, checker(args), progress).path
