@@ -452,6 +452,7 @@ def test_several_engines_need_a_name_where_none_is_the_default(shell):
         ("%wb load --page-sise 2", "did you mean --page-size?"),
         ("%wb load --page-size two", "%wb load: --page-size is 'two', it must be an integer"),
         ("%wb load --device tpu", "--device is 'tpu', it must be one of "),
+        ("%wb load --quantization int3", "--quantization is 'int3', it must be one of "),
         ("%wb load --name second", "did you mean --engine?"),
         ("%wb load --tp 2", "tp_size=2: several devices for one model are not available yet"),
         ("%wb load --log-requests=yes", "--log-requests takes no value, 'yes' is too much"),
