@@ -46,6 +46,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return out
 
 
+class Norm(NamedTuple):
+    """The norm before a product: x / rms(x) * weight."""
+
+    weight: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Returns x [T, heads, D] turned by its position; cos, sin [T, 1, D], half-split layout."""
     num_rows, num_heads, dim = x.shape

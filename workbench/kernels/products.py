@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.kernels.compiled import library
 from workbench.kernels.library import Function
-from workbench.kernels.ops import NAMES
+from workbench.kernels.ops import NAMES, Norm
 
 FORMATS = {
     "F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8,
@@ -24,6 +24,10 @@ FORMATS = {
 """Types of blocks that have a compiled form, and their numbers: those of GGUF files, and from 1000 on our own."""
 REAL = frozenset({"F32", "F16", "BF16", "F8_E4M3_32", "F8_E4M3_128", "NF4"})
 """Those whose numbers are multiplied with x as it is."""
+
+
+ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_fast": 1, "gelu_pytorch_tanh": 1}
+"""Activations that `multiply_gated` has, and their numbers in cpu/rows.h."""
 
 
 class Matrices:
@@ -44,16 +48,29 @@ class Matrices:
         self._table = np.array(self._described, dtype=np.int64)
         self.num_rows += len(data)
 
-    def multiply(self, x: Tensor) -> Tensor | None:
-        """Returns x W^T: [..., in] -> [..., all out, in order], in the type of x; None where there is no compiled form."""
-        call = _compiled("multiply_blocks", x)
+    def multiply(self, x: Tensor, norm: Norm | None = None, added: Tensor | None = None) -> Tensor | None:
+        """Returns norm(x) W^T + added: [..., in] -> [..., all out, in order], in the type of x.
+
+        None where there is no compiled form.
+        """
+        call = _compiled("multiply_blocks", x, norm)
         if call is None:
             return None
-        x = x.contiguous()
+        x, width = x.contiguous(), x.shape[-1]
         out = torch.empty((*x.shape[:-1], self.num_rows), dtype=x.dtype)
-        width = x.shape[-1]
-        call(x.data_ptr(), self._table.ctypes.data, out.data_ptr(), x.numel() // width, width, len(self._table), self.num_rows)
+        call(
+            x.data_ptr(), *_norm(norm), self.address, _place(added), out.data_ptr(), x.numel() // width, width, self.num_parts,
+            self.num_rows,
+        )  # fmt: skip
         return out
+
+    @property
+    def address(self) -> int:
+        return self._table.ctypes.data
+
+    @property
+    def num_parts(self) -> int:
+        return len(self._table)
 
     def rows(self, ids: Tensor, width: int, dtype: torch.dtype) -> Tensor | None:
         """Returns the rows of blocks `ids` [T] of the first matrix: [T, width]; None where there is no compiled form."""
@@ -61,10 +78,42 @@ class Matrices:
         call = _compiled("read_rows", out)
         if call is None:
             return None
-        call(self._table.ctypes.data, ids.contiguous().data_ptr(), out.data_ptr(), len(ids), width)
+        call(self.address, ids.contiguous().data_ptr(), out.data_ptr(), len(ids), width)
         return out
 
 
-def _compiled(name: str, x: Tensor) -> Function | None:
+def multiply_gated(
+    x: Tensor, up: Matrices, down: Matrices, activation: str, norm: Norm | None, added: Tensor | None
+) -> Tensor | None:
+    """Returns (activation(gate) * up) W^T + added, with gate and up side by side in the product of norm(x) and the matrices `up`.
+
+    [T, in] -> [T, out]. None where there is no compiled form.
+    """
+    call = _compiled("multiply_gated", x, norm)
+    if call is None or activation not in ACTIVATIONS:
+        return None
+    x = x.contiguous()
+    num_rows, width = x.shape
+    out = torch.empty((num_rows, down.num_rows), dtype=x.dtype)
+    call(
+        x.data_ptr(), *_norm(norm), up.address, down.address, _place(added), out.data_ptr(), num_rows, width, up.num_rows // 2,
+        down.num_rows, up.num_parts, down.num_parts, ACTIVATIONS[activation],
+    )  # fmt: skip
+    return out
+
+
+def _compiled(name: str, x: Tensor, norm: Norm | None = None) -> Function | None:
     loaded = library() if x.device.type == "cpu" and x.dtype in NAMES else None
-    return None if loaded is None else loaded.operations[name, NAMES[x.dtype]]
+    has_form = loaded is not None and (norm is None or norm.weight.dtype == x.dtype)
+    return loaded.operations[name, NAMES[x.dtype]] if loaded is not None and has_form else None
+
+
+def _norm(norm: Norm | None) -> tuple[int | None, float]:
+    return (None, 0.0) if norm is None else (norm.weight.data_ptr(), norm.eps)
+
+
+def _place(x: Tensor | None) -> int | None:
+    if x is None:
+        return None
+    assert x.is_contiguous()
+    return x.data_ptr()

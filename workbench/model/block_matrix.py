@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.base import Blocks
-from workbench.kernels.products import Matrices
+from workbench.kernels.ops import Norm
+from workbench.kernels.products import Matrices, multiply_gated
 
 
 class BlockMatrix:
@@ -21,22 +23,34 @@ class BlockMatrix:
     def __init__(self, parts: Sequence[Blocks]) -> None:
         self._parts = tuple(parts)
         self._columns = parts[0].columns
-        self._matrices = Matrices()
+        self.matrices = Matrices()
         for part in parts:
-            self._matrices.add(part.type, part.data, None if part.order is None else part.order.argsort().int())
+            self.matrices.add(part.type, part.data, None if part.order is None else part.order.argsort().int())
         self.width = parts[0].shape[1]
         self.nbytes = sum(part.data.nbytes for part in parts)
 
-    def multiply(self, x: Tensor) -> Tensor:
-        """Returns x W^T: [..., in] -> [..., out], in the type of x."""
-        out = self._matrices.multiply(x if self._columns is None else x[..., self._columns])
-        return torch.cat([F.linear(x, part.dense().to(x.dtype)) for part in self._parts], -1) if out is None else out
+    def multiply(self, x: Tensor, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        """Returns norm(x) W^T + added: [..., in] -> [..., out], in the type of x."""
+        if self._columns is not None:
+            x, norm = (x if norm is None else norm(x))[..., self._columns], None
+        out = self.matrices.multiply(x, norm, added)
+        if out is not None:
+            return out
+        x = x if norm is None else norm(x)
+        out = torch.cat([F.linear(x, replace(part, columns=None).dense().to(x.dtype)) for part in self._parts], -1)
+        return out if added is None else out + added
+
+    def gated(self, x: Tensor, down: BlockMatrix, activation: str, norm: Norm | None, added: Tensor | None) -> Tensor | None:
+        """Returns the result of a gated layer, of which this is the first matrix; None where it has no compiled form."""
+        if self._columns is not None or down._columns is not None:
+            return None
+        return multiply_gated(x, self.matrices, down.matrices, activation, norm, added)
 
     def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """Returns rows `ids` [T] of the first matrix: [T, in]."""
         first = self._parts[0]
         ids = ids if first.order is None else first.order[ids]
-        out = self._matrices.rows(ids, self.width, dtype)
+        out = self.matrices.rows(ids, self.width, dtype)
         return Blocks(first.type, first.data[ids], (len(ids), self.width)).dense().to(dtype) if out is None else out
 
     def holds(self, other: Blocks) -> bool:

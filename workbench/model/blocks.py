@@ -12,7 +12,7 @@ from workbench.kernels.ops import rotate
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm, gated
-from workbench.model.linear import FusedLinear, Linear
+from workbench.model.linear import BlockWeight, FusedLinear, Linear
 from workbench.model.rotary import Turn
 
 
@@ -43,13 +43,18 @@ class Attention(Layer):
         self.q_norm = head_norm(size) if head_norm else None
         self.k_norm = head_norm(size) if head_norm else None
 
-    def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
-        q, k, v = (part.unflatten(-1, (-1, self.spec.head_size)) for part in self.qkv.split(x))
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, *turn), rotate(k, *turn)  # [T, Hq, D], [T, Hkv, D]
-        out = ctx.attention.attend(self.spec, q, k, v)  # [T, Hq, D]
-        return self.o_proj(out.flatten(1))
+    def forward(self, x: Tensor, turn: Turn, ctx: StepContext, norm: RMSNorm, added: Tensor | None = None) -> Tensor:
+        """Returns attention of norm(x) [T, H], plus `added`."""
+        spec = self.spec
+        heads = self.qkv(x, norm.norm).unflatten(-1, (-1, spec.head_size))  # [T, Hq + 2 Hkv, D]
+        first_v = spec.num_heads + spec.num_kv_heads
+        if self.q_norm is None or self.k_norm is None:
+            q, k = rotate(heads[:, :first_v], *turn).tensor_split((spec.num_heads,), 1)
+        else:
+            q, k = heads[:, : spec.num_heads], heads[:, spec.num_heads : first_v]
+            q, k = rotate(self.q_norm(q), *turn), rotate(self.k_norm(k), *turn)
+        out = ctx.attention.attend(spec, q, k, heads[:, first_v:])  # [T, Hq, D]
+        return self.o_proj(out.flatten(1), added=added)
 
 
 class MLP(Layer):
@@ -59,10 +64,16 @@ class MLP(Layer):
         super().__init__()
         self.gate_up = FusedLinear(hidden_size, {"gate_proj": intermediate_size, "up_proj": intermediate_size}, bias)
         self.down_proj = Linear(intermediate_size, hidden_size, bias)
-        self.activate = gated(activation)
+        self.activation, self.activate = activation, gated(activation)
 
-    def forward(self, x: Tensor) -> Tensor:  # [T, H] -> [T, H]
-        return self.down_proj(self.activate(self.gate_up(x)))
+    def forward(self, x: Tensor, norm: RMSNorm, added: Tensor | None = None) -> Tensor:
+        """Returns the result for norm(x) [T, H], plus `added`."""
+        up, down = self.gate_up, self.down_proj
+        if isinstance(up.weight, BlockWeight) and isinstance(down.weight, BlockWeight) and not up.has_bias and not down.has_bias:
+            out = up.weight.matrix.gated(x, down.weight.matrix, self.activation, norm.norm, added)
+            if out is not None:
+                return out
+        return down(self.activate(up(x, norm.norm)), added=added)
 
 
 class Block(Layer):
@@ -76,5 +87,6 @@ class Block(Layer):
         self.mlp = mlp
 
     def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
-        x = x + self.self_attn(self.input_layernorm(x), turn, ctx)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x = self.self_attn(x, turn, ctx, self.input_layernorm, added=x)
+        out: Tensor = self.mlp(x, self.post_attention_layernorm, added=x)
+        return out

@@ -90,8 +90,8 @@ class Block(Layer):
         self.post_feedforward_layernorm = norm(config.hidden_size)
 
     def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
-        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), turn, ctx))
-        return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        x = x + self.post_attention_layernorm(self.self_attn(x, turn, ctx, self.input_layernorm))
+        return x + self.post_feedforward_layernorm(self.mlp(x, self.pre_feedforward_layernorm))
 
 
 class Gemma3ForCausalLM(CausalLM):

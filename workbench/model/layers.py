@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.weights import Weights
-from workbench.kernels.ops import rms_norm, silu_mul
+from workbench.kernels.ops import Norm, silu_mul
 from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import Activation
 from workbench.model.layer import Layer
@@ -86,15 +86,15 @@ class LayerNorm(Layer):
 class RMSNorm(Layer):
     """x / rms(x) * (offset + w); Gemma stores w - 1, so its offset is 1. Computed in float32."""
 
-    weight: Tensor
+    norm: Norm
 
     def __init__(self, size: int, eps: float, offset: float = 0.0) -> None:
         super().__init__()
         self.size, self.eps, self.offset = size, eps, offset
 
     def load(self, weights: Weights) -> None:
-        self.weight = weights.tensor("weight", self.size, neutral=1.0 - self.offset) + self.offset
-        self.num_bytes = self.weight.nbytes
+        weight = weights.tensor("weight", self.size, neutral=1.0 - self.offset) + self.offset
+        self.norm, self.num_bytes = Norm(weight, self.eps), weight.nbytes
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.eps)
+        return self.norm(x)

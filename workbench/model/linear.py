@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.weights import Weights
+from workbench.kernels.ops import Norm
 from workbench.model.block_matrix import BlockMatrix, side_by_side
 from workbench.model.layer import Layer
 
@@ -20,8 +21,8 @@ PACKED_FOR_ROWS = 32
 class LinearWeight(Protocol):
     """The weight W [out, in] of a linear layer, in some form."""
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Returns x W^T + bias: [..., in] -> [..., out]."""
+    def multiply(self, x: Tensor, bias: Tensor | None, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        """Returns norm(x) W^T + bias + added: [..., in] -> [..., out]."""
 
 
 class DenseWeight:
@@ -30,18 +31,22 @@ class DenseWeight:
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def multiply(self, x: Tensor, bias: Tensor | None, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        out = self._product(x if norm is None else norm(x), bias)
+        return out if added is None else out + added
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, self.weight, bias)
 
 
-class PackedWeight:
+class PackedWeight(DenseWeight):
     """The weight in the layout of oneDNN, which a CPU multiplies faster. Takes about the same memory."""
 
     def __init__(self, weight: Tensor) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR_ROWS)
+        super().__init__(torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR_ROWS))
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, bias, "none", [], "")
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, bias, "none", [], "")
         return out
 
 
@@ -51,9 +56,11 @@ class BlockWeight:
     def __init__(self, matrix: BlockMatrix) -> None:
         self.matrix = matrix
 
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        out = self.matrix.multiply(x)
-        return out if bias is None else out.add_(bias)
+    def multiply(self, x: Tensor, bias: Tensor | None, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        if bias is None:
+            return self.matrix.multiply(x, norm, added)
+        out = self.matrix.multiply(x, norm).add_(bias)
+        return out if added is None else out + added
 
 
 def keep(weight: Tensor) -> LinearWeight:
@@ -99,8 +106,9 @@ class Linear(Layer):
         self.num_bytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         self.weight, self.bias = _form_of(weight), bias
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight.multiply(x, self.bias)
+    def forward(self, x: Tensor, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        """Returns y of norm(x), plus `added`; in one call where the weight has a form of that."""
+        return self.weight.multiply(x, self.bias, norm, added)
 
 
 def _form_of(weight: Tensor | BlockMatrix) -> LinearWeight:
@@ -120,6 +128,6 @@ class FusedLinear(Linear):
         parts = [weights.beside(part).matrix("weight", rows, self.in_features) for part, rows in self.parts.items()]
         self._set(side_by_side(parts, weights.dtype), weights.joined("bias", self.parts) if self.has_bias else None)
 
-    def split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Returns the result of each part."""
-        return self(x).split(self.sizes, -1)
+    def split(self, x: Tensor, norm: Norm | None = None) -> tuple[Tensor, ...]:
+        """Returns the result of each part, of norm(x)."""
+        return self(x, norm).split(self.sizes, -1)

@@ -28,7 +28,7 @@ static void show(const char* name, int64_t type, std::vector<int> scales) {
     std::vector<float> x(NUM * WIDTH), out(NUM * ROWS), read(ROWS * WIDTH);
     for (float& number : x) number = (int32_t)next() / 1e9f;
     blocks::Part part{data.data(), ROW_BYTES, ROWS, type, nullptr, 0};
-    blocks::multiply_blocks<float>(x.data(), &part, out.data(), NUM, WIDTH, 1, ROWS);
+    blocks::multiply_blocks<float>(x.data(), nullptr, 0, &part, nullptr, out.data(), NUM, WIDTH, 1, ROWS);
     std::vector<int64_t> ids(ROWS);
     for (int64_t i = 0; i < ROWS; i++) ids[i] = i;
     blocks::read_rows<float>(&part, ids.data(), read.data(), ROWS, WIDTH);

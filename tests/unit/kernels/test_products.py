@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from workbench.bench.random_blocks import random_blocks
 from workbench.checkpoint.base import Blocks
 from workbench.kernels import compiled, isa
+from workbench.kernels.ops import Norm, silu_mul
 from workbench.kernels.products import FORMATS, REAL
 from workbench.model.block_matrix import BlockMatrix
 
@@ -139,3 +141,43 @@ def test_more_rows_than_are_quantised_at_a_time():
     whole = matrix.multiply(x)
     for start in (0, 515, 516, 1199):
         assert torch.equal(matrix.multiply(x[start : start + 1]), whole[start : start + 1])
+
+
+both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+MIXED = ["Q4_1", "Q6_K", "BF16", "INT8_128"]
+
+
+@both_types
+@pytest.mark.parametrize("num_rows", [1, 7, 30, 600])
+def test_a_norm_and_a_sum_in_the_call_of_a_product_change_no_bit(num_rows, dtype):
+    parts = [random_blocks(name, 40, 512, seed) for seed, name in enumerate(MIXED)]
+    parts[1] = Blocks(parts[1].type, parts[1].data, parts[1].shape, torch.randperm(40))
+    matrix, x, more = BlockMatrix(parts), torch.randn(num_rows, 512).to(dtype), torch.randn(num_rows, 160).to(dtype)
+    norm = Norm(torch.rand(512).to(dtype), 1e-5)
+    assert torch.equal(matrix.multiply(x, norm, more), matrix.multiply(norm(x)) + more)
+
+
+@both_types
+@pytest.mark.parametrize("num_rows", [1, 7, 30, 600])
+@pytest.mark.parametrize("name", MIXED)
+def test_a_gated_layer_in_one_call_has_the_bits_of_its_steps(name, num_rows, dtype):
+    up, down = (
+        BlockMatrix([random_blocks(name, 256, 512), random_blocks("Q4_0", 256, 512)]),
+        BlockMatrix([random_blocks(name, 70, 256)]),
+    )
+    x, more = torch.randn(num_rows, 512).to(dtype) * 20, torch.randn(num_rows, 70).to(dtype)
+    norm = Norm(torch.rand(512).to(dtype), 1e-5)
+    want = down.multiply(silu_mul(up.multiply(norm(x))))
+    assert torch.equal(up.gated(x, down, "silu", norm, more), want + more)
+    assert torch.equal(up.gated(norm(x), down, "silu", None, None), want)
+
+
+@both_types
+def test_the_gate_of_gemma_is_that_of_torch(dtype):
+    up, down = BlockMatrix([random_blocks("Q8_0", 256, 256)]), BlockMatrix([random_blocks("Q8_0", 32, 128)])
+    x = torch.randn(9, 256).to(dtype) * torch.logspace(-3, 3, 9)[:, None].to(dtype)
+    gate, more = up.multiply(x).float().chunk(2, -1)
+    want = down.multiply((F.gelu(gate, approximate="tanh") * more).to(dtype))
+    got = up.gated(x, down, "gelu_pytorch_tanh", None, None)
+    torch.testing.assert_close(got, want, rtol=0.02, atol=0.01 * float(want.abs().max()))
+    assert up.gated(x, down, "gelu", None, None) is None, "another formula"

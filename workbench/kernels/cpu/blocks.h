@@ -60,6 +60,9 @@ inline Bits words(Rows rows, int64_t at) { return words_of(rows, at, Lanes{}); }
 
 // The float16 in the lower half of each lane.
 inline Vec half(Bits x) {
+#ifdef __AVX512F__
+    return (Vec)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x));
+#endif
     Vec size = (Vec)((x & 0x7fff) << 13) * 0x1p112f;
     return (Vec)((Bits)size | (x & 0x8000) << 16);
 }

@@ -1,19 +1,13 @@
 // The operations of a layer between its products: norm, rotary turn, gated activation.
 #include "operations.h"
+#include "rows.h"
 
 namespace {
 
 template <class T>
 void rms_norm(const T* x, const T* weight, T* out, int64_t rows, int64_t n, int64_t stride, float eps) {
 #pragma omp parallel for if (rows > 16)
-    for (int64_t row = 0; row < rows; row++) {
-        const T* from = x + row * stride;
-        T* to = out + row * n;
-        Vec squares = {};
-        for (int64_t i = 0; i < n; i += W) squares += load(from + i) * load(from + i);
-        float scale = 1.0f / std::sqrt(sum(squares) / n + eps);
-        for (int64_t i = 0; i < n; i += W) store(to + i, load(from + i) * scale * load(weight + i));
-    }
+    for (int64_t row = 0; row < rows; row++) norm_row(x + row * stride, weight, out + row * n, n, eps);
 }
 
 template <class T>
@@ -38,11 +32,7 @@ void silu_mul(const T* gate_up, T* out, int64_t rows, int64_t n) {
 #pragma omp parallel for if (rows > 8)
     for (int64_t row = 0; row < rows; row++) {
         const T *gate = gate_up + row * 2 * n, *up = gate + n;
-        for (int64_t i = 0; i < n; i += W) {
-            Vec g = load(gate + i);
-            Vec small = exp_negative(g > 0 ? -g : g);  // e^-|g|
-            store(out + row * n + i, g * (g > 0 ? Vec{} + 1.0f : small) / (1.0f + small) * load(up + i));
-        }
+        for (int64_t i = 0; i < n; i += W) store(out + row * n + i, gated(load(gate + i), load(up + i), SILU));
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "operations.h"
+#include "rows.h"
 
 namespace {
 namespace blocks {
@@ -91,12 +92,6 @@ struct Activations {
     void resize(int64_t rows, int64_t width) {
         groups = width / GROUP;
         numbers.resize(rows * width), measures.resize(rows * groups);
-    }
-    void keep(const float* x, int64_t) { real = x; }
-    void keep(const bf16* x, int64_t num) {
-        converted.resize(num);
-        for (int64_t i = 0; i < num; i += W) store(&converted[i], load(x + i));
-        real = converted.data();
     }
     const float* real_of(int64_t row) const { return real + row * groups * GROUP; }
     const uint8_t* numbers_of(int64_t row) const { return (const uint8_t*)&numbers[row * groups * GROUP]; }
@@ -277,24 +272,32 @@ struct Part {
 // The matrix of results [.., stride], of float or bf16. The type is no template parameter: all formats would be compiled twice.
 struct Results {
     void* data;
+    const void* added;  // numbers of the same shape that are added to rounded results; null: none
     int64_t stride;
     bool is_bf16;
 
     void put(const Part& part, int64_t weight_row, int64_t row, Vec sum) const {
+        int64_t at = row * stride + part.first_column;
         if (is_bf16)
-            put_as((bf16*)data + row * stride, part, weight_row, sum);
+            put_as((bf16*)data + at, added ? (const bf16*)added + at : nullptr, part, weight_row, sum);
         else
-            put_as((float*)data + row * stride, part, weight_row, sum);
+            put_as((float*)data + at, added ? (const float*)added + at : nullptr, part, weight_row, sum);
     }
 
     template <class T>
-    static void put_as(T* out, const Part& part, int64_t weight_row, Vec sum) {
+    static void put_as(T* out, const T* more, const Part& part, int64_t weight_row, Vec sum) {
         int64_t num = std::min<int64_t>(W, part.rows - weight_row);
-        out += part.first_column;
-        if (!part.places && num == W) return store(out + weight_row, sum);
         T numbers[W];
         store(numbers, sum);
-        for (int64_t i = weight_row; i < weight_row + num; i++) out[part.places ? part.places[i] : i] = numbers[i - weight_row];
+        if (!part.places && num == W) {
+            if (more) sum = load(numbers) + load(more + weight_row);
+            return store(out + weight_row, sum);
+        }
+        for (int64_t i = weight_row; i < weight_row + num; i++) {
+            int64_t place = part.places ? part.places[i] : i;
+            out[place] = numbers[i - weight_row];
+            if (more) ::put(out + place, get(out[place]) + get(more[place]));
+        }
     }
 };
 
@@ -395,46 +398,150 @@ void with_format(int64_t type, Use use) {
     }
 }
 
-// The same as `multiply_blocks`, for as many rows as are quantised at a time.
-template <class T>
-void multiply_some(const T* x, const Part* parts, const Results& results, int64_t num_rows, int64_t width, int64_t num_parts) {
-    static thread_local Activations kept_activations;
-    static thread_local std::vector<Task> kept_tasks;
-    Activations& activations = kept_activations;
-    std::vector<Task>& tasks = kept_tasks;
-    activations.resize(num_rows, width), tasks.clear();
-    bool has_whole = false, has_real = false;
-    for (int64_t p = 0; p < num_parts; p++)
-        with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
-    if (has_real) activations.keep(x, num_rows * width);
-    int64_t panels = num_rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
-    for (int64_t p = 0; p < num_parts; p++)
-        for (int64_t row = 0; row < parts[p].rows; row += panels * W)
-            tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
-    int64_t num_groups = has_whole ? num_rows * activations.groups : 0, num_tasks = tasks.size();
-#pragma omp parallel
-    {
+constexpr int64_t ALONE = 128;      // groups that one thread quantises in the time that several take to wait for each other
+constexpr int64_t MOST_ROWS = 516;  // that are quantised at a time: they stay in the second cache, and take little memory
+
+// One product of some rows. What "all threads" do may be called in a parallel region by all of them, or outside by one.
+struct Product {
+    Activations x;
+    std::vector<Task> tasks;
+    int64_t rows;
+    Results results;
+    bool has_whole, has_real;
+
+    void begin(const Part* parts, int64_t num_parts, int64_t num_rows, int64_t width, const Results& out) {
+        x.resize(num_rows, width), tasks.clear();
+        rows = num_rows, results = out, has_whole = has_real = false;
+        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
+        for (int64_t p = 0; p < num_parts; p++) {
+            with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
+            for (int64_t row = 0; row < parts[p].rows; row += panels * W)
+                tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
+        }
+    }
+
+    int64_t num_groups() const { return rows * x.groups; }
+
+    template <class T>
+    void quantise_group(const T* from, int64_t g) {
+        if (has_whole) quantise(from + g * GROUP, &x.numbers[g * GROUP], x.measures[g]);
+    }
+
+    // All threads; they wait for each other at the end.
+    template <class T>
+    void take(const T* from) {
+        take_real(from);
 #pragma omp for
-        for (int64_t g = 0; g < num_groups; g++) quantise(x + g * GROUP, &activations.numbers[g * GROUP], activations.measures[g]);
-#pragma omp for schedule(guided)
-        for (int64_t i = 0; i < num_tasks; i++)
+        for (int64_t g = 0; g < num_groups(); g++) quantise_group(from, g);
+    }
+
+    void take_real(const float* from) {
+#pragma omp single
+        x.real = from;
+    }
+
+    void take_real(const bf16* from) {
+        if (!has_real) return;
+#pragma omp single
+        x.converted.resize(rows * x.groups * GROUP), x.real = x.converted.data();
+#pragma omp for
+        for (int64_t i = 0; i < (int64_t)x.converted.size(); i += W) store(&x.converted[i], load(from + i));
+    }
+
+    // All threads; they do not wait.
+    void multiply() const {
+#pragma omp for schedule(guided) nowait
+        for (int64_t i = 0; i < (int64_t)tasks.size(); i++)
             with_format(tasks[i].part.type, [&](auto format) {
-                if (num_rows <= TILE)
-                    multiply_few<decltype(format)>(tasks[i], activations, num_rows, results);
+                if (rows <= TILE)
+                    multiply_few<decltype(format)>(tasks[i], x, rows, results);
                 else
-                    multiply_many<decltype(format)>(tasks[i], activations, num_rows, results);
+                    multiply_many<decltype(format)>(tasks[i], x, rows, results);
             });
+    }
+};
+
+// The weights of a norm before a product.
+template <class T>
+struct Norm {
+    const T* weight;  // null: no norm
+    float eps;
+    std::vector<T> normed;
+
+    // All threads; they wait for each other. Returns the rows after the norm.
+    const T* apply(const T* x, int64_t rows, int64_t width) {
+        if (!weight) return x;
+#pragma omp single
+        normed.resize(rows * width);
+#pragma omp for
+        for (int64_t row = 0; row < rows; row++) norm_row(x + row * width, weight, &normed[row * width], width, eps);
+        return normed.data();
+    }
+};
+
+// out [num_rows, stride] = norm(x) [num_rows, width] times the transposes of all parts, each in its own columns, plus `added`.
+template <class T>
+void multiply_blocks(const T* x, const T* norm_weight, float eps, const Part* parts, const T* added, T* out, int64_t num_rows,
+                     int64_t width, int64_t num_parts, int64_t stride) {
+    static thread_local Product kept_product;
+    static thread_local Norm<T> kept_norm;
+    Product& product = kept_product;
+    Norm<T>& norm = kept_norm;
+    norm.weight = norm_weight, norm.eps = eps;
+    for (int64_t row = 0; row < num_rows; row += MOST_ROWS) {
+        int64_t rows = std::min(MOST_ROWS, num_rows - row);
+        const T* from = x + row * width;
+        Results results{out + row * stride, added ? added + row * stride : nullptr, stride, std::is_same_v<T, bf16>};
+        product.begin(parts, num_parts, rows, width, results);
+        bool is_little = product.num_groups() <= ALONE;
+        if (is_little) product.take(norm.apply(from, rows, width));
+#pragma omp parallel
+        {
+            if (!is_little) product.take(norm.apply(from, rows, width));
+            product.multiply();
+        }
     }
 }
 
-constexpr int64_t MOST_ROWS = 516;  // that are quantised at a time: they stay in the second cache, and take little memory
-
-// out [num_rows, stride] = x [num_rows, width] times the transposes of all parts, each in its own columns.
+// out [num_rows, stride] = (activation(gate) * up) times the transposes of the parts `down`, plus `added`, where gate and up
+// [num_rows, inner] are norm(x) [num_rows, width] times those of the parts `up`.
 template <class T>
-void multiply_blocks(const T* x, const Part* parts, T* out, int64_t num_rows, int64_t width, int64_t num_parts, int64_t stride) {
+void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up, const Part* down, const T* added, T* out,
+                    int64_t num_rows, int64_t width, int64_t inner, int64_t stride, int64_t num_up, int64_t num_down,
+                    int64_t activation) {
+    static thread_local Product kept_products[2];
+    static thread_local Norm<T> kept_norm;
+    static thread_local std::vector<T> kept_gate_up, kept_between;
+    Product &first = kept_products[0], &second = kept_products[1];
+    Norm<T>& norm = kept_norm;
+    std::vector<T>&gate_up = kept_gate_up, &between = kept_between;
+    norm.weight = norm_weight, norm.eps = eps;
     for (int64_t row = 0; row < num_rows; row += MOST_ROWS) {
-        Results results{out + row * stride, stride, std::is_same_v<T, bf16>};
-        multiply_some(x + row * width, parts, results, std::min(MOST_ROWS, num_rows - row), width, num_parts);
+        int64_t rows = std::min(MOST_ROWS, num_rows - row);
+        const T* from = x + row * width;
+        constexpr bool is_bf16 = std::is_same_v<T, bf16>;
+        gate_up.resize(rows * 2 * inner), between.resize(rows * inner);
+        first.begin(up, num_up, rows, width, Results{gate_up.data(), nullptr, 2 * inner, is_bf16});
+        second.begin(down, num_down, rows, inner,
+                     Results{out + row * stride, added ? added + row * stride : nullptr, stride, is_bf16});
+        bool is_little = first.num_groups() <= ALONE;
+        if (is_little) first.take(norm.apply(from, rows, width));
+#pragma omp parallel
+        {
+            if (!is_little) first.take(norm.apply(from, rows, width));
+            first.multiply();
+#pragma omp barrier
+#pragma omp for
+            for (int64_t g = 0; g < second.num_groups(); g++) {
+                int64_t r = g / second.x.groups, column = g % second.x.groups * GROUP;
+                const T* gate = &gate_up[r * 2 * inner + column];
+                for (int i = 0; i < GROUP; i += W)
+                    store(&between[g * GROUP + i], gated(load(gate + i), load(gate + inner + i), activation));
+                second.quantise_group(between.data(), g);
+            }
+            second.take_real(between.data());
+            second.multiply();
+        }
     }
 }
 
@@ -477,8 +584,9 @@ void read_rows(const Part* part, const int64_t* ids, T* out, int64_t num, int64_
 
 }  // namespace blocks
 
-using blocks::multiply_blocks, blocks::read_rows;
+using blocks::multiply_blocks, blocks::multiply_gated, blocks::read_rows;
 LIST(multiply_blocks)
+LIST(multiply_gated)
 LIST(read_rows)
 
 }  // namespace
