@@ -8,16 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from workbench.bench.report import Rows, add_row_args, markdown_table, run_rows
 from workbench.bench.workloads import Workload
 from workbench.config import ServerArgs
+from workbench.events import StepExecuted
 
 DECODE = Workload("decode", num_prompts=8, own_len=16, new_tokens=64)
+STREAMS = (1, 8, 32)
 IMPORTS = {
     "python alone": "pass",
     "import workbench": "import workbench",
@@ -76,7 +81,59 @@ def busy_cell(server_args: ServerArgs, rounds: int) -> str:
     return markdown_table(["engine", "tok/s, 8 streams", "of the first"], rows)
 
 
-ROWS: Rows = {"import": import_time, "recording": recording, "busy": busy_cell}
+def step_parts(server_args: ServerArgs, rounds: int) -> str:
+    """Measures the parts of a decode step of 1, 8 and 32 streams: medians of the engine's own times."""
+    import workbench
+
+    rows = []
+    with workbench.Engine(**server_args.to_dict()) as engine, sampling_times() as sampled:
+        for num in STREAMS:
+            workload = replace(DECODE, num_prompts=num)
+            for seed in range(rounds + 1):
+                decode(engine, seed, workload)
+            steps = [event for event in engine.log.read()[1] if isinstance(event, StepExecuted)]
+            steps = [one for one in steps if len(one.members) == num and all(m.kind == "decode" for m in one.members)]
+            rows.append(step_row(num, steps[-rounds * workload.new_tokens // 2 :], sampled))
+    return markdown_table(["streams", "plan", "model", "sample", "commit", "deliver", "step (ms)", "not the model"], rows)
+
+
+def step_row(num_streams: int, steps: Sequence[StepExecuted], sampled: Sequence[float]) -> list[str]:
+    """Returns the medians of the parts in milliseconds: of the steps, and of as many last times of the sampler."""
+
+    def ms(seconds: Iterable[float]) -> float:
+        return 1000 * statistics.median(seconds)
+
+    plan, execute, commit = ms(s.plan_s for s in steps), ms(s.execute_s for s in steps), ms(s.commit_s for s in steps)
+    whole, sample = ms(b.time - a.time for a, b in pairwise(steps)), ms(sampled[-len(steps) :])
+    deliver = max(0.0, whole - plan - execute - commit)
+    model = execute - sample
+    parts = [f"{value:.2f}" for value in (plan, model, sample, commit, deliver, whole)]
+    return [str(num_streams), *parts, f"{whole - model:.2f} ms, {(whole - model) / whole:.1%}"]
+
+
+@contextmanager
+def sampling_times() -> Iterator[list[float]]:
+    """Yields a list that gets the seconds of every call of the sampler while the block runs."""
+    from workbench.engine.sampler import Sampler
+
+    seconds: list[float] = []
+    plain = Sampler.sample
+
+    def timed(*args: Any, **more: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return plain(*args, **more)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    Sampler.sample = timed  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        Sampler.sample = plain  # type: ignore[method-assign]
+
+
+ROWS: Rows = {"import": import_time, "recording": recording, "busy": busy_cell, "step": step_parts}
 
 
 def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list[list[float]]:
@@ -91,10 +148,10 @@ def taking_turns(measure: Sequence[Callable[[int], float]], rounds: int) -> list
     return seconds
 
 
-def decode(engine: Any, seed: int) -> float:
+def decode(engine: Any, seed: int, workload: Workload = DECODE) -> float:
     """Returns the seconds of one batch of short prompts with a long answer."""
-    params = {"temperature": 0, "max_new_tokens": DECODE.new_tokens, "ignore_eos": True}
-    prompts = DECODE.prompts(engine.get_server_info()["vocab_size"], seed)
+    params = {"temperature": 0, "max_new_tokens": workload.new_tokens, "ignore_eos": True}
+    prompts = workload.prompts(engine.get_server_info()["vocab_size"], seed)
     began = time.perf_counter()
     engine.generate(input_ids=prompts, sampling_params=params)
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-// What is done to rows between products: the norm of one, and the gate of a few of its numbers.
+// Work on rows between products: the norm of one, and the gate of a few of its numbers.
 #pragma once
 #include "vec.h"
 
