@@ -140,7 +140,7 @@ class Decoding:
     def _planned(self, i: int) -> PlannedSeq:
         pages = self.answers[i][: pages_for(self.num_done + 1, self.page_size)]
         return PlannedSeq(
-            seq_id=i, rid=str(i), token_ids=(self.runner.vocab_size // 2 + i,),
+            seq_id=i, rid=str(i), token_ids=(i % self.runner.vocab_size,),
             num_cached=len(self.nodes[i].pages) * self.page_size + self.num_done, segments=(self.nodes[i], Segment(0, pages)),
             rows=(SampleRow(GREEDY, seed=0, position=self.num_done + 1),),
         )  # fmt: skip
@@ -152,9 +152,11 @@ def decoding(args: argparse.Namespace, server_args: ServerArgs) -> dict[str, Gro
     sizes = {("streams", n): (n, args.stream_context) for n in streams} | {("contexts", n): (1, n) for n in contexts}
     longest = max(context for _, context in sizes.values()) + STEPS + page_size
     room = max(n * (context + STEPS + 2 * page_size) for n, context in sizes.values())
-    override = json.loads(server_args.json_model_override_args) | {"max_position_embeddings": longest}
-    server_args = dataclasses.replace(server_args, json_model_override_args=json.dumps(override), max_total_tokens=room)
-    runner, _ = open_runner(server_args, room)
+    override = json.dumps({"max_position_embeddings": longest} | json.loads(server_args.json_model_override_args))
+    size = server_args.max_total_tokens or room
+    runner, _ = open_runner(dataclasses.replace(server_args, json_model_override_args=override, max_total_tokens=size), room)
+    if runner.model.max_positions < longest:
+        raise InvalidRequest("contexts", longest, f"at most {runner.model.max_positions}, the positions of this model")
     fill(runner, room)
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in sizes}
     for number in range(args.rounds):

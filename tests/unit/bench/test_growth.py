@@ -6,9 +6,12 @@ import json
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from workbench.bench.commands import run
-from workbench.bench.growth import STEPS, Cost, Decoding, Growth, planning
+from workbench.bench.growth import STEPS, Cost, Decoding, Growth, fill, planning
+from workbench.bench.one_batch import open_runner
+from workbench.config import ServerArgs
 from workbench.engine.plan import Sampled, SeqResult, StepResult
 from workbench.model.tiny import write_config
 
@@ -72,6 +75,27 @@ def test_numbers_and_charts_of_the_tiny_model_are_written(tmp_path, capsys):
             assert [cost["size"] for cost in costs] == sizes
             assert all(cost["median_ms"] > 0 for cost in costs)
         assert found[axis]["title"] in (ElementTree.parse(output / f"growth-{axis}.svg").getroot().get("aria-label") or "")
+
+
+def test_contexts_are_random_numbers_in_every_layer(tmp_path):
+    settings = {"load_format": "dummy", "skip_tokenizer_init": True, "device": "cpu", "dtype": "float32"}
+    runner, _ = open_runner(ServerArgs(model_path=str(write_config(tmp_path)), max_total_tokens=1500, **settings), 1500)
+    for layer in range(2):
+        runner.kv.write(layer, torch.arange(1500), torch.zeros(1500, 2, 8), torch.zeros(1500, 2, 8))
+    fill(runner, 1400)
+    for layer in range(2):
+        for numbers in runner.kv.read(layer, torch.arange(1500)):
+            by_slot = numbers.std((1, 2))
+            assert by_slot[:1400].min() > 0.2
+            assert by_slot[1400:].max() == 0
+
+
+def test_positions_and_room_that_do_not_suffice_are_refused(tmp_path, capsys):
+    model = ["--model-path", str(write_config(tmp_path)), *TINY, *SIZES]
+    assert run("growth", [*model, "--json-model-override-args", '{"max_position_embeddings": 300}']) == 2
+    assert "contexts is 705, it must be at most 300" in capsys.readouterr().err
+    assert run("growth", [*model, "--max-total-tokens", "64"]) == 2
+    assert "max_total_tokens is 64, it must be at least 706" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
