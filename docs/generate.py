@@ -10,9 +10,11 @@ import typing
 from pathlib import Path
 from typing import get_args
 
+from workbench.checkpoint.folders.declared import ACCEPTED
 from workbench.config import GROUPS, Group
 from workbench.config.later import LATER, NO_EFFECT, flag
 from workbench.config.limits import limits_of
+from workbench.config.schemes import SCHEMES
 from workbench.field_docs import field_docs
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import FEATURES, Feature
@@ -42,9 +44,13 @@ A model is given as an alias of `workbench models`, a hub id (`org/name`, `org/n
 with config.json and `*.safetensors`, or a GGUF file, from which configuration and tokenizer are read too.
 
 Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
-weights are fetched: other architectures, quantised safetensors (by the method's name), activations and rotary embeddings that
-are not computed (computed: default, linear, llama3, yarn), attention in both directions. Pickled weights are never opened.
-`json_model_override_args='{"key": null}'` takes a key out of config.json, where you know that it changes nothing.
+weights are fetched: other architectures, other methods of quantisation and settings of them than those below, activations and
+rotary embeddings that are not computed (computed: default, linear, llama3, yarn), attention in both directions. Pickled weights
+are never opened.
+
+Quantised folders that are read: {methods}. Dense ones are quantised while they are read by `quantization`: {schemes}.
+
+`json_model_override_args='{{"key": null}}'` takes a key out of config.json, where you know that it changes nothing.
 
 `dtype="bfloat16"` runs on every processor. Where none of its instructions multiply bfloat16 (AVX2 and no more), prompts take
 several times as long as in float32, which a line in the log says.
@@ -145,7 +151,8 @@ def models_page() -> str:
     """Writes one row per model family."""
     head, *rows = families_table()
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(["# Models that run", "", *lines, MODELS_NOTES])
+    methods, schemes = (", ".join(f"`{name}`" for name in names) for names in (ACCEPTED, sorted(SCHEMES)))
+    return "\n".join(["# Models that run", "", *lines, MODELS_NOTES.format(methods=methods, schemes=schemes)])
 
 
 def _methods(cls: type) -> list[object]:

@@ -13,6 +13,7 @@ from workbench.errors import NotSupported, WorkbenchError, install
 
 BENCHMARKS = {
     "offline": "throughput of many prompts through an offline engine",
+    "growth": "how a step grows with its streams, the length of a context, and the nodes of the radix tree; makes charts",
     "cache": "what the prefix cache costs as its tree grows to a million nodes: match, split, evict, insert, steps, snapshots",
     "one_batch": "one static batch through the model runner, without the scheduler",
     "peers": "this engine beside transformers, vLLM, OpenVINO GenAI and llama.cpp",

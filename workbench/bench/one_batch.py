@@ -26,6 +26,7 @@ from workbench.types import SamplingParams, Segment
 
 if TYPE_CHECKING:
     from workbench.engine.plan import Runner
+    from workbench.engine.runner import TorchRunner
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 SAYINGS = ("The capital of France is", "The capital of the United Kingdom is", "Today is a sunny day and I like")
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_runner(args: ServerArgs, num_tokens: int) -> tuple[Runner, Any]:
+def open_runner(args: ServerArgs, num_tokens: int) -> tuple[TorchRunner, Any]:
     """Returns the model with room for `num_tokens`, and its tokenizer, without an engine."""
     prepare_libraries()
     from workbench.launch.runner import load_runner
