@@ -131,7 +131,7 @@ def test_what_left_the_cache_is_told_under_the_tree_while_the_kernel_is_busy(not
     notebook.start(2)
     view.locator("summary", has_text="evicted, the last for ").click()
     row = view.locator(".wb-journal tr", has_text="by again, ")
-    row.wait_for()
+    row.wait_for(timeout=120_000)
     assert "Name a river." in row.inner_text()
     assert "story" in row.inner_text()
     assert notebook.is_running(2)

@@ -192,7 +192,7 @@ def planning(sizes: Sequence[int]) -> Growth:
     for num_nodes in sizes:
         rng = random.Random(num_nodes)
         core, _ = full_core(num_nodes, rng)
-        num_stored, first = len(core.cache.tree.nodes), core.log.num_added
+        num_stored, first = core.cache.num_nodes, core.log.num_added
         steps(core, REQUESTS, rng)
         planned = [event for event in core.log.read(first)[1] if isinstance(event, StepExecuted)]
         for name, kind in (("admits a request", "prefill"), ("decodes", "decode")):

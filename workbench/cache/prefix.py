@@ -104,6 +104,11 @@ class PrefixCache:
         return self.pool.num_free
 
     @property
+    def num_nodes(self) -> int:
+        """Nodes of the tree, the root among them."""
+        return len(self.tree.nodes)
+
+    @property
     def num_tree_pages(self) -> int:
         """Pages of tree nodes."""
         return self.tree.num_pages
