@@ -74,6 +74,12 @@ class FastStep:
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
         return base.out
 
+    def lists(self) -> Tails | None:
+        """Returns the slots of all rows where each row attends to a list of its own alone, in layers without a window."""
+        whole = self.whole
+        is_alone = whole.tails is not None and not whole.runs and whole.prefills is None
+        return whole.tails if is_alone and whole.tails is not None and isinstance(whole.tails.rows, slice) else None
+
     def _layout_for(self, window: int | None) -> Layout:
         """Returns the layout of layers with this window. A window cuts runs and lists alike, so its layout has lists only."""
         spans = self.step.spans

@@ -33,8 +33,9 @@ ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_fast": 1, "gelu_pytor
 class Matrices:
     """Quantised matrices [out, in] with one input, as the kernels see them."""
 
-    def __init__(self) -> None:
-        self.num_rows = 0
+    def __init__(self, width: int) -> None:
+        """Makes room for matrices whose rows have `width` numbers."""
+        self.width, self.num_rows = width, 0
         self._described: list[list[int]] = []
         self._held: list[Tensor] = []
         self._table: npt.NDArray[np.int64] = np.empty((0, 6), np.int64)
@@ -56,7 +57,7 @@ class Matrices:
         call = _compiled("multiply_blocks", x, norm)
         if call is None:
             return None
-        x, width = x.contiguous(), x.shape[-1]
+        x, width = x.contiguous(), self.width
         out = torch.empty((*x.shape[:-1], self.num_rows), dtype=x.dtype)
         call(
             x.data_ptr(), *_norm(norm), self.address, _place(added), out.data_ptr(), x.numel() // width, width, self.num_parts,
@@ -72,13 +73,13 @@ class Matrices:
     def num_parts(self) -> int:
         return len(self._table)
 
-    def rows(self, ids: Tensor, width: int, dtype: torch.dtype) -> Tensor | None:
+    def rows(self, ids: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Returns the rows of blocks `ids` [T] of the first matrix: [T, width]; None where there is no compiled form."""
-        out = torch.empty((len(ids), width), dtype=dtype)
+        out = torch.empty((len(ids), self.width), dtype=dtype)
         call = _compiled("read_rows", out)
         if call is None:
             return None
-        call(self.address, ids.contiguous().data_ptr(), out.data_ptr(), len(ids), width)
+        call(self.address, ids.contiguous().data_ptr(), out.data_ptr(), len(ids), self.width)
         return out
 
 

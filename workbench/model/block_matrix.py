@@ -23,11 +23,16 @@ class BlockMatrix:
     def __init__(self, parts: Sequence[Blocks]) -> None:
         self._parts = tuple(parts)
         self._columns = parts[0].columns
-        self.matrices = Matrices()
+        self.matrices = Matrices(parts[0].shape[1])
         for part in parts:
             self.matrices.add(part.type, part.data, None if part.order is None else part.order.argsort().int())
         self.width = parts[0].shape[1]
         self.nbytes = sum(part.data.nbytes for part in parts)
+
+    @property
+    def is_in_order(self) -> bool:
+        """True if the columns are those of the input, in order."""
+        return self._columns is None
 
     def multiply(self, x: Tensor, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
         """Returns norm(x) W^T + added: [..., in] -> [..., out], in the type of x."""
@@ -50,7 +55,7 @@ class BlockMatrix:
         """Returns rows `ids` [T] of the first matrix: [T, in]."""
         first = self._parts[0]
         ids = ids if first.order is None else first.order[ids]
-        out = self.matrices.rows(ids, self.width, dtype)
+        out = self.matrices.rows(ids, dtype)
         return Blocks(first.type, first.data[ids], (len(ids), self.width)).dense().to(dtype) if out is None else out
 
     def holds(self, other: Blocks) -> bool:

@@ -18,6 +18,7 @@ from workbench.model import gguf
 from workbench.model.base import CausalLM
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, Labels, ModelConfig
+from workbench.model.decode import AtOnce
 from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
 from workbench.model.layer import load_parts
 from workbench.model.layers import RMSNorm
@@ -47,6 +48,7 @@ class LlamaForCausalLM(CausalLM):
             return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias))
 
         super().__init__(config, map(block, range(config.num_hidden_layers)), RMSNorm(config.hidden_size, config.rms_norm_eps))
+        self.at_once = AtOnce(self.layers)
         self.rope = config.rope()
         self.head_dim = config.head_dim
 
@@ -56,6 +58,9 @@ class LlamaForCausalLM(CausalLM):
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         x = self.embed_tokens(token_ids)
         turn = self.rotary.at(ctx.positions)
+        done = self.at_once(x, turn, ctx)
+        if done is not None:
+            return self.norm(done)
         for layer in self.layers:
             x = layer(x, turn, ctx)
         return self.norm(x)

@@ -3,6 +3,7 @@
 #include "model.cpp"
 #include "sampling.cpp"
 #include "softmax.cpp"
+#include "step.cpp"
 #include "tiles.cpp"
 
 extern "C" __attribute__((visibility("default"))) const Operation* list_operations(int64_t* count) {
