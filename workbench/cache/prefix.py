@@ -105,7 +105,7 @@ class PrefixCache:
 
     @property
     def num_nodes(self) -> int:
-        """Nodes of the tree, the root among them."""
+        """Nodes of the tree."""
         return len(self.tree.nodes)
 
     @property

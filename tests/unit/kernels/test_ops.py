@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from workbench.kernels import compiled, ops, products
+from workbench.kernels import compiled, decode, ops, products
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("level")]
 
@@ -233,6 +233,6 @@ def test_other_sizes_and_types_go_through_torch():
 
 
 def test_every_operation_of_the_library_is_called_by_one_here():
-    sources = "".join(Path(module.__file__).read_text() for module in (ops, products))
+    sources = "".join(Path(module.__file__).read_text() for module in (ops, products, decode))
     called = set(re.findall(r'(?:compiled|_attend)\("(\w+)"', sources))
     assert set(compiled.kernels.used.operations) == {(name, dtype) for name in called for dtype in ops.NAMES.values()}
