@@ -92,9 +92,9 @@ def add_args(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, smallest in {"streams": 2, "contexts": 2, "nodes": 2}.items():
-        if len(set(getattr(args, name))) < smallest:
-            raise InvalidRequest(name, len(set(getattr(args, name))), f"at least {smallest} sizes, or nothing grows")
+    for name in ("streams", "contexts", "nodes"):
+        if len(set(getattr(args, name))) < 2:
+            raise InvalidRequest(name, len(set(getattr(args, name))), "at least 2 sizes, or nothing grows")
     if min(args.nodes) <= FAN_OUT:
         raise InvalidRequest("nodes", min(args.nodes), f"at least {1 + FAN_OUT}: a shared page and its leaves")
     server_args = ServerArgs.from_cli_args(args)

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from workbench.checkpoint.base import Blocks
+from workbench.checkpoint.block_types import SCALES
 from workbench.checkpoint.dequantise import BY_NAME
 
-SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2)}
-"""Bytes of a block at which a float16 begins, where it is not the first alone."""
+FIRST = slice(0, 2)
+"""Bytes of the float16 scale of types that are not in `SCALES`."""
 FLOAT32_SCALES = ("INT8_32", "INT8_128", "F8_E4M3_32", "F8_E4M3_128", "NF4")
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -22,7 +23,8 @@ def random_blocks(name: str, num_rows: int, width: int, seed: int = 0, size: flo
         return Blocks(name, numbers.view(torch.uint8), (num_rows, width))
     num = num_rows * width // kind.block_len
     raw = rng.integers(0, 256, (num, kind.block_bytes), dtype=np.uint8)
-    for at in SCALES.get(name, (0,)):
+    place = SCALES.get(name, FIRST)
+    for at in range(place.start, place.stop, 2):
         raw[:, at : at + 2] = (rng.standard_normal((num, 1)) * size).astype(np.float16).view(np.uint8)
     if name in FLOAT32_SCALES:
         raw[:, :4] = (rng.standard_normal((num, 1)) * size).astype(np.float32).view(np.uint8)

@@ -55,14 +55,6 @@ class Blocks:
         out = out if self.order is None else out[self.order]
         return out if self.columns is None else out[:, self.columns.argsort()]
 
-    def write(self, out: Tensor) -> None:
-        """Changes: writes the numbers to `out`, of this shape and of any dtype and device."""
-        is_in_order = self.order is None and self.columns is None
-        if out.dtype == torch.float32 and out.device.type == "cpu" and out.is_contiguous() and is_in_order:
-            dequantise(self.type, self.data, out)
-        else:
-            out.copy_(self.dense())
-
 
 class Checkpoint(Protocol):
     """The weights of one model, opened. A context manager: the files are closed at its end."""

@@ -33,6 +33,12 @@ OWN_TYPES = {
 }  # fmt: skip
 """Types that hold the matrices of quantised folders, see `packing`. INT4: a float16 scale and zero point, two numbers a byte.
 Others: a float32 scale."""
+SCALES = {
+    "Q4_0": slice(0, 2), "Q4_1": slice(0, 4), "Q5_0": slice(0, 2), "Q5_1": slice(0, 4), "Q8_0": slice(0, 2),
+    "Q2_K": slice(80, 84), "Q3_K": slice(108, 110), "Q4_K": slice(0, 4), "Q5_K": slice(0, 4), "Q6_K": slice(208, 210),
+    "IQ4_NL": slice(0, 2), "IQ4_XS": slice(0, 2),
+}  # fmt: skip
+"""Bytes of a block of a GGUF file that hold its float16 scale, and its float16 offset behind it if it has one."""
 NF4_NUMBERS = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Stored
+from workbench.checkpoint.block_types import SCALES
 from workbench.checkpoint.dequantise import can_dequantise
 from workbench.checkpoint.files import GET_AGAIN
 from workbench.checkpoint.gguf_file import GgufFile, GgufTensor, open_gguf_file
@@ -17,11 +18,6 @@ from workbench.errors import ModelCorrupt
 DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
 
-SCALES = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2),
-    "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,),
-}  # fmt: skip
-"""Bytes of a block at which a float16 scale or offset lies."""
 FLOAT16_EXPONENT = 0x7C00
 
 
@@ -48,14 +44,16 @@ class GgufCheckpoint:
     def check_scales(self) -> None:
         """Raises ModelCorrupt for a matrix with a scale that is no finite number."""
         for name, tensor in self._file.tensors.items():
-            for at in SCALES.get(tensor.type.name, ()):
-                data = torch.frombuffer(self._data, dtype=torch.int16, count=_num_bytes(tensor) // 2, offset=tensor.start)
-                scales = data.view(-1, tensor.type.block_bytes // 2)[:, at // 2]
-                bad = int((scales & FLOAT16_EXPONENT == FLOAT16_EXPONENT).sum())
-                if bad:
-                    many = f"{bad:,} of {len(scales):,} scales"
-                    message = f"{self.path}: {name} ({tensor.type.name}) holds {many} that are no finite numbers"
-                    raise ModelCorrupt(message, hint=GET_AGAIN)
+            place = SCALES.get(tensor.type.name)
+            if place is None:
+                continue
+            data = torch.frombuffer(self._data, dtype=torch.int16, count=_num_bytes(tensor) // 2, offset=tensor.start)
+            scales = data.view(-1, tensor.type.block_bytes // 2)[:, place.start // 2 : place.stop // 2]
+            bad = int((scales & FLOAT16_EXPONENT == FLOAT16_EXPONENT).sum())
+            if bad:
+                many = f"{bad:,} of {scales.numel():,} scales"
+                message = f"{self.path}: {name} ({tensor.type.name}) holds {many} that are no finite numbers"
+                raise ModelCorrupt(message, hint=GET_AGAIN)
 
     def __enter__(self) -> GgufCheckpoint:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
@@ -66,24 +66,7 @@ class Weights:
         `shape` is that of the whole tensor; with `rows`, a slice with both ends, only these are read. `neutral` is the value
         that leaves a computation as it is, where there is one: random weights are made of it.
         """
-        value = self._source.read(self._full(name), shape, rows, neutral)
-        dense = value.dense() if isinstance(value, Blocks) else value
-        return dense.to(device=self.device, dtype=self.dtype)
-
-    def joined(self, name: str, parts: Mapping[str, int], *shape: int) -> Tensor:
-        """Returns the tensors `name` of several neighbours, one below the other, as `tensor` would.
-
-        `parts` has the number of rows of each neighbour, `shape` is that of a row.
-        """
-        values = [self.beside(part).stored(name, rows, *shape) for part, rows in parts.items()]
-        sizes = [value.shape[0] for value in values]
-        out = torch.empty(sum(sizes), *shape, dtype=self.dtype, device=self.device)
-        for value, rows in zip(values, out.split(sizes), strict=True):
-            if isinstance(value, Blocks):
-                value.write(rows)
-            else:
-                rows.copy_(value)
-        return out
+        return self._dense(self._source.read(self._full(name), shape, rows, neutral))
 
     def kept(self, name: str, *shape: int) -> Blocks | None:
         """Returns the tensor `name` as blocks, or None where it must become dense."""
@@ -99,8 +82,9 @@ class Weights:
             made = SCHEMES[self.form.online](value.float())
             value = (made and made.blocks()) or value
         kept = self._held(value)
-        if kept is not None:
-            return kept
+        return self._dense(value) if kept is None else kept
+
+    def _dense(self, value: Tensor | Blocks) -> Tensor:
         dense = value.dense() if isinstance(value, Blocks) else value
         return dense.to(device=self.device, dtype=self.dtype)
 

@@ -40,7 +40,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_window_bytes_per_token: int = 0
     """The part of `kv_bytes_per_token` that belongs to layers with a sliding window."""
     quantization: str | None = None
-    """Form of quantised weights: "gguf" multiplies the file's blocks as they are, "dequant" their dense numbers."""
+    """Method or scheme whose blocks are multiplied: "gguf", "awq", "int8wo" and others. "dequant": quantised weights that are
+    dense here. None: the weights are dense."""
 
 
 class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,6 +96,11 @@ class ComputeArgs(Group):
             message = f"quantization={self.quantization!r} and torchao_config={self.torchao_config!r} are two forms for one model"
             raise InvalidRequest.because("torchao_config", message, hint="give one of them")
 
+    @property
+    def form(self) -> str | None:
+        """Form of the weights that is asked for, under either name."""
+        return self.torchao_config or self.quantization
+
 
 @dataclass(frozen=True, kw_only=True)
 class CacheArgs(Group):

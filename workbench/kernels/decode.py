@@ -48,12 +48,12 @@ class DecodeLayers:
     @staticmethod
     def can_be(layers: Sequence[DecodeLayer], shape: DecodeShape) -> bool:
         """Returns whether the layers have a compiled form: one type, one shape, and numbers that lie as the kernels read them."""
-        first = layers[0]
+        first, attended = layers[0], shape.num_heads * shape.head_size
         alike = all(
             (one.attention_norm.eps, one.mlp_norm.eps) == (first.attention_norm.eps,) * 2
             and one.attention_norm.weight.dtype == one.mlp_norm.weight.dtype == one.k.dtype == one.v.dtype == first.k.dtype
             and one.k.shape[1:] == one.v.shape[1:] == (shape.num_kv_heads, shape.head_size)
-            and (one.qkv.width, one.down.width) == (first.qkv.width, first.down.width)
+            and (one.qkv.width, one.o.width, one.down.width) == (first.qkv.width, attended, first.down.width)
             for one in layers
         )
         return alike and shape.head_size in HEAD_SIZES and first.k.dtype in NAMES and shape.activation in ACTIVATIONS

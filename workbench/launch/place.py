@@ -48,7 +48,7 @@ def weight_form(args: ServerArgs, place: Hardware) -> WeightForm:
 
     To be called after the compilation of the kernels has begun. Raises InvalidRequest if blocks were asked for and cannot stay.
     """
-    wanted = args.torchao_config or args.quantization
+    wanted = args.form
     can_stay = place.device.type == "cpu" and place.dtype != torch.float16
     online = wanted if wanted in SCHEMES else None
     needs_blocks = wanted == "gguf" or online is not None

@@ -18,6 +18,7 @@ from workbench.model.base import Model
 from workbench.model.check import check_model, override_of
 from workbench.model.config import ModelConfig
 from workbench.model.load import load_model
+from workbench.model.scheme import check_scheme
 
 SAME = "give a checkpoint of the same configuration, or open another engine"
 
@@ -40,6 +41,7 @@ class Replacement:
 
         def check(path: Path) -> None:
             checked = check_model(path, override_of(args), dummy=is_dummy)
+            check_scheme(args, path, checked.declared)
             _check_same(self._model, checked.entry.architecture, checked.config)
 
         path = find_model(args, check).path

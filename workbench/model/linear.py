@@ -126,7 +126,8 @@ class FusedLinear(Linear):
 
     def load(self, weights: Weights) -> None:
         parts = [weights.beside(part).matrix("weight", rows, self.in_features) for part, rows in self.parts.items()]
-        self._set(side_by_side(parts, weights.dtype), weights.joined("bias", self.parts) if self.has_bias else None)
+        biases = [weights.beside(part).tensor("bias", rows) for part, rows in self.parts.items()] if self.has_bias else []
+        self._set(side_by_side(parts, weights.dtype), torch.cat(biases) if biases else None)
 
     def split(self, x: Tensor, norm: Norm | None = None) -> tuple[Tensor, ...]:
         """Returns the result of each part, of norm(x)."""

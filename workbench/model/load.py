@@ -62,7 +62,7 @@ def _load_stored(model: Model, path: Path, checked: Checked, dtype: torch.dtype,
             checkpoint.check_scales()
         model.load(Weights(StoredSource(checkpoint, names), dtype, device, form=form))
         _note_form(model, path, form, checked.declared)
-        if isinstance(checkpoint, QuantisedFolder) and checkpoint.num_dense:
+        if form.keeps and isinstance(checkpoint, QuantisedFolder) and checkpoint.num_dense:
             message = "%d of %d quantised matrices are computed dense, in %s: no blocks of the kernels hold their numbers"
             logger.warning(message, checkpoint.num_dense, checkpoint.num_matrices, str(dtype).removeprefix("torch."))
 

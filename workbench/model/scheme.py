@@ -15,7 +15,7 @@ SCALED = frozenset({"fp8", "fbgemm_fp8", "modelopt", "compressed-tensors", "w8a8
 
 def check_scheme(args: ServerArgs, path: Path, declared: Declared | None) -> None:
     """Raises InvalidRequest for a form that the model cannot have, such as a scheme for weights that are quantised already."""
-    wanted = args.torchao_config or args.quantization
+    wanted = args.form
     if wanted is None or wanted == "dequant":
         return
     is_gguf = path.is_file()

@@ -14,6 +14,7 @@ from workbench.checkpoint.names import Change, Names
 from workbench.checkpoint.sources import RandomSource, StoredSource, Survey, TensorSource
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.model.block_matrix import side_by_side
 
 CPU = torch.device("cpu")
 Q = torch.arange(32 * 34, dtype=torch.int64).remainder(251).to(torch.uint8).view(32, 34)
@@ -89,7 +90,8 @@ def test_a_quantised_layer_gets_blocks_and_a_dense_one_their_numbers(made: Made)
 def test_a_fused_layer_gets_its_parts_in_one_tensor(dtype: torch.dtype):
     dense, packed = torch.arange(96.0).view(3, 32), Blocks("Q8_0", Q & 0x3B, (32, 32))
     source = weights(StoredSource(Made({"a.weight": dense, "b.weight": packed}), Names()), dtype).at("both")
-    joined = source.joined("weight", {"a": 3, "b": 32}, 32)
+    joined = side_by_side([source.beside("a").matrix("weight", 3, 32), source.beside("b").stored("weight", 32, 32)], dtype)
+    assert isinstance(joined, torch.Tensor)
     assert torch.equal(
         joined, torch.cat([source.beside("a").tensor("weight", 3, 32), source.beside("b").tensor("weight", 32, 32)])
     )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from quantised_folders import write_both
 from safetensors.torch import save_file
 from tiny_weights import tensors_of, write_checkpoint
 
@@ -162,3 +163,13 @@ def test_vectors_come_from_the_new_weights(tmp_path: Path):
         engine.update_weights_from_disk(new)
         after = engine.encode(input_ids=A)["embedding"]
     assert (list(after) == list(wanted), list(before) == list(wanted)) == (True, False)
+
+
+def test_a_scheme_holds_for_new_dense_weights_and_refuses_quantised_ones(tmp_path):
+    quantised, dense = write_both(tmp_path, "gptq-4")
+    with workbench.Engine(str(dense), **ARGS, quantization="int8wo") as engine:
+        before, info = ids(engine, [B]), engine.get_server_info()
+        assert engine.update_weights_from_disk(str(dense)).num_bytes == info["weights_bytes"]
+        with pytest.raises(InvalidRequest, match=r"are quantised already, by gptq \(4 bits\)"):
+            engine.update_weights_from_disk(str(quantised))
+        assert ids(engine, [B]) == before

@@ -436,6 +436,7 @@ struct Product {
     }
 
     void take_real(const float* from) {
+        if (!has_real) return;
 #pragma omp single
         x.real = from;
     }

@@ -149,7 +149,13 @@ def _model(serving: Serving) -> dict[str, Any]:
 def _details(serving: Serving) -> dict[str, Any]:
     info = serving.handle.info
     family = info.architecture.lower()
-    return {"format": "", "family": family, "families": [family], "parameter_size": "", "quantization_level": info.dtype}
+    return {
+        "format": "",
+        "family": family,
+        "families": [family],
+        "parameter_size": "",
+        "quantization_level": info.quantization or info.dtype,
+    }
 
 
 def _now() -> str:
