@@ -18,7 +18,7 @@ from workbench.checkpoint.base import Blocks, Stored
 from workbench.checkpoint.dequantise import BY_NAME
 from workbench.checkpoint.sources import DUMMY_STD, Shape, Survey
 from workbench.hub.progress import Bars
-from workbench.model.llama import FAMILY, LlamaConfig
+from workbench.model.families.llama import FAMILY, LlamaConfig
 from workbench.quantize.sources import SourceTensor, shapes_of, typed
 from workbench.quantize.write import write_gguf
 from workbench.text.gguf_vocabulary import tokenizer_meta

@@ -39,29 +39,31 @@ class Entry:
         return found
 
 
+def _entry(
+    file: str,
+    architecture: str,
+    title: str,
+    model_type: str,
+    gguf: str,
+    models: str,
+    declared: str = "FAMILY",
+    makes_text: bool = True,
+) -> Entry:
+    """Returns the entry of a family in `workbench/model/families`."""
+    return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared, makes_text)
+
+
 _ENTRIES = (
-    Entry(
-        "LlamaForCausalLM", "Llama", "llama", "llama",
-        "Llama 1 to 3.3, SmolLM and SmolLM2, TinyLlama, and others saved under this architecture", "workbench.model.llama",
-    ),
-    Entry(
-        "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
-        "Gemma 3 270M and 1B, and the text half of larger ones saved alone", "workbench.model.gemma3",
-    ),
-    Entry(
-        "LlamaModel", "Llama without a head", "llama", "", "embedding models on Llama", "workbench.model.llama", "HEADLESS", False
-    ),
-    Entry(
-        "LlamaForSequenceClassification", "Llama with a classification head", "llama", "", "reward models on Llama",
-        "workbench.model.llama", "CLASSIFIER", False,
-    ),
-    Entry(
-        "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", "workbench.model.bert", "FAMILY", False
-    ),
-    Entry(
-        "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
-        "workbench.model.bert", "CLASSIFIER", False,
-    ),
+    _entry("llama", "LlamaForCausalLM", "Llama", "llama", "llama",
+           "Llama 1 to 3.3, SmolLM and SmolLM2, TinyLlama, and others saved under this architecture"),
+    _entry("gemma3", "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
+           "Gemma 3 270M and 1B, and the text half of larger ones saved alone"),
+    _entry("llama", "LlamaModel", "Llama without a head", "llama", "", "embedding models on Llama", "HEADLESS", False),
+    _entry("llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama", "", "reward models on Llama",
+           "CLASSIFIER", False),
+    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", makes_text=False),
+    _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
+           "CLASSIFIER", False),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 

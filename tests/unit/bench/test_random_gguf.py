@@ -14,7 +14,7 @@ from workbench.bench.random_gguf import SHAPES, TYPES
 from workbench.bench.random_model import write_random
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model.check import check_model
-from workbench.model.llama import LlamaConfig
+from workbench.model.families.llama import LlamaConfig
 from workbench.model.load import load_model
 from workbench.types import Segment
 
