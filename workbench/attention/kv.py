@@ -37,6 +37,9 @@ class KVStore(Protocol):
 class ViewableKV(KVStore, Protocol):
     """A store whose K/V a backend may read in place."""
 
+    layers: tuple[int, ...]
+    """Layers that it holds, at least one."""
+
     def views(self, layer: int) -> tuple[Rows, Rows]:
         """Returns all of a layer, k [slots, Hkv, D] and v [slots, Hkv, Dv]. A view: it changes with every `write`."""
 
@@ -60,6 +63,7 @@ class DenseKV:
             return torch.empty((num_slots, spec.num_kv_heads, size), dtype=dtype, device=device)
 
         self._views = {spec.layer: (room(spec, spec.head_size), room(spec, spec.v_head_size)) for spec in specs}
+        self.layers = tuple(self._views)
         self.num_slots = num_slots
         self.num_touched = 0
         self.bytes_per_token = bytes_per_token(specs, dtype)

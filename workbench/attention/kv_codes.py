@@ -36,6 +36,7 @@ class CodedKV:
             return Codes(torch.empty((*shape, size), dtype=kept, device=device), scales, dtype)
 
         self._views = {spec.layer: (room(spec, spec.head_size), room(spec, spec.v_head_size)) for spec in specs}
+        self.layers = tuple(self._views)
         self.num_slots = num_slots
         self.num_touched = 0
         self.bytes_per_token = bytes_per_token(specs, kept)

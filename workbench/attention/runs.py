@@ -14,7 +14,7 @@ from workbench.types import Segment, slots_of_pages
 MIN_SHARED_RUN = 64
 """Slots of a run that two or more sequences read, to be worth a call."""
 MIN_OWN_RUN = 512
-"""The same for a run that one sequence reads."""
+"""The same for a run that one sequence reads, where lists of slots are not read in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,11 @@ def stretch_of(segment: Segment) -> tuple[int, int] | None:
     return (first, first + count) if pages == tuple(range(first, first + count)) else None
 
 
-def find_runs(spans: tuple[Span, ...], page_size: int) -> tuple[list[Run], dict[int, Rest]]:
-    """Returns the runs of a step, and the rest of each context by sequence id. Reads only."""
+def find_runs(spans: tuple[Span, ...], page_size: int, *, only_shared: bool) -> tuple[list[Run], dict[int, Rest]]:
+    """Returns the runs of a step, and the rest of each context by sequence id. Reads only.
+
+    With `only_shared` a stretch that one sequence reads is none.
+    """
     readers: dict[Segment, list[int]] = {}
     for i, span in enumerate(spans):
         end = 0
@@ -62,7 +65,8 @@ def find_runs(spans: tuple[Span, ...], page_size: int) -> tuple[list[Run], dict[
     covered: set[Segment] = set()
     for segment, members in readers.items():
         stretch = stretch_of(segment)
-        if stretch is not None and len(segment.pages) * page_size >= (MIN_SHARED_RUN if len(members) > 1 else MIN_OWN_RUN):
+        least = MIN_SHARED_RUN if len(members) > 1 else MIN_OWN_RUN
+        if stretch is not None and len(segment.pages) * page_size >= least and (len(members) > 1 or not only_shared):
             covered.add(segment)
             who = tuple(members)
             start, end = stretch[0] * page_size, stretch[1] * page_size

@@ -55,5 +55,5 @@ def last_slots(span: Span, page_size: int) -> list[int]:
     return [last[(position - offset) // page_size] * page_size + position % page_size for position in range(first, before + 1)]
 
 
-def as_tensor(values: list[int], device: torch.device) -> Tensor:
+def as_tensor(values: list[int] | list[list[int]], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device=device)

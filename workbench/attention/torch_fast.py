@@ -1,8 +1,9 @@
 """The default backend. K/V that several rows of a step share is read once; partial results are merged exactly.
 
 The context of a sequence falls into two parts:
-- *runs*: neighbouring slots, long or shared by several sequences of the step. One call per run for all the rows below it,
-  on a view of the store; the query heads of one K/V head are folded into rows, so it is a real matrix.
+- *runs*: neighbouring slots that several sequences of the step share; without compiled operations also long ones of one. One
+  call per run for all the rows below it, on a view of the store; the query heads of one K/V head are folded into rows, so it is
+  a real matrix.
 - the rest, its newest tokens among them: for a decoding sequence a list of slots, read in place (`tails`); for one with
   several new tokens blocks of rows, each up to itself (`prefill`).
 The partial results of a row are merged by their log-sum-exp, which is exact.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -21,9 +23,11 @@ from workbench.attention.merge import Partial, attend, merge_rows
 from workbench.attention.prefill import Prefills, attend_prefills
 from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.spec import AttentionSpec
-from workbench.attention.step import Span, StepTensors, slots_of
+from workbench.attention.step import Span, StepTensors, as_tensor, slots_of
 from workbench.attention.tails import SlotLists, Tails, attend_tails
 from workbench.kernels.codes import part_of
+from workbench.kernels.decode import DecodeContexts
+from workbench.kernels.ops import attends_in_place
 
 
 class FastAttention:
@@ -33,7 +37,7 @@ class FastAttention:
 
     def prepare(self, step: StepTensors) -> FastStep:
         device, page_size = step.slots.device, step.page_size
-        runs, rests = find_runs(step.spans, page_size)
+        runs, rests = find_runs(step.spans, page_size, only_shared=attends_in_place(*self.kv.views(self.kv.layers[0])))
         decoding, prefilling = _split(step.spans)
         lists = self._lists.of(decoding, rests, page_size)
         contexts = [rests[span.seq_id].slots(page_size) for span in prefilling]
@@ -74,11 +78,16 @@ class FastStep:
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
         return base.out
 
-    def lists(self) -> Tails | None:
-        """Returns the slots of all rows where each row attends to a list of its own alone, in layers without a window."""
-        whole = self.whole
-        is_alone = whole.tails is not None and not whole.runs and whole.prefills is None
-        return whole.tails if is_alone and whole.tails is not None and isinstance(whole.tails.rows, slice) else None
+    def decode_contexts(self) -> DecodeContexts | None:
+        """Returns what each row attends to in layers without a window, where all rows are new tokens of decoding sequences."""
+        tails, runs = self.whole.tails, self.whole.runs
+        if tails is None or self.whole.prefills is not None:
+            return None
+        members = [run.members for run, _ in runs]  # of a step with one row for each sequence, these are rows
+        firsts = [0, *accumulate(map(len, members))]
+        table = [[run.start, run.end, first, len(run.members)] for (run, _), first in zip(runs, firsts, strict=False)]
+        rows = as_tensor([row for some in members for row in some], tails.slots.device)
+        return DecodeContexts(tails.slots, tails.starts, as_tensor(table, tails.slots.device), rows)
 
     def _layout_for(self, window: int | None) -> Layout:
         """Returns the layout of layers with this window. A window cuts runs and lists alike, so its layout has lists only."""

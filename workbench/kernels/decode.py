@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -34,6 +35,15 @@ class DecodeShape:
     activation: str
 
 
+class DecodeContexts(NamedTuple):
+    """The slots that each row of a decode step attends to: a list of its own, the last its new one, and runs that rows share."""
+
+    slots: Tensor  # [sum of lengths]
+    starts: Tensor  # [T + 1], of each row's list
+    runs: Tensor  # [R, 4]: first slot, end, then the place of its first row in `run_rows` and the number of its rows
+    run_rows: Tensor  # [sum of numbers of rows], ascending in each run
+
+
 class DecodeLayers:
     """The layers, as the kernels see them."""
 
@@ -58,18 +68,25 @@ class DecodeLayers:
         )
         return alike and shape.head_size in HEAD_SIZES and first.k.dtype in NAMES and shape.activation in ACTIVATIONS
 
-    def run(self, x: Tensor, turn: tuple[Tensor, Tensor], new_slots: Tensor, slots: Tensor, starts: Tensor) -> bool:
+    def run(self, x: Tensor, turn: tuple[Tensor, Tensor], new_slots: Tensor, contexts: DecodeContexts) -> bool:
         """Changes: x [T, H] goes through all layers, and its K and V into the store. Returns False where nothing is compiled.
 
-        `turn` has the cos and sin [T, 1, D] of each row. Row r attends to slots[starts[r] : starts[r + 1]], the last of which is
-        its own, new_slots[r].
+        `turn` has the cos and sin [T, 1, D] of each row, new_slots [T] the slot of its own K and V.
         """
         call = compiled("decode_layers", x, x.shape[-1])
         if call is None or x.dtype != self._dtype or turn[0].dtype != x.dtype:
             return False
         shape, (cos, sin) = self._shape, turn
-        tensors = [one.data_ptr() for one in (x, cos, sin, new_slots, slots, starts)]
-        sizes = [len(self._table), *x.shape, self._inner, shape.num_heads, shape.num_kv_heads, shape.head_size]
+        tensors = [one.data_ptr() for one in (x, cos, sin, new_slots, *contexts)]
+        sizes = [
+            len(contexts.runs),
+            len(self._table),
+            *x.shape,
+            self._inner,
+            shape.num_heads,
+            shape.num_kv_heads,
+            shape.head_size,
+        ]
         call(self._table.ctypes.data, *tensors, *sizes, self._format, ACTIVATIONS[shape.activation], self._eps, shape.scale, 0.0)
         return True
 

@@ -131,6 +131,13 @@ def attend_slots(
     return out, lse
 
 
+def attends_in_place(k: Rows, v: Rows) -> bool:
+    """Returns whether `attend_slots` and `attend_causal` have a compiled form for k, v [slots, Hkv, D] and queries like them."""
+    device = (k.numbers if isinstance(k, Codes) else k).device
+    query = torch.empty(1, 1, k.shape[-1], dtype=k.dtype, device=device)
+    return _attend("attend_slots", query, k, v) is not None
+
+
 def attend_causal(
     q: Tensor, k: Rows, v: Rows, slots: Tensor, starts: Tensor, spans: Tensor, *,
     scale: float, window: int | None, softcap: float | None = None,

@@ -28,17 +28,17 @@ class AtOnce:
     def __call__(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor | None:
         """Returns x [T, H] after all blocks, which may be x itself, changed; None where they must be called one by one.
 
-        Every row must be a new token of a sequence that attends to a list of slots alone.
+        Every row must be the new token of a decoding sequence.
         """
         step = ctx.attention
-        lists = step.lists() if isinstance(step, FastStep) else None
-        if lists is None or not isinstance(step, FastStep):
+        contexts = step.decode_contexts() if isinstance(step, FastStep) else None
+        if contexts is None or not isinstance(step, FastStep):
             return None
         if step.kv is not self._kv:
             self._kv, self._layers = step.kv, _layers(self._blocks, step.kv)
         if self._layers is None or not x.is_contiguous():
             return None
-        return x if self._layers.run(x, turn, step.step.slots, lists.slots, lists.starts) else None
+        return x if self._layers.run(x, turn, step.step.slots, contexts) else None
 
 
 def _layers(blocks: list[nn.Module], kv: ViewableKV) -> DecodeLayers | None:

@@ -132,6 +132,6 @@ def compare_random_steps(seed, page_size, dtype, kernels, kept=None):
 def test_a_shared_stretch_becomes_one_run_and_the_rest_is_left_over():
     trunk, more, odd = Segment(1, tuple(range(100))), Segment(2, tuple(range(100, 200))), Segment(3, (900, 300, 301))
     spans = tuple(Span(i, i, 1, 204, (trunk, more, odd, Segment(0, (500 + i,)))) for i in range(3))
-    runs, rests = find_runs(spans, 1)
+    runs, rests = find_runs(spans, 1, only_shared=True)
     assert [(run.start, run.end, run.members) for run in runs] == [(0, 200, (0, 1, 2))]
     assert rests[1].slots(1) == [900, 300, 301, 501]

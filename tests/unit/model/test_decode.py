@@ -28,20 +28,33 @@ def runner(path, dtype: torch.dtype, kept: torch.dtype | None, keeps=FORMATS) ->
     kernels.begin()
     kernels.wait()
     model = load_model(Path(path), dtype=dtype, device=CPU, form=WeightForm(keeps))
-    kv = create_store(model.attention_specs(), 512, dtype, CPU, kept=kept)
+    kv = create_store(model.attention_specs(), 1024, dtype, CPU, kept=kept)
     return TorchRunner(model, kv, create_backend("torch", kv), sampler=None)
 
 
-def seq(number: int, tokens: list[int], start: int) -> PlannedSeq:
-    segments = (Segment(0, tuple(range(number * 128, number * 128 + len(tokens)))),)
+TREE = {0: (1, 2), 1: (), 2: (1, 2), 3: (1,)}
+"""Nodes above each sequence where they share, of 70 and 65 pages: the first run is that of rows that are no neighbours."""
+NODES = {1: Segment(1, tuple(range(600, 670))), 2: Segment(2, tuple(range(700, 765)))}
+
+
+def seq(number: int, tokens: list[int], start: int, nodes: tuple[int, ...] = ()) -> PlannedSeq:
+    above = [NODES[node] for node in nodes]
+    num_own = len(tokens) - sum(len(node.pages) for node in above)
+    segments = (*above, Segment(0, tuple(range(number * 128, number * 128 + num_own))))
     return PlannedSeq(number, f"r{number}", tuple(tokens[start:]), start, segments)
 
 
 @torch.inference_mode()
-def decoded(made: TorchRunner, num_steps: int = 3) -> tuple[torch.Tensor, list[bool]]:
-    """Returns the hidden states of some decode steps, and whether each went through all blocks at once."""
+def decoded(made: TorchRunner, num_steps: int = 3, is_shared: bool = False) -> tuple[torch.Tensor, list[bool]]:
+    """Returns the hidden states of some decode steps, and whether each went through all blocks at once.
+
+    With `is_shared` four sequences stand below the nodes of `TREE`.
+    """
     rng = torch.Generator().manual_seed(0)
-    texts = [torch.randint(0, made.model.vocab_size, (length + num_steps,), generator=rng).tolist() for length in LENGTHS]
+    nodes = TREE if is_shared else dict.fromkeys(range(len(LENGTHS)), ())
+    above = [sum(len(NODES[node].pages) for node in some) for some in nodes.values()]
+    lengths = [num_above + own for num_above, own in zip(above, (*LENGTHS, 9), strict=False)]
+    texts = [torch.randint(0, made.model.vocab_size, (length + num_steps,), generator=rng).tolist() for length in lengths]
     used: list[bool] = []
     plain = made.model.at_once
 
@@ -51,9 +64,9 @@ def decoded(made: TorchRunner, num_steps: int = 3) -> tuple[torch.Tensor, list[b
         return done
 
     made.model.__dict__["at_once"] = noting
-    plans = [StepPlan(1, tuple(seq(i, text[:length], 0) for i, (text, length) in enumerate(zip(texts, LENGTHS, strict=True))), 1)]
+    plans = [StepPlan(1, tuple(seq(i, text[:n], 0, nodes[i]) for i, (text, n) in enumerate(zip(texts, lengths, strict=True))), 1)]
     for step in range(num_steps):
-        seqs = (seq(i, text[: n + step + 1], n + step) for i, (text, n) in enumerate(zip(texts, LENGTHS, strict=True)))
+        seqs = (seq(i, text[: n + step + 1], n + step, nodes[i]) for i, (text, n) in enumerate(zip(texts, lengths, strict=True)))
         plans.append(StepPlan(2 + step, tuple(seqs), 1))
     return torch.cat([made.forward(step_tensors(plan, CPU, made.kv)).clone() for plan in plans]), used
 
@@ -63,11 +76,12 @@ KEPT = [None, torch.int8, torch.float8_e5m2]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kept", KEPT, ids=["dense", "int8", "fp8"])
-def test_at_once_has_the_bits_of_one_by_one(dtype, kept, smollm2, monkeypatch):
-    together, used = decoded(runner(smollm2, dtype, kept))
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+def test_at_once_has_the_bits_of_one_by_one(dtype, kept, is_shared, smollm2, monkeypatch):
+    together, used = decoded(runner(smollm2, dtype, kept), is_shared=is_shared)
     assert used == [False, True, True, True], "the first step is a prefill"
     monkeypatch.setattr(AtOnce, "__call__", lambda *args: None)
-    apart, used = decoded(runner(smollm2, dtype, kept))
+    apart, used = decoded(runner(smollm2, dtype, kept), is_shared=is_shared)
     assert not any(used)
     assert torch.equal(together, apart)
 

@@ -28,20 +28,45 @@ inline Vec dot(const bf16* a, const bf16* b) {
 }
 #endif
 
-// Scores of one query head with the keys of W slots.
+constexpr int PIECE = 128;  // slots of one sequence that one thread reads at a time
+
+// Fetches keys and values into the cache, a few slots at a time, while the processor computes with those before them.
+struct Fetch {
+    const char *k, *v;
+    int64_t bytes;  // of all heads of a slot
+    const int64_t *next, *end;
+    int at_once;
+
+    void some() {
+        for (int i = 0; i < at_once && next < end; i++, next++)
+            for (int64_t line = 0; line < bytes; line += 64) {
+                __builtin_prefetch(k + *next * bytes + line, 0, 2);
+                __builtin_prefetch(v + *next * bytes + line, 0, 2);
+            }
+    }
+};
+
+// Keys or values of a block of slots for one K/V head: that of slot j is at rows[j] + offset. Beyond the last they are the last.
+template <class T>
+struct Heads {
+    const T* rows[BLOCK];
+    int64_t offset;
+
+    const T* operator[](int j) const { return rows[j] + offset; }
+};
+
+// Scores of one query head with the keys of W slots, from slot j on.
 template <int D, class T>
-inline Vec scores_of(const T* q, const T* const* keys) {
+inline Vec scores_of(const T* q, const Heads<T>& keys, int j) {
     Vec x[W];
 #pragma GCC unroll 16
-    for (int j = 0; j < W; j++) x[j] = dot<D>(q, keys[j]);
+    for (int i = 0; i < W; i++) x[i] = dot<D>(q, keys[j + i]);
     return sums(x);
 }
 
-constexpr int PIECE = 512;  // slots of one sequence that one thread reads
-
-// acc[g] += sum over j of p[g][j] * rows[j], for G query heads of one K/V head, a strip of numbers at a time.
+// acc[g] += sum over j of p[g][j] * values[j], for G query heads of one K/V head, a strip of numbers at a time.
 template <int G, int D, class T>
-inline void add_values(const T* const* rows, int count, const float (*p)[BLOCK], float* acc) {
+inline void add_values(const Heads<T>& values, int count, const float (*p)[BLOCK], float* acc, Fetch& fetch) {
     for (int at = 0; at < D; at += STRIP * W) {
         Vec total[G][STRIP];
 #pragma GCC unroll 4
@@ -49,9 +74,10 @@ inline void add_values(const T* const* rows, int count, const float (*p)[BLOCK],
 #pragma GCC unroll 4
             for (int i = 0; i < STRIP; i++) total[g][i] = load(acc + g * D + at + i * W);
         for (int j = 0; j < count; j++) {
+            if (j % W == 0) fetch.some();
 #pragma GCC unroll 4
             for (int i = 0; i < STRIP; i++) {
-                Vec x = load(rows[j] + at + i * W);
+                Vec x = load(values[j] + at + i * W);
 #pragma GCC unroll 4
                 for (int g = 0; g < G; g++) total[g][i] += x * p[g][j];
             }
@@ -63,74 +89,142 @@ inline void add_values(const T* const* rows, int count, const float (*p)[BLOCK],
     }
 }
 
-// Turns `count` scores of one head into e^(score - peak). Peak and total include all earlier blocks; `acc` is rescaled with them.
+// Puts the numbers of `acc` into the order of the values, after the last of them.
+template <int D>
+inline void in_order(float*, const void*) {}
+
+#ifdef __AVX512BF16__
+// The values of two slots at once, as pairs. So within 32 numbers `acc` has first the lower four of each eight, then the others.
+template <int G, int D>
+inline void add_values(const Heads<bf16>& values, int count, const float (*p)[BLOCK], float* acc, Fetch& fetch) {
+    alignas(64) uint32_t weights[G][BLOCK / 2];
+    for (int g = 0; g < G; g++)
+        for (int j = 0; j < count; j += W) store((bf16*)weights[g] + j, load(p[g] + j));
+    for (int at = 0; at < D; at += 4 * W) {
+        __m512 total[G][4];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; g++)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) total[g][i] = _mm512_loadu_ps(acc + g * D + at + i * W);
+        for (int j = 0; j < count; j += 2) {
+            if (j % W == 0) fetch.some();
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                __m512i x = _mm512_loadu_si512(values[j] + at + half * 32), y = _mm512_loadu_si512(values[j + 1] + at + half * 32);
+                __m512bh low = (__m512bh)_mm512_unpacklo_epi16(x, y), high = (__m512bh)_mm512_unpackhi_epi16(x, y);
+#pragma GCC unroll 4
+                for (int g = 0; g < G; g++) {
+                    __m512bh w = (__m512bh)_mm512_set1_epi32(weights[g][j / 2]);
+                    total[g][2 * half] = _mm512_dpbf16_ps(total[g][2 * half], w, low);
+                    total[g][2 * half + 1] = _mm512_dpbf16_ps(total[g][2 * half + 1], w, high);
+                }
+            }
+        }
+#pragma GCC unroll 4
+        for (int g = 0; g < G; g++)
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) _mm512_storeu_ps(acc + g * D + at + i * W, total[g][i]);
+    }
+}
+
+template <int D>
+inline void in_order(float* acc, const bf16*) {
+    for (int at = 0; at < D; at += 32) {
+        float x[32];
+        std::memcpy(x, acc + at, sizeof x);
+        for (int i = 0; i < 32; i++) acc[at + i / 4 % 4 * 8 + i / 16 * 4 + i % 4] = x[i];
+    }
+}
+#endif
+
+// Turns `count` scores of one head into e^(score - peak), and those up to the next multiple of W into 0. Peak and total include
+// all earlier blocks; `acc` is rescaled with them.
 inline void weigh(float* p, int count, float* peak, float* total, float* acc, int64_t dim) {
     for (int j = count; j % W; j++) p[j] = -INFINITY;
     Vec most = Vec{} + *peak;
     for (int j = 0; j < count; j += W) most = max(most, load(p + j));
-    float higher = max(most), keep = std::exp(*peak - higher);
+    float higher = max(most);
     Vec weights = {};
     for (int j = 0; j < count; j += W) {
         Vec e = exp_negative(load(p + j) - higher);
         store(p + j, e);
         weights += e;
     }
-    *peak = higher;
-    *total = *total * keep + sum(weights);
-    if (keep != 1.0f)
+    if (higher != *peak) {
+        float keep = std::exp(*peak - higher);
+        *total *= keep;
         for (int64_t i = 0; i < dim; i += W) store(acc + i, load(acc + i) * keep);
+    }
+    *peak = higher;
+    *total += sum(weights);
 }
 
 // G query heads of one K/V head over one block of slots.
 template <int G, int D, class T>
-inline void attend_block(const T* q, const T* const* keys, const T* const* values, int count, const Shape& s, float* out,
-                         float* peak, float* total) {
-    float p[G][BLOCK];
-    for (int j = 0; j < count; j += W)
-        for (int g = 0; g < G; g++) store(p[g] + j, s.rest() * s.cap(scores_of<D>(q + g * D, keys + j)));
+inline void attend_block(const T* q, const Heads<T>& keys, const Heads<T>& values, int count, const Shape& s, float* out,
+                         float* peak, float* total, Fetch& fetch) {
+    alignas(64) float p[G][BLOCK];
+    for (int j = 0; j < count; j += W) {
+        fetch.some();
+#pragma GCC unroll 4
+        for (int g = 0; g < G; g++) {
+            store(p[g] + j, s.rest() * s.cap(scores_of<D>(q + g * D, keys, j)));
+            asm volatile("" ::: "memory");  // keys of W slots do not fit into the registers: each head loads them
+        }
+    }
     for (int g = 0; g < G; g++) weigh(p[g], count, peak + g, total + g, out + g * D, D);
-    add_values<G, D>(values, count, p, out);
+    add_values<G, D>(values, count, p, out, fetch);
 }
 
-// One query row over `count` slots: out [Hq, D] not yet divided by total [Hq]; peak [Hq] was taken off the scores.
+struct Piece {
+    int64_t row, start, end;
+};
+
+// One query row over the slots of a piece: out [Hq, D] not yet divided by total [Hq]; peak [Hq] was taken off the scores.
+// The slots of `after` are probably the next that this thread reads.
 template <int D, class T>
-void attend_piece(const T* q, Rows<T> k, Rows<T> v, const int64_t* slots, int64_t count, Shape s, float* out, float* peak,
-                  float* total) {
-    int64_t group = s.heads / s.kv_heads;
+void attend_piece(const T* q, Rows<T> k, Rows<T> v, const int64_t* slots, Piece piece, Piece after, Shape s, float* out,
+                  float* peak, float* total) {
+    int64_t group = s.heads / s.kv_heads, bytes = s.kv_heads * k.row_bytes(D);
     alignas(64) T room[2][BLOCK][D];
     std::fill(out, out + s.heads * D, 0.0f);
     std::fill(peak, peak + s.heads, -INFINITY);
     std::fill(total, total + s.heads, 0.0f);
-    const T *keys[BLOCK], *values[BLOCK];
-    for (int64_t at = 0; at < count; at += BLOCK) {
-        int n = std::min<int64_t>(BLOCK, count - at);
-        for (int64_t kv_head = 0; kv_head < s.kv_heads; kv_head++) {
-            for (int j = 0; j < n; j++) {
-                int64_t row = slots[at + j] * s.kv_heads + kv_head;
-                int64_t next = slots[std::min(at + j + BLOCK, count - 1)] * s.kv_heads + kv_head;
-                keys[j] = k.read(row, D, room[0][j]);
-                values[j] = v.read(row, D, room[1][j]);
-                for (int64_t line = 0; line < k.row_bytes(D); line += 64) {
-                    __builtin_prefetch(k.address(next, D) + line);
-                    __builtin_prefetch(v.address(next, D) + line);
-                }
+    Heads<T> keys, values;
+    int calls = 2 * BLOCK / W * s.kv_heads, at_once = (BLOCK + calls - 1) / calls;
+    for (int64_t at = piece.start; at < piece.end; at += BLOCK) {
+        int n = std::min<int64_t>(BLOCK, piece.end - at);
+        Piece next = at + BLOCK < piece.end ? Piece{piece.row, at + BLOCK, piece.end} : after;
+        Fetch fetch{(const char*)k.numbers, (const char*)v.numbers, bytes, slots + next.start,
+                    slots + std::min(next.end, next.start + BLOCK), at_once};
+        if (k.format == DENSE)
+            for (int j = 0; j < BLOCK; j++) {
+                int64_t first = slots[at + std::min(j, n - 1)] * s.kv_heads * D;
+                keys.rows[j] = (const T*)k.numbers + first;
+                values.rows[j] = (const T*)v.numbers + first;
             }
-            std::fill(keys + n, keys + BLOCK, keys[n - 1]);
+        for (int64_t kv_head = 0; kv_head < s.kv_heads; kv_head++) {
+            keys.offset = values.offset = kv_head * D;
+            if (k.format != DENSE) {
+                for (int j = 0; j < BLOCK; j++) {
+                    int64_t row = slots[at + std::min(j, n - 1)] * s.kv_heads + kv_head;
+                    keys.rows[j] = j < n ? k.read(row, D, room[0][j]) : room[0][n - 1];
+                    values.rows[j] = j < n ? v.read(row, D, room[1][j]) : room[1][n - 1];
+                }
+                keys.offset = values.offset = 0;
+            }
             for (int64_t first = 0; first < group; first += 4) {
                 int64_t head = kv_head * group + first;
                 auto block = group - first >= 4   ? attend_block<4, D, T>
                              : group - first == 3 ? attend_block<3, D, T>
                              : group - first == 2 ? attend_block<2, D, T>
                                                   : attend_block<1, D, T>;
-                block(q + head * D, keys, values, n, s, out + head * D, peak + head, total + head);
+                block(q + head * D, keys, values, n, s, out + head * D, peak + head, total + head, fetch);
             }
         }
     }
+    for (int64_t head = 0; head < s.heads; head++) in_order<D>(out + head * D, q);
 }
-
-struct Piece {
-    int64_t row, start, end;
-};
 
 // Row b of q [B, Hq, D] (rows `stride` apart) over the K/V of slots[starts[b]] to slots[starts[b + 1] - 1], at least one.
 template <int D, class T>
@@ -144,15 +238,15 @@ void attend_rows(const T* q, int64_t stride, Rows<T> k, Rows<T> v, const int64_t
             pieces.push_back({row, at, std::min(at + PIECE, starts[row + 1])});
     }
     first_piece.push_back(pieces.size());
-    int64_t size = s.heads * D, record = size + 2 * s.heads;
+    int64_t size = s.heads * D, record = size + 2 * s.heads, last = pieces.size() - 1;
     std::vector<float> partial(pieces.size() * record);
 #pragma omp parallel if (starts[rows] - starts[0] > 256)
     {
 #pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < pieces.size(); i++) {
+        for (int64_t i = 0; i <= last; i++) {
             Piece piece = pieces[i];
             float* sums = partial.data() + i * record;
-            attend_piece<D>(q + piece.row * stride, k, v, slots + piece.start, piece.end - piece.start, s, sums, sums + size,
+            attend_piece<D>(q + piece.row * stride, k, v, slots, piece, pieces[std::min(i + 1, last)], s, sums, sums + size,
                             sums + size + s.heads);
         }
 #pragma omp for

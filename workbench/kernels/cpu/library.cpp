@@ -3,8 +3,9 @@
 #include "model.cpp"
 #include "sampling.cpp"
 #include "softmax.cpp"
-#include "step.cpp"
 #include "tiles.cpp"
+
+#include "step.cpp"  // of the others
 
 extern "C" __attribute__((visibility("default"))) const Operation* list_operations(int64_t* count) {
     *count = operations().size();
