@@ -39,6 +39,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens that layers with a sliding window see; 0 where no layer has one."""
     kv_window_bytes_per_token: int = 0
     """The part of `kv_bytes_per_token` that belongs to layers with a sliding window."""
+    overlap_schedule: bool = False
+    """True: a decode step is planned, and the one before it committed, while another is computed."""
     quantization: str | None = None
     """Method or scheme whose blocks are multiplied: "gguf", "awq", "int8wo" and others. "dequant": quantised weights that are
     dense here. None: the weights are dense."""

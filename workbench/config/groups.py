@@ -154,6 +154,9 @@ class ScheduleArgs(Group):
     """Limit of one request per prefill step."""
     enable_mixed_chunk: bool = False
     """Prefill chunks and decode tokens share a step."""
+    disable_overlap_schedule: bool = False
+    """Switch to plan, compute and commit one step after the other. Else a decode step is planned, and the one before it committed
+    and sent, while another is computed; on a CPU where num_threads leaves a processor free. Outputs are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ class ServerOptions(TypedDict, total=False):
     schedule_conservativeness: float | None
     prefill_only_one_req: bool | None
     enable_mixed_chunk: bool | None
+    disable_overlap_schedule: bool | None
 
     grammar_backend: Literal["xgrammar", "outlines"] | None
     grammar_compile_workers: int | None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
+from workbench.engine.ahead import plan_ahead, with_draws
 from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import Output, TextOut, aborted
-from workbench.engine.plan import LogitProcessor, Runner, StepPlan
+from workbench.engine.plan import LogitProcessor, Runner, StepPlan, StepResult
 from workbench.engine.scheduler import Outcome, Propose, Scheduler
 from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
@@ -21,6 +23,21 @@ from workbench.grammar import Matcher
 from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
+
+
+@dataclass(slots=True)
+class Step:
+    """A step on its way: planned, then executed, then committed."""
+
+    plan: StepPlan
+    plan_s: float
+    num_waiting: int
+    overlapped_s: float = 0.0
+    """Seconds in which it was planned while the step before was computed."""
+    result: StepResult | None = None
+    """None before it is executed, and where that failed."""
+    failure: str = ""
+    execute_s: float = 0.0
 
 
 class EngineCore:
@@ -63,7 +80,7 @@ class EngineCore:
     def has_work(self) -> bool:
         """True if `step` would do something now. Requests that are paused or wait for their constraint give it nothing to do."""
         can_plan = not self.scheduler.admission.is_paused and len(self._by_rid) > len(self.scheduler.compiling)
-        return can_plan or bool(self._finished) or self.idle_s == 0
+        return can_plan or bool(self._finished) or self.is_due
 
     @property
     def idle_s(self) -> float | None:
@@ -158,38 +175,70 @@ class EngineCore:
 
     def step(self) -> list[TokenOut]:
         """Plans, executes and commits one forward pass. Returns its outputs, and the last ones of requests that ended before."""
+        step = self.begin()
+        if step is None:
+            return self.drain()
+        self.execute(step)
+        return self.finish(step)
+
+    def begin(self) -> Step | None:
+        """Plans a step. Returns None if there is nothing to compute. Changes: requests that are out of time end."""
         self._expire()
         if self.scheduler.admission.is_paused:
-            return self._drain()
+            return None
         started = self.clock()
         plan = self.scheduler.plan()
-        if not plan.seqs:
-            return self._drain()
-        planned = self.clock()
-        num_waiting = len(self.scheduler.waiting)
+        return Step(plan, self.clock() - started, len(self.scheduler.waiting)) if plan.seqs else None
+
+    def execute(self, step: Step) -> None:
+        """Computes a step. Changes: `step` alone, so that another thread may plan and commit meanwhile."""
+        started = self.clock()
         try:
-            result = self.runner.execute(plan)
+            step.result = self.runner.execute(step.plan)
         except Exception as error:
-            logger.exception("step %d failed", plan.step)
-            return self._fail(plan, f"the forward pass failed: {in_one_line(error)}")
-        executed = self.clock()
-        outcomes = self.scheduler.commit(plan, result)
+            logger.exception("step %d failed", step.plan.step)
+            step.failure = f"the forward pass failed: {in_one_line(error)}"
+        step.execute_s = self.clock() - started
+
+    def finish(self, step: Step, *, is_overlapped: bool = False) -> list[TokenOut]:
+        """Commits a step that was executed. Returns what `step` does. `is_overlapped`: the next step is computed meanwhile."""
+        if step.result is None:
+            for planned in step.plan.seqs:
+                self.abort(planned.rid, step.failure)  # nothing of the step was committed, other requests go on
+            return self.drain()
+        started = self.clock()
+        outcomes = self.scheduler.commit(step.plan, step.result)
         outs = [outcome.out for outcome in outcomes if outcome.out is not None]
         for out in outs:
             self._settle(out)
         if self.log.on:
-            self._log_step(plan, outcomes, (started, planned, executed), num_waiting)
+            self._log_step(step, outcomes, self.clock() - started, is_overlapped=is_overlapped)
         if self.config.check:
             self.cache.check()
-        return [*self._drain(), *outs]
+        return [*self.drain(), *outs]
 
-    def _fail(self, plan: StepPlan, message: str) -> list[TokenOut]:
-        """Ends the requests of a step that could not be executed; nothing of it was committed, the others go on."""
-        for planned in plan.seqs:
-            self.abort(planned.rid, message)
-        return self._drain()
+    def ahead(self, step: Step) -> Step | None:
+        """Returns the step after one that is not committed yet, but for the tokens that this one draws; see `plan_ahead`."""
+        started = self.clock()
+        plan = plan_ahead(self.scheduler, step.plan)
+        return None if plan is None else Step(plan, 0.0, 0, overlapped_s=self.clock() - started)
 
-    def _drain(self) -> list[TokenOut]:
+    def follow(self, step: Step, ahead: Step) -> bool:
+        """Completes a step that was planned ahead with what `step` drew. Returns False where another must begin instead."""
+        started = self.clock()
+        plan = None if step.result is None or self.is_due else with_draws(ahead.plan, step.result, self.scheduler)
+        if plan is None:
+            return False
+        ahead.plan, ahead.plan_s = plan, self.clock() - started
+        return True
+
+    @property
+    def is_due(self) -> bool:
+        """True if a request is out of time."""
+        return self.idle_s == 0
+
+    def drain(self) -> list[TokenOut]:
+        """Returns the last outputs of requests that ended outside of steps. Changes: they are given out once."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -236,17 +285,17 @@ class EngineCore:
                                 num_cached=seq.num_reused, num_output=num_output)
             )  # fmt: skip
 
-    def _log_step(self, plan: StepPlan, outcomes: list[Outcome], times: tuple[float, float, float], num_waiting: int) -> None:
-        started, planned, executed = times
-        now = self.clock()
+    def _log_step(self, step: Step, outcomes: list[Outcome], commit_s: float, *, is_overlapped: bool) -> None:
         num_kept = {outcome.seq.seq_id: outcome.num_kept for outcome in outcomes}
         members = tuple(
             StepMember(seq.rid, seq.num_cached, num_kept.get(seq.seq_id, 0), "decode" if seq.is_decode else "prefill")
-            for seq in plan.seqs
+            for seq in step.plan.seqs
         )
         cache = self.cache
         self.log.add(
-            StepExecuted(time=now, step=plan.step, members=members, plan_s=planned - started, execute_s=executed - planned,
-                         commit_s=now - executed, budget_left=self.scheduler.budget_left, num_waiting=num_waiting,
+            StepExecuted(time=self.clock(), step=step.plan.step, members=members, plan_s=step.plan_s, execute_s=step.execute_s,
+                         commit_s=0.0 if is_overlapped else commit_s,
+                         overlapped_s=step.overlapped_s + (commit_s if is_overlapped else 0.0),
+                         budget_left=self.scheduler.budget_left, num_waiting=step.num_waiting,
                          pages_free=cache.num_free_pages, pages_tree=cache.num_tree_pages, pages_owned=cache.num_owned_pages)
         )  # fmt: skip

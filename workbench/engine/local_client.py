@@ -44,6 +44,8 @@ class LocalClient:
         thread: EngineThread | None = None,
         log_interval: int = 40,
         at_end: Callable[[], None] = lambda: None,
+        *,
+        overlaps: bool = True,
     ) -> None:
         """Starts the worker. `close` calls `at_end` when the engine has ended, to close what `prepare` uses."""
         self.log = core.log
@@ -57,7 +59,9 @@ class LocalClient:
         self._unenforced: dict[str, tuple[str, ...]] = {}
         """By request; both belong to the engine's thread."""
         self._progress = Progress(core, log_interval)
-        self._worker = Worker(core, self._waiters, thread or EngineThread(), self._deliver, self._stop_compiling)
+        self._worker = Worker(
+            core, self._waiters, thread or EngineThread(), self._deliver, self._stop_compiling, overlaps=overlaps
+        )
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
         prepared: list[Prepared] = []

@@ -70,6 +70,10 @@ class Output:
         self.num_held = 0
         """The number of output tokens that were not sent yet."""
 
+    def is_end(self, token_id: int) -> bool:
+        """Returns whether this token ends the output where it is drawn."""
+        return token_id in self._stop_ids
+
     def begin(self) -> Tail | None:
         """Returns what the output begins with before anything is drawn; None if that is open."""
         return None
@@ -123,7 +127,7 @@ class Output:
         if sampled.error:
             return Tail(finish=aborted(self._why_none(sampled, output_ids)))
         token_id, text, finish = sampled.token_id, "", None
-        if token_id in self._stop_ids:
+        if self.is_end(token_id):
             finish = FinishReason("stop", matched=token_id)
         elif self._text is not None:
             text, matched = self._text.push(token_id)

@@ -78,6 +78,11 @@ class Scheduler:
         return self.admission.compiling
 
     @property
+    def has_drafts(self) -> bool:
+        """True if decode steps may have drafts."""
+        return self._propose is not None
+
+    @property
     def new_token_ratio(self) -> float:
         return self.batch.promise.ratio
 
@@ -97,6 +102,11 @@ class Scheduler:
             decode = self._plan_decode()
         self.cache.tell_taken()
         return StepPlan(self.num_steps, (*decode, *prefill), self.cache.page_size, self.detail)
+
+    def has_planned(self, step: int) -> None:
+        """Changes: `step`, a decode step that was planned ahead, is the last one planned."""
+        self.num_steps = step
+        self.batch.promise.decay()
 
     def _plan_prefill(self, num_riding: int) -> list[PlannedSeq]:
         budget = max(self.config.prefill_budget - num_riding, 1)

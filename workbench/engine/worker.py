@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from workbench.client.waiters import Waiters, answer
 from workbench.engine.core import EngineCore
+from workbench.engine.overlap import Overlap
 from workbench.errors import SHUT_DOWN
 from workbench.switch_interval import QUICK_S, switching
 from workbench.types import TokenOut
@@ -74,7 +75,10 @@ class Worker:
         thread: EngineThread,
         deliver: Callable[[list[TokenOut]], None],
         at_end: Callable[[], None],
+        *,
+        overlaps: bool,
     ) -> None:
+        """Starts the loop. With `overlaps`, a step is committed and the next but one planned while the next one is computed."""
         self.core = core
         self._waiters = waiters
         self._deliver = deliver
@@ -82,6 +86,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = thread
+        self._overlap = Overlap(core, deliver, self._is_wanted) if overlaps else None
         thread.end_with(self._run)
 
     def send(self, action: Callable[[], None]) -> None:
@@ -109,7 +114,7 @@ class Worker:
                     self._take(self._inbox.get(timeout=self._patience()))
                 with switching(QUICK_S):
                     while self.core.has_work and not self._closing:
-                        self._deliver(self.core.step())
+                        self._advance()
                         while not self._inbox.empty():
                             self._take(self._inbox.get())
             self._end(SHUT_DOWN)
@@ -117,10 +122,21 @@ class Worker:
             logger.exception("the engine's loop broke")
             self._end(f"the engine's loop broke: {type(error).__name__}: {error}")
 
+    def _advance(self) -> None:
+        if self._overlap is None:
+            self._deliver(self.core.step())
+        else:
+            self._overlap.advance()
+
+    def _is_wanted(self) -> bool:
+        return not self._inbox.empty()
+
     def _patience(self) -> float | None:
         return None if self.core.idle_s is None else min(self.core.idle_s, LONGEST_WAIT_S)
 
     def _end(self, reason: str) -> None:
+        if self._overlap is not None:
+            self._overlap.close()
         self._waiters.end(reason)
         self._at_end()
 

@@ -27,6 +27,8 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     plan_s: float
     execute_s: float
     commit_s: float
+    overlapped_s: float = 0.0
+    """Seconds of planning and committing it that took no time of their own, beside the computation of another step."""
     budget_left: int
     """The number of prefill tokens that the step could still have taken."""
     num_waiting: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 CROWDED = 1.5
@@ -15,9 +16,17 @@ def num_cores() -> int:
 
     Two threads on one core share its arithmetic, and threads beyond a cgroup's limit are stopped for parts of every 0.1 s.
     """
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    physical = len({_siblings(cpu) for cpu in allowed})
+    physical = len({_siblings(cpu) for cpu in _allowed()})
     return max(1, int(min(physical, _cgroup_limit())))
+
+
+def num_processors() -> int:
+    """Returns the number of threads that run at once: as `num_cores`, but each of several threads on a core counts."""
+    return max(1, int(min(len(_allowed()), _cgroup_limit())))
+
+
+def _allowed() -> Collection[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _siblings(cpu: int) -> str:

@@ -31,6 +31,7 @@ from workbench.events import EventLog
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
 from workbench.hub.progress import Progress, Relay
 from workbench.kernels.compiled import kernels
+from workbench.kernels.cores import num_processors
 from workbench.launch.place import name_of
 from workbench.launch.runner import Loaded, load_runner
 from workbench.launch.weights import Replacement, describe_weights
@@ -83,7 +84,7 @@ def _build(
     bandwidth = partial(memory_bandwidth, runner.device)
     calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace, bandwidth)
     # Last: from here on the thread steps, and only `shutdown` ends it.
-    client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
+    client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end, overlaps=info.overlap_schedule)
     return Opened(client, tokenizer, info)
 
 
@@ -148,6 +149,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         architecture=type(model).__name__,
         attention_backend="encoder" if model.is_encoder else backend_name(args.attention_backend),
         num_threads=torch.get_num_threads(),
+        overlap_schedule=overlaps(args, kv.device),
         context_length=config.context_length,
         vocab_size=config.vocab_size,
         max_total_num_tokens=kv.num_slots,
@@ -163,6 +165,13 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         num_labels=model.num_labels,
         quantization=model.quantization,
     )
+
+
+def overlaps(args: ServerArgs, device: torch.device) -> bool:
+    """Returns whether steps overlap. On a CPU that takes a processor which the model leaves free: else it delays the model by
+    more than it saves, since all of the model's threads wait for the one that shares its core."""
+    has_room = device.type != "cpu" or num_processors() > torch.get_num_threads()
+    return has_room and not args.disable_overlap_schedule
 
 
 def _windowed_bytes(specs: Sequence[AttentionSpec], kv: KVStore) -> int:

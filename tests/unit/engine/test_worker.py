@@ -238,7 +238,7 @@ def test_a_loop_that_breaks_ends_every_reader_and_every_later_call(monkeypatch, 
         gate.open.clear()
         streams = client.submit([request("a"), request("b")])
         assert gate.entered.wait(WAIT_S)
-        monkeypatch.setattr(client._core, "step", broken_step)
+        monkeypatch.setattr(client._core, "begin", broken_step)
         gate.open.set()
 
         async def read_all():
@@ -321,7 +321,7 @@ def test_the_switch_interval_is_short_while_any_engine_steps_and_usual_afterward
 def test_the_switch_interval_is_usual_again_after_a_loop_broke(monkeypatch):
     usual = sys.getswitchinterval()
     with opened() as client:
-        monkeypatch.setattr(client._core, "step", broken_step)
+        monkeypatch.setattr(client._core, "begin", broken_step)
         with pytest.raises(EngineDead):
             list(read(client.submit([request("a")])))
         wait_until(lambda: not engine_threads())

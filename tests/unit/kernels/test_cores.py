@@ -39,6 +39,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_two_threads_of_a_core_count_once(machine):
     assert machine(["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"]) == 4
+    assert cores.num_processors() == 8
+
+
+def test_a_limit_of_the_group_holds_for_threads_too(machine):
+    assert machine(["0,2", "1,3", "0,2", "1,3"], "a", {"a/cpu.max": "300000 100000"}) == 2
+    assert cores.num_processors() == 3
 
 
 def test_without_a_topology_each_processor_is_a_core(machine):
