@@ -28,17 +28,23 @@ inline void swap_groups(Bits* x) {
 // Row i of x becomes its column i.
 inline void transpose(Bits* x) { swap_groups<W / 2>(x); }
 
-template <int H>
-inline void add_groups(Vec* x) {
+template <int H, class V, class F>
+inline void join_groups(V* x, F join) {
 #pragma GCC unroll 8
-    for (int i = 0; i < H; i++) x[i] = groups<H, 0>(x[i], x[i + H], Lanes{}) + groups<H, H>(x[i], x[i + H], Lanes{});
-    if constexpr (H > 1) add_groups<H / 2>(x);
+    for (int i = 0; i < H; i++) x[i] = join(groups<H, 0>(x[i], x[i + H], Lanes{}), groups<H, H>(x[i], x[i + H], Lanes{}));
+    if constexpr (H > 1) join_groups<H / 2>(x, join);
 }
 
-// The vector of the sums of W vectors, at a third of the cost of W single sums.
-inline Vec sums(Vec* x) {
-    add_groups<W / 2>(x);
+// The vector whose lane i is `join` of all lanes of x[i], for W vectors: at a third of the cost of one after the other.
+template <class V, class F>
+inline V reduced(V* x, F join) {
+    join_groups<W / 2>(x, join);
     return x[0];
+}
+
+// The vector of the sums of W vectors.
+inline Vec sums(Vec* x) {
+    return reduced(x, [](Vec a, Vec b) { return a + b; });
 }
 
 }  // namespace

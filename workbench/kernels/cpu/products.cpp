@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "blocks.h"
+#include "lanes.h"
 #include "operations.h"
 #include "rows.h"
 
@@ -100,50 +101,39 @@ struct Activations {
 
 typedef int8_t Bytes __attribute__((vector_size(W)));
 
-#if defined(__AVX512F__)
-inline uint32_t largest(Bits x) { return _mm512_reduce_max_epu32((__m512i)x); }
-inline int32_t total_of(Ints x) { return _mm512_reduce_add_epi32((__m512i)x); }
-#elif defined(__AVX2__)
-inline uint32_t largest(Bits x) {
-    __m128i m = _mm_max_epu32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
-    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
-    return _mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
-}
-inline int32_t total_of(Ints x) {
-    __m128i m = _mm_add_epi32(_mm256_castsi256_si128((__m256i)x), _mm256_extracti128_si256((__m256i)x, 1));
-    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
-}
-#else
-inline uint32_t largest(Bits x) { return std::max(std::max(x[0], x[1]), std::max(x[2], x[3])); }
-inline int32_t total_of(Ints x) { return x[0] + x[1] + x[2] + x[3]; }
-#endif
-
+// Rounds `num` groups of numbers, at most W, side by side: lane g of a vector belongs to group g.
 template <class T>
-void quantise(const T* x, int8_t* numbers, Measure& measure) {
+void quantise(const T* x, int8_t* numbers, Measure* measures, int num) {
     constexpr int NUM = GROUP / W;
-    Vec value[NUM];
-    Bits most = {};  // sizes of floats are in the order of their bits; NaN has the largest, and so is not lost
-    for (int i = 0; i < NUM; i++) {
-        value[i] = load(x + i * W);
-        Bits size = (Bits)value[i] & 0x7fffffff;
-        most = size > most ? size : most;
-    }
-    uint32_t bits = largest(most);
-    float peak;
-    std::memcpy(&peak, &bits, sizeof peak);
-    bool is_zero = peak < 1e-30f;
-    float inverse = is_zero ? 0.0f : 127.0f / peak, scale = is_zero ? 0.0f : peak / 127.0f;
-    Ints sums[2] = {};
-    for (int i = 0; i < NUM; i++) {
-        Vec scaled = value[i] * inverse;
-        Ints whole = __builtin_convertvector(scaled + (scaled < 0 ? Vec{} - 0.5f : Vec{} + 0.5f), Ints);
-        Bytes bytes = __builtin_convertvector(whole, Bytes);
-        std::memcpy(numbers + i * W, &bytes, sizeof bytes);
-        sums[i * W / 16] += whole;
-    }
-    int32_t first = total_of(sums[0]), second = total_of(sums[1]), both = first + second;
-    measure = {scale, {first, second}, both, {first * scale, second * scale}, both * scale, 0};
+    Bits sizes[W] = {};  // sizes of floats are in the order of their bits; NaN has the largest, and so is not lost
+    for (int g = 0; g < num; g++)
+        for (int i = 0; i < NUM; i++) {
+            Bits size = (Bits)load(x + g * GROUP + i * W) & 0x7fffffff;
+            sizes[g] = size > sizes[g] ? size : sizes[g];
+        }
+    Vec peak = (Vec)reduced(sizes, [](Bits a, Bits b) { return a > b ? a : b; });
+    Vec inverse = peak < 1e-30f ? Vec{} : 127.0f / peak, scale = peak < 1e-30f ? Vec{} : peak / 127.0f;
+    alignas(64) float inverses[W];
+    store(inverses, inverse);
+    Bits parts[2][W] = {};
+    for (int g = 0; g < num; g++)
+        for (int i = 0; i < NUM; i++) {
+            Vec scaled = load(x + g * GROUP + i * W) * inverses[g];
+            Vec half = (Vec)(((Bits)scaled & 0x80000000) | 0x3f000000);  // 0.5 with the sign of the number
+            Ints whole = __builtin_convertvector(scaled + half, Ints);
+            Bytes bytes = __builtin_convertvector(whole, Bytes);
+            std::memcpy(numbers + g * GROUP + i * W, &bytes, sizeof bytes);
+            parts[i * W / 16][g] += (Bits)whole;
+        }
+    auto add = [](Bits a, Bits b) { return a + b; };
+    Ints first = (Ints)reduced(parts[0], add), second = (Ints)reduced(parts[1], add), all = first + second;
+    alignas(64) float scales[W];
+    alignas(64) int32_t sums[3][W];
+    store(scales, scale), std::memcpy(sums[0], &first, sizeof first);
+    std::memcpy(sums[1], &second, sizeof first), std::memcpy(sums[2], &all, sizeof first);
+    for (int g = 0; g < num; g++)
+        measures[g] = {scales[g], {sums[0][g], sums[1][g]}, sums[2][g],
+                       {sums[0][g] * scales[g], sums[1][g] * scales[g]}, sums[2][g] * scales[g], 0};
 }
 
 // Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
@@ -398,7 +388,7 @@ void with_format(int64_t type, Use use) {
     }
 }
 
-constexpr int64_t ALONE = 128;      // groups that one thread quantises in the time that several take to wait for each other
+constexpr int64_t ALONE = 256;      // groups that one thread quantises in the time that several take to wait for each other
 constexpr int64_t MOST_ROWS = 516;  // that are quantised at a time: they stay in the second cache, and take little memory
 
 // One product of some rows. What "all threads" do may be called in a parallel region by all of them, or outside by one.
@@ -422,9 +412,13 @@ struct Product {
 
     int64_t num_groups() const { return rows * x.groups; }
 
+    // Groups of the rows are quantised W at a time.
+    int64_t num_strips() const { return (num_groups() + W - 1) / W; }
+
     template <class T>
-    void quantise_group(const T* from, int64_t g) {
-        if (has_whole) quantise(from + g * GROUP, &x.numbers[g * GROUP], x.measures[g]);
+    void quantise_strip(const T* from, int64_t strip) {
+        int64_t g = strip * W, num = std::min<int64_t>(W, num_groups() - g);
+        if (has_whole) quantise(from + g * GROUP, &x.numbers[g * GROUP], &x.measures[g], num);
     }
 
     // All threads; they wait for each other at the end.
@@ -432,7 +426,7 @@ struct Product {
     void take(const T* from) {
         take_real(from);
 #pragma omp for
-        for (int64_t g = 0; g < num_groups(); g++) quantise_group(from, g);
+        for (int64_t strip = 0; strip < num_strips(); strip++) quantise_strip(from, strip);
     }
 
     void take_real(const float* from) {
@@ -533,12 +527,14 @@ void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up,
             first.multiply();
 #pragma omp barrier
 #pragma omp for
-            for (int64_t g = 0; g < second.num_groups(); g++) {
-                int64_t r = g / second.x.groups, column = g % second.x.groups * GROUP;
-                const T* gate = &gate_up[r * 2 * inner + column];
-                for (int i = 0; i < GROUP; i += W)
-                    store(&between[g * GROUP + i], gated(load(gate + i), load(gate + inner + i), activation));
-                second.quantise_group(between.data(), g);
+            for (int64_t strip = 0; strip < second.num_strips(); strip++) {
+                for (int64_t g = strip * W; g < std::min((strip + 1) * W, second.num_groups()); g++) {
+                    int64_t r = g / second.x.groups, column = g % second.x.groups * GROUP;
+                    const T* gate = &gate_up[r * 2 * inner + column];
+                    for (int i = 0; i < GROUP; i += W)
+                        store(&between[g * GROUP + i], gated(load(gate + i), load(gate + inner + i), activation));
+                }
+                second.quantise_strip(between.data(), strip);
             }
             second.take_real(between.data());
             second.multiply();
