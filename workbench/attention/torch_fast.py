@@ -26,7 +26,7 @@ from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors, as_tensor, slots_of
 from workbench.attention.tails import SlotLists, Tails, attend_tails
 from workbench.kernels.codes import part_of
-from workbench.kernels.decode import DecodeContexts
+from workbench.kernels.decode import DecodeContext
 from workbench.kernels.ops import attends_in_place
 
 
@@ -78,16 +78,17 @@ class FastStep:
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
         return base.out
 
-    def decode_contexts(self) -> DecodeContexts | None:
-        """Returns what each row attends to in layers without a window, where all rows are new tokens of decoding sequences."""
-        tails, runs = self.whole.tails, self.whole.runs
-        if tails is None or self.whole.prefills is not None:
+    def decode_context(self, window: int | None) -> DecodeContext | None:
+        """Returns what each row attends to in layers with this window, where all rows are new tokens of decoding sequences."""
+        layout = self._layout_for(window)
+        tails, runs = layout.tails, layout.runs
+        if tails is None or layout.prefills is not None:
             return None
         members = [run.members for run, _ in runs]  # of a step with one row for each sequence, these are rows
         firsts = [0, *accumulate(map(len, members))]
         table = [[run.start, run.end, first, len(run.members)] for (run, _), first in zip(runs, firsts, strict=False)]
         rows = as_tensor([row for some in members for row in some], tails.slots.device)
-        return DecodeContexts(tails.slots, tails.starts, as_tensor(table, tails.slots.device), rows)
+        return DecodeContext(tails.slots, tails.starts, as_tensor(table, tails.slots.device), rows)
 
     def _layout_for(self, window: int | None) -> Layout:
         """Returns the layout of layers with this window. A window cuts runs and lists alike, so its layout has lists only."""

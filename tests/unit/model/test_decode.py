@@ -16,6 +16,7 @@ from workbench.kernels.compiled import kernels
 from workbench.kernels.products import FORMATS
 from workbench.model.decode import AtOnce
 from workbench.model.load import load_model
+from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 from workbench.types import Segment
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(find_compiler() is None, reason="no compiler, so no kernels")]
@@ -24,10 +25,24 @@ LENGTHS = (3, 70, 5)
 """Tokens of each sequence before the decode steps."""
 
 
-def runner(path, dtype: torch.dtype, kept: torch.dtype | None, keeps=FORMATS) -> TorchRunner:
+SMALL = TINY_LLAMA | {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 64,
+}  # fmt: skip
+FAMILIES = {
+    "qwen2": SMALL | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},  # biases
+    "qwen3": SMALL | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},  # normed heads
+    "gemma2": SMALL | {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "sliding_window": 40, "hidden_act": None},
+    "gemma3": TINY_GEMMA3 | {"hidden_size": 64, "intermediate_size": 96, "head_dim": 64, "sliding_window": 40},
+}
+"""Made models whose blocks have what those of a Llama lack: these, norms behind, windows, a cap, and two rotary embeddings."""
+
+
+def runner(path, dtype: torch.dtype, kept: torch.dtype | None, keeps=FORMATS, online: str | None = None) -> TorchRunner:
+    """Returns a runner; with `online`, of random weights in this scheme."""
     kernels.begin()
     kernels.wait()
-    model = load_model(Path(path), dtype=dtype, device=CPU, form=WeightForm(keeps))
+    model = load_model(Path(path), dtype=dtype, device=CPU, form=WeightForm(keeps, online), dummy=online is not None)
     kv = create_store(model.attention_specs(), 1024, dtype, CPU, kept=kept)
     return TorchRunner(model, kv, create_backend("torch", kv), sampler=None)
 
@@ -84,6 +99,20 @@ def test_at_once_has_the_bits_of_one_by_one(dtype, kept, is_shared, smollm2, mon
     apart, used = decoded(runner(smollm2, dtype, kept), is_shared=is_shared)
     assert not any(used)
     assert torch.equal(together, apart)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("is_shared", [False, True], ids=["alone", "shared"])
+def test_blocks_of_other_forms_have_them_too(family, is_shared, tmp_path, monkeypatch):
+    folder = write_config(tmp_path, FAMILIES[family])
+    for dtype in (torch.float32, torch.bfloat16):
+        together, used = decoded(runner(folder, dtype, None, online="int8wo"), is_shared=is_shared)
+        assert used == [False, True, True, True]
+        with monkeypatch.context() as patch:
+            patch.setattr(AtOnce, "__call__", lambda *args: None)
+            apart, used = decoded(runner(folder, dtype, None, online="int8wo"), is_shared=is_shared)
+        assert not any(used)
+        assert torch.equal(together, apart)
 
 
 def test_dense_weights_go_one_by_one(smollm2):
