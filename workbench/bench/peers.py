@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from workbench.bench import commands, overhead
+from workbench.bench.limits import Limits
 from workbench.bench.programs import JOBS, RECORDS, Job, Records
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import WORKLOADS, Workload
@@ -45,6 +46,8 @@ FOR_TOKENS = ("workbench", "transformers", "vllm", "openvino", "llamacpp")
 FOR_PROGRAMS = ("workbench", "transformers", "vllm")
 FOR_RECORDS = ("workbench", "stepwise", "vllm", "llamacpp")
 """Systems whose script can do the work."""
+LIMITED = (WORKLOADS[0], WORKLOADS[3])
+"""The stream that reads memory, and the prefill."""
 PROGRAMS = "Programs here, independent requests elsewhere (transformers: one by one).\n\n"
 RECORDS_SAY = "Records of seven fields, at most 160 tokens each, all valid (llama.cpp: one by one).\n\n"
 
@@ -264,6 +267,11 @@ def compare(args: argparse.Namespace) -> str:
     finally:
         for peer in peers:
             peer.stop()
+    ours = next((peer for peer in peers if peer.name == "workbench"), None)
+    if ours is not None and all(one.name in ours.seconds for one in LIMITED):
+        speeds = [one.figure(statistics.median(ours.seconds[one.name])) for one in LIMITED]
+        server_args = ServerArgs(model_path=args.model, dtype=args.dtype, num_threads=args.threads)
+        tables.append(Limits.of(server_args).table(*speeds))
     about = f"{args.model}, {args.dtype}, {args.threads} threads, medians of {args.rounds} rounds; in brackets: × transformers."
     return "\n\n".join([f"{about} {machine()}", *tables])
 
