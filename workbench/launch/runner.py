@@ -33,7 +33,6 @@ from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
-from workbench.model.registry import FAMILIES
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -86,12 +85,11 @@ def _with_encoder(
 def _check_kind(args: ServerArgs, model: Model) -> None:
     """Raises NotSupported for a model that makes no text where text is wanted, and for an encoder whose K/V shall have a type;
     InvalidRequest for a context beyond an encoder's positions."""
-    makes_text = FAMILIES[type(model).__name__].makes_text
-    if not makes_text and not args.is_embedding:
-        message = f"{type(model).__name__} makes embeddings or scores, no text"
+    if not model.makes_text and not args.is_embedding:
+        message = f"{model.architecture} makes embeddings or scores, no text"
         raise NotSupported(message, hint="load it with is_embedding=True (--is-embedding)")
     if model.is_encoder and args.kv_cache_dtype != "auto":
-        message = f"{type(model).__name__} keeps no K/V, so kv_cache_dtype {args.kv_cache_dtype} is not available"
+        message = f"{model.architecture} keeps no K/V, so kv_cache_dtype {args.kv_cache_dtype} is not available"
         raise NotSupported(message, hint="leave it out")
     if model.is_encoder and (args.context_length or 0) > model.max_positions:
         raise InvalidRequest("context_length", args.context_length, f"at most {model.max_positions}, the positions of this model")

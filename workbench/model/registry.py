@@ -8,12 +8,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import ModelUnsupported, shown
 
 if TYPE_CHECKING:
     from workbench.model.family import Family
+
+Form = Literal["", "headless", "classifier", "reward"]
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,27 @@ class Entry:
     module: str
     declared: str = "FAMILY"
     """Name of the declaration in the module."""
-    makes_text: bool = True
-    """False: only embeddings or scores, with `is_embedding`."""
+    form: Form = ""
+    """Form in which the declared decoder runs: as it is, or as a model of vectors or scores (`pooled.py`)."""
 
     @property
     def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
         found: Family[Any] = getattr(importlib.import_module(self.module), self.declared)
-        return found
+        if not self.form:
+            return found
+        made: Family[Any] = importlib.import_module("workbench.model.pooled").FORMS[self.form](found)
+        return made
 
 
-def _entry(
-    file: str,
-    architecture: str,
-    title: str,
-    model_type: str,
-    gguf: str,
-    models: str,
-    declared: str = "FAMILY",
-    makes_text: bool = True,
-) -> Entry:
+def _entry(file: str, architecture: str, title: str, model_type: str, gguf: str, models: str, declared: str = "FAMILY") -> Entry:
     """Returns the entry of a family in `workbench/model/families`."""
-    return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared, makes_text)
+    return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared)
+
+
+def _pooled(form: Form, file: str, architecture: str, title: str, model_type: str, models: str) -> Entry:
+    """Returns the entry of a decoder's family in a form that makes no text."""
+    return Entry(architecture, title, model_type, "", models, f"workbench.model.families.{file}", form=form)
 
 
 _ENTRIES = (
@@ -58,12 +59,13 @@ _ENTRIES = (
            "Llama 1 to 3.3, SmolLM and SmolLM2, TinyLlama, and others saved under this architecture"),
     _entry("gemma3", "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
            "Gemma 3 270M and 1B, and the text half of larger ones saved alone"),
-    _entry("llama", "LlamaModel", "Llama without a head", "llama", "", "embedding models on Llama", "HEADLESS", False),
-    _entry("llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama", "", "reward models on Llama",
-           "CLASSIFIER", False),
-    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", makes_text=False),
+    # Encoders, and decoders that make vectors or scores.
+    _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
+    _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
+            "reward models on Llama"),
+    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
     _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
-           "CLASSIFIER", False),
+           "CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 
