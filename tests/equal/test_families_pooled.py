@@ -9,12 +9,14 @@ from typing import Any
 import family
 import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
 from numpy.typing import NDArray
 
 import workbench
-from workbench.errors import NotSupported
+from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.events import RequestFinished
 
 Array = NDArray[np.float32]
 PROMPTS = [list(one) for one in (*family.PROMPTS, family.SHARED)]
@@ -49,6 +51,14 @@ def unit(vector: Array) -> Array:
     return vector / np.linalg.norm(vector)
 
 
+def sentence_transformers(folder: Path, mode: str) -> None:
+    """Writes the files that state a pooling."""
+    modules = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": 64, mode: True}))
+
+
 HEADLESS = {"llama": "LlamaModel"}
 CLASSIFIERS = {"llama": "LlamaForSequenceClassification"}
 
@@ -76,14 +86,85 @@ def test_a_decoder_that_is_not_causal_sees_the_whole_text(model_type: str, tmp_p
     causal.load_state_dict(reference.state_dict())
     assert np.abs(hidden(causal, PROMPTS[0])[0] - hidden(reference, PROMPTS[0])[0]).max() > 1e-2
     family.written(reference, tmp_path)
-    files = {
-        "modules.json": [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}],
-        "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_lasttoken": True},
-    }
-    (tmp_path / "1_Pooling").mkdir()
-    for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps(content))
+    sentence_transformers(tmp_path, "pooling_mode_lasttoken")
     with opened(tmp_path) as engine:
         assert np.abs(vectors(engine) - [hidden(reference, prompt)[-1] for prompt in PROMPTS]).max() < 1e-4
     with pytest.raises(NotSupported, match="makes embeddings or scores, no text"):
         opened(tmp_path, is_embedding=False)
+
+
+def num_cached(engine: workbench.Engine) -> list[int]:
+    return [event.num_cached for event in engine._handle.client.log.read()[1] if isinstance(event, RequestFinished)][
+        -len(PROMPTS) :
+    ]
+
+
+@pytest.mark.parametrize("page_size", [1, 4])
+def test_a_causal_decoder_computes_a_shared_beginning_once(page_size: int, tmp_path: Path):
+    reference = made("LlamaForSequenceClassification", "llama", num_labels=1)
+    with opened(family.written(reference, tmp_path), page_size=page_size) as engine:
+        cold = vectors(engine)
+        before = num_cached(engine)  # each prompt alone, behind the same in one batch
+        assert before == [(len(prompt) - 1) // page_size * page_size for prompt in PROMPTS]
+        engine.flush_cache()
+        assert np.abs(vectors(engine) - cold).max() < 1e-5
+        engine.flush_cache()
+        for prompt in PROMPTS:
+            engine.encode(input_ids=prompt)
+        assert num_cached(engine)[1] == len(family.SHARED)  # of another prompt
+
+
+def test_the_mean_of_all_tokens_needs_them_all(tmp_path: Path):
+    reference = made("LlamaModel", "llama")
+    family.written(reference, tmp_path)
+    sentence_transformers(tmp_path, "pooling_mode_mean_tokens")
+    with opened(tmp_path) as engine:
+        assert np.abs(vectors(engine) - [hidden(reference, prompt).mean(0) for prompt in PROMPTS]).max() < 1e-4
+        assert num_cached(engine) == [0] * len(PROMPTS)
+
+
+SMALL = {"num_key_value_heads": None, "max_position_embeddings": 72, "pad_token_id": 2}
+
+
+@pytest.mark.parametrize("model_type, kind", [("roberta", "RobertaModel"), ("xlm-roberta", "XLMRobertaModel")])
+def test_the_positions_of_roberta_begin_behind_the_padding(model_type: str, kind: str, tmp_path: Path):
+    reference = made(kind, model_type, **SMALL)
+    prompts = [[token for token in prompt if token != 2] for prompt in PROMPTS]  # transformers skips the position of padding
+    with opened(family.written(reference, tmp_path)) as engine:
+        found = np.array([result["embedding"] for result in engine.encode(input_ids=prompts)])
+        assert np.abs(found - [hidden(reference, prompt).mean(0) for prompt in prompts]).max() < 1e-4
+        with pytest.raises(PromptTooLong, match="70 tokens"):  # of 72 rows three are no positions
+            engine.encode(input_ids=[5] * 70)
+
+
+WORDS = "a red fox jumps over the lazy dog while rain falls on green hills".split()
+CROSS_ENCODERS = {
+    "bert": ("BertForSequenceClassification", "[CLS] $A [SEP] $B:1 [SEP]:1"),
+    "roberta": ("RobertaForSequenceClassification", "[CLS] $A [SEP] [SEP] $B [SEP]"),
+    "xlm-roberta": ("XLMRobertaForSequenceClassification", "[CLS] $A [SEP] [SEP] $B [SEP]"),
+}
+
+
+@pytest.mark.parametrize("model_type", CROSS_ENCODERS)
+@torch.inference_mode()
+def test_a_cross_encoder_scores_pairs_of_texts(model_type: str, tmp_path: Path):
+    kind, template = CROSS_ENCODERS[model_type]
+    reference = made(kind, model_type, num_labels=1, **SMALL | {"type_vocab_size": 2 if model_type == "bert" else 1})
+    vocabulary = {word: i for i, word in enumerate(["[CLS]", "[SEP]", "[PAD]", *WORDS])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair=template, special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, cls_token="[CLS]", sep_token="[SEP]")
+    tokenizer.save_pretrained(family.written(reference, tmp_path))
+    pairs = [("a red fox", "rain falls on hills"), ("a red fox", "the lazy dog jumps"), ("rain", "green hills")]
+    inputs = [tokenizer(*pair, return_tensors="pt", return_token_type_ids=True) for pair in pairs]
+    wanted = [reference(**each).logits[0].numpy() for each in inputs]
+    if model_type == "bert":
+        one_segment = reference(input_ids=inputs[0]["input_ids"]).logits[0].numpy()
+        assert np.abs(one_segment - wanted[0]).max() > 1e-3
+    with opened(tmp_path, skip_tokenizer_init=False) as engine:
+        assert np.abs(np.array([each["embedding"] for each in engine.encode(pairs=pairs)]) - wanted).max() < 1e-4
+        with pytest.raises(InvalidRequest, match="pairs of texts"):
+            engine.encode(pairs=["a"])

@@ -62,23 +62,24 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     _check_kind(args, model)
     if model.is_encoder:
         kv = create_store((), -(-model.max_positions // args.page_size) * args.page_size, place.dtype, place.device)
-        return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place)
+        return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place, args.page_size)
     kv = make_kv(args, model.attention_specs(), place, factors)
     attention = create_backend(backend_name(args.attention_backend), kv)
     if args.is_embedding:
-        return _with_encoder(model, kv, attention, tokenizer, path, place)
+        return _with_encoder(model, kv, attention, tokenizer, path, place, args.page_size)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
     return Loaded(TorchRunner(model, kv, attention, sampler), tokenizer, eos_ids, place.dtype)
 
 
 def _with_encoder(
-    model: Model, kv: KVStore, attention: AttentionBackend, tokenizer: Tokenizer | None, path: Path, place: Hardware
-) -> Loaded:
+    model: Model, kv: KVStore, attention: AttentionBackend, tokenizer: Tokenizer | None, path: Path, place: Hardware,
+    page_size: int,
+) -> Loaded:  # fmt: skip
     """Returns the parts of an engine that makes vectors and no text."""
     pooling = model.pooling if model.num_labels else read_pooling(path, model.pooling)
     runner = TorchRunner(model, kv, attention, Sampler(model.vocab_size))
-    encoder = Encoder(model, kv, attention, pooling)
+    encoder = Encoder(model, kv, attention, pooling, page_size)
     return Loaded(runner, tokenizer, frozenset(), place.dtype, encoder, pooling.max_tokens)
 
 

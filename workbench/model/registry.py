@@ -64,8 +64,15 @@ _ENTRIES = (
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
             "reward models on Llama"),
     _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
-    _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
+    _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "",
+           "cross-encoders (MS MARCO MiniLM) and classifiers",
            "CLASSIFIER"),
+    _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
+    _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
+           "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
+    _entry("bert", "XLMRobertaModel", "XLM-RoBERTa", "xlm-roberta", "", "BGE-M3, multilingual E5, and other encoders", "ROBERTA"),
+    _entry("bert", "XLMRobertaForSequenceClassification", "XLM-RoBERTa with a classification head", "xlm-roberta", "",
+           "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 

@@ -102,6 +102,12 @@ class Tokenizer:
         """Returns the ids of a text, with the special tokens that the tokenizer adds (BOS for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)
 
+    def encode_pair(self, first: str, second: str) -> tuple[tuple[int, ...], int | None]:
+        """Returns the ids of two texts as one, with the special tokens of a pair, and the index from which on the tokenizer
+        counts them to the second one; None where it makes no difference between the two."""
+        encoding = self._encoding(first, second, add_special_tokens=True)
+        return tuple(encoding.ids), encoding.type_ids.index(1) if 1 in encoding.type_ids else None
+
     def places(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Returns the ids of a text with its special tokens written out, and for each id the index of the character after it."""
         encoding = self._encoding(text, add_special_tokens=False)
@@ -140,16 +146,17 @@ class Tokenizer:
     def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
         return tuple(self._encoding(text, add_special_tokens=add_special_tokens).ids)
 
-    def _encoding(self, text: str, *, add_special_tokens: bool) -> Any:
+    def _encoding(self, text: str, second: str | None = None, *, add_special_tokens: bool) -> Any:
         # The object is public, and a user's call may leave truncation or padding switched on.
         while True:
             if not self._is_plain:
                 self.backend.no_truncation()
                 self.backend.no_padding()
             try:
-                encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
+                encoding = self.backend.encode(text, second, add_special_tokens=add_special_tokens)
             except (TypeError, UnicodeEncodeError):
-                raise InvalidRequest("prompt", text, "text that UTF-8 can write (no lone surrogates)") from None
+                texts = text if second is None else (text, second)
+                raise InvalidRequest("prompt", texts, "text that UTF-8 can write (no lone surrogates)") from None
             if self._is_plain:
                 return encoding
 
