@@ -1,4 +1,4 @@
-"""The pages that are made from the code, so that they cannot drift from it. `conf.py` runs it; alone it writes the list of models."""
+"""The pages that are made from the code, so that they cannot drift from it. Run by `conf.py`; alone writes the list of models."""
 
 from __future__ import annotations
 

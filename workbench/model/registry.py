@@ -5,6 +5,7 @@ Adding a family is one file that ends in a `FAMILY`, and one entry here.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +34,16 @@ class Entry:
     """Name of the declaration in the module."""
     form: Form = ""
     """Form in which the declared decoder runs: as it is, or as a model of vectors or scores (`pooled.py`)."""
+    given: Any = None
+    """Class or family that a program registered (`outside.py`); None for those of this package."""
+    resolved: Family[Any] | None = None
+    """Family of `given`."""
 
     @property
     def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
+        if self.resolved is not None:
+            return self.resolved
         found: Family[Any] = getattr(importlib.import_module(self.module), self.declared)
         if not self.form:
             return found
@@ -85,8 +92,9 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     known = f"architectures that run: {', '.join(FAMILIES)}"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
-        raise ModelUnsupported(f"{what} is not supported", hint=known)
-    if kind not in (None, found.model_type):
+        near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
+        raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
+    if kind not in (None, found.model_type) and found.model_type:
         raise ModelUnsupported(f"config.json names {found.architecture} and model_type {shown(kind)}: which is it?", hint=known)
     return found
 
