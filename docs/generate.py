@@ -54,7 +54,7 @@ Quantised folders that are read: {methods}. Dense ones are quantised while they 
 `json_model_override_args='{{"key": null}}'` takes a key out of config.json, where you know that it changes nothing.
 
 `dtype="bfloat16"` runs on every processor. Where none of its instructions multiply bfloat16 (AVX2 and no more), prompts take
-several times as long as in float32, which a line in the log says.
+several times as long as in float32, and the log has a line about it.
 """
 
 

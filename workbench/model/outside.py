@@ -66,15 +66,16 @@ def register(registered: Sequence[Place]) -> None:
 def _entry(architecture: str, model: Any) -> Entry:
     from workbench.model.family import Family
 
-    is_class = isinstance(model, type)
-    if not is_class and not isinstance(model, Family):
+    if isinstance(model, type):
+        family, module, name = _family_of(model), model.__module__, model.__qualname__
+    elif isinstance(model, Family):
+        family, (module, name) = model, _where(model)
+    else:
         raise InvalidRequest("ModelRegistry", model, "a class of a model, or its Family: see docs/add-a-model.md")
-    family = _family_of(model) if is_class else model
-    module, name = (model.__module__, model.__qualname__) if is_class else _where(family)
     return Entry(architecture, architecture, "", "", "registered by a program", module, name, given=model, resolved=family)
 
 
-def _family_of(model: type) -> Any:
+def _family_of(model: Any) -> Any:
     """Returns the declaration of a class: that of the class here which it extends, or else a new one."""
     from workbench.model.family import Family
 
