@@ -22,7 +22,7 @@ from workbench.config import ServerArgs
 from workbench.engine.encode import Encoder
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import InvalidRequest, ModelCorrupt, NotSupported
 from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
@@ -60,6 +60,8 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     with _compiled_kernels(place.device, progress):
         model, tokenizer = _load_both(args, path, place)
     _check_kind(args, model)
+    if tokenizer is not None:
+        check_vocabulary(tokenizer, model.vocab_size)
     if model.is_encoder:
         kv = create_store((), -(-model.max_positions // args.page_size) * args.page_size, place.dtype, place.device)
         return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place, args.page_size)
@@ -81,6 +83,19 @@ def _with_encoder(
     runner = TorchRunner(model, kv, attention, Sampler(model.vocab_size))
     encoder = Encoder(model, kv, attention, pooling, page_size)
     return Loaded(runner, tokenizer, frozenset(), place.dtype, encoder, pooling.max_tokens)
+
+
+def check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Raises ModelCorrupt for a tokenizer of another model: one whose own tokens have ids beyond the embedding.
+
+    A wider embedding is padded. Added tokens may lie beyond it, such as one for pictures in a model that reads none.
+    """
+    highest = max(tokenizer.backend.get_vocab(with_added_tokens=False).values(), default=0)
+    if highest >= vocab_size and highest not in tokenizer.backend.get_added_tokens_decoder():
+        raise ModelCorrupt(
+            f"the tokenizer has ids up to {highest:,}, the model's embedding has {vocab_size:,} rows",
+            hint="is it another model's? give the right one with tokenizer_path=",
+        )
 
 
 def _check_kind(args: ServerArgs, model: Model) -> None:
