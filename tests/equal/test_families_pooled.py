@@ -59,13 +59,31 @@ def sentence_transformers(folder: Path, mode: str) -> None:
     (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": 64, mode: True}))
 
 
-HEADLESS = {"llama": "LlamaModel"}
-CLASSIFIERS = {"llama": "LlamaForSequenceClassification"}
+FEATURES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 24, "head_dim": 24},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
+    "qwen3": {"head_dim": 24},
+    "gemma2": {"head_dim": 24, "sliding_window": 24, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 2.0,
+               "query_pre_attn_scalar": 20},
+}  # fmt: skip
+HEADLESS = {
+    "llama": "LlamaModel",
+    "mistral": "MistralModel",
+    "qwen2": "Qwen2Model",
+    "qwen3": "Qwen3Model",
+    "gemma2": "Gemma2Model",
+}
+CLASSIFIERS = {
+    "llama": "LlamaForSequenceClassification", "mistral": "MistralForSequenceClassification",
+    "qwen2": "Qwen2ForSequenceClassification", "qwen3": "Qwen3ForSequenceClassification",
+    "gemma2": "Gemma2ForSequenceClassification",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("model_type", HEADLESS)
 def test_a_decoder_without_a_head_gives_its_last_hidden_state(model_type: str, tmp_path: Path):
-    reference = made(HEADLESS[model_type], model_type)
+    reference = made(HEADLESS[model_type], model_type, **FEATURES[model_type])
     with opened(family.written(reference, tmp_path)) as engine:
         assert np.abs(vectors(engine) - [unit(hidden(reference, prompt)[-1]) for prompt in PROMPTS]).max() < 1e-4
 
@@ -73,13 +91,14 @@ def test_a_decoder_without_a_head_gives_its_last_hidden_state(model_type: str, t
 @pytest.mark.parametrize("model_type", CLASSIFIERS)
 @torch.inference_mode()
 def test_a_classification_head_gives_the_scores_of_transformers(model_type: str, tmp_path: Path):
-    reference = made(CLASSIFIERS[model_type], model_type, num_labels=1)
+    reference = made(CLASSIFIERS[model_type], model_type, num_labels=1, **FEATURES[model_type])
     with opened(family.written(reference, tmp_path)) as engine:
         wanted = [reference(torch.tensor([prompt])).logits[0].numpy() for prompt in PROMPTS]
         assert np.abs(vectors(engine) - wanted).max() < 1e-4
+        assert model_type != "gemma2" or np.abs(wanted).max() > 2.0  # the cap of logits is none of scores
 
 
-@pytest.mark.parametrize("model_type", ["llama"])
+@pytest.mark.parametrize("model_type", ["llama", "qwen2"])  # GTE-Qwen2 is of this kind
 def test_a_decoder_that_is_not_causal_sees_the_whole_text(model_type: str, tmp_path: Path):
     reference = made(HEADLESS[model_type], model_type, is_causal=False)
     causal = type(reference)(type(reference.config)(**reference.config.to_dict() | {"is_causal": True})).eval()

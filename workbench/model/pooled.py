@@ -33,6 +33,7 @@ class Headless(Model):
         load_parts(self.decoder, weights)
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.decoder.num_positions = self.num_positions
         self.decoder.build_tables(dtype, device)
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]

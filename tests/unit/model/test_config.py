@@ -145,11 +145,12 @@ def test_a_neutral_value_is_taken(key: str, value: Any):
 
 
 ROPES = [
-    ({"rope_type": "dynamic", "factor": 2.0}, r"rope_scaling of the kind 'dynamic', which is not computed"),
-    ({"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}, "kind 'longrope'"),
+    ({"rope_type": "fourier", "factor": 2.0}, r"rope_scaling of the kind 'fourier', which is not computed"),
+    ({"type": "longrope", "long_factor": [1.0]}, "kind 'longrope' without 'short_factor'"),
     ({"rope_type": "default", "mrope_section": [2, 3, 3]}, "rope_scaling.mrope_section = .* not computed for 'default'"),
     ({"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}, "rope_scaling.partial_rotary_factor"),
     ({"rope_type": "linear"}, "of the kind 'linear' without 'factor'"),
+    ({"rope_type": "longrope", "short_factor": 1.0, "long_factor": [1.0]}, "rope_scaling.short_factor = 1.0, it must be a list"),
     ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}, "without 'high_freq_factor'"),
     ("linear", "rope_scaling = 'linear', it must be an object"),
 ]
@@ -190,9 +191,9 @@ def test_fewer_kinds_than_layers_are_an_error():
 @pytest.mark.parametrize(
     "names, message",
     [
-        ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "^Qwen2ForCausalLM is not supported"),
+        ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "^FalconForCausalLM is not supported"),
         ({"architectures": ["OtherModel"]}, "^OtherModel is not supported"),
-        ({"architectures": None, "model_type": "qwen2"}, "^model_type 'qwen2' is not supported"),
+        ({"architectures": None, "model_type": "falcon"}, "^model_type 'falcon' is not supported"),
         ({"model_type": "mistral"}, "names LlamaForCausalLM and model_type 'mistral': which is it"),
     ],
 )
