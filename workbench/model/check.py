@@ -48,6 +48,8 @@ NO_EFFECT = frozenset(
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
+    # Functions that sentence-transformers applies to scores, which are returned as the head gives them.
+    "sentence_transformers sbert_ce_default_activation_function "
     # Further outputs of transformers.
     "output_attentions output_hidden_states output_scores return_dict return_dict_in_generate".split()
 )
