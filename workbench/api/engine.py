@@ -28,8 +28,13 @@ from workbench.signature import takes
 class TokenizerManager:
     """Row B14: `engine.tokenizer_manager.tokenizer` is the Hugging Face tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; None with `skip_tokenizer_init`."""
+        return self._handle.hf_tokenizer
 
 
 class Engine(TextEngine, Inspected):
@@ -63,7 +68,7 @@ class Engine(TextEngine, Inspected):
         super().__init__(Handle(opened, self.server_args))
         self._encoding = Encoding(self._handle)
         self._inspect(self._handle)
-        self.tokenizer_manager = TokenizerManager(self.tokenizer)
+        self.tokenizer_manager = TokenizerManager(self._handle)
         engine_opened(self)
 
     def encode(

@@ -166,7 +166,8 @@ class Generation:
 
     def _continued(self, session: SessionParams, rid: str, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the tokens of a prompt behind those of the turn that it continues."""
-        return self.sessions.prompt(session, rid, ids, getattr(self._handle.hf_tokenizer, "bos_token_id", None))
+        bos = self._handle.tokenizer.bos_token_id if self._handle.has_tokenizer else None
+        return self.sessions.prompt(session, rid, ids, bos)
 
     def _log_of(self, requests: Sequence[Request]) -> Observer:
         return RequestLog(requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)

@@ -27,9 +27,12 @@ class Inspected:
         self._questions = Questions(handle, advice)
         self.log = handle.log
         """The event log."""
-        self.tokenizer = handle.hf_tokenizer
-        """The Hugging Face tokenizer; None with `skip_tokenizer_init`."""
         self.detail = self._questions.detail
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; None with `skip_tokenizer_init`. The first use may import transformers."""
+        return self._questions.tokenizer
 
     @property
     def cache(self) -> Cache:

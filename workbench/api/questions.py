@@ -77,6 +77,11 @@ class Questions:
         self.advice = advice
         """Words of the views for what their reader may do next, settled when the first one opens."""
 
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; None where the engine has none."""
+        return self._handle.hf_tokenizer
+
     def explain(self, rid: str) -> Explanation:
         return explain(self._handle.log, rid, self.now(), self._decode)
 

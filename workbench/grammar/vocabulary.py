@@ -11,12 +11,17 @@ from typing import Any
 class Vocabulary:
     """One tokenizer as seen by one model. Compared by identity: make one per engine and keep it."""
 
-    hf: Any
-    """The transformers fast tokenizer; opaque to everything but a backend."""
+    tokenizer: Any
+    """The transformers fast tokenizer, or an object that makes it where its `hf` is read."""
     size: int
     """Width of the model's logits, which may exceed the tokenizer's number of ids."""
     eos_token_ids: frozenset[int]
     """Tokens that end a text; a request may name others when its matcher starts."""
+
+    @property
+    def hf(self) -> Any:
+        """The transformers fast tokenizer; opaque to everything but a backend."""
+        return getattr(self.tokenizer, "hf", self.tokenizer)
 
     @cached_property
     def info(self) -> Any:

@@ -71,7 +71,7 @@ def _build(
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)
     text_for = None if tokenizer is None else (lambda request: TextStream(tokenizer, request.input_ids, request.params))
-    vocabulary = None if tokenizer is None or args.is_embedding else Vocabulary(tokenizer.hf, config.vocab_size, config.eos_ids)
+    vocabulary = None if tokenizer is None or args.is_embedding else Vocabulary(tokenizer, config.vocab_size, config.eos_ids)
     jump = None if tokenizer is None or vocabulary is None else JumpForward(tokenizer, vocabulary)
     core = EngineCore(
         config, runner, log=EventLog(args.event_log_size), clock=clock, text_for=text_for,

@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
-from workbench.text.pieces import SPACE, NotCopied, bpe_of_pieces, surround, write_spaces
+from workbench.text.later_tokenizer import LaterTokenizer
+from workbench.text.pieces import SPACE, bpe_of_pieces, surround, write_spaces
 
 # Token types of the format.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -37,14 +38,11 @@ PRE_TOKENIZERS: dict[str, Any] = {
 SAME_PRE_TOKENIZER = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
 
 
-def open_tokenizer(gguf: GgufFile) -> Any:
-    """Returns the tokenizer as an object of transformers. Raises ModelUnsupported, ModelCorrupt."""
-    from transformers import PreTrainedTokenizerFast
-
+def open_tokenizer(gguf: GgufFile) -> LaterTokenizer:
+    """Returns the tokenizer. Raises ModelUnsupported, ModelCorrupt."""
     with gguf.is_to_blame():
         tokens = vocabulary(gguf)
-        backend, config = build_tokenizer(gguf, tokens), tokenizer_config(gguf, tokens)
-    return PreTrainedTokenizerFast(tokenizer_object=NotCopied(backend), **config)
+        return LaterTokenizer(build_tokenizer(gguf, tokens), tokenizer_config(gguf, tokens))
 
 
 def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:

@@ -13,6 +13,7 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.text import chat
 from workbench.text.conversation import find_conversation
 from workbench.text.folder import open_folder, read_json
+from workbench.text.later_tokenizer import LaterTokenizer
 
 # Tokens that end a turn. One is an end token if the model's own chat template writes it.
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
@@ -54,13 +55,18 @@ class Tokenizer:
     """A transformers fast tokenizer, used through its `tokenizers` backend. Thread-safe."""
 
     def __init__(self, hf: Any, eos_token_ids: frozenset[int] = frozenset()) -> None:
-        self.hf = hf
-        """The transformers object, public as `engine.tokenizer`."""
+        """Takes an object of transformers, or a `LaterTokenizer`."""
+        self._hf = hf
         self.backend = hf.backend_tokenizer
         self.eos_token_ids = eos_token_ids
         """The ids that end a generation unless `ignore_eos` is set."""
         self.template_stops: tuple[str, ...] = ()
         """Strings that end an answer in the chat template that was given, beside the model's own end tokens."""
+
+    @property
+    def hf(self) -> Any:
+        """The transformers object, public as `engine.tokenizer`. May import transformers, in about a second."""
+        return self._hf.made if isinstance(self._hf, LaterTokenizer) else self._hf
 
     @cached_property
     def vocab_size(self) -> int:
@@ -70,7 +76,7 @@ class Tokenizer:
 
     @property
     def bos_token_id(self) -> int | None:
-        token: int | None = self.hf.bos_token_id
+        token: int | None = self._hf.bos_token_id
         return token
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,8 +74,8 @@ def test_sentencepiece_text_comes_back_as_it_went_in(backends: dict[str, Tokeniz
 
 
 def test_special_tokens_are_whole_hidden_and_placed(tiny_ggufs: dict[str, Path]):
-    hf = open_tokenizer(GgufFile(tiny_ggufs["gemma3"]))
-    tokenizer = hf.backend_tokenizer
+    opened = open_tokenizer(GgufFile(tiny_ggufs["gemma3"]))
+    hf, tokenizer = opened.made, opened.backend_tokenizer
     assert tokenizer.encode("the\n\n").tokens == ["<bos>", "t", "he", "\n\n"]
     assert tokenizer.encode("the", add_special_tokens=False).tokens == ["t", "he"]
     assert tokenizer.encode("x", "y").tokens.count("<bos>") == 2
@@ -81,6 +83,11 @@ def test_special_tokens_are_whole_hidden_and_placed(tiny_ggufs: dict[str, Path])
     assert tokenizer.decode(tokenizer.encode("the thing").ids) == "the thing"
     assert (hf.bos_token, hf.eos_token, hf.unk_token, hf.pad_token) == ("<bos>", "<eos>", "<unk>", "<pad>")
     assert hf.chat_template is None
+    for name in ("bos_token", "bos_token_id", "eos_token_id", "chat_template"):
+        assert getattr(opened, name) == getattr(hf, name)
+    assert {i: str(token) for i, token in opened.added_tokens_decoder.items()} == {
+        i: str(token) for i, token in hf.added_tokens_decoder.items()
+    }
 
 
 def test_bos_and_eos_stand_where_the_file_wants_them(make_gguf: Maker):
@@ -108,3 +115,14 @@ def test_implied_merges_are_every_way_to_make_a_piece():
 def test_what_would_change_the_text_is_refused(make_gguf: Maker, spec: dict[str, Any], error: str):
     with pytest.raises(ModelUnsupported, match=error):
         load_tokenizer(make_gguf(**spec))
+
+
+@pytest.mark.process
+def test_an_engine_generates_without_importing_transformers(smollm2: str):
+    code = (
+        "import sys, workbench; engine = workbench.Engine(sys.argv[1])\n"
+        "print(engine.generate('The sea', max_new_tokens=3, temperature=0)['text'])\n"
+        "assert 'transformers' not in sys.modules\n"
+        "assert engine.chat([{'role': 'user', 'content': 'Hi'}], max_new_tokens=3) and 'transformers' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, smollm2], check=True)
