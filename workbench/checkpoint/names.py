@@ -41,8 +41,8 @@ class Names:
 
     def find(self, name: str, tensors: Container[str]) -> str | None:
         """Returns the file's name of our tensor `name`, or None where the file has no such tensor."""
-        renamed = self.renamed(name)
-        return next((full for prefix in self.prefixes if (full := prefix + renamed) in tensors), None)
+        candidates = dict.fromkeys((self.renamed(name), name))  # transformers 5 writes some models under names of its own
+        return next((full for one in candidates for prefix in self.prefixes if (full := prefix + one) in tensors), None)
 
     def renamed(self, name: str) -> str:
         """Returns the file's name, without a prefix, of our tensor `name`."""

@@ -66,14 +66,14 @@ class MLP(Layer):
         self.down_proj = Linear(intermediate_size, hidden_size, bias)
         self.activation, self.activate = activation, gated(activation)
 
-    def forward(self, x: Tensor, norm: RMSNorm, added: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, norm: RMSNorm | None = None, added: Tensor | None = None) -> Tensor:
         """Returns the result for norm(x) [T, H], plus `added`."""
-        up, down = self.gate_up, self.down_proj
+        up, down, before = self.gate_up, self.down_proj, None if norm is None else norm.norm
         if isinstance(up.weight, BlockWeight) and isinstance(down.weight, BlockWeight) and not up.has_bias and not down.has_bias:
-            out = up.weight.matrix.gated(x, down.weight.matrix, self.activation, norm.norm, added)
+            out = up.weight.matrix.gated(x, down.weight.matrix, self.activation, before, added)
             if out is not None:
                 return out
-        return down(self.activate(up(x, norm.norm)), added=added)
+        return down(self.activate(up(x, before)), added=added)
 
 
 class Block(Layer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
@@ -97,6 +98,10 @@ class Linear(Layer):
         weight = weights.matrix("weight", self.out_features, self.in_features, is_head=self.is_head)
         bias = weights.tensor("bias", self.out_features) if self.has_bias else None
         self._set(BlockMatrix([weight]) if isinstance(weight, Blocks) else weight, bias)
+
+    def hold(self, parts: Sequence[Tensor | Blocks], dtype: torch.dtype) -> None:
+        """Changes: multiplies with these matrices side by side, which came from elsewhere."""
+        self._set(side_by_side(parts, dtype), None)
 
     def share(self, weight: Tensor | BlockMatrix) -> None:
         """Changes: multiplies with another layer's weight, whose memory is not counted here."""

@@ -64,6 +64,9 @@ _ENTRIES = (
     _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", makes_text=False),
     _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
            "CLASSIFIER", False),
+    _entry("mixtral", "MixtralForCausalLM", "Mixtral", "mixtral", "", "Mixtral 8x7B and 8x22B"),
+    _entry("qwen_moe", "Qwen2MoeForCausalLM", "Qwen 2 MoE", "qwen2_moe", "", "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B", "QWEN2"),
+    _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 

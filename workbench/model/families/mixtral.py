@@ -1,0 +1,45 @@
+"""Mixtral: Llama with a mixture of experts in the place of each MLP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.model.blocks import Attention, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import LlamaConfig
+from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.layers import RMSNorm
+from workbench.model.moe import Experts, MoE, Router
+from workbench.model.routing import TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtralConfig(LlamaConfig):
+    max_position_embeddings: int = 131_072
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 1_000_000.0
+    sliding_window: int | None = None
+    num_local_experts: int = 8
+    num_experts_per_tok: int = 2
+
+
+class MixtralForCausalLM(Decoder):
+    def __init__(self, config: MixtralConfig) -> None:
+        hidden, num = config.hidden_size, config.num_local_experts
+
+        def block(layer: int) -> Block:
+            router = Router(hidden, num, TopK(top_k=config.num_experts_per_tok, norm=1))
+            moe = MoE(router, Experts(num, hidden, config.intermediate_size, config.hidden_act))
+            return Block(config, Attention(config, layer, window=config.sliding_window), moe)
+
+        blocks = map(block, range(config.num_hidden_layers))
+        super().__init__(config, blocks, RMSNorm(hidden, config.rms_norm_eps), config.rope())
+
+
+NAMES = {
+    "layers.*.mlp.gate": "layers.*.block_sparse_moe.gate",
+    "layers.*.mlp.experts.*.gate_proj": "layers.*.block_sparse_moe.experts.*.w1",
+    "layers.*.mlp.experts.*.up_proj": "layers.*.block_sparse_moe.experts.*.w3",
+    "layers.*.mlp.experts.*.down_proj": "layers.*.block_sparse_moe.experts.*.w2",
+}
+FAMILY = Family(config=MixtralConfig, model=MixtralForCausalLM, names=NAMES, neutral=COMMON_NEUTRAL)

@@ -1,0 +1,103 @@
+"""Qwen 2 MoE, with a shared expert that has a weight of its own, and Qwen 3 MoE, with normed heads and none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.config import LayerKind
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import LlamaConfig
+from workbench.model.family import Family
+from workbench.model.layers import RMSNorm
+from workbench.model.moe import Experts, MoE, Router
+from workbench.model.routing import TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class QwenMoeConfig(LlamaConfig):
+    max_position_embeddings: int = 32_768
+    num_experts_per_tok: int = 8
+    norm_topk_prob: bool = False
+    """True: the weights of a row add up to 1."""
+    moe_intermediate_size: int = 768
+    decoder_sparse_step: int = 1
+    """Every so many layers one has experts."""
+    mlp_only_layers: list[int] = field(default_factory=list)
+    """Further layers without experts."""
+    use_sliding_window: bool = False
+    max_window_layers: int = 28
+    """First layers, of which every second has a window; read by Qwen 2 MoE alone."""
+    sliding_window: int | None = None
+
+    def has_experts(self, layer: int) -> bool:
+        return layer not in self.mlp_only_layers and (layer + 1) % self.decoder_sparse_step == 0
+
+    def experts(self, num: int, shared: MLP | None = None) -> MoE:
+        router = Router(self.hidden_size, num, TopK(top_k=self.num_experts_per_tok, norm=1 if self.norm_topk_prob else None))
+        experts = Experts(num, self.hidden_size, self.moe_intermediate_size, self.hidden_act)
+        return MoE(router, experts, shared, shared_gate=shared is not None)
+
+    def mlp(self, size: int) -> MLP:
+        return MLP(self.hidden_size, size, self.hidden_act)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qwen2MoeConfig(QwenMoeConfig):
+    num_experts: int = 60
+    num_experts_per_tok: int = 4
+    moe_intermediate_size: int = 1408
+    shared_expert_intermediate_size: int = 5632
+    qkv_bias: bool = True
+    layer_types: list[LayerKind] | None = None
+
+    def window(self, layer: int) -> int | None:
+        """Returns the sliding window of a layer; where no types are listed, that of every second of the first layers."""
+        kinds = self.layer_types
+        slides = kinds[layer] == "sliding_attention" if kinds else layer % 2 == 0 and layer < self.max_window_layers
+        return self.sliding_window if self.use_sliding_window and slides else None
+
+
+class Qwen2MoeForCausalLM(Decoder):
+    def __init__(self, config: Qwen2MoeConfig) -> None:
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, window=config.window(layer), qkv_bias=config.qkv_bias)
+            if not config.has_experts(layer):
+                return Block(config, attention, config.mlp(config.intermediate_size))
+            return Block(
+                config, attention, config.experts(config.num_experts, config.mlp(config.shared_expert_intermediate_size))
+            )
+
+        blocks = map(block, range(config.num_hidden_layers))
+        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qwen3MoeConfig(QwenMoeConfig):
+    num_experts: int = 128
+    num_local_experts: int | None = None
+    """Number of experts, as transformers 5 calls it."""
+
+
+class Qwen3MoeForCausalLM(Decoder):
+    def __init__(self, config: Qwen3MoeConfig) -> None:
+        window = config.sliding_window if config.use_sliding_window else None
+
+        def block(layer: int) -> Block:
+            attention = Attention(
+                config, layer, window=window, qkv_bias=config.attention_bias, o_bias=config.attention_bias,
+                head_norm=partial(RMSNorm, eps=config.rms_norm_eps),
+            )  # fmt: skip
+            if not config.has_experts(layer):
+                return Block(config, attention, config.mlp(config.intermediate_size))
+            return Block(config, attention, config.experts(config.num_local_experts or config.num_experts))
+
+        blocks = map(block, range(config.num_hidden_layers))
+        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+
+
+PARTS = ("gate_proj", "up_proj", "down_proj")
+NAMES = {f"layers.*.mlp.shared_experts.{part}": f"layers.*.mlp.shared_expert.{part}" for part in PARTS}
+QWEN2 = Family(config=Qwen2MoeConfig, model=Qwen2MoeForCausalLM, names=NAMES)
+QWEN3 = Family(config=Qwen3MoeConfig, model=Qwen3MoeForCausalLM)
