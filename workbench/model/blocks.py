@@ -77,16 +77,20 @@ class MLP(Layer):
 
 
 class Block(Layer):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); both results may have a factor."""
 
-    def __init__(self, config: ModelConfig, attention: Attention, mlp: Layer) -> None:
+    def __init__(self, config: ModelConfig, attention: Layer, mlp: Layer, factor: float = 1.0) -> None:
         super().__init__()
+        self.factor = factor
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = attention
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = mlp
 
     def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
+        if self.factor != 1:
+            x = x + self.self_attn(x, turn, ctx, self.input_layernorm) * self.factor
+            return x + self.mlp(x, self.post_attention_layernorm) * self.factor
         x = self.self_attn(x, turn, ctx, self.input_layernorm, added=x)
         out: Tensor = self.mlp(x, self.post_attention_layernorm, added=x)
         return out

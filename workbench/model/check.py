@@ -37,6 +37,7 @@ NO_EFFECT = frozenset(
     "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
+    "aux_loss_alpha seq_aux ep_size "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.

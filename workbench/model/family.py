@@ -57,9 +57,11 @@ class Family(Generic[Config]):
     """Words before the names in safetensors files."""
     leftovers: str = INV_FREQ
     """Names, as a regular expression, of tensors in safetensors files that no layer reads."""
+    more_leftovers: Callable[[Config], str] = lambda config: r"(?!)"
+    """Function from the typed config to further ones."""
 
-    def safetensors_names(self) -> Names:
-        return Names(self.names, self.prefixes, self.leftovers)
+    def safetensors_names(self, config: Config) -> Names:
+        return Names(self.names, self.prefixes, f"{self.leftovers}|{self.more_leftovers(config)}")
 
     def gguf_names(self, config: Config) -> Names:
         assert self.gguf is not None

@@ -77,5 +77,5 @@ def open_checkpoint(path: Path, checked: Checked) -> tuple[Checkpoint, Names]:
     """Returns the weights of a folder or GGUF file, and how their names pair with those of the family's layers."""
     if path.is_file():
         return open_gguf(path), checked.family.gguf_names(checked.config)
-    names, opened = checked.family.safetensors_names(), open_safetensors(path)
+    names, opened = checked.family.safetensors_names(checked.config), open_safetensors(path)
     return opened if checked.declared is None else QuantisedFolder(opened, checked.declared), names

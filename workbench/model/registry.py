@@ -67,6 +67,10 @@ _ENTRIES = (
     _entry("mixtral", "MixtralForCausalLM", "Mixtral", "mixtral", "", "Mixtral 8x7B and 8x22B"),
     _entry("qwen_moe", "Qwen2MoeForCausalLM", "Qwen 2 MoE", "qwen2_moe", "", "Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B", "QWEN2"),
     _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
+    _entry("deepseek", "DeepseekForCausalLM", "DeepSeek (V1) MoE", "deepseek", "", "deepseek-moe-16b"),
+    _entry("deepseek_mla", "DeepseekV2ForCausalLM", "DeepSeek V2", "deepseek_v2", "", "DeepSeek-V2, V2-Lite, V2.5", "V2"),
+    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "", "DeepSeek-V3, R1", "V3"),
+    _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "", "MiniCPM3-4B"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 

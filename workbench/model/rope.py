@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -48,6 +49,11 @@ class Rope:
         if kind is not None:
             values.setdefault("rope_type", kind)
         return cls(**values)
+
+
+def yarn_growth(factor: float, by: float) -> float:
+    """Returns the factor by which yarn enlarges queries and keys that are stretched by `factor`, at the strength `by`."""
+    return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
 
 
 def check_rope(name: str, described: Any) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from workbench.model.rope import Rope
+from workbench.model.rope import Rope, yarn_growth
 
 Turn = tuple[Tensor, Tensor]
 """cos and sin [T, 1, D] of one step."""
@@ -75,11 +75,7 @@ def _yarn(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
 
 def _yarn_scale(rope: Rope) -> float:
     """Returns the factor on cos and sin: as stated, or from the stretch."""
-
-    def grows(by: float) -> float:
-        return 1.0 if rope.factor <= 1 else 0.1 * by * math.log(rope.factor) + 1.0
-
     if rope.attention_factor is not None:
         return float(rope.attention_factor)
     above, below = rope.mscale, rope.mscale_all_dim
-    return grows(above) / grows(below) if above and below else grows(1.0)
+    return yarn_growth(rope.factor, above) / yarn_growth(rope.factor, below) if above and below else yarn_growth(rope.factor, 1.0)

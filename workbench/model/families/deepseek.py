@@ -1,0 +1,60 @@
+"""DeepSeek V1: Llama with routed experts, and shared experts for all rows, after some dense layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import LlamaConfig
+from workbench.model.family import Family
+from workbench.model.layer import Layer
+from workbench.model.layers import RMSNorm
+from workbench.model.moe import Experts, MoE, Router
+from workbench.model.routing import Chooser, TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepseekConfig(LlamaConfig):
+    n_routed_experts: int = 64
+    n_shared_experts: int | None = 2
+    """Times that the shared MLP is as large as an expert."""
+    num_experts_per_tok: int = 6
+    moe_intermediate_size: int = 1407
+    first_k_dense_replace: int = 0
+    """First layers, which have no experts."""
+    moe_layer_freq: int = 1
+    """Every so many layers one has experts."""
+
+    def mlp(self, layer: int, choose: Chooser, *, corrects: bool = False) -> Layer:
+        """Returns the MLP or the experts of a layer."""
+        hidden, inner, activation = self.hidden_size, self.moe_intermediate_size, self.hidden_act
+        if layer < self.first_k_dense_replace or layer % self.moe_layer_freq:
+            return MLP(hidden, self.intermediate_size, activation)
+        router = Router(hidden, self.n_routed_experts, choose, corrects=corrects)
+        shared = MLP(hidden, inner * self.n_shared_experts, activation) if self.n_shared_experts else None
+        return MoE(router, Experts(self.n_routed_experts, hidden, inner, activation), shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepseekV1Config(DeepseekConfig):
+    norm_topk_prob: bool = False
+    """True: the weights of a row add up to 1."""
+    scoring_func: Literal["softmax"] = "softmax"
+
+
+class DeepseekForCausalLM(Decoder):
+    def __init__(self, config: DeepseekV1Config) -> None:
+        top_k = config.num_experts_per_tok
+        choose = TopK(top_k=top_k, norm=1 if config.norm_topk_prob and top_k > 1 else None)
+
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, qkv_bias=config.attention_bias, o_bias=config.attention_bias)
+            return Block(config, attention, config.mlp(layer, choose))
+
+        blocks = map(block, range(config.num_hidden_layers))
+        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+
+
+FAMILY = Family(config=DeepseekV1Config, model=DeepseekForCausalLM)

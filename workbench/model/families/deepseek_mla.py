@@ -1,0 +1,83 @@
+"""DeepSeek V2 and V3: attention over latents, and experts of the best groups; V3 corrects the choice of experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from workbench.model.blocks import Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.deepseek import DeepseekConfig
+from workbench.model.family import Family
+from workbench.model.layers import RMSNorm
+from workbench.model.mla import LatentAttention, LatentConfig
+from workbench.model.routing import TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepseekLatentConfig(DeepseekConfig, LatentConfig):
+    routed_scaling_factor: float = 1.0
+    """Factor on the weights of routed experts."""
+    n_group: int | None = None
+    """Groups of experts."""
+    topk_group: int | None = None
+    """Groups of which a row takes experts."""
+
+
+class DeepseekLatentForCausalLM(Decoder):
+    def __init__(self, config: DeepseekLatentConfig, choose: TopK, *, corrects: bool, interleaved: bool) -> None:
+        rope = config.rope()
+
+        def block(layer: int) -> Block:
+            attention = LatentAttention(config, layer, rope, interleaved=interleaved)
+            return Block(config, attention, config.mlp(layer, choose, corrects=corrects))
+
+        blocks = map(block, range(config.num_hidden_layers))
+        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), rope, config.qk_rope_head_dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepseekV2Config(DeepseekLatentConfig):
+    scoring_func: Literal["softmax"] = "softmax"
+    topk_method: Literal["greedy", "group_limited_greedy"] = "greedy"
+
+
+class DeepseekV2ForCausalLM(DeepseekLatentForCausalLM):
+    def __init__(self, config: DeepseekV2Config) -> None:
+        is_limited = config.topk_method == "group_limited_greedy"
+        choose = TopK(
+            top_k=config.num_experts_per_tok, scale=config.routed_scaling_factor,
+            num_groups=(config.n_group or 1) if is_limited else 1, top_groups=config.topk_group or 1,
+        )  # fmt: skip
+        super().__init__(config, choose, corrects=False, interleaved=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepseekV3Config(DeepseekLatentConfig):
+    scoring_func: Literal["sigmoid"] = "sigmoid"
+    topk_method: Literal["noaux_tc"] = "noaux_tc"
+    norm_topk_prob: bool = True
+    routed_scaling_factor: float = 2.5
+    num_experts_per_tok: int = 8
+    rope_interleave: bool = True
+    num_nextn_predict_layers: int = 0
+    """Layers after the last one that predict further tokens; they are not read."""
+
+
+class DeepseekV3ForCausalLM(DeepseekLatentForCausalLM):
+    def __init__(self, config: DeepseekV3Config) -> None:
+        choose = TopK(
+            top_k=config.num_experts_per_tok, score="sigmoid", norm=1 if config.norm_topk_prob else None,
+            scale=config.routed_scaling_factor, num_groups=config.n_group or 1, top_groups=config.topk_group or 1, best_of_group=2,
+        )  # fmt: skip
+        super().__init__(config, choose, corrects=True, interleaved=config.rope_interleave)
+
+
+def _layers_beyond(config: DeepseekV3Config) -> str:
+    first = config.num_hidden_layers
+    numbers = "|".join(str(first + i) for i in range(config.num_nextn_predict_layers))
+    return rf"^model\.layers\.({numbers})\." if numbers else r"(?!)"
+
+
+V2 = Family(config=DeepseekV2Config, model=DeepseekV2ForCausalLM)
+V3 = Family(config=DeepseekV3Config, model=DeepseekV3ForCausalLM, more_leftovers=_layers_beyond)

@@ -1,0 +1,44 @@
+"""MiniCPM 3: attention over latents, with factors on the embedding, on each result and on the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.model.blocks import MLP, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import LlamaConfig
+from workbench.model.family import Family
+from workbench.model.layers import RMSNorm
+from workbench.model.mla import LatentAttention, LatentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniCPM3Config(LlamaConfig, LatentConfig):
+    rms_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = True
+    kv_lora_rank: int = 256
+    qk_nope_head_dim: int = 64
+    qk_rope_head_dim: int = 32
+    v_head_dim: int = 64
+    scale_emb: float = 12
+    """Factor on the embedding."""
+    scale_depth: float = 1.4
+    """Factor on each result, times the root of the number of layers."""
+    dim_model_base: int = 256
+    """Hidden size at which the logits have the factor 1."""
+
+
+class MiniCPM3ForCausalLM(Decoder):
+    def __init__(self, config: MiniCPM3Config) -> None:
+        rope, factor = config.rope(), config.scale_depth / config.num_hidden_layers**0.5
+
+        def block(layer: int) -> Block:
+            mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias)
+            return Block(config, LatentAttention(config, layer, rope), mlp, factor)
+
+        norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        super().__init__(config, map(block, range(config.num_hidden_layers)), norm, rope, config.qk_rope_head_dim)
+        self.embed_factor, self.logit_factor = config.scale_emb, config.dim_model_base / config.hidden_size
+
+
+FAMILY = Family(config=MiniCPM3Config, model=MiniCPM3ForCausalLM)
