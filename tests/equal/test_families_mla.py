@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import family
+import oracle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from workbench import Engine
 from workbench.attention.registry import create_store
+from workbench.checkpoint.weights import WeightForm
+from workbench.kernels.products import FORMATS
+from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
+from workbench.model.moe import Experts
 
 LATENT: dict[str, Any] = {
     "q_lora_rank": 24, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12,
@@ -70,6 +76,64 @@ def with_layer_beyond(folder: Path) -> None:
     more = {name.replace("layers.2.", "layers.3."): x.clone() for name, x in tensors.items() if ".layers.2." in name}
     more |= {f"model.layers.3.{name}": torch.zeros(64, 128) for name in ("eh_proj.weight", "shared_head.head.weight")}
     save_file(tensors | more, path, {"format": "pt"})
+
+
+def in_float8(model: Any, folder: Path) -> Path:
+    """Writes a folder whose matrices are float8 with a scale for 128 x 128 numbers, as DeepSeek publishes them."""
+    family.written(model, folder)
+    path, stored = folder / "model.safetensors", {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        if weight.dim() != 2 or ".layers." not in name or ".gate." in name:
+            stored[name] = weight
+            continue
+        rows, columns = (range(0, size, 128) for size in weight.shape)
+        scales = torch.tensor([[weight[i : i + 128, j : j + 128].abs().max() / 448 for j in columns] for i in rows])
+        spread = scales.repeat_interleave(128, 0).repeat_interleave(128, 1)[: weight.shape[0], : weight.shape[1]]
+        stored[name] = (weight / spread).to(torch.float8_e4m3fn)
+        stored[f"{name}_scale_inv"] = scales
+    save_file(stored, path, {"format": "pt"})
+    quantised = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    return family.restyled(folder, quantization_config=quantised)
+
+
+def test_deepseek_3_in_float8_blocks(tmp_path: Path):
+    sizes = {"hidden_size": 128, "kv_lora_rank": 128, "q_lora_rank": 128, "moe_intermediate_size": 128, "intermediate_size": 160}
+    reference = family.made("deepseek_v3", **LATENT | sizes | {"v_head_dim": 32})
+    folder = in_float8(reference, tmp_path / "float8")
+    stored = load_file(folder / "model.safetensors")
+    rounded = {name: dequantised(stored, name) for name in stored if not name.endswith("_inv")}
+    save_file(rounded, tmp_path / "model.safetensors", {"format": "pt"})
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    family.restyled(tmp_path, quantization_config=None)
+    reference = type(reference).from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager").eval()
+    family.hold(folder, reference)
+    kept = load_model(folder, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(FORMATS))
+    experts = next(module for module in kept.modules() if isinstance(module, Experts))
+    assert all(isinstance(expert.gate_up.weight, BlockWeight) for expert in experts.each)
+    got, want = family.run(family.open_core(kept), family.PROMPTS), [oracle.greedy(reference, one, 24) for one in family.PROMPTS]
+    assert oracle.differences(got, want) <= 1
+
+
+def dequantised(stored: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    if f"{name}_scale_inv" not in stored:
+        return stored[name]
+    codes = stored[name].float()
+    spread = stored[f"{name}_scale_inv"].repeat_interleave(128, 0).repeat_interleave(128, 1)
+    return codes * spread[: codes.shape[0], : codes.shape[1]]
+
+
+def test_the_argument_disable_mla_gives_the_same_tokens_in_more_memory(tmp_path: Path):
+    folder = family.written(family.made("deepseek_v3", **LATENT), tmp_path)
+    found, memory = [], []
+    for disable_mla in (False, True):
+        with Engine(
+            str(folder), skip_tokenizer_init=True, dtype="float32", max_total_tokens=256, disable_mla=disable_mla
+        ) as engine:
+            outputs = engine.generate(input_ids=list(family.PROMPTS[0]), sampling_params={"temperature": 0, "max_new_tokens": 12})
+            found.append(outputs["output_ids"])
+            memory.append(engine.memory()["kv_bytes_per_token"])
+    assert found[0] == found[1]
+    assert memory == [3 * 4 * (32 + 8), 3 * 4 * 4 * (16 + 8 + 12)]
 
 
 @both_forms

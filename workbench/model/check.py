@@ -47,6 +47,8 @@ NO_EFFECT = frozenset(
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
+    # A setting of the engine, read by the families that it concerns.
+    "disable_mla "
     # Further outputs of transformers.
     "output_attentions output_hidden_states output_scores return_dict return_dict_in_generate".split()
 )
@@ -86,7 +88,7 @@ def checker(args: ServerArgs) -> Callable[[Path], None]:
 def override_of(args: ServerArgs) -> dict[str, Any]:
     """Returns the keys that replace those of config.json."""
     found: dict[str, Any] = json.loads(args.json_model_override_args)
-    return found
+    return found | ({"disable_mla": True} if args.disable_mla else {})
 
 
 def read_values(path: Path) -> dict[str, Any]:

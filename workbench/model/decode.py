@@ -12,7 +12,7 @@ from workbench.attention.kv import ViewableKV
 from workbench.attention.torch_fast import FastStep
 from workbench.kernels.decode import DecodeLayer, DecodeLayers, DecodeShape
 from workbench.kernels.products import Matrices
-from workbench.model.blocks import MLP, Block
+from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.linear import BlockWeight, Linear
 from workbench.model.rotary import Turn
 
@@ -47,18 +47,18 @@ def _layers(blocks: list[nn.Module], kv: ViewableKV) -> DecodeLayers | None:
     if not layers or len(layers) < len(found):
         return None
     first = cast("Block", blocks[0])
-    spec, mlp = first.self_attn.spec, cast("MLP", first.mlp)
+    spec, mlp = cast("Attention", first.self_attn).spec, cast("MLP", first.mlp)
     shape = DecodeShape(spec.num_heads, spec.num_kv_heads, spec.head_size, spec.scale, mlp.activation)
     return DecodeLayers(layers, shape) if DecodeLayers.can_be(layers, shape) else None
 
 
 def _layer(block: nn.Module, kv: ViewableKV) -> DecodeLayer | None:
     """Returns a block as the kernels take it; None where a part has another form."""
-    if not (isinstance(block, Block) and isinstance(block.mlp, MLP)):
+    if not (isinstance(block, Block) and isinstance(block.self_attn, Attention) and isinstance(block.mlp, MLP)):
         return None
     attention, mlp = block.self_attn, block.mlp
     matrices = [_matrices(part) for part in (attention.qkv, attention.o_proj, mlp.gate_up, mlp.down_proj)]
-    plain = attention.q_norm is None and attention.spec.window is None and attention.spec.softcap is None
+    plain = block.factor == 1 and attention.q_norm is None and attention.spec.window is None and attention.spec.softcap is None
     if not plain or None in matrices:
         return None
     qkv, o, up, down = cast("list[Matrices]", matrices)

@@ -91,12 +91,12 @@ class LatentAttention(Layer):
         self.rank, self.nope, self.turned = rank, config.qk_nope_head_dim, config.qk_rope_head_dim
         self.interleaved, self.is_absorbed = interleaved, not config.disable_mla
         size = self.nope + self.turned
-        shape = (
-            {"num_kv_heads": 1, "head_size": rank + self.turned, "v_head_size": rank, "v_in_k": True}
-            if self.is_absorbed
-            else {"num_kv_heads": num_heads, "head_size": size, "v_head_size": config.v_head_dim}
-        )
-        self.spec = AttentionSpec(layer=layer, num_heads=num_heads, scale=config.score_scale(rope), **shape)
+        shape = (1, rank + self.turned, rank) if self.is_absorbed else (num_heads, size, config.v_head_dim)
+        num_kv_heads, head_size, v_head_size = shape
+        self.spec = AttentionSpec(
+            layer=layer, num_heads=num_heads, num_kv_heads=num_kv_heads, head_size=head_size, v_head_size=v_head_size,
+            v_in_k=self.is_absorbed, scale=config.score_scale(rope),
+        )  # fmt: skip
         first = {"q_a_proj": q_rank} if q_rank else {"q_proj": num_heads * size}
         self.down = FusedLinear(config.hidden_size, first | {"kv_a_proj_with_mqa": rank + self.turned}, config.attention_bias)
         self.q_a_layernorm = RMSNorm(q_rank, LATENT_EPS) if q_rank else None

@@ -68,7 +68,8 @@ class DeepseekV3ForCausalLM(DeepseekLatentForCausalLM):
     def __init__(self, config: DeepseekV3Config) -> None:
         choose = TopK(
             top_k=config.num_experts_per_tok, score="sigmoid", norm=1 if config.norm_topk_prob else None,
-            scale=config.routed_scaling_factor, num_groups=config.n_group or 1, top_groups=config.topk_group or 1, best_of_group=2,
+            scale=config.routed_scaling_factor, best_of_group=2,
+            num_groups=config.n_group or 1, top_groups=config.topk_group or 1,
         )  # fmt: skip
         super().__init__(config, choose, corrects=True, interleaved=config.rope_interleave)
 
