@@ -137,7 +137,8 @@ def compare_random_steps(seed, page_size, dtype, kernels, kept=None, latent=Fals
         for layer in range(2):
             q, (k, v) = torch.randn(total, HQ, shape.get("head_size", D)).to(dtype), random_rows(total)
             spec = spec_of(layer, D, **shape, window=rng.choice([None, 9, 100]), softcap=rng.choice([None, None, 2.0]))
-            got, want = (step.attend(spec, q, k, v) for step in steps)
+            sinks = rng.choice([None, None, torch.randn(HQ) * 3])
+            got, want = (step.attend(spec, q, k, v, sinks) for step in steps)
             torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         for seq, size in zip(seqs, sizes, strict=True):
             seq["done"] += size
