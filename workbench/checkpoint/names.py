@@ -27,6 +27,48 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """The place of our tensor among the rows of a larger one: rows start to start + count of every `period` rows.
+
+    So a file stores queries, keys and values one after the other (one period is the whole), or for each group of heads in turn.
+    """
+
+    name: str
+    """The file's pattern."""
+    total: int
+    """Rows of the whole."""
+    start: int
+    count: int
+    period: int | None = None
+    """None is the whole."""
+    is_transposed: bool = False
+    """True: the file has matrices as [in, out], and its columns are our rows."""
+
+    def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the shape in the file of what holds our tensor of `shape`."""
+        return (shape[1], self.total) if self.is_transposed and len(shape) > 1 else (self.total, *shape[1:])
+
+    @property
+    def run(self) -> slice | None:
+        """The rows as one run, where they lie so."""
+        is_run = not self.is_transposed and (self.period or self.total) == self.total
+        return slice(self.start, self.start + self.count) if is_run else None
+
+    def of(self, whole: Tensor) -> Tensor:
+        """Returns our rows, out of the whole as it is in the file."""
+        rows = whole.T if self.is_transposed and whole.dim() > 1 else whole
+        return rows.unflatten(0, (-1, self.period or self.total))[:, self.start : self.start + self.count].flatten(0, 1)
+
+
+def one_after_the_other(stored: str, parts: Mapping[str, int]) -> dict[str, Cut]:
+    """Returns the cuts of a tensor that holds `parts`, our pattern and its number of rows, one after the other."""
+    cuts: dict[str, Cut] = {}
+    for part, count in parts.items():
+        cuts[part] = Cut(stored, sum(parts.values()), sum(cut.count for cut in cuts.values()), count)
+    return cuts
+
+
+@dataclass(frozen=True)
 class Names:
     """Pairs our names with those of a file. A pattern is a name without its last part, with `*` in the place of each number."""
 
@@ -38,6 +80,8 @@ class Names:
     """Names, as a regular expression, of tensors in files that no layer needs."""
     changes: Mapping[str, Change] = field(default_factory=dict)
     """Our pattern -> what is done to the tensor in a file; most have none."""
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
+    """Our pattern -> the tensor that holds it together with others. A change is done to what was cut out."""
 
     def find(self, name: str, tensors: Container[str]) -> str | None:
         """Returns the file's name of our tensor `name`, or None where the file has no such tensor."""
@@ -47,7 +91,8 @@ class Names:
     def renamed(self, name: str) -> str:
         """Returns the file's name, without a prefix, of our tensor `name`."""
         stem, _, leaf = name.rpartition(".")
-        pattern = self.table.get(NUMBER.sub("*", stem))
+        cut = self.cut_of(name)
+        pattern = self.table.get(NUMBER.sub("*", stem)) if cut is None else cut.name
         if pattern is None:
             return name
         numbers = iter(NUMBER.findall(stem))
@@ -55,6 +100,9 @@ class Names:
 
     def change_of(self, name: str) -> Change | None:
         return self.changes.get(NUMBER.sub("*", name.rpartition(".")[0]))
+
+    def cut_of(self, name: str) -> Cut | None:
+        return self.cuts.get(NUMBER.sub("*", name.rpartition(".")[0]))
 
     def is_leftover(self, stored: str) -> bool:
         return re.search(self.leftovers, stored) is not None

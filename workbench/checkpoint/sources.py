@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Checkpoint, Stored
-from workbench.checkpoint.names import Names
+from workbench.checkpoint.names import Cut, Names
 from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 
 DUMMY_STD = 0.02
@@ -40,16 +40,33 @@ class StoredSource:
     def read(self, name: str, shape: Shape, rows: slice | None, neutral: float | None) -> Tensor | Blocks:
         stored, change = self._names.find(name, self._checkpoint.tensors), self._names.change_of(name)
         assert stored is not None, name
-        if change is None:
+        cut = self._names.cut_of(name)
+        if change is None and cut is None:
             return self._checkpoint.read(stored, rows)
-        whole = _apply(change.undo, self._checkpoint.read(stored), shape)  # its rows may lie anywhere
+        whole = self._checkpoint.read(stored) if cut is None else self._cut(stored, cut)
+        if change is not None:
+            whole = _apply(change.undo, whole, shape)  # its rows may lie anywhere
         if rows is None:
             return whole
         return whole.cut(rows) if isinstance(whole, Blocks) else whole[rows]
 
+    def _cut(self, stored: str, cut: Cut) -> Tensor | Blocks:
+        if cut.run is not None:
+            return self._checkpoint.read(stored, cut.run)
+        whole = self._checkpoint.read(stored)
+        if not isinstance(whole, Blocks):
+            return cut.of(whole)
+        if cut.is_transposed:
+            return cut.of(whole.dense())
+        rows = cut.of(torch.arange(cut.total) if whole.order is None else whole.order)
+        return replace(whole, data=whole.data[rows], shape=(len(rows), *whole.shape[1:]), order=None)
+
 
 def _apply(undo: Callable[[Tensor], Tensor], value: Tensor | Blocks, shape: Shape) -> Tensor | Blocks:
-    return replace(value, order=undo(torch.arange(shape[0]))) if isinstance(value, Blocks) else undo(value)
+    if not isinstance(value, Blocks):
+        return undo(value)
+    order = undo(torch.arange(shape[0]))
+    return replace(value, order=order if value.order is None else value.order[order])
 
 
 class Survey:
@@ -73,7 +90,9 @@ class Survey:
             self._missing.append(self._names.renamed(name))
         else:
             self._read.add(stored)
-            self._wrong += _faults(name, stored, self._checkpoint.tensors[stored], shape)
+            cut = self._names.cut_of(name)
+            wanted = shape if cut is None else cut.whole(shape)
+            self._wrong += _faults(name, stored, self._checkpoint.tensors[stored], wanted)
         return torch.empty(0, *shape[1:])
 
     def settle(self, family: str) -> None:

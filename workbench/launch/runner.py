@@ -126,6 +126,7 @@ def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, To
             override=override_of(args),
             seed=args.random_seed or 0,
             form=weight_form(args, place),
+            num_positions=args.context_length,
         )
     finally:
         finder.join()

@@ -53,6 +53,7 @@ class Replacement:
         model = load_model(
             path, dtype=place.dtype, device=place.device, dummy=is_dummy, override=override_of(args),
             seed=args.random_seed or 0, form=weight_form(args, place),
+            num_positions=args.context_length,
         )  # fmt: skip
         self._loaded.runner.model = model
         if self._loaded.encoder is not None:

@@ -15,7 +15,7 @@ from workbench.checkpoint.weights import Weights
 from workbench.model.block_matrix import BlockMatrix
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
-from workbench.model.layers import Embedding, RMSNorm
+from workbench.model.layers import Embedding
 from workbench.model.linear import BlockWeight, Linear
 
 logger = logging.getLogger("workbench")
@@ -30,6 +30,8 @@ class Model(Layer):
     """The vector of a text, where no file beside the model states another."""
     quantization: str | None = None
     """Method by which the weights are quantised; "dequant": they were, and are dense here; None: they are dense."""
+    num_positions: int | None = None
+    """Length of the longest text of the engine; None is as many as the model has positions."""
     num_labels = 0
     """Number of scores of its classification head; 0 is none."""
 
@@ -73,15 +75,15 @@ class Model(Layer):
 
 
 class CausalLM(Model):
-    """A decoder. A family makes its `layers` and `norm` and writes `forward`."""
+    """A decoder. A family makes its `layers` and `norm` and writes `forward`; most are a `Decoder`, which has one."""
 
-    def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: RMSNorm) -> None:
+    def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: Layer, head_bias: bool = False) -> None:
         super().__init__(config)
         self.ties_embeddings = config.tie_word_embeddings
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(layers)
         self.norm = norm
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, is_head=True)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, head_bias, is_head=True)
 
     def load(self, weights: Weights) -> None:
         """Changes: all parts read their tensors.

@@ -24,6 +24,7 @@ from workbench.model.gguf import check_kind
 from workbench.model.registry import Entry, family_of, family_of_gguf
 from workbench.model.rope import check_rope
 from workbench.model.scheme import check_scheme
+from workbench.model.words import Reworded, reword
 
 COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
 
@@ -121,24 +122,25 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     entry = family_of(values)
     found = declared(values, folder)
     family = entry.family
-    _check_keys(entry, family, values)
-    _check_counts(values)
-    for name, described in _ropes(family, values).items():
-        check_rope(name, described)
-    return Checked(entry, family, family.config.make(values), found)
+    reworded = reword(values, family.config.words)
+    _check_keys(entry, family, reworded)
+    _check_counts(family.config, reworded)
+    for name, described in _ropes(family, reworded.values).items():
+        check_rope(name, described, family.config.rotates_part)
+    return Checked(entry, family, family.config.make(reworded.values, reworded.said), found)
 
 
-def _check_keys(entry: Entry, family: Family[Any], values: Mapping[str, Any]) -> None:
+def _check_keys(entry: Entry, family: Family[Any], reworded: Reworded) -> None:
     choices = family.config.choices()
-    refused = [key for key, value in values.items() if not _is_known(family, choices, key, value)]
+    refused = [key for key, value in reworded.values.items() if not _is_known(family, choices, key, value)]
     if not refused:
         return
-    first = refused[0]
-    more = f" (and {len(refused) - 1} more: {', '.join(refused[1:4])})" if len(refused) > 1 else ""
-    message = f"config.json has {first} = {shown(values[first])}{more}, which {entry.title} does not compute here"
+    first, names = refused[0], [reworded.said(key) for key in refused]
+    more = f" (and {len(refused) - 1} more: {', '.join(names[1:4])})" if len(refused) > 1 else ""
+    message = f"config.json has {names[0]} = {shown(reworded.values[first])}{more}, which {entry.title} does not compute here"
     if first in choices:
-        raise ModelUnsupported(message, hint=f"computed for {first}: {', '.join(sorted(choices[first]))}")
-    neutral = json.dumps(dict.fromkeys(refused))
+        raise ModelUnsupported(message, hint=f"computed for {names[0]}: {', '.join(sorted(choices[first]))}")
+    neutral = json.dumps(dict.fromkeys(names))
     raise ModelUnsupported(message, hint=f"if it changes nothing, say so: json_model_override_args='{neutral}'")
 
 
@@ -153,17 +155,21 @@ def _is_known(family: Family[Any], choices: Mapping[str, frozenset[str]], key: s
     return value is None or value is False or value in ("", [], {})
 
 
-def _check_counts(values: Mapping[str, Any]) -> None:
-    missing = [key for key in SIZES if values.get(key) is None]
-    if missing:
-        raise ModelCorrupt(f"config.json has no {missing[0]!r}", hint="is this the folder of a complete model?")
+def _check_counts(config: type[ModelConfig], reworded: Reworded) -> None:
+    values = {key: value for key, value in reworded.values.items() if value is not None}
     for key in COUNTS:
-        value = values.get(key)
+        value, said = values.get(key), reworded.said(key)
         if isinstance(value, list | dict):
-            raise ModelUnsupported(f"config.json has {key} = {shown(value)}: sizes that differ by layer are not supported")
+            raise ModelUnsupported(f"config.json has {said} = {shown(value)}: sizes that differ by layer are not supported")
         if value is not None and (type(value) is not int or value < 1):
-            raise ModelCorrupt(f"config.json has {key} = {shown(value)}, it must be a whole number above 0")
-    heads, kv_heads = values["num_attention_heads"], values.get("num_key_value_heads") or values["num_attention_heads"]
+            raise ModelCorrupt(f"config.json has {said} = {shown(value)}, it must be a whole number above 0")
+    derived = config.derived({"hidden_size": 1, "num_attention_heads": 1} | values)
+    missing = [key for key in SIZES if key not in values and key not in derived]
+    if missing:
+        known = [key for key, word in config.words.items() if word == missing[0]]
+        raise ModelCorrupt(f"config.json has no {(known or missing)[0]!r}", hint="is this the folder of a complete model?")
+    values = derived | values
+    heads, kv_heads = values["num_attention_heads"], values["num_key_value_heads"]
     if heads % kv_heads:
         raise ModelCorrupt(f"config.json has {heads} attention heads for {kv_heads} of keys and values, not a multiple")
     kinds = values.get("layer_types")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from workbench.errors import ModelCorrupt
+from workbench.model.rope import Rope
 
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-"""Keys that no config.json may lack."""
+"""Keys that no config.json may lack, in words of its own or as `derived` from others."""
 
 Activation = Literal[
     "gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "relu2", "silu", "swish"
@@ -29,6 +31,10 @@ class ModelConfig:
     the values that are computed.
     """
 
+    words: ClassVar[Mapping[str, str]] = {}
+    """Key of config.json -> the field that it is, where the words differ. "ffn_config.top_k" is a key of an object."""
+    rotates_part: ClassVar[bool] = False
+    """True where only a part of each head may be rotated."""
     ropes_by_kind: ClassVar[bool] = False
     """True where `rope_parameters` holds one description for each kind of layer."""
 
@@ -51,18 +57,31 @@ class ModelConfig:
     rope_parameters: Described | None = None
 
     @classmethod
-    def make(cls, values: Mapping[str, Any]) -> Self:
-        """Returns the config of a checked config.json. A key with the value null counts as left out."""
+    def make(cls, values: Mapping[str, Any], said: Callable[[str], str] = str) -> Self:
+        """Returns the config of a checked config.json in our words. A key with the value null counts as left out.
+
+        `said` is the function from a word of ours to the key as stored, for messages.
+        """
         stated = {key: value for key, value in values.items() if key in cls.read_keys() and value is not None}
-        usual = {
-            "num_key_value_heads": stated["num_attention_heads"],
-            "head_dim": stated["hidden_size"] // stated["num_attention_heads"],
-        }
         lacks = {field.name for field in fields(cls) if field.default is MISSING}
+        usual = {key: value for key, value in cls.derived(stated).items() if key in lacks}
         try:
-            return msgspec.convert({key: usual[key] for key in usual.keys() & lacks} | stated, cls)
+            return msgspec.convert(usual | stated, cls)
         except msgspec.ValidationError as error:
-            raise ModelCorrupt(f"config.json does not fit: {error}", hint="is this the config.json of a model?") from None
+            message = re.sub(r"(?<=\$\.)\w+", lambda found: said(found[0]), str(error))
+            raise ModelCorrupt(f"config.json does not fit: {message}", hint="is this the config.json of a model?") from None
+
+    @classmethod
+    def derived(cls, stated: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the values of fields without a default that follow from those stated, which have at least the hidden size
+        and the number of heads."""
+        heads = stated["num_attention_heads"]
+        return {"num_key_value_heads": heads, "head_dim": stated["hidden_size"] // heads}
+
+    def rope(self) -> Rope:
+        """Returns the rotary embedding, of a model that has one."""
+        # `rope_scaling` of older configurations stands in place of `rope_parameters` of transformers 5, not beside it.
+        return Rope.make(self.rope_theta, self.rope_scaling or self.rope_parameters)
 
     def settled(self) -> Self:
         """Returns the config with one spelling of what config.json can say in several ways."""
@@ -78,6 +97,38 @@ class ModelConfig:
         """Returns the values that are computed, for the keys whose values are names."""
         found = {name: frozenset(_literals(hint)) for name, hint in get_type_hints(cls).items()}
         return {name: values for name, values in found.items() if values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartlyRotated(ModelConfig):
+    """A config of a model that rotates the first numbers of each head and leaves the others."""
+
+    rotates_part: ClassVar[bool] = True
+
+    partial_rotary_factor: float = 1.0
+
+    def rope(self) -> Rope:
+        part = {"partial_rotary_factor": self.partial_rotary_factor}
+        return Rope.make(self.rope_theta, part, self.rope_scaling or self.rope_parameters)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowed(ModelConfig):
+    """A config of a model some of whose layers see a window of the text."""
+
+    sliding_window: int | None = None
+    layer_types: list[LayerKind] | None = None
+    """The kind of each layer; None is as usual in the family."""
+
+    def slides(self, layer: int) -> bool:
+        """Returns whether a layer has the window, where `layer_types` is silent. Here every one has."""
+        return True
+
+    def window(self, layer: int) -> int | None:
+        """Returns the number of positions that a layer sees; None is all."""
+        stated = self.layer_types
+        slides = self.slides(layer) if stated is None else stated[layer] == "sliding_attention"
+        return self.sliding_window if slides else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from workbench.attention.torch_fast import FastStep
 from workbench.kernels.decode import DecodeLayer, DecodeLayers, DecodeShape
 from workbench.kernels.products import Matrices
 from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.layers import RMSNorm
 from workbench.model.linear import BlockWeight, Linear
 from workbench.model.rotary import Turn
 
@@ -25,10 +27,10 @@ class AtOnce:
         self._kv: ViewableKV | None = None
         self._layers: DecodeLayers | None = None
 
-    def __call__(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor | None:
+    def __call__(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor | None:
         """Returns x [T, H] after all blocks, which may be x itself, changed; None where they must be called one by one.
 
-        Every row must be a new token of a sequence that attends to a list of slots alone.
+        Every row must be a new token of a sequence that attends to a list of slots alone, and every block turn it alike.
         """
         step = ctx.attention
         lists = step.lists() if isinstance(step, FastStep) else None
@@ -36,7 +38,11 @@ class AtOnce:
             return None
         if step.kv is not self._kv:
             self._kv, self._layers = step.kv, _layers(self._blocks, step.kv)
-        if self._layers is None or not x.is_contiguous():
+        turn = turns[0]
+        if self._layers is None or turn is None or not x.is_contiguous():
+            return None
+        head_size = cast("Attention", cast("Block", self._blocks[0]).self_attn).spec.head_size
+        if any(other is not turn for other in turns) or turn[0].shape[-1] != head_size:
             return None
         return x if self._layers.run(x, turn, step.step.slots, lists.slots, lists.starts) else None
 
@@ -47,24 +53,33 @@ def _layers(blocks: list[nn.Module], kv: ViewableKV) -> DecodeLayers | None:
     if not layers or len(layers) < len(found):
         return None
     first = cast("Block", blocks[0])
-    spec, mlp = cast("Attention", first.self_attn).spec, cast("MLP", first.mlp)
+    specs = [cast("Attention", cast("Block", block).self_attn).spec for block in blocks]
+    spec, mlp = specs[0], cast("MLP", first.mlp)
+    if any(replace(other, layer=spec.layer) != spec for other in specs):
+        return None
     shape = DecodeShape(spec.num_heads, spec.num_kv_heads, spec.head_size, spec.scale, mlp.activation)
     return DecodeLayers(layers, shape) if DecodeLayers.can_be(layers, shape) else None
 
 
 def _layer(block: nn.Module, kv: ViewableKV) -> DecodeLayer | None:
     """Returns a block as the kernels take it; None where a part has another form."""
-    if not (isinstance(block, Block) and isinstance(block.self_attn, Attention) and isinstance(block.mlp, MLP)):
+    if not (
+        type(block) is Block and type(block.self_attn) is Attention and isinstance(block.mlp, MLP) and block.added_scale == 1
+    ):
         return None
     attention, mlp = block.self_attn, block.mlp
+    before, between = block.input_layernorm, block.post_attention_layernorm
+    if not (isinstance(before, RMSNorm) and isinstance(between, RMSNorm)):
+        return None
     matrices = [_matrices(part) for part in (attention.qkv, attention.o_proj, mlp.gate_up, mlp.down_proj)]
-    plain = block.factor == 1 and attention.q_norm is None and attention.spec.window is None and attention.spec.softcap is None
+    spec = attention.spec
+    plain = spec.window is None and spec.softcap is None
+    plain = plain and attention.q_norm is None and attention.clip is None and not attention.has_sinks
     if not plain or None in matrices:
         return None
     qkv, o, up, down = cast("list[Matrices]", matrices)
     k, v = kv.views(attention.spec.layer)
-    norms = block.input_layernorm.norm, block.post_attention_layernorm.norm
-    return DecodeLayer(norms[0], qkv, o, norms[1], up, down, k, v)
+    return DecodeLayer(before.norm, qkv, o, between.norm, up, down, k, v)
 
 
 def _matrices(part: Linear) -> Matrices | None:

@@ -1,8 +1,8 @@
-"""A decoder of blocks that share one rotary embedding, with a factor on the embedding and on the logits."""
+"""A decoder of blocks that differ at most in how they rotate: tokens in, hidden states out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.attention.base import StepContext
 from workbench.model.base import CausalLM
 from workbench.model.config import ModelConfig
+from workbench.model.decode import AtOnce
 from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.rope import Rope
@@ -17,31 +18,63 @@ from workbench.model.rotary import Rotary
 
 
 class Decoder(CausalLM):
-    """Embedding, blocks, norm and head."""
-
-    embed_factor = 1.0
-    """Factor on the embedding."""
-    logit_factor = 1.0
-    """Factor on the logits."""
+    """Embedding, blocks, norm and head, with the factors that some families have around the blocks."""
 
     def __init__(
-        self, config: ModelConfig, blocks: Iterable[Layer], norm: RMSNorm, rope: Rope, rope_dim: int | None = None
+        self,
+        config: ModelConfig,
+        block: Callable[[int], Layer],
+        *,
+        norm: Layer | None = None,
+        ropes: Rope | Sequence[Rope | None] | None,
+        rotary_size: int | None = None,
+        embed_scale: float = 1.0,
+        logit_scale: float = 1.0,
+        logit_cap: float | None = None,
+        head_bias: bool = False,
     ) -> None:
-        """Joins the parts. `rope_dim` is the number of dimensions of a head that turn, by default all."""
-        super().__init__(config, blocks, norm)
-        self.rope, self.rope_dim = rope, rope_dim or config.head_dim
+        """Makes the layers by `block`, from their index.
+
+        `ropes` is the rotary embedding of all layers, or that of each; None is none. It is made for heads of `rotary_size`, by
+        default those of the config. `norm` is by default one by the root mean square. Embeddings and logits are multiplied by
+        their scales; `logit_cap` is c in c * tanh(logits / c).
+        """
+        num_layers = config.num_hidden_layers
+        norm = norm or RMSNorm(config.hidden_size, config.rms_norm_eps)
+        super().__init__(config, map(block, range(num_layers)), norm, head_bias)
+        self.ropes = [ropes] * num_layers if ropes is None or isinstance(ropes, Rope) else list(ropes)
+        self.embed_scale, self.logit_scale, self.logit_cap = embed_scale, logit_scale, logit_cap
+        self.rotary_size = rotary_size or config.head_dim
+        self.at_once = AtOnce(self.layers)
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.rotary = Rotary(self.rope_dim, self.rope, self.max_positions, dtype=dtype, device=device)
+        size, longest = self.rotary_size, self.num_positions
+        self.rotaries = {
+            rope: Rotary(size, rope, self.max_positions, dtype=dtype, device=device, num_positions=longest)
+            for rope in self.ropes
+            if rope is not None
+        }
+        # The scale is rounded to the weights' type, as models were trained.
+        self._embed_scale = torch.tensor(self.embed_scale, dtype=dtype, device=device)
+
+    def embed(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
+        x: Tensor = self.embed_tokens(token_ids)
+        return x if self.embed_scale == 1 else x * self._embed_scale
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
-        x = self.embed_tokens(token_ids)
-        x = x if self.embed_factor == 1 else x * self.embed_factor
-        turn = self.rotary.at(ctx.positions)
-        for layer in self.layers:
-            x = layer(x, turn, ctx)
-        return self.norm(x)
+        x = self.embed(token_ids, ctx)
+        made = {rope: rotary.at(ctx.positions) for rope, rotary in self.rotaries.items()}
+        turns = [None if rope is None else made[rope] for rope in self.ropes]
+        done = self.at_once(x, turns, ctx)
+        if done is None:
+            for layer, turn in zip(self.layers, turns, strict=True):
+                x = layer(x, turn, ctx)
+            done = x
+        out: Tensor = self.norm(done)
+        return out
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = super().logits(hidden)
-        return logits if self.logit_factor == 1 else logits * self.logit_factor
+        if self.logit_scale != 1:
+            logits = logits * self.logit_scale
+        return logits if self.logit_cap is None else self.logit_cap * torch.tanh(logits.float() / self.logit_cap)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from workbench.checkpoint.names import Change, Names
+from workbench.checkpoint.names import Change, Cut, Names
 from workbench.model.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class GgufRules(Generic[Config]):
     """Inverse of `values`: from the typed config to metadata, by their keys below the architecture's name. None: not written."""
     changes: Callable[[Config], Mapping[str, Change]] = lambda config: {}
     """Function from the typed config to `Names.changes`: what llama.cpp changes on the way in."""
+    cuts: Callable[[Config], Mapping[str, Cut]] = lambda config: {}
+    """Function from the typed config to `Names.cuts`: what a file holds in one tensor. Such files are not written."""
     tables: Callable[[Config], Mapping[str, list[float]]] = lambda config: {}
     """Function from the typed config to the leftovers that a file needs, by name."""
     leftovers: str = r"^rope_freqs\.weight$"
@@ -53,16 +55,23 @@ class Family(Generic[Config]):
     """Values at which a key of config.json that is not read means what is computed anyway."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Our pattern -> the name in safetensors files, where they differ by more than a prefix."""
+    changes: Callable[[Config], Mapping[str, Change]] = lambda config: {}
+    """Function from the typed config to `Names.changes`, in safetensors files."""
+    cuts: Callable[[Config], Mapping[str, Cut]] = lambda config: {}
+    """Function from the typed config to `Names.cuts`, in safetensors files."""
     prefixes: tuple[str, ...] = PREFIXES
     """Words before the names in safetensors files."""
     leftovers: str = INV_FREQ
     """Names, as a regular expression, of tensors in safetensors files that no layer reads."""
+
     more_leftovers: Callable[[Config], str] = lambda config: r"(?!)"
     """Function from the typed config to further ones."""
 
     def safetensors_names(self, config: Config) -> Names:
-        return Names(self.names, self.prefixes, f"{self.leftovers}|{self.more_leftovers(config)}")
+        leftovers = f"{self.leftovers}|{self.more_leftovers(config)}"
+        return Names(self.names, self.prefixes, leftovers, self.changes(config), self.cuts(config))
 
     def gguf_names(self, config: Config) -> Names:
         assert self.gguf is not None
-        return Names(self.gguf.names, leftovers=self.gguf.leftovers, changes=self.gguf.changes(config))
+        rules = self.gguf
+        return Names(rules.names, leftovers=rules.leftovers, changes=rules.changes(config), cuts=rules.cuts(config))

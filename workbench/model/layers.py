@@ -68,16 +68,16 @@ class LayerNorm(Layer):
     """(x - mean) / deviation * w + b."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None = None
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, eps: float, bias: bool = True) -> None:
         super().__init__()
-        self.size, self.eps = size, eps
+        self.size, self.eps, self.has_bias = size, eps, bias
 
     def load(self, weights: Weights) -> None:
         self.weight = weights.tensor("weight", self.size, neutral=1.0)
-        self.bias = weights.tensor("bias", self.size, neutral=0.0)
-        self.num_bytes = self.weight.nbytes + self.bias.nbytes
+        self.bias = weights.tensor("bias", self.size, neutral=0.0) if self.has_bias else None
+        self.num_bytes = self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.size,), self.weight, self.bias, self.eps)
@@ -98,3 +98,40 @@ class RMSNorm(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)
+
+
+AnyNorm = RMSNorm | LayerNorm
+
+
+def before_product(norm: AnyNorm | None, x: Tensor) -> tuple[Tensor, Norm | None]:
+    """Returns x and the norm that the product after it is to apply: one by the root mean square. Any other is applied here."""
+    if isinstance(norm, RMSNorm):
+        return x, norm.norm
+    return (x if norm is None else norm(x)), None
+
+
+class AllHeadsNorm(RMSNorm):
+    """One norm over the numbers of all heads."""
+
+    def __init__(self, num_heads: int, size: int, eps: float) -> None:
+        super().__init__(num_heads * size, eps)
+
+    def forward(self, x: Tensor) -> Tensor:  # [T, heads, D]
+        return self.norm(x.flatten(1)).view_as(x)
+
+
+class HeadsLayerNorm(Layer):
+    """(x - mean) / deviation * w of each head, with weights of its own for every head."""
+
+    weight: Tensor
+
+    def __init__(self, num_heads: int, size: int, eps: float) -> None:
+        super().__init__()
+        self.num_heads, self.size, self.eps = num_heads, size, eps
+
+    def load(self, weights: Weights) -> None:
+        self.weight = weights.tensor("weight", self.num_heads, self.size, neutral=1.0)
+        self.num_bytes = self.weight.nbytes
+
+    def forward(self, x: Tensor) -> Tensor:  # [T, heads, D]
+        return F.layer_norm(x, (self.size,), eps=self.eps) * self.weight

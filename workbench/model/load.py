@@ -32,10 +32,12 @@ def load_model(
     override: dict[str, Any] | None = None,
     seed: int = 0,
     form: WeightForm = DENSE,
+    num_positions: int | None = None,
 ) -> Model:
     """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
 
-    `override` replaces keys of config.json. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
+    `override` replaces keys of config.json; `num_positions` is the length of the engine's longest text, by default as many as
+    the model has positions. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
     tensors that are missing or that no layer reads before any is read.
     """
     checked = check_model(path, override, dummy=dummy)
@@ -45,6 +47,7 @@ def load_model(
         _note_form(model, path, form, None)
     else:
         _load_stored(model, path, checked, dtype, device, form)
+    model.num_positions = num_positions
     model.build_tables(dtype, device)
     if device.type == "cpu" and not packs(dtype):
         name = str(dtype).removeprefix("torch.")

@@ -14,13 +14,12 @@ from torch import Tensor
 from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.weights import Weights
-from workbench.kernels.ops import rotate
 from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.linear import FusedLinear, Linear
 from workbench.model.rope import Rope, yarn_growth
-from workbench.model.rotary import Turn
+from workbench.model.rotary import Turn, rotate_part
 
 LATENT_EPS = 1e-6
 """Epsilon of the norms of both latents, whatever the config says for the others."""
@@ -105,7 +104,7 @@ class LatentAttention(Layer):
         self.kv_b_proj = HeadMaps(config)
         self.o_proj = Linear(num_heads * config.v_head_dim, config.hidden_size, config.attention_bias)
 
-    def forward(self, x: Tensor, turn: Turn, ctx: StepContext, norm: RMSNorm, added: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn | None, ctx: StepContext, norm: RMSNorm, added: Tensor | None = None) -> Tensor:
         """Returns attention of norm(x) [T, H], plus `added`."""
         q, latent, shared = self._projected(x, norm)
         q, turned = q[..., : self.nope], self._turned(q[..., self.nope :], turn)
@@ -129,8 +128,8 @@ class LatentAttention(Layer):
         latent, shared = kv.split((self.rank, self.turned), -1)
         return q.unflatten(-1, (-1, self.nope + self.turned)), self.kv_a_layernorm(latent), shared
 
-    def _turned(self, x: Tensor, turn: Turn) -> Tensor:
+    def _turned(self, x: Tensor, turn: Turn | None) -> Tensor:
         """Returns x [T, heads, rope] turned by its position, in an order that queries and keys share."""
         if self.interleaved:
             x = torch.cat((x[..., 0::2], x[..., 1::2]), -1)
-        return rotate(x, *turn)
+        return rotate_part(x, turn)

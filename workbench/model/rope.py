@@ -14,19 +14,25 @@ KEYS = {
     "linear": frozenset({"factor"}),
     "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}),
     "yarn": frozenset({"factor", *_YARN}),
+    "dynamic": frozenset({"factor"}),
+    "longrope": frozenset({"short_factor", "long_factor", "factor", "attention_factor", "original_max_position_embeddings"}),
 }
-"""Keys of each kind of rotary embedding that are computed; `OPTIONAL` ones may be left out."""
-OPTIONAL = frozenset(_YARN)
+"""Keys of each kind of rotary embedding that are computed; those of `OPTIONAL` may be left out."""
+OPTIONAL = {"yarn": frozenset(_YARN), "longrope": frozenset({"factor", "attention_factor", "original_max_position_embeddings"})}
+LISTS = frozenset({"short_factor", "long_factor"})
+"""Keys whose value is one number for each frequency."""
+ALIASES = {"su": "longrope"}
+"""Older words for a kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """One rotary embedding. What a kind does not use has its default."""
+    """One rotary embedding, a value that can be a key. What a kind does not use has its default."""
 
     rope_theta: float
     rope_type: str = "default"
     factor: float = 1.0
-    """The ratio of the longest position to the longest in training."""
+    """The ratio of the longest position to the longest in training; 0 computes it from the two."""
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: float | None = None
@@ -38,6 +44,12 @@ class Rope:
     mscale: float | None = None
     mscale_all_dim: float | None = None
     truncate: bool = True
+    short_factor: tuple[float, ...] = ()
+    """Divisor of each frequency, in an engine whose texts are no longer than in training."""
+    long_factor: tuple[float, ...] = ()
+    """Divisor of each frequency, in one whose texts may be longer."""
+    partial_rotary_factor: float = 1.0
+    """The part of each head that is rotated, its first numbers."""
 
     @classmethod
     def make(cls, theta: float, *described: dict[str, Any] | None) -> Rope:
@@ -48,6 +60,10 @@ class Rope:
         values: dict[str, Any] = {"rope_theta": theta} | {key: value for key, value in stated.items() if key in own}
         if kind is not None:
             values.setdefault("rope_type", kind)
+        values |= {key: tuple(values[key]) for key in LISTS & values.keys()}
+        values["rope_type"] = ALIASES.get(values.get("rope_type", "default"), values.get("rope_type", "default"))
+        if values["rope_type"] == "longrope":
+            values.setdefault("factor", 0.0)
         return cls(**values)
 
 
@@ -56,21 +72,28 @@ def yarn_growth(factor: float, by: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
 
 
-def check_rope(name: str, described: Any) -> None:
+def check_rope(name: str, described: Any, rotates_part: bool = False) -> None:
     """Raises for a description that is not computed in full. `name` is its place in config.json."""
     if not isinstance(described, dict):
         raise ModelUnsupported(f"config.json has {name} = {shown(described)}, it must be an object")
     kind = described.get("rope_type") or described.get("type") or "default"
+    kind = ALIASES.get(kind, kind)
     if kind not in KEYS:
         hint = f"computed: {', '.join(KEYS)}"
         raise ModelUnsupported(f"config.json has {name} of the kind {shown(kind)}, which is not computed", hint=hint)
-    known = KEYS[kind] | {"rope_type", "type", "rope_theta", "finetuned"}
+    known = KEYS[kind] | {"rope_type", "type", "rope_theta", "finetuned"} | ({"partial_rotary_factor"} if rotates_part else set())
     for key, value in described.items():
         is_neutral = value is None or (key in ("factor", "partial_rotary_factor") and value == 1)
         if key not in known and not is_neutral:
             raise ModelUnsupported(f"config.json has {name}.{key} = {shown(value)}, which is not computed for {kind!r}")
-        if key in KEYS[kind] and value is not None and not isinstance(value, int | float):
-            raise ModelCorrupt(f"config.json has {name}.{key} = {shown(value)}, it must be a number")
-    missing = sorted(key for key in KEYS[kind] - OPTIONAL if described.get(key) is None)
+        if key in KEYS[kind] and value is not None and not _fits(key, value):
+            kinds = "a list of numbers" if key in LISTS else "a number"
+            raise ModelCorrupt(f"config.json has {name}.{key} = {shown(value)}, it must be {kinds}")
+    missing = sorted(key for key in KEYS[kind] - OPTIONAL.get(kind, frozenset()) if described.get(key) is None)
     if missing:
         raise ModelCorrupt(f"config.json has {name} of the kind {kind!r} without {missing[0]!r}")
+
+
+def _fits(key: str, value: Any) -> bool:
+    numbers = value if key in LISTS and isinstance(value, list) else [value]
+    return isinstance(value, list) == (key in LISTS) and all(isinstance(one, int | float) for one in numbers)

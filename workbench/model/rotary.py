@@ -7,17 +7,30 @@ import math
 import torch
 from torch import Tensor
 
+from workbench.errors import ModelCorrupt
+from workbench.kernels.ops import rotate
 from workbench.model.rope import Rope, yarn_growth
 
 Turn = tuple[Tensor, Tensor]
-"""cos and sin [T, 1, D] of one step."""
+"""cos and sin [T, 1, R] of one step; R is the size of a head, or of its part that is rotated."""
 
 
 class Rotary:
     """Rotary position embedding in the half-split layout; the tables grow to the longest position seen."""
 
-    def __init__(self, head_dim: int, rope: Rope, max_positions: int, *, dtype: torch.dtype, device: torch.device) -> None:
-        self._inv_freq, self._scale = frequencies(head_dim, rope, max_positions)
+    def __init__(
+        self,
+        head_dim: int,
+        rope: Rope,
+        max_positions: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        num_positions: int | None = None,
+    ) -> None:
+        """Rotates heads of `head_dim`. `max_positions` is the model's number, `num_positions` that of the engine: its longest
+        text; None is the model's."""
+        self._inv_freq, self._scale = frequencies(head_dim, rope, max_positions, num_positions)
         self._dtype, self._device = dtype, device
         self.cos = self.sin = torch.empty(0)
         self._build(min(max_positions, 4096))
@@ -36,10 +49,27 @@ class Rotary:
         return self.cos[positions, None], self.sin[positions, None]
 
 
-def frequencies(head_dim: int, rope: Rope, max_positions: int) -> tuple[Tensor, float]:
-    """Returns (inverse frequencies [D / 2], factor on cos and sin)."""
-    theta = float(rope.rope_theta)
-    inv_freq = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+def rotate_part(x: Tensor, turn: Turn | None) -> Tensor:
+    """Returns x [T, heads, D] with the first numbers of each head turned, as many as `turn` has; None turns nothing."""
+    if turn is None:
+        return x
+    cos, sin = turn
+    size = cos.shape[-1]
+    if size == x.shape[-1]:
+        return rotate(x, cos, sin)
+    return torch.cat((rotate(x[..., :size], cos, sin), x[..., size:]), -1)
+
+
+def frequencies(head_dim: int, rope: Rope, max_positions: int, num_positions: int | None = None) -> tuple[Tensor, float]:
+    """Returns (inverse frequencies [R / 2], factor on cos and sin).
+
+    Two kinds depend on the length of the text. K/V are shared by texts of all lengths, so there it is the length of the longest.
+    """
+    theta, size = float(rope.rope_theta), int(head_dim * rope.partial_rotary_factor)
+    longest = num_positions or max_positions
+    if rope.rope_type == "dynamic" and longest > max_positions:
+        theta *= (rope.factor * longest / max_positions - (rope.factor - 1)) ** (size / (size - 2))
+    inv_freq = 1.0 / theta ** (torch.arange(0, size, 2, dtype=torch.float32) / size)
     original = float(rope.original_max_position_embeddings or max_positions)
     if rope.rope_type == "linear":
         return inv_freq / rope.factor, 1.0
@@ -47,7 +77,20 @@ def frequencies(head_dim: int, rope: Rope, max_positions: int) -> tuple[Tensor, 
         return _llama3(inv_freq, rope, original), 1.0
     if rope.rope_type == "yarn":
         return _yarn(inv_freq, rope, original), _yarn_scale(rope)
+    if rope.rope_type == "longrope":
+        divisors = rope.long_factor if longest > original else rope.short_factor
+        if len(divisors) != len(inv_freq):
+            raise ModelCorrupt(f"config.json has {len(divisors)} factors of longrope for {len(inv_freq)} frequencies")
+        return inv_freq / torch.tensor(divisors), _longrope_scale(rope, max_positions, original)
     return inv_freq, 1.0
+
+
+def _longrope_scale(rope: Rope, max_positions: int, original: float) -> float:
+    """Returns the factor on cos and sin: as stated, or from the stretch."""
+    if rope.attention_factor is not None:
+        return float(rope.attention_factor)
+    stretch = rope.factor or max_positions / original
+    return 1.0 if stretch <= 1 else math.sqrt(1 + math.log(stretch) / math.log(original))
 
 
 def _llama3(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:

@@ -145,11 +145,12 @@ def test_a_neutral_value_is_taken(key: str, value: Any):
 
 
 ROPES = [
-    ({"rope_type": "dynamic", "factor": 2.0}, r"rope_scaling of the kind 'dynamic', which is not computed"),
-    ({"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}, "kind 'longrope'"),
+    ({"rope_type": "fourier", "factor": 2.0}, r"rope_scaling of the kind 'fourier', which is not computed"),
+    ({"type": "longrope", "long_factor": [1.0]}, "kind 'longrope' without 'short_factor'"),
     ({"rope_type": "default", "mrope_section": [2, 3, 3]}, "rope_scaling.mrope_section = .* not computed for 'default'"),
     ({"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}, "rope_scaling.partial_rotary_factor"),
     ({"rope_type": "linear"}, "of the kind 'linear' without 'factor'"),
+    ({"rope_type": "longrope", "short_factor": 1.0, "long_factor": [1.0]}, "rope_scaling.short_factor = 1.0, it must be a list"),
     ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}, "without 'high_freq_factor'"),
     ("linear", "rope_scaling = 'linear', it must be an object"),
 ]

@@ -10,7 +10,6 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family
 from workbench.model.layer import Layer
-from workbench.model.layers import RMSNorm
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import Chooser, TopK
 
@@ -53,8 +52,7 @@ class DeepseekForCausalLM(Decoder):
             attention = Attention(config, layer, qkv_bias=config.attention_bias, o_bias=config.attention_bias)
             return Block(config, attention, config.mlp(layer, choose))
 
-        blocks = map(block, range(config.num_hidden_layers))
-        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+        super().__init__(config, block, ropes=config.rope())
 
 
 FAMILY = Family(config=DeepseekV1Config, model=DeepseekForCausalLM)

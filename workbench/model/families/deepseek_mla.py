@@ -9,7 +9,6 @@ from workbench.model.blocks import Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.deepseek import DeepseekConfig
 from workbench.model.family import Family
-from workbench.model.layers import RMSNorm
 from workbench.model.mla import LatentAttention, LatentConfig
 from workbench.model.routing import TopK
 
@@ -32,8 +31,7 @@ class DeepseekLatentForCausalLM(Decoder):
             attention = LatentAttention(config, layer, rope, interleaved=interleaved)
             return Block(config, attention, config.mlp(layer, choose, corrects=corrects))
 
-        blocks = map(block, range(config.num_hidden_layers))
-        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), rope, config.qk_rope_head_dim)
+        super().__init__(config, block, ropes=rope, rotary_size=config.qk_rope_head_dim)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,21 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
-import torch
-from torch import Tensor
-
-from workbench.attention.base import StepContext
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Change
 from workbench.model import gguf
-from workbench.model.base import CausalLM
-from workbench.model.blocks import MLP, Attention
+from workbench.model.blocks import MLP, Attention, SandwichBlock
 from workbench.model.config import Activation, LayerKind, ModelConfig
+from workbench.model.decoder import Decoder
 from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
-from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.rope import Rope
-from workbench.model.rotary import Rotary, Turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,53 +68,25 @@ class Gemma3Config(ModelConfig):
         )
 
 
-class Block(Layer):
-    def __init__(self, config: Gemma3Config, layer: int, kind: LayerKind) -> None:
-        super().__init__()
-        norm = partial(RMSNorm, eps=config.rms_norm_eps, offset=1.0)
-        self.input_layernorm = norm(config.hidden_size)
-        self.self_attn = Attention(
-            config, layer, scale=config.query_pre_attn_scalar**-0.5,
-            window=config.sliding_window if kind == "sliding_attention" else None,
-            qkv_bias=config.attention_bias, o_bias=config.attention_bias, head_norm=norm,
-        )  # fmt: skip
-        self.post_attention_layernorm = norm(config.hidden_size)
-        self.pre_feedforward_layernorm = norm(config.hidden_size)
-        self.mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_activation)
-        self.post_feedforward_layernorm = norm(config.hidden_size)
-
-    def forward(self, x: Tensor, turn: Turn, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
-        x = x + self.post_attention_layernorm(self.self_attn(x, turn, ctx, self.input_layernorm))
-        return x + self.post_feedforward_layernorm(self.mlp(x, self.pre_feedforward_layernorm))
-
-
-class Gemma3ForCausalLM(CausalLM):
+class Gemma3ForCausalLM(Decoder):
     def __init__(self, config: Gemma3Config) -> None:
-        kinds = config.kinds()
-        blocks = (Block(config, layer, kind) for layer, kind in enumerate(kinds))
-        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps, offset=1.0))
-        self.kinds = kinds
-        self.ropes = config.ropes()
-        self.head_dim, self.embed_factor = config.head_dim, config.hidden_size**0.5
-        self.softcap = config.final_logit_softcapping
+        kinds, ropes = config.kinds(), config.ropes()
+        norm = partial(RMSNorm, eps=config.rms_norm_eps, offset=1.0)
 
-    def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.rotary = {
-            kind: Rotary(self.head_dim, rope, self.max_positions, dtype=dtype, device=device) for kind, rope in self.ropes.items()
-        }
-        # The embedding scale is rounded to the weights' type, as the model was trained.
-        self.embed_scale = torch.tensor(self.embed_factor, dtype=dtype, device=device)
+        def block(layer: int) -> SandwichBlock:
+            attention = Attention(
+                config, layer, scale=config.query_pre_attn_scalar**-0.5,
+                window=config.sliding_window if kinds[layer] == "sliding_attention" else None,
+                qkv_bias=config.attention_bias, o_bias=config.attention_bias, head_norm=lambda _, size: norm(size),
+            )  # fmt: skip
+            return SandwichBlock(
+                config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_activation), norm
+            )
 
-    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
-        x = self.embed_tokens(token_ids) * self.embed_scale
-        turns = {kind: rotary.at(ctx.positions) for kind, rotary in self.rotary.items()}
-        for layer, kind in zip(self.layers, self.kinds, strict=True):
-            x = layer(x, turns[kind], ctx)
-        return self.norm(x)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        logits = super().logits(hidden)
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits.float() / self.softcap)
+        super().__init__(
+            config, block, norm=norm(config.hidden_size), ropes=[ropes[kind] for kind in kinds],
+            embed_scale=config.hidden_size**0.5, logit_cap=config.final_logit_softcapping,
+        )  # fmt: skip
 
 
 GGUF_NAMES = gguf.NAMES | {

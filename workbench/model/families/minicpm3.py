@@ -8,7 +8,6 @@ from workbench.model.blocks import MLP, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family
-from workbench.model.layers import RMSNorm
 from workbench.model.mla import LatentAttention, LatentConfig
 
 
@@ -34,11 +33,12 @@ class MiniCPM3ForCausalLM(Decoder):
 
         def block(layer: int) -> Block:
             mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias)
-            return Block(config, LatentAttention(config, layer, rope), mlp, factor)
+            return Block(config, LatentAttention(config, layer, rope), mlp, added_scale=factor)
 
-        norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        super().__init__(config, map(block, range(config.num_hidden_layers)), norm, rope, config.qk_rope_head_dim)
-        self.embed_factor, self.logit_factor = config.scale_emb, config.dim_model_base / config.hidden_size
+        super().__init__(
+            config, block, ropes=rope, rotary_size=config.qk_rope_head_dim,
+            embed_scale=config.scale_emb, logit_scale=config.dim_model_base / config.hidden_size,
+        )  # fmt: skip
 
 
 FAMILY = Family(config=MiniCPM3Config, model=MiniCPM3ForCausalLM)

@@ -8,7 +8,6 @@ from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import COMMON_NEUTRAL, Family
-from workbench.model.layers import RMSNorm
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
 
@@ -32,8 +31,7 @@ class MixtralForCausalLM(Decoder):
             moe = MoE(router, Experts(num, hidden, config.intermediate_size, config.hidden_act))
             return Block(config, Attention(config, layer, window=config.sliding_window), moe)
 
-        blocks = map(block, range(config.num_hidden_layers))
-        super().__init__(config, blocks, RMSNorm(hidden, config.rms_norm_eps), config.rope())
+        super().__init__(config, block, ropes=config.rope())
 
 
 NAMES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import LayerKind
@@ -69,8 +68,7 @@ class Qwen2MoeForCausalLM(Decoder):
                 config, attention, config.experts(config.num_experts, config.mlp(config.shared_expert_intermediate_size))
             )
 
-        blocks = map(block, range(config.num_hidden_layers))
-        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+        super().__init__(config, block, ropes=config.rope())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +85,13 @@ class Qwen3MoeForCausalLM(Decoder):
         def block(layer: int) -> Block:
             attention = Attention(
                 config, layer, window=window, qkv_bias=config.attention_bias, o_bias=config.attention_bias,
-                head_norm=partial(RMSNorm, eps=config.rms_norm_eps),
+                head_norm=lambda _, size: RMSNorm(size, config.rms_norm_eps),
             )  # fmt: skip
             if not config.has_experts(layer):
                 return Block(config, attention, config.mlp(config.intermediate_size))
             return Block(config, attention, config.experts(config.num_local_experts or config.num_experts))
 
-        blocks = map(block, range(config.num_hidden_layers))
-        super().__init__(config, blocks, RMSNorm(config.hidden_size, config.rms_norm_eps), config.rope())
+        super().__init__(config, block, ropes=config.rope())
 
 
 PARTS = ("gate_proj", "up_proj", "down_proj")
