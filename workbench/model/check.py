@@ -38,7 +38,7 @@ NO_EFFECT = frozenset(
     "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
-    "aux_loss_alpha seq_aux ep_size "
+    "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight attn_pdrop resid_pdrop emb_pdrop "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
@@ -148,7 +148,7 @@ def _is_known(family: Family[Any], choices: Mapping[str, frozenset[str]], key: s
     values = value if isinstance(value, list) else [value]
     if key in choices:
         return value is None or all(item in tuple(choices[key]) for item in values)
-    if key in family.config.read_keys() or key in NO_EFFECT or key in QUANTIZED:
+    if key in family.config.read_keys() or key.rpartition(".")[2] in NO_EFFECT or key in QUANTIZED:
         return True
     if value is not None and key in family.neutral:
         return all(item in family.neutral[key] for item in values)

@@ -66,7 +66,7 @@ class BlockWeight:
 
 def keep(weight: Tensor) -> LinearWeight:
     """Returns the weight in the form that this device multiplies fastest."""
-    is_empty = len(weight) == 0  # of a survey
+    is_empty = weight.numel() == 0  # of a survey
     if weight.device.type == "cpu" and not is_empty and packs(weight.dtype):
         return PackedWeight(weight)
     return DenseWeight(weight)

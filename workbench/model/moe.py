@@ -63,9 +63,10 @@ class Experts(Layer):
     def matrices(self, weights: Weights, index: int) -> tuple[list[Tensor | Blocks], Tensor | Blocks]:
         """Returns gate and up, side by side or in one, and down of one expert."""
         num, hidden, inner = self.num, self.hidden_size, self.intermediate_size
-        if weights.has("gate_up_proj"):
-            both = weights.matrix("gate_up_proj", num, 2 * inner, hidden, index=index)
-            return [both], weights.matrix("down_proj", num, hidden, inner, index=index)
+        for leaf in ("", ".weight"):
+            if weights.has(f"gate_up_proj{leaf}"):
+                both = weights.matrix(f"gate_up_proj{leaf}", num, 2 * inner, hidden, index=index)
+                return [both], weights.matrix(f"down_proj{leaf}", num, hidden, inner, index=index)
         if weights.has("gate_proj.weight"):
             up = [weights.matrix(f"{name}.weight", num, inner, hidden, index=index) for name in ("gate_proj", "up_proj")]
             return up, weights.matrix("down_proj.weight", num, hidden, inner, index=index)

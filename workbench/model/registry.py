@@ -70,6 +70,13 @@ _ENTRIES = (
     _entry("deepseek", "DeepseekForCausalLM", "DeepSeek (V1) MoE", "deepseek", "", "deepseek-moe-16b"),
     _entry("deepseek_mla", "DeepseekV2ForCausalLM", "DeepSeek V2", "deepseek_v2", "", "DeepSeek-V2, V2-Lite, V2.5", "V2"),
     _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "", "DeepSeek-V3, R1", "V3"),
+    _entry("olmoe", "OlmoeForCausalLM", "OLMoE", "olmoe", "", "OLMoE-1B-7B"),
+    _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "", "DBRX, DBRX Instruct"),
+    _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "", "Granite 3.0 and 3.1 1B-A400M and 3B-A800M"),
+    _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "", "Phi-3.5-MoE-instruct"),
+    _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
+    _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "", "Grok 1"),
+    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "grok-1", "", "Grok 1"),
     _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "", "MiniCPM3-4B"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}

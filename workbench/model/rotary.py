@@ -81,7 +81,8 @@ def frequencies(head_dim: int, rope: Rope, max_positions: int, num_positions: in
         divisors = rope.long_factor if longest > original else rope.short_factor
         if len(divisors) != len(inv_freq):
             raise ModelCorrupt(f"config.json has {len(divisors)} factors of longrope for {len(inv_freq)} frequencies")
-        return inv_freq / torch.tensor(divisors), _longrope_scale(rope, max_positions, original)
+        stated = rope.long_mscale if longest > original else rope.short_mscale
+        return inv_freq / torch.tensor(divisors), stated or _longrope_scale(rope, max_positions, original)
     return inv_freq, 1.0
 
 

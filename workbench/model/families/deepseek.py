@@ -26,9 +26,14 @@ class DeepseekConfig(LlamaConfig):
     moe_layer_freq: int = 1
     """Every so many layers one has experts."""
 
+    @property
+    def expert_size(self) -> int:
+        """Numbers between the two products of an expert."""
+        return self.moe_intermediate_size
+
     def mlp(self, layer: int, choose: Chooser, *, corrects: bool = False) -> Layer:
         """Returns the MLP or the experts of a layer."""
-        hidden, inner, activation = self.hidden_size, self.moe_intermediate_size, self.hidden_act
+        hidden, inner, activation = self.hidden_size, self.expert_size, self.hidden_act
         if layer < self.first_k_dense_replace or layer % self.moe_layer_freq:
             return MLP(hidden, self.intermediate_size, activation)
         router = Router(hidden, self.n_routed_experts, choose, corrects=corrects)

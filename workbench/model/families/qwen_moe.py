@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from workbench.model.blocks import MLP, Attention, Block
-from workbench.model.config import LayerKind
+from workbench.model.config import Windowed
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family
@@ -43,19 +45,18 @@ class QwenMoeConfig(LlamaConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Qwen2MoeConfig(QwenMoeConfig):
+class Qwen2MoeConfig(QwenMoeConfig, Windowed):
     num_experts: int = 60
     num_experts_per_tok: int = 4
     moe_intermediate_size: int = 1408
     shared_expert_intermediate_size: int = 5632
     qkv_bias: bool = True
-    layer_types: list[LayerKind] | None = None
+
+    def slides(self, layer: int) -> bool:
+        return layer % 2 == 0 and layer < self.max_window_layers
 
     def window(self, layer: int) -> int | None:
-        """Returns the sliding window of a layer; where no types are listed, that of every second of the first layers."""
-        kinds = self.layer_types
-        slides = kinds[layer] == "sliding_attention" if kinds else layer % 2 == 0 and layer < self.max_window_layers
-        return self.sliding_window if self.use_sliding_window and slides else None
+        return super().window(layer) if self.use_sliding_window else None
 
 
 class Qwen2MoeForCausalLM(Decoder):
@@ -73,9 +74,9 @@ class Qwen2MoeForCausalLM(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class Qwen3MoeConfig(QwenMoeConfig):
+    words: ClassVar[Mapping[str, str]] = {"num_local_experts": "num_experts"}  # the word of transformers 5
+
     num_experts: int = 128
-    num_local_experts: int | None = None
-    """Number of experts, as transformers 5 calls it."""
 
 
 class Qwen3MoeForCausalLM(Decoder):
@@ -89,7 +90,7 @@ class Qwen3MoeForCausalLM(Decoder):
             )  # fmt: skip
             if not config.has_experts(layer):
                 return Block(config, attention, config.mlp(config.intermediate_size))
-            return Block(config, attention, config.experts(config.num_local_experts or config.num_experts))
+            return Block(config, attention, config.experts(config.num_experts))
 
         super().__init__(config, block, ropes=config.rope())
 

@@ -1,0 +1,54 @@
+"""Granite MoE: Llama with stacked experts, and factors on embedding, scores, results and logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workbench.model.blocks import Attention, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import LlamaConfig
+from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.moe import Experts, MoE, Router
+from workbench.model.routing import TopK
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraniteMoeConfig(LlamaConfig):
+    num_local_experts: int = 8
+    num_experts_per_tok: int = 2
+    embedding_multiplier: float = 1.0
+    attention_multiplier: float = 1.0
+    """Factor on scores."""
+    residual_multiplier: float = 1.0
+    """Factor on each result before it is added."""
+    logits_scaling: float = 1.0
+    """Divisor of the logits."""
+
+
+class GraniteMoeForCausalLM(Decoder):
+    def __init__(self, config: GraniteMoeConfig) -> None:
+        hidden, num, biased = config.hidden_size, config.num_local_experts, config.attention_bias
+        choose = TopK(top_k=config.num_experts_per_tok, norm=1)
+
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, scale=config.attention_multiplier, qkv_bias=biased, o_bias=biased)
+            experts = Experts(num, hidden, config.intermediate_size, config.hidden_act)
+            return Block(config, attention, MoE(Router(hidden, num, choose), experts), added_scale=config.residual_multiplier)
+
+        super().__init__(
+            config, block, ropes=config.rope(),
+            embed_scale=config.embedding_multiplier, logit_scale=1 / config.logits_scaling,
+        )  # fmt: skip
+
+
+NAMES = {
+    "layers.*.mlp.gate": "layers.*.block_sparse_moe.router.layer",
+    "layers.*.mlp.experts.gate_up_proj": "layers.*.block_sparse_moe.input_linear",
+    "layers.*.mlp.experts.down_proj": "layers.*.block_sparse_moe.output_linear",
+}
+FAMILY = Family(
+    config=GraniteMoeConfig,
+    model=GraniteMoeForCausalLM,
+    names=NAMES,
+    neutral=COMMON_NEUTRAL | {"normalization_function": ("rmsnorm",), "position_embedding_type": ("rope",)},
+)
