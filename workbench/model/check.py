@@ -31,11 +31,13 @@ COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
 NO_EFFECT = frozenset(
     # The origin and the licence of the file.
     "architectures model_type transformers_version _name_or_path name_or_path _commit_hash auto_map tokenizer_class "
-    "torch_dtype dtype model_name is_llama_config unsloth_version unsloth_fixed unsloth_optimized "
+    "torch_dtype dtype _from_model_config model_name is_llama_config unsloth_version unsloth_fixed unsloth_optimized "
     "transformers.js_config attn_implementation _attn_implementation _attn_implementation_autoset use_cache cache_implementation "
     "max_sequence_length is_decoder chunk_size_feed_forward tie_last_hidden_states tie_encoder_decoder torchscript use_bfloat16 "
     # Training, and how one product was computed at that time.
     "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
+    "hidden_dropout resid_pdrop embd_pdrop attn_pdrop residual_dropout embedding_dropout embed_dropout resid_dropout "
+    "embd_dropout attn_dropout_prob emb_dropout_prob "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
     "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight attn_pdrop resid_pdrop emb_pdrop "

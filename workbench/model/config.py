@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from types import NoneType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -58,12 +59,16 @@ class ModelConfig:
 
     @classmethod
     def make(cls, values: Mapping[str, Any], said: Callable[[str], str] = str) -> Self:
-        """Returns the config of a checked config.json in our words. A key with the value null counts as left out.
+        """Returns the config of a checked config.json in our words.
 
+        A key with the value null counts as left out, unless it has another default and None is one of its values.
         `said` is the function from a word of ours to the key as stored, for messages.
         """
-        stated = {key: value for key, value in values.items() if key in cls.read_keys() and value is not None}
         lacks = {field.name for field in fields(cls) if field.default is MISSING}
+        optional = {name for name, hint in get_type_hints(cls).items() if NoneType in get_args(hint)}
+        nullable = {field.name for field in fields(cls) if field.default is not None} & optional
+        known = cls.read_keys()
+        stated = {key: value for key, value in values.items() if key in known and (value is not None or key in nullable)}
         usual = {key: value for key, value in cls.derived(stated).items() if key in lacks}
         try:
             return msgspec.convert(usual | stated, cls)

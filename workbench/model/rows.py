@@ -39,3 +39,16 @@ def _interleaved(rows: Tensor, num_heads: int, size: int) -> Tensor:
     halves = heads[:, :size].unflatten(1, (2, -1))  # [heads, (first half, second half), R / 2, ...]
     heads[:, :size] = halves.transpose(1, 2).flatten(1, 2).clone()
     return heads.reshape(rows.shape)
+
+
+def head_norms(config: ModelConfig) -> dict[str, Change]:
+    """Returns the changes of norms of queries and keys that have weights [heads, D] of their own for each head."""
+    heads = {"q_norm": config.num_attention_heads, "k_norm": config.num_key_value_heads}
+    return {f"layers.*.self_attn.{name}": _by_heads(neighbours_of(num, config.head_dim)) for name, num in heads.items()}
+
+
+def _by_heads(change: Change) -> Change:
+    """Returns the change for numbers that lie as [heads, D]."""
+    return Change(
+        lambda weight: change.undo(weight.flatten()).view_as(weight), lambda weight: change.do(weight.flatten()).view_as(weight)
+    )

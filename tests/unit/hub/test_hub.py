@@ -183,7 +183,7 @@ def test_a_cached_hub_model_needs_no_network(folder: Path, tmp_path: Path):
 
 
 REFUSED = {
-    "architecture": ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "Qwen2ForCausalLM is not supported"),
+    "architecture": ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "FalconForCausalLM is not supported"),
     "quantised": ({"quantization_config": {"quant_method": "hqq", "bits": 4}}, r"quantised by hqq \(4 bits\)"),
     "key": ({"use_bidirectional_attention": True}, "use_bidirectional_attention = True"),
 }

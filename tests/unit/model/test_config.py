@@ -191,9 +191,9 @@ def test_fewer_kinds_than_layers_are_an_error():
 @pytest.mark.parametrize(
     "names, message",
     [
-        ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "^Qwen2ForCausalLM is not supported"),
+        ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "^FalconForCausalLM is not supported"),
         ({"architectures": ["OtherModel"]}, "^OtherModel is not supported"),
-        ({"architectures": None, "model_type": "qwen2"}, "^model_type 'qwen2' is not supported"),
+        ({"architectures": None, "model_type": "falcon"}, "^model_type 'falcon' is not supported"),
         ({"model_type": "mistral"}, "names LlamaForCausalLM and model_type 'mistral': which is it"),
     ],
 )

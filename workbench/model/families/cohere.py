@@ -1,0 +1,52 @@
+"""Command-R and R+: attention and MLP in parallel after one layer norm, neighbours rotated, scaled logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from workbench.checkpoint.names import Change
+from workbench.model.blocks import MLP, Attention, ParallelBlock
+from workbench.model.config import Activation, ModelConfig
+from workbench.model.decoder import Decoder
+from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.layers import HeadsLayerNorm, LayerNorm
+from workbench.model.rows import head_norms, neighbours
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohereConfig(ModelConfig):
+    max_position_embeddings: int = 8192
+    rope_theta: float = 500_000.0
+    tie_word_embeddings: bool = True
+    hidden_act: Activation = "silu"
+    layer_norm_eps: float = 1e-5
+    logit_scale: float = 0.0625
+    use_qk_norm: bool = False
+
+
+class CohereForCausalLM(Decoder):
+    def __init__(self, config: CohereConfig) -> None:
+        norm = partial(LayerNorm, eps=config.layer_norm_eps, bias=False)
+        head_norm = partial(HeadsLayerNorm, eps=config.layer_norm_eps) if config.use_qk_norm else None
+
+        def block(layer: int) -> ParallelBlock:
+            bias = config.attention_bias
+            attention = Attention(config, layer, qkv_bias=bias, o_bias=bias, head_norm=head_norm)
+            return ParallelBlock(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act), norm)
+
+        super().__init__(
+            config, block, norm=norm(config.hidden_size), ropes=config.rope(), logit_scale=config.logit_scale
+        )  # fmt: skip
+
+
+def _changes(config: CohereConfig) -> Mapping[str, Change]:
+    return neighbours(config) | head_norms(config)
+
+
+NEUTRAL = COMMON_NEUTRAL | {
+    "position_embedding_type": ("rope_gptj",), "rotary_pct": (1,), "use_parallel_block": (True,), "use_gated_activation": (True,),
+    "use_embedding_sharing": (True,), "use_parallel_embedding": (True, False),
+}  # fmt: skip
+FAMILY = Family(config=CohereConfig, model=CohereForCausalLM, neutral=NEUTRAL, changes=_changes)

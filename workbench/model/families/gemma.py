@@ -1,0 +1,40 @@
+"""Gemma 1: norms stored minus one, a scaled embedding, heads larger than their share of the hidden size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.config import Activation, ModelConfig
+from workbench.model.decoder import Decoder
+from workbench.model.family import Family
+from workbench.model.layers import RMSNorm
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmaConfig(ModelConfig):
+    head_dim: int = 256
+    num_key_value_heads: int = 16
+    max_position_embeddings: int = 8192
+    tie_word_embeddings: bool = True
+    hidden_act: Activation = "gelu_pytorch_tanh"
+    hidden_activation: Activation | None = None
+    """Counts more than `hidden_act`, where both are stated."""
+
+
+class GemmaForCausalLM(Decoder):
+    def __init__(self, config: GemmaConfig) -> None:
+        norm = partial(RMSNorm, eps=config.rms_norm_eps, offset=1.0)
+        activation = config.hidden_activation or config.hidden_act
+
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, qkv_bias=config.attention_bias, o_bias=config.attention_bias)
+            return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, activation), norm)
+
+        super().__init__(
+            config, block, norm=norm(config.hidden_size), ropes=config.rope(), embed_scale=config.hidden_size**0.5
+        )  # fmt: skip
+
+
+FAMILY = Family(config=GemmaConfig, model=GemmaForCausalLM)

@@ -1,0 +1,51 @@
+"""Gemma 2: four norms per block, capped scores and logits, a window in every other layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from workbench.model.blocks import MLP, Attention, SandwichBlock
+from workbench.model.config import Activation, Windowed
+from workbench.model.decoder import Decoder
+from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.layers import RMSNorm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemma2Config(Windowed):
+    head_dim: int = 256
+    num_key_value_heads: int = 4
+    max_position_embeddings: int = 8192
+    tie_word_embeddings: bool = True
+    hidden_activation: Activation = "gelu_pytorch_tanh"
+    query_pre_attn_scalar: float = 256
+    """Attention scores are divided by its root."""
+    sliding_window: int | None = 4096
+    attn_logit_softcapping: float | None = 50.0
+    final_logit_softcapping: float | None = 30.0
+
+    def slides(self, layer: int) -> bool:
+        return layer % 2 == 0
+
+
+class Gemma2ForCausalLM(Decoder):
+    def __init__(self, config: Gemma2Config) -> None:
+        norm = partial(RMSNorm, eps=config.rms_norm_eps, offset=1.0)
+
+        def block(layer: int) -> SandwichBlock:
+            attention = Attention(
+                config, layer, scale=config.query_pre_attn_scalar**-0.5, window=config.window(layer),
+                softcap=config.attn_logit_softcapping, qkv_bias=config.attention_bias, o_bias=config.attention_bias,
+            )  # fmt: skip
+            mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_activation)
+            return SandwichBlock(config, attention, mlp, norm)
+
+        super().__init__(
+            config, block, norm=norm(config.hidden_size), ropes=config.rope(), embed_scale=config.hidden_size**0.5,
+            logit_cap=config.final_logit_softcapping,
+        )  # fmt: skip
+
+
+NEUTRAL = COMMON_NEUTRAL | {"hidden_act": ("gelu_pytorch_tanh",)}
+FAMILY = Family(config=Gemma2Config, model=Gemma2ForCausalLM, neutral=NEUTRAL)

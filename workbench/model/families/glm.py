@@ -1,0 +1,45 @@
+"""GLM-4 9B and GLM-Edge as transformers names them: half of each head is rotated, by neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.checkpoint.names import Change, Cut, one_after_the_other
+from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.config import Activation, PartlyRotated
+from workbench.model.decoder import Decoder
+from workbench.model.family import Family
+from workbench.model.rows import neighbours
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlmConfig(PartlyRotated):
+    num_key_value_heads: int = 2
+    head_dim: int = 128
+    max_position_embeddings: int = 131_072
+    rms_norm_eps: float = 1.5625e-7
+    partial_rotary_factor: float = 0.5
+    attention_bias: bool = True
+    hidden_act: Activation = "silu"
+
+
+class GlmForCausalLM(Decoder):
+    def __init__(self, config: GlmConfig) -> None:
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, qkv_bias=config.attention_bias)
+            return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act))
+
+        super().__init__(config, block, ropes=config.rope())
+
+
+def changes(config: GlmConfig) -> Mapping[str, Change]:
+    return neighbours(config, int(config.head_dim * config.rope().partial_rotary_factor))
+
+
+def cuts(config: GlmConfig) -> Mapping[str, Cut]:
+    gate_up = dict.fromkeys(("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), config.intermediate_size)
+    return one_after_the_other("layers.*.mlp.gate_up_proj", gate_up)
+
+
+FAMILY = Family(config=GlmConfig, model=GlmForCausalLM, changes=changes, cuts=cuts)
