@@ -121,7 +121,7 @@ def test_dbrx(tmp_path: Path, style: int):
         family.restyled(folder, rope_parameters=None, num_key_value_heads=None)
     family.hold(folder, reference)
     config = reference.config
-    family.matters(reference, attn_config=config.attn_config.to_dict() | {"clip_qkv": None})
+    family.matters(reference, attn_config=config.attn_config.to_dict() | {"clip_qkv": 100.0})
     family.matters(reference, ffn_config=config.ffn_config.to_dict() | {"moe_normalize_expert_weights": 1.0})
 
 

@@ -150,7 +150,7 @@ def _is_known(family: Family[Any], choices: Mapping[str, frozenset[str]], key: s
     values = value if isinstance(value, list) else [value]
     if key in choices:
         return value is None or all(item in tuple(choices[key]) for item in values)
-    if key in family.config.read_keys() or key.rpartition(".")[2] in NO_EFFECT or key in QUANTIZED:
+    if key in family.config.read_keys() or {key, key.rpartition(".")[2]} & NO_EFFECT or key in QUANTIZED:
         return True
     if value is not None and key in family.neutral:
         return all(item in family.neutral[key] for item in values)

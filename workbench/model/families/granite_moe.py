@@ -1,4 +1,4 @@
-"""Granite MoE: Llama with stacked experts, and factors on embedding, scores, results and logits."""
+"""Granite MoE: Granite 3 with stacked experts."""
 
 from __future__ import annotations
 
@@ -6,23 +6,16 @@ from dataclasses import dataclass
 
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
-from workbench.model.families.llama import LlamaConfig
+from workbench.model.families.granite import GraniteConfig
 from workbench.model.family import COMMON_NEUTRAL, Family
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraniteMoeConfig(LlamaConfig):
+class GraniteMoeConfig(GraniteConfig):
     num_local_experts: int = 8
     num_experts_per_tok: int = 2
-    embedding_multiplier: float = 1.0
-    attention_multiplier: float = 1.0
-    """Factor on scores."""
-    residual_multiplier: float = 1.0
-    """Factor on each result before it is added."""
-    logits_scaling: float = 1.0
-    """Divisor of the logits."""
 
 
 class GraniteMoeForCausalLM(Decoder):

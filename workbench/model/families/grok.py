@@ -54,6 +54,10 @@ class Grok1ForCausalLM(Decoder):
         )  # fmt: skip
 
 
+class Grok1ModelForCausalLM(Grok1ForCausalLM):
+    """The same under the name of the first conversion from JAX."""
+
+
 NAMES = EXPERTS | {
     "layers.*.input_layernorm": "layers.*.pre_attn_norm",
     "layers.*.post_attention_layernorm": "layers.*.post_attn_norm",
@@ -61,3 +65,4 @@ NAMES = EXPERTS | {
     "layers.*.post_feedforward_layernorm": "layers.*.post_moe_norm",
 }
 FAMILY = Family(config=GrokConfig, model=Grok1ForCausalLM, names=NAMES)
+FIRST = Family(config=GrokConfig, model=Grok1ModelForCausalLM, names=NAMES)

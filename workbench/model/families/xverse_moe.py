@@ -25,4 +25,8 @@ class XverseMoeConfig(DeepseekV1Config):
         return self.intermediate_size
 
 
-FAMILY = Family(config=XverseMoeConfig, model=DeepseekForCausalLM, names={"layers.*.mlp.gate": "layers.*.mlp.router"})
+class XverseMoeForCausalLM(DeepseekForCausalLM):
+    pass
+
+
+FAMILY = Family(config=XverseMoeConfig, model=XverseMoeForCausalLM, names={"layers.*.mlp.gate": "layers.*.mlp.router"})
