@@ -99,7 +99,7 @@ def read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return read_config(path)
     gguf = open_gguf_file(path)
-    entry = family_of_gguf(gguf.architecture, str(path))
+    entry = family_of_gguf(gguf)
     rules = entry.family.gguf
     assert rules is not None
     check_kind(gguf, rules.keys)

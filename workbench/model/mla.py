@@ -62,8 +62,13 @@ class HeadMaps(Layer):
         self.sizes = (config.qk_nope_head_dim, config.v_head_dim)
 
     def load(self, weights: Weights) -> None:
-        whole = weights.tensor("weight", self.num_heads * sum(self.sizes), self.rank).view(-1, sum(self.sizes), self.rank)
-        self.keys, self.values = (part.contiguous() for part in whole.split(self.sizes, 1))
+        keys, values = weights.beside("k_b_proj"), weights.beside("v_b_proj")
+        if keys.has("weight"):  # in newer GGUF files, with keys as they are absorbed
+            self.keys = keys.tensor("weight", self.num_heads, self.rank, self.sizes[0]).transpose(1, 2).contiguous()
+            self.values = values.tensor("weight", self.num_heads, self.sizes[1], self.rank)
+        else:
+            whole = weights.tensor("weight", self.num_heads * sum(self.sizes), self.rank).view(-1, sum(self.sizes), self.rank)
+            self.keys, self.values = (part.contiguous() for part in whole.split(self.sizes, 1))
         self.num_bytes = self.keys.nbytes + self.values.nbytes
 
     def heads(self, latent: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
+from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.config import ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import LayerNorm
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
@@ -88,14 +90,27 @@ NAMES = {
 }
 
 
-def _cuts(config: DbrxConfig) -> dict[str, Cut]:
+def _cuts(config: DbrxConfig, stored: str = "blocks.*.norm_attn_norm.attn.Wqkv") -> dict[str, Cut]:
     """Returns the places of queries, keys and values in the one matrix of a file."""
     heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads, "v": config.num_key_value_heads}
     parts = {f"layers.*.self_attn.{name}_proj": num * config.head_dim for name, num in heads.items()}
-    return one_after_the_other("blocks.*.norm_attn_norm.attn.Wqkv", parts)
+    return one_after_the_other(stored, parts)
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    own = {"moe_num_experts": num, "moe_top_k": used, "clip_qkv": file.meta.get("dbrx.attention.clamp_kqv")}
+    values = gguf_experts.values_of(file)
+    return {key: value for key, value in values.items() if key not in ("rms_norm_eps", "attention_bias")} | own
 
 
 FAMILY = Family(
+    gguf=GgufRules(
+        names=gguf_experts.NAMES | {"layers.*.post_attention_layernorm": "blk.*.attn_output_norm"},
+        keys=gguf_experts.KEYS | {"attention.clamp_kqv", "attention.layer_norm_epsilon"},
+        values=_gguf_values,
+        cuts=partial(_cuts, stored="blk.*.attn_qkv"),
+    ),
     config=DbrxConfig,
     model=DbrxForCausalLM,
     names=NAMES,

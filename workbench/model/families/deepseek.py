@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layer import Layer
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import Chooser, TopK
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,4 +63,25 @@ class DeepseekForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=DeepseekV1Config, model=DeepseekForCausalLM)
+def gguf_layout(file: GgufFile) -> dict[str, Any]:
+    """Returns how many layers have experts and how large those are."""
+    arch, meta = file.architecture, file.meta
+    num, used = gguf_experts.counts(file)
+    return {
+        "n_routed_experts": num,
+        "num_experts_per_tok": used,
+        "n_shared_experts": meta.get(f"{arch}.expert_shared_count", 0),
+        "moe_intermediate_size": gguf_experts.expert_size(file),
+        "first_k_dense_replace": meta.get(f"{arch}.leading_dense_block_count", 0),
+    }
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    return {**gguf_experts.values_of(file), **gguf_layout(file)}
+
+
+FAMILY = Family(
+    config=DeepseekV1Config,
+    model=DeepseekForCausalLM,
+    gguf=GgufRules[DeepseekV1Config](names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, changes=neighbours),
+)

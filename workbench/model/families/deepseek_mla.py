@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_latent
 from workbench.model.blocks import Block
 from workbench.model.decoder import Decoder
-from workbench.model.families.deepseek import DeepseekConfig
-from workbench.model.family import Family
+from workbench.model.families.deepseek import DeepseekConfig, gguf_layout
+from workbench.model.family import Family, GgufRules
 from workbench.model.mla import LatentAttention, LatentConfig
 from workbench.model.routing import TopK
 
@@ -78,5 +80,40 @@ def _layers_beyond(config: DeepseekV3Config) -> str:
     return rf"^model\.layers\.({numbers})\." if numbers else r"(?!)"
 
 
-V2 = Family(config=DeepseekV2Config, model=DeepseekV2ForCausalLM)
-V3 = Family(config=DeepseekV3Config, model=DeepseekV3ForCausalLM, more_leftovers=_layers_beyond)
+GROUPS = {160: (8, 3), 256: (8, 4)}
+"""Groups of experts, and those that a row may choose, by the experts of the published models: most files do not state them."""
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    meta, layout = file.meta, gguf_layout(file)
+    num, best = GROUPS.get(layout["n_routed_experts"], (1, 1))
+    return {
+        **gguf_latent.values_of(file),
+        **layout,
+        "routed_scaling_factor": meta.get("deepseek2.expert_weights_scale", 1.0),
+        "n_group": meta.get("deepseek2.expert_group_count", num),
+        "topk_group": meta.get("deepseek2.expert_group_used_count", best),
+    }
+
+
+def _gguf_values_2(file: GgufFile) -> dict[str, Any]:
+    values = _gguf_values(file)
+    method = "group_limited_greedy" if values["n_group"] > 1 else "greedy"
+    return {**values, "topk_method": method, "norm_topk_prob": file.meta.get("deepseek2.expert_weights_norm", False)}
+
+
+def _gguf_values_3(file: GgufFile) -> dict[str, Any]:
+    return {**_gguf_values(file), "norm_topk_prob": file.meta.get("deepseek2.expert_weights_norm", False)}
+
+
+V2 = Family(
+    config=DeepseekV2Config,
+    model=DeepseekV2ForCausalLM,
+    gguf=GgufRules(names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_2),
+)
+V3 = Family(
+    config=DeepseekV3Config,
+    model=DeepseekV3ForCausalLM,
+    more_leftovers=_layers_beyond,
+    gguf=GgufRules(names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_3),
+)

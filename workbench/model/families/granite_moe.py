@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.granite import GraniteConfig
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,23 @@ NAMES = {
     "layers.*.mlp.experts.gate_up_proj": "layers.*.block_sparse_moe.input_linear",
     "layers.*.mlp.experts.down_proj": "layers.*.block_sparse_moe.output_linear",
 }
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    keys = ("embedding_scale", "attention.scale", "residual_scale", "logit_scale")
+    stated = dict(zip(FACTORS, (file.meta.get(f"granitemoe.{key}") for key in keys), strict=True))
+    return {**gguf_experts.values_of(file), **stated, "num_local_experts": num, "num_experts_per_tok": used}
+
+
+FACTORS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 FAMILY = Family(
+    gguf=GgufRules[GraniteMoeConfig](
+        names=gguf_experts.NAMES,
+        keys=gguf_experts.KEYS | {"embedding_scale", "attention.scale", "residual_scale", "logit_scale"},
+        values=_gguf_values,
+        changes=neighbours,
+    ),
     config=GraniteMoeConfig,
     model=GraniteMoeForCausalLM,
     names=NAMES,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_latent
 from workbench.model.blocks import MLP, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.mla import LatentAttention, LatentConfig
 
 
@@ -41,4 +44,22 @@ class MiniCPM3ForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(config=MiniCPM3Config, model=MiniCPM3ForCausalLM)
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, tables = gguf_latent.values_of(file), ("short", "long")
+    if "rope_factors_long.weight" in file.tensors:
+        divisors = {f"{name}_factor": file.floats(f"rope_factors_{name}.weight") for name in tables}
+        trained = {"original_max_position_embeddings": values["max_position_embeddings"]}
+        values["rope_scaling"] = {"rope_type": "longrope", **divisors, **trained}
+    return values
+
+
+FAMILY = Family(
+    config=MiniCPM3Config,
+    model=MiniCPM3ForCausalLM,
+    gguf=GgufRules(
+        names=gguf_latent.NAMES,
+        keys=gguf_latent.KEYS,
+        values=_gguf_values,
+        leftovers=r"^rope_factors_(long|short)\.weight$",
+    ),
+)

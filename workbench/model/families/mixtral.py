@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +44,17 @@ NAMES = {
     "layers.*.mlp.experts.*.up_proj": "layers.*.block_sparse_moe.experts.*.w3",
     "layers.*.mlp.experts.*.down_proj": "layers.*.block_sparse_moe.experts.*.w2",
 }
-FAMILY = Family(config=MixtralConfig, model=MixtralForCausalLM, names=NAMES, neutral=COMMON_NEUTRAL)
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    return {**gguf_experts.values_of(file), "num_local_experts": num, "num_experts_per_tok": used}
+
+
+FAMILY = Family(
+    config=MixtralConfig,
+    model=MixtralForCausalLM,
+    names=NAMES,
+    neutral=COMMON_NEUTRAL,
+    gguf=GgufRules[MixtralConfig](names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, changes=neighbours),
+)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import AllHeadsNorm
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
@@ -42,4 +45,13 @@ class OlmoeForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=OlmoeConfig, model=OlmoeForCausalLM)
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    return {**gguf_experts.values_of(file), "num_experts": num, "num_experts_per_tok": used}
+
+
+FAMILY = Family(
+    config=OlmoeConfig,
+    model=OlmoeForCausalLM,
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values),
+)

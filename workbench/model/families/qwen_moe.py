@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Windowed
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
 from workbench.model.moe import Experts, MoE, Router
 from workbench.model.routing import TopK
@@ -97,5 +99,31 @@ class Qwen3MoeForCausalLM(Decoder):
 
 PARTS = ("gate_proj", "up_proj", "down_proj")
 NAMES = {f"layers.*.mlp.shared_experts.{part}": f"layers.*.mlp.shared_expert.{part}" for part in PARTS}
-QWEN2 = Family(config=Qwen2MoeConfig, model=Qwen2MoeForCausalLM, names=NAMES)
-QWEN3 = Family(config=Qwen3MoeConfig, model=Qwen3MoeForCausalLM)
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    own = {"num_experts": num, "num_experts_per_tok": used, "moe_intermediate_size": gguf_experts.expert_size(file)}
+    return {**gguf_experts.values_of(file), **own}
+
+
+def _gguf_values_2(file: GgufFile) -> dict[str, Any]:
+    shared = file.tensors["blk.0.ffn_gate_shexp.weight"].shape[0]
+    return {**_gguf_values(file), "shared_expert_intermediate_size": shared, "qkv_bias": "blk.0.attn_q.bias" in file.tensors}
+
+
+def _gguf_values_3(file: GgufFile) -> dict[str, Any]:
+    return {**_gguf_values(file), "norm_topk_prob": True}  # which the file leaves to its readers
+
+
+QWEN2 = Family(
+    config=Qwen2MoeConfig,
+    model=Qwen2MoeForCausalLM,
+    names=NAMES,
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_2),
+)
+QWEN3 = Family(
+    config=Qwen3MoeConfig,
+    model=Qwen3MoeForCausalLM,
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_3),
+)
