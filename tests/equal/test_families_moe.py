@@ -233,3 +233,21 @@ def test_grok_1(tmp_path: Path):
     for key in ("attn_output_multiplier", "max_attn_value", "embedding_multiplier_scale", "output_multiplier_scale"):
         reference.config = GROK | {key: 1.0}
         assert (family.logits(reference, family.PROMPTS[3]) - expected).abs().max() > 1e-2
+
+
+def test_gpt_oss(tmp_path: Path):
+    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+            "original_max_position_embeddings": 32}  # fmt: skip
+    reference = family.made("gpt_oss", num_local_experts=6, num_experts_per_tok=2, head_dim=16, sliding_window=24,
+                            swiglu_limit=0.8, rope_parameters=rope)  # fmt: skip
+    for layer in reference.model.layers:
+        torch.nn.init.normal_(layer.self_attn.sinks, 1.0, 2.0)
+    family.hold(family.written(reference, tmp_path), reference)
+    family.matters(reference, swiglu_limit=7.0)
+    family.matters(reference, swiglu_alpha=1.0)
+    family.matters(reference, layer_types=["full_attention"] * 3)
+    family.matters(reference, rope_parameters=rope | {"truncate": True})
+    expected = family.logits(reference, family.PROMPTS[3])
+    for layer in reference.model.layers:
+        layer.self_attn.sinks.data.fill_(-100.0)
+    assert (family.logits(reference, family.PROMPTS[3]) - expected).abs().max() > 1e-2, "sinks change nothing"

@@ -212,3 +212,27 @@ def test_grok_1(tmp_path: Path):
     }
     meta |= {"embedding_scale": 3.0, "logit_scale": 0.6, "router_logit_softcapping": 30.0}
     family.hold(write(tmp_path / "m.gguf", "grok", meta, tensors), reference)
+
+
+def test_gpt_oss(tmp_path: Path):
+    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+            "original_max_position_embeddings": 32}  # fmt: skip
+    reference = family.made(
+        "gpt_oss", num_local_experts=6, num_experts_per_tok=2, head_dim=16, sliding_window=24, rope_parameters=rope
+    )
+    tensors = {}
+    for name, tensor in tensors_of(reference, tmp_path).items():
+        stem, _, leaf = name.partition(".experts.")
+        if leaf.startswith("gate_up"):
+            kind, columns = ("bias", tensor) if leaf.endswith("bias") else ("weight", tensor.transpose(1, 2))
+            tensors |= {f"{stem}.experts.{part}_proj.{kind}": columns[:, i::2] for i, part in enumerate(("gate", "up"))}
+        elif leaf.startswith("down"):
+            kind, columns = ("bias", tensor) if leaf.endswith("bias") else ("weight", tensor.transpose(1, 2))
+            tensors[f"{stem}.experts.down_proj.{kind}"] = columns
+        else:
+            tensors[f"{name}.weight" if name.endswith("sinks") else name] = tensor
+    meta = experts_of(reference) | {
+        "attention.sliding_window": 24, "expert_feed_forward_length": 96, "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 32,
+    }  # fmt: skip
+    family.hold(write(tmp_path / "m.gguf", "gpt-oss", meta, tensors), reference)

@@ -99,9 +99,9 @@ class Linear(Layer):
         bias = weights.tensor("bias", self.out_features) if self.has_bias else None
         self._set(BlockMatrix([weight]) if isinstance(weight, Blocks) else weight, bias)
 
-    def hold(self, parts: Sequence[Tensor | Blocks], dtype: torch.dtype) -> None:
+    def hold(self, parts: Sequence[Tensor | Blocks], dtype: torch.dtype, bias: Tensor | None = None) -> None:
         """Changes: multiplies with these matrices side by side, which came from elsewhere."""
-        self._set(side_by_side(parts, dtype), None)
+        self._set(side_by_side(parts, dtype), bias)
 
     def share(self, weight: Tensor | BlockMatrix) -> None:
         """Changes: multiplies with another layer's weight, whose memory is not counted here."""

@@ -22,10 +22,14 @@ class Router(Layer):
 
     weight: LinearWeight
 
-    def __init__(self, hidden_size: int, num_experts: int, choose: Chooser, *, corrects: bool = False) -> None:
+    def __init__(
+        self, hidden_size: int, num_experts: int, choose: Chooser, *, bias: bool = False, corrects: bool = False
+    ) -> None:
         """Makes a router; one that `corrects` has a number for each expert that counts in the choice alone."""
         super().__init__()
-        self.hidden_size, self.num_experts, self.choose, self.corrects = hidden_size, num_experts, choose, corrects
+        self.hidden_size, self.num_experts, self.choose = hidden_size, num_experts, choose
+        self.has_bias, self.corrects = bias, corrects
+        self.bias: Tensor | None = None
         self.correction: Tensor | None = None
 
     def load(self, weights: Weights) -> None:
@@ -34,31 +38,43 @@ class Router(Layer):
         # Blocks of plain numbers: a product with them does not depend on the other rows, so neither does the choice.
         are_blocks = bool(weights.form.keeps) and not self.hidden_size % PLAIN_GROUP and weight.numel()
         self.weight = BlockWeight(BlockMatrix([_plain(weight)])) if are_blocks else DenseWeight(weight)
+        if self.has_bias:
+            self.bias = weights.tensor("bias", self.num_experts).float()
         if self.corrects:
             self.correction = weights.tensor("e_score_correction_bias", self.num_experts, neutral=0.0).float()
 
     def forward(self, x: Tensor) -> Choice:  # [T, H]
-        return self.choose(self.weight.multiply(x.float(), None), self.correction)
+        return self.choose(self.weight.multiply(x.float(), self.bias), self.correction)
 
 
 def _plain(weight: Tensor) -> Blocks:
     return Blocks("F32", weight.contiguous().view(torch.uint8), tuple(weight.shape))
 
 
+def plain_mlp(activation: Activation) -> Callable[[int, int], MLP]:
+    """Returns the function that makes an MLP of this activation, from its two sizes."""
+    return lambda hidden_size, intermediate_size: MLP(hidden_size, intermediate_size, activation)
+
+
 class Experts(Layer):
     """MLPs of one form. A file has a tensor for each of them, or one for all."""
 
-    def __init__(self, num: int, hidden_size: int, intermediate_size: int, activation: Activation) -> None:
+    def __init__(self, num: int, hidden_size: int, intermediate_size: int, make: Callable[[int, int], MLP]) -> None:
+        """Makes each expert by `make`, from both sizes."""
         super().__init__()
         self.num, self.hidden_size, self.intermediate_size = num, hidden_size, intermediate_size
-        self.each = nn.ModuleList(MLP(hidden_size, intermediate_size, activation) for _ in range(num))
+        self.each = nn.ModuleList(make(hidden_size, intermediate_size) for _ in range(num))
 
     def load(self, weights: Weights) -> None:
         for index, expert in enumerate(self.each):
             assert isinstance(expert, MLP)
-            up, down = self.matrices(weights, index)
-            expert.gate_up.hold(up, weights.dtype)
-            expert.down_proj.hold([down], weights.dtype)
+            (up, down), (up_bias, down_bias) = self.matrices(weights, index), self.biases(weights, index)
+            expert.gate_up.hold(up, weights.dtype, up_bias)
+            expert.down_proj.hold([down], weights.dtype, down_bias)
+
+    def biases(self, weights: Weights, index: int) -> tuple[Tensor | None, Tensor | None]:
+        """Returns the biases of gate and up together, and of down. Here there are none."""
+        return None, None
 
     def matrices(self, weights: Weights, index: int) -> tuple[list[Tensor | Blocks], Tensor | Blocks]:
         """Returns gate and up, side by side or in one, and down of one expert."""

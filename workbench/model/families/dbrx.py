@@ -19,7 +19,7 @@ from workbench.model.config import ModelConfig
 from workbench.model.decoder import Decoder
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import LayerNorm
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 
 NORM_EPS = 1e-5
@@ -73,7 +73,7 @@ class DbrxForCausalLM(Decoder):
         norm = partial(LayerNorm, eps=NORM_EPS, bias=False)
 
         def block(layer: int) -> Block:
-            experts = DbrxExperts(num, hidden, config.intermediate_size, "silu")
+            experts = DbrxExperts(num, hidden, config.intermediate_size, plain_mlp("silu"))
             return Block(config, Attention(config, layer, clip=config.clip_qkv), MoE(Router(hidden, num, choose), experts), norm)
 
         super().__init__(config, block, norm=norm(hidden), ropes=config.rope())

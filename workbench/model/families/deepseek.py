@@ -12,7 +12,7 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family, GgufRules
 from workbench.model.layer import Layer
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import Chooser, TopK
 from workbench.model.rows import neighbours
 
@@ -41,7 +41,7 @@ class DeepseekConfig(LlamaConfig):
             return MLP(hidden, self.intermediate_size, activation)
         router = Router(hidden, self.n_routed_experts, choose, corrects=corrects)
         shared = MLP(hidden, inner * self.n_shared_experts, activation) if self.n_shared_experts else None
-        return MoE(router, Experts(self.n_routed_experts, hidden, inner, activation), shared)
+        return MoE(router, Experts(self.n_routed_experts, hidden, inner, plain_mlp(activation)), shared)
 
 
 @dataclass(frozen=True, kw_only=True)

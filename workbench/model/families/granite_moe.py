@@ -11,7 +11,7 @@ from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.granite import GraniteConfig
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 from workbench.model.rows import neighbours
 
@@ -29,7 +29,7 @@ class GraniteMoeForCausalLM(Decoder):
 
         def block(layer: int) -> Block:
             attention = Attention(config, layer, scale=config.attention_multiplier, qkv_bias=biased, o_bias=biased)
-            experts = Experts(num, hidden, config.intermediate_size, config.hidden_act)
+            experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
             return Block(config, attention, MoE(Router(hidden, num, choose), experts), added_scale=config.residual_multiplier)
 
         super().__init__(

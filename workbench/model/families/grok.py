@@ -15,7 +15,7 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.mixtral import NAMES as EXPERTS
 from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 
 
@@ -46,7 +46,7 @@ class Grok1ForCausalLM(Decoder):
 
         def block(layer: int) -> SandwichBlock:
             attention = Attention(config, layer, scale=config.attn_output_multiplier, softcap=config.max_attn_value)
-            moe = MoE(Router(hidden, num, choose), Experts(num, hidden, config.intermediate_size, "gelu_pytorch_tanh"))
+            moe = MoE(Router(hidden, num, choose), Experts(num, hidden, config.intermediate_size, plain_mlp("gelu_pytorch_tanh")))
             return SandwichBlock(config, attention, moe, partial(RMSNorm, eps=config.rms_norm_eps))
 
         super().__init__(

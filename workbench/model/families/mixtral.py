@@ -11,7 +11,7 @@ from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 from workbench.model.rows import neighbours
 
@@ -32,7 +32,7 @@ class MixtralForCausalLM(Decoder):
 
         def block(layer: int) -> Block:
             router = Router(hidden, num, TopK(top_k=config.num_experts_per_tok, norm=1))
-            moe = MoE(router, Experts(num, hidden, config.intermediate_size, config.hidden_act))
+            moe = MoE(router, Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act)))
             return Block(config, Attention(config, layer, window=config.sliding_window), moe)
 
         super().__init__(config, block, ropes=config.rope())

@@ -13,7 +13,7 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family, GgufRules
 from workbench.model.layers import AllHeadsNorm
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 
 
@@ -39,7 +39,7 @@ class OlmoeForCausalLM(Decoder):
                 config, layer, qkv_bias=config.attention_bias, o_bias=config.attention_bias, clip=config.clip_qkv,
                 head_norm=partial(AllHeadsNorm, eps=config.rms_norm_eps),
             )  # fmt: skip
-            experts = Experts(num, hidden, config.intermediate_size, config.hidden_act)
+            experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
             return Block(config, attention, MoE(Router(hidden, num, choose), experts))
 
         super().__init__(config, block, ropes=config.rope())

@@ -10,7 +10,7 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.mixtral import NAMES, MixtralConfig
 from workbench.model.family import COMMON_NEUTRAL, Family
 from workbench.model.layers import LayerNorm
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.rope import Rope
 from workbench.model.routing import sparse_mixer
 
@@ -34,7 +34,7 @@ class PhimoeForCausalLM(Decoder):
 
         def block(layer: int) -> Block:
             attention = Attention(config, layer, window=config.sliding_window, qkv_bias=biased, o_bias=biased)
-            experts = Experts(num, hidden, config.intermediate_size, config.hidden_act)
+            experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
             return Block(config, attention, MoE(Router(hidden, num, sparse_mixer), experts), norm)
 
         super().__init__(config, block, norm=norm(hidden), ropes=config.rope(), head_bias=config.lm_head_bias)

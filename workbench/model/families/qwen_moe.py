@@ -14,7 +14,7 @@ from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
 from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
-from workbench.model.moe import Experts, MoE, Router
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
 
 
@@ -39,7 +39,7 @@ class QwenMoeConfig(LlamaConfig):
 
     def experts(self, num: int, shared: MLP | None = None) -> MoE:
         router = Router(self.hidden_size, num, TopK(top_k=self.num_experts_per_tok, norm=1 if self.norm_topk_prob else None))
-        experts = Experts(num, self.hidden_size, self.moe_intermediate_size, self.hidden_act)
+        experts = Experts(num, self.hidden_size, self.moe_intermediate_size, plain_mlp(self.hidden_act))
         return MoE(router, experts, shared, shared_gate=shared is not None)
 
     def mlp(self, size: int) -> MLP:
