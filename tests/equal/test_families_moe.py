@@ -12,8 +12,14 @@ import pytest
 import torch
 from family import VOCAB
 from safetensors.torch import load_file, save_file
+from tiny_models import logits_of, planned, runner_of
 from torch import nn
 from torch.nn import functional as F
+
+from workbench.checkpoint.weights import WeightForm
+from workbench.kernels.products import FORMATS
+from workbench.model.load import load_model
+from workbench.types import Segment
 
 
 @pytest.mark.parametrize("is_stacked", [False, True])
@@ -251,3 +257,38 @@ def test_gpt_oss(tmp_path: Path):
     for layer in reference.model.layers:
         layer.self_attn.sinks.data.fill_(-100.0)
     assert (family.logits(reference, family.PROMPTS[3]) - expected).abs().max() > 1e-2, "sinks change nothing"
+
+
+FOUR_BITS = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+
+
+def in_mxfp4(experts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns experts [E, in, out] rounded, their codes [E, out, groups, 16], and the powers of two [E, out, groups]."""
+    groups = experts.transpose(1, 2).unflatten(-1, (-1, 32))
+    powers = (groups.abs().amax(-1) / 6).log2().ceil()
+    codes = ((groups / powers.exp2()[..., None])[..., None] - FOUR_BITS).abs().argmin(-1)
+    rounded = (FOUR_BITS[codes] * powers.exp2()[..., None]).flatten(-2).transpose(1, 2)
+    return rounded.contiguous(), (codes[..., 0::2] | codes[..., 1::2] << 4).to(torch.uint8), (powers + 127).to(torch.uint8)
+
+
+def test_gpt_oss_as_it_is_published(tmp_path: Path):
+    """The numbers of the experts have four bits; the blocks of the kernels hold them unchanged."""
+    reference = family.made("gpt_oss", num_local_experts=4, num_experts_per_tok=2, head_dim=16, sliding_window=24)
+    stored = {}
+    for layer, block in enumerate(reference.model.layers):
+        for name in ("gate_up_proj", "down_proj"):
+            rounded, codes, powers = in_mxfp4(getattr(block.mlp.experts, name).data)
+            getattr(block.mlp.experts, name).data = rounded
+            stem = f"model.layers.{layer}.mlp.experts.{name}"
+            stored |= {f"{stem}_blocks": codes, f"{stem}_scales": powers}
+    path = family.written(reference, tmp_path) / "model.safetensors"
+    dense = {name: x for name, x in load_file(path).items() if f"{name}_blocks" not in stored}
+    save_file(dense | stored, path, {"format": "pt"})
+    family.restyled(tmp_path, quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]})
+    family.hold(tmp_path, reference)
+    kept = load_model(tmp_path, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(FORMATS))
+    assert kept.quantization == "mxfp4"
+    prompt = family.PROMPTS[3]
+    whole = planned(1, list(prompt), 0, len(prompt), [Segment(0, tuple(range(len(prompt))))])
+    got = logits_of(runner_of(kept, "torch"), whole)
+    torch.testing.assert_close(got, family.logits(reference, prompt), rtol=1e-4, atol=1e-4)

@@ -92,7 +92,7 @@ _ENTRIES = (
     _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
     _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
     _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "grok-1", "", "Grok 1", "FIRST"),
-    _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b in bfloat16"),
+    _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b"),
     _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "minicpm3", "MiniCPM3-4B"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
