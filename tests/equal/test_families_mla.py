@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from workbench import Engine
 from workbench.attention.registry import create_store
 from workbench.checkpoint.weights import WeightForm
+from workbench.errors import ModelCorrupt
 from workbench.kernels.products import FORMATS
 from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
@@ -153,3 +154,9 @@ def test_a_token_takes_the_memory_of_its_latent(tmp_path: Path, is_plain: bool):
     store = create_store(model.attention_specs(), 8, torch.float32, torch.device("cpu"))
     numbers = 4 * (16 + 8 + 12) if is_plain else 32 + 8
     assert store.bytes_per_token == 3 * numbers * 4
+
+
+def test_a_config_whose_sizes_differ_is_refused(tmp_path: Path):
+    folder = family.restyled(family.written(family.made("deepseek_v2", **LATENT), tmp_path), qk_head_dim=25)
+    with pytest.raises(ModelCorrupt, match="qk_head_dim = 25, and its parts have 24 numbers"):
+        load_model(folder, dtype=torch.float32, device=torch.device("cpu"))

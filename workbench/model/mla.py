@@ -43,6 +43,11 @@ class LatentConfig(ModelConfig):
     disable_mla: bool = False
     """True: the plain form. A setting of the engine, in no config.json."""
 
+    def __post_init__(self) -> None:
+        both = self.qk_nope_head_dim + self.qk_rope_head_dim
+        if self.qk_head_dim not in (None, both):
+            raise ValueError(f"qk_head_dim = {self.qk_head_dim}, and its parts have {both} numbers")
+
     def score_scale(self, rope: Rope) -> float:
         """Returns the factor on scores, which a stretched rotary embedding enlarges."""
         size = self.qk_nope_head_dim + self.qk_rope_head_dim

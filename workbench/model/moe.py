@@ -27,6 +27,7 @@ class Router(Layer):
     ) -> None:
         """Makes a router; one that `corrects` has a number for each expert that counts in the choice alone."""
         super().__init__()
+        choose.check(num_experts)
         self.hidden_size, self.num_experts, self.choose = hidden_size, num_experts, choose
         self.has_bias, self.corrects = bias, corrects
         self.bias: Tensor | None = None
@@ -120,6 +121,13 @@ class MoE(Layer):
         self.gate, self.experts = gate, experts
         self.shared_experts = shared
         self.shared_expert_gate = Linear(gate.hidden_size, 1, is_head=True) if shared_gate else None
+
+    @property
+    def num_idle_bytes(self) -> int:
+        """Memory of the experts that one token does not choose."""
+        num, top_k = self.gate.num_experts, self.gate.choose.top_k
+        whole = sum(part.num_bytes for part in self.experts.modules() if isinstance(part, Layer))
+        return whole * (num - top_k) // num
 
     def forward(self, x: Tensor, norm: Callable[[Tensor], Tensor] | None = None, added: Tensor | None = None) -> Tensor:
         """Returns the result for norm(x) [T, H], plus `added`."""

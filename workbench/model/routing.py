@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from workbench.errors import ModelCorrupt
+
 JITTER = 0.01
-"""Width of the band of logits that count as equal to the best, in `sparse_mixer`: that of the published model."""
+"""Width of the band of logits that count as equal to the best, in `SparseMixer`: that of the published model."""
 
 
 class Choice(NamedTuple):
@@ -20,8 +21,16 @@ class Choice(NamedTuple):
     weights: Tensor  # [T, k] float32
 
 
-Chooser = Callable[[Tensor, Tensor | None], Choice]
-"""Function from logits [T, E] and a correction [E] to the choice of each row."""
+class Chooser(Protocol):
+    @property
+    def top_k(self) -> int:
+        """The experts of a row."""
+
+    def check(self, num_experts: int) -> None:
+        """Raises ModelCorrupt where a row cannot take so many of these experts."""
+
+    def __call__(self, logits: Tensor, correction: Tensor | None = None) -> Choice:
+        """Returns the choice of each row, from logits [T, E] and a correction [E]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,16 @@ class TopK:
     top_groups: int = 1
     best_of_group: int = 1
     """Number of a group's best scores whose sum is the group's score."""
+
+    def check(self, num_experts: int) -> None:
+        if self.num_groups == 1:
+            _check_enough(self.top_k, num_experts)
+            return
+        (size, rest), taken = divmod(num_experts, self.num_groups), self.top_groups
+        if rest or taken > self.num_groups or self.best_of_group > size:
+            message = f"config.json has {num_experts} experts in {self.num_groups} groups, of which a token takes {taken}"
+            raise ModelCorrupt(message, hint="groups are of one size, and there are enough of them")
+        _check_enough(self.top_k, size * taken)
 
     def __call__(self, logits: Tensor, correction: Tensor | None = None) -> Choice:
         """Returns the choice of each row. A correction is added to the scores that choose, and not to the weights."""
@@ -63,16 +82,30 @@ class TopK:
         return groups.masked_fill(is_other[..., None], float("-inf")).flatten(-2)
 
 
-def sparse_mixer(logits: Tensor, correction: Tensor | None = None) -> Choice:
-    """Returns the two best experts of each row, as SparseMixer does outside training.
+@dataclass(frozen=True)
+class SparseMixer:
+    """Each row takes its best expert, then the best of the others, as SparseMixer does outside training.
 
     Each weight is a softmax over the experts that are left and whose logits are close to the best one.
     """
-    rest, chosen, weights = logits, list[Tensor](), list[Tensor]()
-    for _ in range(2):
-        best, expert = rest.max(-1, keepdim=True)
-        is_far = (best - logits) / logits.abs().clamp(min=best) > 2 * JITTER
-        weights.append(rest.masked_fill(is_far, float("-inf")).softmax(-1).gather(-1, expert))
-        chosen.append(expert)
-        rest = rest.scatter(-1, expert, float("-inf"))
-    return Choice(torch.cat(chosen, -1), torch.cat(weights, -1))
+
+    top_k: int = 2
+
+    def check(self, num_experts: int) -> None:
+        _check_enough(self.top_k, num_experts)
+
+    def __call__(self, logits: Tensor, correction: Tensor | None = None) -> Choice:
+        rest, chosen, weights = logits, list[Tensor](), list[Tensor]()
+        for _ in range(self.top_k):
+            best, expert = rest.max(-1, keepdim=True)
+            is_far = (best - logits) / logits.abs().clamp(min=best) > 2 * JITTER
+            weights.append(rest.masked_fill(is_far, float("-inf")).softmax(-1).gather(-1, expert))
+            chosen.append(expert)
+            rest = rest.scatter(-1, expert, float("-inf"))
+        return Choice(torch.cat(chosen, -1), torch.cat(weights, -1))
+
+
+def _check_enough(top_k: int, num_experts: int) -> None:
+    if not 0 < top_k <= num_experts:
+        message = f"config.json has {top_k} experts for each token, and {num_experts} to choose from"
+        raise ModelCorrupt(message, hint="is this the config.json of these weights?")

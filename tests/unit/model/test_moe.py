@@ -10,6 +10,7 @@ import torch
 from tiny_models import stored
 
 from workbench.checkpoint.weights import DENSE, WeightForm
+from workbench.errors import ModelCorrupt, ModelUnsupported
 from workbench.kernels.products import FORMATS
 from workbench.model.base import Model
 from workbench.model.linear import BlockWeight
@@ -80,6 +81,20 @@ def test_a_scheme_quantises_experts_and_leaves_the_router(folder: Path):
     assert torch.equal(want.experts, got.experts)
     torch.testing.assert_close(want.weights, got.weights)
     assert 0 < (moe_of(kept)(x) - moe_of(dense)(x)).norm() < 0.05 * moe_of(dense)(x).norm()
+
+
+def test_a_decode_step_reads_the_chosen_experts(folder: Path):
+    model = opened(folder)
+    one_expert = 3 * 64 * 96 * 4
+    table = 64 * 64 * 4  # of which one row is read
+    assert model.weights_bytes() - model.decode_bytes() == 4 * one_expert + table - 64 * 4
+
+
+def test_more_experts_than_there_are_are_refused(folder: Path):
+    with pytest.raises(ModelCorrupt, match="7 experts for each token, and 6 to choose from"):
+        load_model(folder, dtype=torch.float32, device=torch.device("cpu"), override={"num_experts_per_tok": 7})
+    with pytest.raises(ModelUnsupported, match=r"6 tensors|9 tensors|tensors"):
+        load_model(folder, dtype=torch.float32, device=torch.device("cpu"), override={"num_local_experts": 4})
 
 
 def test_a_seeded_model_has_experts_too(folder: Path):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers.models.phimoe.modeling_phimoe import sparsemixer
 
-from workbench.model.routing import TopK, sparse_mixer
+from workbench.errors import ModelCorrupt
+from workbench.model.routing import SparseMixer, TopK
 
 LOGITS = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)) * 2
 CORRECTION = torch.randn(12, generator=torch.Generator().manual_seed(1))
@@ -66,7 +67,7 @@ def test_the_sparse_mixer_is_that_of_transformers():
     close = LOGITS.clone()
     close[::2, 1] = close[::2].max(-1).values * 0.995  # within the band
     weights, experts = sparsemixer(close, 0.01, training=False)
-    choice = sparse_mixer(close)
+    choice = SparseMixer()(close)
     assert torch.equal(choice.experts, experts)
     torch.testing.assert_close(choice.weights, weights)
     assert (choice.weights < 0.99).any(), "no two logits were close"
@@ -78,3 +79,18 @@ def test_a_row_does_not_depend_on_the_others():
         alone = TopK(top_k=3, norm=1)(LOGITS[i : i + 1])
         assert torch.equal(alone.experts[0], whole.experts[i])
         assert torch.equal(alone.weights[0], whole.weights[i])
+
+
+@pytest.mark.parametrize(
+    "how, says",
+    [
+        (TopK(top_k=13), "13 experts for each token, and 12 to choose from"),
+        (TopK(top_k=0), "0 experts for each token"),
+        (TopK(top_k=4, num_groups=5, top_groups=2), "12 experts in 5 groups"),
+        (TopK(top_k=2, num_groups=4, top_groups=5), "of which a token takes 5"),
+        (TopK(top_k=7, num_groups=4, top_groups=2), "7 experts for each token, and 6 to choose from"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused(how: TopK, says: str):
+    with pytest.raises(ModelCorrupt, match=says):
+        how.check(12)

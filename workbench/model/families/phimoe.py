@@ -12,7 +12,7 @@ from workbench.model.family import COMMON_NEUTRAL, Family
 from workbench.model.layers import LayerNorm
 from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.rope import Rope
-from workbench.model.routing import sparse_mixer
+from workbench.model.routing import SparseMixer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class PhimoeForCausalLM(Decoder):
         def block(layer: int) -> Block:
             attention = Attention(config, layer, window=config.sliding_window, qkv_bias=biased, o_bias=biased)
             experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
-            return Block(config, attention, MoE(Router(hidden, num, sparse_mixer), experts), norm)
+            return Block(config, attention, MoE(Router(hidden, num, SparseMixer()), experts), norm)
 
         super().__init__(config, block, norm=norm(hidden), ropes=config.rope(), head_bias=config.lm_head_bias)
 
