@@ -1,4 +1,4 @@
-"""The pages that are made from the code, so that they cannot drift from it. Run by `conf.py`."""
+"""The pages that are made from the code, so that they cannot drift from it. Run by `conf.py`; alone writes the list of models."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
-from workbench.model.registry import families_table
+from workbench.model.registry import FAMILIES, Entry
 from workbench.views.live import HELP, VIEWS
 
+ROOT = Path(__file__).parents[1]
 BACKEND_NOTES = """
 Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
 `select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
@@ -45,7 +46,7 @@ with config.json and `*.safetensors`, or a GGUF file, from which configuration a
 
 Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
 weights are fetched: other architectures, other methods of quantisation and settings of them than those below, activations and
-rotary embeddings that are not computed (computed: default, linear, llama3, yarn), attention in both directions. Pickled weights
+rotary embeddings that are not computed. Pickled weights
 are never opened.
 
 Quantised folders that are read: {methods}. Dense ones are quantised while they are read by `quantization`: {schemes}.
@@ -53,7 +54,7 @@ Quantised folders that are read: {methods}. Dense ones are quantised while they 
 `json_model_override_args='{{"key": null}}'` takes a key out of config.json, where you know that it changes nothing.
 
 `dtype="bfloat16"` runs on every processor. Where none of its instructions multiply bfloat16 (AVX2 and no more), prompts take
-several times as long as in float32, which a line in the log says.
+several times as long as in float32, and the log has a line about it.
 """
 
 
@@ -147,12 +148,24 @@ def views_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def models_page() -> str:
-    """Writes one row per model family."""
-    head, *rows = families_table()
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+def models_page(root: Path) -> str:
+    """Writes one row per architecture, with the tests that hold it to its oracle."""
+    lines = ["# Models that run", "", "| family | config.json | GGUF | models | held to its oracle by |", "|---|---|---|---|---|"]
+    for entry in FAMILIES.values():
+        cells = (entry.title, f"`{entry.architecture}`", entry.gguf or "–", entry.models, f"`{_test_of(entry, root)}`")
+        lines.append(f"| {' | '.join(cells)} |")
     methods, schemes = (", ".join(f"`{name}`" for name in names) for names in (ACCEPTED, sorted(SCHEMES)))
-    return "\n".join(["# Models that run", "", *lines, MODELS_NOTES.format(methods=methods, schemes=schemes)])
+    return "\n".join([*lines, MODELS_NOTES.format(methods=methods, schemes=schemes)])
+
+
+def _test_of(entry: Entry, root: Path) -> str:
+    """Returns the file of the test that names an architecture, or else its family."""
+    tests = sorted((root / "tests/equal").glob("test_*.py"), key=lambda path: (not path.stem.startswith("test_families"), path))
+    for word in (entry.architecture, entry.model_type, entry.gguf)[: 1 if entry.form else 3]:
+        for path in tests:
+            if word and f'"{word}"' in path.read_text(encoding="utf-8"):
+                return path.name
+    raise LookupError(f"no test in tests/equal names {entry.architecture}")
 
 
 def _methods(cls: type) -> list[object]:
@@ -196,7 +209,6 @@ def write_all(out: Path, root: Path) -> None:
         "backends.md": backends_page(),
         "configuration.md": configuration_page(),
         "language.md": language_page(),
-        "models.md": models_page(),
         "modules.md": modules_page(root / "workbench"),
         "views.md": views_page(),
     }
@@ -238,3 +250,8 @@ def _code(text: str) -> str:
 
 def _text(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    # The page that is read on its own, beside the code; the others are written where the pages are built.
+    (ROOT / "docs/supported_models.md").write_text(models_page(ROOT), encoding="utf-8")

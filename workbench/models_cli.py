@@ -1,4 +1,4 @@
-"""`workbench models`: the models with an alias, the families that run, and fetching, verifying, removing and quantising."""
+"""`workbench models`: the models with an alias, the families that run; fetches, verifies, removes, checks and quantises them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ModelNotFound
+from workbench.checkpoint.files import read_config
+from workbench.config import ServerArgs
+from workbench.errors import InvalidRequest, ModelNotFound
 from workbench.hub.catalog import CATALOG
 from workbench.hub.disk import MB
 from workbench.hub.find import resolve
 from workbench.hub.manage import ModelRow, fetch, list_models, remove, verify
 from workbench.hub.progress import Bars
+from workbench.kernels.environment import prepare_libraries
 from workbench.model.registry import families_table
 
 ACTIONS = {
@@ -21,13 +24,18 @@ ACTIONS = {
     "fetch": "put a model on this machine",
     "verify": "compare the files of an alias with their sha256",
     "remove": "delete what was fetched for an alias",
+    "check": "compare a model with transformers: texts, logits, and the hidden states after each layer",
     "quantize": "write a model as a GGUF file that this engine and others read",
 }
-NAMES = {"fetch": "alias or Hugging Face id", "quantize": "alias, Hugging Face id, folder or GGUF file"}
+NAMES = {
+    "fetch": "alias or Hugging Face id",
+    "check": "alias, Hugging Face id, folder or GGUF file",
+    "quantize": "alias, Hugging Face id, folder or GGUF file",
+}
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    what = "list, fetch, verify, remove or quantize models"
+    what = "list, fetch, verify, remove, check or quantize models"
     parser: argparse.ArgumentParser = subparsers.add_parser("models", help=what, description=__doc__)
     _add_download_dir(parser, None)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
@@ -36,6 +44,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         _add_download_dir(own, argparse.SUPPRESS)
         if action != "list":
             own.add_argument("name", nargs="?", help=NAMES.get(action, "alias"))
+        if action == "check":
+            own.add_argument("--tokens", type=int, default=24, help="tokens of each text (default: 24)")
         if action == "quantize":
             own.add_argument("--to", required=True, metavar="FORMAT", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32")
             own.add_argument("--output", metavar="FILE", help="file to write; by default MODEL-FORMAT.gguf in this folder")
@@ -59,11 +69,29 @@ def main(args: argparse.Namespace) -> int:
     elif args.action == "verify":
         for path in verify(args.name, args.download_dir):
             print(f"ok  {path}")
+    elif args.action == "check":
+        return _check(args)
     elif args.action == "quantize":
         _quantize(args)
     else:
         print(f"removed {args.name}, {remove(args.name, args.download_dir) / MB:,.0f} MB")
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Prints the comparison; returns 1 where something differs."""
+    prepare_libraries()
+    from workbench.eval.check import compare
+
+    if args.tokens < 1:
+        raise InvalidRequest("tokens", args.tokens, "at least 1")
+    path = resolve(args.name, download_dir=args.download_dir).path
+    settings: dict[str, Any] = {"dtype": "float32", "device": "cpu", "attention_backend": "reference", "max_total_tokens": 1024}
+    if path.is_file() or "quantization_config" in read_config(path):
+        settings["quantization"] = "dequant"
+    found = compare(ServerArgs.make(model_path=str(path), **settings), path, args.tokens)
+    print(found.to_text())
+    return 0 if found.is_equal else 1
 
 
 def _quantize(args: argparse.Namespace) -> None:

@@ -204,10 +204,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EncodeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One text to make a vector of."""
+    """One text, or pair of texts, to make a vector of."""
 
     rid: str
     input_ids: tuple[int, ...]
+    second_from: int | None = None
+    """Index of the first token of a pair's second text; None for one text."""
     namespace: str = ""
     waited_s: float = 0.0
     """Seconds that it waited for the call that it is part of."""

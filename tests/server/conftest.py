@@ -8,19 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
 
 
 class ServerProcess:
-    """A running `python -m workbench.launch_server`. `url` is its address."""
+    """A running `python -m workbench.launch_server`, or another program with its arguments. `url` is its address."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, *args: str, program: Sequence[str] = ("-m", "workbench.launch_server")) -> None:
         self.port = int(args[args.index("--port") + 1]) if "--port" in args else _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "workbench.launch_server", "--port", str(self.port), *args]
+        command = [sys.executable, *program, "--port", str(self.port), *args]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that is not read stops the server when it is full
         self.process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT, env={**os.environ})
         self.wait()

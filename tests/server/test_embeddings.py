@@ -205,6 +205,21 @@ def test_classify_gives_the_scores_of_transformers(rewards):
 
 
 @pytest.mark.model
+def test_score_and_rerank_of_a_cross_encoder_are_the_scores_of_the_pairs(server_process, tmp_path):
+    folder = saved(tmp_path, "BertForSequenceClassification", model_type="bert", num_labels=1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        pairs = [tokenizer("a red fox", text, return_tensors="pt", return_token_type_ids=True) for text in TEXTS]
+        wanted = [float(model(**pair).logits[0, 0]) for pair in pairs]
+    server = served(server_process, folder)
+    data = httpx.post(f"{server.url}/v1/score", json={"text_1": "a red fox", "text_2": TEXTS}).json()["data"]
+    ranked = httpx.post(f"{server.url}/rerank", json={"query": "a red fox", "documents": TEXTS}).json()["results"]
+    server.close()
+    assert np.allclose([each["score"] for each in data], wanted, atol=1e-5)
+    assert [each["index"] for each in ranked] == sorted(range(len(TEXTS)), key=lambda i: -wanted[i])
+
+
 def test_a_model_that_makes_text_encodes_nothing(real_server):
     answer = httpx.post(f"{real_server.url}/encode", json={"text": "a"})
     assert answer.status_code == 400

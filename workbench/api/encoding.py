@@ -25,6 +25,13 @@ CALL_TOKENS = 8192
 """Most tokens of one call to the engine, so that other calls have their turn between two."""
 
 
+class Pair(NamedTuple):
+    """Two texts that a cross-encoder reads as one: a query and a document."""
+
+    first: str
+    second: str
+
+
 class Waiting(NamedTuple):
     """A text on an event loop until its vector is there."""
 
@@ -41,9 +48,9 @@ class Encoding:
         self._waiting: deque[Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
 
-    def results(self, prompt: object, input_ids: object = None) -> Any:
-        """Returns one result as a dict, or a list of them for a list of prompts. Raises what `texts_of` raises."""
-        is_one, prompts = read_prompts(prompt, input_ids)
+    def results(self, prompt: object, input_ids: object = None, pairs: object = None) -> Any:
+        """Returns one result as a dict, or a list of them for a list of prompts or pairs. Raises what `texts_of` raises."""
+        is_one, prompts = read_prompts(prompt, input_ids) if pairs is None else (False, _read_pairs(prompt, input_ids, pairs))
         texts = self.texts_of(prompts)
         vectors: list[Vector] = []
         waiting = deque(texts)
@@ -51,14 +58,14 @@ class Encoding:
             vectors += self._call(_next_call(waiting))
         return shaped(is_one, texts, vectors)
 
-    def texts_of(self, prompts: Sequence[Prompt], *, cuts: bool = False) -> list[EncodeRequest]:
+    def texts_of(self, prompts: Sequence[Prompt | Pair], *, cuts: bool = False) -> list[EncodeRequest]:
         """Returns the prompts as token ids, checked, each with a new id; `cuts` cuts those that are too long.
 
         Raises InvalidRequest, PromptTooLong, and NotSupported for an engine that makes text.
         """
         self._need_embedding()
         cuts = cuts or self._handle.args.allow_auto_truncate
-        return [EncodeRequest(rid=uuid.uuid4().hex, input_ids=self._ids(prompt, cuts)) for prompt in prompts]
+        return [self._text(prompt, cuts) for prompt in prompts]
 
     async def vectors(self, texts: Sequence[EncodeRequest]) -> list[Vector]:
         """Returns the vectors of checked texts, without blocking the event loop."""
@@ -111,13 +118,22 @@ class Encoding:
             hint = "load the model with is_embedding=True (--is-embedding)"
             raise NotSupported("this engine makes text, no embeddings", hint=hint)
 
-    def _ids(self, prompt: Prompt, cuts: bool) -> tuple[int, ...]:
+    def _text(self, prompt: Prompt | Pair, cuts: bool) -> EncodeRequest:
+        rid = uuid.uuid4().hex
+        if not isinstance(prompt, Pair):
+            ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            return EncodeRequest(
+                rid=rid, input_ids=self._fitting("prompt" if isinstance(prompt, str) else "input_ids", ids, cuts)
+            )
+        ids, second_from = self._handle.tokenizer.encode_pair(*prompt)
+        return EncodeRequest(rid=rid, input_ids=self._fitting("pairs", ids, cuts), second_from=second_from)
+
+    def _fitting(self, field: str, ids: tuple[int, ...], cuts: bool) -> tuple[int, ...]:
+        """Returns the ids of a text, cut if it is too long and `cuts`. Raises for what the model cannot read."""
         info = self._handle.info
-        field = "prompt" if isinstance(prompt, str) else "input_ids"
-        ids = self._handle.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         room = min(info.context_length, info.max_total_num_tokens)
         if not ids:
-            raise InvalidRequest(field, prompt, "at least one token")
+            raise InvalidRequest(field, list(ids), "at least one token")
         if bad := next((token for token in ids if not 0 <= token < info.vocab_size), None):
             raise InvalidRequest("input_ids", bad, f"a token id from 0 to {info.vocab_size - 1}")
         if len(ids) > room and not cuts:
@@ -125,6 +141,16 @@ class Encoding:
             raise PromptTooLong(field, f"{len(ids)} tokens", f"at most {room} tokens", hint=hint)
         # A text keeps its last token, the one that the tokenizer puts at the end of every text.
         return (*ids[: room - 1], ids[-1]) if len(ids) > room else ids
+
+
+def _read_pairs(prompt: object, input_ids: object, pairs: object) -> list[Pair]:
+    if prompt is not None or input_ids is not None:
+        raise InvalidRequest.because("pairs", "pairs are given beside prompt or input_ids", hint="give one of them")
+    listed: Sequence[Any] = pairs if isinstance(pairs, (list, tuple)) else [pairs]
+    for pair in listed:
+        if not (isinstance(pair, (list, tuple)) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise InvalidRequest("pairs", pair, "a list of pairs of texts: [(query, document), ...]")
+    return [Pair(pair[0], pair[1]) for pair in listed]
 
 
 def shaped(is_one: bool, texts: Sequence[EncodeRequest], vectors: Sequence[Vector]) -> Any:

@@ -66,13 +66,16 @@ class Engine(TextEngine, Inspected):
         self.tokenizer_manager = TokenizerManager(self.tokenizer)
         engine_opened(self)
 
-    def encode(self, prompt: str | Sequence[str] | None = None, input_ids: Any = None) -> Any:
+    def encode(
+        self, prompt: str | Sequence[str] | None = None, input_ids: Any = None, pairs: Sequence[tuple[str, str]] | None = None
+    ) -> Any:
         """Returns the embedding of a text as a dict with `embedding` and `meta_info`; a list of them for several texts.
 
-        `input_ids`, in the place of `prompt`, are token ids. With a classification head, `embedding` has its scores.
+        `input_ids`, in the place of `prompt`, are token ids; `pairs` are texts that a cross-encoder reads two by two. With a
+        classification head, `embedding` has its scores.
         Raises NotSupported for an engine without `is_embedding`, PromptTooLong, InvalidRequest, EngineDead.
         """
-        return self._encoding.results(prompt, input_ids)
+        return self._encoding.results(prompt, input_ids, pairs)
 
     def abort(self, rid: str) -> None:
         """Ends the request with this id, or all its samples if `n` is above 1. Its memory is free within one step.

@@ -33,3 +33,4 @@ class StepContext:
 
     positions: Tensor  # [T] int64
     attention: AttentionStep
+    in_second: Tensor | None = None  # [T] int64, 1 for tokens of the second text of a pair; None where there is no pair

@@ -1,7 +1,7 @@
 """One static batch through the model runner: what the arithmetic costs, without scheduler, cache or threads.
 
 Prefill of the whole batch in one step, then one decode step per further token; medians over the decode steps.
---correct prints the answers to three prompts instead, cut into prefill and decode steps.
+--correct prints the logits behind three prompts and the answers to them instead, computed in two chunks and decode steps.
 """
 
 from __future__ import annotations
@@ -25,11 +25,16 @@ from workbench.kernels.environment import prepare_libraries
 from workbench.types import SamplingParams, Segment
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workbench.engine.plan import Runner
     from workbench.engine.runner import TorchRunner
+    from workbench.text.tokenizer import Tokenizer
 
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 SAYINGS = ("The capital of France is", "The capital of the United Kingdom is", "Today is a sunny day and I like")
+NUM_FIRST = 4
+"""Tokens of each prompt that --correct computes before the others."""
 
 
 class StaticBatch:
@@ -43,7 +48,7 @@ class StaticBatch:
 
     def step(self) -> float:
         """Computes every pending token and appends the greedy one; returns seconds."""
-        plan = StepPlan(self.steps, tuple(map(self._planned, range(len(self.tokens)))), self.page_size)
+        plan = self.plan()
         began = time.perf_counter()
         result = self.runner.execute(plan)
         seconds = time.perf_counter() - began
@@ -52,6 +57,10 @@ class StaticBatch:
             self.computed[i] = len(self.tokens[i])
             self.tokens[i].append(done.drawn[0].token_id)
         return seconds
+
+    def plan(self) -> StepPlan:
+        """Returns the step that computes every pending token."""
+        return StepPlan(self.steps, tuple(map(self._planned, range(len(self.tokens)))), self.page_size)
 
     def _planned(self, i: int) -> PlannedSeq:
         first = i * self.pages_each
@@ -108,7 +117,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--input-len", type=int, nargs="+", default=[1024], help="prompt tokens of each (default: 1024)")
     parser.add_argument("--output-len", type=int, nargs="+", default=[16], help="new tokens of each (default: 16)")
-    parser.add_argument("--correct", action="store_true", help="print answers to three prompts instead of measuring")
+    parser.add_argument("--correct", action="store_true", help="print logits and answers of three prompts, measure nothing")
     parser.add_argument("--result-filename", type=Path, help="append each result to this file as one JSON line")
 
 
@@ -148,9 +157,28 @@ def open_runner(args: ServerArgs, num_tokens: int) -> tuple[TorchRunner, Any]:
     return loaded.runner, loaded.tokenizer
 
 
-def say(runner: Runner, tokenizer: Any, new_tokens: int, page_size: int) -> str:
-    """Returns the greedy continuations of three prompts, one per line."""
-    batch = StaticBatch(runner, [tokenizer.encode(text) for text in SAYINGS], new_tokens, page_size)
+def say(runner: TorchRunner, tokenizer: Tokenizer, new_tokens: int, page_size: int) -> str:
+    """Returns the logits behind the first tokens of three prompts and behind all of them, and the greedy answers."""
+    prompts = [list(tokenizer.encode(text)) for text in SAYINGS]
+    batch = StaticBatch(runner, prompts, new_tokens, page_size)
+    batch.tokens = [prompt[:NUM_FIRST] for prompt in prompts]
+    lines = [f"input_ids={prompts}", f"prefill logits (first {NUM_FIRST} tokens): {last_logits(runner, batch.plan())}"]
+    batch.tokens, batch.computed = prompts, [min(NUM_FIRST, len(prompt)) for prompt in prompts]
+    lines.append(f"prefill logits (final): {last_logits(runner, batch.plan())}")
     for _ in range(new_tokens):
         batch.step()
-    return "\n".join(repr(tokenizer.decode(ids)) for ids in batch.tokens)
+    for i, ids in enumerate(batch.tokens):
+        lines += [f"\n========== Prompt {i} ==========", tokenizer.decode(ids)]
+    return "\n".join(lines)
+
+
+def last_logits(runner: TorchRunner, plan: StepPlan) -> Tensor:
+    """Returns the logits behind each sequence [N, V]. Changes: the K/V of the plan's tokens is computed."""
+    import torch
+
+    from workbench.engine.runner import step_tensors
+
+    with torch.inference_mode():
+        step = step_tensors(plan, runner.device, runner.kv)
+        hidden = runner.forward(step)
+        return runner.model.logits(hidden[[span.start + span.num_new - 1 for span in step.spans]]).float()

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
-from workbench.attention.step import Span, StepTensors, as_tensor
+from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
 from workbench.checkpoint.pooling import Pooling
+from workbench.engine.encode_call import PlannedText
 from workbench.kernels.compiled import kernels
 from workbench.model.base import Model
-from workbench.types import Segment
+from workbench.types import EncodeRequest
 
 BATCH_TOKENS = 4096
 """Most tokens of one forward pass, unless one text alone has more."""
@@ -23,35 +24,39 @@ BATCH_TOKENS = 4096
 class Encoder:
     """Computes vectors with the model of an engine that makes no text.
 
-    It is no part of the scheduler. A text has one forward pass, no output to wait for and nothing to reuse, so it needs no
-    queue, no pages and no stream: a call of `EngineCalls` answers a list of texts between two steps (`EncodeCall`), cut into
-    batches of `BATCH_TOKENS` without padding. Callers join what waits (`api.encoding`). A decoder writes its K/V to the first
-    slots of the store, which no request uses here; an encoder has none.
+    It is no part of the scheduler. A text has one forward pass and no output to wait for, so it needs no queue and no stream:
+    a call of `EngineCalls` answers a list of texts between two steps (`EncodeCall`), cut into batches of `BATCH_TOKENS` without
+    padding. Callers join what waits (`api.encoding`).
     """
 
-    def __init__(self, model: Model, kv: KVStore, attention: AttentionBackend, pooling: Pooling) -> None:
+    def __init__(self, model: Model, kv: KVStore, attention: AttentionBackend, pooling: Pooling, page_size: int = 1) -> None:
         self.model = model
         self._kv = kv
         self._attention = attention
         self._pooling = pooling
+        self._page_size = page_size
         self._numbers = itertools.count(1)
         self.width = model.num_labels or model.hidden_size
+        self.keeps_kv = not model.is_encoder
+        self.reuses = self.keeps_kv and pooling.pool == "last"
 
     @torch.inference_mode()
-    def encode(self, prompts: Sequence[Sequence[int]]) -> bytes:
-        """Returns the vectors of one batch, float32. Prompts have tokens of the vocabulary, and fit the context."""
+    def encode(self, texts: Sequence[PlannedText]) -> bytes:
+        """Returns the vectors of one batch, float32. Texts have tokens of the vocabulary, and fit the context."""
         kernels.adopt()
-        return self._vectors(prompts).float().cpu().numpy().tobytes()
+        return self._vectors(texts).float().cpu().numpy().tobytes()
 
-    def batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
-        """Yields the prompts in order, in batches for `encode`."""
-        return batches(prompts, BATCH_TOKENS if self.model.is_encoder else min(BATCH_TOKENS, self._kv.num_slots))
+    def batches(self, texts: Sequence[EncodeRequest]) -> Iterator[list[EncodeRequest]]:
+        """Yields the texts in order, in batches for `encode`."""
+        most = min(BATCH_TOKENS, self._kv.num_slots) if self.keeps_kv else BATCH_TOKENS
+        return batches(texts, most, self._page_size if self.keeps_kv else 1)
 
-    def _vectors(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+    def _vectors(self, texts: Sequence[PlannedText]) -> Tensor:
         """Returns [N, width] of a batch."""
-        step = self._step(prompts)
-        hidden = self.model(step.token_ids, StepContext(step.positions, self._attention.prepare(step)))
-        pooled = torch.stack([self._pool(hidden[span.start : span.start + span.num_new]) for span in step.spans])
+        step, ends = self._step(texts)
+        ctx = StepContext(step.positions, self._attention.prepare(step), self._in_second(texts))
+        hidden = self.model(step.token_ids, ctx)
+        pooled = torch.stack([self._pool(hidden[start:end]) for start, end in itertools.pairwise([0, *ends])])
         vectors = self.model.scores(pooled.to(hidden.dtype)) if self.model.num_labels else pooled
         return torch.nn.functional.normalize(vectors, dim=-1) if self._pooling.normalise else vectors
 
@@ -64,32 +69,47 @@ class Encoder:
             case "last":
                 return hidden[-1].float()
 
-    def _step(self, prompts: Sequence[Sequence[int]]) -> StepTensors:
-        spans, start = [], 0
-        for prompt in prompts:
-            slots = Segment(0, tuple(range(start, start + len(prompt))))
-            spans.append(Span(next(self._numbers), start, len(prompt), len(prompt), (slots,)))
-            start += len(prompt)
-        self._kv.num_touched = max(self._kv.num_touched, start)
-        device = self._kv.device
-        return StepTensors(
-            token_ids=as_tensor([token for prompt in prompts for token in prompt], device),
-            positions=as_tensor([position for prompt in prompts for position in range(len(prompt))], device),
-            slots=as_tensor(list(range(start)), device),
-            spans=tuple(spans),
-            page_size=1,
+    def _step(self, texts: Sequence[PlannedText]) -> tuple[StepTensors, list[int]]:
+        """Returns the tensors of a batch, and the end of each text's rows in them."""
+        new = [text.request.input_ids[text.num_cached :] for text in texts]
+        ends = list(itertools.accumulate(map(len, new)))
+        spans = tuple(
+            Span(next(self._numbers), end - len(ids), len(ids), len(text.request.input_ids), text.segments)
+            for text, ids, end in zip(texts, new, ends, strict=True)
         )
+        slots = [slot for span in spans for slot in last_slots(span, self._page_size)] if self.keeps_kv else []
+        self._kv.num_touched = max(self._kv.num_touched, max(slots, default=-1) + 1)
+        device = self._kv.device
+        positions = [position for span in spans for position in range(span.num_cached, span.num_tokens)]
+        return StepTensors(
+            token_ids=as_tensor(list(itertools.chain.from_iterable(new)), device),
+            positions=as_tensor(positions, device),
+            slots=as_tensor(slots, device),
+            spans=spans,
+            page_size=self._page_size,
+        ), ends
+
+    def _in_second(self, texts: Sequence[PlannedText]) -> Tensor | None:
+        """Returns [T], 1 for the tokens of the second text of a pair; None where the batch has no pair."""
+        if all(text.request.second_from is None for text in texts):
+            return None
+        flags: list[int] = []
+        for text in texts:
+            size, second = len(text.request.input_ids), text.request.second_from
+            flags += [int(second is not None and position >= second) for position in range(text.num_cached, size)]
+        return as_tensor(flags, self._kv.device)
 
 
-def batches(prompts: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[Sequence[int]]]:
-    """Yields the prompts in order, in lists of at most so many tokens; a longer prompt is alone."""
-    batch: list[Sequence[int]] = []
+def batches(texts: Sequence[EncodeRequest], most_tokens: int, page_size: int = 1) -> Iterator[list[EncodeRequest]]:
+    """Yields the texts in order, in lists of at most so many tokens, in whole pages; a longer text is alone."""
+    batch: list[EncodeRequest] = []
     num_tokens = 0
-    for prompt in prompts:
-        if batch and num_tokens + len(prompt) > most_tokens:
+    for text in texts:
+        size = -(-len(text.input_ids) // page_size) * page_size
+        if batch and num_tokens + size > most_tokens:
             yield batch
             batch, num_tokens = [], 0
-        batch.append(prompt)
-        num_tokens += len(prompt)
+        batch.append(text)
+        num_tokens += size
     if batch:
         yield batch

@@ -40,7 +40,7 @@ class TokenizerTemplate:
         self.bos_token: str = hf.bos_token or ""
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
-        if tools and "tools" not in (self._hf.chat_template or ""):
+        if tools and "tools" not in chat.source_of(self._hf, tools):
             messages, tools = with_tools(messages, tools), None
         return chat.render(self._hf, messages, add_generation_prompt=add_generation_prompt, tools=tools)
 

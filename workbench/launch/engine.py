@@ -145,7 +145,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         device=kv.device.type,
         dtype=name_of(loaded.dtype),
         kv_cache_dtype=name_of(kv.dtype),
-        architecture=type(model).__name__,
+        architecture=model.architecture,
         attention_backend="encoder" if model.is_encoder else backend_name(args.attention_backend),
         num_threads=torch.get_num_threads(),
         context_length=config.context_length,

@@ -22,7 +22,7 @@ from workbench.config import ServerArgs
 from workbench.engine.encode import Encoder
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import InvalidRequest, ModelCorrupt, NotSupported
 from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
@@ -33,7 +33,6 @@ from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
-from workbench.model.registry import FAMILIES
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -61,37 +60,52 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
     with _compiled_kernels(place.device, progress):
         model, tokenizer = _load_both(args, path, place)
     _check_kind(args, model)
+    if tokenizer is not None:
+        check_vocabulary(tokenizer, model.vocab_size)
     if model.is_encoder:
         kv = create_store((), -(-model.max_positions // args.page_size) * args.page_size, place.dtype, place.device)
-        return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place)
+        return _with_encoder(model, kv, EncoderAttention(), tokenizer, path, place, args.page_size)
     kv = make_kv(args, model.attention_specs(), place, factors)
     attention = create_backend(backend_name(args.attention_backend), kv)
     if args.is_embedding:
-        return _with_encoder(model, kv, attention, tokenizer, path, place)
+        return _with_encoder(model, kv, attention, tokenizer, path, place, args.page_size)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
     return Loaded(TorchRunner(model, kv, attention, sampler), tokenizer, eos_ids, place.dtype)
 
 
 def _with_encoder(
-    model: Model, kv: KVStore, attention: AttentionBackend, tokenizer: Tokenizer | None, path: Path, place: Hardware
-) -> Loaded:
+    model: Model, kv: KVStore, attention: AttentionBackend, tokenizer: Tokenizer | None, path: Path, place: Hardware,
+    page_size: int,
+) -> Loaded:  # fmt: skip
     """Returns the parts of an engine that makes vectors and no text."""
     pooling = model.pooling if model.num_labels else read_pooling(path, model.pooling)
     runner = TorchRunner(model, kv, attention, Sampler(model.vocab_size))
-    encoder = Encoder(model, kv, attention, pooling)
+    encoder = Encoder(model, kv, attention, pooling, page_size)
     return Loaded(runner, tokenizer, frozenset(), place.dtype, encoder, pooling.max_tokens)
+
+
+def check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Raises ModelCorrupt for a tokenizer of another model: one whose own tokens have ids beyond the embedding.
+
+    A wider embedding is padded. Added tokens may lie beyond it, such as one for pictures in a model that reads none.
+    """
+    highest = max(tokenizer.backend.get_vocab(with_added_tokens=False).values(), default=0)
+    if highest >= vocab_size and highest not in tokenizer.backend.get_added_tokens_decoder():
+        raise ModelCorrupt(
+            f"the tokenizer has ids up to {highest:,}, the model's embedding has {vocab_size:,} rows",
+            hint="is it another model's? give the right one with tokenizer_path=",
+        )
 
 
 def _check_kind(args: ServerArgs, model: Model) -> None:
     """Raises NotSupported for a model that makes no text where text is wanted, and for an encoder whose K/V shall have a type;
     InvalidRequest for a context beyond an encoder's positions."""
-    makes_text = FAMILIES[type(model).__name__].makes_text
-    if not makes_text and not args.is_embedding:
-        message = f"{type(model).__name__} makes embeddings or scores, no text"
+    if not model.makes_text and not args.is_embedding:
+        message = f"{model.architecture} makes embeddings or scores, no text"
         raise NotSupported(message, hint="load it with is_embedding=True (--is-embedding)")
     if model.is_encoder and args.kv_cache_dtype != "auto":
-        message = f"{type(model).__name__} keeps no K/V, so kv_cache_dtype {args.kv_cache_dtype} is not available"
+        message = f"{model.architecture} keeps no K/V, so kv_cache_dtype {args.kv_cache_dtype} is not available"
         raise NotSupported(message, hint="leave it out")
     if model.is_encoder and (args.context_length or 0) > model.max_positions:
         raise InvalidRequest("context_length", args.context_length, f"at most {model.max_positions}, the positions of this model")

@@ -71,7 +71,7 @@ def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
     return WeightsInfo(
         model_path=str(args.model_path),
         load_format=args.load_format,
-        architecture=type(model).__name__,
+        architecture=model.architecture,
         dtype=name_of(loaded.dtype),
         num_bytes=model.weights_bytes(),
     )
@@ -79,7 +79,7 @@ def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
 
 def _check_same(model: Model, architecture: str, config: ModelConfig) -> None:
     """Raises InvalidRequest for another configuration: the K/V store and the grammars are made for the model's own."""
-    running = type(model).__name__
+    running = model.architecture
     if architecture != running:
         raise InvalidRequest.because("model_path", f"the checkpoint is of {architecture}, the engine runs {running}", hint=SAME)
     for field in fields(config):

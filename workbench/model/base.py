@@ -25,6 +25,10 @@ logger = logging.getLogger("workbench")
 class Model(Layer):
     """A transformer: tokens in, hidden states out."""
 
+    architecture = ""
+    """The name in the registry under which it was loaded."""
+    makes_text = False
+    """False: it makes vectors or scores alone, with `is_embedding`."""
     is_encoder = False
     """True: each token sees the whole text. False: it sees the tokens before it."""
     pooling = Pooling("last", normalise=True)
@@ -80,6 +84,8 @@ class CausalLM(Model):
 
     def __init__(self, config: ModelConfig, layers: Iterable[Layer], norm: Layer, head_bias: bool = False) -> None:
         super().__init__(config)
+        self.is_encoder = not config.is_causal
+        self.makes_text = config.is_causal
         self.ties_embeddings = config.tie_word_embeddings
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(layers)
@@ -107,8 +113,6 @@ class CausalLM(Model):
             self.lm_head.load(head)
 
     def decode_bytes(self) -> int:
-        if not hasattr(self, "lm_head"):
-            return 0
         table = self.embed_tokens
         is_head = self.lm_head.num_bytes == 0  # it is another layer's
         idle = sum(module.num_idle_bytes for module in self.modules() if isinstance(module, MoE))

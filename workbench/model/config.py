@@ -53,6 +53,8 @@ class ModelConfig:
     tie_word_embeddings: bool = False
     """True: one matrix serves as embedding and head."""
     attention_bias: bool = False
+    is_causal: bool = True
+    """False: each token of a decoder sees the whole text, as in some embedding models."""
     rope_theta: float = 10_000.0
     rope_scaling: Described | None = None
     rope_parameters: Described | None = None

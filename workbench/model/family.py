@@ -17,7 +17,7 @@ PREFIXES = ("model.", "", "language_model.model.", "model.language_model.", "lan
 """Checkpoints put everything but the head below `model.`; multimodal ones further down."""
 INV_FREQ = r"(^|\.)rotary_emb\.inv_freq$"
 """Older checkpoints hold the frequencies of the rotary embedding, which the config says too."""
-COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,), "partial_rotary_factor": (1,), "logit_scale": (1,)}
+COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1,), "logit_scale": (1,)}
 
 
 Config = TypeVar("Config", bound=ModelConfig)

@@ -26,14 +26,14 @@ NAMES = {
 }
 KEYS = frozenset(
     "embedding_length feed_forward_length block_count context_length attention.head_count attention.head_count_kv "
-    "attention.key_length attention.value_length attention.layer_norm_rms_epsilon "
+    "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.causal "
     "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
 )
 """Metadata keys, below the name of the architecture, that `values_of` and `rope_scaling` read."""
 NO_EFFECT = frozenset(
     "vocab_size expert_used_count rope.scaling.finetuned rope.scaling.original_context_length tensor_data_layout".split()
 )
-NEUTRAL: dict[str, tuple[Any, ...]] = {"attention.causal": (True,), "logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
+NEUTRAL: dict[str, tuple[Any, ...]] = {"logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
 """Values at which a key that is not read changes nothing. Of other keys these are nothing, 0 and false."""
 ROPE_DIVISORS = "rope_freqs.weight"
 
@@ -74,6 +74,7 @@ def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
         "vocab_size": embedding.shape[0] if embedding else len(meta.get("tokenizer.ggml.tokens", [])),
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
+        "is_causal": meta.get(f"{arch}.attention.causal", True),
         "bos_token_id": meta.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": meta.get("tokenizer.ggml.eos_token_id"),
         "pad_token_id": meta.get("tokenizer.ggml.padding_token_id"),
@@ -107,6 +108,8 @@ def meta_of(config: ModelConfig, rope: Rope) -> dict[str, Any]:
         "rope.dimension_count": config.head_dim,
         "rope.freq_base": float(rope.rope_theta),
     }
+    if not config.is_causal:
+        meta["attention.causal"] = False
     if rope.rope_type == "linear":
         meta |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope.factor)}
     return meta

@@ -42,6 +42,7 @@ def load_model(
     """
     checked = check_model(path, override, dummy=dummy)
     model = checked.family.model(checked.config)
+    model.architecture = checked.entry.architecture
     if dummy:
         model.load(Weights(RandomSource(seed), dtype, device, form=form))
         _note_form(model, path, form, None)

@@ -5,16 +5,19 @@ Adding a family is one file that ends in a `FAMILY`, and one entry here.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import ModelUnsupported, shown
 
 if TYPE_CHECKING:
     from workbench.checkpoint.gguf_file import GgufFile
     from workbench.model.family import Family
+
+Form = Literal["", "headless", "classifier", "reward"]
 
 
 @dataclass(frozen=True)
@@ -30,28 +33,33 @@ class Entry:
     module: str
     declared: str = "FAMILY"
     """Name of the declaration in the module."""
-    makes_text: bool = True
-    """False: only embeddings or scores, with `is_embedding`."""
+    form: Form = ""
+    """Form in which the declared decoder runs: as it is, or as a model of vectors or scores (`pooled.py`)."""
+    given: Any = None
+    """Class or family that a program registered (`outside.py`); None for those of this package."""
+    resolved: Family[Any] | None = None
+    """Family of `given`."""
 
     @property
     def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
+        if self.resolved is not None:
+            return self.resolved
         found: Family[Any] = getattr(importlib.import_module(self.module), self.declared)
-        return found
+        if not self.form:
+            return found
+        made: Family[Any] = importlib.import_module("workbench.model.pooled").FORMS[self.form](found)
+        return made
 
 
-def _entry(
-    file: str,
-    architecture: str,
-    title: str,
-    model_type: str,
-    gguf: str,
-    models: str,
-    declared: str = "FAMILY",
-    makes_text: bool = True,
-) -> Entry:
+def _entry(file: str, architecture: str, title: str, model_type: str, gguf: str, models: str, declared: str = "FAMILY") -> Entry:
     """Returns the entry of a family in `workbench/model/families`."""
-    return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared, makes_text)
+    return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared)
+
+
+def _pooled(form: Form, file: str, architecture: str, title: str, model_type: str, models: str) -> Entry:
+    """Returns the entry of a decoder's family in a form that makes no text."""
+    return Entry(architecture, title, model_type, "", models, f"workbench.model.families.{file}", form=form)
 
 
 _ENTRIES = (
@@ -73,12 +81,6 @@ _ENTRIES = (
     _entry("cohere2", "Cohere2ForCausalLM", "Command-R7B", "cohere2", "", "Command-R7B, Command A"),
     _entry("glm", "GlmForCausalLM", "GLM", "glm", "", "GLM-4 9B of 2024, GLM-Edge"),
     _entry("glm4", "Glm4ForCausalLM", "GLM-4", "glm4", "", "GLM-4 9B and 32B of 2025 (0414), GLM-Z1"),
-    _entry("llama", "LlamaModel", "Llama without a head", "llama", "", "embedding models on Llama", "HEADLESS", False),
-    _entry("llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama", "", "reward models on Llama",
-           "CLASSIFIER", False),
-    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders", makes_text=False),
-    _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "", "classifiers on BERT",
-           "CLASSIFIER", False),
     _entry("mixtral", "MixtralForCausalLM", "Mixtral", "mixtral", "llama of experts", "Mixtral 8x7B and 8x22B"),
     _entry("qwen_moe", "Qwen2MoeForCausalLM", "Qwen 2 MoE", "qwen2_moe", "qwen2moe", "Qwen1.5-MoE, Qwen2-57B-A14B", "QWEN2"),
     _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "qwen3moe", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
@@ -91,9 +93,35 @@ _ENTRIES = (
     _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "", "Phi-3.5-MoE-instruct"),
     _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
     _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
-    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "grok-1", "", "Grok 1", "FIRST"),
+    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "", "Grok 1", "FIRST"),
     _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b"),
     _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "minicpm3", "MiniCPM3-4B"),
+    # Encoders, and decoders that make vectors or scores.
+    _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
+    _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
+            "reward models on Llama"),
+    _pooled("headless", "mistral", "MistralModel", "Mistral without a head", "mistral", "E5-Mistral, SFR embeddings"),
+    _pooled("classifier", "mistral", "MistralForSequenceClassification", "Mistral with a classification head", "mistral",
+            "reward models on Mistral"),
+    _pooled("headless", "qwen2", "Qwen2Model", "Qwen 2 without a head", "qwen2", "GTE-Qwen2 and other embedding models"),
+    _pooled("classifier", "qwen2", "Qwen2ForSequenceClassification", "Qwen 2 with a classification head", "qwen2",
+            "reward models on Qwen 2"),
+    _pooled("headless", "qwen3", "Qwen3Model", "Qwen 3 without a head", "qwen3", "Qwen3-Embedding saved alone"),
+    _pooled("classifier", "qwen3", "Qwen3ForSequenceClassification", "Qwen 3 with a classification head", "qwen3",
+            "rerankers and reward models on Qwen 3"),
+    _pooled("headless", "gemma2", "Gemma2Model", "Gemma 2 without a head", "gemma2", "BGE multilingual Gemma 2"),
+    _pooled("classifier", "gemma2", "Gemma2ForSequenceClassification", "Gemma 2 with a classification head", "gemma2",
+            "Skywork reward models on Gemma 2"),
+    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
+    _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "",
+           "cross-encoders (MS MARCO MiniLM) and classifiers",
+           "CLASSIFIER"),
+    _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
+    _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
+           "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
+    _entry("bert", "XLMRobertaModel", "XLM-RoBERTa", "xlm-roberta", "", "BGE-M3, multilingual E5, and other encoders", "ROBERTA"),
+    _entry("bert", "XLMRobertaForSequenceClassification", "XLM-RoBERTa with a classification head", "xlm-roberta", "",
+           "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 
@@ -106,8 +134,9 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     known = f"architectures that run: {', '.join(FAMILIES)}"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
-        raise ModelUnsupported(f"{what} is not supported", hint=known)
-    if kind not in (None, found.model_type):
+        near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
+        raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
+    if kind not in (None, found.model_type) and found.model_type:
         raise ModelUnsupported(f"config.json names {found.architecture} and model_type {shown(kind)}: which is it?", hint=known)
     return found
 

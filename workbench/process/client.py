@@ -23,6 +23,7 @@ from workbench.errors import SHUT_DOWN, EngineDead, WorkbenchError
 from workbench.events import EventLog
 from workbench.hub.from_args import find_tokenizer
 from workbench.hub.progress import Progress, Relay
+from workbench.model.outside import places
 from workbench.process.channel import Channel
 from workbench.process.messages import MESSAGES, ONE_VERSION, Answer, FromChild, Loading, Message, Outputs, ProcessCalls, Refusal
 from workbench.process.supervise import ChildProcess
@@ -72,7 +73,7 @@ class ProcessClient:
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
         try:
-            self.info: EngineInfo = self._loading.wait(self._start(ProcessCalls.open, args.to_dict()), progress)
+            self.info: EngineInfo = self._loading.wait(self._start(ProcessCalls.open, args.to_dict(), places()), progress)
         except BaseException:
             self.close()
             raise

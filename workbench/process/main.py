@@ -22,6 +22,7 @@ from workbench.errors import EngineDead
 from workbench.events import AnyEvent
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.environment import prepare_libraries
+from workbench.model.outside import Place, register
 from workbench.process.channel import Channel
 from workbench.process.log import write_log
 from workbench.process.messages import Answer, Call, Loading, Outputs, Refusal, message_of
@@ -77,7 +78,8 @@ class Child:
 
     # -- the calls on the process -------------------------------------------------------------------------------
 
-    def open(self, server_args: dict[str, Any]) -> EngineInfo:
+    def open(self, server_args: dict[str, Any], models: list[Place]) -> EngineInfo:
+        register(models)
         args = ServerArgs(**server_args)
         if args.log_level in ("debug", "info"):  # warnings are written without it
             write_log(args.log_level)

@@ -17,6 +17,7 @@ from workbench.client.answers import EngineInfo
 from workbench.client.protocol import EngineCalls, calls_of
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import AnyEvent
+from workbench.model.outside import Place
 from workbench.types import Request, TokenOut
 from workbench.wire_error import CANNOT_CARRY, Failure, encode
 
@@ -26,8 +27,8 @@ ONE_VERSION = "both sides must run the same version"
 class ProcessCalls(EngineCalls, Protocol):
     """The calls on a process that runs an engine: those on the engine, and those that bring it requests."""
 
-    def open(self, server_args: dict[str, Any]) -> EngineInfo:
-        """Loads the engine; sends `Loading` meanwhile. The first call."""
+    def open(self, server_args: dict[str, Any], models: list[Place]) -> EngineInfo:
+        """Loads the engine, with models from outside known; sends `Loading` meanwhile. The first call."""
 
     def submit(self, requests: list[Request]) -> None:
         """Queues requests, or raises for the first that can never be served. Their outputs come as `Outputs`."""

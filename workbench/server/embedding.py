@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict
 from starlette.responses import Response
 
-from workbench.api.encoding import Vector, shaped
+from workbench.api.encoding import Pair, Vector, shaped
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.native.prompts import Prompt, read_prompts
 from workbench.server import shapes
@@ -108,12 +108,15 @@ async def embeddings(http: Request) -> Response:
 @router.post("/v1/score", openapi_extra=json_body(ScoreBody))
 @router.post("/score", openapi_extra=json_body(ScoreBody))
 async def score(http: Request) -> Response:
-    """Returns the cosine of the embeddings of two texts; one text in `text_1` is paired with each of `text_2`."""
+    """Returns the cosine of the embeddings of two texts, or a cross-encoder's score of the pair.
+
+    One text in `text_1` is paired with each of `text_2`.
+    """
     body = await read_body(http, ScoreBody)
     first, second = _listed(body.text_1), _listed(body.text_2)
     if len(first) not in (1, len(second)):
         raise InvalidRequest("text_1", len(first), f"one text, or as many as text_2 has ({len(second)})")
-    texts, scores = await _cosines(http, body, first, second, "/v1/score")
+    texts, scores = await _nearness(http, body, first, second, "/v1/score")
     data = [{"index": i, "object": "score", "score": each} for i, each in enumerate(scores)]
     name = serving_of(http).name_for(body.model)
     return Json({"id": f"score-{uuid.uuid4().hex}", "object": "list", "model": name, "data": data, "usage": _usage(texts)})
@@ -122,11 +125,11 @@ async def score(http: Request) -> Response:
 @router.post("/v1/rerank", openapi_extra=json_body(RerankBody))
 @router.post("/rerank", openapi_extra=json_body(RerankBody))
 async def rerank(http: Request) -> Response:
-    """Returns documents by the cosine of their embeddings with the query's, the nearest first."""
+    """Returns documents by the cosine of their embeddings with the query's, or by a cross-encoder's score, the nearest first."""
     body = await read_body(http, RerankBody)
     if body.top_n is not None and body.top_n < 1:
         raise InvalidRequest("top_n", body.top_n, "a whole number above 0")
-    texts, scores = await _cosines(http, body, [body.query], body.documents, "/rerank")
+    texts, scores = await _nearness(http, body, [body.query], body.documents, "/rerank")
     order = sorted(range(len(scores)), key=lambda i: -scores[i])[: body.top_n]
     shown: list[dict[str, Any]] = [{"index": i, "relevance_score": scores[i]} for i in order]
     if body.return_documents:
@@ -136,7 +139,7 @@ async def rerank(http: Request) -> Response:
 
 
 async def vectors_of(
-    http: Request, prompts: Sequence[Prompt], *, cuts: bool = False, counted: bool = True
+    http: Request, prompts: Sequence[Prompt | Pair], *, cuts: bool = False, counted: bool = True
 ) -> tuple[list[EncodeRequest], list[Vector]]:  # fmt: skip
     """Returns the prompts as token ids, and their vectors. With `cuts` a prompt beyond the context is cut.
 
@@ -154,9 +157,15 @@ async def vectors_of(
     return texts, vectors
 
 
-async def _cosines(
-    http: Request, body: TextsBody, first: Sequence[str], second: Sequence[str], route: str
+async def _nearness(
+    http: Request, body: TextsBody, first: list[str], second: Sequence[str], route: str
 ) -> tuple[list[EncodeRequest], list[float]]:
+    """Returns a number for each pair: the score that a cross-encoder's head gives, else the cosine of two embeddings."""
+    info = serving_of(http).handle.info
+    if info.attention_backend == "encoder" and info.num_labels == 1:
+        pairs = [Pair(a, b) for a, b in zip(first * len(second) if len(first) == 1 else first, second, strict=True)]
+        texts, scores = await vectors_of(http, pairs, counted=body.log_metrics is not False)
+        return texts, [float(each[0]) for each in scores]
     need_head(http, False, route)
     prompts = [*first, *second] if second else []
     texts, vectors = await vectors_of(http, prompts, counted=body.log_metrics is not False)

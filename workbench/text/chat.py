@@ -27,6 +27,15 @@ def read_template(source: str) -> str:
         ) from None
 
 
+def source_of(hf: Any, tools: Sequence[Any] | None = None) -> str:
+    """Returns the template of a tokenizer, of several by name the one for tools where there are any; empty if it has none."""
+    found = hf.chat_template
+    if not isinstance(found, Mapping):
+        return found or ""
+    name = "tool_use" if tools and "tool_use" in found else "default"
+    return str(found.get(name) or next(iter(found.values()), ""))
+
+
 def render(
     hf: Any,
     messages: Sequence[Mapping[str, Any]],
@@ -42,16 +51,18 @@ def render(
     """
     import jinja2
 
-    if not hf.chat_template:
+    source = source_of(hf, tools)
+    if not source:
         raise NotSupported(
             "this model has no chat template", hint="give one with chat_template=PATH.jinja, or use generate() with plain text"
         )
     conversation = checked(messages)
-    check_roles(conversation, str(hf.chat_template))
+    check_roles(conversation, source)
     try:
         text: str = hf.apply_chat_template(
-            conversation, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **template_args
-        )
+            conversation, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False,
+            **{"chat_template": source} | template_args,
+        )  # fmt: skip
     except jinja2.TemplateError as error:
         raise InvalidRequest("messages", messages, f"a conversation that the model's chat template takes ({error})") from error
     return text
@@ -82,7 +93,7 @@ def facts(hf: Any) -> dict[str, Any]:
     start = hf.bos_token_id if hf.bos_token_id is not None else hf.eos_token_id
     first = hf.backend_tokenizer.encode("a", add_special_tokens=True).ids[:1]
     return {
-        "chat_template": hf.chat_template or None,
+        "chat_template": source_of(hf) or None,
         **{name: token for name, token in hf.special_tokens_map.items() if isinstance(token, str)},
         "adds_bos": hf.bos_token_id is not None and first == [hf.bos_token_id],
         "start_id": start,

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.text.pieces import SPACE, NotCopied, bpe_of_pieces, surround, write_spaces
 
 # Token types of the format.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
-SPACE = "\u2581"  # how SentencePiece writes a space
 
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -44,17 +44,7 @@ def open_tokenizer(gguf: GgufFile) -> Any:
     with gguf.is_to_blame():
         tokens = vocabulary(gguf)
         backend, config = build_tokenizer(gguf, tokens), tokenizer_config(gguf, tokens)
-    return PreTrainedTokenizerFast(tokenizer_object=_NotCopied(backend), **config)
-
-
-class _NotCopied:
-    """Hands a tokenizer to transformers, which would write it out and read it again, a second for a large vocabulary."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
-        return self._tokenizer
+    return PreTrainedTokenizerFast(tokenizer_object=NotCopied(backend), **config)
 
 
 def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
@@ -69,7 +59,8 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     _add_special_tokens(tokenizer, gguf, tokens)
     bos, eos = adds(gguf)
     if bos or eos:
-        tokenizer.post_processor = _template(gguf, tokens, bos, eos)
+        before, after = ([tokens[token_id(gguf, name) or 0]] if wanted else [] for name, wanted in (("bos", bos), ("eos", eos)))
+        surround(tokenizer, before, after)
     return tokenizer
 
 
@@ -142,33 +133,9 @@ def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
 def _sentencepiece_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     # Gemma's scores say nothing; its pieces stand in the order in which they were learned.
     ranks: Sequence[float] = range(len(tokens)) if _is_gemma(gguf) else [-s for s in gguf.meta.need("tokenizer.ggml.scores")]
-    unknown = token_id(gguf, "unknown")
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab={token: index for index, token in enumerate(tokens)},
-            merges=implied_merges(tokens, ranks),
-            unk_token=None if unknown is None else tokens[unknown],
-            fuse_unk=True,
-            byte_fallback=True,
-        )
-    )
-    to_piece = normalizers.Replace(" ", SPACE)
-    to_text = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    if gguf.meta.get("tokenizer.ggml.add_space_prefix", True):
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), to_piece])
-        to_text.append(decoders.Strip(" ", 1, 0))
-    else:
-        tokenizer.normalizer = to_piece
-    tokenizer.decoder = decoders.Sequence(to_text)
+    tokenizer = bpe_of_pieces(tokens, ranks, token_id(gguf, "unknown"))
+    write_spaces(tokenizer, (), bool(gguf.meta.get("tokenizer.ggml.add_space_prefix", True)))
     return tokenizer
-
-
-def implied_merges(tokens: Sequence[str], ranks: Sequence[float]) -> list[tuple[str, str]]:
-    """Returns every pair of pieces that joins to a piece, by the rank of the result (lowest first), longer left side first."""
-    vocab = set(tokens)
-    ordered = [tokens[index] for index in sorted(range(len(tokens)), key=ranks.__getitem__)]
-    cuts = ((piece, cut) for piece in ordered for cut in range(len(piece) - 1, 0, -1))
-    return [(left, right) for piece, cut in cuts if (right := piece[cut:]) in vocab and (left := piece[:cut]) in vocab]
 
 
 def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile, tokens: list[str]) -> None:
@@ -183,11 +150,3 @@ def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile, tokens: list[str])
             plain.append(AddedToken(token, normalized=False, special=False))
     tokenizer.add_special_tokens(special)
     tokenizer.add_tokens(plain)
-
-
-def _template(gguf: GgufFile, tokens: list[str], bos: bool, eos: bool) -> Any:
-    ids = {name: token_id(gguf, name) or 0 for name, wanted in (("bos", bos), ("eos", eos)) if wanted}
-    before, after = [tokens[ids["bos"]]] if bos else [], [tokens[ids["eos"]]] if eos else []
-    one, other = [*before, "$A", *after], [*before, "$B:1", *after]
-    special = [(tokens[index], index) for index in ids.values()]
-    return processors.TemplateProcessing(single=" ".join(one), pair=" ".join([*one, *other]), special_tokens=special)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from workbench.errors import ModelUnsupported, shown
-from workbench.text.gguf_tokenizer import CONTROL, PRE_TOKENIZERS, SPACE, UNKNOWN, USER_DEFINED
+from workbench.text.chat import source_of
+from workbench.text.gguf_tokenizer import CONTROL, PRE_TOKENIZERS, UNKNOWN, USER_DEFINED
+from workbench.text.pieces import SPACE
 from workbench.text.tokenizer import Tokenizer
 
 NORMAL, UNUSED, BYTE = 1, 5, 6
@@ -45,9 +47,7 @@ def tokenizer_meta(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     else:
         ggml = {"model": "gpt2", "pre": _rule(state["pre_tokenizer"]), "merges": [" ".join(pair) for pair in merges]}
     ggml |= {"tokens": tokens, "token_type": types, "add_space_prefix": _has_space_prefix(tokenizer)} | _special(tokenizer)
-    template = tokenizer.hf.chat_template
-    if isinstance(template, dict):  # several by name
-        template = template.get("default")
+    template = source_of(tokenizer.hf)
     return {f"tokenizer.ggml.{key}": value for key, value in ggml.items()} | (
         {"tokenizer.chat_template": template} if template else {}
     )

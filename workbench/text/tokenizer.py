@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from workbench.checkpoint.gguf_file import open_gguf_file
-from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, NotSupported, in_one_line
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.text import chat
 from workbench.text.conversation import find_conversation
+from workbench.text.folder import open_folder, read_json
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 # Tokens that end a turn. One is an end token if the model's own chat template writes it.
 END_OF_TURN = ("<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>")
 
@@ -34,7 +33,7 @@ def load_tokenizer(
     Raises ModelNotFound, ModelCorrupt, NotSupported, InvalidRequest.
     """
     folder = Path(folder)
-    hf = _open_gguf(folder) if folder.is_file() else _open(folder, trust_remote_code, mode)
+    hf = _open_gguf(folder) if folder.is_file() else open_folder(folder, trust_remote_code, mode)
     if not hf.is_fast:
         raise NotSupported(f"the tokenizer in {folder} has no fast form", hint="save it as tokenizer.json with transformers")
     stops = () if chat_template is None else _set_template(hf, chat_template)
@@ -102,6 +101,12 @@ class Tokenizer:
         """Returns the ids of a text, with the special tokens that the tokenizer adds (BOS for Gemma, none for SmolLM2)."""
         return self._ids(text, add_special_tokens=add_special_tokens)
 
+    def encode_pair(self, first: str, second: str) -> tuple[tuple[int, ...], int | None]:
+        """Returns the ids of two texts as one, with the special tokens of a pair, and the index from which on the tokenizer
+        counts them to the second one; None where it makes no difference between the two."""
+        encoding = self._encoding(first, second, add_special_tokens=True)
+        return tuple(encoding.ids), encoding.type_ids.index(1) if 1 in encoding.type_ids else None
+
     def places(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Returns the ids of a text with its special tokens written out, and for each id the index of the character after it."""
         encoding = self._encoding(text, add_special_tokens=False)
@@ -140,43 +145,23 @@ class Tokenizer:
     def _ids(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
         return tuple(self._encoding(text, add_special_tokens=add_special_tokens).ids)
 
-    def _encoding(self, text: str, *, add_special_tokens: bool) -> Any:
+    def _encoding(self, text: str, second: str | None = None, *, add_special_tokens: bool) -> Any:
         # The object is public, and a user's call may leave truncation or padding switched on.
         while True:
             if not self._is_plain:
                 self.backend.no_truncation()
                 self.backend.no_padding()
             try:
-                encoding = self.backend.encode(text, add_special_tokens=add_special_tokens)
+                encoding = self.backend.encode(text, second, add_special_tokens=add_special_tokens)
             except (TypeError, UnicodeEncodeError):
-                raise InvalidRequest("prompt", text, "text that UTF-8 can write (no lone surrogates)") from None
+                texts = text if second is None else (text, second)
+                raise InvalidRequest("prompt", texts, "text that UTF-8 can write (no lone surrogates)") from None
             if self._is_plain:
                 return encoding
 
     @property
     def _is_plain(self) -> bool:
         return self.backend.truncation is None and self.backend.padding is None
-
-
-def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
-    if not folder.is_dir():
-        raise ModelNotFound(f"there is no tokenizer folder {folder}", hint="give tokenizer_path= or skip_tokenizer_init=True")
-    own_code = "auto_map" in _json(folder / "tokenizer_config.json")
-    try:
-        if (folder / "tokenizer.json").is_file() and mode == "auto" and not own_code:
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(
-            str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
-        )
-    except Exception as error:  # the Rust side raises plain Exception for a file it cannot read
-        hint = "give another with tokenizer_path=, or load with skip_tokenizer_init and send token ids"
-        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            raise ModelNotFound(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}", hint=hint) from error
-        raise ModelCorrupt(f"the tokenizer in {folder} cannot be read: {in_one_line(error)}", hint=hint) from error
 
 
 def _open_gguf(path: Path) -> Any:
@@ -198,25 +183,15 @@ def _set_template(hf: Any, source: str) -> tuple[str, ...]:
 
 def _end_token_ids(hf: Any, model: Path) -> frozenset[int]:
     ids = {hf.eos_token_id, *(open_gguf_file(model).end_ids() if model.is_file() else _configured_ends(model))}
-    template = str(hf.chat_template or "")
+    template = str(hf.chat_template or "")  # of several by name: of any
     ids.update(hf.backend_tokenizer.token_to_id(token) for token in END_OF_TURN if token in template)
     return frozenset(i for i in ids if i is not None)
 
 
 def _configured_ends(folder: Path) -> set[int | None]:
-    config = _json(folder / "config.json")
-    named = [_json(folder / "generation_config.json"), config, config.get("text_config") or {}]
+    config = read_json(folder / "config.json")
+    named = [read_json(folder / "generation_config.json"), config, config.get("text_config") or {}]
     ids: set[int | None] = set()
     for value in (source.get("eos_token_id") for source in named):
         ids.update(value if isinstance(value, list) else [value])
     return ids
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelCorrupt(f"{path} is not JSON: {error}") from None
-    return value if isinstance(value, dict) else {}

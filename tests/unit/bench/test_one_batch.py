@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
+import oracle
 import pytest
+import torch
 
 from workbench.bench.commands import run
 from workbench.bench.one_batch import StaticBatch, measure
 from workbench.engine.plan import Sampled, SeqResult, StepResult
+from workbench.hub.find import gguf_path
 from workbench.model.tiny import write_config
+from workbench.text.tokenizer import load_tokenizer
 
 
 class RememberingRunner:
@@ -78,3 +84,20 @@ def test_a_pool_too_small_for_the_batch_is_refused_with_both_numbers(tmp_path, c
     sizes = ["--batch-size", "8", "--input-len", "8", "--output-len", "3", "--max-total-tokens", "64"]
     assert run("one_batch", ["--model-path", str(write_config(tmp_path)), *TINY, *sizes]) == 2
     assert "max_total_tokens is 64, it must be at least 96" in capsys.readouterr().err
+
+
+@pytest.mark.model
+@torch.inference_mode()
+def test_correct_prints_the_logits_and_texts_of_transformers(capsys, smollm2):
+    how = ["--dtype", "float32", "--quantization", "dequant", "--device", "cpu"]
+    assert run("one_batch", ["--correct", "--model", smollm2, "--output-len", "6", *how]) == 0
+    shown = capsys.readouterr().out
+    model = oracle.load(gguf_path("smollm2-135m"))
+    ids = json.loads(re.search(r"^input_ids=(.*)$", shown, re.M)[1])
+    printed = [re.findall(r"\[+ *([-\d.]+),", part)[0] for part in shown.split("prefill logits")[1:]]
+    wanted = [model(torch.tensor([ids[0][:count]])).logits[0, -1, 0] for count in (4, len(ids[0]))]
+    assert np.allclose([float(number) for number in printed], wanted, atol=2e-3)
+    expected = [oracle.greedy(model, tuple(prompt), 6).output for prompt in ids]
+    tokenizer = load_tokenizer(gguf_path("smollm2-135m"))
+    texts = [part.strip("\n") for part in re.split(r"=+ Prompt \d =+\n", shown)[1:]]
+    assert texts == [tokenizer.decode([*prompt, *output]).strip("\n") for prompt, output in zip(ids, expected, strict=True)]

@@ -15,12 +15,13 @@ class Lengths:
     """An encoder whose vectors are the length of a text and its first token."""
 
     width = 2
+    keeps_kv = reuses = False
 
-    def batches(self, prompts):
-        return batches(prompts, 8)
+    def batches(self, texts):
+        return batches(texts, 8)
 
-    def encode(self, prompts):
-        return np.array([[len(prompt), prompt[0]] for prompt in prompts], np.float32).tobytes()
+    def encode(self, texts):
+        return np.array([[len(text.request.input_ids), text.request.input_ids[0]] for text in texts], np.float32).tobytes()
 
 
 def test_each_text_has_its_vector_and_its_events_in_the_log():

@@ -8,10 +8,11 @@ import pytest
 from tiny_text import write_text_model
 
 from workbench.config import ServerArgs
-from workbench.errors import NotSupported
+from workbench.errors import ModelCorrupt, NotSupported
 from workbench.launch.engine import core_config, preparer
 from workbench.launch.runner import load_runner
 from workbench.testing import make_request
+from workbench.text.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,15 @@ def test_constraints_and_stop_strings_need_a_tokenizer(folder: Path) -> None:
     for params in ({"regex": "a"}, {"stop": "b"}):
         with pytest.raises(NotSupported, match="need the tokenizer"):
             prepare(make_request("a", params=params))
+
+
+def test_a_tokenizer_with_more_ids_than_the_embedding_is_refused_and_a_padded_embedding_is_not(folder: Path) -> None:
+    def load(vocab_size: int) -> int:
+        override = f'{{"vocab_size": {vocab_size}}}'
+        return load_runner(args(folder, max_total_tokens=64, json_model_override_args=override)).runner.vocab_size
+
+    known = max(load_tokenizer(folder).backend.get_vocab(with_added_tokens=False).values()) + 1
+    assert load(known + 500) == known + 500
+    with pytest.raises(ModelCorrupt, match=rf"ids up to {known - 1:,}, the model's embedding has {known - 9:,} rows") as caught:
+        load(known - 9)
+    assert "tokenizer_path" in caught.value.hint

@@ -197,7 +197,7 @@ def test_a_type_that_nothing_dequantises_is_named(make_gguf: Maker):
         ({"arch": "gemma3", "meta": {"gemma3.expert_count": 8}}, r"gemma3\.expert_count = 8, which is not computed"),
         ({"meta": {"llama.rope.scaling.type": "yarn"}}, "rotary embedding by 'yarn'"),
         ({"meta": {"llama.attention.sliding_window": 64}}, r"llama\.attention\.sliding_window = 64, which is not computed"),
-        ({"meta": {"llama.attention.causal": False}}, r"llama\.attention\.causal = False"),
+        ({"meta": {"llama.residual_scale": 0.5}}, r"llama\.residual_scale = 0\.5"),
         ({"meta": {"llama.attention.causal": True, "llama.logit_scale": 0.5}}, r"llama\.logit_scale = 0\.5"),
         ({"meta": {"llama.rope.dimension_count": 8, "llama.attention.key_length": 16}}, "= 8 for heads of 16"),
         ({"meta": {"llama.attention.value_length": 8}}, "value_length = 8 for heads of 16"),

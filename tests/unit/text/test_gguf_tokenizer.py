@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelUnsupported
-from workbench.text.gguf_tokenizer import SPACE, implied_merges, open_tokenizer
+from workbench.text.gguf_tokenizer import open_tokenizer
+from workbench.text.pieces import SPACE, implied_merges
 from workbench.text.tokenizer import load_tokenizer
 
 Maker = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""BERT and its relatives of the same form: encoders, which make vectors of texts."""
+"""BERT, RoBERTa and XLM-RoBERTa: encoders, which make vectors or scores of texts."""
 
 from __future__ import annotations
 
@@ -26,9 +26,24 @@ class BertConfig(ModelConfig):
     type_vocab_size: int = 2
     max_position_embeddings: int = 512
 
+    @property
+    def first_position(self) -> int:
+        """The row of the table of positions that a text's first token has."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobertaConfig(BertConfig):
+    pad_token_id: int = 1
+    """Id of the padding; the first positions, up to this number, stand for it."""
+
+    @property
+    def first_position(self) -> int:
+        return self.pad_token_id + 1
+
 
 class BertEmbeddings(Layer):
-    """The sum of a token's, its position's and the first segment's vector. Texts have one segment."""
+    """The sum of a token's, its position's and its segment's vector. The second text of a pair is the second segment."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -36,10 +51,13 @@ class BertEmbeddings(Layer):
         self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.first_position, self.num_segments = config.first_position, config.type_vocab_size
 
-    def forward(self, token_ids: Tensor, positions: Tensor) -> Tensor:  # [T] -> [T, H]
-        first_segment = self.token_type_embeddings(torch.zeros_like(positions[:1]))
-        return self.norm(self.word_embeddings(token_ids) + self.position_embeddings(positions) + first_segment)
+    def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
+        has_pairs = ctx.in_second is not None and self.num_segments > 1
+        segments = ctx.in_second if has_pairs else torch.zeros_like(token_ids[:1])
+        places = self.position_embeddings(ctx.positions + self.first_position)
+        return self.norm(self.word_embeddings(token_ids) + places + self.token_type_embeddings(segments))
 
 
 class BertLayer(Layer):
@@ -71,11 +89,12 @@ class BertModel(Model):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
+        self.max_positions -= config.first_position
         self.embeddings = BertEmbeddings(config)
         self.layers = nn.ModuleList(BertLayer(config, layer) for layer in range(config.num_hidden_layers))
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
-        x = self.embeddings(token_ids, ctx.positions)
+        x = self.embeddings(token_ids, ctx)
         for layer in self.layers:
             x = layer(x, ctx)
         return x
@@ -86,10 +105,17 @@ class BertLabelsConfig(Labels, BertConfig):
     pass
 
 
+@dataclass(frozen=True, kw_only=True)
+class RobertaLabelsConfig(Labels, RobertaConfig):
+    pass
+
+
 class BertForSequenceClassification(BertModel):
+    """The first token's scores, through a layer between: `pooler` and `classifier` of BERT are both in RoBERTa's classifier."""
+
     pooling = Pooling("cls", normalise=False)
 
-    def __init__(self, config: BertLabelsConfig) -> None:
+    def __init__(self, config: BertLabelsConfig | RobertaLabelsConfig) -> None:
         super().__init__(config)
         self.num_labels = config.label_count
         self.pooler = Linear(config.hidden_size, config.hidden_size, bias=True)
@@ -109,15 +135,19 @@ NAMES = {
     "layers.*.norm": "encoder.layer.*.output.LayerNorm",
     "pooler": "pooler.dense",
 }
+ROBERTA_NAMES = NAMES | {"pooler": "classifier.dense", "classifier": "classifier.out_proj"}
 POSITION_IDS = r"(^|\.)embeddings\.position_ids$"
 
 
-def _family(config: Any, model: Any, leftovers: str) -> Family[Any]:
+def _family(config: Any, model: Any, names: dict[str, str], leftovers: str) -> Family[Any]:
     return Family(
-        config=config, model=model, names=NAMES, prefixes=("", "bert."), leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
+        config=config, model=model, names=names, prefixes=("", "bert.", "roberta."),
+        leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
         neutral=COMMON_NEUTRAL | {"position_embedding_type": ("absolute",)},
     )  # fmt: skip
 
 
-FAMILY = _family(BertConfig, BertModel, r"(^|\.)pooler\.|^cls\.")
-CLASSIFIER = _family(BertLabelsConfig, BertForSequenceClassification, r"(?!)")
+FAMILY = _family(BertConfig, BertModel, NAMES, r"(^|\.)pooler\.|^cls\.")
+CLASSIFIER = _family(BertLabelsConfig, BertForSequenceClassification, NAMES, r"(?!)")
+ROBERTA = _family(RobertaConfig, BertModel, ROBERTA_NAMES, r"(^|\.)pooler\.|^lm_head\.")
+ROBERTA_CLASSIFIER = _family(RobertaLabelsConfig, BertForSequenceClassification, ROBERTA_NAMES, r"(?!)")

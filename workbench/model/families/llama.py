@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from torch import Tensor
-
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Change
-from workbench.checkpoint.pooling import Pooling
-from workbench.checkpoint.weights import Weights
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
-from workbench.model.config import Activation, Labels, ModelConfig
+from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
-from workbench.model.layer import load_parts
-from workbench.model.linear import Linear
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.rows import neighbours
 
 
@@ -38,34 +32,6 @@ class LlamaForCausalLM(Decoder):
             return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act, config.mlp_bias))
 
         super().__init__(config, block, ropes=config.rope())
-
-
-class LlamaModel(LlamaForCausalLM):
-    """Llama without a head, as embedding models are saved."""
-
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__(config)
-        del self.lm_head
-
-    def load(self, weights: Weights) -> None:
-        load_parts(self, weights)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LlamaLabelsConfig(Labels, LlamaConfig):
-    pass
-
-
-class LlamaForSequenceClassification(LlamaModel):
-    pooling = Pooling("last", normalise=False)
-
-    def __init__(self, config: LlamaLabelsConfig) -> None:
-        super().__init__(config)
-        self.num_labels = config.label_count
-        self.score = Linear(config.hidden_size, self.num_labels, is_head=True)
-
-    def scores(self, pooled: Tensor) -> Tensor:
-        return self.score(pooled)
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
@@ -91,11 +57,10 @@ def _gguf_changes(config: LlamaConfig) -> dict[str, Change]:
     return neighbours(config)
 
 
-NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
 FAMILY = Family(
     config=LlamaConfig,
     model=LlamaForCausalLM,
-    neutral=NEUTRAL,
+    neutral=COMMON_NEUTRAL | {"layer_types": ("full_attention",)},
     gguf=GgufRules(
         names=gguf.NAMES | {"layers.*.post_attention_layernorm": "blk.*.ffn_norm"},
         keys=gguf.KEYS,
@@ -105,5 +70,3 @@ FAMILY = Family(
         tables=_gguf_tables,
     ),
 )
-HEADLESS = Family(config=LlamaConfig, model=LlamaModel, neutral=NEUTRAL, leftovers=rf"{INV_FREQ}|^lm_head\.")
-CLASSIFIER = Family(config=LlamaLabelsConfig, model=LlamaForSequenceClassification, neutral=NEUTRAL)

@@ -26,7 +26,7 @@ def render_chat(tokenizer: Tokenizer, call: ChatCall, tools: Sequence[Any]) -> s
     if taken := RESERVED & call.chat_template_kwargs.keys():
         name = min(taken)
         raise InvalidRequest.because("chat_template_kwargs", f"chat_template_kwargs cannot set {name!r}", hint="leave it out")
-    source = str(tokenizer.hf.chat_template or "")
+    source = chat.source_of(tokenizer.hf, tools)
     messages = _fitted(read_messages(call.messages), source)
     shown = [wrapped(tool) for tool in tools] or None
     if shown and "tools" not in source:

@@ -20,6 +20,7 @@ from workbench.server.chat.tokens import TokenTexts
 from workbench.server.chat.tools import ToolChoice, choose
 from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving
+from workbench.text.chat import source_of
 from workbench.text.tokenizer import Tokenizer
 from workbench.tool_calls import FORMATS, ToolCallParser
 from workbench.tool_calls.reasoning import REASONING_FORMATS, ReasoningFormat, ReasoningParser
@@ -37,7 +38,7 @@ async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEven
 def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
     """Returns the token ids of a conversation as `start_chat` sends them, to count them."""
     tokenizer = serving.handle.tokenizer
-    tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
+    tools = choose(call, serving.args.tool_call_parser, source_of(tokenizer.hf, call.tools))
     return tokenizer.encode(_text_of(tokenizer, call, tools), add_special_tokens=False)
 
 
@@ -59,7 +60,7 @@ class Prepared:
         """Renders and tokenises the conversation: work for a thread."""
         tokenizer = serving.handle.tokenizer
         self._call = call
-        self._tools = choose(call, serving.args.tool_call_parser, str(tokenizer.hf.chat_template or ""))
+        self._tools = choose(call, serving.args.tool_call_parser, source_of(tokenizer.hf, call.tools))
         text = _text_of(tokenizer, call, self._tools)
         serving.check_length(text, call.messages_field)
         ids = tokenizer.encode(text, add_special_tokens=False)

@@ -1,0 +1,50 @@
+"""Chat templates are found in every place that a folder may keep them, and the one for tools is used with tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workbench.text import chat
+from workbench.text.folder import read_templates
+from workbench.text.tokenizer import load_tokenizer
+
+HELLO = [{"role": "user", "content": "hi"}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+
+
+def test_the_places_of_a_template_in_their_order(folder: Path):
+    def config(template: object) -> None:
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+
+    config(None)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    assert read_templates(folder) is None
+    config("in the config {{ messages }}")
+    assert read_templates(folder) == "in the config {{ messages }}"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "in json {{ messages }}"}))
+    assert load_tokenizer(folder).chat_text(HELLO).startswith("in json")
+    (folder / "chat_template.jinja").write_text("in jinja {{ messages }}")
+    assert load_tokenizer(folder).chat_text(HELLO).startswith("in jinja")
+
+
+@pytest.mark.parametrize("place", ["config", "files"])
+def test_the_template_for_tools_is_used_with_tools(folder: Path, place: str):
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    named = {"default": "plain {{ messages[0].content }}", "tool_use": "tools {{ tools | length }} {{ messages[0].content }}"}
+    if place == "config":
+        path = folder / "tokenizer_config.json"
+        listed = [{"name": name, "template": template} for name, template in named.items()]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": listed}))
+    else:
+        (folder / "chat_template.jinja").write_text(named["default"])
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates/tool_use.jinja").write_text(named["tool_use"])
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.chat_text(HELLO) == "plain hi"
+    assert tokenizer.chat_text(HELLO, tools=TOOLS) == "tools 1 hi"
+    assert chat.facts(tokenizer.hf)["chat_template"] == named["default"]
+    assert tokenizer.chat_text(HELLO, chat_template="own") == "own"

@@ -1,0 +1,111 @@
+"""A `tokenizer.model` alone gives the ids that the SentencePiece library gives."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.text.tokenizer import load_tokenizer
+
+spm = pytest.importorskip("sentencepiece", reason="the library that trains the files of these tests is not installed")
+WORDS = "the cat sat on the mat while rain fell upon green hills and 12345 foxes jumped over a lazy dog again".split()
+TEXTS = (
+    "the cat sat",
+    " the  cat ",
+    "rain\nfell\tupon",
+    "a",
+    "",
+    "caf\u00e9 \u6f22\u5b57 \U0001f600",
+    "12 345 foxes!",
+    "\uff46\uff55\uff4c\uff4c",
+)
+"""The last one is in full-width letters, which a table of characters makes plain."""
+
+
+def trained(folder: Path, kind: str, **options: Any) -> Any:
+    """Trains a tiny model, writes it as a tokenizer's folder, and returns the library's own reader of it."""
+    sentences = [" ".join(WORDS[i:] + WORDS[:i]) for i in range(len(WORDS))] * 3
+    made = io.BytesIO()
+    settings = {
+        "vocab_size": 400,
+        "byte_fallback": True,
+        "normalization_rule_name": "identity",
+        "remove_extra_whitespaces": False,
+    }
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences), model_writer=made, model_type=kind, hard_vocab_limit=False, minloglevel=3,
+        user_defined_symbols=["<tool>"], **settings | options,
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.model").write_bytes(made.getvalue())
+    return spm.SentencePieceProcessor(model_proto=made.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("options", [
+    {}, {"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True}, {"add_dummy_prefix": False},
+    {"byte_fallback": False},
+], ids=["llama", "t5", "gemma", "unknown"])  # fmt: skip
+def test_ids_and_texts_are_those_of_the_library(tmp_path: Path, kind: str, options: dict[str, Any]):
+    theirs = trained(tmp_path, kind, **options)
+    ours = load_tokenizer(tmp_path)
+    assert ours.vocab_size == theirs.vocab_size()
+    for text in TEXTS:
+        ids = theirs.encode(text)
+        assert list(ours.encode(text, add_special_tokens=False)) == ids, text
+        if options.get("byte_fallback", True):
+            assert ours.decode(ids) == theirs.decode(ids), text
+    assert ours.bos_token_id == theirs.bos_id()
+    assert ours.eos_token_ids == {theirs.eos_id()}
+    assert ours.encode("the")[0] == theirs.bos_id()
+    (tmp_path / "tokenizer_config.json").write_text('{"legacy": false}')
+    text = "the<tool>cat"  # by default a space follows a special token, as in the older classes of transformers
+    assert list(load_tokenizer(tmp_path).encode(text, add_special_tokens=False)) == theirs.encode(text)
+
+
+def test_the_configuration_beside_it_counts(tmp_path: Path):
+    theirs = trained(tmp_path, "bpe")
+    size = theirs.vocab_size()
+    config = {
+        "add_bos_token": False, "add_eos_token": True, "eos_token": {"content": "<|end|>"},
+        "added_tokens_decoder": {str(size): {"content": "<|end|>", "special": True}, str(size + 1): {"content": "<seen>"}},
+    }  # fmt: skip
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    ours = load_tokenizer(tmp_path)
+    assert list(ours.encode("the cat")) == [*theirs.encode("the cat"), size]
+    assert ours.eos_token_ids == {size}
+    assert ours.encode("a <seen>", add_special_tokens=False)[-1] == size + 1
+    assert ours.decode([size, size + 1]) == "<seen>"
+    config["added_tokens_decoder"][str(size + 9)] = {"content": "<far>", "special": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelCorrupt, match="gives '<far>' the id"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_conversation_behind_a_special_token_has_no_space_where_the_config_has_none(tmp_path: Path):
+    theirs = trained(tmp_path, "bpe")
+    texts = {}
+    for legacy in (True, False):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"legacy": legacy, "add_bos_token": False}))
+        texts[legacy] = load_tokenizer(tmp_path).encode("the</s>cat")
+    assert list(texts[True]) == [*theirs.encode("the"), theirs.eos_id(), *theirs.encode("cat")]
+    assert list(texts[False][:2]) == [*theirs.encode("the"), theirs.eos_id()]
+    assert theirs.decode(list(texts[False][2:])) == "cat"
+    assert not theirs.id_to_piece(texts[False][2]).startswith("\u2581")
+
+
+def test_a_broken_file_is_named(tmp_path: Path):
+    trained(tmp_path, "bpe")
+    path = tmp_path / "tokenizer.model"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    with pytest.raises(ModelCorrupt, match="no whole SentencePiece model"):
+        load_tokenizer(tmp_path)
+    trained(tmp_path, "char")
+    with pytest.raises(ModelUnsupported, match="of the kind BPE or Unigram"):
+        load_tokenizer(tmp_path)
