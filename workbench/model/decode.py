@@ -60,7 +60,8 @@ class _Table:
 
 def _table(blocks: list[nn.Module], ropes: Sequence[Rope | None], kv: ViewableKV) -> _Table | None:
     """Returns the table of blocks that the kernels compute; None where one has another form."""
-    specs = [block.self_attn.spec for block in blocks if isinstance(block, Block | SandwichBlock)]
+    attentions = [block.self_attn for block in blocks if isinstance(block, Block | SandwichBlock)]
+    specs = [attention.spec for attention in attentions if isinstance(attention, Attention)]
     if not specs or len(specs) < len(blocks) or None in ropes:
         return None
     windows, kinds = list(dict.fromkeys(spec.window for spec in specs)), list(dict.fromkeys(ropes))
@@ -69,8 +70,10 @@ def _table(blocks: list[nn.Module], ropes: Sequence[Rope | None], kv: ViewableKV
         for block, rope, spec in zip(blocks, ropes, specs, strict=True)
     ]
     found = [layer for layer in layers if layer is not None]
+    if len(found) < len(layers):
+        return None
     shape = _shape(blocks, specs)
-    if len(found) < len(layers) or shape is None or not DecodeLayers.can_be(found, shape):
+    if shape is None or not DecodeLayers.can_be(found, shape):
         return None
     return _Table(DecodeLayers(found, shape), shape.head_size, windows, [list(ropes).index(kind) for kind in kinds])
 
@@ -94,7 +97,7 @@ def _layer(block: nn.Module, kv: ViewableKV, turn: int, context: int) -> DecodeL
     else:
         return None
     attention, mlp = block.self_attn, block.mlp
-    if type(attention) is not Attention or type(mlp) is not MLP:
+    if type(attention) is not Attention or type(mlp) is not MLP or attention.clip is not None or attention.has_sinks:
         return None
     norms += [attention.q_norm, attention.k_norm]
     matrices = [_matrices(part) for part in (attention.qkv, attention.o_proj, mlp.gate_up, mlp.down_proj)]
