@@ -402,7 +402,7 @@ struct Product {
     void begin(const Part* parts, int64_t num_parts, int64_t num_rows, int64_t width, const Results& out) {
         x.resize(num_rows, width), tasks.clear();
         rows = num_rows, results = out, has_whole = has_real = false;
-        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
+        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(1, HELD_BYTES / (width * W)));
         for (int64_t p = 0; p < num_parts; p++) {
             with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
             for (int64_t row = 0; row < parts[p].rows; row += panels * W)
@@ -445,14 +445,16 @@ struct Product {
 
     // All threads; they do not wait.
     void multiply() const {
+        int64_t num = tasks.size();
+        if (rows <= TILE) {
 #pragma omp for schedule(guided) nowait
-        for (int64_t i = 0; i < (int64_t)tasks.size(); i++)
-            with_format(tasks[i].part.type, [&](auto format) {
-                if (rows <= TILE)
-                    multiply_few<decltype(format)>(tasks[i], x, rows, results);
-                else
-                    multiply_many<decltype(format)>(tasks[i], x, rows, results);
-            });
+            for (int64_t i = 0; i < num; i++)
+                with_format(tasks[i].part.type, [&](auto format) { multiply_few<decltype(format)>(tasks[i], x, rows, results); });
+        } else {
+#pragma omp for schedule(dynamic) nowait
+            for (int64_t i = 0; i < num; i++)
+                with_format(tasks[i].part.type, [&](auto format) { multiply_many<decltype(format)>(tasks[i], x, rows, results); });
+        }
     }
 };
 
