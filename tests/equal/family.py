@@ -56,12 +56,17 @@ def made(model_type: str, **values: Any) -> Oracle:
     return seeded(transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32))
 
 
-def written(model: Oracle, folder: Path, architecture: str | None = None) -> Path:
-    """Writes a model of transformers as its own folder."""
-    model.save_pretrained(folder)
-    if architecture is not None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": [architecture]}))
+def written(model: Oracle, folder: Path, architecture: str | None = None, **options: Any) -> Path:
+    """Writes a model of transformers as its own folder; `options` are those of `save_pretrained`."""
+    model.save_pretrained(folder, **options)
+    return folder if architecture is None else restyled(folder, architectures=[architecture])
+
+
+def restyled(folder: Path, **values: Any) -> Path:
+    """Changes keys of a folder's config.json; those of the value None go."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None or key not in values}))
     return folder
 
 

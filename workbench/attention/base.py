@@ -14,10 +14,11 @@ from workbench.attention.step import Given, StepTensors
 class AttentionStep(Protocol):
     """Attention of one step, for all its layers."""
 
-    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         """Writes k [T, Hkv, D] and v [T, Hkv, Dv] to the layer's store, then returns attention [T, Hq, Dv] of q [T, Hq, D].
 
-        Each row attends to its own sequence, as the spec says.
+        Each row attends to its own sequence, as the spec says. `sinks` [Hq] are scores of a token without a value, which
+        takes its share of each head's weights.
         """
 
 

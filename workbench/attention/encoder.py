@@ -24,7 +24,8 @@ class EncoderAttention:
 class EncoderStep:
     spans: tuple[Span, ...]
 
-    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
+        assert sinks is None, "no encoder has sinks"
         out = q.new_empty(*q.shape[:2], spec.v_head_size)
         for span in self.spans:
             rows = slice(span.start, span.start + span.num_new)

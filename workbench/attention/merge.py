@@ -29,11 +29,17 @@ def attend(q: Tensor, k: Rows, v: Rows, spec: AttentionSpec) -> Partial:
     if done is not None:
         return Partial(*done)
     num_heads = q.shape[1]
-    keys, values = (read_rows(x, slice(None)).transpose(0, 1) for x in (k, v))
+    keys, values = (x.transpose(0, 1) for x in read_both(k, v, slice(None), spec))
     rows = fold(q[None], k.shape[1]).split(ROWS_AT_ONCE, 1)
     parts = [products(part, keys, values, spec, group=1, with_lse=True) for part in rows]
     out, lse = parts[0] if len(parts) == 1 else [torch.cat(x, 1) for x in zip(*parts, strict=True)]
     return Partial(unfold(out, 1, num_heads), unfold(lse[..., None], 1, num_heads).squeeze(-1))
+
+
+def read_both(k: Rows, v: Rows, at: slice | Tensor, spec: AttentionSpec) -> tuple[Tensor, Tensor]:
+    """Returns k [S, Hkv, D] and v [S, Hkv, Dv] of some slots; of values that are a part of their keys, a view."""
+    keys = read_rows(k, at)
+    return keys, keys[..., : spec.v_head_size] if spec.v_in_k else read_rows(v, at)
 
 
 def products(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.attention.merge import Partial, fold, products, unfold
+from workbench.attention.merge import Partial, fold, products, read_both, unfold
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, as_tensor
-from workbench.kernels.codes import Rows, read_rows
+from workbench.kernels.codes import Rows
 from workbench.kernels.ops import attend_causal
 
 LENGTH_STEP = 32
@@ -117,7 +117,7 @@ def _attend_batch(q: Tensor, k: Rows, v: Rows, part: PaddedBatch, spec: Attentio
     """Returns the partial of `part.rows`."""
     take = part.rows if part.padded is None else part.padded
     queries = q[take].unflatten(0, (part.num_seqs, part.length))
-    keys, values = (read_rows(x, part.slots).unflatten(0, (part.num_seqs, -1)) for x in (k, v))
+    keys, values = (x.unflatten(0, (part.num_seqs, -1)) for x in read_both(k, v, part.slots, spec))
     out, lse = _causal(queries, keys, values, spec, with_lse)
     if part.places is None:
         return Partial(out, lse)

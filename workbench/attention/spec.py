@@ -18,6 +18,8 @@ class AttentionSpec:
     """Numbers of one head in a query and in a key."""
     v_head_size: int
     """Numbers of one head in a value and in the result."""
+    v_in_k: bool = False
+    """True: a value is the first numbers of its key, and the store keeps nothing else (multi-head latent attention)."""
     scale: float
     window: int | None = None
     """Positions that a token sees, its own counted (sliding window); None is all. An encoder sees as many to each side."""
@@ -25,4 +27,5 @@ class AttentionSpec:
     """The cap c on the size of a score; None is no cap."""
 
     def __post_init__(self) -> None:
+        assert not self.v_in_k or self.v_head_size <= self.head_size
         assert self.num_heads % self.num_kv_heads == 0, f"{self.num_heads} query heads over {self.num_kv_heads} K/V heads"

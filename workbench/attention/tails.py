@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from workbench.attention.merge import Partial, cap_
+from workbench.attention.merge import Partial, cap_, read_both
 from workbench.attention.runs import Rest
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, last_slots
-from workbench.kernels.codes import Rows, read_rows
+from workbench.kernels.codes import Rows
 from workbench.kernels.ops import attend_slots
 
 
@@ -51,7 +51,7 @@ def attend_tails(q: Tensor, k: Rows, v: Rows, tails: Tails, spec: AttentionSpec)
     num_rows, num_heads, dim = q.shape
     slots, ended = tails.padded()
     # index_select and an own copy are several times faster than k[slots] and a product of strided parts.
-    gathered = (read_rows(x, slots.flatten()).unflatten(0, slots.shape) for x in (k, v))
+    gathered = (x.unflatten(0, slots.shape) for x in read_both(k, v, slots.flatten(), spec))
     keys, values = (x.transpose(1, 2).contiguous() for x in gathered)  # [B, Hkv, S, D]
     scores = torch.matmul(q.reshape(num_rows, k.shape[1], -1, dim), keys.transpose(-1, -2))  # [B, Hkv, G, S]
     scores.mul_(cap_(scores, spec))

@@ -59,20 +59,22 @@ class FastStep:
     windowed: dict[int, Layout] = field(default_factory=dict)
     """Layouts by sliding window, made for the first layer that has it."""
 
-    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         self.kv.write(spec.layer, self.step.slots, k, v)
         layout, store = self._layout_for(spec.window), self.kv.views(spec.layer)
         parts: list[tuple[Tensor | slice, Partial]] = []
         if layout.tails is not None:
             parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, spec)))
         if layout.prefills is not None:
-            with_lse = bool(layout.runs)
+            with_lse = bool(layout.runs) or sinks is not None
             parts.append((layout.prefills.rows, attend_prefills(q, *store, layout.prefills, spec, with_lse=with_lse)))
         base = _assemble(q, spec.v_head_size, parts)
         for run, rows in layout.runs:
             keys, values = (part_of(x, slice(run.start, run.end)) for x in store)
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
-        return base.out
+        if sinks is None:
+            return base.out
+        return base.out * torch.sigmoid(base.lse - sinks)[..., None].to(base.out.dtype)
 
     def lists(self) -> Tails | None:
         """Returns the slots of all rows where each row attends to a list of its own alone, in layers without a window."""

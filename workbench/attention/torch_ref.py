@@ -29,23 +29,27 @@ class ReferenceStep:
     contexts: list[tuple[Span, Tensor]]
     """Each span with the slots of its whole context [S]."""
 
-    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         self.kv.write(spec.layer, self.new_slots, k, v)
         out = q.new_empty(*q.shape[:2], spec.v_head_size)
         for span, slots in self.contexts:
             rows = slice(span.start, span.start + span.num_new)
-            out[rows] = _attend(q[rows], *self.kv.read(spec.layer, slots), _visible(span, spec.window, q.device), spec)
+            visible = _visible(span, spec.window, q.device)
+            out[rows] = _attend(q[rows], *self.kv.read(spec.layer, slots), visible, spec, sinks)
         return out
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, spec: AttentionSpec) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor, spec: AttentionSpec, sinks: Tensor | None) -> Tensor:
     """Returns [n, Hq, Dv] of q [n, Hq, D] over k [S, Hkv, D], v [S, Hkv, Dv], where `visible` [n, S]; sums in float32."""
     group = spec.num_heads // spec.num_kv_heads
     keys, values = k.float().repeat_interleave(group, 1), v.float().repeat_interleave(group, 1)  # [S, Hq, D], [S, Hq, Dv]
     scores = torch.einsum("thd,shd->hts", q.float(), keys) * spec.scale
     if spec.softcap is not None:
         scores = spec.softcap * torch.tanh(scores / spec.softcap)
-    weights = scores.masked_fill(~visible, float("-inf")).softmax(-1)
+    scores = scores.masked_fill(~visible, float("-inf"))
+    if sinks is not None:
+        scores = torch.cat((scores, sinks.float()[:, None, None].expand(-1, len(q), 1)), -1)
+    weights = scores.softmax(-1)[..., : len(k)]
     return torch.einsum("hts,shd->thd", weights, values).to(q.dtype)
 
 

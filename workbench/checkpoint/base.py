@@ -48,6 +48,10 @@ class Blocks:
         each = len(self.data) // self.shape[0]
         return Blocks(self.type, self.data[rows.start * each : rows.stop * each], shape, columns=self.columns)
 
+    def unstacked(self) -> Blocks:
+        """Returns the matrix of a stack of one."""
+        return Blocks(self.type, self.data, self.shape[1:], self.order, self.columns)
+
     def dense(self) -> Tensor:
         """Returns the numbers, float32, of this shape."""
         out = torch.empty(self.shape)

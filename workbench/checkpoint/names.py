@@ -73,7 +73,8 @@ class Names:
     """Pairs our names with those of a file. A pattern is a name without its last part, with `*` in the place of each number."""
 
     table: Mapping[str, str] = field(default_factory=dict)
-    """Our pattern -> the file's: "layers.*.mlp.up_proj" -> "blk.*.ffn_up". A name that is not listed is the file's own."""
+    """Our pattern -> the file's: "layers.*.mlp.up_proj" -> "blk.*.ffn_up". A name that is not listed is the file's own. A name
+    may be listed with its last part too, where the file has another one."""
     prefixes: tuple[str, ...] = ("",)
     """Words before the file's names; the first that fits counts."""
     leftovers: str = r"(?!)"
@@ -85,18 +86,18 @@ class Names:
 
     def find(self, name: str, tensors: Container[str]) -> str | None:
         """Returns the file's name of our tensor `name`, or None where the file has no such tensor."""
-        renamed = self.renamed(name)
-        return next((full for prefix in self.prefixes if (full := prefix + renamed) in tensors), None)
+        candidates = dict.fromkeys((self.renamed(name), name))  # transformers 5 writes some models under names of its own
+        return next((full for one in candidates for prefix in self.prefixes if (full := prefix + one) in tensors), None)
 
     def renamed(self, name: str) -> str:
         """Returns the file's name, without a prefix, of our tensor `name`."""
         stem, _, leaf = name.rpartition(".")
-        cut = self.cut_of(name)
+        cut, whole = self.cut_of(name), self.table.get(NUMBER.sub("*", name))
         pattern = self.table.get(NUMBER.sub("*", stem)) if cut is None else cut.name
-        if pattern is None:
+        if whole is None and pattern is None:
             return name
         numbers = iter(NUMBER.findall(stem))
-        return f"{re.sub(r'[*]', lambda _: next(numbers), pattern)}.{leaf}"
+        return re.sub(r"[*]", lambda _: next(numbers), whole or f"{pattern}.{leaf}")
 
     def change_of(self, name: str) -> Change | None:
         return self.changes.get(NUMBER.sub("*", name.rpartition(".")[0]))

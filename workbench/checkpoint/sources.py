@@ -42,7 +42,8 @@ class StoredSource:
         assert stored is not None, name
         cut = self._names.cut_of(name)
         if change is None and cut is None:
-            return self._checkpoint.read(stored, rows)
+            value = self._checkpoint.read(stored, rows)
+            return value.view(shape) if rows is None and isinstance(value, Tensor) else value
         whole = self._checkpoint.read(stored) if cut is None else self._cut(stored, cut)
         if change is not None:
             whole = _apply(change.undo, whole, shape)  # its rows may lie anywhere
@@ -123,7 +124,7 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
                 hint="use the same model in bfloat16, float16 or float32, or a GGUF of it",
             )
         ]
-    if found.shape != shape:
+    if _without_ones(found.shape) != _without_ones(shape):
         return [
             ModelCorrupt(
                 f"the file has {stored} {list(found.shape)}, its configuration wants {list(shape)} for {name}",
@@ -131,6 +132,11 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
             )
         ]
     return []
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """Returns the sizes that are not 1: GGUF files leave those out."""
+    return tuple(size for size in shape if size != 1)
 
 
 def _named(names: list[str]) -> str:

@@ -72,12 +72,18 @@ class Weights:
         """Returns the tensor `name` as blocks, or None where it must become dense."""
         return self._held(self.stored(name, *shape)) if self.form.keeps else None
 
-    def matrix(self, name: str, *shape: int, is_head: bool = False) -> Tensor | Blocks:
+    def matrix(self, name: str, *shape: int, is_head: bool = False, index: int | None = None) -> Tensor | Blocks:
         """Returns the weight of a linear layer: as blocks, those of the file or made by the scheme, where they stay; else dense.
 
-        A scheme leaves a model's head as it is.
+        A scheme leaves a model's head as it is. With an `index`, the one of a stack of matrices of this `shape`.
         """
-        value = self.stored(name, *shape)
+        if index is None:
+            return self.formed(self.stored(name, *shape), is_head=is_head)
+        stack = self.stored(name, *shape, rows=slice(index, index + 1))
+        return self.formed(stack.unstacked() if isinstance(stack, Blocks) else stack.flatten(0, 1))
+
+    def formed(self, value: Tensor | Blocks, *, is_head: bool = False) -> Tensor | Blocks:
+        """Returns a stored matrix in the form that the weights of linear layers have."""
         if self.form.online is not None and not is_head and isinstance(value, Tensor) and value.numel():
             made = SCHEMES[self.form.online](value.float())
             value = (made and made.blocks()) or value

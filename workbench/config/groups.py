@@ -85,6 +85,9 @@ class ComputeArgs(Group):
     """Scheme that quantises a dense folder, by torchao's name. The same as quantization."""
     attention_backend: Literal["auto", "torch", "reference"] = "auto"
     """Attention kernels. auto: torch; reference: plain and slow, for comparison."""
+    disable_mla: bool = False
+    """The plain form of multi-head latent attention: every head's keys and values are kept, not the latent they come from.
+    The results are the same. Models without latents do not differ."""
     sampling_backend: Literal["auto", "pytorch"] = "auto"
     """Sampling kernels. auto: pytorch, the only one."""
     enable_nan_detection: bool = False

@@ -78,7 +78,7 @@ LATER: dict[str, Later] = {
 
 NO_EFFECT = frozenset(
     {"enable_radix_cache", "disable_cuda_graph", "disable_cuda_graph_padding", "disable_overlap_schedule",
-     "disable_custom_all_reduce", "disable_mla", "enable_p2p_check"}
+     "disable_custom_all_reduce", "enable_p2p_check"}
 )  # fmt: skip
 """Names of switches without effect: this engine always works as they demand."""
 

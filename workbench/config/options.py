@@ -31,6 +31,7 @@ class ServerOptions(TypedDict, total=False):
     quantization: Quantization | None
     torchao_config: TorchaoConfig | None
     attention_backend: Literal["auto", "torch", "reference"] | None
+    disable_mla: bool | None
     sampling_backend: Literal["auto", "pytorch"] | None
     enable_nan_detection: bool | None
 

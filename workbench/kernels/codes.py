@@ -49,6 +49,10 @@ class Codes:
         """Returns a view of some slots."""
         return Codes(self.numbers[at], self.scales[at], self.dtype)
 
+    def first(self, size: int) -> Codes:
+        """Returns a view of the first `size` numbers of each head."""
+        return Codes(self.numbers[..., :size], self.scales, self.dtype)
+
     def write(self, slots: Tensor, rows: Tensor) -> None:
         """Changes: rows [T, Hkv, D] go to `slots` [T], rounded."""
         kind, x = self.numbers.dtype, rows.float()

@@ -17,6 +17,7 @@ from workbench.model.config import ModelConfig
 from workbench.model.layer import Layer, load_parts
 from workbench.model.layers import Embedding
 from workbench.model.linear import BlockWeight, Linear
+from workbench.model.moe import MoE
 
 logger = logging.getLogger("workbench")
 
@@ -59,7 +60,7 @@ class Model(Layer):
         return any(isinstance(getattr(module, "weight", None), BlockWeight) for module in self.modules())
 
     def decode_bytes(self) -> int:
-        """Returns the bytes of the weights that a decode step reads; 0 for a model that makes no text."""
+        """Returns the bytes of the weights that a decode step of one token reads; 0 for a model that makes no text."""
         return 0
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -123,7 +124,8 @@ class CausalLM(Model):
     def decode_bytes(self) -> int:
         table = self.embed_tokens
         is_head = self.lm_head.num_bytes == 0  # it is another layer's
-        return self.weights_bytes() - (0 if is_head else table.num_bytes - table.num_bytes // table.num_rows)
+        idle = sum(module.num_idle_bytes for module in self.modules() if isinstance(module, MoE))
+        return self.weights_bytes() - idle - (0 if is_head else table.num_bytes - table.num_bytes // table.num_rows)
 
     def _differs(self, head: Weights) -> bool:
         table = self.embed_tokens

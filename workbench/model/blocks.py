@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
+from workbench.checkpoint.weights import Weights
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.layer import Layer
 from workbench.model.layers import ACTIVATIONS, AnyNorm, RMSNorm, before_product, gated
@@ -29,10 +30,13 @@ class Attention(Layer):
         qkv_bias: bool = False,
         o_bias: bool = False,
         head_norm: Callable[[int, int], Layer] | None = None,
+        clip: float | None = None,
+        has_sinks: bool = False,
     ) -> None:
         """Makes the projections.
 
         `scale` is by default 1 over the root of the head size; `head_norm` makes the norm of (number of heads, their size).
+        Queries, keys and values are clipped to the size `clip`, after their norms. Each head may have a sink, see `attend`.
         """
         super().__init__()
         num_heads, num_kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
@@ -45,6 +49,13 @@ class Attention(Layer):
         self.o_proj = Linear(num_heads * size, config.hidden_size, o_bias)
         self.q_norm = head_norm(num_heads, size) if head_norm else None
         self.k_norm = head_norm(num_kv_heads, size) if head_norm else None
+        self.clip, self.has_sinks = clip, has_sinks
+        self.sinks: Tensor | None = None
+
+    def load(self, weights: Weights) -> None:
+        super().load(weights)
+        if self.has_sinks:
+            self.sinks = weights.tensor("sinks", self.spec.num_heads)
 
     def forward(
         self, x: Tensor, turn: Turn | None, ctx: StepContext, norm: AnyNorm | None = None, added: Tensor | None = None
@@ -55,12 +66,17 @@ class Attention(Layer):
         heads = self.qkv(x, folded).unflatten(-1, (-1, spec.head_size))  # [T, Hq + 2 Hkv, D]
         first_v = spec.num_heads + spec.num_kv_heads
         if self.q_norm is None or self.k_norm is None:
+            heads = self._clipped(heads)
             q, k = rotate_part(heads[:, :first_v], turn).tensor_split((spec.num_heads,), 1)
         else:
-            q, k = heads[:, : spec.num_heads], heads[:, spec.num_heads : first_v]
-            q, k = rotate_part(self.q_norm(q), turn), rotate_part(self.k_norm(k), turn)
-        out = ctx.attention.attend(spec, q, k, heads[:, first_v:])  # [T, Hq, D]
+            q, k = self.q_norm(heads[:, : spec.num_heads]), self.k_norm(heads[:, spec.num_heads : first_v])
+            q, k = (rotate_part(self._clipped(x), turn) for x in (q, k))
+            heads = self._clipped(heads)
+        out = ctx.attention.attend(spec, q, k, heads[:, first_v:], self.sinks)  # [T, Hq, D]
         return self.o_proj(out.flatten(1), added=added)
+
+    def _clipped(self, x: Tensor) -> Tensor:
+        return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
 
 class MLP(Layer):
@@ -104,7 +120,7 @@ class Block(Layer):
     def __init__(
         self,
         config: ModelConfig,
-        attention: Attention,
+        attention: Layer,
         mlp: Layer,
         norm: Callable[[int], AnyNorm] | None = None,
         added_scale: float = 1.0,
@@ -132,7 +148,7 @@ class SandwichBlock(Layer):
     """x + norm(attention(norm(x))), then x + norm(mlp(norm(x))); with `before` false, without the inner norms."""
 
     def __init__(
-        self, config: ModelConfig, attention: Attention, mlp: Layer, norm: Callable[[int], AnyNorm], before: bool = True
+        self, config: ModelConfig, attention: Layer, mlp: Layer, norm: Callable[[int], AnyNorm], before: bool = True
     ) -> None:
         super().__init__()
         size = config.hidden_size
@@ -152,7 +168,7 @@ class SandwichBlock(Layer):
 class ParallelBlock(Layer):
     """x + attention(norm(x)) + mlp(norm(x)), of one norm."""
 
-    def __init__(self, config: ModelConfig, attention: Attention, mlp: Layer, norm: Callable[[int], AnyNorm]) -> None:
+    def __init__(self, config: ModelConfig, attention: Layer, mlp: Layer, norm: Callable[[int], AnyNorm]) -> None:
         super().__init__()
         self.input_layernorm = norm(config.hidden_size)
         self.self_attn = attention

@@ -39,6 +39,8 @@ NO_EFFECT = frozenset(
     "hidden_dropout resid_pdrop embd_pdrop attn_pdrop residual_dropout embedding_dropout embed_dropout resid_dropout "
     "embd_dropout attn_dropout_prob emb_dropout_prob "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
+    "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
+    "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight attn_pdrop resid_pdrop emb_pdrop "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
@@ -48,6 +50,8 @@ NO_EFFECT = frozenset(
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
+    # A setting of the engine, read by the families that it concerns.
+    "disable_mla "
     # Functions that sentence-transformers applies to scores, which are returned as the head gives them.
     "sentence_transformers sbert_ce_default_activation_function "
     # Further outputs of transformers.
@@ -89,7 +93,7 @@ def checker(args: ServerArgs) -> Callable[[Path], None]:
 def override_of(args: ServerArgs) -> dict[str, Any]:
     """Returns the keys that replace those of config.json."""
     found: dict[str, Any] = json.loads(args.json_model_override_args)
-    return found
+    return found | ({"disable_mla": True} if args.disable_mla else {})
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return read_config(path)
     gguf = open_gguf_file(path)
-    entry = family_of_gguf(gguf.architecture, str(path))
+    entry = family_of_gguf(gguf)
     rules = entry.family.gguf
     assert rules is not None
     check_kind(gguf, rules.keys)
@@ -148,7 +152,7 @@ def _is_known(family: Family[Any], choices: Mapping[str, frozenset[str]], key: s
     values = value if isinstance(value, list) else [value]
     if key in choices:
         return value is None or all(item in tuple(choices[key]) for item in values)
-    if key in family.config.read_keys() or key in NO_EFFECT or key in QUANTIZED:
+    if key in family.config.read_keys() or {key, key.rpartition(".")[2]} & NO_EFFECT or key in QUANTIZED:
         return True
     if value is not None and key in family.neutral:
         return all(item in family.neutral[key] for item in values)

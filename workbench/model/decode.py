@@ -41,7 +41,7 @@ class AtOnce:
         turn = turns[0]
         if self._layers is None or turn is None or not x.is_contiguous():
             return None
-        head_size = cast("Block", self._blocks[0]).self_attn.spec.head_size
+        head_size = cast("Attention", cast("Block", self._blocks[0]).self_attn).spec.head_size
         if any(other is not turn for other in turns) or turn[0].shape[-1] != head_size:
             return None
         return x if self._layers.run(x, turn, step.step.slots, lists.slots, lists.starts) else None
@@ -53,8 +53,9 @@ def _layers(blocks: list[nn.Module], kv: ViewableKV) -> DecodeLayers | None:
     if not layers or len(layers) < len(found):
         return None
     first = cast("Block", blocks[0])
-    spec, mlp = first.self_attn.spec, cast("MLP", first.mlp)
-    if any(replace(cast("Block", block).self_attn.spec, layer=spec.layer) != spec for block in blocks):
+    specs = [cast("Attention", cast("Block", block).self_attn).spec for block in blocks]
+    spec, mlp = specs[0], cast("MLP", first.mlp)
+    if any(replace(other, layer=spec.layer) != spec for other in specs):
         return None
     shape = DecodeShape(spec.num_heads, spec.num_kv_heads, spec.head_size, spec.scale, mlp.activation)
     return DecodeLayers(layers, shape) if DecodeLayers.can_be(layers, shape) else None
@@ -71,12 +72,9 @@ def _layer(block: nn.Module, kv: ViewableKV) -> DecodeLayer | None:
     if not (isinstance(before, RMSNorm) and isinstance(between, RMSNorm)):
         return None
     matrices = [_matrices(part) for part in (attention.qkv, attention.o_proj, mlp.gate_up, mlp.down_proj)]
-    plain = (
-        type(attention) is Attention
-        and attention.q_norm is None
-        and attention.spec.window is None
-        and attention.spec.softcap is None
-    )
+    spec = attention.spec
+    plain = spec.window is None and spec.softcap is None
+    plain = plain and attention.q_norm is None and attention.clip is None and not attention.has_sinks
     if not plain or None in matrices:
         return None
     qkv, o, up, down = cast("list[Matrices]", matrices)

@@ -27,6 +27,7 @@ class Decoder(CausalLM):
         *,
         norm: Layer | None = None,
         ropes: Rope | Sequence[Rope | None] | None,
+        rotary_size: int | None = None,
         embed_scale: float = 1.0,
         logit_scale: float = 1.0,
         logit_cap: float | None = None,
@@ -34,18 +35,20 @@ class Decoder(CausalLM):
     ) -> None:
         """Makes the layers by `block`, from their index.
 
-        `ropes` is the rotary embedding of all layers, or that of each; None is none. `norm` is by default one by the root mean
-        square. Embeddings and logits are multiplied by their scales; `logit_cap` is c in c * tanh(logits / c).
+        `ropes` is the rotary embedding of all layers, or that of each; None is none. It is made for heads of `rotary_size`, by
+        default those of the config. `norm` is by default one by the root mean square. Embeddings and logits are multiplied by
+        their scales; `logit_cap` is c in c * tanh(logits / c).
         """
         num_layers = config.num_hidden_layers
         norm = norm or RMSNorm(config.hidden_size, config.rms_norm_eps)
         super().__init__(config, map(block, range(num_layers)), norm, head_bias)
         self.ropes = [ropes] * num_layers if ropes is None or isinstance(ropes, Rope) else list(ropes)
         self.embed_scale, self.logit_scale, self.logit_cap = embed_scale, logit_scale, logit_cap
+        self.rotary_size = rotary_size or config.head_dim
         self.at_once = AtOnce(self.layers)
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
-        size, longest = self.config.head_dim, self.num_positions
+        size, longest = self.rotary_size, self.num_positions
         self.rotaries = {
             rope: Rotary(size, rope, self.max_positions, dtype=dtype, device=device, num_positions=longest)
             for rope in self.ropes

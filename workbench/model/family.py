@@ -64,8 +64,12 @@ class Family(Generic[Config]):
     leftovers: str = INV_FREQ
     """Names, as a regular expression, of tensors in safetensors files that no layer reads."""
 
+    more_leftovers: Callable[[Config], str] = lambda config: r"(?!)"
+    """Function from the typed config to further ones."""
+
     def safetensors_names(self, config: Config) -> Names:
-        return Names(self.names, self.prefixes, self.leftovers, self.changes(config), self.cuts(config))
+        leftovers = f"{self.leftovers}|{self.more_leftovers(config)}"
+        return Names(self.names, self.prefixes, leftovers, self.changes(config), self.cuts(config))
 
     def gguf_names(self, config: Config) -> Names:
         assert self.gguf is not None

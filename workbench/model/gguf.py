@@ -25,7 +25,7 @@ NAMES = {
     "layers.*.mlp.down_proj": "blk.*.ffn_down",
 }
 KEYS = frozenset(
-    "embedding_length feed_forward_length block_count context_length expert_count attention.head_count attention.head_count_kv "
+    "embedding_length feed_forward_length block_count context_length attention.head_count attention.head_count_kv "
     "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.causal "
     "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
 )
@@ -56,12 +56,11 @@ def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
             raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here")
 
 
-def values_of(gguf: GgufFile) -> dict[str, Any]:
-    """Returns what all families say, under the names of config.json."""
+def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
+    """Returns what all families say, under the names of config.json. `head_dim` is given where its parts have several sizes."""
     arch, meta = gguf.architecture, gguf.meta
     hidden, heads = meta.number(f"{arch}.embedding_length"), meta.number(f"{arch}.attention.head_count")
-    if num_experts := meta.get(f"{arch}.expert_count", 0):
-        raise ModelUnsupported(f"{gguf.path} is a mixture of {num_experts} experts", hint="use a dense model")
+    eps = f"{arch}.attention.layer_norm_epsilon"
     embedding = gguf.tensors.get("token_embd.weight")
     return {
         "hidden_size": hidden,
@@ -69,9 +68,9 @@ def values_of(gguf: GgufFile) -> dict[str, Any]:
         "num_hidden_layers": meta.number(f"{arch}.block_count"),
         "num_attention_heads": heads,
         "num_key_value_heads": meta.number(f"{arch}.attention.head_count_kv", heads),
-        "head_dim": _head_dim(gguf, hidden // heads),
+        "head_dim": head_dim or _head_dim(gguf, hidden // heads),
         "max_position_embeddings": meta.number(f"{arch}.context_length"),
-        "rms_norm_eps": meta.need(f"{arch}.attention.layer_norm_rms_epsilon"),
+        "rms_norm_eps": meta.get(eps) if eps in meta else meta.need(f"{arch}.attention.layer_norm_rms_epsilon"),
         "vocab_size": embedding.shape[0] if embedding else len(meta.get("tokenizer.ggml.tokens", [])),
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,

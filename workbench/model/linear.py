@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
@@ -65,7 +66,7 @@ class BlockWeight:
 
 def keep(weight: Tensor) -> LinearWeight:
     """Returns the weight in the form that this device multiplies fastest."""
-    is_empty = len(weight) == 0  # of a survey
+    is_empty = weight.numel() == 0  # of a survey
     if weight.device.type == "cpu" and not is_empty and packs(weight.dtype):
         return PackedWeight(weight)
     return DenseWeight(weight)
@@ -97,6 +98,10 @@ class Linear(Layer):
         weight = weights.matrix("weight", self.out_features, self.in_features, is_head=self.is_head)
         bias = weights.tensor("bias", self.out_features) if self.has_bias else None
         self._set(BlockMatrix([weight]) if isinstance(weight, Blocks) else weight, bias)
+
+    def hold(self, parts: Sequence[Tensor | Blocks], dtype: torch.dtype, bias: Tensor | None = None) -> None:
+        """Changes: multiplies with these matrices side by side, which came from elsewhere."""
+        self._set(side_by_side(parts, dtype), bias)
 
     def share(self, weight: Tensor | BlockMatrix) -> None:
         """Changes: multiplies with another layer's weight, whose memory is not counted here."""

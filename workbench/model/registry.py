@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workbench.errors import ModelUnsupported, shown
 
 if TYPE_CHECKING:
+    from workbench.checkpoint.gguf_file import GgufFile
     from workbench.model.family import Family
 
 Form = Literal["", "headless", "classifier", "reward"]
@@ -80,6 +81,21 @@ _ENTRIES = (
     _entry("cohere2", "Cohere2ForCausalLM", "Command-R7B", "cohere2", "", "Command-R7B, Command A"),
     _entry("glm", "GlmForCausalLM", "GLM", "glm", "", "GLM-4 9B of 2024, GLM-Edge"),
     _entry("glm4", "Glm4ForCausalLM", "GLM-4", "glm4", "", "GLM-4 9B and 32B of 2025 (0414), GLM-Z1"),
+    _entry("mixtral", "MixtralForCausalLM", "Mixtral", "mixtral", "llama of experts", "Mixtral 8x7B and 8x22B"),
+    _entry("qwen_moe", "Qwen2MoeForCausalLM", "Qwen 2 MoE", "qwen2_moe", "qwen2moe", "Qwen1.5-MoE, Qwen2-57B-A14B", "QWEN2"),
+    _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "qwen3moe", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
+    _entry("deepseek", "DeepseekForCausalLM", "DeepSeek (V1) MoE", "deepseek", "deepseek", "deepseek-moe-16b"),
+    _entry("deepseek_mla", "DeepseekV2ForCausalLM", "DeepSeek V2", "deepseek_v2", "deepseek2", "DeepSeek-V2, Lite, V2.5", "V2"),
+    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "deepseek2 of sigmoids", "V3, R1", "V3"),
+    _entry("olmoe", "OlmoeForCausalLM", "OLMoE", "olmoe", "olmoe", "OLMoE-1B-7B"),
+    _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
+    _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
+    _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "", "Phi-3.5-MoE-instruct"),
+    _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
+    _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
+    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "", "Grok 1", "FIRST"),
+    _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b"),
+    _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "minicpm3", "MiniCPM3-4B"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
@@ -125,9 +141,17 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     return found
 
 
-def family_of_gguf(architecture: str, where: str) -> Entry:
-    """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are."""
-    found = next((entry for entry in FAMILIES.values() if entry.gguf and entry.gguf == architecture), None)
+def family_of_gguf(file: GgufFile) -> Entry:
+    """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are.
+
+    Some architectures are several families, told apart by what their experts are; the narrowest that fits counts.
+    """
+    architecture, where = file.architecture, str(file.path)
+    has_experts = file.meta.get(f"{architecture}.expert_count", 0) > 0
+    is_sigmoid = file.meta.get(f"{architecture}.expert_gating_func", 0) == 2
+    names = [f"{architecture} of sigmoids"] * is_sigmoid + [f"{architecture} of experts"] * has_experts + [architecture]
+    by_name = {entry.gguf: entry for entry in reversed(FAMILIES.values()) if entry.gguf}
+    found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
         known = ", ".join(entry.gguf for entry in FAMILIES.values() if entry.gguf)
         raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=f"supported architectures: {known}")

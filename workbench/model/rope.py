@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 
 _YARN = "original_max_position_embeddings attention_factor beta_fast beta_slow mscale mscale_all_dim truncate".split()
+_LONGROPE = "factor attention_factor original_max_position_embeddings short_mscale long_mscale".split()
 KEYS = {
     "default": frozenset(),
     "linear": frozenset({"factor"}),
     "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}),
     "yarn": frozenset({"factor", *_YARN}),
     "dynamic": frozenset({"factor"}),
-    "longrope": frozenset({"short_factor", "long_factor", "factor", "attention_factor", "original_max_position_embeddings"}),
+    "longrope": frozenset({"short_factor", "long_factor", *_LONGROPE}),
 }
 """Keys of each kind of rotary embedding that are computed; those of `OPTIONAL` may be left out."""
-OPTIONAL = {"yarn": frozenset(_YARN), "longrope": frozenset({"factor", "attention_factor", "original_max_position_embeddings"})}
+OPTIONAL = {"yarn": frozenset(_YARN), "longrope": frozenset(_LONGROPE)}
 LISTS = frozenset({"short_factor", "long_factor"})
 """Keys whose value is one number for each frequency."""
 ALIASES = {"su": "longrope"}
@@ -47,6 +49,10 @@ class Rope:
     """Divisor of each frequency, in an engine whose texts are no longer than in training."""
     long_factor: tuple[float, ...] = ()
     """Divisor of each frequency, in one whose texts may be longer."""
+    short_mscale: float | None = None
+    """Factor on cos and sin, in an engine whose texts are no longer than in training; None is `attention_factor`."""
+    long_mscale: float | None = None
+    """The same, in one whose texts may be longer."""
     partial_rotary_factor: float = 1.0
     """The part of each head that is rotated, its first numbers."""
 
@@ -64,6 +70,11 @@ class Rope:
         if values["rope_type"] == "longrope":
             values.setdefault("factor", 0.0)
         return cls(**values)
+
+
+def yarn_growth(factor: float, by: float) -> float:
+    """Returns the factor by which yarn enlarges queries and keys that are stretched by `factor`, at the strength `by`."""
+    return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
 
 
 def check_rope(name: str, described: Any, rotates_part: bool = False) -> None:

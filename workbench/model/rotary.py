@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.errors import ModelCorrupt
 from workbench.kernels.ops import rotate
-from workbench.model.rope import Rope
+from workbench.model.rope import Rope, yarn_growth
 
 Turn = tuple[Tensor, Tensor]
 """cos and sin [T, 1, R] of one step; R is the size of a head, or of its part that is rotated."""
@@ -81,7 +81,8 @@ def frequencies(head_dim: int, rope: Rope, max_positions: int, num_positions: in
         divisors = rope.long_factor if longest > original else rope.short_factor
         if len(divisors) != len(inv_freq):
             raise ModelCorrupt(f"config.json has {len(divisors)} factors of longrope for {len(inv_freq)} frequencies")
-        return inv_freq / torch.tensor(divisors), _longrope_scale(rope, max_positions, original)
+        stated = rope.long_mscale if longest > original else rope.short_mscale
+        return inv_freq / torch.tensor(divisors), stated or _longrope_scale(rope, max_positions, original)
     return inv_freq, 1.0
 
 
@@ -118,11 +119,7 @@ def _yarn(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:
 
 def _yarn_scale(rope: Rope) -> float:
     """Returns the factor on cos and sin: as stated, or from the stretch."""
-
-    def grows(by: float) -> float:
-        return 1.0 if rope.factor <= 1 else 0.1 * by * math.log(rope.factor) + 1.0
-
     if rope.attention_factor is not None:
         return float(rope.attention_factor)
     above, below = rope.mscale, rope.mscale_all_dim
-    return grows(above) / grows(below) if above and below else grows(1.0)
+    return yarn_growth(rope.factor, above) / yarn_growth(rope.factor, below) if above and below else yarn_growth(rope.factor, 1.0)

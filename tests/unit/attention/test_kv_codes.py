@@ -39,6 +39,21 @@ def test_a_token_takes_a_byte_for_each_number_and_its_scales(kept):
     assert dense.bytes_per_token == 2 * NUMBERS
 
 
+@pytest.mark.parametrize("kept", [None, *CODES.values()], ids=str)
+def test_values_that_are_a_part_of_their_keys_take_no_memory(kept):
+    spec = AttentionSpec(layer=0, num_heads=4, num_kv_heads=1, head_size=40, v_head_size=32, v_in_k=True, scale=1.0)
+    store = create_store([spec], 1000, torch.bfloat16, CPU, kept=kept)
+    assert store.bytes_per_token == {None: 2 * 40, torch.int8: 40 + 4}.get(kept, 40)
+    k, v = store.views(0)
+    rows = torch.randn(3, 1, 40).bfloat16()
+    store.write(0, torch.tensor([7, 1, 9]), rows, rows[..., :32])
+    keys, values = store.read(0, torch.tensor([7, 1, 9]))
+    assert torch.equal(values, keys[..., :32])
+    torch.testing.assert_close(keys, rows, rtol=0.3, atol=0.1)
+    parts = [(x.numbers if kept else x).untyped_storage() for x in (k, v)]
+    assert parts[0].data_ptr() == parts[1].data_ptr()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kept", CODES)
 def test_what_is_read_is_near_what_was_written_and_of_the_type_of_the_model(kept, dtype):

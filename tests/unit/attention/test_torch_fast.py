@@ -86,15 +86,29 @@ def test_random_steps_over_a_tree_of_8_bit_numbers(kept, dtype, kernels):
     compare_random_steps(1, 1, dtype, kernels, CODES[kept])
 
 
-def compare_random_steps(seed, page_size, dtype, kernels, kept=None):
+@pytest.mark.heavy
+@pytest.mark.parametrize("kept", [None, *CODES.values()], ids=str)
+def test_random_steps_over_values_that_are_a_part_of_their_keys(kept, kernels):
+    compare_random_steps(2, 1, torch.float32, kernels, kept, latent=True)
+
+
+def compare_random_steps(seed, page_size, dtype, kernels, kept=None, latent=False):
     """Compares both backends on eight steps over equal stores; the reference reads 8-bit numbers through `read`."""
     D = 64 if kernels == "compiled" else 8
+    num_kv_heads, shape = HKV, {}
+    if latent:
+        num_kv_heads, shape = 1, {"num_kv_heads": 1, "head_size": D + 8, "v_in_k": True}
+
+    def random_rows(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+        k = torch.randn(num, num_kv_heads, shape.get("head_size", D)).to(dtype)
+        return k, k[..., :D] if latent else torch.randn(num, num_kv_heads, D).to(dtype)
+
     rng = random.Random(seed)
     torch.manual_seed(seed)
-    specs = [spec_of(layer, D) for layer in range(2)]
+    specs = [spec_of(layer, D, **shape) for layer in range(2)]
     kv_fast, kv_ref = (create_store(specs, SLOTS, dtype, torch.device("cpu"), kept=kept) for _ in range(2))
     for spec in specs:
-        rows = [torch.randn(SLOTS, HKV, D).to(dtype) for _ in range(2)]
+        rows = random_rows(SLOTS)
         for store in (kv_fast, kv_ref):
             store.write(spec.layer, torch.arange(SLOTS), *rows)
     fast, reference = FastAttention(kv_fast), ReferenceAttention(kv_ref)
@@ -121,9 +135,10 @@ def compare_random_steps(seed, page_size, dtype, kernels, kept=None):
         step = StepTensors(torch.zeros(total, dtype=torch.int64), torch.zeros(total, dtype=torch.int64), slots, spans, page_size)
         steps = fast.prepare(step), reference.prepare(step)
         for layer in range(2):
-            q, k, v = (torch.randn(total, heads, D).to(dtype) for heads in (HQ, HKV, HKV))
-            spec = spec_of(layer, D, window=rng.choice([None, 9, 100]), softcap=rng.choice([None, None, 2.0]))
-            got, want = (step.attend(spec, q, k, v) for step in steps)
+            q, (k, v) = torch.randn(total, HQ, shape.get("head_size", D)).to(dtype), random_rows(total)
+            spec = spec_of(layer, D, **shape, window=rng.choice([None, 9, 100]), softcap=rng.choice([None, None, 2.0]))
+            sinks = rng.choice([None, None, torch.randn(HQ) * 3])
+            got, want = (step.attend(spec, q, k, v, sinks) for step in steps)
             torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         for seq, size in zip(seqs, sizes, strict=True):
             seq["done"] += size

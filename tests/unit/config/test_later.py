@@ -82,7 +82,7 @@ def parse(*words):
     "words",
     [
         "--tp 1", "--tp-size 1", "--tensor-parallel-size 1", "--dp 1 --ep-size 1", "--enable-radix-cache", "--disable-cuda-graph",
-        "--disable-cuda-graph-padding --disable-mla", "--host 127.0.0.1 --port 30000", "--nccl-init-addr None", "--lora-paths",
+        "--disable-cuda-graph-padding", "--host 127.0.0.1 --port 30000", "--nccl-init-addr None", "--lora-paths",
         "--watchdog-timeout 300 --node-rank 0 --base-gpu-id 0", "--speculative-algo None",
     ],
 )  # fmt: skip

@@ -170,7 +170,7 @@ def load(path: Path) -> None:
 def test_a_foreign_architecture_is_named_with_those_we_have(make_gguf: Maker):
     with pytest.raises(ModelUnsupported, match="architecture 'falcon'") as caught:
         read_values(make_gguf(arch="falcon"))
-    assert caught.value.hint == "supported architectures: llama, gemma3"
+    assert (caught.value.hint or "").startswith("supported architectures: llama, gemma3")
 
 
 def test_missing_and_unknown_tensors_are_named(make_gguf: Maker):
@@ -194,7 +194,7 @@ def test_a_type_that_nothing_dequantises_is_named(make_gguf: Maker):
 @pytest.mark.parametrize(
     "spec, error",
     [
-        ({"meta": {"llama.expert_count": 8}}, "mixture of 8 experts"),
+        ({"arch": "gemma3", "meta": {"gemma3.expert_count": 8}}, r"gemma3\.expert_count = 8, which is not computed"),
         ({"meta": {"llama.rope.scaling.type": "yarn"}}, "rotary embedding by 'yarn'"),
         ({"meta": {"llama.attention.sliding_window": 64}}, r"llama\.attention\.sliding_window = 64, which is not computed"),
         ({"meta": {"llama.residual_scale": 0.5}}, r"llama\.residual_scale = 0\.5"),

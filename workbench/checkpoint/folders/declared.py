@@ -23,6 +23,7 @@ ACCEPTED: dict[str, dict[str, tuple[Any, ...]]] = {
     "compressed-tensors": {"format": ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense")},
     "modelopt": {"quant_algo": ("FP8",)},
     "bitsandbytes": {"bnb_4bit_quant_type": ("nf4", "fp4")},
+    "mxfp4": {},
     "w8a8_int8": {},
     "w8a8_fp8": {},
 }

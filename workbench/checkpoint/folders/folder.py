@@ -11,6 +11,7 @@ from workbench.checkpoint.base import Blocks, Checkpoint, Stored
 from workbench.checkpoint.folders.codes import STATE, bitsandbytes, scaled
 from workbench.checkpoint.folders.declared import Declared
 from workbench.checkpoint.folders.integers import awq, compressed, gptq
+from workbench.checkpoint.folders.microscaled import SUFFIX, Stack
 from workbench.checkpoint.folders.parts import Matrix, Parts
 from workbench.checkpoint.packing import Scaled
 
@@ -30,22 +31,31 @@ class QuantisedFolder:
         """Matrices so far that no blocks of ours can hold."""
         self._inner = inner
         self._matrices: dict[str, Matrix] = {}
+        self._stacks: dict[str, Stack] = {}
         used: set[str] = set()
         for name in inner.tensors:
             stem, _, leaf = name.rpartition(".")
             parts = Parts(inner, stem)
+            if declared.method == "mxfp4" and leaf.endswith(SUFFIX):
+                stack = Stack.of(parts, leaf)
+                self._stacks[f"{stem}.{stack.name}.weight"] = stack
+                used |= parts.used
+                continue
             matrix = _describe(parts, leaf, inner.tensors[name].type, declared)
             if matrix is not None:
                 self._matrices[f"{stem}.weight"] = matrix
                 used |= parts.used
         kept = {name: stored for name, stored in inner.tensors.items() if name not in used and not _is_unused(name)}
         self.tensors = kept | {name: Stored(matrix.shape, matrix.type, False) for name, matrix in self._matrices.items()}
+        self.tensors |= {name: Stored(stack.shape, "MXFP4", False) for name, stack in self._stacks.items()}
 
     @property
     def num_matrices(self) -> int:
-        return len(self._matrices)
+        return len(self._matrices) + len(self._stacks)
 
     def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
+        if name in self._stacks:
+            return self._stacks[name].read(rows)
         if name not in self._matrices:
             return self._inner.read(name, rows)
         value = self._matrices[name].read()

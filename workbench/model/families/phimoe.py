@@ -1,0 +1,48 @@
+"""Phi 3.5 MoE: Mixtral with biased norms, biases, and two experts chosen one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from workbench.model.blocks import Attention, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.mixtral import NAMES, MixtralConfig
+from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.layers import LayerNorm
+from workbench.model.moe import Experts, MoE, Router, plain_mlp
+from workbench.model.rope import Rope
+from workbench.model.routing import SparseMixer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhimoeConfig(MixtralConfig):
+    num_local_experts: int = 16
+    lm_head_bias: bool = False
+    original_max_position_embeddings: int | None = None
+    """Positions in training, for the long rotary embedding."""
+
+    def rope(self) -> Rope:
+        trained = {"original_max_position_embeddings": self.original_max_position_embeddings}
+        return Rope.make(self.rope_theta, trained, self.rope_scaling or self.rope_parameters)
+
+
+class PhimoeForCausalLM(Decoder):
+    def __init__(self, config: PhimoeConfig) -> None:
+        hidden, num, biased = config.hidden_size, config.num_local_experts, config.attention_bias
+        norm = partial(LayerNorm, eps=config.rms_norm_eps)
+
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, window=config.sliding_window, qkv_bias=biased, o_bias=biased)
+            experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
+            return Block(config, attention, MoE(Router(hidden, num, SparseMixer()), experts), norm)
+
+        super().__init__(config, block, norm=norm(hidden), ropes=config.rope(), head_bias=config.lm_head_bias)
+
+
+FAMILY = Family(
+    config=PhimoeConfig,
+    model=PhimoeForCausalLM,
+    names=NAMES,
+    neutral=COMMON_NEUTRAL | {"router_jitter_noise": (0.01,), "num_experts_per_tok": (2,)},
+)
