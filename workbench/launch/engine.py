@@ -79,9 +79,9 @@ def _build(
     grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     info = describe(args, loaded, config, seed, clock() - started)
-    weights, replace = describe_weights(args, loaded), Replacement(args, loaded).replace
+    weights, replace = describe_weights(args, loaded), Replacement(args, loaded)
     bandwidth = partial(memory_bandwidth, runner.device)
-    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace, bandwidth)
+    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace.replace, bandwidth, replace.overlay)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end)
     return Opened(client, tokenizer, info)
