@@ -52,6 +52,8 @@ NO_EFFECT = frozenset(
     "suppress_tokens begin_suppress_tokens "
     # A setting of the engine, read by the families that it concerns.
     "disable_mla "
+    # The token that a reward model's caller puts behind a conversation (InternLM 2).
+    "reward_token_id "
     # Functions that sentence-transformers applies to scores, which are returned as the head gives them.
     "sentence_transformers sbert_ce_default_activation_function "
     # Further outputs of transformers.
