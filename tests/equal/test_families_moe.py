@@ -140,11 +140,12 @@ def test_granite_moe(tmp_path: Path):
 
 
 def test_phi_3_5_moe(tmp_path: Path):
-    reference = family.made("phimoe", num_local_experts=6, attention_bias=True, lm_head_bias=True, sliding_window=24)
+    reference = family.made("phimoe", num_local_experts=6, attention_bias=True, lm_head_bias=True, sliding_window=24,
+                            router_jitter_noise=0.03)  # fmt: skip
     for layer in reference.model.layers:
         layer.mlp.router.weight.data *= 0.02  # so that logits are close, and a weight is not 1
     family.hold(family.written(reference, tmp_path), reference)
-    family.matters(reference, router_jitter_noise=0.0)
+    family.matters(reference, router_jitter_noise=0.001)
     family.matters(reference, sliding_window=None)
 
 
