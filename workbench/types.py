@@ -175,12 +175,28 @@ def is_ggml_bnf(grammar: str) -> bool:
 _FIRST_RULE = re.compile(r"""(?:\s|#[^\n]*+|//[^\n]*+)*+[^\s:="'#/%]+\s*::=""")
 
 
+class InputEmbeds(msgspec.Struct, frozen=True):
+    """A prompt as embeddings, in the place of tokens."""
+
+    data: bytes
+    """float32 [num_tokens, width] in the machine's byte order."""
+    width: int
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of places in the prompt."""
+        return len(self.data) // (4 * self.width)
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One generation: token ids in, one continuation out. A prompt with `n` samples is `n` requests, a group."""
 
     rid: str
     input_ids: tuple[int, ...]
+    """Token ids of the prompt; of one given as embeddings each is 0 and stands for nothing."""
     params: SamplingParams
+    input_embeds: InputEmbeds | None = None
+    """Embeddings of the prompt's places, where it was given as such."""
     group: str = ""
     """Id that the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
     seed: int = 0

@@ -43,8 +43,11 @@ class MyForCausalLM(CausalLM):
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         self.rotary = Rotary(self.head_dim, self.rope, self.max_positions, dtype=dtype, device=device)
 
+    def scaled(self, x: Tensor) -> Tensor:
+        return x * self.embedding_scale
+
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
-        x = self.embed_tokens(token_ids) * self.embedding_scale
+        x = self.embed(token_ids, ctx)
         turn = self.rotary.at(ctx.positions)
         for layer in self.layers:
             x = layer(x, turn, ctx)

@@ -10,14 +10,16 @@ from typing import Any
 import family
 import pytest
 import torch
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFReader
 from gguf_writer import neighbours, sizes, stacked, write
 from safetensors.torch import load_file
 from test_families_mla import LATENT, YARN
 from test_families_moe import GROK, QWEN_MOE, Grok, as_deepseek
 
+from workbench import cli
 from workbench.checkpoint.weights import WeightForm
 from workbench.kernels.products import FORMATS
+from workbench.model.families.qwen_moe import Qwen2MoeForCausalLM
 from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
 from workbench.model.moe import Experts
@@ -236,3 +238,14 @@ def test_gpt_oss(tmp_path: Path):
         "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 32,
     }  # fmt: skip
     family.hold(write(tmp_path / "m.gguf", "gpt-oss", meta, tensors), reference)
+
+
+def test_a_written_file_keeps_its_routers(tmp_path: Path):
+    reference = qwen_2()
+    path = tmp_path / "q4_0.gguf"
+    assert cli.main(["models", "quantize", str(written_qwen_2(reference, tmp_path)), "--to", "q4_0", "--output", str(path)]) == 0
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(path).tensors}
+    assert kinds["blk.1.ffn_gate_inp.weight"] == "F32"
+    assert kinds["blk.1.ffn_up_exps.weight"] == "Q4_0"
+    model = load_model(path, dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(model, Qwen2MoeForCausalLM)

@@ -51,6 +51,7 @@ EXAMPLES = {
     "continue_generation": [(), ()],
     "weights": [()],
     "update_weights_from_disk": [("another",), ("another", "safetensors")],
+    "update_weights_from_tensor": [(b"no tensors",)],
     "start_profile": [("/dev/null/traces",)],
     "stop_profile": [()],
 }

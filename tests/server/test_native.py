@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 
 import httpx
+import numpy as np
 import pytest
 
 import workbench
@@ -64,9 +65,19 @@ def test_the_reference_client_scores_prompts_with_its_nulls_and_empty_lists(http
 def test_unknown_fields_are_ignored_and_known_ones_without_a_feature_refused(http):
     added = {"background": False, "no_logs": True, "log_metrics": False, "lora_path": None, "modalities": [], "image_data": None}
     assert generate(http, text=PROMPT, sampling_params=GREEDY, **added)["text"]
-    for name, value in {"image_data": "x.png", "lora_path": "a", "input_embeds": [[0.1]]}.items():
+    for name, value in {"image_data": "x.png", "lora_path": "a", "input_embeds": [[0.1]], "modalities": ["image"]}.items():
         answer = http.post("/generate", json={"text": PROMPT, name: value})
         assert (answer.status_code, name in answer.json()["error"]["message"]) == (400, True)
+
+
+def test_a_prompt_may_be_embeddings(http, engine):
+    rows = np.random.default_rng(0).normal(0, 0.1, (7, 576)).tolist()
+    found = generate(http, input_embeds=rows, sampling_params=GREEDY)
+    assert found["text"] == engine.generate(input_embeds=rows, sampling_params=GREEDY)["text"]
+    assert found["meta_info"]["prompt_tokens"] == 7
+    assert [each["text"] for each in generate(http, input_embeds=[rows, rows], sampling_params=GREEDY)] == [found["text"]] * 2
+    answer = http.post("/generate", json={"input_embeds": [[0.5]]})
+    assert (answer.status_code, "the width of the model" in answer.json()["error"]["message"]) == (400, True)
 
 
 def test_hidden_states_and_infinite_numbers_are_json(http):

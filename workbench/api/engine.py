@@ -7,9 +7,9 @@ notebooks and under a running event loop.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from workbench.api.encoding import Encoding
 from workbench.api.handle import Handle
@@ -18,11 +18,15 @@ from workbench.api.options import SERVER_DEFAULTS
 from workbench.api.text import TextEngine
 from workbench.client.answers import WeightsInfo
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_folder
+from workbench.errors import InvalidRequest
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.environment import prepare_libraries
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.signature import takes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TokenizerManager:
@@ -125,6 +129,20 @@ class Engine(TextEngine, Inspected):
         ModelUnsupported, ModelCorrupt, InvalidRequest for another configuration, EngineDead. The old weights then stay.
         """
         return self._handle.update_weights(os.fspath(model_path), load_format)
+
+    def update_weights_from_tensor(self, named_tensors: Mapping[str, Tensor] | Sequence[tuple[str, Tensor]]) -> WeightsInfo:
+        """Replaces some or all weights by tensors, empties the cache, and returns the source and size of the weights.
+
+        The names are those of the model's own safetensors, others keep their values. The engine must have been opened on a
+        folder; the tensors stay in memory beside the weights until `update_weights_from_disk`. Raises ModelUnsupported for an
+        unknown name, ModelCorrupt for another shape, InvalidRequest, NotSupported. The old weights then stay.
+        """
+        from safetensors.torch import save
+
+        whole = {name: tensor.detach().contiguous().clone().cpu() for name, tensor in dict(named_tensors).items()}
+        if not whole:
+            raise InvalidRequest("named_tensors", {}, "at least one tensor by its name")
+        return self._handle.client.engine.update_weights_from_tensor(save(whole))
 
     def start_profile(self) -> None:
         """Starts to record what torch computes, for a trace in the folder WORKBENCH_TORCH_PROFILER_DIR.

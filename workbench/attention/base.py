@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from workbench.attention.spec import AttentionSpec
-from workbench.attention.step import StepTensors
+from workbench.attention.step import Given, StepTensors
 
 
 class AttentionStep(Protocol):
@@ -33,4 +33,6 @@ class StepContext:
 
     positions: Tensor  # [T] int64
     attention: AttentionStep
+    given: Given | None = None
+    """Embeddings in the place of tokens; None where no request gave any."""
     in_second: Tensor | None = None  # [T] int64, 1 for tokens of the second text of a pair; None where there is no pair

@@ -31,12 +31,25 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """Embeddings that requests gave in the place of tokens."""
+
+    rows: Tensor  # [n] int64, their places in the flat batch
+    vectors: Tensor  # [n, H]
+
+    def put(self, x: Tensor) -> Tensor:
+        """Returns the embeddings x [T, H] of a step with the given ones in their places."""
+        return x.index_copy(0, self.rows, self.vectors.to(x.dtype))
+
+
+@dataclass(frozen=True, slots=True)
 class StepTensors:
     token_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64
     slots: Tensor  # [T] int64, where the new K/V goes
     spans: tuple[Span, ...]
     page_size: int
+    given: Given | None = None
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:

@@ -64,6 +64,12 @@ class EngineCalls(Protocol):
         `load_format` None reads what the checkpoint has. Raises, with no change, for a checkpoint that does not fit.
         """
 
+    def update_weights_from_tensor(self, tensors: bytes) -> WeightsInfo:
+        """Replaces some of the weights by tensors of the same names, in the format of safetensors. All K/V is dropped.
+
+        Raises, with no change, for tensors that do not fit.
+        """
+
     def measure_bandwidth(self) -> float:
         """Reads memory for 0.2 s, in which the engine computes nothing; returns the bytes per second. Logs the result."""
 

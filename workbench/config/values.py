@@ -12,6 +12,10 @@ from typing import Any, Literal
 from workbench.checks import as_float, as_int
 from workbench.errors import InvalidRequest
 
+_PICKLED = "pickled weights can run code when they are opened; save them with transformers: model.save_pretrained(folder)"
+REFUSED = {("load_format", "pt"): _PICKLED, ("load_format", "npcache"): _PICKLED}
+"""Hints for values that the reference has and this engine refuses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -37,7 +41,8 @@ def checked(name: str, value: Any, kind: Kind) -> Any:
     if kind.choices is not None:
         if value in kind.choices:
             return value
-        raise InvalidRequest(name, value, f"one of {', '.join(map(repr, kind.choices))}")
+        hint = REFUSED.get((name, value), "") if isinstance(value, str) else ""
+        raise InvalidRequest(name, value, f"one of {', '.join(map(repr, kind.choices))}", hint=hint)
     is_bool = isinstance(value, bool)
     if kind.base is float and isinstance(value, (int, float)) and not is_bool:
         return as_float(name, value)

@@ -37,6 +37,11 @@ def keep_weights(model_path: str, load_format: str | None) -> WeightsInfo:
     raise NotSupported("this engine has no weights to replace", hint="load a model")
 
 
+def keep_tensors(tensors: bytes) -> WeightsInfo:
+    """Refuses tensors, for an engine without a model."""
+    raise NotSupported("this engine has no weights to replace", hint="load a model")
+
+
 def no_memory() -> float:
     """Refuses to measure: the engine has no model, and so no device."""
     raise NotSupported("this engine has no device whose memory could be measured", hint="load a model")
@@ -54,9 +59,11 @@ class CoreCalls:
         encoder: Encodes | None = None,
         replace: Replace = keep_weights,
         bandwidth: Callable[[], float] = no_memory,
+        overlay: Callable[[bytes], WeightsInfo] = keep_tensors,
     ) -> None:
         """Answers for `core`; `status` reads the state of its runner, by default of one that computes nothing. An engine of
-        embeddings has an `encoder`; `replace` loads other weights into the runner; `bandwidth` measures its device."""
+        embeddings has an `encoder`; `replace` loads other weights into the runner, `overlay` some tensors;
+        `bandwidth` measures its device."""
         self._core = core
         self._info = info
         self._weights = weights
@@ -64,6 +71,7 @@ class CoreCalls:
         self._encode = None if encoder is None else EncodeCall(core, encoder)
         self._replace = replace
         self._bandwidth = bandwidth
+        self._overlay = overlay
         self._measured: BandwidthMeasured | None = None
         self._profiler = Profiler()
 
@@ -116,6 +124,11 @@ class CoreCalls:
 
     def update_weights_from_disk(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
         self._weights = self._replace(model_path, load_format)
+        self._core.drop_kv()
+        return self._weights
+
+    def update_weights_from_tensor(self, tensors: bytes) -> WeightsInfo:
+        self._weights = self._overlay(tensors)
         self._core.drop_kv()
         return self._weights
 

@@ -54,7 +54,7 @@ class Encoder:
     def _vectors(self, texts: Sequence[PlannedText]) -> Tensor:
         """Returns [N, width] of a batch."""
         step, ends = self._step(texts)
-        ctx = StepContext(step.positions, self._attention.prepare(step), self._in_second(texts))
+        ctx = StepContext(step.positions, self._attention.prepare(step), in_second=self._in_second(texts))
         hidden = self.model(step.token_ids, ctx)
         pooled = torch.stack([self._pool(hidden[start:end]) for start, end in itertools.pairwise([0, *ends])])
         vectors = self.model.scores(pooled.to(hidden.dtype)) if self.model.num_labels else pooled

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workbench.cache.eviction import EVICTION
 from workbench.config import CacheArgs, ScheduleArgs
 from workbench.engine.policy import POLICIES
-from workbench.errors import InvalidRequest, PromptTooLong
+from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
 from workbench.types import Request
 
 
@@ -18,6 +18,8 @@ class CoreConfig(ScheduleArgs, CacheArgs):
     num_pages: int
     context_length: int
     vocab_size: int
+    hidden_size: int = 0
+    """Width of the model; 0 for one that takes no embeddings."""
     max_running_requests: int = 256
     chunked_prefill_size: int = -1
     eos_ids: frozenset[int] = frozenset()
@@ -45,6 +47,11 @@ def check_request(config: CoreConfig, request: Request) -> None:
     if num_prompt == 0:
         raise InvalidRequest.because("prompt", "the prompt is empty", hint="a model continues text: write some before it")
     _check_ids("input_ids", request.input_ids, config.vocab_size)
+    embeds = request.input_embeds
+    if embeds is not None and not config.hidden_size:
+        raise NotSupported("this model takes no input_embeds", hint="send text or input_ids")
+    if embeds is not None and embeds.width != config.hidden_size:
+        raise InvalidRequest("input_embeds", f"rows of {embeds.width}", f"rows of {config.hidden_size}, the width of the model")
     _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
     _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)
     _check_ids("token_ids_logprob", request.token_ids_logprob, config.vocab_size)

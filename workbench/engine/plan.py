@@ -24,7 +24,7 @@ import msgspec
 
 from workbench.events import TokenDetail
 from workbench.grammar import Matcher
-from workbench.types import HiddenRows, SamplingParams, Segment, TokenLogprob
+from workbench.types import HiddenRows, InputEmbeds, SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
 """Negative token ids that mark a row that could not be sampled; `Sampled.error` has the reason."""
@@ -91,6 +91,8 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     top_logprobs_num: int = 0
     token_ids_logprob: tuple[int, ...] = ()
     """More log-probabilities to report at the scored positions."""
+    input_embeds: InputEmbeds | None = None
+    """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
     hidden_from: int | None = None
     """The number of the first new token whose hidden state is returned; None if none is."""
 

@@ -30,7 +30,7 @@ class Planner:
             num_cached=start, segments=seq.lease.segments(), rows=rows,
             score_from=score_from, score_ids=score_ids,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
-            hidden_from=seq.hidden_from(num_new),
+            hidden_from=seq.hidden_from(num_new), input_embeds=request.input_embeds if start < seq.num_prompt else None,
         )  # fmt: skip
 
     def _rows(self, seq: Sequence, drafts: tuple[int, ...]) -> tuple[SampleRow, ...]:
@@ -49,7 +49,7 @@ class Planner:
         return SampleRow(
             params=params, seed=request.seed, position=position,
             suppress=(*self.eos_ids, *params.stop_token_ids) if position < params.min_new_tokens else (),
-            prompt_ids=request.input_ids if needs_history else (),
+            prompt_ids=request.input_ids if needs_history and request.input_embeds is None else (),
             output_ids=(*seq.output_ids, *drafts) if needs_history else (),
             matcher=matcher, processor=seq.processor, return_logprob=request.return_logprob,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
-from workbench.attention.step import Span, StepTensors, as_tensor, last_slots
+from workbench.attention.step import Given, Span, StepTensors, as_tensor, last_slots
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
 from workbench.model.base import Model
@@ -64,7 +64,7 @@ class TorchRunner:
 
     def forward(self, step: StepTensors) -> Tensor:
         """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
-        hidden: Tensor = self.model(step.token_ids, StepContext(step.positions, self.attention.prepare(step)))
+        hidden: Tensor = self.model(step.token_ids, StepContext(step.positions, self.attention.prepare(step), step.given))
         return hidden
 
     def _score(self, hidden: Tensor, seq: PlannedSeq) -> tuple[TokenLogprob, ...]:
@@ -107,4 +107,18 @@ def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTenso
         slots=as_tensor(slots, device),
         spans=spans,
         page_size=plan.page_size,
+        given=_given(plan, device),
     )
+
+
+def _given(plan: StepPlan, device: torch.device) -> Given | None:
+    """Returns the embeddings that stand for new tokens of the step; None where all are tokens of the vocabulary."""
+    rows: list[int] = []
+    parts: list[Tensor] = []
+    for seq, start in zip(plan.seqs, _starts(plan), strict=True):
+        if seq.input_embeds is None:
+            continue
+        whole = torch.frombuffer(bytearray(seq.input_embeds.data), dtype=torch.float32).view(-1, seq.input_embeds.width)
+        parts.append(whole[seq.num_cached : seq.num_tokens])
+        rows += range(start, start + len(parts[-1]))
+    return Given(as_tensor(rows, device), torch.cat(parts).to(device)) if rows else None

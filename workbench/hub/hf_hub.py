@@ -9,9 +9,12 @@ from pathlib import Path
 
 from workbench.checkpoint.files import PICKLE_SUFFIXES, pickle_error, refuse_adapter
 from workbench.errors import ModelNotFound, NotSupported, install
+from workbench.hub import modelscope
 from workbench.hub.disk import full_disk_is_an_error_of_ours
 
-TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt"]
+TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+NESTED = ["*_Pooling/config.json", "additional_chat_templates/*.jinja"]
+"""Files below the top level that count: a pooling, and templates by name."""
 
 
 def fetch_folder(
@@ -27,23 +30,32 @@ def fetch_folder(
     refuse_adapter(path)
     if (path / "config.json").is_file():
         check(path)
-    path = _snapshot(repo, path.name, cache_dir, [*TEXT_FILES, "*.safetensors"])
+    commit = revision if modelscope.is_used() else path.name
+    _snapshot(repo, commit, cache_dir, NESTED, top_level=False)
+    path = _snapshot(repo, commit, cache_dir, [*TEXT_FILES, "*.safetensors"])
     if not any(path.glob("*.safetensors")):
         _refuse_other_weights(repo, path.name)
     return path
 
 
-def _snapshot(repo: str, revision: str | None, cache_dir: Path | None, patterns: list[str]) -> Path:
+def _snapshot(repo: str, revision: str | None, cache_dir: Path | None, patterns: list[str], *, top_level: bool = True) -> Path:
+    if modelscope.is_used():
+        return modelscope.fetch(repo, revision, cache_dir, patterns)
     with _as_model_not_found(repo, revision):
         from huggingface_hub import snapshot_download
 
         return Path(
-            snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=patterns, ignore_patterns=["*/*"])
-        )
+            snapshot_download(
+                repo, revision=revision, cache_dir=cache_dir, allow_patterns=patterns,
+                ignore_patterns=["*/*"] if top_level else None,
+            )
+        )  # fmt: skip
 
 
 def _refuse_other_weights(repo: str, revision: str) -> None:
     """Raises with what the repository has in place of safetensors, where it has something."""
+    if modelscope.is_used():
+        raise ModelNotFound(f"{repo} has no safetensors files on ModelScope", hint="name another model, or a GGUF file")
     with _as_model_not_found(repo, revision):
         from huggingface_hub import HfApi
 
@@ -57,6 +69,11 @@ def _refuse_other_weights(repo: str, revision: str) -> None:
 
 
 def fetch_file(repo: str, file: str, revision: str | None, cache_dir: Path | None) -> Path:
+    if modelscope.is_used():
+        path = modelscope.fetch(repo, revision, cache_dir, [file]) / file
+        if not path.is_file():
+            raise ModelNotFound(f"{repo} has no file {file} on ModelScope", hint="check its name there")
+        return path
     with _as_model_not_found(repo, revision):
         from huggingface_hub import snapshot_download
 

@@ -80,9 +80,9 @@ def _build(
     grammars = None if vocabulary is None else GrammarCompiler(vocabulary, options(args))
     prepare, at_end = preparer(args, grammars, config, jump), (lambda: None) if grammars is None else grammars.close
     info = describe(args, loaded, config, seed, clock() - started)
-    weights, replace = describe_weights(args, loaded), Replacement(args, loaded).replace
+    weights, replace = describe_weights(args, loaded), Replacement(args, loaded)
     bandwidth = partial(memory_bandwidth, runner.device)
-    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace, bandwidth)
+    calls = CoreCalls(core, info, weights, partial(_status, runner), loaded.encoder, replace.replace, bandwidth, replace.overlay)
     # Last: from here on the thread steps, and only `shutdown` ends it.
     client = LocalClient(core, prepare, calls, thread, args.decode_log_interval, at_end, overlaps=info.overlap_schedule)
     return Opened(client, tokenizer, info)
@@ -100,6 +100,7 @@ def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
         num_pages=kv.num_slots // args.page_size,
         context_length=args.context_length or loaded.max_tokens or model.max_positions,
         vocab_size=model.vocab_size,
+        hidden_size=model.hidden_size,
         eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
         random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",

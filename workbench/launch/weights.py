@@ -7,10 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import psutil
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
 from workbench.client.answers import WeightsInfo
 from workbench.config import ServerArgs
-from workbench.errors import InvalidRequest, shown
+from workbench.errors import InvalidRequest, NotSupported, shown
+from workbench.hub.find import accept
 from workbench.hub.from_args import find_model
 from workbench.launch.place import Hardware, name_of, weight_form
 from workbench.launch.runner import Loaded
@@ -29,6 +33,8 @@ class Replacement:
     def __init__(self, args: ServerArgs, loaded: Loaded) -> None:
         self._args = args
         self._loaded = loaded
+        self._given: dict[str, Tensor] = {}
+        """Tensors that came since the last checkpoint. They stay in memory, since the next ones may come for others."""
 
     def replace(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
         """Computes with the weights of another checkpoint from now on. `load_format` None reads what the checkpoint has.
@@ -47,18 +53,41 @@ class Replacement:
         path = find_model(args, check).path
         if is_dummy:  # the hub checks no configuration of these
             check(path)
-        place = Hardware.of(self._args)
-        if place.device.type == "cpu":
+        if Hardware.of(self._args).device.type == "cpu":
             _check_room(self._model.weights_bytes())
-        model = load_model(
-            path, dtype=place.dtype, device=place.device, dummy=is_dummy, override=override_of(args),
-            seed=args.random_seed or 0, form=weight_form(args, place),
-            num_positions=args.context_length,
+        self._use(self._read(args, path, {}))
+        self._args, self._given = args, {}
+        return describe_weights(args, self._loaded)
+
+    def overlay(self, tensors: bytes) -> WeightsInfo:
+        """Computes with these tensors, in the format of safetensors, in the place of those of the same names from now on.
+
+        Raises a WorkbenchError, with no change, for tensors that do not fit and for weights of another kind than a folder's.
+        """
+        path = find_model(self._args, accept).path
+        if path.is_file() or self._args.load_format == "dummy":
+            raise NotSupported("tensors replace those of a folder with safetensors", hint="open the engine on such a folder")
+        try:
+            given = self._given | load(tensors)
+        except SafetensorError as error:
+            raise InvalidRequest.because("named_tensors", f"these are no tensors: {error}", hint=SAME) from None
+        if Hardware.of(self._args).device.type == "cpu":
+            _check_room(self._model.weights_bytes())
+        self._use(self._read(self._args, path, given))
+        self._given = given
+        return describe_weights(self._args, self._loaded)
+
+    def _read(self, args: ServerArgs, path: Path, given: dict[str, Tensor]) -> Model:
+        place = Hardware.of(self._args)
+        return load_model(
+            path, dtype=place.dtype, device=place.device, dummy=args.load_format == "dummy", override=override_of(args),
+            seed=args.random_seed or 0, form=weight_form(args, place), num_positions=args.context_length, given=given,
         )  # fmt: skip
+
+    def _use(self, model: Model) -> None:
         self._loaded.runner.model = model
         if self._loaded.encoder is not None:
             self._loaded.encoder.model = model
-        return describe_weights(args, self._loaded)
 
     @property
     def _model(self) -> Model:

@@ -112,6 +112,15 @@ class CausalLM(Model):
             logger.warning("config.json ties the head to the embedding, and the file has a head of its own: that one is used")
             self.lm_head.load(head)
 
+    def embed(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
+        """Returns the embeddings of a step: those of its tokens, and those that requests gave in the place of tokens."""
+        x = self.scaled(self.embed_tokens(token_ids))
+        return x if ctx.given is None else ctx.given.put(x)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Returns the rows of the embedding as the first layer takes them. Here: as they are."""
+        return x
+
     def decode_bytes(self) -> int:
         table = self.embed_tokens
         is_head = self.lm_head.num_bytes == 0  # it is another layer's

@@ -40,7 +40,7 @@ NO_EFFECT = frozenset(
     "embd_dropout attn_dropout_prob emb_dropout_prob "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
-    "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight attn_pdrop resid_pdrop emb_pdrop "
+    "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight emb_pdrop "
     # Ids that the tokenizer and the engine read.
     "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
@@ -52,6 +52,8 @@ NO_EFFECT = frozenset(
     "suppress_tokens begin_suppress_tokens "
     # A setting of the engine, read by the families that it concerns.
     "disable_mla "
+    # The token that a reward model's caller puts behind a conversation (InternLM 2).
+    "reward_token_id "
     # Functions that sentence-transformers applies to scores, which are returned as the head gives them.
     "sentence_transformers sbert_ce_default_activation_function "
     # Further outputs of transformers.

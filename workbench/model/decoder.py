@@ -57,8 +57,7 @@ class Decoder(CausalLM):
         # The scale is rounded to the weights' type, as models were trained.
         self._embed_scale = torch.tensor(self.embed_scale, dtype=dtype, device=device)
 
-    def embed(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
-        x: Tensor = self.embed_tokens(token_ids)
+    def scaled(self, x: Tensor) -> Tensor:
         return x if self.embed_scale == 1 else x * self._embed_scale
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from workbench.checkpoint.base import Checkpoint
 from workbench.checkpoint.folders.declared import Declared
 from workbench.checkpoint.folders.folder import QuantisedFolder
 from workbench.checkpoint.gguf_tensors import GgufCheckpoint, open_gguf
+from workbench.checkpoint.given import GivenTensors
 from workbench.checkpoint.names import Names
 from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import RandomSource, StoredSource, Survey
@@ -33,12 +36,13 @@ def load_model(
     seed: int = 0,
     form: WeightForm = DENSE,
     num_positions: int | None = None,
+    given: Mapping[str, Tensor] | None = None,
 ) -> Model:
     """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
 
     `override` replaces keys of config.json; `num_positions` is the length of the engine's longest text, by default as many as
-    the model has positions. Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for
-    tensors that are missing or that no layer reads before any is read.
+    the model has positions; `given` are tensors in the place of those of the same names. Raises ModelUnsupported,
+    ModelNotFound or ModelCorrupt with the file's name, for tensors that are missing or that no layer reads before any is read.
     """
     checked = check_model(path, override, dummy=dummy)
     model = checked.family.model(checked.config)
@@ -47,7 +51,7 @@ def load_model(
         model.load(Weights(RandomSource(seed), dtype, device, form=form))
         _note_form(model, path, form, None)
     else:
-        _load_stored(model, path, checked, dtype, device, form)
+        _load_stored(model, path, checked, dtype, device, form, given or {})
     model.num_positions = num_positions
     model.build_tables(dtype, device)
     if device.type == "cpu" and not packs(dtype):
@@ -56,8 +60,12 @@ def load_model(
     return model.eval()
 
 
-def _load_stored(model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device, form: WeightForm) -> None:
+def _load_stored(
+    model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device, form: WeightForm,
+    given: Mapping[str, Tensor],
+) -> None:  # fmt: skip
     opened, names = open_checkpoint(path, checked)
+    opened = GivenTensors(opened, given) if given else opened
     with opened as checkpoint:
         survey = Survey(checkpoint, names)
         model.load(Weights(survey, dtype, torch.device("cpu")))

@@ -91,6 +91,7 @@ _ENTRIES = (
     _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
     _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
     _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "", "Phi-3.5-MoE-instruct"),
+    _entry("phimoe", "PhiMoEForCausalLM", "Phi 3.5 MoE, as published", "phimoe", "", "Phi-3.5-MoE-instruct", "PUBLISHED"),
     _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
     _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
     _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "", "Grok 1", "FIRST"),

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from workbench.errors import ModelCorrupt
 
-JITTER = 0.01
-"""Width of the band of logits that count as equal to the best, in `SparseMixer`: that of the published model."""
-
 
 class Choice(NamedTuple):
     """The experts of T rows, best first, and the weights of their results."""
@@ -90,6 +87,8 @@ class SparseMixer:
     """
 
     top_k: int = 2
+    jitter: float = 0.01
+    """Half the width of the band, as a share of the size of a logit, in which logits are close."""
 
     def check(self, num_experts: int) -> None:
         _check_enough(self.top_k, num_experts)
@@ -98,7 +97,7 @@ class SparseMixer:
         rest, chosen, weights = logits, list[Tensor](), list[Tensor]()
         for _ in range(self.top_k):
             best, expert = rest.max(-1, keepdim=True)
-            is_far = (best - logits) / logits.abs().clamp(min=best) > 2 * JITTER
+            is_far = (best - logits) / logits.abs().clamp(min=best) > 2 * self.jitter
             weights.append(rest.masked_fill(is_far, float("-inf")).softmax(-1).gather(-1, expert))
             chosen.append(expert)
             rest = rest.scatter(-1, expert, float("-inf"))

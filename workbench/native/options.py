@@ -105,6 +105,9 @@ class RequestOptions(TypedDict, total=False):
 class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=False):
     """The keywords of `Engine.generate` and its relatives."""
 
+    input_embeds: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | Array | Sequence[Array] | None
+    """Embeddings in the place of a prompt: one row for each token, as wide as the model."""
+
 
 class PromptBody(TypedDict, total=False):
     """One prompt in the form of `/generate`: either `text` or `input_ids`."""
@@ -114,10 +117,11 @@ class PromptBody(TypedDict, total=False):
 
 
 class GenerateBody(RequestOptions, total=False):
-    """The JSON body of `/generate` as a client writes it: either `text` or `input_ids`, for one prompt or several."""
+    """The JSON body of `/generate` as a client writes it: `text`, `input_ids` or `input_embeds`, for one prompt or several."""
 
     text: str | list[str]
     input_ids: list[int] | list[list[int]]
+    input_embeds: list[list[float]] | list[list[list[float]]]
     sampling_params: Mapping[str, Any]
     """Parameters for all prompts; the server also takes a list with one dict per prompt."""
     stream: bool

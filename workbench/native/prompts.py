@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from math import isfinite
 from typing import Any, TypeAlias
 
 from workbench.checks import as_int
 from workbench.errors import InvalidRequest
+from workbench.types import InputEmbeds
 
 Prompt: TypeAlias = str | tuple[int, ...]
 """A text, or token ids."""
+
+
+def read_embeds(prompt: object, input_ids: object, input_embeds: object) -> tuple[bool, list[InputEmbeds]]:
+    """Returns (one prompt was given and not a list, the prompts), of rows of numbers. Raises InvalidRequest."""
+    if prompt is not None or input_ids is not None:
+        raise InvalidRequest.because("input_embeds", "input_embeds are given beside another prompt", hint="give one of them")
+    given = _listed(input_embeds)
+    if not isinstance(given, (list, tuple)) or not given:
+        raise InvalidRequest("input_embeds", given, "a list of rows of numbers, or a list of such lists")
+    given = [_listed(item) for item in given]
+    is_one = all(isinstance(row, (list, tuple)) and (not row or isinstance(row[0], (int, float))) for row in given)
+    return is_one, [_embeds(rows) for rows in ([given] if is_one else given)]
+
+
+def _embeds(rows: Any) -> InputEmbeds:
+    try:
+        packed = [array("f", row) for row in rows]
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidRequest("input_embeds", rows, "rows of numbers") from None
+    widths = {len(row) for row in packed}
+    if len(widths) != 1 or 0 in widths:
+        raise InvalidRequest("input_embeds", sorted(widths), "rows of one length, as many as the model is wide")
+    if not all(map(isfinite, chain.from_iterable(packed))):
+        raise InvalidRequest.because("input_embeds", "input_embeds have a number that is not finite", hint="give finite numbers")
+    return InputEmbeds(b"".join(map(bytes, packed)), widths.pop())
 
 
 def read_prompts(prompt: object, input_ids: object) -> tuple[bool, list[Prompt]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +12,10 @@ from typing import Any
 from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.native.call import CALL
-from workbench.native.prompts import Prompt, read_prompts, token_ids
+from workbench.native.prompts import Prompt, read_embeds, read_prompts, token_ids
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import ALIASES, Request, SamplingParams
+from workbench.types import ALIASES, InputEmbeds, Request, SamplingParams
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
@@ -76,7 +77,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 class PromptRequest:
     """One prompt, its sampling parameters and its options."""
 
-    prompt: Prompt
+    prompt: Prompt | InputEmbeds
     params: SamplingParams
     options: PromptOptions
 
@@ -94,17 +95,22 @@ class GenerateRequest:
     def make(
         cls, prompt: object, input_ids: object, sampling_params: object, options: Mapping[str, Any], stream: bool = False
     ) -> GenerateRequest:
-        """Returns the request of these arguments; `options` are fields of `PromptOptions` and sampling parameters.
+        """Returns the request of these arguments; `options` are fields of `PromptOptions`, sampling parameters, `input_embeds`.
 
         Raises UnknownParameter, NotSupported or InvalidRequest with the option, its value and its limit.
         """
+        embeds = options.get("input_embeds")
+        options = {name: value for name, value in options.items() if name != "input_embeds"}
         _check_names(options)
-        is_one, prompts = read_prompts(prompt, input_ids)
+        prompts: Sequence[Prompt | InputEmbeds]
+        is_one, prompts = read_prompts(prompt, input_ids) if embeds is None else read_embeds(prompt, input_ids, embeds)
         keywords = {name: value for name, value in options.items() if name in SAMPLING and value is not None}
         many = sampling_params if isinstance(sampling_params, (list, tuple)) else [sampling_params] * len(prompts)
         params = [SamplingParams.make(_merged(each, keywords)) for each in _spread("sampling_params", many, len(prompts))]
         chosen = [_options(options, i, len(prompts), is_one) for i in range(len(prompts))]
-        for one, sampling in zip(chosen, params, strict=True):
+        for given, one, sampling in zip(prompts, chosen, params, strict=True):
+            if isinstance(given, InputEmbeds):
+                _check_tokenless(one)
             if one.session_params is not None and sampling.n > 1:
                 raise InvalidRequest("n", sampling.n, "1 in a session")
         return cls(tuple(map(PromptRequest, prompts, params, chosen)), is_one, stream)
@@ -162,16 +168,39 @@ def make_batch(
     with_text: list[bool] = []
     sessions: list[SessionParams | None] = []
     for each in request.prompts:
-        ids = encode(each.prompt) if isinstance(each.prompt, str) else each.prompt
+        ids = _ids(each.prompt, encode)
         rid = each.options.rid or uuid.uuid4().hex[:12]
         if (session := each.options.session_params) is not None:
             ids = continued(session, rid, ids)
         seed = seeds.getrandbits(63) if each.params.seed is None else each.params.seed
         for j in range(each.params.n):
-            requests.append(_sample(each, limit(ids, each.params), rid, j, seed))
+            kept = ids if isinstance(each.prompt, InputEmbeds) else limit(ids, each.params)
+            requests.append(_sample(each, kept, rid, j, seed))
             with_text.append(each.options.return_text_in_logprobs)
             sessions.append(session)
     return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one, sessions)
+
+
+def _ids(prompt: Prompt | InputEmbeds, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
+    if isinstance(prompt, InputEmbeds):
+        return (0,) * prompt.num_tokens
+    return encode(prompt) if isinstance(prompt, str) else prompt
+
+
+def _check_tokenless(options: PromptOptions) -> None:
+    """Raises InvalidRequest for options that need the tokens of a prompt, which embeddings do not have."""
+    if options.session_params is not None:
+        raise InvalidRequest.because("input_embeds", "a session continues tokens, no embeddings", hint="leave session_params out")
+    if options.logprob_start_len >= 0:
+        message = "embeddings have no tokens whose log-probability could be returned"
+        raise InvalidRequest.because("logprob_start_len", message, hint="leave it at -1: those of the output")
+
+
+def _namespace(options: PromptOptions, prompt: Prompt | InputEmbeds) -> str:
+    """Returns the name of the radix tree: embeddings have one of their own, so that none is taken for another prompt."""
+    if not isinstance(prompt, InputEmbeds):
+        return options.namespace
+    return f"{options.namespace}/input_embeds-{hashlib.sha256(prompt.data).hexdigest()[:32]}"
 
 
 def _sample(prompt: PromptRequest, input_ids: tuple[int, ...], rid: str, j: int, seed: int) -> Request:
@@ -187,7 +216,8 @@ def _sample(prompt: PromptRequest, input_ids: tuple[int, ...], rid: str, j: int,
         logprob_start_len=options.logprob_start_len,
         top_logprobs_num=options.top_logprobs_num,
         token_ids_logprob=options.token_ids_logprob,
-        namespace=options.namespace,
+        namespace=_namespace(options, prompt.prompt),
+        input_embeds=prompt.prompt if isinstance(prompt.prompt, InputEmbeds) else None,
         priority=options.priority,
         timeout_s=options.timeout_s,
         origin=CALL.get().origin,

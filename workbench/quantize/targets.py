@@ -33,6 +33,8 @@ TARGETS = {
     "bf16": Target(Kind.BF16, LlamaFileType.MOSTLY_BF16),
     "f32": Target(Kind.F32, LlamaFileType.ALL_F32),
 }
+ROUTER = ".ffn_gate_inp.weight"
+"""End of the name of a matrix whose rounding would choose other experts."""
 DENSE = tuple(name for name, target in TARGETS.items() if not target.is_quantised)
 
 
@@ -51,10 +53,10 @@ def target_of(name: str) -> Target:
 def kind_of(name: str, shape: tuple[int, ...], target: Target, names: Collection[str]) -> Kind:
     """Returns the format of one tensor among `names`.
 
-    Vectors stay F32. The head, or the embedding that serves as head, has 8 bits where other matrices have 4 or 5. A row
-    that is no whole number of blocks becomes F16.
+    Vectors and routers stay F32. The head, or the embedding that serves as head, has 8 bits where other matrices have 4 or
+    5. A row that is no whole number of blocks becomes F16.
     """
-    if len(shape) == 1:
+    if len(shape) == 1 or name.endswith(ROUTER):
         return Kind.F32
     if not target.is_quantised:
         return target.kind

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict
 from starlette.responses import Response
 
-from workbench.errors import NotSupported
 from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
@@ -22,15 +21,17 @@ from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
 router = APIRouter()
-READ = frozenset({"text", "input_ids", "sampling_params", "stream", *KINDS, *SAMPLING, *LATER})
+READ = frozenset({"text", "input_ids", "input_embeds", "sampling_params", "stream", *KINDS, *SAMPLING, *LATER})
 """Fields that are read. Others are ignored: routers and load generators add their own."""
+PROMPTS = ("text", "input_ids", "input_embeds")
+"""Fields of which a request has one."""
 Each = list[Any]
 
 
 class GenerateBody(Body):
-    """The body of `/generate`. With a list in `text` or `input_ids`, every other field may have a list with one value each."""
+    """The body of `/generate`. With several prompts every other field may have a list with one value each."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in PROMPTS]})
 
     text: Texts = None
     input_ids: Ids = None
@@ -50,9 +51,10 @@ class GenerateBody(Body):
     namespace: str | list[str] | None = None
     custom_logit_processor: str | list[str | None] | None = None
     session_params: dict[str, Any] | list[dict[str, Any] | None] | None = None
-    input_embeds: None = None
-    """Not available, as the next three: only null and empty values are accepted."""
+    input_embeds: list[list[float]] | list[list[list[float]]] | None = None
+    """Embeddings in the place of a prompt: one row for each token."""
     image_data: None = None
+    """Not available, as the next two: only null and empty values are accepted."""
     modalities: None = None
     lora_path: None = None
 
@@ -76,10 +78,8 @@ def native_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
     The reference's client scores options with two habits of its server. A request that only scores (`max_new_tokens` 0 with
     `return_logprob`) and names no position gets the log-probabilities of its whole prompt. A position above 0 is the last one
-    left out; for the engine it is the first one returned. Raises NotSupported.
+    left out; for the engine it is the first one returned.
     """
-    if not _is_neutral(body.get("input_embeds")):
-        raise NotSupported("input_embeds: prompts as embeddings are not available", hint="send text or input_ids")
     made = {name: value for name, value in body.items() if name in READ and not (name in LATER and _is_neutral(value))}
     params = made.get("sampling_params")
     only_scores = isinstance(params, Mapping) and params.get("max_new_tokens", params.get("max_tokens")) == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from quantised_folders import write_both
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_weights import tensors_of, write_checkpoint
 
 import workbench
-from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, WorkbenchError
+from workbench.errors import InvalidRequest, ModelCorrupt, ModelNotFound, ModelUnsupported, NotSupported, WorkbenchError
 from workbench.events import RequestRetracted
 from workbench.launch import weights
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA
@@ -173,3 +173,41 @@ def test_a_scheme_holds_for_new_dense_weights_and_refuses_quantised_ones(tmp_pat
         with pytest.raises(InvalidRequest, match=r"are quantised already, by gptq \(4 bits\)"):
             engine.update_weights_from_disk(str(quantised))
         assert ids(engine, [B]) == before
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_tensors_replace_those_of_the_same_names(folders, expected, process):
+    new = load_file(f"{folders[1]}/model.safetensors")
+    first, rest = dict(list(new.items())[:7]), dict(list(new.items())[7:])
+    with workbench.Engine(folders[0], process=process, **ARGS) as engine:
+        assert ids(engine, [A, B]) == expected[0]
+        engine.update_weights_from_tensor(first)
+        result = engine.generate(input_ids=A, sampling_params=GREEDY)
+        assert result["meta_info"]["cached_tokens"] == 0
+        assert result["output_ids"] not in (expected[0][0], expected[1][0]), "some are new, the others old"
+        engine.update_weights_from_tensor([(name, tensor.requires_grad_()) for name, tensor in rest.items()])
+        assert ids(engine, [A, B]) == expected[1]
+        engine.update_weights_from_disk(folders[0])
+        engine.update_weights_from_tensor(first)
+        assert engine.generate(input_ids=A, sampling_params=GREEDY)["output_ids"] == result["output_ids"], (
+            "the rest is of the disk"
+        )
+
+
+def test_tensors_that_do_not_fit_change_nothing(engine, folders, expected):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    tensor = load_file(f"{folders[1]}/model.safetensors")[name]
+    for wrong, kind, message in (
+        ({name: tensor[:5]}, ModelCorrupt, "its configuration wants"),
+        ({"model.layers.9.weight": tensor}, ModelUnsupported, "which Llama does not read"),
+        ({name: tensor.int()}, ModelUnsupported, "stored as int32"),
+        ({}, InvalidRequest, "at least one tensor"),
+    ):
+        with pytest.raises(kind, match=message):
+            engine.update_weights_from_tensor(wrong)
+    assert ids(engine, [A, B]) == expected[0]
+
+
+def test_tensors_need_a_folder_below_them(folders):
+    with workbench.Engine(folders[0], load_format="dummy", **ARGS) as engine, pytest.raises(NotSupported, match="of a folder"):
+        engine.update_weights_from_tensor(load_file(f"{folders[1]}/model.safetensors"))

@@ -87,10 +87,16 @@ def test_options_that_the_reference_has_and_this_engine_lacks_are_taken_as_null(
 
 
 def test_the_typed_keywords_are_the_ones_that_are_checked():
-    assert GenerateOptions.__annotations__.keys() == (SAMPLING - {"n"}) | KINDS.keys()
+    assert GenerateOptions.__annotations__.keys() == (SAMPLING - {"n"}) | KINDS.keys() | {"input_embeds"}
     assert ConstraintOptions.__annotations__.keys() == {*GRAMMAR_FIELDS, "max_whitespace"}
     assert not SamplingOptions.__annotations__.keys() & ConstraintOptions.__annotations__.keys()
-    assert GenerateBody.__annotations__.keys() == KINDS.keys() | {"text", "input_ids", "sampling_params", "stream"}
+    assert GenerateBody.__annotations__.keys() == KINDS.keys() | {
+        "text",
+        "input_ids",
+        "input_embeds",
+        "sampling_params",
+        "stream",
+    }
     assert KINDS.keys() == {field.name for field in fields(PromptOptions)} == field_docs(PromptOptions).keys()
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.mixtral import NAMES, MixtralConfig
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import Family
 from workbench.model.layers import LayerNorm
 from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.rope import Rope
@@ -19,6 +19,8 @@ from workbench.model.routing import SparseMixer
 class PhimoeConfig(MixtralConfig):
     num_local_experts: int = 16
     lm_head_bias: bool = False
+    router_jitter_noise: float = 0.01
+    """Width of the band in which logits of experts count as close."""
     original_max_position_embeddings: int | None = None
     """Positions in training, for the long rotary embedding."""
 
@@ -31,18 +33,27 @@ class PhimoeForCausalLM(Decoder):
     def __init__(self, config: PhimoeConfig) -> None:
         hidden, num, biased = config.hidden_size, config.num_local_experts, config.attention_bias
         norm = partial(LayerNorm, eps=config.rms_norm_eps)
+        choose = SparseMixer(config.num_experts_per_tok, config.router_jitter_noise)
 
         def block(layer: int) -> Block:
             attention = Attention(config, layer, window=config.sliding_window, qkv_bias=biased, o_bias=biased)
             experts = Experts(num, hidden, config.intermediate_size, plain_mlp(config.hidden_act))
-            return Block(config, attention, MoE(Router(hidden, num, SparseMixer()), experts), norm)
+            return Block(
+                config,
+                attention,
+                MoE(Router(hidden, num, choose), experts),
+                norm,
+            )
 
         super().__init__(config, block, norm=norm(hidden), ropes=config.rope(), head_bias=config.lm_head_bias)
 
 
-FAMILY = Family(
-    config=PhimoeConfig,
-    model=PhimoeForCausalLM,
-    names=NAMES,
-    neutral=COMMON_NEUTRAL | {"router_jitter_noise": (0.01,), "num_experts_per_tok": (2,)},
-)
+class PhiMoEForCausalLM(PhimoeForCausalLM):
+    """The same under the name in the published folder."""
+
+
+def _family(model: type[PhimoeForCausalLM]) -> Family[PhimoeConfig]:
+    return Family(config=PhimoeConfig, model=model, names=NAMES)
+
+
+FAMILY, PUBLISHED = _family(PhimoeForCausalLM), _family(PhiMoEForCausalLM)

@@ -18,7 +18,7 @@ from workbench.server.openai.completion_call import Answer, best_of, generate_re
 from workbench.server.serving import Serving, serving_of, until_left
 from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
-from workbench.types import TokenOut
+from workbench.types import InputEmbeds, TokenOut
 
 router = APIRouter()
 KIND = "text_completion"
@@ -49,7 +49,8 @@ async def _start(serving: Serving, request: GenerateRequest, body: CompletionBod
 
 def _answers(serving: Serving, request: GenerateRequest, batch: PromptBatch, body: CompletionBody) -> list[Answer]:
     num = best_of(body)
-    return [Answer(serving, body, each, request.prompts[i // num].prompt) for i, each in enumerate(batch.requests)]
+    prompts = [each.prompt for each in request.prompts if not isinstance(each.prompt, InputEmbeds)]  # this API has none of these
+    return [Answer(serving, body, each, prompts[i // num]) for i, each in enumerate(batch.requests)]
 
 
 async def _whole(serving: Serving, request: GenerateRequest, head: Head, body: CompletionBody) -> dict[str, Any]:
