@@ -24,7 +24,7 @@ class Cohere2Config(Windowed):
     logit_scale: float = 0.0625
     sliding_window: int | None = 4096
     sliding_window_pattern: int = 4
-    """Every so many layers one sees all, where `layer_types` does not list them."""
+    """The period of layers without a window, where `layer_types` does not list them."""
 
     def slides(self, layer: int) -> bool:
         return (layer + 1) % self.sliding_window_pattern > 0
