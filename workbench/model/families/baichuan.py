@@ -10,9 +10,13 @@ from torch.nn import functional as F
 
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
+from workbench.errors import ModelUnsupported
 from workbench.model.families.llama import NEUTRAL, LlamaConfig, LlamaForCausalLM
 from workbench.model.family import Family
 from workbench.model.linear import Linear
+
+HIDDEN_OF_13B = 5120
+"""The configuration has no key for the kind of positions: size alone shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,11 @@ class BaichuanConfig(LlamaConfig):
 
     z_loss_weight: float | None = None
     """A setting of training, which only configurations of Baichuan 2 have. Where it is stated, the head is theirs."""
+
+    def __post_init__(self) -> None:
+        if self.hidden_size == HIDDEN_OF_13B:
+            message = "Baichuan 13B has no rotary embedding but a bias on scores by distance (ALiBi), which is not computed here"
+            raise ModelUnsupported(message, hint="use a Baichuan 7B")
 
 
 class UnitHead(Linear):
