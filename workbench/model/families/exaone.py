@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workbench.model import gguf
 from workbench.model.families.llama import LlamaConfig, LlamaForCausalLM
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,5 +37,6 @@ NAMES = {
 }
 LEFTOVERS = r"(^|\.)rotary(_emb)?\.inv_freq$"
 FAMILY = Family(
-    config=ExaoneConfig, model=ExaoneForCausalLM, names=NAMES, prefixes=("transformer.", ""), leftovers=LEFTOVERS
+    config=ExaoneConfig, model=ExaoneForCausalLM, names=NAMES, prefixes=("transformer.", ""), leftovers=LEFTOVERS,
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
 )  # fmt: skip

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workbench.checkpoint.names import Cut
+from workbench.model import gguf
 from workbench.model.families.llama import LlamaConfig, LlamaForCausalLM
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +47,7 @@ def cuts(config: InternLM2Config) -> Mapping[str, Cut]:
     }
 
 
-FAMILY = Family(config=InternLM2Config, model=InternLM2ForCausalLM, names=NAMES, cuts=cuts)
+FAMILY = Family(
+    config=InternLM2Config, model=InternLM2ForCausalLM, names=NAMES, cuts=cuts,
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+)  # fmt: skip

@@ -8,7 +8,6 @@ from typing import Any, Self
 from torch import Tensor
 
 from workbench.checkpoint.gguf_file import GgufFile
-from workbench.checkpoint.names import Change
 from workbench.checkpoint.pooling import Pooling
 from workbench.checkpoint.weights import Weights
 from workbench.model import gguf
@@ -69,13 +68,7 @@ class LlamaForSequenceClassification(LlamaModel):
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    theta = file.meta.get("llama.rope.freq_base", 10_000.0)
-    return {
-        **gguf.values_of(file),
-        "mlp_bias": "blk.0.ffn_up.bias" in file.tensors,
-        "rope_theta": theta,
-        "rope_scaling": gguf.rope_scaling(file) or gguf.llama3_scaling(file, theta),
-    }
+    return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors}
 
 
 def _gguf_meta(config: LlamaConfig) -> dict[str, Any]:
@@ -86,22 +79,17 @@ def _gguf_tables(config: LlamaConfig) -> dict[str, list[float]]:
     return gguf.rope_tables(config.rope(), config.head_dim)
 
 
-def _gguf_changes(config: LlamaConfig) -> dict[str, Change]:
-    """Returns what llama.cpp does: it makes neighbours of the rows that its rotary embedding turns together."""
-    return neighbours(config)
-
-
 NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
 FAMILY = Family(
     config=LlamaConfig,
     model=LlamaForCausalLM,
     neutral=NEUTRAL,
     gguf=GgufRules(
-        names=gguf.NAMES | {"layers.*.post_attention_layernorm": "blk.*.ffn_norm"},
+        names=gguf.LLAMA_NAMES,
         keys=gguf.KEYS,
         values=_gguf_values,
         meta=_gguf_meta,
-        changes=_gguf_changes,
+        changes=neighbours,  # llama.cpp turns neighbours, so its files have these together
         tables=_gguf_tables,
     ),
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +40,19 @@ class MiniCPMForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(config=MiniCPMConfig, model=MiniCPMForCausalLM)
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, meta = gguf.plain_values(file), file.meta
+    return values | {
+        "scale_emb": meta.need("minicpm.embedding_scale"),
+        "scale_depth": meta.need("minicpm.residual_scale") * values["num_hidden_layers"] ** 0.5,
+        "dim_model_base": round(values["hidden_size"] / meta.need("minicpm.logit_scale")),
+    }
+
+
+FAMILY = Family(
+    config=MiniCPMConfig, model=MiniCPMForCausalLM,
+    gguf=GgufRules(
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS | {"embedding_scale", "residual_scale", "logit_scale"}, values=_gguf_values,
+        changes=neighbours,
+    ),
+)  # fmt: skip

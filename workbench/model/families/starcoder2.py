@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import Attention, Block, UngatedMLP
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import LayerNorm
 
 
@@ -34,9 +37,15 @@ class Starcoder2ForCausalLM(Decoder):
         super().__init__(config, block, norm=norm(config.hidden_size), ropes=config.rope())
 
 
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.plain_values(file)
+    return values | {"norm_epsilon": values["rms_norm_eps"], "use_bias": "blk.0.attn_q.bias" in file.tensors}
+
+
 FAMILY = Family(
     config=Starcoder2Config,
     model=Starcoder2ForCausalLM,
     neutral=COMMON_NEUTRAL | {"mlp_type": ("default",), "norm_type": ("layer_norm",)},
     names={"layers.*.mlp.up_proj": "layers.*.mlp.c_fc", "layers.*.mlp.down_proj": "layers.*.mlp.c_proj"},
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values),
 )
