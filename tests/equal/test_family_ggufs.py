@@ -15,6 +15,7 @@ import family
 import gguf
 import pytest
 import torch
+import transformers
 from tiny_models import logits_of, open_runner, planned
 from torch import Tensor
 
@@ -56,6 +57,7 @@ class Case:
     eps: str = "attention.layer_norm_rms_epsilon"
 
 
+PARTIAL = ROPE | {"partial_rotary_factor": 0.5}
 BIASED = {"attention_bias": True}
 CASES = {
     "qwen2": Case("qwen2"),
@@ -75,6 +77,10 @@ CASES = {
     "cohere": Case("command-r", {"logit_scale": 0.3}, {"logit_scale": 0.3}, eps="attention.layer_norm_epsilon"),
     "cohere2": Case("cohere2", {"logit_scale": 0.3, "sliding_window": 24, "num_hidden_layers": 4},
                     {"logit_scale": 0.3, "attention.sliding_window": 24}, eps="attention.layer_norm_epsilon"),
+    "glm4": Case("glm4", {"head_dim": 24, "rope_parameters": PARTIAL} | BIASED, {"rope.dimension_count": 12}),
+    "phi": Case("phi2", {"rope_parameters": PARTIAL}, {"rope.dimension_count": 8}, eps="attention.layer_norm_epsilon"),
+    "stablelm": Case("stablelm", {"rope_parameters": PARTIAL, "use_qkv_bias": True}, {"rope.dimension_count": 8},
+                     eps="attention.layer_norm_epsilon"),
     "starcoder2": Case("starcoder2", eps="attention.layer_norm_epsilon"),
 }  # fmt: skip
 
@@ -84,7 +90,7 @@ def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any]) -> Pa
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, meta["block_count"])
     writer = gguf.GGUFWriter(path, arch)
-    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
     for key, value in meta.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, tensor in tensors.items():
@@ -119,7 +125,7 @@ def logits(path: Path) -> Tensor:
 @pytest.mark.parametrize("model_type", CASES)
 def test_a_gguf_file_has_the_logits_of_the_model_it_was_made_of(model_type: str, tmp_path: Path):
     case = CASES[model_type]
-    reference = family.made(model_type, rope_parameters=ROPE, **case.values)
+    reference = family.made(model_type, **{"rope_parameters": ROPE} | case.values)
     folder = family.written(reference, tmp_path / "folder")
     tensors = reference.state_dict()
     if reference.config.tie_word_embeddings:
@@ -147,4 +153,44 @@ def test_a_gguf_file_of_minicpm_has_its_three_scales(tmp_path: Path):
     meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon")
     meta |= {"embedding_scale": 6.0, "residual_scale": 0.8, "logit_scale": 4.0}
     path = written(tmp_path / "model.gguf", "minicpm", permuted(reference.state_dict()), meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_stablelm_of_the_larger_form(tmp_path: Path):
+    """The norms of all heads are one tensor there."""
+    reference = family.made("stablelm", rope_parameters=PARTIAL, qk_layernorm=True, use_parallel_residual=True)
+    folder = family.written(reference, tmp_path / "folder")
+    tensors = {name: tensor for name, tensor in reference.state_dict().items() if "layernorm.norms." not in name}
+    for layer, one in ((layer, one) for layer in range(LAYERS) for one in "qk"):
+        own = f"model.layers.{layer}.self_attn"
+        norms = getattr(reference.model.layers[layer].self_attn, f"{one}_layernorm").norms
+        tensors[f"{own}.{one}_layernorm.weight"] = torch.stack([norm.weight.detach() for norm in norms])
+    meta = meta_of(reference.config, "attention.layer_norm_epsilon")
+    meta |= {"rope.dimension_count": 8, "use_parallel_residual": True}
+    path = written(tmp_path / "model.gguf", "stablelm", tensors, meta)
+    torch.testing.assert_close(logits(path), logits(folder), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_gpt2_has_its_matrices_the_usual_way_round(tmp_path: Path):
+    config = transformers.GPT2Config(vocab_size=family.VOCAB, n_embd=64, n_layer=LAYERS, n_head=HEADS, n_positions=512)
+    reference = family.seeded(transformers.GPT2LMHeadModel._from_config(config, attn_implementation="eager"))
+    matrices = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    tensors = {name: tensor.T if name.endswith(matrices) else tensor for name, tensor in reference.state_dict().items()}
+    del tensors["lm_head.weight"]
+    meta = {
+        "block_count": LAYERS, "context_length": 512, "embedding_length": 64, "feed_forward_length": 256,
+        "attention.head_count": HEADS, "attention.layer_norm_epsilon": config.layer_norm_epsilon,
+    }  # fmt: skip
+    path = written(tmp_path / "model.gguf", "gpt2", tensors, meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_qwen_has_queries_keys_and_values_in_one(tmp_path: Path):
+    reference = family.made("qwen2", rope_parameters=ROPE, num_key_value_heads=4)
+    tensors = reference.state_dict()
+    for layer, leaf in ((layer, leaf) for layer in range(LAYERS) for leaf in ("weight", "bias")):
+        parts = [tensors.pop(f"model.layers.{layer}.self_attn.{part}_proj.{leaf}") for part in "qkv"]
+        tensors[f"transformer.h.{layer}.attn.c_attn.{leaf}"] = torch.cat(parts)
+    meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon") | {"feed_forward_length": 192}
+    path = written(tmp_path / "model.gguf", "qwen", tensors, meta)
     torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)

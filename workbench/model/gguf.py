@@ -60,7 +60,7 @@ def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
 
 
 def plain_values(gguf: GgufFile) -> dict[str, Any]:
-    """Returns what a family says that has nothing of its own, under the names of config.json."""
+    """Returns the values of a family that has no keys of its own, under the names of config.json."""
     theta = gguf.meta.get(f"{gguf.architecture}.rope.freq_base", 10_000.0)
     scaling = rope_scaling(gguf) or llama3_scaling(gguf, theta)
     return {**values_of(gguf), "rope_theta": theta, "rope_scaling": scaling}

@@ -59,7 +59,7 @@ def gguf_values(file: GgufFile) -> dict[str, Any]:
     return values | {"layer_norm_eps": values["rms_norm_eps"], "logit_scale": file.meta.need(f"{file.architecture}.logit_scale")}
 
 
-FAMILY = Family(
+FAMILY = Family[CohereConfig](
     config=CohereConfig, model=CohereForCausalLM, neutral=NEUTRAL, changes=_changes,
-    gguf=GgufRules(names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale"}, values=gguf_values, changes=neighbours),
+    gguf=GgufRules[CohereConfig](names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale"}, values=gguf_values, changes=neighbours),
 )  # fmt: skip

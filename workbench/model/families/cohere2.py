@@ -53,10 +53,10 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return gguf_values(file) | {"sliding_window": file.meta.need("cohere2.attention.sliding_window")}
 
 
-FAMILY = Family(
+FAMILY = Family[Cohere2Config](
     config=Cohere2Config, model=Cohere2ForCausalLM, changes=neighbours,
     neutral=NEUTRAL | {"order_of_interleaved_layers": ("local_attn_first",), "layer_switch": (4,)},
-    gguf=GgufRules(
+    gguf=GgufRules[Cohere2Config](
         names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale", "attention.sliding_window"}, values=_gguf_values, changes=neighbours
     ),
 )  # fmt: skip

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from workbench.attention.base import StepContext
-from workbench.checkpoint.names import Cut
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
+from workbench.model import gguf
 from workbench.model.blocks import Attention, Block, UngatedMLP
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import Embedding, LayerNorm
 
 
@@ -78,9 +80,23 @@ def _cuts(config: GPT2Config) -> Mapping[str, Cut]:
     }
 
 
+GGUF_NAMES = gguf.LLAMA_NAMES | {"embed_positions": "position_embd"}
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.values_of(file)
+    return values | {"layer_norm_epsilon": values["rms_norm_eps"]}
+
+
+def _gguf_cuts(config: GPT2Config) -> Mapping[str, Cut]:
+    parts = {f"layers.*.self_attn.{part}_proj": config.hidden_size for part in "qkv"}
+    return one_after_the_other("blk.*.attn_qkv", parts)
+
+
 SUMMARY = ("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout")
 NEUTRAL = COMMON_NEUTRAL | dict.fromkeys(SUMMARY, ("cls_index", True, False, 0.1)) | {"scale_attn_weights": (True,)}
 FAMILY = Family(
     config=GPT2Config, model=GPT2LMHeadModel, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"\.attn\.(masked_)?bias$",
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, cuts=_gguf_cuts),
 )  # fmt: skip

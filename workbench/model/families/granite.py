@@ -51,7 +51,9 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors, **factors}
 
 
-FAMILY = Family(
+FAMILY = Family[GraniteConfig](
     config=GraniteConfig, model=GraniteForCausalLM,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS | FACTORS.keys(), values=_gguf_values, changes=neighbours),
+    gguf=GgufRules[GraniteConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS | FACTORS.keys(), values=_gguf_values, changes=neighbours
+    ),
 )  # fmt: skip

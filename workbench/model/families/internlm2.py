@@ -47,7 +47,7 @@ def cuts(config: InternLM2Config) -> Mapping[str, Cut]:
     }
 
 
-FAMILY = Family(
+FAMILY = Family[InternLM2Config](
     config=InternLM2Config, model=InternLM2ForCausalLM, names=NAMES, cuts=cuts,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[InternLM2Config](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
 )  # fmt: skip

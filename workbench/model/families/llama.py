@@ -80,11 +80,11 @@ def _gguf_tables(config: LlamaConfig) -> dict[str, list[float]]:
 
 
 NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
-FAMILY = Family(
+FAMILY = Family[LlamaConfig](
     config=LlamaConfig,
     model=LlamaForCausalLM,
     neutral=NEUTRAL,
-    gguf=GgufRules(
+    gguf=GgufRules[LlamaConfig](
         names=gguf.LLAMA_NAMES,
         keys=gguf.KEYS,
         values=_gguf_values,

@@ -49,9 +49,9 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
+FAMILY = Family[MiniCPMConfig](
     config=MiniCPMConfig, model=MiniCPMForCausalLM,
-    gguf=GgufRules(
+    gguf=GgufRules[MiniCPMConfig](
         names=gguf.LLAMA_NAMES, keys=gguf.KEYS | {"embedding_scale", "residual_scale", "logit_scale"}, values=_gguf_values,
         changes=neighbours,
     ),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import Attention, ParallelBlock, UngatedMLP
 from workbench.model.config import Activation, PartlyRotated
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import LayerNorm
 
 
@@ -33,6 +36,11 @@ class PhiForCausalLM(Decoder):
         super().__init__(config, block, norm=norm(config.hidden_size), ropes=config.rope(), head_bias=True)
 
 
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.partly_rotated_values(file)
+    return values | {"layer_norm_eps": values["rms_norm_eps"]}
+
+
 FAMILY = Family(
     config=PhiConfig,
     model=PhiForCausalLM,
@@ -44,4 +52,5 @@ FAMILY = Family(
         "layers.*.mlp.up_proj": "layers.*.mlp.fc1",
         "layers.*.mlp.down_proj": "layers.*.mlp.fc2",
     },
+    gguf=GgufRules(names=gguf.NAMES, keys=gguf.KEYS, values=_gguf_values),
 )

@@ -10,10 +10,11 @@ import torch
 
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.errors import ModelUnsupported
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,13 @@ NAMES = {
 }
 
 
-def _cuts(config: QWenConfig) -> Mapping[str, Cut]:
+def _cuts(config: QWenConfig, stored: str = "h.*.attn.c_attn") -> Mapping[str, Cut]:
     rows = config.num_attention_heads * config.head_dim
-    return one_after_the_other("h.*.attn.c_attn", {f"layers.*.self_attn.{part}_proj": rows for part in "qkv"})
+    return one_after_the_other(stored, {f"layers.*.self_attn.{part}_proj": rows for part in "qkv"})
+
+
+def _gguf_cuts(config: QWenConfig) -> Mapping[str, Cut]:
+    return _cuts(config, "blk.*.attn_qkv")
 
 
 FLAGS = ("bf16", "fp16", "fp32", "scale_attn_weights", "softmax_in_fp32", "use_flash_attn", "use_cache_kernel")
@@ -69,4 +74,5 @@ NEUTRAL = COMMON_NEUTRAL | dict.fromkeys(FLAGS, (True, False, "auto")) | {"no_bi
 FAMILY = Family(
     config=QWenConfig, model=QWenLMHeadModel, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"(^|\.)rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$",
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, cuts=_gguf_cuts),
 )  # fmt: skip

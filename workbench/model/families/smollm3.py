@@ -48,7 +48,7 @@ class SmolLM3ForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(
+FAMILY = Family[SmolLM3Config](
     config=SmolLM3Config, model=SmolLM3ForCausalLM,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[SmolLM3Config](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
 )  # fmt: skip

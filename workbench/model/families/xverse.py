@@ -12,7 +12,7 @@ class XverseForCausalLM(LlamaForCausalLM):
     pass
 
 
-FAMILY = Family(
+FAMILY = Family[LlamaConfig](
     config=LlamaConfig, model=XverseForCausalLM, neutral=NEUTRAL | {"max_tokenizer_truncation": (6144, 8192, 16_384)},
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[LlamaConfig](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
 )  # fmt: skip
