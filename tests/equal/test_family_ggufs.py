@@ -85,8 +85,8 @@ CASES = {
 }  # fmt: skip
 
 
-def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any]) -> Path:
-    """Writes a GGUF file, matrices in float32, with the names of the `gguf` package."""
+def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any], more: Tensors | None = None) -> Path:
+    """Writes a GGUF file, matrices in float32, with the names of the `gguf` package, and `more` under names of its own."""
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, meta["block_count"])
     writer = gguf.GGUFWriter(path, arch)
@@ -97,6 +97,8 @@ def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any]) -> Pa
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
         writer.add_tensor(stored, tensor.contiguous().numpy())
+    for name, tensor in (more or {}).items():
+        writer.add_tensor(name, tensor.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -193,4 +195,18 @@ def test_a_gguf_file_of_qwen_has_queries_keys_and_values_in_one(tmp_path: Path):
         tensors[f"transformer.h.{layer}.attn.c_attn.{leaf}"] = torch.cat(parts)
     meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon") | {"feed_forward_length": 192}
     path = written(tmp_path / "model.gguf", "qwen", tensors, meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_phi3_has_its_factors_as_tensors(tmp_path: Path):
+    factors = {"short": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], "long": [1.0, 2.0, 3.0, 5.0, 8.0, 13.0]}
+    rope = {"rope_type": "longrope", "rope_theta": 500.0, "partial_rotary_factor": 0.75, "attention_factor": 1.5}
+    rope |= {f"{name}_factor": numbers for name, numbers in factors.items()}
+    reference = family.made("phi3", sliding_window=24, original_max_position_embeddings=2, rope_parameters=rope)
+    tensors = reference.state_dict()
+    meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon")
+    meta |= {"rope.dimension_count": 12, "attention.sliding_window": 24, "rope.scaling.original_context_length": 2}
+    meta |= {"rope.scaling.attn_factor": 1.5}
+    more = {f"rope_factors_{name}.weight": torch.tensor(numbers) for name, numbers in factors.items()}
+    path = written(tmp_path / "model.gguf", "phi3", tensors, meta, more)
     torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)

@@ -63,7 +63,7 @@ _ENTRIES = (
     _entry("qwen3", "Qwen3ForCausalLM", "Qwen 3", "qwen3", "qwen3", "Qwen 3 0.6B to 32B"),
     _entry("gemma", "GemmaForCausalLM", "Gemma", "gemma", "gemma", "Gemma 2B and 7B, CodeGemma"),
     _entry("gemma2", "Gemma2ForCausalLM", "Gemma 2", "gemma2", "gemma2", "Gemma 2 2B, 9B and 27B"),
-    _entry("phi3", "Phi3ForCausalLM", "Phi-3", "phi3", "", "Phi-3 mini and medium, Phi-3.5 mini, Phi-4, Phi-4 mini"),
+    _entry("phi3", "Phi3ForCausalLM", "Phi-3", "phi3", "phi3", "Phi-3 mini and medium, Phi-3.5 mini, Phi-4, Phi-4 mini"),
     _entry("smollm3", "SmolLM3ForCausalLM", "SmolLM3", "smollm3", "smollm3", "SmolLM3 3B"),
     _entry("granite", "GraniteForCausalLM", "Granite 3", "granite", "granite", "Granite 3.0 to 3.3, 2B and 8B"),
     _entry("olmo2", "Olmo2ForCausalLM", "OLMo 2", "olmo2", "olmo2", "OLMo 2 1B to 32B"),
