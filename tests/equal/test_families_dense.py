@@ -7,6 +7,7 @@ from pathlib import Path
 
 import family
 import pytest
+import transformers
 
 DEFAULT = {"rope_type": "default", "rope_theta": 500.0}
 
@@ -179,3 +180,31 @@ def test_glm(tmp_path: Path, name: str):
     reference = family.made(name, head_dim=24, attention_bias=True, rope_parameters=rope)
     family.hold(family.written(reference, tmp_path), reference)
     family.matters(reference, rope_parameters=rope | {"partial_rotary_factor": 1.0})
+
+
+@pytest.mark.parametrize("inner", [None, 96])
+def test_gpt2(tmp_path: Path, inner: int | None):
+    sizes = {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 512, "n_inner": inner}
+    words = {"hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size"}
+    config = transformers.GPT2Config(**{key: value for key, value in family.SIZES.items() if key not in words}, **sizes)
+    reference = family.seeded(transformers.GPT2LMHeadModel._from_config(config, attn_implementation="eager"))
+    folder = rewritten(family.written(reference, tmp_path), ("num_key_value_heads",))
+    family.hold(folder, reference)
+    family.matters(reference, activation_function="relu")
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_phi(tmp_path: Path, normed: bool):
+    rope = DEFAULT | {"partial_rotary_factor": 0.5}
+    reference = family.made("phi", rope_parameters=rope, qk_layernorm=normed)
+    family.hold(family.written(reference, tmp_path), reference)
+    family.matters(reference, qk_layernorm=not normed)
+    family.matters(reference, rope_parameters=DEFAULT | {"partial_rotary_factor": 1.0})
+
+
+@pytest.mark.parametrize("style", [4, 5])
+def test_starcoder2(tmp_path: Path, style: int):
+    reference = family.made("starcoder2", sliding_window=24, rope_parameters=DEFAULT)
+    folder = family.written(reference, tmp_path)
+    family.hold(rewritten(folder, ("rope_parameters",), rope_theta=500.0) if style == 4 else folder, reference)
+    family.matters(reference, sliding_window=None)

@@ -24,9 +24,13 @@ NAMES = {
     "layers.*.mlp.up_proj": "blk.*.ffn_up",
     "layers.*.mlp.down_proj": "blk.*.ffn_down",
 }
+LLAMA_NAMES = NAMES | {"layers.*.post_attention_layernorm": "blk.*.ffn_norm"}
+"""Names of a block with two norms, each before what it norms."""
+HEAD_NORMS = {f"layers.*.self_attn.{one}_norm": f"blk.*.attn_{one}_norm" for one in "qk"}
 KEYS = frozenset(
     "embedding_length feed_forward_length block_count context_length attention.head_count attention.head_count_kv "
-    "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.causal "
+    "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.layer_norm_epsilon "
+    "attention.causal "
     "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
 )
 """Metadata keys, below the name of the architecture, that `values_of` and `rope_scaling` read."""
@@ -56,11 +60,34 @@ def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
             raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here")
 
 
+def plain_values(gguf: GgufFile) -> dict[str, Any]:
+    """Returns the values of a family that has no keys of its own, under the names of config.json."""
+    theta = gguf.meta.get(f"{gguf.architecture}.rope.freq_base", 10_000.0)
+    scaling = rope_scaling(gguf) or llama3_scaling(gguf, theta)
+    return {**values_of(gguf), "rope_theta": theta, "rope_scaling": scaling}
+
+
+def partly_rotated_values(gguf: GgufFile) -> dict[str, Any]:
+    """Returns the same of a family that may rotate only a part of each head."""
+    arch, meta = gguf.architecture, gguf.meta
+    head_dim = meta.number(f"{arch}.embedding_length") // meta.number(f"{arch}.attention.head_count")
+    head_dim = meta.number(f"{arch}.attention.key_length", head_dim)
+    turned = meta.number(f"{arch}.rope.dimension_count", head_dim)
+    return {
+        **values_of(gguf, head_dim),
+        "partial_rotary_factor": turned / head_dim,
+        "rope_theta": meta.get(f"{arch}.rope.freq_base", 10_000.0),
+        "rope_scaling": rope_scaling(gguf),
+    }
+
+
 def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
-    """Returns what all families say, under the names of config.json. `head_dim` is given where its parts have several sizes."""
+    """Returns what all families say, under the names of config.json.
+
+    `head_dim` is by default the one number that keys, values and rotary embedding share.
+    """
     arch, meta = gguf.architecture, gguf.meta
     hidden, heads = meta.number(f"{arch}.embedding_length"), meta.number(f"{arch}.attention.head_count")
-    eps = f"{arch}.attention.layer_norm_epsilon"
     embedding = gguf.tensors.get("token_embd.weight")
     return {
         "hidden_size": hidden,
@@ -70,7 +97,7 @@ def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
         "num_key_value_heads": meta.number(f"{arch}.attention.head_count_kv", heads),
         "head_dim": head_dim or _head_dim(gguf, hidden // heads),
         "max_position_embeddings": meta.number(f"{arch}.context_length"),
-        "rms_norm_eps": meta.get(eps) if eps in meta else meta.need(f"{arch}.attention.layer_norm_rms_epsilon"),
+        "rms_norm_eps": _epsilon(gguf),
         "vocab_size": embedding.shape[0] if embedding else len(meta.get("tokenizer.ggml.tokens", [])),
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
@@ -79,6 +106,12 @@ def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
         "eos_token_id": meta.get("tokenizer.ggml.eos_token_id"),
         "pad_token_id": meta.get("tokenizer.ggml.padding_token_id"),
     }
+
+
+def _epsilon(gguf: GgufFile) -> float:
+    arch, meta = gguf.architecture, gguf.meta
+    layer_norm: float | None = meta.get(f"{arch}.attention.layer_norm_epsilon")
+    return layer_norm if layer_norm is not None else float(meta.need(f"{arch}.attention.layer_norm_rms_epsilon"))
 
 
 def _head_dim(gguf: GgufFile, usual: int) -> int:

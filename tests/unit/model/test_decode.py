@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from workbench.kernels.build import find_compiler
 from workbench.kernels.compiled import kernels
 from workbench.kernels.products import FORMATS
 from workbench.model.decode import AtOnce
+from workbench.model.layers import LayerNorm
 from workbench.model.load import load_model
 from workbench.model.tiny import TINY_GEMMA3, TINY_LLAMA, write_config
 from workbench.types import Segment
@@ -122,4 +125,47 @@ def test_dense_weights_go_one_by_one(smollm2):
 def test_without_kernels_the_blocks_go_one_by_one(smollm2, monkeypatch):
     made = runner(smollm2, torch.float32, None)
     monkeypatch.setattr(kernels, "used", None)
+    assert not any(decoded(made, 1)[1])
+
+
+def scaled(model: Any) -> None:
+    model.layers[1].added_scale = 0.5
+
+
+def without_positions(model: Any) -> None:
+    model.ropes[1] = None
+
+
+def turned_in_part(model: Any) -> None:
+    rope = replace(model.ropes[0], partial_rotary_factor=0.5)
+    model.ropes = [rope] * len(model.ropes)
+    model.build_tables(torch.float32, CPU)
+
+
+def turned_twice(model: Any) -> None:
+    model.ropes[1] = replace(model.ropes[0], rope_theta=500.0)
+    model.build_tables(torch.float32, CPU)
+
+
+def windowed(model: Any) -> None:
+    model.layers[1].self_attn.spec = replace(model.layers[1].self_attn.spec, window=16)
+
+
+def of_another_scale(model: Any) -> None:
+    model.layers[1].self_attn.spec = replace(model.layers[1].self_attn.spec, scale=0.5)
+
+
+def layer_normed(model: Any) -> None:
+    norm = LayerNorm(model.hidden_size, 1e-5, bias=False)
+    norm.weight = torch.ones(model.hidden_size)
+    model.layers[1].post_attention_layernorm = norm
+
+
+FORMS = [scaled, without_positions, turned_in_part, turned_twice, windowed, of_another_scale, layer_normed]
+
+
+@pytest.mark.parametrize("change", FORMS)
+def test_blocks_of_another_form_go_one_by_one(change, smollm2):
+    made = runner(smollm2, torch.float32, None)
+    change(made.model)
     assert not any(decoded(made, 1)[1])

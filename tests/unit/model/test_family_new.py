@@ -66,8 +66,7 @@ SIZES: dict[str, Any] = {
     "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "rope_theta": 10000.0, "eos_token_id": 0,
 }  # fmt: skip
 TINY: dict[str, Any] = SIZES | {
-    "architectures": ["PicoForCausalLM"], "model_type": "pico", "width": 32,
-    "mlp": {"width": 64, "kind": "silu", "dropout": None},
+    "architectures": ["PicoForCausalLM"], "model_type": "pico", "width": 32, "mlp": {"width": 64, "kind": "silu", "drop": None},
 }  # fmt: skip
 TOKENS = torch.randint(0, 256, (60,), generator=torch.Generator().manual_seed(1)).tolist()
 HOW: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Change
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, ParallelBlock
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import HeadsLayerNorm, LayerNorm
 from workbench.model.rows import head_norms, neighbours
 
@@ -49,4 +52,14 @@ NEUTRAL = COMMON_NEUTRAL | {
     "position_embedding_type": ("rope_gptj",), "rotary_pct": (1,), "use_parallel_block": (True,), "use_gated_activation": (True,),
     "use_embedding_sharing": (True,), "use_parallel_embedding": (True, False),
 }  # fmt: skip
-FAMILY = Family(config=CohereConfig, model=CohereForCausalLM, neutral=NEUTRAL, changes=_changes)
+
+
+def gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.plain_values(file)
+    return values | {"layer_norm_eps": values["rms_norm_eps"], "logit_scale": file.meta.need(f"{file.architecture}.logit_scale")}
+
+
+FAMILY = Family[CohereConfig](
+    config=CohereConfig, model=CohereForCausalLM, neutral=NEUTRAL, changes=_changes,
+    gguf=GgufRules[CohereConfig](names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale"}, values=gguf_values, changes=neighbours),
+)  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, ParallelBlock
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.families.cohere import NEUTRAL
-from workbench.model.family import Family
+from workbench.model.families.cohere import NEUTRAL, gguf_values
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import LayerNorm
 from workbench.model.rows import neighbours
 
@@ -24,7 +27,7 @@ class Cohere2Config(Windowed):
     logit_scale: float = 0.0625
     sliding_window: int | None = 4096
     sliding_window_pattern: int = 4
-    """Every so many layers there is one without a window, where `layer_types` does not list them."""
+    """The period of layers without a window, where `layer_types` does not list them."""
 
     def slides(self, layer: int) -> bool:
         return (layer + 1) % self.sliding_window_pattern > 0
@@ -46,7 +49,14 @@ class Cohere2ForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    return gguf_values(file) | {"sliding_window": file.meta.need("cohere2.attention.sliding_window")}
+
+
+FAMILY = Family[Cohere2Config](
     config=Cohere2Config, model=Cohere2ForCausalLM, changes=neighbours,
     neutral=NEUTRAL | {"order_of_interleaved_layers": ("local_attn_first",), "layer_switch": (4,)},
+    gguf=GgufRules[Cohere2Config](
+        names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale", "attention.sliding_window"}, values=_gguf_values, changes=neighbours
+    ),
 )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from workbench.checkpoint.names import Change
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
 
 
@@ -37,4 +40,15 @@ class GemmaForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(config=GemmaConfig, model=GemmaForCausalLM)
+def plus_one(names: Mapping[str, str]) -> dict[str, Change]:
+    """Returns what llama.cpp does to the norms of Gemma: it stores every one plus one."""
+    change = Change(undo=lambda weight: weight - 1, do=lambda weight: weight + 1)
+    return {name: change for name in names if name.endswith("norm")}
+
+
+FAMILY = Family(
+    config=GemmaConfig, model=GemmaForCausalLM,
+    gguf=GgufRules(
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=lambda _: plus_one(gguf.LLAMA_NAMES)
+    ),
+)  # fmt: skip

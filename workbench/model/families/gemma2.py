@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, SandwichBlock
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.families.gemma import plus_one
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import RMSNorm
 
 
@@ -48,4 +52,29 @@ class Gemma2ForCausalLM(Decoder):
 
 
 NEUTRAL = COMMON_NEUTRAL | {"hidden_act": ("gelu_pytorch_tanh",)}
-FAMILY = Family(config=Gemma2Config, model=Gemma2ForCausalLM, neutral=NEUTRAL)
+GGUF_NAMES = gguf.NAMES | {
+    "layers.*.post_attention_layernorm": "blk.*.post_attention_norm",
+    "layers.*.pre_feedforward_layernorm": "blk.*.ffn_norm",
+    "layers.*.post_feedforward_layernorm": "blk.*.post_ffw_norm",
+}
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, meta = gguf.plain_values(file), file.meta
+    # The one size whose attention is scaled by something else than its head size; the file does not say so.
+    is_27b = values["num_hidden_layers"] == 46
+    return values | {
+        "sliding_window": meta.get("gemma2.attention.sliding_window", 4096),
+        "attn_logit_softcapping": meta.get("gemma2.attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": meta.get("gemma2.final_logit_softcapping", 30.0),
+        "query_pre_attn_scalar": values["hidden_size"] // values["num_attention_heads"] if is_27b else values["head_dim"],
+    }
+
+
+FAMILY = Family(
+    config=Gemma2Config, model=Gemma2ForCausalLM, neutral=NEUTRAL,
+    gguf=GgufRules(
+        names=GGUF_NAMES, values=_gguf_values, changes=lambda config: plus_one(GGUF_NAMES),
+        keys=gguf.KEYS | {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"},
+    ),
+)  # fmt: skip

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
-from workbench.checkpoint.names import Change
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, SandwichBlock
 from workbench.model.config import Activation, LayerKind, ModelConfig
 from workbench.model.decoder import Decoder
+from workbench.model.families.gemma import plus_one
 from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
 from workbench.model.layers import RMSNorm
 from workbench.model.rope import Rope
@@ -135,16 +135,12 @@ def _gguf_meta(config: Gemma3Config) -> dict[str, Any]:
     return meta
 
 
-def _gguf_changes(config: Gemma3Config) -> dict[str, Change]:
-    """Returns what llama.cpp does: it stores every norm plus one."""
-    plus_one = Change(undo=lambda weight: weight - 1, do=lambda weight: weight + 1)
-    return {name: plus_one for name in GGUF_NAMES if name.endswith("norm")}
-
-
 FAMILY = Family(
     config=Gemma3Config,
     model=Gemma3ForCausalLM,
     neutral=COMMON_NEUTRAL | {"hidden_act": ("gelu_pytorch_tanh",)},
     leftovers=INV_FREQ + r"|^(model\.)?(vision_tower|multi_modal_projector)\.",
-    gguf=GgufRules(names=GGUF_NAMES, keys=GGUF_KEYS, values=_gguf_values, meta=_gguf_meta, changes=_gguf_changes),
+    gguf=GgufRules(
+        names=GGUF_NAMES, keys=GGUF_KEYS, values=_gguf_values, meta=_gguf_meta, changes=lambda _: plus_one(GGUF_NAMES)
+    ),
 )

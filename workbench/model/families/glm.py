@@ -14,18 +14,24 @@ from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlmConfig(PartlyRotated):
+class GlmForm(PartlyRotated):
+    """The base of what all GLM read from their configurations."""
+
+    partial_rotary_factor: float = 0.5
+    hidden_act: Activation = "silu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlmConfig(GlmForm):
     num_key_value_heads: int = 2
     head_dim: int = 128
     max_position_embeddings: int = 131_072
     rms_norm_eps: float = 1.5625e-7
-    partial_rotary_factor: float = 0.5
     attention_bias: bool = True
-    hidden_act: Activation = "silu"
 
 
 class GlmForCausalLM(Decoder):
-    def __init__(self, config: GlmConfig) -> None:
+    def __init__(self, config: GlmForm) -> None:
         def block(layer: int) -> Block:
             attention = Attention(config, layer, qkv_bias=config.attention_bias)
             return Block(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act))
@@ -33,7 +39,7 @@ class GlmForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-def changes(config: GlmConfig) -> Mapping[str, Change]:
+def changes(config: GlmForm) -> Mapping[str, Change]:
     return neighbours(config, int(config.head_dim * config.rope().partial_rotary_factor))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +39,21 @@ class GraniteForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(config=GraniteConfig, model=GraniteForCausalLM)
+FACTORS = {
+    "embedding_scale": "embedding_multiplier", "attention.scale": "attention_multiplier", "residual_scale": "residual_multiplier",
+    "logit_scale": "logits_scaling",
+}  # fmt: skip
+"""Key of GGUF files, below the architecture's name -> ours."""
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    factors = {ours: file.meta.need(f"granite.{key}") for key, ours in FACTORS.items()}
+    return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors, **factors}
+
+
+FAMILY = Family[GraniteConfig](
+    config=GraniteConfig, model=GraniteForCausalLM,
+    gguf=GgufRules[GraniteConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS | FACTORS.keys(), values=_gguf_values, changes=neighbours
+    ),
+)  # fmt: skip

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
-from workbench.checkpoint.names import Change
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, ModelConfig
@@ -35,13 +34,7 @@ class LlamaForCausalLM(Decoder):
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    theta = file.meta.get("llama.rope.freq_base", 10_000.0)
-    return {
-        **gguf.values_of(file),
-        "mlp_bias": "blk.0.ffn_up.bias" in file.tensors,
-        "rope_theta": theta,
-        "rope_scaling": gguf.rope_scaling(file) or gguf.llama3_scaling(file, theta),
-    }
+    return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors}
 
 
 def _gguf_meta(config: LlamaConfig) -> dict[str, Any]:
@@ -52,21 +45,17 @@ def _gguf_tables(config: LlamaConfig) -> dict[str, list[float]]:
     return gguf.rope_tables(config.rope(), config.head_dim)
 
 
-def _gguf_changes(config: LlamaConfig) -> dict[str, Change]:
-    """Returns what llama.cpp does: it makes neighbours of the rows that its rotary embedding turns together."""
-    return neighbours(config)
-
-
-FAMILY = Family(
+NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
+FAMILY = Family[LlamaConfig](
     config=LlamaConfig,
     model=LlamaForCausalLM,
-    neutral=COMMON_NEUTRAL | {"layer_types": ("full_attention",)},
-    gguf=GgufRules(
-        names=gguf.NAMES | {"layers.*.post_attention_layernorm": "blk.*.ffn_norm"},
+    neutral=NEUTRAL,
+    gguf=GgufRules[LlamaConfig](
+        names=gguf.LLAMA_NAMES,
         keys=gguf.KEYS,
         values=_gguf_values,
         meta=_gguf_meta,
-        changes=_gguf_changes,
+        changes=neighbours,  # llama.cpp turns neighbours, so its files have these together
         tables=_gguf_tables,
     ),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, SandwichBlock
 from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import AllHeadsNorm, RMSNorm
 
 
@@ -31,4 +32,11 @@ class Olmo2ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=Olmo2Config, model=Olmo2ForCausalLM)
+GGUF_NAMES = gguf.NAMES | gguf.HEAD_NORMS | {
+    "layers.*.post_attention_layernorm": "blk.*.post_attention_norm",
+    "layers.*.post_feedforward_layernorm": "blk.*.post_ffw_norm",
+}  # fmt: skip
+FAMILY = Family(
+    config=Olmo2Config, model=Olmo2ForCausalLM,
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+)  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, PartlyRotated, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.rope import Rope
 
 
@@ -37,15 +40,38 @@ class Phi3ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-def _cuts(config: Phi3Config) -> Mapping[str, Cut]:
+def _cuts(
+    config: Phi3Config, qkv: str = "layers.*.self_attn.qkv_proj", gate_up: str = "layers.*.mlp.gate_up_proj"
+) -> Mapping[str, Cut]:
     queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    attention, mlp = "layers.*.self_attn", "layers.*.mlp"
-    qkv = {f"{attention}.q_proj": queries, f"{attention}.k_proj": keys, f"{attention}.v_proj": keys}
-    gate_up = dict.fromkeys((f"{mlp}.gate_proj", f"{mlp}.up_proj"), config.intermediate_size)
-    return one_after_the_other(f"{attention}.qkv_proj", qkv) | one_after_the_other(f"{mlp}.gate_up_proj", gate_up)
+    attention = {"layers.*.self_attn.q_proj": queries, "layers.*.self_attn.k_proj": keys, "layers.*.self_attn.v_proj": keys}
+    mlp = dict.fromkeys(("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), config.intermediate_size)
+    return one_after_the_other(qkv, attention) | one_after_the_other(gate_up, mlp)
 
 
+def _gguf_cuts(config: Phi3Config) -> Mapping[str, Cut]:
+    return _cuts(config, "blk.*.attn_qkv", "blk.*.ffn_up")
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, meta = gguf.partly_rotated_values(file), file.meta
+    factors = {f"{one}_factor": f"rope_factors_{one}.weight" for one in ("short", "long")}
+    if all(name in file.tensors for name in factors.values()):
+        stretch = meta.get("phi3.rope.scaling.attn_factor")
+        listed = {key: file.floats(name) for key, name in factors.items()}
+        values["rope_scaling"] = {"rope_type": "longrope", "attention_factor": stretch, **listed}
+    return values | {
+        "sliding_window": meta.get("phi3.attention.sliding_window", 0) or None,
+        "original_max_position_embeddings": meta.get("phi3.rope.scaling.original_context_length"),
+    }
+
+
+GGUF_KEYS = gguf.KEYS | {"attention.sliding_window", "rope.scaling.attn_factor", "rope.scaling.original_context_length"}
 FAMILY = Family(
     config=Phi3Config, model=Phi3ForCausalLM, cuts=_cuts,
     neutral=COMMON_NEUTRAL | {"full_attn_mod": (1,), "interpolate_factor": (1,)},
+    gguf=GgufRules(
+        names=gguf.LLAMA_NAMES, keys=GGUF_KEYS, values=_gguf_values, cuts=_gguf_cuts,
+        leftovers=r"^rope_factors_(short|long)\.weight$",
+    ),
 )  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +37,7 @@ class Qwen2ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=Qwen2Config, model=Qwen2ForCausalLM)
+FAMILY = Family(
+    config=Qwen2Config, model=Qwen2ForCausalLM,
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+)  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.qwen2 import Qwen2Config
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
 
 
@@ -28,4 +29,7 @@ class Qwen3ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=Qwen3Config, model=Qwen3ForCausalLM)
+FAMILY = Family(
+    config=Qwen3Config, model=Qwen3ForCausalLM,
+    gguf=GgufRules(names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS, values=gguf.plain_values),
+)  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,4 +48,7 @@ class SmolLM3ForCausalLM(Decoder):
         )  # fmt: skip
 
 
-FAMILY = Family(config=SmolLM3Config, model=SmolLM3ForCausalLM)
+FAMILY = Family[SmolLM3Config](
+    config=SmolLM3Config, model=SmolLM3ForCausalLM,
+    gguf=GgufRules[SmolLM3Config](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+)  # fmt: skip

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.weights import Weights
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block, ParallelBlock
 from workbench.model.config import Activation, PartlyRotated
 from workbench.model.decoder import Decoder
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import HeadsLayerNorm, LayerNorm
 
 
@@ -35,6 +37,9 @@ class ListedHeadsNorm(HeadsLayerNorm):
     """One tensor in the file for each head."""
 
     def load(self, weights: Weights) -> None:
+        if weights.has("weight"):  # of a GGUF file
+            super().load(weights)
+            return
         heads = [weights.at("norms").at(str(head)).tensor("weight", self.size, neutral=1.0) for head in range(self.num_heads)]
         self.weight = torch.stack(heads)
         self.num_bytes = self.weight.nbytes
@@ -54,9 +59,20 @@ class StableLmForCausalLM(Decoder):
         super().__init__(config, block, norm=norm(config.hidden_size), ropes=config.rope())
 
 
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.partly_rotated_values(file)
+    return values | {
+        "layer_norm_eps": values["rms_norm_eps"],
+        "use_parallel_residual": file.meta.get("stablelm.use_parallel_residual", False),
+        "use_qkv_bias": values["attention_bias"],
+        "qk_layernorm": "blk.0.attn_q_norm.weight" in file.tensors,
+    }
+
+
 FAMILY = Family(
     config=StableLmConfig,
     model=StableLmForCausalLM,
     neutral=COMMON_NEUTRAL | {"rotary_scaling_factor": (1,)},
     names={f"layers.*.self_attn.{one}_norm.norms.*": f"layers.*.self_attn.{one}_layernorm.norms.*" for one in "qk"},
+    gguf=GgufRules(names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS | {"use_parallel_residual"}, values=_gguf_values),
 )

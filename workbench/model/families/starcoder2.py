@@ -1,0 +1,51 @@
+"""StarCoder2: layer norms, an MLP without a gate, a window in every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
+from workbench.model.blocks import Attention, Block, UngatedMLP
+from workbench.model.config import Activation, Windowed
+from workbench.model.decoder import Decoder
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
+from workbench.model.layers import LayerNorm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starcoder2Config(Windowed):
+    num_key_value_heads: int = 2
+    max_position_embeddings: int = 4096
+    tie_word_embeddings: bool = True
+    hidden_act: Activation = "gelu_pytorch_tanh"
+    norm_epsilon: float = 1e-5
+    use_bias: bool = True
+
+
+class Starcoder2ForCausalLM(Decoder):
+    def __init__(self, config: Starcoder2Config) -> None:
+        norm, bias = partial(LayerNorm, eps=config.norm_epsilon), config.use_bias
+
+        def block(layer: int) -> Block:
+            attention = Attention(config, layer, window=config.window(layer), qkv_bias=bias, o_bias=bias)
+            mlp = UngatedMLP(config.hidden_size, config.intermediate_size, config.hidden_act, bias)
+            return Block(config, attention, mlp, norm)
+
+        super().__init__(config, block, norm=norm(config.hidden_size), ropes=config.rope())
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    values = gguf.plain_values(file)
+    return values | {"norm_epsilon": values["rms_norm_eps"], "use_bias": "blk.0.attn_q.bias" in file.tensors}
+
+
+FAMILY = Family(
+    config=Starcoder2Config,
+    model=Starcoder2ForCausalLM,
+    neutral=COMMON_NEUTRAL | {"mlp_type": ("default",), "norm_type": ("layer_norm",)},
+    names={"layers.*.mlp.up_proj": "layers.*.mlp.c_fc", "layers.*.mlp.down_proj": "layers.*.mlp.c_proj"},
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values),
+)
