@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import family
 import numpy as np
 import pytest
-import safetensors.torch
 import tokenizers
 import torch
 import transformers
@@ -19,7 +17,6 @@ from numpy.typing import NDArray
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
 from workbench.events import RequestFinished
-from workbench.model.registry import FAMILIES
 
 Array = NDArray[np.float32]
 PROMPTS = [list(one) for one in (*family.PROMPTS, family.SHARED)]
@@ -190,19 +187,3 @@ def test_a_cross_encoder_scores_pairs_of_texts(model_type: str, tmp_path: Path):
         assert np.abs(np.array([each["embedding"] for each in engine.encode(pairs=pairs)]) - wanted).max() < 1e-4
         with pytest.raises(InvalidRequest, match="pairs of texts"):
             engine.encode(pairs=["a"])
-
-
-@torch.inference_mode()
-def test_a_reward_model_has_one_score_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """InternLM2ForRewardModel is no class of transformers. Its head is held to Llama's classifier, with the tensor renamed; its
-    decoder is held to its oracle by the test of its family."""
-    reference = made("LlamaForSequenceClassification", "llama", num_labels=1)
-    folder = family.written(reference, tmp_path, "RewardModel")
-    tensors = safetensors.torch.load_file(folder / "model.safetensors")
-    tensors["v_head.weight"] = tensors.pop("score.weight")
-    safetensors.torch.save_file(tensors, folder / "model.safetensors")
-    entry = replace(FAMILIES["LlamaModel"], architecture="RewardModel", form="reward")
-    monkeypatch.setitem(FAMILIES, "RewardModel", entry)
-    with opened(folder) as engine:
-        wanted = [reference(torch.tensor([prompt])).logits[0].numpy() for prompt in PROMPTS]
-        assert np.abs(vectors(engine) - wanted).max() < 1e-4

@@ -20,9 +20,11 @@ from typing import Any
 import family
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
+import workbench
 from workbench.errors import ModelUnsupported
 from workbench.model.check import check_model
 from workbench.model.load import load_model
@@ -87,24 +89,47 @@ def test_chatglm(tmp_path: Path):
     family.matters(reference, rope_parameters=rope | {"rope_theta": 100.0})
 
 
-def test_internlm2(tmp_path: Path):
-    reference = family.made("llama", rope_parameters=ROPE)
-    tensors = reference.state_dict()
+def as_internlm2(tensors: Tensors) -> Tensors:
+    """Returns Llama's tensors as InternLM 2 has them."""
     for layer in LAYERS:
         q, k, v = (tensors.pop(f"model.layers.{layer}.{part}.weight").unflatten(0, (2, -1)) for part in QKV)  # [groups, rows, H]
         tensors[f"model.layers.{layer}.attention.wqkv.weight"] = torch.cat((q, k, v), 1).flatten(0, 1)
-    tensors = renamed(
+    return renamed(
         tensors, (r"self_attn\.o_proj", "attention.wo"), (r"mlp\.gate_proj", "feed_forward.w1"),
         (r"mlp\.up_proj", "feed_forward.w3"),
         (r"mlp\.down_proj", "feed_forward.w2"), ("input_layernorm", "attention_norm"), ("post_attention_layernorm", "ffn_norm"),
         ("embed_tokens", "tok_embeddings"), ("lm_head", "output"),
     )  # fmt: skip
+
+
+def test_internlm2(tmp_path: Path):
+    reference = family.made("llama", rope_parameters=ROPE)
+    tensors = as_internlm2(reference.state_dict())
     folder = written(
         tmp_path, tensors, "InternLM2ForCausalLM", "internlm2", bias=False, rope_theta=500.0, num_key_value_heads=2,
         rope_scaling={"type": "dynamic", "factor": 2.0}, num_hidden_layers=3, vocab_size=family.VOCAB, intermediate_size=96,
         rms_norm_eps=1e-6, hidden_act="silu", pretraining_tp=1, attn_implementation="eager", **SIZES,
     )  # fmt: skip
     family.hold(folder, reference)
+
+
+@torch.inference_mode()
+def test_the_reward_form_of_internlm2(tmp_path: Path):
+    """Its oracle is Llama's classifier."""
+    config = transformers.LlamaConfig(**family.SIZES, rope_parameters=ROPE, num_labels=1)
+    config.pad_token_id = 0
+    reference = family.seeded(transformers.LlamaForSequenceClassification(config))
+    tensors = renamed(as_internlm2(reference.state_dict()), ("^score", "v_head"))
+    folder = written(
+        tmp_path, tensors, "InternLM2ForRewardModel", "internlm2", bias=False, rope_theta=500.0, num_key_value_heads=2,
+        num_hidden_layers=3, vocab_size=family.VOCAB, intermediate_size=96, rms_norm_eps=1e-6, hidden_act="silu", **SIZES,
+    )  # fmt: skip
+    prompts = [list(prompt) for prompt in family.PROMPTS]
+    settings = {"is_embedding": True, "dtype": "float32", "skip_tokenizer_init": True, "max_total_tokens": 1024}
+    with workbench.Engine(str(folder), **settings) as engine:
+        scores = [result["embedding"][0] for result in engine.encode(input_ids=prompts)]
+    expected = [float(reference(torch.tensor([prompt])).logits[0]) for prompt in prompts]
+    assert scores == pytest.approx(expected, abs=1e-4)
 
 
 def test_exaone(tmp_path: Path):
