@@ -19,7 +19,8 @@ KEYS = {
     "longrope": frozenset({"short_factor", "long_factor", *_LONGROPE}),
 }
 """Keys of each kind of rotary embedding that are computed; those of `OPTIONAL` may be left out."""
-OPTIONAL = {"yarn": frozenset(_YARN), "longrope": frozenset(_LONGROPE)}
+_TRAINED = frozenset({"original_max_position_embeddings"})
+OPTIONAL = {"llama3": _TRAINED, "yarn": frozenset(_YARN), "longrope": frozenset(_LONGROPE)}
 LISTS = frozenset({"short_factor", "long_factor"})
 """Keys whose value is one number for each frequency."""
 ALIASES = {"su": "longrope"}
