@@ -86,7 +86,8 @@ class Worker:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closing = False
         self._thread = thread
-        self._overlap = Overlap(core, deliver, self._is_wanted) if overlaps else None
+        self._overlaps = overlaps
+        self._overlap: Overlap | None = None
         thread.end_with(self._run)
 
     def send(self, action: Callable[[], None]) -> None:
@@ -108,6 +109,8 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
+        if self._overlaps:  # not before: a load that was given up ends without this loop, and starts no thread
+            self._overlap = Overlap(self.core, self._deliver, self._is_wanted)
         try:
             while not self._closing:
                 with suppress(queue.Empty):  # nothing came, and a request that waits for its constraint is out of time
