@@ -402,7 +402,7 @@ struct Product {
     void begin(const Part* parts, int64_t num_parts, int64_t num_rows, int64_t width, const Results& out) {
         x.resize(num_rows, width), tasks.clear();
         rows = num_rows, results = out, has_whole = has_real = false;
-        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(1, HELD_BYTES / (width * W)));
+        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
         for (int64_t p = 0; p < num_parts; p++) {
             with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
             for (int64_t row = 0; row < parts[p].rows; row += panels * W)
