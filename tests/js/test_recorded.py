@@ -1,4 +1,4 @@
-"""What a page reads from a recording, in Node, is what the folds drew."""
+"""A page reads from a recording, in Node, exactly what the folds drew."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=5) | OBJECTS
 
 
 def changed(old: Any, change: Any) -> Any:
-    """Returns the value after a change, as the format says."""
+    """Returns the value after a change."""
     if isinstance(change, list):
         return change[0]
     if "set" in change:
