@@ -13,7 +13,7 @@ TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WO
 FAST := not slow and not model and not process and not heavy
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs release-check strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ docs:  ## build the documentation into docs/_build/html
 	@$(SETUP) engine notebook server test docs
 	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+release-check: setup  ## build the wheel and the sdist, and check that this commit can be released
+	$(BIN)/python .ci/release_check.py $(ARGS)
 
 strip: setup  ## remove the outputs of every notebook
 	$(BIN)/nbstripout notebooks/*.ipynb
