@@ -1,4 +1,4 @@
-"""The commands of the files in `docs/deploy`, run here: the health check of the image, and the job of a cluster as a plain script."""
+"""The commands of the files in `docs/deploy`, run here: the health check of the image, and a cluster's job as a script."""
 
 from __future__ import annotations
 
