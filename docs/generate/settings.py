@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import typing
 
-from generate.markdown import code, page, table, words
+from generate.markdown import code, page, summary, table, words
 from workbench.config import GROUPS, Group
 from workbench.config.later import LATER, NO_EFFECT, flag
 from workbench.config.limits import limits_of
@@ -22,7 +21,7 @@ def configuration_page() -> str:
     return page(
         "Configuration",
         "The same names are keywords of `Engine`, flags of the command line and options of `%wb load`.",
-        *(part for group in GROUPS for part in (f"## {inspect.getdoc(group)}", table(HEAD, rows(group)))),
+        *(part for group in GROUPS for part in (f"## {summary(group).partition('.')[0]}", table(HEAD, rows(group)))),
         "## Names of the reference that are not built yet",
         "They are accepted at a value that asks for nothing, and refused at others.",
         table(("name", "accepted", "not available yet", "instead"), later),

@@ -39,7 +39,7 @@ PAGES = {
     "views": views_page,
 }
 """Name of a page of the reference -> the function that writes it."""
-OPEN = "{{download}}`{name} <../../notebooks/{name}>` · in a clone: `make lab`, then `notebooks/{name}`"
+OPEN = "Open this notebook: {{download}}`{name} <../../notebooks/{name}>` · in a clone: `make lab`, then `notebooks/{name}`"
 
 
 def write_all(docs: Path, root: Path) -> None:

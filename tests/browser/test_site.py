@@ -1,9 +1,12 @@
-"""The built site in Chromium, from its files: pages, search, colours, a phone's width; no error and no request to elsewhere."""
+"""The built site in Chromium, served from its files: pages, search, colours, a phone's width; no error and no request to elsewhere."""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -21,8 +24,21 @@ PAGES = (
 )
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.fixture
-def open_page(site, browser):
+def open_page(address, browser):
     """Opens a page of the site; at the end no page had an error or asked another machine."""
     opened, wrong = [], []
 
@@ -32,8 +48,8 @@ def open_page(site, browser):
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
-        page.goto(f"file://{site}/{name}.html")
+        page.on("request", lambda each: wrong.append(each.url) if not each.url.startswith((address, "data:", "blob:")) else None)
+        page.goto(f"{address}/{name}.html")
         return page
 
     yield open_page

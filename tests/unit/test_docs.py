@@ -275,7 +275,7 @@ def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_pa
     assert sorted(path.name for path in (docs / "reference").iterdir()) == ["flags.txt", "metrics.md", "modules.md"]
     assert [path.name for path in (docs / "tutorials").iterdir()] == ["00-a.ipynb"]
     cells = json.loads((docs / "tutorials/00-a.ipynb").read_text())["cells"]
-    assert [cell["source"][:3] for cell in cells] == ["# A", "{do"]
+    assert [cell["source"][:3] for cell in cells] == ["# A", "Ope"]
 
 
 def rooms_of_the_architecture_page() -> list[str]:
