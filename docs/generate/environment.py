@@ -28,6 +28,7 @@ WORK = {
     "WORKBENCH_PEER_LLAMACPP": "Python with llama-cpp-python, for `make bench-peers`.",
     "WORKBENCH_PEER_OPENVINO": "Python with openvino-genai, for `make bench-peers`.",
     "WORKBENCH_PEER_VLLM": "Python with vLLM, for `make bench-peers`.",
+    "WORKBENCH_RECORD_VIEWS": "`1` has live views leave recordings in a notebook's outputs, which play without a kernel.",
     "WORKBENCH_REFERENCE_PYTHON": "Python with the reference's package, for the tests of its frontend.",
     "WORKBENCH_REQUIRE_BROWSER": "`1` fails the browser tests where there is no Chromium; else they are skipped.",
     "WORKBENCH_REQUIRE_NODE": "`1` fails the checks of JavaScript where there is no Node.",

@@ -1,4 +1,4 @@
-"""The built site in Chromium, served from its files: pages, search, colours, a phone's width; no error and no request to elsewhere."""
+"""The built site in Chromium: pages, search, colours, a phone's width; no error, and no request to elsewhere."""
 
 from __future__ import annotations
 

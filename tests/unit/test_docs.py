@@ -231,7 +231,7 @@ def test_the_page_of_the_variables_has_every_variable_of_the_sources():
     places = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
     texts = [path.read_text(encoding="utf-8") for path in (*places, PAGES / "conf.py") if path.is_file()]
     used = {name for text in texts for name in re.findall(r"\bWORKBENCH_[A-Z][A-Z_]*[A-Z]\b", text)}
-    assert listed == used
+    assert listed == used, "docs/generate/environment.py lists each"
     package = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workbench").rglob("*.py"))
     assert all(name in package for name in environment.USERS)
 
