@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import datetime
 import inspect
+import re
 import shutil
 import typing
 from pathlib import Path
@@ -148,14 +150,29 @@ def views_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def models_page(root: Path) -> str:
-    """Writes one row per architecture, with the tests that hold it to its oracle."""
-    lines = ["# Models that run", "", "| family | config.json | GGUF | models | held to its oracle by |", "|---|---|---|---|---|"]
+def models_page(root: Path, day: str) -> str:
+    """Writes one row per architecture, with the tests that hold it to its oracle; `day` is that of the list."""
+    lines = [
+        "# Models that run",
+        "",
+        f"Made from the registry on {day}.",
+        "",
+        "| family | config.json | GGUF | models | held to its oracle by |",
+        "|---|---|---|---|---|",
+    ]
     for entry in FAMILIES.values():
         cells = (entry.title, f"`{entry.architecture}`", entry.gguf or "–", entry.models, f"`{_test_of(entry, root)}`")
         lines.append(f"| {' | '.join(cells)} |")
     methods, schemes = (", ".join(f"`{name}`" for name in names) for names in (ACCEPTED, sorted(SCHEMES)))
     return "\n".join([*lines, MODELS_NOTES.format(methods=methods, schemes=schemes)])
+
+
+def dated_models_page(root: Path, today: str) -> str:
+    """Returns the page with today's date, or as it is where it would say the same."""
+    path = root / "docs/supported_models.md"
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.search(r"on (\d{4}-\d\d-\d\d)\.", page)
+    return page if found and page == models_page(root, found[1]) else models_page(root, today)
 
 
 def _test_of(entry: Entry, root: Path) -> str:
@@ -254,4 +271,5 @@ def _text(text: str) -> str:
 
 if __name__ == "__main__":
     # The page that is read on its own, beside the code; the others are written where the pages are built.
-    (ROOT / "docs/supported_models.md").write_text(models_page(ROOT), encoding="utf-8")
+    written = dated_models_page(ROOT, datetime.date.today().isoformat())
+    (ROOT / "docs/supported_models.md").write_text(written, encoding="utf-8")
