@@ -127,7 +127,8 @@ def test_tensors_that_do_not_fit_change_nothing(http, folders, expected):
     wide, other = ({name: torch.zeros(3)} for name in ("model.norm.weight", "model.nothing"))
     pickled = pickle.dumps({"model.norm.weight": [1.0]})
     sent = [
-        (save(wide), "model.norm.weight"), (save(other), "model.nothing"), (pickled, "pickled"), (b"x" * 30, "no tensors"), (b"", ""),
+        (save(wide), "model.norm.weight"), (save(other), "model.nothing"), (pickled, "pickled"),
+        (b"x" * 30, "no tensors"), (b"", ""),
     ]  # fmt: skip
     for content, said in sent:
         answer = http.post("/update_weights_from_tensor", content=content, headers={"content-type": "application/octet-stream"})

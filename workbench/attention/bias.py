@@ -1,4 +1,4 @@
-"""What is added to the scores of attention by head and by the positions of two tokens."""
+"""Numbers that are added to the scores of attention, by head and by the positions of two tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LinearBias:
 
     @classmethod
     def of(cls, num_heads: int) -> LinearBias:
-        """Returns the usual slopes: powers of one number, and if the heads are no power of two, every other one of twice as many."""
+        """Returns the usual slopes: powers of one number; beyond a power of two heads, every other one of twice as many."""
         whole = 2 ** math.floor(math.log2(num_heads))
         slopes = [2 ** (-8 * (i + 1) / whole) for i in range(whole)]
         between = [2 ** (-4 * (2 * i + 1) / whole) for i in range(num_heads - whole)]

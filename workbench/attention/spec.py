@@ -28,7 +28,7 @@ class AttentionSpec:
     softcap: float | None = None
     """The cap c on the size of a score; None is no cap."""
     bias: PositionBias | None = None
-    """What is added to scaled scores by position; without a window and a cap."""
+    """Numbers that are added to scaled scores by position; without a window and a cap."""
 
     def __post_init__(self) -> None:
         assert not self.v_in_k or self.v_head_size <= self.head_size

@@ -36,7 +36,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "mla": ("deepseek_v3", {
         "hidden_size": 768, "intermediate_size": 1536, "num_hidden_layers": 10, "num_attention_heads": 12,
-        "num_key_value_heads": 12, "q_lora_rank": 384, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "num_key_value_heads": 12,
+        "q_lora_rank": 384, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
         "first_k_dense_replace": 10, "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
     }),
     "encoder": ("bert", {

@@ -195,7 +195,7 @@ class _Latent(NamedTuple):
 
     @classmethod
     def of(cls, q: Tensor, k: Rows, v: Rows) -> _Latent | None:
-        """Returns it for q [T, Hq, D] over k [slots, 1, D] and its part v; None where it has no compiled form, or v is no part."""
+        """Returns it for q [T, Hq, D] over k [slots, 1, D] and its part v; None where there is no compiled form for these."""
         size, v_size = k.shape[-1], v.shape[-1]
         if k.shape[1] != 1 or v_size == size or size % WIDTH or v_size % WIDTH or not _is_part(v, k):
             return None

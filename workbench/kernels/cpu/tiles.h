@@ -1,4 +1,4 @@
-// What both forms of attention with tiles of rows share: products of packed blocks, and the softmax over one block after the other.
+// The parts that both forms of attention with tiles of rows share: products of packed blocks, and the softmax over the blocks.
 #pragma once
 #include "attention.h"
 #include "lanes.h"

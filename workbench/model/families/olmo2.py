@@ -38,5 +38,5 @@ GGUF_NAMES = gguf.NAMES | gguf.HEAD_NORMS | {
 }  # fmt: skip
 FAMILY = Family(
     config=Olmo2Config, model=Olmo2ForCausalLM,
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables),
 )  # fmt: skip

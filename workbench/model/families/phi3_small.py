@@ -1,4 +1,4 @@
-"""Phi-3-small: every other layer sees blocks of the text, factors that let one training setup fit all widths, and a gate of its own."""
+"""Phi-3-small: every other layer sees blocks of the text; factors on embeddings, scores and logits; a gate of its own."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Phi3SmallConfig(ModelConfig):
         if period and (layer + 1) % period == 0:
             return None
         return BlockSparse(
-            self.num_attention_heads, self.blocksparse_block_size, self.blocksparse_num_local_blocks, self.blocksparse_vert_stride,
-            self.blocksparse_homo_head_pattern,
+            self.num_attention_heads, self.blocksparse_block_size, self.blocksparse_num_local_blocks,
+            self.blocksparse_vert_stride, self.blocksparse_homo_head_pattern,
         )  # fmt: skip
 
     def unused(self) -> list[int]:
