@@ -50,9 +50,9 @@ def plus_one(names: Mapping[str, str]) -> dict[str, Change]:
     return {name: change for name in names if name.endswith("norm")}
 
 
-FAMILY = Family(
+FAMILY = Family[GemmaConfig](
     config=GemmaConfig, model=GemmaForCausalLM,
-    gguf=GgufRules(
+    gguf=GgufRules[GemmaConfig](
         names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables,
         changes=lambda _: plus_one(gguf.LLAMA_NAMES),
     ),

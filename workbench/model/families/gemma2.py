@@ -79,9 +79,9 @@ def _gguf_meta(config: Gemma2Config) -> dict[str, Any]:
     return gguf.plain_meta(config) | {key: value for key, value in own.items() if value is not None}
 
 
-FAMILY = Family(
+FAMILY = Family[Gemma2Config](
     config=Gemma2Config, model=Gemma2ForCausalLM, neutral=NEUTRAL,
-    gguf=GgufRules(
+    gguf=GgufRules[Gemma2Config](
         names=GGUF_NAMES, values=_gguf_values, meta=_gguf_meta, tables=gguf.plain_tables,
         changes=lambda config: plus_one(GGUF_NAMES),
         keys=gguf.KEYS | {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"},

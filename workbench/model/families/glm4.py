@@ -29,12 +29,14 @@ GGUF_NAMES = gguf.NAMES | {
 }
 
 
-FAMILY = Family(
+FAMILY = Family[GlmConfig](
     config=GlmConfig, model=Glm4ForCausalLM, changes=changes, cuts=cuts,
     names={
         "layers.*.post_attention_layernorm": "layers.*.post_self_attn_layernorm",
         "layers.*.pre_feedforward_layernorm": "layers.*.post_attention_layernorm",
         "layers.*.post_feedforward_layernorm": "layers.*.post_mlp_layernorm",
     },
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts),
+    gguf=GgufRules[GlmConfig](
+        names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts
+    ),
 )  # fmt: skip

@@ -42,9 +42,9 @@ class Qwen2ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(
+FAMILY = Family[Qwen2Config](
     config=Qwen2Config, model=Qwen2ForCausalLM,
-    gguf=GgufRules(
+    gguf=GgufRules[Qwen2Config](
         names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables
     ),
 )  # fmt: skip

@@ -33,8 +33,10 @@ class Qwen3ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(
+FAMILY = Family[Qwen3Config](
     config=Qwen3Config, model=Qwen3ForCausalLM,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta,
-                  tables=gguf.plain_tables),
+    gguf=GgufRules[Qwen3Config](
+        names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta,
+        tables=gguf.plain_tables
+    ),
 )  # fmt: skip
