@@ -91,7 +91,7 @@ def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any], more:
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, meta["block_count"])
     writer = gguf.GGUFWriter(path, arch)
-    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
+    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool, str: writer.add_string}
     for key, value in meta.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, tensor in tensors.items():
