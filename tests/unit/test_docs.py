@@ -111,8 +111,19 @@ def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options():
 
 def test_the_page_of_the_models_is_current_and_names_a_test_for_every_family():
     page = (PAGES / "supported_models.md").read_text(encoding="utf-8")
-    assert page == of("models").models_page(ROOT), "write it again: python docs/generate"
+    assert page == of("models").dated_models_page(ROOT, "1999-01-01"), "write it again: python docs/generate"
     assert len(re.findall(r"\| `test_\w+\.py` \|$", page, re.MULTILINE)) == len(FAMILIES)
+
+
+def test_the_list_of_models_keeps_its_date_while_it_says_the_same(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    path = tmp_path / "docs/supported_models.md"
+    path.write_text(of("models").dated_models_page(tmp_path, "2001-02-03"), encoding="utf-8")
+    assert "on 2001-02-03." in path.read_text(encoding="utf-8")
+    assert of("models").dated_models_page(tmp_path, "2004-05-06") == path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("Llama", "Lama"), encoding="utf-8")
+    assert "on 2004-05-06." in of("models").dated_models_page(tmp_path, "2004-05-06")
 
 
 def test_the_page_of_quantisation_has_a_row_for_every_format_method_scheme_and_type_of_the_store():
