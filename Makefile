@@ -16,7 +16,7 @@ FAST := not slow and not model and not process and not heavy
 report = $(if $(TEST_TIMES),--junitxml=$(TEST_TIMES)/$(1).xml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs compile html docs-serve strip clean
+.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs compile html docs-serve release-check strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -96,6 +96,9 @@ html: docs  ## the same as docs
 
 docs-serve: docs  ## build the site, show it, and print the address; PORT=8000 for one of your choice
 	@bash docs/serve.sh $(PORT)
+
+release-check: setup  ## build the wheel and the sdist, and check that this commit can be released
+	$(BIN)/python .ci/release_check.py $(ARGS)
 
 strip: setup  ## remove the outputs of every notebook
 	$(BIN)/nbstripout notebooks/*.ipynb
