@@ -230,9 +230,10 @@ def test_the_page_of_the_errors_says_of_every_class_what_to_do():
 
 def test_the_page_of_the_variables_has_every_variable_of_the_sources():
     environment = of("environment")
-    listed = {*environment.USERS, *environment.WORK}
+    listed = {*environment.USERS, *environment.DEPLOYED, *environment.WORK}
     places = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
-    texts = [path.read_text(encoding="utf-8") for path in (*places, PAGES / "conf.py") if path.is_file()]
+    places += [PAGES / "conf.py", *(PAGES / "deploy").rglob("*.*")]
+    texts = [path.read_text(encoding="utf-8") for path in places if path.is_file()]
     used = {name for text in texts for name in re.findall(r"\bWORKBENCH_[A-Z][A-Z_]*[A-Z]\b", text)}
     assert listed == used, "docs/generate/environment.py lists each"
     package = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workbench").rglob("*.py"))
