@@ -9,5 +9,4 @@ sys.path[0] = str(DOCS)  # in the place of this folder, whose files would hide m
 
 from generate.models import dated_models_page  # noqa: E402
 
-written = dated_models_page(DOCS.parent, datetime.date.today().isoformat())
-(DOCS / "supported_models.md").write_text(written, encoding="utf-8")
+(DOCS / "supported_models.md").write_text(dated_models_page(DOCS.parent, datetime.date.today().isoformat()), encoding="utf-8")

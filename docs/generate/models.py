@@ -46,11 +46,11 @@ def models_page(root: Path, day: str) -> str:
 
 
 def dated_models_page(root: Path, today: str) -> str:
-    """Returns the page with today's date, or as it is where it would say the same."""
+    """Returns the page with today's date, or as it is where it would have the same rows."""
     path = root / "docs/supported_models.md"
-    written = path.read_text(encoding="utf-8") if path.exists() else ""
-    found = re.search(r"on (\d{4}-\d\d-\d\d)\.", written)
-    return written if found and written == models_page(root, found[1]) else models_page(root, today)
+    present = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.search(r"on (\d{4}-\d\d-\d\d)\.", present)
+    return present if found and present == models_page(root, found[1]) else models_page(root, today)
 
 
 def test_of(entry: Entry, root: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -88,9 +89,12 @@ class Side:
 
 
 def kinds_table(kinds: Sequence[str], args: ServerArgs, rounds: int) -> str:
-    """Measures each kind and returns the table."""
+    """Measures each kind and returns the table; each row goes to stderr as soon as it is there."""
     head = ["kind", "architecture", "weights", "K/V of a token", "prefill, tokens/s", "decode, tokens/s"]
-    rows = [_row(kind, args, rounds) for kind in kinds]
+    rows = []
+    for kind in kinds:
+        rows.append(_row(kind, args, rounds))
+        print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     about = f"{STREAMS} prompts of {PROMPT} tokens, {NEW} more for each; medians of {rounds} rounds"
     return f"{about}; in brackets: transformers {transformers.__version__}. {machine()}\n\n{markdown_table(head, rows)}"
 
