@@ -50,6 +50,7 @@ class StepTensors:
     spans: tuple[Span, ...]
     page_size: int
     given: Given | None = None
+    axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:
