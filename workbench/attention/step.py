@@ -50,6 +50,9 @@ class StepTensors:
     spans: tuple[Span, ...]
     page_size: int
     given: Given | None = None
+    mutual: tuple[tuple[int, int], ...] = ()
+    """Runs of rows (first, end) that see each other in both directions: those of a picture, in models that see it as a whole. Each
+    run reaches to the picture's last token."""
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:

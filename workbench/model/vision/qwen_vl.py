@@ -8,9 +8,9 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.model.blocks import MLP
+from workbench.model.blocks import MLP, UngatedMLP
 from workbench.model.layer import Layer
-from workbench.model.layers import AnyNorm, LayerNorm, RMSNorm, UngatedMLP
+from workbench.model.layers import AnyNorm, LayerNorm, RMSNorm
 from workbench.model.linear import Linear
 from workbench.model.vision.config import Qwen2Tower, Qwen25Tower
 from workbench.model.vision.grid import Grid, frame_lengths, places, turns, windows

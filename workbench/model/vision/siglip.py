@@ -7,8 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from workbench.model.blocks import UngatedMLP
 from workbench.model.layer import Layer
-from workbench.model.layers import Embedding, LayerNorm, UngatedMLP
+from workbench.model.layers import Embedding, LayerNorm
 from workbench.model.vision.config import SiglipConfig
 from workbench.model.vision.vit import PatchProduct, VitAttention, VitBlock
 
