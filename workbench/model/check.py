@@ -50,6 +50,8 @@ NO_EFFECT = frozenset(
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
+    # Settings of a picture's processor, which has files of its own.
+    "ignore_index image_seq_length "
     # A setting of the engine, read by the families that it concerns.
     "disable_mla "
     # The token that a reward model's caller puts behind a conversation (InternLM 2).
@@ -127,7 +129,9 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     """
     entry = family_of(values)
     found = declared(values, folder)
-    family = entry.family
+    family, values = entry.family, dict(values)
+    if family.composed is not None:
+        family, values = family.composed(values)
     reworded = reword(values, family.config.words)
     _check_keys(entry, family, reworded)
     _check_counts(family.config, reworded)

@@ -35,6 +35,8 @@ class Entry:
     """Name of the declaration in the module."""
     form: Form = ""
     """Form in which the declared decoder runs: as it is, or as a model of vectors or scores (`pooled.py`)."""
+    sight: str = ""
+    """Class that reads its pictures, as "file.Class" below `workbench.pictures.sights`; empty for one that sees none."""
     given: Any = None
     """Class or family that a program registered (`outside.py`); None for those of this package."""
     resolved: Family[Any] | None = None
@@ -55,6 +57,14 @@ class Entry:
 def _entry(file: str, architecture: str, title: str, model_type: str, gguf: str, models: str, declared: str = "FAMILY") -> Entry:
     """Returns the entry of a family in `workbench/model/families`."""
     return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared)
+
+
+def _seeing(
+    file: str, architecture: str, title: str, model_type: str, models: str, sight: str, declared: str = "FAMILY"
+) -> Entry:
+    """Returns the entry of a family that sees."""
+    module = f"workbench.model.families.{file}"
+    return Entry(architecture, title, model_type, "", models, module, declared, sight=sight)
 
 
 def _pooled(form: Form, file: str, architecture: str, title: str, model_type: str, models: str) -> Entry:
@@ -110,6 +120,8 @@ _ENTRIES = (
     _entry("gpt2", "GPT2LMHeadModel", "GPT-2", "gpt2", "gpt2", "GPT-2 124M to 1.5B"),
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
+    # Models that see.
+    _seeing("llava", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA", "llava.LlavaSight"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",

@@ -1,0 +1,101 @@
+"""Reads what a prompt names as a picture, from the places that are allowed."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import IO, Any
+
+from workbench.errors import InvalidRequest, NotSupported, in_one_line
+from workbench.pictures.media import read_media
+
+MAX_BYTES = 64 << 20
+FETCH_S = 20.0
+FIELD = "image_data"
+
+
+class Reader:
+    """Reads pictures as bytes. `allowed` names hosts and folders, with commas between; "*" is every host."""
+
+    def __init__(self, allowed: str | None) -> None:
+        places = [place.strip() for place in (allowed or "").split(",") if place.strip()]
+        self.folders = [Path(place).expanduser().resolve() for place in places if "/" in place]
+        self.hosts = {place.lower() for place in places if "/" not in place}
+
+    def read(self, source: Any, *, is_local: bool) -> bytes:
+        """Returns the bytes of a path, an http(s) or data URL, base64 text, or bytes. `is_local`: a program of this process
+        asks, which may read every file. Raises InvalidRequest, NotSupported for a place that is not allowed."""
+        if isinstance(source, str | Path) and str(source).startswith(("http://", "https://")):
+            return self._fetched(str(source))
+        if isinstance(source, str | Path) and (path := _path_of(source)) is not None:
+            if not is_local:
+                self._check_file(path)
+            if path.stat().st_size > MAX_BYTES:
+                raise _too_large(path.stat().st_size)
+            return path.read_bytes()
+        data = read_media(source, FIELD).data
+        if len(data) > MAX_BYTES:
+            raise _too_large(len(data))
+        return data
+
+    def _check_file(self, path: Path) -> None:
+        if not any(path.resolve().is_relative_to(folder) for folder in self.folders):
+            message = "this server reads no files that requests name, except in the folders of allowed_media"
+            raise NotSupported(message, hint="send the picture itself, as a data URL or base64 text")
+
+    def check_host(self, url: str) -> None:
+        """Raises NotSupported for a URL whose host is not allowed."""
+        host = (urllib.parse.urlsplit(url).hostname or "").lower()
+        if "*" not in self.hosts and host not in self.hosts:
+            known = ", ".join(sorted(self.hosts)) or "none"
+            message = f"pictures are not fetched from {host or 'this URL'}: hosts of allowed_media are {known}"
+            raise NotSupported(message, hint=f"send the picture itself, or load with allowed_media={host!r}")
+
+    def _fetched(self, url: str) -> bytes:
+        self.check_host(url)
+        opener = urllib.request.build_opener(_Redirects(self))
+        try:
+            with opener.open(url, timeout=FETCH_S) as answer:
+                data: bytes = answer.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            reason = cause if isinstance(cause, BaseException) else error
+            raise InvalidRequest.because(
+                FIELD, f"{url} cannot be fetched: {in_one_line(reason)}", hint="send the picture itself"
+            ) from None
+        if len(data) > MAX_BYTES:
+            raise _too_large(len(data))
+        return data
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirection to an allowed host alone."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith(("http://", "https://")):
+            raise InvalidRequest(FIELD, newurl, "a URL of http or https")
+        self._reader.check_host(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _path_of(source: str | Path) -> Path | None:
+    """Returns the file that a source names; None for other texts."""
+    text = str(source)
+    if text.startswith("data:") or len(text) >= 4096 or "\0" in text:
+        return None
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def _too_large(size: int) -> InvalidRequest:
+    return InvalidRequest(FIELD, f"a file of {size / (1 << 20):.0f} MiB or more", f"at most {MAX_BYTES >> 20} MiB")

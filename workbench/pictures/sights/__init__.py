@@ -1,0 +1,1 @@
+"""How each family sees: one file for the families that process pictures alike."""
