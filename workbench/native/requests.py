@@ -124,7 +124,9 @@ class GenerateRequest:
             if one.session_params is not None and sampling.n > 1:
                 raise InvalidRequest("n", sampling.n, "1 in a session")
         if any(shown) and any(one.session_params is not None for one in chosen):
-            raise InvalidRequest.because("session_params", "a session continues tokens, no pictures", hint="send the whole prompt")
+            raise InvalidRequest.because(
+                "session_params", "a session continues tokens, no pictures", hint="send the whole prompt"
+            )
         return cls(tuple(map(PromptRequest, prompts, params, chosen, shown)), is_one, stream)
 
     @classmethod
