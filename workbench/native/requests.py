@@ -184,9 +184,10 @@ def make_batch(
     with_text: list[bool] = []
     sessions: list[SessionParams | None] = []
     for each in request.prompts:
-        seen: tuple[Any, ...] = ((), None)
+        pictures: tuple[Picture, ...] = ()
+        axes: Axes | None = None
         if each.shown and not isinstance(each.prompt, InputEmbeds):
-            ids, *seen = see(each.prompt, each.shown)
+            ids, pictures, axes = see(each.prompt, each.shown)
         else:
             ids = _ids(each.prompt, encode)
         rid = each.options.rid or uuid.uuid4().hex[:12]
@@ -195,7 +196,7 @@ def make_batch(
         seed = seeds.getrandbits(63) if each.params.seed is None else each.params.seed
         for j in range(each.params.n):
             kept = ids if isinstance(each.prompt, InputEmbeds) or each.shown else limit(ids, each.params)
-            requests.append(structs.replace(_sample(each, kept, rid, j, seed), pictures=seen[0], axes=seen[1]))
+            requests.append(structs.replace(_sample(each, kept, rid, j, seed), pictures=pictures, axes=axes))
             with_text.append(each.options.return_text_in_logprobs)
             sessions.append(session)
     return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one, sessions)

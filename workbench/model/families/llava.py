@@ -19,13 +19,15 @@ from workbench.model.vision.clip import ClipConfig, ClipTower
 from workbench.model.vision.config import SiglipConfig
 from workbench.model.vision.siglip import SiglipTower
 
-USUAL_TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336,
-               "patch_size": 14}  # fmt: skip
+USUAL_TOWER = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336,
+    "patch_size": 14,
+}  # fmt: skip
 """The tower that transformers supposes where config.json has no `vision_config`."""
 TOWERS = ("vision_tower.", "vision_tower.vision_model.", "model.vision_tower.", "model.vision_tower.vision_model.")
 TOWER = {f"vision_tower.{name}": stored for name, stored in (clip.NAMES | siglip.NAMES).items()}
 UNUSED = r"vision_tower\.(vision_model\.)?(post_layernorm|head)\.|\.position_ids$"
-"""What no layer reads: the end of the tower, behind the layer whose features are taken."""
+"""Tensors that no layer reads: those behind the layer whose features are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
