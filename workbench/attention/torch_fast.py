@@ -77,7 +77,7 @@ class FastStep:
             keys, values = (part_of(x, slice(run.start, run.end)) for x in store)
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
         for first, end in self.step.mutual:
-            merge_rows(base, slice(first, end - 1), attend_later(*(x[first:end] for x in (q, k, v)), spec))
+            merge_rows(base, slice(first, end - 1), attend_later(q[first:end], k[first:end], v[first:end], spec))
         if sinks is None:
             return base.out
         return base.out * torch.sigmoid(base.lse - sinks)[..., None].to(base.out.dtype)

@@ -119,6 +119,7 @@ def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTenso
         spans=spans,
         page_size=plan.page_size,
         axes=_axes(plan, device),
+        mutual=_mutual(plan),
     )
 
 
@@ -138,6 +139,17 @@ def _given(plan: StepPlan, device: torch.device, see: Callable[[Picture], Tensor
                 parts.append(see(picture)[as_tensor(numbers, device)])
                 rows += [start + place - seq.num_cached for place in places]
     return Given(as_tensor(rows, device), torch.cat(parts)) if rows else None
+
+
+def _mutual(plan: StepPlan) -> tuple[tuple[int, int], ...]:
+    """Returns the runs of rows that see each other in both directions: new tokens of a picture that is seen as a whole."""
+    found: list[tuple[int, int]] = []
+    for seq, start in zip(plan.seqs, _starts(plan), strict=True):
+        moved = start - seq.num_cached
+        for first, count in (run for picture in seq.pictures if picture.is_whole for run in picture.places):
+            low, high = max(first, seq.num_cached), min(first + count, seq.num_tokens)
+            found += [(low + moved, high + moved)] if high - low > 1 else []
+    return tuple(found)
 
 
 def _axes(plan: StepPlan, device: torch.device) -> Tensor | None:

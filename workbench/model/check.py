@@ -136,7 +136,7 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     _check_keys(entry, family, reworded)
     _check_counts(family.config, reworded)
     for name, described in _ropes(family, reworded.values).items():
-        check_rope(name, described, family.config.rotates_part)
+        check_rope(name, described, family.config.rotates_part, family.config.turns_by_axes)
     return Checked(entry, family, family.config.make(reworded.values, reworded.said), found)
 
 

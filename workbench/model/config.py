@@ -36,6 +36,8 @@ class ModelConfig:
     """Key of config.json -> the field that it is, where the words differ. "ffn_config.top_k" is a key of an object."""
     rotates_part: ClassVar[bool] = False
     """True where only a part of each head may be rotated."""
+    turns_by_axes: ClassVar[bool] = False
+    """True where tokens of pictures have positions on several axes, of which `mrope_section` says what turns by each."""
     ropes_by_kind: ClassVar[bool] = False
     """True where `rope_parameters` holds one description for each kind of layer."""
 

@@ -42,6 +42,11 @@ class PixtralConfig(TowerConfig):
     """Pixels of the longest side; the picture's processor keeps to it."""
     hidden_act: Activation = "gelu"
     rope_theta: float = 10_000.0
+    rope_parameters: dict[str, Any] | None = None
+
+    @property
+    def theta(self) -> float:
+        return float((self.rope_parameters or {}).get("rope_theta", self.rope_theta))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,11 @@ class QwenTowerConfig(TowerConfig):
     """Frames of one patch. A picture counts as so many equal ones."""
     spatial_merge_size: int = 2
     """Patches of a token's side."""
-    rope_theta: float = 10_000.0
+    rope_parameters: dict[str, Any] | None = None
+
+    @property
+    def rope_theta(self) -> float:
+        return float((self.rope_parameters or {}).get("rope_theta", 10_000.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class PixtralTower(Layer):
         x = self.norm(torch.cat([self.patch_embedding.of_pixels(pixels[None]).flatten(0, 2) for pixels in pictures]))
         head_size = self.config.hidden_size // self.config.num_attention_heads
         at = places(grids).to(x.device)
-        turn = turns(at, head_size, self.config.rope_theta, interleaved=True, dtype=x.dtype)
+        turn = turns(at, head_size, self.config.theta, interleaved=True, dtype=x.dtype)
         for layer in self.layers:
             x = layer(x, frame_lengths(grids), turn)
         return x
