@@ -122,6 +122,8 @@ _ENTRIES = (
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
     # Models that see.
     _seeing("llava", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA", "llava.LlavaSight"),
+    _seeing("llava_next", "LlavaNextForConditionalGeneration", "LLaVA-NeXT", "llava_next",
+            "LLaVA 1.6 (Vicuna, Mistral), LLaVA-NeXT on Llama 3 and Qwen", "llava.TiledSight"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
