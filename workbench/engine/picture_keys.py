@@ -1,4 +1,4 @@
-"""What stands for the tokens of pictures in the radix tree: a number for each picture, so that two of them share no K/V."""
+"""The radix tree's tokens of pictures: a number for each picture, so that two of them share no K/V."""
 
 from __future__ import annotations
 

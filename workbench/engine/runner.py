@@ -42,7 +42,7 @@ class TorchRunner:
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         kernels.adopt()
-        hidden = self.forward(self._tensors(plan))
+        hidden = self.forward(self.tensors(plan))
         starts = _starts(plan)
         drawn = self._draw(hidden, plan, starts)
         return StepResult(
@@ -50,7 +50,8 @@ class TorchRunner:
                   for i, (seq, start) in enumerate(zip(plan.seqs, starts, strict=True)))
         )  # fmt: skip
 
-    def _tensors(self, plan: StepPlan) -> StepTensors:
+    def tensors(self, plan: StepPlan) -> StepTensors:
+        """Returns the plan as tensors, with the vectors of its pictures."""
         step = step_tensors(plan, self.device, self.kv)
         given = _given(plan, self.device, lambda picture: self.features.of(self.model, picture, self.device))
         return step if given is None else replace(step, given=given)

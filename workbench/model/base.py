@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +73,9 @@ class Model(Layer):
         """Returns the hidden states after the last norm: [T] -> [T, H]."""
         raise NotImplementedError
 
-    def see(self, **arrays: Tensor) -> Tensor:
+    def see(self, *args: Any, **arrays: Any) -> Tensor:
         """Returns the vectors of one picture or video in the places of its tokens: [num_tokens, H]. The arguments are the
-        arrays of its `Picture`. Only models that see have this."""
+        arrays of its `Picture`, by name. Only models that see have this."""
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ Made = TypeVar("Made")
 
 
 class Seeing(Model):
-    """A text half, called `text`, and parts that `see` uses. A family adds its parts and writes `see`."""
+    """A text half, called `text`, and parts that `see` uses. A family adds its parts and writes `see`, which gets the arrays of
+    pictures in the types that processors make: numbers of pixels are float32."""
 
     sees = True
 
@@ -50,6 +51,7 @@ class Seeing(Model):
                 load_part(part, weights.at(name))
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = dtype
         self.text.num_positions = self.num_positions
         self.text.build_tables(dtype, device)
 
@@ -143,6 +145,8 @@ def seeing(
             neutral={**half.neutral, **(neutral or {})},
         )
         flat = USUAL.get(kind, {}) | own | {key: value for key, value in text.items() if value is not None}
+        if is_tied := [half["tie_word_embeddings"] for half in (own, text) if half.get("tie_word_embeddings") is not None]:
+            flat["tie_word_embeddings"] = any(is_tied)  # older files state it of the text half alone
         return family, flat | {key: own[key] for key in ("architectures", "model_type") if key in own}
 
     return Family(config=ModelConfig, model=_alone, composed=compose)

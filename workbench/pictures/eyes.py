@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -22,12 +22,15 @@ KEPT_BYTES = 128 << 20
 Kind = Literal["image", "video"]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One picture or video of a prompt as its caller gave it: a source, or the frames of a video."""
+class Shown(Protocol):
+    """One picture or video of a prompt as its caller gave it."""
 
-    kind: Kind
-    source: Any
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def source(self) -> Any:
+        """Source of a picture; of a video also the list of its frames' sources."""
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,14 @@ def pillow() -> Any:
 
 
 class Processor:
-    """Resizes, cuts and normalises pictures as `preprocessor_config.json` says. Thread-safe."""
+    """Resizes, cuts and normalises pictures by `preprocessor_config.json`. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelCorrupt for a folder without the files of a processor."""
         self.folder = folder
         if not any((folder / name).is_file() for name in FILES):
             raise ModelCorrupt(
-                f"{folder} has no {FILES[0]}", hint="fetch the model's folder whole: it says how pictures are read"
+                f"{folder} has no {FILES[0]}", hint="fetch the model's folder whole: it describes how pictures are read"
             )
 
     def value(self, *names: str) -> Any:

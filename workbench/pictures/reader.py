@@ -25,8 +25,8 @@ class Reader:
         self.hosts = {place.lower() for place in places if "/" not in place}
 
     def read(self, source: Any, *, is_local: bool) -> bytes:
-        """Returns the bytes of a path, an http(s) or data URL, base64 text, or bytes. `is_local`: a program of this process
-        asks, which may read every file. Raises InvalidRequest, NotSupported for a place that is not allowed."""
+        """Returns the bytes of a path, an http(s) or data URL, base64 text, or bytes. `is_local`: for a program of
+        this process, which may read every file. Raises InvalidRequest, NotSupported for a place that is not allowed."""
         if isinstance(source, str | Path) and str(source).startswith(("http://", "https://")):
             return self._fetched(str(source))
         if isinstance(source, str | Path) and (path := _path_of(source)) is not None:

@@ -1,4 +1,4 @@
-"""How a model sees: the base of every family's way from a picture to arrays, and to the text in its place."""
+"""The base of every family's way from a picture to arrays, and to the text in its place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Seen:
 
 
 class Sight:
-    """How one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
+    """The way in which one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
 
     token_id: int
     """Id of the token whose places take the vectors of pictures."""

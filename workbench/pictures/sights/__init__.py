@@ -1,1 +1,1 @@
-"""How each family sees: one file for the families that process pictures alike."""
+"""The sights of all families: one file for those that process pictures alike."""

@@ -21,8 +21,8 @@ class LlavaSight(Sight):
         vision = config.get("vision_config") or {}
         self.patch_size: int = vision.get("patch_size", 14)
         has_summary = vision.get("model_type", "clip_vision_model") == "clip_vision_model"
-        keeps_all = config.get("vision_feature_select_strategy", "default") == "full"
-        self.num_more = int(keeps_all and has_summary)
+        is_cut = config.get("vision_feature_select_strategy", "default") == "default"
+        self.num_more = has_summary - is_cut
         """Tokens of a picture beside its patches."""
 
     def see(self, picture: Image) -> Seen:
