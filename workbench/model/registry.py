@@ -126,6 +126,8 @@ _ENTRIES = (
             "QWEN2"),
     _seeing("qwen_vl", "Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", "qwen2_5_vl", "Qwen2.5-VL 3B, 7B, 32B and 72B",
             "qwen_vl.QwenSight", "QWEN25"),
+    _seeing("gemma3_vision", "Gemma3ForConditionalGeneration", "Gemma 3 (pictures)", "gemma3", "Gemma 3 4B, 12B and 27B",
+            "gemma3.Gemma3Sight"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",

@@ -44,7 +44,7 @@ class QwenVL(Seeing):
         self.visual = QwenTower(tower_config(tower, config.vision_config))
 
     def see(self, **arrays: Tensor) -> Tensor:
-        """Returns the features [N / merge^2, H] of `patches` [N, C * frames * P * P] on a `grid` [1, 3]: frames, rows, columns."""
+        """Returns the features [N / merge^2, H] of `patches` [N, C * frames * P * P] on the `grid` [1, 3]."""
         grids = [(frames, rows, columns) for frames, rows, columns in arrays["grid"].tolist()]
         out: Tensor = self.visual(arrays["patches"], grids)
         return out

@@ -42,7 +42,7 @@ class QwenSight(Sight):
 
     def see_video(self, frames: Sequence[Image]) -> Seen:
         """Returns a video; the last frame is repeated where patches lack one."""
-        made = self.processor([*frames, *frames[-1:] * (-len(frames) % self.frames)], **self._video_size())
+        made = self.processor([*frames, *[frames[-1]] * (-len(frames) % self.frames)], **self._video_size())
         grids = made["image_grid_thw"]
         rows, columns = grids[0, 1:].tolist()
         # Each picture's patches [N, C, frames, P * P] hold it `frames` times; a video's take one frame of each.
