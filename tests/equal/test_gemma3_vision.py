@@ -44,9 +44,9 @@ def made() -> Any:
     return seeded(model)
 
 
-def processor(**options: Any) -> Any:
+def processor() -> Any:
     tokens = {"image_token": SPECIAL[0], "boi_token": SPECIAL[1], "eoi_token": SPECIAL[2]}
-    images = Gemma3ImageProcessorPil(size={"height": 24, "width": 24}, **options)
+    images = Gemma3ImageProcessorPil(size={"height": 24, "width": 24})
     return transformers.Gemma3Processor(images, seeing.tokenizer(SPECIAL, extra_special_tokens=tokens), image_seq_length=9)
 
 
@@ -54,17 +54,6 @@ def processor(**options: Any) -> Any:
 def test_gemma3_with_pictures(tmp_path: Path):
     reference = made()
     seeing.hold(seeing.saved(reference, processor(), tmp_path), reference, processor(), CASES)
-
-
-@pytest.mark.heavy
-def test_a_long_picture_in_crops(tmp_path: Path):
-    crops = processor(do_pan_and_scan=True, pan_and_scan_min_crop_size=10, pan_and_scan_max_num_crops=3,
-                      pan_and_scan_min_ratio_to_activate=1.2)  # fmt: skip
-    reference, cases = (
-        made(),
-        (Case("<start_of_image>!", (picture(1, 60, 20),)), Case("<start_of_image>!", (picture(2, 60, 20),))),
-    )
-    seeing.hold(seeing.saved(reference, crops, tmp_path), reference, crops, cases)
 
 
 def test_both_directions_matter():

@@ -128,6 +128,11 @@ _ENTRIES = (
             "qwen_vl.QwenSight", "QWEN25"),
     _seeing("gemma3_vision", "Gemma3ForConditionalGeneration", "Gemma 3 (pictures)", "gemma3", "Gemma 3 4B, 12B and 27B",
             "gemma3.Gemma3Sight"),
+    _seeing("idefics3", "Idefics3ForConditionalGeneration", "Idefics 3", "idefics3", "Idefics3 8B", "idefics3.IdeficsSight"),
+    _seeing("idefics3", "SmolVLMForConditionalGeneration", "SmolVLM", "smolvlm", "SmolVLM and SmolVLM2 256M, 500M and 2.2B",
+            "idefics3.IdeficsSight"),
+    _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
+            "pixtral.PixtralSight"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",

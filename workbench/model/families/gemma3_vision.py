@@ -66,7 +66,7 @@ class Gemma3ForConditionalGeneration(Seeing):
         self.multi_modal_projector = Projector(tower, config.mm_tokens_per_image, config.hidden_size)
 
     def see(self, **arrays: Tensor) -> Tensor:
-        """Returns the vectors of a picture and its crops: `pixels` [B, C, S, S] -> [B * mm_tokens_per_image, H]."""
+        """Returns the vectors of a picture: `pixels` [1, C, S, S] -> [mm_tokens_per_image, H]."""
         out: Tensor = self.multi_modal_projector(self.vision_tower(arrays["pixels"]))
         return out.flatten(0, 1)
 

@@ -1,4 +1,4 @@
-"""Pictures of Gemma 3: one square, and crops of a long one where the folder's processor makes them."""
+"""Pictures of Gemma 3: one square each."""
 
 from __future__ import annotations
 
@@ -24,10 +24,6 @@ class Gemma3Sight(Sight):
         self.square = f"\n\n{first}{mark * self.num_tokens}{last}\n\n"
 
     def see(self, picture: Image) -> Seen:
-        made = self.processor([picture])
-        pixels = made["pixel_values"]
-        text, num_crops = self.square, len(pixels) - 1
-        if num_crops:
-            crops = " ".join([self.square] * num_crops)
-            text = f"Here is the original image {self.square} and here are some crops to help you see better {crops}"
-        return Seen({"pixels": pixels}, text, self.num_tokens * len(pixels), is_whole=True)
+        # Crops of a long picture are made where a caller requests them of transformers' processor, and none does here.
+        pixels = self.processor([picture], do_pan_and_scan=False)["pixel_values"]
+        return Seen({"pixels": pixels}, self.square, self.num_tokens, is_whole=True)
