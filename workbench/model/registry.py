@@ -122,6 +122,10 @@ _ENTRIES = (
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
     # Models that see.
     _seeing("llava", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA", "llava.LlavaSight"),
+    _seeing("llava_next", "LlavaNextForConditionalGeneration", "LLaVA-NeXT", "llava_next",
+            "LLaVA 1.6 on Vicuna, Mistral, Llama 3 and Yi", "llava_next.LlavaNextSight", "NEXT"),
+    _seeing("llava_next", "LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", "llava_onevision",
+            "LLaVA-OneVision 0.5B, 7B and 72B", "llava_next.OnevisionSight", "ONEVISION"),
     _seeing("qwen_vl", "Qwen2VLForConditionalGeneration", "Qwen2-VL", "qwen2_vl", "Qwen2-VL 2B, 7B and 72B", "qwen_vl.QwenSight",
             "QWEN2"),
     _seeing("qwen_vl", "Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", "qwen2_5_vl", "Qwen2.5-VL 3B, 7B, 32B and 72B",

@@ -66,31 +66,32 @@ class Eyes:
         Ids may hold placeholders, or all tokens of their pictures already. Raises InvalidRequest for pictures that cannot be
         read and for another number of placeholders than of pictures, NotSupported for places that are not allowed.
         """
-        found = [self._processed(one, is_local) for one in shown]
+        count = sum(one.kind == "image" for one in shown)
+        found = [self._processed(one, is_local, count) for one in shown]
         ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
     # -- pictures -----------------------------------------------------------------------------------------------
 
-    def _processed(self, shown: Shown, is_local: bool) -> _Processed:
+    def _processed(self, shown: Shown, is_local: bool, count: int) -> _Processed:
         sources = shown.source if isinstance(shown.source, (list, tuple)) else [shown.source]
         if shown.kind == "image" and len(sources) != 1:
             raise InvalidRequest(FIELD, f"a list of {len(sources)} where one picture stands", "one source for each picture")
         data = [self._reader.read(source, is_local=is_local) for source in sources]
         if not data:
             raise InvalidRequest.because(FIELD, "a video has no frames", hint="give a list of pictures, or an animated one")
-        name = shown.kind + "".join(hashlib.sha256(one).hexdigest() for one in data)
+        name = f"{shown.kind} {count == 1} " + "".join(hashlib.sha256(one).hexdigest() for one in data)
         if (known := self._kept.get(name)) is not None:
             return known
-        made = self._made(shown.kind, data)
+        made = self._made(shown.kind, data, count)
         self._keep(name, made)
         return made
 
-    def _made(self, kind: Kind, data: Sequence[bytes]) -> _Processed:
+    def _made(self, kind: Kind, data: Sequence[bytes], count: int) -> _Processed:
         if kind == "image":
             first = image.decode(data[0])
-            seen = self._seen(lambda: self.sight.see(first), first.size)
+            seen = self._seen(lambda: self.sight.see_one_of(first, count), first.size)
         else:
             frames = image.frames(data[0]) if len(data) == 1 else [image.decode(one) for one in data]
             first = frames[0]

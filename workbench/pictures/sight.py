@@ -61,6 +61,10 @@ class Sight:
         """Returns a picture (in RGB) as the model takes it."""
         raise NotImplementedError
 
+    def see_one_of(self, picture: Image, count: int) -> Seen:
+        """Returns a picture of a prompt that has so many. Here: as if it were alone."""
+        return self.see(picture)
+
     def see_video(self, frames: Sequence[Image]) -> Seen:
         """Returns a video, given by its frames, as the model takes it. Here: raises NotSupported."""
         raise NotSupported("this model sees pictures and no videos", hint="send the frames as pictures")
