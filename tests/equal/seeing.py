@@ -100,7 +100,8 @@ class Seen:
         self.inputs = dict(processor(text=[case.text], return_tensors="pt", **given))
         self.ids: tuple[int, ...] = tuple(self.inputs.pop("input_ids")[0].tolist())
         self.inputs.pop("attention_mask", None)
-        self._types = self.inputs.pop("mm_token_type_ids", None)
+        self._kinds = next((name for name in ("mm_token_type_ids", "token_type_ids") if name in self.inputs), "")
+        self._types = self.inputs.pop(self._kinds, None)
         self._reference = reference
 
     @torch.inference_mode()
@@ -108,7 +109,7 @@ class Seen:
         more = {}
         if self._types is not None:
             tail = ids.shape[1] - self._types.shape[1]
-            more["mm_token_type_ids"] = torch.nn.functional.pad(self._types, (0, tail))
+            more[self._kinds] = torch.nn.functional.pad(self._types, (0, tail))
         return self._reference(input_ids=ids, **self.inputs, **more, **options)
 
     @cached_property

@@ -56,8 +56,6 @@ class Eyes:
     def __init__(self, sight: Sight, reader: Reader) -> None:
         self.sight = sight
         self._reader = reader
-        self.marks: dict[str, str] = {"image": sight.placeholder, "video": sight.video_placeholder}
-        """Placeholders in prompts, by the kind of picture."""
         self._kept: OrderedDict[str, _Processed] = OrderedDict()
 
     def prompt(
@@ -83,7 +81,7 @@ class Eyes:
         data = [self._reader.read(source, is_local=is_local) for source in sources]
         if not data:
             raise InvalidRequest.because(FIELD, "a video has no frames", hint="give a list of pictures, or an animated one")
-        name = f"{shown.kind}{min(count, 2)}" + "".join(hashlib.sha256(one).hexdigest() for one in data)
+        name = f"{shown.kind} {count == 1} " + "".join(hashlib.sha256(one).hexdigest() for one in data)
         if (known := self._kept.get(name)) is not None:
             return known
         made = self._made(shown.kind, data, count)

@@ -62,7 +62,7 @@ class Sight:
         raise NotImplementedError
 
     def see_one_of(self, picture: Image, count: int) -> Seen:
-        """Returns a picture of a prompt with `count` of them as the model takes it. Here: as if it was alone."""
+        """Returns a picture of a prompt that has so many. Here: as if it were alone."""
         return self.see(picture)
 
     def see_video(self, frames: Sequence[Image]) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from workbench.model.config import Activation
 class TowerConfig:
     """Base of the config of a tower. A key of `vision_config` is read exactly if it is a field."""
 
-    neutral: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Values at which a key that is not read means what is computed anyway."""
 
     num_channels: int = 3
@@ -21,7 +22,9 @@ class TowerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SiglipConfig(TowerConfig):
-    neutral: ClassVar[dict[str, tuple[Any, ...]]] = {"vision_use_head": (False, True)}  # the head makes one vector of a picture
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "vision_use_head": (False, True)
+    }  # the head makes one vector of a picture
 
     hidden_size: int = 768
     intermediate_size: int = 3072
@@ -51,7 +54,10 @@ class PixtralConfig(TowerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class QwenTowerConfig(TowerConfig):
-    """The keys that both towers of Qwen have. Their `in_channels` is `in_chans` in older files."""
+    """The keys that both towers of Qwen have."""
+
+    # Older files state these, and transformers reads neither.
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {"in_chans": (3,), "spatial_patch_size": (14,)}
 
     depth: int = 32
     num_heads: int = 16

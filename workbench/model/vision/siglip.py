@@ -22,7 +22,7 @@ class SiglipTower(Layer):
         super().__init__()
         size, patch = config.hidden_size, config.patch_size
         norm = partial(LayerNorm, eps=config.layer_norm_eps)
-        self.side = config.image_size // patch
+        self.patch_size, self.side = patch, config.image_size // patch
         self.patch_embedding = PatchProduct(config.num_channels, (patch, patch), size)
         self.position_embedding = Embedding(self.side**2, size)
         self.layers = nn.ModuleList(

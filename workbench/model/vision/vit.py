@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.weights import Weights
+from workbench.kernels.ops import Norm
 from workbench.model.layer import Layer
 from workbench.model.layers import AnyNorm
 from workbench.model.linear import FusedLinear, Linear
@@ -28,8 +29,13 @@ class PatchProduct(Linear):
         super().__init__(torch.Size(self.sizes).numel(), hidden_size, bias)
 
     def load(self, weights: Weights) -> None:
+        self.dtype = weights.dtype
         weight = weights.tensor("weight", self.out_features, *self.sizes).flatten(1)
         self.hold([weight], weights.dtype, weights.tensor("bias", self.out_features) if self.has_bias else None)
+
+    def forward(self, x: Tensor, norm: Norm | None = None, added: Tensor | None = None) -> Tensor:
+        """Returns the products of patches x [..., C * sizes], whose numbers may be of another type than the weights'."""
+        return super().forward(x.to(self.dtype), norm, added)
 
     def of_pixels(self, pixels: Tensor) -> Tensor:
         """Returns the patches of pictures: [B, C, height, width] -> [B, rows, columns, H]. A rest at the edges is left out."""
