@@ -94,6 +94,11 @@ class Handle:
         entry = FAMILIES.get(self.info.architecture)
         return entry is not None and bool(entry.sight)
 
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
+        return {kind: mark for kind, mark in self.eyes.marks.items() if mark} if self.sees and self.has_tokenizer else {}
+
     def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> dict[str, Any]:
         """Returns a conversation in the model's chat template as arguments of `generate`: its prompt and its pictures."""
         if not self.sees:
