@@ -216,3 +216,19 @@ def test_programs_show_pictures(reference: Any, folder: Path, template: str, tmp
         break_ = "" if template == seeing.TEMPLATE else "\n"
         cases = (Case(f"user: <image>{break_}Who?assistant: ", (one,)), Case("See <image>", (other,)))
         assert texts == [words.decode(ids) for ids in expected(reference, *cases)]
+
+
+def test_views_and_answers_name_pictures(folder: Path):
+    with opened(folder) as engine:
+        engine.generate("<image> a", GREEDY, image_data=png(picture(1)), rid="one")
+        engine.generate("<image> b", GREEDY, image_data=png(picture(2)), rid="two")
+        named = [node.text for node in map(engine.cache.node, engine.cache.search("[picture"))]
+        assert [text[: text.index("]") + 1] for text in named] == ["[picture 1: 16 tokens]", "[picture 2: 16 tokens]"]
+        for name in ("tree", "batch", "dashboard", "kv", "tokens", "throughput"):
+            view = engine.view(name, live=False)
+            assert view._repr_html_(), name
+            if name in ("tree", "batch"):
+                assert "picture 2: 16 tokens" in str(view) + view._repr_html_(), name
+        parts = [{"type": "image", "image": png(picture(1))}, {"type": "text", "text": "Who?"}]
+        talk = engine.view("template", live=False, messages=[{"role": "user", "content": parts}])
+        assert "Who?" in str(talk)
