@@ -121,7 +121,8 @@ _ENTRIES = (
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
     # Models that see.
-    _seeing("llava", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA", "llava.LlavaSight"),
+    _seeing("llava_pixtral", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA, Pixtral 12B",
+            "llava.llava_sight"),
     _seeing("llava_next", "LlavaNextForConditionalGeneration", "LLaVA-NeXT", "llava_next",
             "LLaVA 1.6 on Vicuna, Mistral, Llama 3 and Yi", "llava_next.LlavaNextSight", "NEXT"),
     _seeing("llava_next", "LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", "llava_onevision",

@@ -75,8 +75,9 @@ class LlavaForConditionalGeneration(Seeing):
             width, config.hidden_size, config.projector_hidden_act, config.multimodal_projector_bias
         )
 
-    def see(self, pixels: Tensor) -> Tensor:  # [1, C, S, S] -> [num_tokens, H]
-        return self.features(pixels).flatten(0, 1)
+    def see(self, **arrays: Tensor) -> Tensor:
+        """Returns the vectors of one picture: `pixels` [1, C, S, S] -> [num_tokens, H]."""
+        return self.features(arrays["pixels"]).flatten(0, 1)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Returns the vectors of each square [B, C, S, S] -> [B, N, H]."""
