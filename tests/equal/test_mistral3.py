@@ -1,4 +1,4 @@
-"""Mistral Small 3.1 with pictures, and Pixtral, equal transformers' classes. Their processor's text is written out: it needs more."""
+"""Mistral Small 3.1 with pictures, and Pixtral, equal transformers' classes. The text of their processor is written out."""
 
 from __future__ import annotations
 

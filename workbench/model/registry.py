@@ -168,6 +168,16 @@ _ENTRIES = (
            "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
+_RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
+_ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
+LACKING = {
+    "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
+    "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
+    "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
+    "Phi4MultimodalForCausalLM": _ADAPTERS,
+    "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
+}  # fmt: skip
+"""Architectures that are known and not computed, and the part that they would need."""
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
@@ -178,6 +188,8 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     known = f"architectures that run: {', '.join(FAMILIES)}"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
+        if (lacking := next((name for name in names if name in LACKING), None)) is not None:
+            raise ModelUnsupported(f"{lacking} is not computed yet: it needs {LACKING[lacking]}", hint=known)
         near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
         raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
     if kind not in (None, found.model_type) and found.model_type:
