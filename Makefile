@@ -12,8 +12,11 @@ TEST_ENV := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 WORKBENCH_CHECK=1 WO
 
 FAST := not slow and not model and not process and not heavy
 
+# CI keeps the time of every test: TEST_TIMES=FOLDER.
+report = $(if $(TEST_TIMES),--junitxml=$(TEST_TIMES)/$(1).xml)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +32,15 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 	@$(SETUP) engine notebook server --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
-	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=2000 $(BIN)/python -m pytest -rs $(PYTEST_ARGS) tests
+	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) --no-print-directory test-parts test-engines
+	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) $(call report,browser) tests/browser
 	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+
+# Two at once, on two cores; what is timed by a browser runs alone.
+test-parts: PARTS := tests/unit tests/notebook tests/js
+test-engines: PARTS := tests/equal tests/server tests/clients tests/gpu
+test-parts test-engines:
+	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=2000 $(BIN)/python -m pytest -q -rs $(PYTEST_ARGS) $(call report,$@) $(PARTS)
 
 test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute on two cores
 	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) --no-print-directory test-fast-first test-fast-second

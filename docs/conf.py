@@ -17,7 +17,7 @@ version = release = workbench.__version__
 copyright = "the workbench authors, Apache-2.0"
 html_title = "workbench"
 html_theme = "furo"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "extensions.recordings"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

@@ -5,7 +5,6 @@ Each `<name>.test.mjs` imports what it tests from `./view.mjs`, which is the joi
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,15 +18,9 @@ VIEWS = HERE.parents[1] / "workbench" / "views"
 TESTS = sorted(HERE.glob("*.test.mjs"))
 
 
-def need_node() -> None:
-    if shutil.which("node") is None:
-        (pytest.fail if os.environ.get("WORKBENCH_REQUIRE_NODE") else pytest.skip)("Node is not installed")
-
-
 @pytest.mark.parametrize("form", ["joined", "sources"])
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_layout(path: Path, form: str, tmp_path: Path) -> None:
-    need_node()
     entry = VIEWS / path.name.removesuffix(".test.mjs") / "view.js"
     exports = "".join(f'export * from "{file.as_uri()}";\n' for file in modules(entry))
     (tmp_path / "view.mjs").write_text(script(entry) if form == "joined" else exports, "utf-8")

@@ -8,6 +8,7 @@ from byte_model import write_byte_model
 from IPython.core.interactiveshell import InteractiveShell
 
 from workbench.errors import NotSupported
+from workbench.magics.options import MagicUsage
 from workbench.magics.session import NothingYet, session
 
 
@@ -62,3 +63,12 @@ def test_serving_again_replaces_the_server_and_stopping_the_engine_ends_it(shell
     shell("stop")
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{second}/health")
+
+
+def test_a_view_is_written_as_a_page_that_plays_the_run(shell, tmp_path):
+    shell(f"batch -T {tmp_path}/run.html --live")
+    assert "wb-packed" in (tmp_path / "run.html").read_text()
+    shell(f"batch -T {tmp_path}/still.html")
+    assert "wb-packed" not in (tmp_path / "still.html").read_text()
+    with pytest.raises(MagicUsage, match="is for a page"):
+        shell(f"batch --live -T {tmp_path}/run.json")

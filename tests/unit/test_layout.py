@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,9 @@ def test_a_test_file_is_named_after_a_module_of_its_room(name: str) -> None:
     subjects = {path.stem for path in source.iterdir()} | ({room.name} if room.name else WHOLE)
     subject = Path(name).stem.removeprefix("test_")
     assert [one for one in subjects if subject == one or subject.startswith(f"{one}_")], f"{source} has no such module"
+
+
+def test_make_test_runs_every_folder_of_tests():
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ntest: ")[2].partition("\ntest-fast: ")[0]
+    folders = {f"tests/{path.parts[len(ROOT.parts) + 1]}" for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"tests/\w+", lines)) == folders

@@ -142,7 +142,7 @@ class Engine(TextEngine, Inspected):
         whole = {name: tensor.detach().contiguous().clone().cpu() for name, tensor in dict(named_tensors).items()}
         if not whole:
             raise InvalidRequest("named_tensors", {}, "at least one tensor by its name")
-        return self._handle.client.engine.update_weights_from_tensor(save(whole))
+        return self._handle.update_tensors(save(whole))
 
     def start_profile(self) -> None:
         """Starts to record what torch computes, for a trace in the folder WORKBENCH_TORCH_PROFILER_DIR.

@@ -103,6 +103,7 @@ class Handle:
         args = self.args
         resolve(model_path, download_dir=args.download_dir, load_format=load_format or "auto")  # so that no step waits for it
         weights = self.client.engine.update_weights_from_disk(model_path, load_format)
+        self.info = self.client.engine.info()
         self.args = ServerArgs.make(
             **args.to_dict() | {
                 "model_path": model_path, "load_format": weights.load_format, "revision": None,
@@ -110,6 +111,12 @@ class Handle:
                 "served_model_name": args.served_model_name or args.model_path,
             }
         )  # fmt: skip
+        return weights
+
+    def update_tensors(self, tensors: bytes) -> WeightsInfo:
+        """Replaces some or all weights by tensors in the format of safetensors."""
+        weights = self.client.engine.update_weights_from_tensor(tensors)
+        self.info = self.client.engine.info()
         return weights
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
 from workbench.views.advice import IN_PYTHON, Advice
 from workbench.views.live import Source, open_view
+from workbench.views.recorded.opening import open_recording
+from workbench.views.recorded.recording import MOST_MOMENTS, Recording
 from workbench.why.constraint import Grammar
 from workbench.why.request.explanation import Explanation
 from workbench.why.token.answers import Why
@@ -86,6 +88,16 @@ class Inspected:
         docs/views lists. Raises InvalidRequest for an unknown view, UnknownParameter for an option it does not have.
         """
         return open_view(self._source, name, live=live, **options)
+
+    @takes(ViewOptions, VIEW_DEFAULTS)
+    def recording(self, name: ViewName, *, moments: int = MOST_MOMENTS, **options: Unpack[ViewOptions]) -> Recording:
+        """Returns what a view, or the dashboard, has shown since the event log began, to be played without Python.
+
+        `recording("tree").save("run.html")` writes a page that opens from disk, loads nothing and has a slider over up to
+        `moments` ends of steps; it answers clicks with what the engine's log said at that moment. A recording above 96 KiB has
+        fewer moments. Raises InvalidRequest for an unknown view, UnknownParameter for an option it does not have.
+        """
+        return open_recording(self._source, name, moments=moments, **options)
 
     def get_server_info(self) -> dict[str, Any]:
         """Returns the settings, the values that None and "auto" became, and the present load, by name.

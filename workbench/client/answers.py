@@ -54,6 +54,10 @@ class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     dtype: str
     num_bytes: int
+    decode_bytes: int = 0
+    """The part that a decode step reads."""
+    quantization: str | None = None
+    """As in `EngineInfo`."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

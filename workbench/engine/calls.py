@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
+from msgspec import structs
 
 from workbench.cache.lookup import Lookup
 from workbench.client.answers import EngineInfo, Load, Snapshot, WeightsInfo
@@ -123,14 +124,22 @@ class CoreCalls:
         return self._weights
 
     def update_weights_from_disk(self, model_path: str, load_format: str | None = None) -> WeightsInfo:
-        self._weights = self._replace(model_path, load_format)
-        self._core.drop_kv()
-        return self._weights
+        return self._compute_with(self._replace(model_path, load_format))
 
     def update_weights_from_tensor(self, tensors: bytes) -> WeightsInfo:
-        self._weights = self._overlay(tensors)
+        return self._compute_with(self._overlay(tensors))
+
+    def _compute_with(self, weights: WeightsInfo) -> WeightsInfo:
+        """Makes these the weights of all answers, and drops the K/V of those before."""
+        self._weights = weights
+        self._info = structs.replace(
+            self._info,
+            weights_bytes=weights.num_bytes,
+            decode_weights_bytes=weights.decode_bytes,
+            quantization=weights.quantization,
+        )
         self._core.drop_kv()
-        return self._weights
+        return weights
 
     def measure_bandwidth(self) -> float:
         found = self._bandwidth()

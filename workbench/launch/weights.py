@@ -103,6 +103,8 @@ def describe_weights(args: ServerArgs, loaded: Loaded) -> WeightsInfo:
         architecture=model.architecture,
         dtype=name_of(loaded.dtype),
         num_bytes=model.weights_bytes(),
+        decode_bytes=model.decode_bytes(),
+        quantization=model.quantization,
     )
 
 

@@ -138,14 +138,16 @@ class WorkbenchMagics(Magics):
     def _view(self, name: str, args: argparse.Namespace) -> object:
         self._check_targets(args)
         values = vars(args)
-        out, save, engine, is_still = (values.pop(key) for key in ("out", "save", "engine", "no_view"))
+        out, save, engine, is_still, records = (values.pop(key) for key in ("out", "save", "engine", "no_view", "live"))
+        if records and not str(save or "").lower().endswith(".html"):
+            raise MagicUsage(f"%wb {name} --live is for a page", hint="give it a name with -T FILE.html")
         named = VIEWS[name].variables if name in VIEWS else ()
         values |= {key: self._variable(values[key]) for key in named if values[key] is not None}
         view = self.session.view(name, engine=engine, live=False if is_still else None, **values)
         if out:
             self.variables[out] = view
         if save:
-            view.save(save)
+            (self.session.recording(name, engine=engine, **values) if records else view).save(save)
         return view
 
     def _variable(self, name: str) -> Any:

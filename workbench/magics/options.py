@@ -224,6 +224,7 @@ def view_parser(name: str) -> Parser:
     parser.add_argument(
         "-T", "--save", metavar="FILE", help="also write the picture to a file: .html a page, .json the data, else text"
     )
+    parser.add_argument("--live", action="store_true", help="with -T FILE.html: a page with a slider over the whole run")
     return parser
 
 

@@ -27,6 +27,7 @@ from workbench.native.options import ConstraintOptions, SamplingOptions
 from workbench.signature import takes
 from workbench.views import Completion, EngineStatus, Loaded, Memory, Processes, Status
 from workbench.views.advice import ATTACHED_BY_MAGIC, IN_MAGICS
+from workbench.views.recorded.recording import Recording
 
 if TYPE_CHECKING:  # these bring torch
     from workbench.api.attach import Attached
@@ -343,6 +344,14 @@ class Session:
             options = self._said(**options)
         opened: Any = self.engine(engine)
         return opened.view(name, live=live, **options)
+
+    def recording(self, name: str, *, engine: str | None = None, **options: Any) -> Recording:
+        """Returns what a view has shown since the engine's log began, as `Engine.recording` does; options as for `view`."""
+        if name == "template":
+            options = self._said(**options)
+        opened: Any = self.engine(engine)
+        recorded: Recording = opened.recording(name, **options)
+        return recorded
 
     def _said(self, messages: Any = None, conversation: str | None = None, **options: Any) -> dict[str, Any]:
         if messages is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
@@ -101,3 +101,14 @@ class Fold(Generic[PictureT]):
         Raises `InvalidRequest` for a thing that the view does not know.
         """
         raise InvalidRequest("detail", asked, "something that this view has more about")
+
+    def questions(self) -> Iterable[tuple[dict[str, Any], Any]]:
+        """Returns the messages for `detail` that a page may send about what it shows now, the most important first.
+
+        Each comes with a mark: while that stays, so does the answer. A recording has these answers, and a page of it no others.
+        """
+        return ()
+
+    def choices(self) -> Iterable[tuple[str, Any]]:
+        """Returns what a page may choose to see instead, for a fold with a method `show`: (id, mark) each."""
+        return ()

@@ -175,6 +175,16 @@ def test_a_scheme_holds_for_new_dense_weights_and_refuses_quantised_ones(tmp_pat
         assert ids(engine, [B]) == before
 
 
+def test_sizes_and_method_are_those_of_the_new_weights(tmp_path):
+    quantised, dense = write_both(tmp_path, "gptq-4")
+    names = ("weights_bytes", "decode_weights_bytes", "quantization")
+    with workbench.Engine(str(dense), **ARGS) as engine, workbench.Engine(str(quantised), **ARGS) as other:
+        wanted = {name: other.get_server_info()[name] for name in names}
+        assert wanted["decode_weights_bytes"] < engine.get_server_info()["decode_weights_bytes"]
+        engine.update_weights_from_disk(str(quantised))
+        assert {name: engine.get_server_info()[name] for name in names} == wanted
+
+
 @pytest.mark.parametrize("process", [False, True])
 def test_tensors_replace_those_of_the_same_names(folders, expected, process):
     new = load_file(f"{folders[1]}/model.safetensors")

@@ -1,6 +1,8 @@
 // @ts-check
 // The page at `/`: the key, a chat that streams, and the views, which are the scripts of the notebook's widgets.
 
+import { StandIn } from "../../views/live/stand_in.js";
+
 const KEY = "workbench-key";
 const AGAIN_MS = 1000;
 
@@ -49,71 +51,21 @@ async function* messages(answer) {
 
 // -- the views ---------------------------------------------------------------------------------------------------
 
-class Emitter {
-  /** @type {Map<string, Set<(...args: any[]) => void>>} */
-  #listeners = new Map();
-
-  /** @param {string} event @param {(...args: any[]) => void} fn */
-  on(event, fn) {
-    if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
-    this.#listeners.get(event)?.add(fn);
-  }
-
-  /** @param {string} event @param {(...args: any[]) => void} fn */
-  off(event, fn) {
-    this.#listeners.get(event)?.delete(fn);
-  }
-
-  /** @param {string} event @param {any[]} args */
-  emit(event, ...args) {
-    for (const fn of this.#listeners.get(event) ?? []) fn(...args);
-  }
-}
-
-/** Brings the news that a view adds to what it has, such as the changed rows of the tree; the rest is set in its model. */
-const ticker = new Emitter();
-
 /** Stands for a widget's model, over HTTP instead of a kernel. */
-class PageModel extends Emitter {
-  /** @type {Map<string, any>} */
-  #traits = new Map();
-  widget_manager = {
-    get_model: async (/** @type {string} */ id) => (id === "ticker" ? ticker : this),
-    create_view: async () => {
-      const root = document.createElement("div");
-      root.className = "wb-charts";
-      const draw = () => drawCharts(root, this.get("charts") ?? "");
-      this.on("change:charts", draw);
-      draw();
-      return { el: root, remove: () => this.off("change:charts", draw) };
-    },
-  };
+class PageModel extends StandIn {
+  page = "";
 
   /** @param {string} name */
   constructor(name) {
     super();
     this.name = name;
-    this.page = "";
-  }
-
-  /** @param {string} trait */
-  get(trait) {
-    return trait === "chart" || trait === "ticker" ? `IPY_MODEL_${trait}` : this.#traits.get(trait);
-  }
-
-  /** @param {string} trait @param {any} value */
-  set(trait, value) {
-    this.#traits.set(trait, value);
-    this.emit(`change:${trait}`);
   }
 
   /** Takes a message's values. @param {Record<string, any>} traits */
   receive({ changed, ...traits }) {
     for (const [trait, value] of Object.entries(traits)) this.set(trait, value);
-    if (changed) ticker.emit("msg:custom", {}, [{ parsed: { [this.name]: { changed } } }]);
+    if (changed) this.ticker.emit("msg:custom", {}, [{ parsed: { [this.name]: { changed } } }]);
   }
-
-  save_changes() {}
 
   /** Sends a message to the view's half in the server, and gives the reply to its listeners. @param {any} message */
   async send(message) {
@@ -140,12 +92,6 @@ const wordsOf = (error) => (error instanceof Error ? error.message : String(erro
 async function dropped() {
   const answer = await call("flush_cache", {});
   return Number((await answer.text()).match(/\d+/)?.[0] ?? 0);
-}
-
-/** Draws charts that the server made: SVG without scripts, which the page's policy would refuse anyway. @param {HTMLElement} root @param {string} svg */
-function drawCharts(root, svg) {
-  const found = new DOMParser().parseFromString(svg, "text/html").querySelectorAll("svg");
-  root.replaceChildren(...found);
 }
 
 /** @type {Map<string, PageModel>} */

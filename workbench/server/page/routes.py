@@ -70,7 +70,9 @@ async def static(name: str) -> Response:
     view, _, kind = name.removeprefix("view-").partition(".")
     if name.startswith("view-") and view in NAMES and kind in ("js", "css"):
         text = script(VIEWS / view / "view.js") if kind == "js" else styles(VIEWS / view / "view.css")
-    elif name in ("page.js", "docs.js", "page.css"):
+    elif name in ("page.js", "docs.js"):
+        text = script(HERE / name)
+    elif name == "page.css":
         text = (HERE / name).read_text("utf-8")
     else:
         raise Problem(404, f"there is no file {name!r}", code="not_found")

@@ -7,6 +7,9 @@ from typing import Any
 
 from workbench.html.parts import View
 
+COLUMNS = (("tree", "throughput"), ("batch", "tokens", "mask", "kv"))
+"""Names of views, from the top: both columns are about equally high. Any other view stands below, as wide as both."""
+
 
 @dataclass(frozen=True, repr=False)
 class Pictures(View):

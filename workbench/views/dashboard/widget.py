@@ -8,12 +8,10 @@ from typing import Any
 
 import ipywidgets
 
-from workbench.views.dashboard.picture import Pictures
+from workbench.views.dashboard.picture import COLUMNS, Pictures
 from workbench.views.live.still import Still, with_picture
 from workbench.views.live.widget import ViewWidget
-
-COLUMNS = (("tree", "throughput"), ("batch", "tokens", "mask", "kv"))
-"""Names of views, from the top: both columns are about equally high. Any other view stands below, as wide as both."""
+from workbench.views.recorded.recording import Recording, record
 
 
 class Dashboard(ipywidgets.VBox):
@@ -37,9 +35,13 @@ class Dashboard(ipywidgets.VBox):
         """Returns the present state of all views as one still picture."""
         return Pictures(tuple(view.picture() for view in self.views.values()))
 
-    def save(self, path: str | Path) -> None:
-        """Writes the present pictures to a file of the kind its name ends in."""
-        self.picture().save(path)
+    def recording(self) -> Recording:
+        """Returns all that the views have shown since the event log began, for a page without Python."""
+        return record({name: view.reader for name, view in self.views.items()})
+
+    def save(self, path: str | Path, *, live: bool = False) -> None:
+        """Writes the present pictures to a file of the kind its name ends in; with `live` an `.html` page that plays the run."""
+        (self.recording() if live else self.picture()).save(path)
 
     def close(self) -> None:
         """Closes all views."""
@@ -52,7 +54,7 @@ class Dashboard(ipywidgets.VBox):
 
     def _ipython_display_(self) -> None:
         first = next(iter(self.views.values()))
-        first.still = first.still or Still(first.reader.source.log, self.picture)
+        first.still = first.still or Still(first.reader.source.log, self.picture, self.recording)
         first.still_key = first.still.key
         first.still.display(self._repr_mimebundle_())
 

@@ -23,7 +23,8 @@ const BUSY =
 const SETTLE_MS = 1000; // a selection that Python sends so soon after a click is older than the click
 
 /**
- * One view in a page. Elements that need Python carry `data-asks`, "kernel" or "engine", and are hidden once that has ended.
+ * One view in a page. Elements that need Python carry `data-asks`, "kernel" or "engine", and are hidden once that has ended;
+ * "record" is on those that a recording answers too.
  * A view places `about` under its title: one line about what is seen, or what to do while there is nothing. Elements of the
  * class `wb-if-any` are hidden then. For tests and benchmarks the root carries `data-ms`, the last draw's milliseconds, and
  * `data-draws`.

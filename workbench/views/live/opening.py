@@ -12,7 +12,7 @@ from typing import Any
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter, install
 from workbench.html.parts import View
 from workbench.views.dashboard.picture import Pictures
-from workbench.views.fold import Facts, Fold
+from workbench.views.fold import Fold
 from workbench.views.live.feed import Feed
 from workbench.views.live.kinds import VIEWS, ViewKind
 from workbench.views.live.reader import Reader
@@ -30,24 +30,30 @@ def open_view(source: Source, name: str, *, live: bool | None = None, **options:
     that is no view, `UnknownParameter` for an option that the view does not have, and `NotSupported` for a widget without the
     packages that it needs.
     """
-    if name not in HELP:
-        raise InvalidRequest.because("view", f"{name!r} is no view", hint=UnknownParameter(str(name), HELP, where="").hint)
+    check_name(name)
     live = has_widgets() if live is None else live
     if name == DASHBOARD:
         return open_dashboard(source, live)
-    kind = VIEWS[name]
-    check_options(kind, options)
-
-    def make(facts: Facts) -> Fold[View]:
-        return kind.fold(facts, **options)
-
-    reader = Reader(source, make)
+    reader = open_reader(source, name, options)
     if not live:
         reader.read()
         return reader.fold.picture()
-    widget = widget_class(kind)(reader)
+    widget = widget_class(VIEWS[name])(reader)
     Feed.of(source).add(widget)
     return widget
+
+
+def open_reader(source: Source, name: str, options: Mapping[str, Any]) -> Reader[Fold[View]]:
+    """Returns the reader of a view, which has read nothing yet. Raises `UnknownParameter` for an option it does not have."""
+    kind = VIEWS[name]
+    check_options(kind, options)
+    return Reader(source, lambda facts: kind.fold(facts, **options))
+
+
+def check_name(name: str) -> None:
+    """Raises `InvalidRequest` for a name that is no view."""
+    if name not in HELP:
+        raise InvalidRequest.because("view", f"{name!r} is no view", hint=UnknownParameter(str(name), HELP, where="").hint)
 
 
 def open_dashboard(source: Source, live: bool) -> Any:

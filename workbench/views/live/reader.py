@@ -22,7 +22,8 @@ class Reader(Generic[FoldT]):
 
     def __init__(self, source: Source, make: Callable[[Facts], FoldT]) -> None:
         self.source = source
-        self._make = make
+        self.make = make
+        """Function that makes the fold, with the options of the view."""
         self.fold = make(source.facts)
         self.number = 0
         """Number of the next event to read."""
@@ -43,10 +44,10 @@ class Reader(Generic[FoldT]):
             if first > self.number:
                 self.gap = GAP if self.number else self.gap
                 first, events = self._restart()
-            self._apply(events)
+            self.apply(events)
             self.number = first + len(events)
 
-    def _apply(self, events: Iterable[Event], *, is_present: bool = False) -> None:
+    def apply(self, events: Iterable[Event], *, is_present: bool = False) -> None:
         """Folds events. A fold that fails at one is given the next: a picture with a fault in it beats none."""
         apply = self.fold.apply_present if is_present else self.fold.apply
         for event in events:
@@ -60,13 +61,13 @@ class Reader(Generic[FoldT]):
 
         For an engine that has ended these are all that the log still holds.
         """
-        self.fold = self._make(self.source.facts)
+        self.fold = self.make(self.source.facts)
         try:
             snapshot = self.source.engine.snapshot()
         except WorkbenchError:
             return self.source.log.read()
         number = self.source.log.number_after(snapshot.taken)
         first, past = self.source.log.read() if self.fold.keeps_history else (number, [])
-        self._apply(past[: max(number - first, 0)])
-        self._apply(snapshot.events, is_present=True)
+        self.apply(past[: max(number - first, 0)])
+        self.apply(snapshot.events, is_present=True)
         return self.source.log.read(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from workbench.events import EventLog
 from workbench.html.parts import View
 from workbench.html.styles import stylesheet
 
+RECORDS = "WORKBENCH_RECORD_VIEWS"
+"""Variable of the environment: if it is set, the pictures under live views hold the run too, for pages that play it."""
 STYLE = Path(__file__).with_name("still.css")
 
 
@@ -26,11 +29,11 @@ class Still:
     The picture is replaced when a cell ends, so a saved notebook holds the last state.
     """
 
-    def __init__(self, log: EventLog, picture: Callable[[], View]) -> None:
+    def __init__(self, log: EventLog, picture: Callable[[], View], recording: Callable[[], View]) -> None:
         self.key = f"wb-{uuid.uuid4().hex}"
         """Class of the picture's element."""
         self._log = log
-        self._picture = picture
+        self._picture = recording if os.environ.get(RECORDS) else picture
         self._handle: Any = None
         self._number = -1
 

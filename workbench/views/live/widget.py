@@ -21,6 +21,7 @@ from workbench.views.live.reader import Reader
 from workbench.views.live.scripts import VIEWS, script, styles
 from workbench.views.live.still import Still, with_picture
 from workbench.views.live.ticker import Ticker
+from workbench.views.recorded.recording import Recording, record
 
 FoldT = TypeVar("FoldT", bound=Fold[View])
 
@@ -43,6 +44,8 @@ def _keep_subshell(comm: Any) -> None:
 class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
     """Any live view. `widget_class` adds a view's script and style sheet; a view with commands of its own extends `answer`."""
 
+    kind = ""
+    """Name of the view, such as "tree"."""
     key = traitlets.Unicode("").tag(sync=True)
     """Name of this view in the messages of its `ticker`."""
     ticker = traitlets.Instance(Ticker).tag(sync=True, **widget_serialization)
@@ -100,9 +103,13 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
         with self.reader.lock:
             return self.fold.picture()
 
-    def save(self, path: str | Path) -> None:
-        """Writes the present picture to a file of the kind its name ends in."""
-        self.picture().save(path)
+    def recording(self) -> Recording:
+        """Returns all that the view has shown since the event log began, for a page without Python."""
+        return record({self.kind: self.reader})
+
+    def save(self, path: str | Path, *, live: bool = False) -> None:
+        """Writes the present picture to a file of the kind its name ends in; with `live` an `.html` page that plays the run."""
+        (self.recording() if live else self.picture()).save(path)
 
     def close(self) -> None:
         """Closes the view in all pages; the engine goes on."""
@@ -116,7 +123,7 @@ class ViewWidget(anywidget.AnyWidget, Generic[FoldT]):
         return with_picture(super()._repr_mimebundle_(**kwargs), self.picture())
 
     def _ipython_display_(self) -> None:
-        self.still = self.still or Still(self.reader.source.log, self.picture)
+        self.still = self.still or Still(self.reader.source.log, self.picture, self.recording)
         self.still_key = self.still.key
         self.still.display(self._repr_mimebundle_())
 
@@ -233,5 +240,5 @@ def widget_class(name: str, base: type[ViewWidget[Any]] = ViewWidget) -> type[Vi
     Each view has a class of its own, since anywidget keeps one style sheet for each class in a page.
     """
     folder = VIEWS / name
-    parts = {"_esm": script(folder / "view.js"), "_css": styles(folder / "view.css"), "__module__": base.__module__}
+    parts = {"kind": name, "_esm": script(folder / "view.js"), "_css": styles(folder / "view.css"), "__module__": base.__module__}
     return type(f"{name.capitalize()}View", (base,), parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -80,6 +80,10 @@ class ProgramFold(Fold[View]):
         if run is None:
             raise InvalidRequest("program", asked.get("id"), f"one of {', '.join(self.runs) or 'none yet'}")
         return self._drawn(run)
+
+    def questions(self) -> Iterator[tuple[dict[str, Any], Any]]:
+        for key in [*self.runs][-2::-1]:
+            yield {"id": key}, self.version
 
     # -- which run an event is about ------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ function makeProgram(view) {
       el("option", { value: id, selected: id === shown }, `${name}${isRunning ? " (running)" : ""} ${id}`),
     );
     /** @type {HTMLSelectElement} */
-    const select = el("select", { "data-asks": "kernel", "aria-label": "program", onchange }, options);
+    const select = el("select", { "data-asks": "record", "aria-label": "program", onchange }, options);
     return select;
   }
 

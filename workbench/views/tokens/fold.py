@@ -138,6 +138,21 @@ class RequestFold(Fold[PictureT]):
             found |= {"removed": detail.removed, "overruled": detail.overruled, "cost_s": detail.cost_s}
         return found
 
+    def questions(self) -> Iterator[tuple[dict[str, Any], Any]]:
+        for output in islice(self._newest(), MAX_LISTED):
+            for position in range(len(output.tokens) + (0 if output.finish else self.num_behind)):
+                token = output.tokens[position] if position < len(output.tokens) else None
+                yield {"id": [output.rid, position]}, token and token.token_id
+        for output in islice(self._newest(), MAX_LISTED):
+            for token in output.tokens if output.grammar is not None and self.facts.grammar is not None else ():
+                for i, share in token.detail.before if token.detail is not None else ():
+                    if allowed(token, i, share) is not True:
+                        yield {"id": [output.rid, token.position], "why": i}, token.token_id
+
+    def choices(self) -> Iterator[tuple[str, Any]]:
+        for output in islice(self._newest(), MAX_LISTED):
+            yield output.rid, (len(output.tokens), output.finish)
+
     def _is_listed(self, output: ShownOutput) -> bool:
         return output.grammar is not None or not self.only_constrained
 

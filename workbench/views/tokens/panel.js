@@ -38,7 +38,7 @@ const mono = (text) => el("span", { class: "wb-mono" }, text);
 /** @param {Likely} likely @param {AskWhy} askWhy @returns {Child[]} */
 function likelyCells([id, text, part, allowed], askWhy) {
   const why = allowed === false ? "forbidden: why?" : "why?";
-  const verdict = allowed === true ? "allowed" : el("button", { "data-asks": "kernel", onclick: () => askWhy(id) }, why);
+  const verdict = allowed === true ? "allowed" : el("button", { "data-asks": "record", onclick: () => askWhy(id) }, why);
   const bar = shareBar(part, allowed === false ? "wb-lost" : "wb-decode");
   return [mono(JSON.stringify(text)), share(part), bar, allowed !== undefined && verdict];
 }

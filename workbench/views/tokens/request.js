@@ -33,7 +33,7 @@ export function makeChoice(label, onChoice, asks = null) {
 /** Makes the choice between requests. @param {View} view */
 export function makeRequestChoice(view) {
   const show = (/** @type {string} */ rid) => view.ask({ do: "show", rid: rid || null });
-  const choice = makeChoice("request", show, "kernel");
+  const choice = makeChoice("request", show, "record");
   let followed = "";
 
   /** @param {TokensState} state */

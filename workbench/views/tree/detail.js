@@ -25,7 +25,7 @@ import { ago, placeInText, requestText } from "./words.js";
  * @property {number} made_at
  * @property {string[]} used_by
  * @property {string[]} held_by
- * @property {string} in_python how a cell asks for it
+ * @property {string} [in_python] how a cell asks for it; a recording has no cells
  */
 
 /** Copies to the clipboard; where the page may not, selects the text. @param {HTMLElement} button @param {HTMLElement} text */
@@ -51,8 +51,10 @@ function factRows(view, facts, age) {
   const by = (/** @type {string} */ rid) => chip(view, rid, rid);
   const free = facts.children.length ? "yes, after the nodes below it" : "yes";
   const found = facts.used_by.length ? [`${plural(facts.num_hits, "time")}: `, facts.used_by.map(by)] : "not yet";
+  /** @type {[string, Child][]} */
+  const asked = facts.in_python ? [["in Python", copied(facts.in_python)]] : [];
   return [
-    ["in Python", copied(facts.in_python)],
+    ...asked,
     ["tokens", `${count(facts.token_ids.length)}, ${placeInText(facts.num_before)}`],
     ["made by", [by(facts.made_by), " ", age]],
     ["found by", found],

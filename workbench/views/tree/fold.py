@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -259,6 +259,14 @@ class TreeFold(Fold[TreePicture]):
         drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.nodes.by_id[node_id].path()}
         rows = [self.drawn.row(row) for row in self.nodes.walk(drawn)]
         return {"found": found[:MAX_FOUND], "num_found": len(found), "rows": rows}
+
+    def questions(self) -> Iterator[tuple[dict[str, Any], Any]]:
+        if self._evictions:
+            yield {"evictions": True}, self.now
+        holders = self.nodes.holders()
+        for row in self.nodes.walk():
+            parent = row.parent.id if row.parent else 0
+            yield {"id": row.id}, (row.num_hits, parent, len(row.children), len(row.token_ids), holders.get(row.id))
 
     def picture(self) -> TreePicture:
         drawn = self.nodes.largest(MAX_PICTURE) if len(self.nodes.by_id) > MAX_PICTURE else None

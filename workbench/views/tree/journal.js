@@ -23,7 +23,7 @@ export const RENEW_MS = 1000; // what is asked of Python is asked again no soone
 export function makeJournal(view) {
   const words = el("summary");
   const body = el("div", { class: "wb-journal" });
-  const root = el("details", { hidden: true, "data-asks": "kernel" }, words, body);
+  const root = el("details", { hidden: true, "data-asks": "record" }, words, body);
   let latest = 0; // the engine's time of the state that is drawn
   let drawnTime = -1; // the engine's time of the journal that is drawn
   let askedAt = -RENEW_MS;

@@ -13,6 +13,7 @@ pytest.importorskip("anywidget")
 from workbench.errors import InvalidRequest
 from workbench.views.live import Source, open_view
 from workbench.views.live.feed import Feed
+from workbench.views.live.still import RECORDS, Still
 from workbench.views.throughput.figure import PLACES, figure
 
 
@@ -72,3 +73,20 @@ def test_a_question_about_what_never_was_is_answered_in_words(source):
     assert batch.answer({"do": "detail", "kind": "request", "id": "long"})["says"].startswith("long: ")
     with pytest.raises(InvalidRequest, match="never"):
         batch.answer({"do": "detail", "kind": "request", "id": "never"})
+
+
+def test_a_widget_is_saved_as_a_picture_or_as_a_page_that_plays_the_run(source, tmp_path):
+    for name in ("batch", "dashboard"):
+        widget = open_view(source, name, live=True)
+        widget.save(tmp_path / "still.html")
+        widget.save(tmp_path / "run.html", live=True)
+        assert "wb-packed" not in (tmp_path / "still.html").read_text()
+        assert "wb-packed" in (tmp_path / "run.html").read_text()
+
+
+def test_the_picture_under_a_widget_holds_the_run_where_the_environment_asks_for_it(source, monkeypatch):
+    monkeypatch.setenv(RECORDS, "1")
+    widget = open_view(source, "kv", live=True)
+    still = Still(source.log, widget.picture, widget.recording)
+    assert "wb-packed" in still._outputs()["text/html"]
+    assert still._outputs()["text/plain"] == str(widget.picture())
