@@ -13,6 +13,7 @@ import transformers
 from family import seeded
 from seeing import Case, picture
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 IMAGE = 258
 """The id of <image> in the tokenizer of `seeing`."""
@@ -83,3 +84,51 @@ def test_a_folder_of_older_files(tmp_path: Path):
     (folder / "config.json").write_text(json.dumps(config | more))
     (folder / "processor_config.json").unlink()
     seeing.hold(folder, reference, processor(), CASES[:2])
+
+
+GRIDS = [[28, 56], [56, 28], [56, 56]]
+
+
+def made_next(text_type: str = "llama", **values: Any) -> Any:
+    config = transformers.LlavaNextConfig(
+        text_config={"model_type": text_type, **TEXT}, vision_config=CLIP, image_token_index=IMAGE, image_grid_pinpoints=GRIDS,
+        **values,
+    )  # fmt: skip
+    model = transformers.LlavaNextForConditionalGeneration._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = seeded(model)
+    torch.nn.init.normal_(model.model.image_newline)
+    return model
+
+
+def next_processor() -> Any:
+    images = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}, image_grid_pinpoints=GRIDS
+    )
+    return transformers.LlavaNextProcessor(
+        images, seeing.tokenizer(), patch_size=7, vision_feature_select_strategy="default", num_additional_image_tokens=1
+    )
+
+
+NEXT_CASES = (
+    Case("What is <image> this?", (picture(1),)),
+    Case("What is <image> this?", (picture(2),)),
+    Case("<image><image>\nCompare.", (picture(1, 90, 31), picture(3, 20, 60))),
+    Case("No picture at all."),
+)
+
+
+@pytest.mark.parametrize("text_type", ["mistral", "qwen2"])
+def test_llava_next(tmp_path: Path, text_type: str):
+    reference = made_next(text_type)
+    seeing.hold(seeing.saved(reference, next_processor(), tmp_path), reference, next_processor(), NEXT_CASES)
+
+
+@pytest.mark.parametrize("size", [(5, 80), (80, 5), (33, 34), (57, 41), (20, 20), (300, 7)])
+def test_pictures_of_every_shape_become_as_many_tokens(tmp_path: Path, size: tuple[int, int]):
+    reference, images = made_next(), next_processor()
+    folder = seeing.saved(reference, images, tmp_path)
+    case = Case("<image>", (picture(1, *size),))
+    (seen,) = seeing.looked(folder, [case])
+    wanted = seeing.Seen(reference, images, case)
+    assert seen.ids == wanted.ids
+    torch.testing.assert_close(seeing.prefill_logits(folder, seen, "torch"), wanted.logits, rtol=1e-4, atol=1e-4)

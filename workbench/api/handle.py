@@ -21,11 +21,13 @@ from workbench.events import EventLog
 from workbench.hub.find import resolve
 from workbench.model.registry import FAMILIES
 from workbench.native.call import CALL
-from workbench.native.media import Shown
+from workbench.native.media import Shown, media_options
 from workbench.native.prompts import Prompt, Rendered
 from workbench.pictures.eyes import Eyes
 from workbench.pictures.open import open_sight
 from workbench.pictures.reader import Reader
+from workbench.text import chat
+from workbench.text.parts import fitted, has_media, take_media
 from workbench.text.tokenizer import Tokenizer
 from workbench.types import Axes, Picture
 
@@ -69,7 +71,7 @@ class Handle:
     def eyes(self) -> Eyes:
         """The reader of pictures. Raises NotSupported for a model that sees none, and what its folder's files lack."""
         entry = FAMILIES.get(self.info.architecture)
-        if entry is None or not entry.sight:
+        if entry is None or not self.sees:
             raise NotSupported(
                 f"{self.info.architecture} reads text and no pictures", hint="leave them out, or load a model that sees"
             )
@@ -85,6 +87,23 @@ class Handle:
         """
         seen = self.eyes.prompt(prompt, shown, self.encode, is_local=not CALL.get().origin)
         return seen.ids, seen.pictures, seen.axes
+
+    @property
+    def sees(self) -> bool:
+        """True if the model takes pictures."""
+        entry = FAMILIES.get(self.info.architecture)
+        return entry is not None and bool(entry.sight)
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> dict[str, Any]:
+        """Returns a conversation in the model's chat template as arguments of `generate`: its prompt and its pictures."""
+        if not self.sees:
+            if has_media(messages):
+                _ = self.eyes  # which refuses
+            return {"input_ids": self.chat_ids(messages, tools)}
+        read, media = take_media(chat.checked(messages))
+        shown = fitted(read, chat.source_of(self.tokenizer.hf, tools), self.eyes.marks)
+        text = Rendered(self.tokenizer.chat_text(shown, tools=tools))
+        return {"prompt": text} | media_options(media)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Returns the token ids of a prompt: with the special tokens that the tokenizer adds, unless a template wrote them."""

@@ -39,6 +39,11 @@ def read_shown(image_data: object, modalities: object, count: int, is_one: bool)
     return [_of_prompt(each, word) for each, word in zip(image_data, words, strict=True)]
 
 
+def media_options(media: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the options of a prompt with these pictures: the kind and the source of each."""
+    return {"image_data": [source for _, source in media], "modalities": [kind for kind, _ in media]} if media else {}
+
+
 def _of_prompt(given: Any, modalities: Any) -> tuple[Shown, ...]:
     if given is None:
         return ()
@@ -48,7 +53,7 @@ def _of_prompt(given: Any, modalities: Any) -> tuple[Shown, ...]:
         is_frames = word == "video" and sources and not isinstance(sources[0], (list, tuple))
         return (Shown("video", sources),) if is_frames else tuple(Shown(_kind(word), source) for source in sources)
     words = [_word(word) for word in modalities]
-    if words == ["video"] and len(sources) > 1:
+    if words == ["video"] and not isinstance(sources[0], (list, tuple)):
         return (Shown("video", sources),)
     if len(words) == 1:
         words *= len(sources)
