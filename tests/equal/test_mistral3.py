@@ -15,6 +15,7 @@ from PIL import Image
 from seeing import Case, picture
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 
+ARCHITECTURE = "Mistral3ForConditionalGeneration"
 SPECIAL = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
 TEXT: dict[str, Any] = {
     "model_type": "mistral", "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
@@ -61,9 +62,7 @@ def made(**values: Any) -> Any:
     config = transformers.Mistral3Config(
         text_config=TEXT, vision_config=TOWER, image_token_index=258, tie_word_embeddings=False, **values
     )
-    return seeded(
-        transformers.Mistral3ForConditionalGeneration._from_config(config, attn_implementation="eager", dtype=torch.float32)
-    )
+    return seeded(getattr(transformers, ARCHITECTURE)._from_config(config, attn_implementation="eager", dtype=torch.float32))
 
 
 @pytest.mark.heavy

@@ -56,6 +56,8 @@ class Eyes:
     def __init__(self, sight: Sight, reader: Reader) -> None:
         self.sight = sight
         self._reader = reader
+        self.marks: dict[str, str] = {"image": sight.placeholder, "video": sight.video_placeholder}
+        """Placeholders in prompts, by the kind of picture."""
         self._kept: OrderedDict[str, _Processed] = OrderedDict()
 
     def prompt(

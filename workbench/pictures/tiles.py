@@ -23,7 +23,7 @@ def best_resolution(size: Size, offered: Sequence[Sequence[int]]) -> Size:
 
 
 def without_padding(size: Size, whole: Size) -> tuple[slice, slice]:
-    """Returns the rows and columns of a grid of patches, `whole`, that show a picture of `size` pixels fitted into it."""
+    """Returns the rows and columns of a grid of patches, `whole`, that show a picture of `size` pixels, fitted into it."""
     (height, width), (rows, columns) = size, whole
     if width / height > columns / rows:
         padding = (rows - int(round(height * (columns / width), 7))) // 2
