@@ -173,6 +173,7 @@ _ADAPTERS = "adapters of low rank in every layer, which count for pictures alone
 LACKING = {
     "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
     "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
+    "LlavaLlamaForCausalLM": "a reader of files in its authors' own form; LLaVA as transformers saves it runs",
     "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
     "Phi4MultimodalForCausalLM": _ADAPTERS,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
