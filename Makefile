@@ -16,7 +16,7 @@ FAST := not slow and not model and not process and not heavy
 report = $(if $(TEST_TIMES),--junitxml=$(TEST_TIMES)/$(1).xml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs strip clean
+.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs compile html docs-serve release-check strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,11 +34,11 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
 	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) --no-print-directory test-parts test-engines
 	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) $(call report,browser) tests/browser
-	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
+	$(if $(NOTEBOOKS),$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS))
 
 # Two at once, on two cores; what is timed by a browser runs alone.
 test-parts: PARTS := tests/unit tests/notebook tests/js
-test-engines: PARTS := tests/equal tests/server tests/clients tests/gpu
+test-engines: PARTS := tests/equal tests/server tests/clients tests/gpu tests/site
 test-parts test-engines:
 	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=2000 $(BIN)/python -m pytest -q -rs $(PYTEST_ARGS) $(call report,$@) $(PARTS)
 
@@ -83,14 +83,26 @@ test-schemas: setup  ## the public sets of JSON schemas against our goals; SCHEM
 	@[ -n "$(SCHEMAS)" ] || { echo "say where the checkouts are: make test-schemas SCHEMAS=FOLDER"; exit 1; }
 	$(TEST_ENV) $(BIN)/python -m workbench bench schemas $(SCHEMAS) --check $(ARGS)
 
-docs:  ## build the documentation into docs/_build/html
+docs:  ## run the notebooks whose code or package changed, and build the site into docs/_build/html
 	@$(SETUP) engine notebook server test docs
-	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+compile:  ## run the notebooks and pages with code, without writing the site
+	@$(SETUP) engine notebook server test docs
+	$(TEST_ENV) $(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees -b dummy docs docs/_build/dummy
+
+html: docs  ## the same as docs
+
+docs-serve: docs  ## build the site, show it, and print the address; PORT=8000 for one of your choice
+	@bash docs/serve.sh $(PORT)
+
+release-check: setup  ## build the wheel and the sdist, and check that this commit can be released
+	$(BIN)/python .ci/release_check.py $(ARGS)
 
 strip: setup  ## remove the outputs of every notebook
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 clean:  ## remove what was built or installed; models in WORKBENCH_HOME stay
-	rm -rf $(VENV) .cache docs/_build docs/_generated build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache docs/_build docs/tutorials docs/reference build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find workbench tests -name __pycache__ -type d -prune -exec rm -rf {} +

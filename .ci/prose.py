@@ -35,7 +35,7 @@ from prose_words import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-SKIPPED = ("tests/data/", "docs/_build/", "docs/_generated/", ".ci/prose", "docs/images/")
+SKIPPED = ("tests/data/", "docs/_build/", "docs/tutorials/", "docs/reference/", ".ci/prose", "docs/images/")
 SUFFIXES = {".py", ".md", ".ipynb", ".js", ".css", ".cpp", ".h"}
 
 CODE = re.compile(r"``[^`]*``|`[^`]*`|https?://\S+")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 # A shell starts background processes with interrupts ignored; the tests of interrupts need them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -44,6 +46,8 @@ def pytest_runtest_logstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks tests by their fixtures and parameters: those of a real model, and those of an engine in a child process."""
     for item in items:
+        if "site" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
         if {"smollm2", "gemma3"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.model)
         if "process" in getattr(getattr(item, "callspec", None), "id", "").split("-"):
@@ -61,6 +65,31 @@ def starts_no_process() -> Iterator[None]:
 def smollm2() -> str:
     """GGUF file of the default model; fetched into WORKBENCH_HOME by the first test that needs it."""
     return _model_path("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the built site: that of WORKBENCH_SITE, or else one that is built here without running the notebooks."""
+    if built := os.environ.get("WORKBENCH_SITE"):
+        return Path(built)
+    pytest.importorskip("furo", reason="the tests of the site need the extra `docs`")
+    folder = tmp_path_factory.mktemp("site")
+    docs = Path(__file__).parents[1] / "docs"
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-d",
+        f"{folder}/doctrees",
+        str(docs),
+        f"{folder}/html",
+    ]
+    done = subprocess.run(command, env={**os.environ, "WORKBENCH_DOCS_EXECUTE": "off"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from workbench.model.tiny import write_config
 
-FOLDER = Path(__file__).parents[2] / "docs/monitoring"
+FOLDER = Path(__file__).parents[2] / "docs/deploy/monitoring"
 FUNCTIONS = {"sum", "avg", "rate", "increase", "histogram_quantile", "by", "label_values"}
 OF_PROMETHEUS = {"instance", "job"}
 """Labels that Prometheus adds."""
@@ -150,5 +150,6 @@ def test_the_files_refer_to_files_that_exist():
     assert mounted[home].name == "grafana.json"
     assert str(Path(home).parent) == provider["options"]["path"]
     (source,) = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
-    assert source["url"].endswith("127.0.0.1:9090")
+    assert source["url"] == "$PROMETHEUS_URL"
+    assert compose["services"]["grafana"]["environment"]["PROMETHEUS_URL"] == "http://127.0.0.1:9090"
     assert read("prometheus.yaml")["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:30000"]

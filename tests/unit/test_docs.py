@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
+import json
 import re
+import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
+import workbench
+import workbench.events
 from workbench.bench.commands import BENCHMARKS
 from workbench.config import ServerArgs
+from workbench.config.later import LATER, NO_EFFECT
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import ALL_PARAMS, Feature
 from workbench.model.registry import FAMILIES
+from workbench.native.results import Completion, MetaInfo
+from workbench.types import SamplingParams
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def generate():
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+PAGES = ROOT / "docs"
 
 
-def test_the_configuration_page_has_a_row_for_every_field(generate):
-    rows = re.findall(r"^\| `(\w+)` \| `--([\w-]+)` \|", generate.configuration_page(), re.MULTILINE)
+def of(module: str):
+    """Imports one of the modules that write pages; `docs` is no package of ours, so it is on the path meanwhile alone."""
+    sys.path.insert(0, str(PAGES))
+    try:
+        return importlib.import_module(f"generate.{module}")
+    finally:
+        sys.path.remove(str(PAGES))
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """Returns the cells of all rows of all tables, without heads."""
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    rules = {i for i, row in enumerate(cells) if set(row[0]) == {"-"}}
+    return [row for i, row in enumerate(cells) if i not in rules and i + 1 not in rules]
+
+
+def first_cells(page: str) -> set[str]:
+    return {row[0].strip("`") for row in rows_of(page)}
+
+
+def test_the_configuration_page_has_a_row_for_every_field():
+    rows = re.findall(r"^\| `(\w+)` \| `--([\w-]+)` \|", of("settings").configuration_page(), re.MULTILINE)
     assert rows == [(f.name, f.name.replace("_", "-")) for f in dataclasses.fields(ServerArgs)]
 
 
-def test_rows_of_the_configuration_page_have_all_columns(generate):
-    own, later = generate.configuration_page().split("## Names of the reference")
-    for page, columns in ((own, 6), (later, 4)):
-        rows = [line for line in page.splitlines() if line.startswith("| `")]
-        assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {columns + 1}
+def test_rows_of_the_configuration_page_have_all_columns():
+    own, later = of("settings").configuration_page().split("## Names of the reference")
+    assert {len(row) for row in rows_of(own)} == {6}
+    assert {len(row) for row in rows_of(later)} == {4}
 
 
-def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do(generate):
-    page = generate.backends_page()
+def test_every_flag_of_the_reference_is_the_same_without_effect_or_told_to_be_missing():
+    settings = of("settings")
+    rows = {row[0].strip("`"): row[1] for row in rows_of("\n".join(settings.moving_table()))}
+    fields = {f.name for f in dataclasses.fields(ServerArgs)}
+    assert fields >= settings.REFERENCE, "each of these names is a setting"
+    wanted = dict.fromkeys(settings.REFERENCE, "same") | dict.fromkeys(LATER, "not there")
+    wanted |= {name: "no effect" for name in NO_EFFECT if name not in fields and name != "enable_radix_cache"}
+    assert rows == {f"--{name.replace('_', '-')}": what for name, what in wanted.items()}
+
+
+def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do():
+    page = of("programs").backends_page()
     features, params = (
         [line.strip("|").split("|") for line in part.splitlines()] for part in re.findall(r"(?:^\|.*\n)+", page, re.M)
     )
@@ -55,11 +87,11 @@ def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do(generate):
     assert rows["chat"][names.index("OpenAI, text")] is False
 
 
-def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(generate):
-    import workbench
+def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word():
     from workbench.lang.state import ProgramState
 
-    rows = dict(re.findall(r"^\| `([\w.]+)[^|]*` \| (.*) \|$", generate.language_page().replace("\\|", "/"), re.MULTILINE))
+    page = of("programs").language_page().replace("\\|", "/")
+    rows = dict(re.findall(r"^\| `([\w.]+)[^|]*` \| (.*) \|$", page, re.MULTILINE))
     words = {
         name for name, module in workbench._PUBLIC.items() if module.startswith("workbench.lang") and "backends" not in module
     }
@@ -68,42 +100,182 @@ def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word(genera
     assert all(len(meaning) > 10 for meaning in rows.values())
 
 
-def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options(generate):
+def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options():
     from workbench.views.live import HELP, VIEWS
 
-    rows = {line.split("`")[1]: line for line in generate.views_page().splitlines() if line.startswith("| `%wb")}
+    rows = {row[0].strip("`"): row for row in rows_of(of("views").views_page())}
     assert list(rows) == [f"%wb {name}" for name in HELP]
-    assert all(f"`{option}`" in rows[f"%wb {name}"] for name, kind in VIEWS.items() for option in kind.arguments or ())
-    assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows.values())
+    assert all(f"`{option}`" in rows[f"%wb {name}"][3] for name, kind in VIEWS.items() for option in kind.arguments or ())
+    assert {len(row) for row in rows.values()} == {4}
 
 
-def test_the_page_of_the_models_is_current_and_names_a_test_for_every_family(generate):
-    page = (ROOT / "docs/supported_models.md").read_text(encoding="utf-8")
-    assert page == generate.models_page(ROOT), "write it again: python docs/generate.py"
+def test_the_page_of_the_models_is_current_and_names_a_test_for_every_family():
+    page = (PAGES / "supported_models.md").read_text(encoding="utf-8")
+    assert page == of("models").models_page(ROOT), "write it again: python docs/generate"
     assert len(re.findall(r"\| `test_\w+\.py` \|$", page, re.MULTILINE)) == len(FAMILIES)
 
 
-def test_the_module_page_lists_every_module_with_its_summary(generate, tmp_path):
+def test_the_page_of_quantisation_has_a_row_for_every_format_method_scheme_and_type_of_the_store():
+    from workbench.checkpoint.block_types import GGUF_TYPES
+    from workbench.checkpoint.folders.declared import ACCEPTED
+    from workbench.config.schemes import SCHEMES
+    from workbench.kernels.products import FORMATS
+
+    rows = {row[0].strip("`"): row for row in rows_of(of("models").quantisation_page())}
+    stores = set(get_args(get_type_hints(ServerArgs)["kv_cache_dtype"])) - {"auto"}
+    blocks = {kind.name for kind in GGUF_TYPES.values() if kind.block_len > 1}
+    assert set(rows) == blocks | set(ACCEPTED) | SCHEMES | stores
+    assert {name for name in blocks if rows[name][1] == "as it is"} == blocks & set(FORMATS)
+
+
+def test_the_page_of_the_parameters_has_a_meaning_for_every_field_and_its_default():
+    rows = {row[0].strip("`"): row for row in rows_of(of("requests").sampling_page())}
+    assert list(rows) == list(SamplingParams.__struct_fields__)
+    plain = SamplingParams()
+    assert all(row[2] == f"`{getattr(plain, name)!r}`" and len(row[3]) > 20 for name, row in rows.items())
+
+
+def test_the_page_of_the_results_has_a_meaning_for_every_key():
+    rows = rows_of(of("requests").results_page())
+    assert [row[0].strip("`") for row in rows] == [*Completion.__annotations__, *MetaInfo.__annotations__]
+    hints = {**Completion.__annotations__, **MetaInfo.__annotations__}
+    required = {name for name, hint in hints.items() if "NotRequired" not in str(hint)}
+    assert {row[0].strip("`") for row in rows if row[2] == "yes"} == required
+    assert all(len(row[3]) > 10 for row in rows)
+
+
+def test_the_page_of_the_magics_has_every_sub_command_and_option():
+    from workbench.magics import magics, options
+
+    page = of("magics").magics_page()
+    for parser in (magics.GEN, magics.CHAT, magics.PROGRAM, *options.wb_parsers().values()):
+        section = re.search(rf"^### `{re.escape(parser.prog)}`$(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+        assert section is not None, parser.prog
+        actions = parser._actions[:3] if parser.prog == "%wb load" else parser._actions
+        for action in actions:
+            assert all(f"`{option}" in section[1] for option in action.option_strings), action
+            assert action.option_strings or f"`{action.metavar or action.dest}`" in section[1], action
+
+
+def test_the_page_of_the_command_line_has_every_command_and_benchmark():
+    from workbench.cli import COMMANDS
+    from workbench.models_cli import ACTIONS
+
+    headings = set(re.findall(r"^#+ `(.*)`$", of("command_line").command_line_page(), re.MULTILINE))
+    assert {f"workbench {name}" for name in COMMANDS} <= headings
+    assert {f"workbench models {action}" for action in ACTIONS} <= headings
+    assert {f"workbench bench {name.replace('_', '-')}" for name in BENCHMARKS} <= headings
+
+
+def test_the_page_of_the_routes_has_every_route_and_every_field_of_its_body():
+    from workbench.server.middleware import MANAGEMENT
+
+    http = of("http")
+    sections = re.split(r"^### ", http.endpoints_page(), flags=re.MULTILINE)
+    found = {section.partition("\n")[0]: section for section in sections}
+    routes = {(method, path): each for path, methods in http.openapi()["paths"].items() for method, each in methods.items()}
+    assert len(found) == len(routes) + 1
+    for (method, path), operation in routes.items():
+        section = found[f"`{method.upper()} {path}`{' ⚿' if path in MANAGEMENT else ''}"]
+        assert len(operation["description"]) > 10
+        for field in [
+            *http.body_of(operation).get("properties", {}),
+            *(each["name"] for each in operation.get("parameters", ())),
+        ]:
+            assert f"| `{field}` |" in section
+
+
+def test_the_page_of_the_metrics_has_what_a_server_of_both_prefixes_counts():
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from workbench.server.metrics import MetricSet
+
+    registry = CollectorRegistry()
+    MetricSet("workbench_", "m", "generate_request", registry)
+    shown = set(re.findall(r"^# TYPE (\w+) ", generate_latest(registry).decode(), re.MULTILINE))
+    assert first_cells(of("metrics").metrics_page()) == {name for name in shown if not name.endswith("_created")}
+
+
+def test_the_page_of_the_events_has_every_event_with_every_field():
+    from workbench.events import AnyEvent
+
+    page = of("events").events_page()
+    for event in get_args(AnyEvent):
+        section = re.search(rf"^### {event.__name__}$(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+        assert section is not None, event
+        fields = set(event.__struct_fields__) - {"time"}
+        assert first_cells(section[1]) == fields, event
+    assert set(workbench.events.__all__) - set(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == {
+        "AnyEvent", "Event", "EventLog", "MatchReason", "WaitReason", "MAX_USERS", "NUM_FIRST", "NUM_SHOWN",
+    }  # fmt: skip
+
+
+@pytest.mark.heavy
+def test_the_page_of_the_errors_says_of_every_class_what_to_do():
+    errors = of("errors")
+    names = {cls.__name__ for cls in errors.every_error()}
+    assert names == set(errors.WHAT_TO_DO)
+    declared = {
+        name
+        for path in (ROOT / "workbench").rglob("*.py")
+        for name, base in re.findall(r"^class (\w+)\((\w+)", path.read_text(), re.MULTILINE)
+        if base in names
+    }
+    assert declared <= names
+    assert first_cells(errors.errors_page()) == names
+
+
+def test_the_page_of_the_variables_has_every_variable_of_the_sources():
+    environment = of("environment")
+    listed = {*environment.USERS, *environment.WORK}
+    places = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
+    texts = [path.read_text(encoding="utf-8") for path in (*places, PAGES / "conf.py") if path.is_file()]
+    used = {name for text in texts for name in re.findall(r"\bWORKBENCH_[A-Z][A-Z_]*[A-Z]\b", text)}
+    assert listed == used, "docs/generate/environment.py lists each"
+    package = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workbench").rglob("*.py"))
+    assert all(name in package for name in environment.USERS)
+
+
+def test_the_page_of_python_has_every_public_name_and_method():
+    page = of("python_api").python_page()
+    headings = re.findall(r"^#{3,4} (.*)$", page, re.MULTILINE)
+    assert set(workbench._PUBLIC) <= set(headings)
+    assert {"Engine.generate", "Engine.explain", "Engine.shutdown", "Grammar.why", "Attached.view"} <= set(headings)
+    assert len(headings) == len(set(headings))
+    sections = re.split(r"^#{3,4} .*$", page, flags=re.MULTILINE)[1:]
+    assert not [name for name, section in zip(headings, sections, strict=True) if not described(section)]
+
+
+def described(section: str) -> str:
+    """Returns the text of a section outside of code and headings."""
+    return re.sub(r"```.*?```|^#.*$", "", section, flags=re.MULTILINE | re.DOTALL).strip()
+
+
+def test_the_module_page_lists_every_module_with_its_summary(tmp_path):
     package = tmp_path / "pkg"
     (package / "sub").mkdir(parents=True)
     (package / "a.py").write_text('"""First a | b.\n\nMore."""')
     (package / "sub" / "b.py").write_text('"""Second\nline."""')
-    page = generate.modules_page(package)
+    page = of("modules").modules_page(package)
     assert "| `a.py` | First a \\| b. |" in page
     assert "| `b.py` | Second line. |" in page
     assert page.index("## pkg\n") < page.index("## pkg.sub\n")
 
 
-def test_generated_pages_replace_stale_ones(generate, tmp_path):
-    root, out = tmp_path / "root", tmp_path / "out"
+def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_path, monkeypatch):
+    write = of("write")
+    root, docs = tmp_path / "root", tmp_path / "docs"
     (root / "workbench").mkdir(parents=True)
     (root / "notebooks").mkdir()
-    (root / "notebooks/00-a.ipynb").write_text("{}")
-    out.mkdir()
-    (out / "99-gone.ipynb").write_text("{}")
-    generate.write_all(out, root)
-    pages = ["backends.md", "configuration.md", "language.md", "modules.md", "views.md"]
-    assert sorted(path.name for path in out.iterdir()) == ["00-a.ipynb", *pages]
+    (root / "notebooks/00-a.ipynb").write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": "# A"}]}))
+    (docs / "tutorials").mkdir(parents=True)
+    (docs / "tutorials/99-gone.ipynb").write_text("{}")
+    monkeypatch.setattr(write, "PAGES", {"metrics": lambda: "# Metrics\n"})
+    write.write_all(docs, root)
+    assert sorted(path.name for path in (docs / "reference").iterdir()) == ["flags.txt", "metrics.md", "modules.md"]
+    assert [path.name for path in (docs / "tutorials").iterdir()] == ["00-a.ipynb"]
+    cells = json.loads((docs / "tutorials/00-a.ipynb").read_text())["cells"]
+    assert [cell["source"][:3] for cell in cells] == ["# A", "Ope"]
 
 
 def rooms_of_the_architecture_page() -> list[str]:

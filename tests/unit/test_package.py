@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workbench.errors import install
 
@@ -143,7 +144,9 @@ def test_notebooks_assert_what_they_claim_and_use_the_kernel_of_the_environment(
 def test_commands_in_the_readme_exist(project):
     readme = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"make ([a-z-]+)", "\n".join(re.findall(r"`[^`]+`|^\$ .*", readme, re.MULTILINE))))
+    inline = re.findall(r"`[^`]+`", re.sub(r"```.*?```", "", readme, flags=re.DOTALL))
+    lines = re.findall(r"^\$ .*", readme, re.MULTILINE)
+    named = set(re.findall(r"make ([a-z-]+)", "\n".join([*inline, *lines])))
     assert {"lab", "test"} <= named <= targets
     assert set(re.findall(r"\]\((?!http)([^)#]+)\)", readme)) <= set(tracked_files())
 
@@ -163,6 +166,25 @@ def test_torch_is_a_range_and_the_constraint_lies_in_it(project):
     (version,) = [spec.version for spec in pin.specifier if spec.operator == "=="]
     assert version in torch.specifier
     assert not [spec for spec in torch.specifier if spec.operator == "=="]
+
+
+def test_the_conda_environment_asks_for_what_the_package_asks_for(project):
+    """conda itself is not at hand everywhere: its file is compared with the package's own ranges."""
+    from packaging.requirements import Requirement
+
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (by_pip,) = [each["pip"] for each in environment["dependencies"] if isinstance(each, dict)]
+    plain = (Requirement(each) for each in environment["dependencies"] if isinstance(each, str))
+    by_conda = {one.name: one for one in plain}
+    extras = project["project"]["optional-dependencies"]
+    (torch,) = [Requirement(line) for line in extras["engine"] if line.startswith("torch>")]
+    assert by_conda.keys() == {"python", "pip", "pytorch-cpu"}
+    assert str(by_conda["python"].specifier) == project["project"]["requires-python"]
+    assert by_conda["pytorch-cpu"].specifier == torch.specifier
+    (own,) = by_pip
+    assert own.startswith("-e .[")
+    assert {"engine", "notebook"} <= set(own[len("-e .[") : -1].split(",")) <= set(extras)
+    assert environment["channels"] == ["conda-forge"], "one channel: packages of two do not fit each other"
 
 
 def test_every_make_target_is_phony_and_ci_runs_the_tests():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.errors import BackendFailed
+from workbench.test import test_utils
 from workbench.utils import (
     async_stream_and_merge,
     execute_shell_command,
@@ -96,3 +97,7 @@ def test_highlights_are_printed_outside_a_notebook_and_ci_is_known_by_its_variab
     assert not is_in_ci()
     monkeypatch.setenv("SGLANG_IS_IN_CI", "true")
     assert is_in_ci()
+
+
+def test_the_references_second_place_has_the_same_function():
+    assert test_utils.is_in_ci is is_in_ci

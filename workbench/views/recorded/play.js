@@ -142,7 +142,11 @@ function makeSlider(moments, onMove) {
   return { root: el("div", { class: "wb-player", hidden: last < 1 }, button, input, words), show };
 }
 
-/** Puts the places of several views into columns, and those without a column below. @param {HTMLElement[]} roots @param {string[][]} columns */
+/**
+ * Puts the places of several views into columns, and those without a column below.
+ * @param {HTMLElement[]} roots
+ * @param {string[][]} columns
+ */
 function arranged(roots, columns) {
   if (roots.length === 1) return roots[0];
   const among = (/** @type {string[]} */ names) => roots.filter((root) => names.includes(root.dataset.view ?? ""));

@@ -1,0 +1,83 @@
+"""The page of the HTTP endpoints, from the OpenAPI description that the server shows."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from generate.markdown import code, page, table, words
+from workbench.server.app import ROUTES
+from workbench.server.middleware import MANAGEMENT
+
+ABOUT = """
+A server shows the same at `/docs`, and as schemas at `/openapi.json`. Behaviour that all routes share is on
+[](../server.md): keys, errors, streams, limits. Routes with a ⚿ ask for the management key (`--admin-api-key`) where one is set.
+"""
+GROUPS = (
+    ("OpenAI", ("/v1/chat", "/v1/completions", "/v1/responses", "/v1/models", "/v1/embeddings", "/v1/files", "/v1/batches")),
+    ("Anthropic", ("/v1/messages",)),
+    ("Ollama", ("/api/",)),
+    ("Looking in", ("/engine/", "/page/")),
+    ("Native", ("/",)),
+)
+"""Heading -> beginnings of its paths; a path belongs to the first group that has one."""
+
+
+def openapi() -> dict[str, Any]:
+    """Returns the description of all routes, without an engine."""
+    api = FastAPI(title="workbench")
+    for name in ROUTES:
+        api.include_router(importlib.import_module(name).router)
+    return api.openapi()
+
+
+def endpoints_page() -> str:
+    """Writes a section per API, and per route what it does and the fields of its body."""
+    groups: dict[str, list[str | list[str]]] = {name: [] for name, _ in GROUPS}
+    for path, methods in openapi()["paths"].items():
+        name = next(name for name, starts in GROUPS if path.startswith(starts))
+        mark = " ⚿" if path in MANAGEMENT else ""
+        for method, operation in methods.items():
+            groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
+            if found := [*parameters(operation), *fields(body_of(operation))]:
+                groups[name].append(table(("field", "type", "default", "meaning"), found))
+    parts = (part for name, parts in groups.items() for part in (f"## {name}", *parts))
+    return page("HTTP endpoints", ABOUT, *parts)
+
+
+def body_of(operation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the schema of a route's body; empty if it takes none."""
+    contents = operation.get("requestBody", {}).get("content", {})
+    return next(iter(contents.values()), {}).get("schema", {})
+
+
+def parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yields a row per parameter of the address."""
+    for each in operation.get("parameters", ()):
+        schema = each["schema"]
+        default = code(repr(schema["default"])) if "default" in schema else ""
+        yield code(each["name"]), kind(schema), default, f"in the {each['in']}"
+
+
+def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yields a row per field of a body."""
+    required = set(schema.get("required", ()))
+    for name, field in schema.get("properties", {}).items():
+        default = "required" if name in required else code(repr(field["default"])) if "default" in field else ""
+        yield code(name), kind(field), default, words(field.get("description", ""))
+
+
+def kind(schema: Mapping[str, Any]) -> str:
+    """Returns the type of a value in words. None stands for a field that is left out, and is not listed."""
+    if "enum" in schema:
+        return " or ".join(code(repr(value)) for value in schema["enum"])
+    if "const" in schema:
+        return code(repr(schema["const"]))
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(kind(each) for each in options if each.get("type") != "null"))
+    if schema.get("type") == "array":
+        return f"list of {kind(schema.get('items', {}))}"
+    return str(schema.get("type", "any"))

@@ -1,0 +1,91 @@
+"""Pages of the frontend language: its words, and what each backend can do."""
+
+from __future__ import annotations
+
+import inspect
+from typing import get_args
+
+from generate.markdown import code, page, summary, table, words
+from workbench.lang.backends.anthropic import Anthropic
+from workbench.lang.backends.base import FEATURES, Feature
+from workbench.lang.backends.endpoint import RuntimeEndpoint
+from workbench.lang.backends.engine import EngineBackend
+from workbench.lang.backends.litellm import LiteLLM
+from workbench.lang.backends.openai import OpenAI
+from workbench.lang.backends.vertexai import VertexAI
+from workbench.lang.choices import METHODS
+from workbench.lang.default import flush_cache, get_server_info, set_default_backend
+from workbench.lang.program import Program, function, run_batch
+from workbench.lang.state import ForkGroup, ProgramState
+from workbench.lang.verbs import VERBS
+
+NOTES = """
+Without roles (`completion`), OpenAI's text models continue the text; the other APIs get it as one message of the user.
+`select` scores the options on Engine, Runtime and RuntimeEndpoint; an OpenAI text model writes the option token by token, only
+the options' tokens allowed; the other APIs are asked for one of the options. Stop strings that an API does not take are found
+in its stream. A model may take less than its API, and with LiteLLM a provider: what it refuses is an error with its words.
+"""
+
+
+def backends_page() -> str:
+    """Writes a table of backends and their features, from the declarations of the classes."""
+    columns = [
+        ("Engine, Runtime", EngineBackend, EngineBackend.features),
+        ("RuntimeEndpoint", RuntimeEndpoint, RuntimeEndpoint.features),
+        ("OpenAI, chat", OpenAI, OpenAI.features),
+        ("OpenAI, text", OpenAI, OpenAI.text_features),
+        *((cls.name, cls, cls.features) for cls in (Anthropic, VertexAI, LiteLLM)),
+    ]
+    names = [name for name, _, _ in columns]
+    features = [marks(feature, [feature in features for _, _, features in columns]) for feature in get_args(Feature)]
+    features.append(marks("num_api_spec_tokens", [cls.writes_ahead for _, cls, _ in columns]))
+    params = sorted(set().union(*(cls.params for _, cls, _ in columns)))
+    return page(
+        "Backends",
+        "All of them generate and stream. What a backend has no mark for is refused with an error before\n"
+        "anything is sent; `num_api_spec_tokens` changes nothing there, as a shared prefix is computed once anyway.",
+        table(("feature", *names), features),
+        table(("parameter", *names), (marks(param, [param in cls.params for _, cls, _ in columns]) for param in params)),
+        NOTES,
+    )
+
+
+def language_page() -> str:
+    """Writes one row per word of the language, choices method and method of a state, from signatures and docstrings."""
+    first = [*VERBS, function, run_batch, set_default_backend, flush_cache, get_server_info]
+    parts = [
+        ("Words", "workbench.", first),
+        ("Choices methods", "workbench.", METHODS),
+        ("A program", "program.", methods(Program)),
+        ("A state", "s.", methods(ProgramState)),
+        ("The states of a fork", "forks.", methods(ForkGroup)),
+    ]
+    lines: list[str | list[str]] = ["`import workbench as sgl` has every word below; a program runs on any backend."]
+    for title, prefix, functions in parts:
+        rows = ((code(prefix + signature(f)), words(summary(f))) for f in functions)
+        lines += [f"## {title}", table(("primitive", "meaning"), rows)]
+    lacks = ", ".join(map(code, sorted(FEATURES)))
+    ending = f"A program that asks for it gets an error that names backend and feature:\n{lacks}."
+    return page("The frontend language", *lines, "## What a backend may lack", ending)
+
+
+def methods(cls: type) -> list[object]:
+    """Returns the public methods and properties that a class defines itself."""
+    return [
+        member
+        for name, member in vars(cls).items()
+        if not name.startswith("_") and (callable(member) or isinstance(member, property))
+    ]
+
+
+def signature(member: object) -> str:
+    """Returns name and parameters without types."""
+    if isinstance(member, property):
+        return member.fget.__name__
+    found = inspect.signature(member)
+    shown = [p.replace(annotation=p.empty) for name, p in found.parameters.items() if name != "self"]
+    return f"{member.__name__}{found.replace(parameters=shown, return_annotation=found.empty)}"
+
+
+def marks(name: str, has: list[bool]) -> list[str]:
+    return [code(name), *("✓" if each else "" for each in has)]

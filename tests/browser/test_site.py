@@ -1,0 +1,117 @@
+"""The built site in Chromium: pages, search, colours, a phone's width; no error, and no request to elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+pytestmark = pytest.mark.browser
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
+PAGES = (
+    "index",
+    "tutorials/05-radix-tree",
+    "explanation/batching",
+    "how-to/tune",
+    "reference/configuration",
+    "reference/endpoints",
+)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def open_page(address, browser):
+    """Opens a page of the site; at the end no page had an error or asked another machine."""
+    opened, wrong = [], []
+
+    def open_page(name, viewport=WIDE, scheme="light", **options):
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
+        opened.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda each: wrong.append(each.url) if not each.url.startswith((address, "data:", "blob:")) else None)
+        page.goto(f"{address}/{name}.html")
+        return page
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert wrong == []
+
+
+def picture(page, name):
+    if folder := os.environ.get("WORKBENCH_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/site-{name}.png")
+
+
+def test_the_first_page_leads_to_the_four_parts(open_page):
+    page = open_page("index")
+    expect(page).to_have_title(re.compile("workbench"))
+    for part in ("Tutorials", "How-to guides", "Reference", "Explanation"):
+        expect(page.locator(".sidebar-tree").get_by_role("link", name=part, exact=True)).to_be_visible()
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    picture(page, "home")
+    page.locator("article").get_by_role("link", name="Tutorials").first.click()
+    expect(page.locator("h1")).to_contain_text("Tutorials")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone_and_its_tables_scroll_by_themselves(open_page, name):
+    page = open_page(name, PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    picture(page, f"phone-{name.replace('/', '-')}")
+
+
+def test_the_search_finds_a_word_and_its_page(open_page):
+    page = open_page("search")
+    page.goto(f"{page.url}?q=retraction")
+    found = page.locator("ul.search li a")
+    expect(found.first).to_be_visible()
+    assert any("Paging, eviction and retraction" in text for text in found.all_text_contents())
+
+
+def test_a_button_copies_the_code_beside_it(open_page):
+    page = open_page("how-to/serve")
+    page.evaluate("navigator.clipboard.writeText = text => { window.copied = text; }")
+    block = page.locator("div.highlight").first
+    block.hover()
+    block.get_by_role("button", name="copy").click()
+    expect(block.get_by_role("button")).to_have_text("copied")
+    assert page.evaluate("window.copied") == "workbench serve smollm2-135m --port 30000\n"
+
+
+def test_light_and_dark_can_be_chosen_and_pictures_follow(open_page):
+    page = open_page("explanation/batching", scheme="light")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    picture(page, "explanation-light")
+    dark = open_page("explanation/batching", scheme="dark")
+    assert dark.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    picture(dark, "explanation-dark")
+    picture(open_page("reference/configuration"), "table")
+    picture(open_page("reference/python"), "python")
+    picture(open_page("tutorials/05-radix-tree"), "tutorial")
+
+
+def test_a_page_reads_without_scripts(open_page):
+    page = open_page("explanation/batching", java_script_enabled=False)
+    expect(page.locator("h1")).to_contain_text("Continuous batching")
+    expect(page.locator("div.cell").first).to_be_visible()

@@ -1,0 +1,1 @@
+"""Import path of existing programs: `workbench.test.test_utils`."""
