@@ -13,6 +13,7 @@ from family import seeded
 from seeing import Case, picture
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
+ARCHITECTURE = "Gemma3ForConditionalGeneration"
 SPECIAL = ("<image_soft_token>", "<start_of_image>", "<end_of_image>")
 TEXT: dict[str, Any] = {
     "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -40,7 +41,7 @@ def made() -> Any:
         boi_token_index=259,
         eoi_token_index=260,
     )
-    model = transformers.Gemma3ForConditionalGeneration._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = getattr(transformers, ARCHITECTURE)._from_config(config, attn_implementation="eager", dtype=torch.float32)
     return seeded(model)
 
 

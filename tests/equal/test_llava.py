@@ -15,6 +15,7 @@ from seeing import Case, picture
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
+ARCHITECTURE = "LlavaForConditionalGeneration"
 IMAGE = 258
 """The id of <image> in the tokenizer of `seeing`."""
 TEXT: dict[str, Any] = {
@@ -40,7 +41,7 @@ def made(text_type: str = "llama", vision: dict[str, Any] = CLIP, **values: Any)
     config = transformers.LlavaConfig(
         text_config={"model_type": text_type, **TEXT}, vision_config=vision, image_token_index=IMAGE, **values
     )
-    model = transformers.LlavaForConditionalGeneration._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model = getattr(transformers, ARCHITECTURE)._from_config(config, attn_implementation="eager", dtype=torch.float32)
     return seeded(model)
 
 

@@ -44,6 +44,10 @@ class Pictures(transformers.LlavaOnevisionProcessor):
     def __init__(self, image_processor: Any = None, tokenizer: Any = None, **more: Any) -> None:
         super().__init__(image_processor, tokenizer, None, **more)
 
+    def __call__(self, images: Any = None, **more: Any) -> Any:
+        """Takes all pictures as those of one prompt."""
+        return super().__call__([[*images]] if images else None, **more)
+
     @classmethod
     def get_attributes(cls) -> list[str]:
         return ["image_processor", "tokenizer"]

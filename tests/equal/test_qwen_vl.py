@@ -15,7 +15,11 @@ from safetensors.torch import load_file, save_file
 from seeing import Case, picture
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from workbench.checkpoint.weights import DENSE, WeightForm
+from workbench.engine.features import tensor_of
 from workbench.errors import ModelCorrupt
+from workbench.kernels.products import FORMATS
+from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
 
 SPECIAL = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
@@ -138,3 +142,20 @@ def test_a_config_without_sections_is_refused(tmp_path: Path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelCorrupt, match="no mrope_section"):
         load_model(folder, dtype=torch.float32, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_a_tower_in_8_bits_and_in_bfloat16_sees_about_the_same(tmp_path: Path, kind: str):
+    folder = seeing.saved(made(kind), processor(), tmp_path)
+    picture_ = seeing.looked(folder, CASES[:1])[0].pictures[0]
+    arrays = {name: tensor_of(array) for name, array in picture_.arrays.items()}
+    dense, small, coarse = (
+        load_model(folder, dtype=dtype, device=torch.device("cpu"), form=form)
+        for dtype, form in ((torch.float32, DENSE), (torch.float32, WeightForm(FORMATS, "int8wo")), (torch.bfloat16, DENSE))
+    )
+    assert isinstance(small.visual.blocks[0].attn.qkv.weight, BlockWeight)
+    with torch.inference_mode():
+        expected = dense.see(**arrays)
+        for other in (small, coarse):
+            alike = torch.nn.functional.cosine_similarity(other.see(**arrays).float(), expected, -1)
+            assert alike.min() > 0.99

@@ -21,6 +21,8 @@ from workbench.launch.runner import load_runner
 PROMPTS = ("The capital of France is", "Once upon a time there was a fox. One morning it", "def add(a, b):\n    return")
 NUM_RANDOM = 12
 """Tokens of a prompt where there is no tokenizer."""
+TEXT_HALVES = ("text", "language_model", "text_model")
+"""Names of the text half in models that see, here and in transformers."""
 CLOSE = 1e-3
 """Largest relative difference that counts as equal: sums in another order, in float32."""
 
@@ -109,7 +111,9 @@ def open_theirs(path: Path) -> Any:
         raise NotSupported("models are compared with transformers, which is not installed", hint=install("engine")) from error
     where = {"gguf_file": path.name} if path.is_file() else {}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        sees = not where and hasattr(transformers.AutoConfig.from_pretrained(path, local_files_only=True), "vision_config")
+        kind = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+        model = kind.from_pretrained(
             path.parent if path.is_file() else path, dtype=torch.float32, trust_remote_code=False, local_files_only=True,
             attn_implementation="eager", **where,
         )  # fmt: skip
@@ -163,8 +167,9 @@ def _rows(output: Any) -> Tensor:
 
 
 def _layers(model: nn.Module, count: int) -> nn.ModuleList:
-    """Returns the list of a model's layers: the first list that has so many modules."""
-    found = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    """Returns the list of a model's layers: the first list that has so many modules, in the text half of one that sees."""
+    halves = (part for name, part in model.named_modules() if name.rpartition(".")[2] in TEXT_HALVES)
+    found = (module for module in next(halves, model).modules() if isinstance(module, nn.ModuleList) and len(module) == count)
     layers = next(found, None)
     if layers is None:
         raise NotSupported(

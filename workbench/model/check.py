@@ -42,7 +42,7 @@ NO_EFFECT = frozenset(
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
     "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight emb_pdrop "
     # Ids that the tokenizer and the engine read.
-    "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
+    "bos_token_id eos_token_id pad_token_id _pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
     "id2label label2id num_labels problem_type finetuning_task task_specific_params prefix "
     # Settings of generation, which belong to a request.

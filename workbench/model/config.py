@@ -37,7 +37,7 @@ class ModelConfig:
     rotates_part: ClassVar[bool] = False
     """True where only a part of each head may be rotated."""
     turns_by_axes: ClassVar[bool] = False
-    """True where tokens of pictures have positions on several axes, of which `mrope_section` says what turns by each."""
+    """True where tokens of pictures have positions on several axes, and `mrope_section` divides the frequencies among these."""
     ropes_by_kind: ClassVar[bool] = False
     """True where `rope_parameters` holds one description for each kind of layer."""
 

@@ -121,7 +121,8 @@ _ENTRIES = (
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
     # Models that see.
-    _seeing("llava", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA", "llava.LlavaSight"),
+    _seeing("llava_pixtral", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA, Pixtral 12B",
+            "llava.llava_sight"),
     _seeing("llava_next", "LlavaNextForConditionalGeneration", "LLaVA-NeXT", "llava_next",
             "LLaVA 1.6 on Vicuna, Mistral, Llama 3 and Yi", "llava_next.LlavaNextSight", "NEXT"),
     _seeing("llava_next", "LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", "llava_onevision",
@@ -167,6 +168,17 @@ _ENTRIES = (
            "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
+_RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
+_ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
+LACKING = {
+    "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
+    "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
+    "LlavaLlamaForCausalLM": "a reader of files in its authors' own form; LLaVA as transformers saves it runs",
+    "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
+    "Phi4MultimodalForCausalLM": _ADAPTERS,
+    "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
+}  # fmt: skip
+"""Architectures that are known and not computed, and the part that they would need."""
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
@@ -177,6 +189,8 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     known = f"architectures that run: {', '.join(FAMILIES)}"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
+        if (lacking := next((name for name in names if name in LACKING), None)) is not None:
+            raise ModelUnsupported(f"{lacking} is not computed yet: it needs {LACKING[lacking]}", hint=known)
         near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
         raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
     if kind not in (None, found.model_type) and found.model_type:

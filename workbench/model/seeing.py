@@ -25,6 +25,8 @@ USUAL: dict[str, dict[str, Any]] = {
               "num_attention_heads": 32},
     "mistral": {"vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 32,
                 "num_attention_heads": 32},
+    "gemma3_text": {"vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+                    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
     "qwen2": {"vocab_size": 151_936, "hidden_size": 4096, "intermediate_size": 22_016, "num_hidden_layers": 32,
               "num_attention_heads": 32},
 }  # fmt: skip
@@ -144,7 +146,9 @@ def seeing(
             more_leftovers=lambda made: f"{half.more_leftovers(made)}|{more_leftovers(made)}",
             neutral={**half.neutral, **(neutral or {})},
         )
-        flat = USUAL.get(kind, {}) | own | {key: value for key, value in text.items() if value is not None}
+        beside = USUAL.get(kind, {}) | own
+        # A null of the text half says as much as a value ("sliding_window": null), and less than one beside it.
+        flat = beside | {key: value for key, value in text.items() if value is not None or beside.get(key) is None}
         if is_tied := [half["tie_word_embeddings"] for half in (own, text) if half.get("tie_word_embeddings") is not None]:
             flat["tie_word_embeddings"] = any(is_tied)  # older files state it of the text half alone
         return family, flat | {key: own[key] for key in ("architectures", "model_type") if key in own}

@@ -72,6 +72,6 @@ class Gemma3ForConditionalGeneration(Seeing):
 
 
 FAMILY = seeing(
-    Gemma3Keys, Gemma3ForConditionalGeneration, text_architecture="Gemma3ForCausalLM",
+    Gemma3Keys, Gemma3ForConditionalGeneration, text_type="gemma3_text",
     names=TOWER, prefixes=TOWERS, leftovers=r"\.vision_model\.head\.|\.position_ids$",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""LLaVA 1.5: CLIP's patches through two linear layers, in the place of tokens of Llama, Mistral or another text half."""
+"""LLaVA 1.5: CLIP's patches through two linear layers, in the place of tokens. `llava_pixtral.py` declares the family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.model.config import Activation
 from workbench.model.layer import Layer
 from workbench.model.layers import ACTIVATIONS
 from workbench.model.linear import Linear
-from workbench.model.seeing import Seeing, SeeingKeys, seeing, tower_config
+from workbench.model.seeing import Seeing, SeeingKeys, tower_config
 from workbench.model.vision import clip, siglip
 from workbench.model.vision.clip import ClipConfig, ClipTower
 from workbench.model.vision.config import SiglipConfig
@@ -75,8 +75,8 @@ class LlavaForConditionalGeneration(Seeing):
             width, config.hidden_size, config.projector_hidden_act, config.multimodal_projector_bias
         )
 
-    def see(self, *args: Any, **arrays: Any) -> Tensor:
-        """Returns the vectors of `pixels` [1, C, S, S]: [num_tokens, H]."""
+    def see(self, **arrays: Tensor) -> Tensor:
+        """Returns the vectors of one picture: `pixels` [1, C, S, S] -> [num_tokens, H]."""
         return self.features(arrays["pixels"]).flatten(0, 1)
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -112,8 +112,3 @@ def unused_layers(config: Any) -> str:
     """Returns the names of the tower's layers behind those that are taken."""
     last = range(max(feature_layers(config)), tower_of(config).num_hidden_layers)
     return rf"vision_tower\..*encoder\.layers\.({'|'.join(map(str, last))})\." if last else r"(?!)"
-
-
-FAMILY = seeing(
-    LlavaKeys, LlavaForConditionalGeneration, names=TOWER, prefixes=TOWERS, leftovers=UNUSED, more_leftovers=unused_layers
-)

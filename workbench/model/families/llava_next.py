@@ -50,7 +50,7 @@ class LlavaNextForConditionalGeneration(LlavaForConditionalGeneration):
         self.image_newline = weights.tensor("image_newline", self.hidden_size)
         self.num_bytes = self.image_newline.nbytes
 
-    def see(self, *args: Any, **arrays: Any) -> Tensor:
+    def see(self, **arrays: Tensor) -> Tensor:
         """Returns the vectors of a picture [num_tokens, H]: of `pixels` [1 + tiles, C, S, S] with its `size` [2] in pixels, of
         one square alone, or of a video's `frames` [frames, C, S, S]."""
         if "frames" in arrays:

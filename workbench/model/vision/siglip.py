@@ -67,6 +67,7 @@ NAMES = {
     "position_embedding": "embeddings.position_embedding",
     **{f"layers.*.attn.{part}": f"encoder.layers.*.self_attn.{part}" for part in ("q_proj", "k_proj", "v_proj")},
     "layers.*.attn.proj": "encoder.layers.*.self_attn.out_proj",
+    "post_layernorm": "post_layernorm",
     "layers.*.norm1": "encoder.layers.*.layer_norm1",
     "layers.*.norm2": "encoder.layers.*.layer_norm2",
     "layers.*.mlp.up_proj": "encoder.layers.*.mlp.fc1",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.pictures.sight import Seen, Sight, Words
+from workbench.pictures.sights.pixtral import PixtralPatchSight
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,3 +31,9 @@ class LlavaSight(Sight):
         height, width = pixels.shape[-2:]
         num_tokens = (height // self.patch_size) * (width // self.patch_size) + self.num_more
         return Seen({"pixels": pixels}, self.mark * num_tokens, num_tokens)
+
+
+def llava_sight(folder: Path, config: Mapping[str, Any], words: Words) -> Sight:
+    """Returns the sight of a model under LLaVA's architecture: by its tower that of LLaVA or of Pixtral."""
+    kind = (config.get("vision_config") or {}).get("model_type")
+    return (PixtralPatchSight if kind == "pixtral" else LlavaSight)(folder, config, words)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class PixtralSight(Sight):
-    """A token for each square of `spatial_merge_size` patches, or for each patch."""
+    """A token for each square of `spatial_merge_size` patches."""
+
+    usual_merge = 2
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         super().__init__(folder, config, words)
@@ -24,11 +26,15 @@ class PixtralSight(Sight):
         self.row_end: str = self.processor.value("image_break_token") or "[IMG_BREAK]"
         self.end: str = self.processor.value("image_end_token") or "[IMG_END]"
 
-    usual_merge = 2
-
     def see(self, picture: Image) -> Seen:
         made = self.processor.made([picture], return_tensors="np", patch_size=self.cell)
         height, width = (int(size) for size in made["image_sizes"][0])
         rows, columns = height // self.cell, width // self.cell
         text = self.row_end.join([self.mark * columns] * rows) + self.end
         return Seen({"pixels": made["pixel_values"][0][:, :height, :width]}, text, rows * columns)
+
+
+class PixtralPatchSight(PixtralSight):
+    """A token for each patch."""
+
+    usual_merge = 1
