@@ -308,6 +308,20 @@ class Segment:
     pages: tuple[int, ...]
 
 
+def first_of(keys: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Returns the first tokens of a text as the tree has it. Those of one picture, a number below 0 each, count as one."""
+    if not keys or min(keys[:count]) >= 0:
+        return keys[:count]
+    end = 0
+    while end < len(keys) and count > 0:
+        start = end
+        end += 1
+        while keys[start] < 0 and end < len(keys) and keys[end] == keys[start]:
+            end += 1
+        count -= 1
+    return keys[:end]
+
+
 def slots_of_pages(pages: list[int], page_size: int) -> list[int]:
     """Returns the KV slots of these pages, in order."""
     return pages if page_size == 1 else [page * page_size + offset for page in pages for offset in range(page_size)]

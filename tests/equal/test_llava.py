@@ -34,6 +34,9 @@ CASES = (
 )
 
 
+ARCHITECTURE = "LlavaForConditionalGeneration"
+
+
 def made(text_type: str = "llama", vision: dict[str, Any] = CLIP, **values: Any) -> Any:
     config = transformers.LlavaConfig(
         text_config={"model_type": text_type, **TEXT}, vision_config=vision, image_token_index=IMAGE, **values
@@ -52,6 +55,7 @@ def processor(strategy: str = "default") -> Any:
 @pytest.mark.parametrize("text_type", ["llama", "mistral"])
 def test_llava(tmp_path: Path, text_type: str):
     reference = made(text_type)
+    assert type(reference).__name__ == ARCHITECTURE
     seeing.hold(seeing.saved(reference, processor(), tmp_path), reference, processor(), CASES)
 
 

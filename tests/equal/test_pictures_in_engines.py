@@ -189,3 +189,46 @@ def test_a_text_model_takes_no_pictures(tmp_path: Path):
 
 def test_a_model_that_sees_reads_text_alone(reference: Any, engine: workbench.Engine):
     assert [engine.generate("Plain text.", GREEDY)["output_ids"]] == expected(reference, Case("Plain text."))
+
+
+@pytest.mark.parametrize(
+    "template", [seeing.TEMPLATE, "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}assistant: "]
+)
+def test_programs_show_pictures(reference: Any, folder: Path, template: str, tmp_path: Path):
+    one, other = picture(1), picture(2)
+    path = tmp_path / "one.png"
+    one.save(path)
+
+    @workbench.function
+    def asked(s):
+        s += workbench.user(workbench.image(str(path)) + "Who?")
+        s += workbench.assistant(workbench.gen("who", max_tokens=12, temperature=0, ignore_eos=True))
+
+    @workbench.function
+    def plain(s):
+        s += "See " + workbench.image(png(other))
+        s += workbench.gen("what", max_tokens=12, temperature=0, ignore_eos=True)
+
+    (tmp_path / "template.jinja").write_text(template)
+    with opened(folder, chat_template=str(tmp_path / "template.jinja")) as engine:
+        texts = [asked.run(backend=engine)["who"], plain.run(backend=engine)["what"]]
+        words = engine.tokenizer
+        break_ = "" if template == seeing.TEMPLATE else "\n"
+        cases = (Case(f"user: <image>{break_}Who?assistant: ", (one,)), Case("See <image>", (other,)))
+        assert texts == [words.decode(ids) for ids in expected(reference, *cases)]
+
+
+def test_views_and_answers_name_pictures(folder: Path):
+    with opened(folder) as engine:
+        engine.generate("<image> a", GREEDY, image_data=png(picture(1)), rid="one")
+        engine.generate("<image> b", GREEDY, image_data=png(picture(2)), rid="two")
+        named = [node.text for node in map(engine.cache.node, engine.cache.search("[picture"))]
+        assert [text[: text.index("]") + 1] for text in named] == ["[picture 1: 16 tokens]", "[picture 2: 16 tokens]"]
+        for name in ("tree", "batch", "dashboard", "kv", "tokens", "throughput"):
+            view = engine.view(name, live=False)
+            assert view._repr_html_(), name
+            if name in ("tree", "batch"):
+                assert "picture 2: 16 tokens" in str(view) + view._repr_html_(), name
+        parts = [{"type": "image", "image": png(picture(1))}, {"type": "text", "text": "Who?"}]
+        talk = engine.view("template", live=False, messages=[{"role": "user", "content": parts}])
+        assert "Who?" in str(talk)

@@ -72,9 +72,8 @@ class Handle:
         """The reader of pictures. Raises NotSupported for a model that sees none, and what its folder's files lack."""
         entry = FAMILIES.get(self.info.architecture)
         if entry is None or not self.sees:
-            raise NotSupported(
-                f"{self.info.architecture} reads text and no pictures", hint="leave them out, or load a model that sees"
-            )
+            message = f"{self.info.architecture} reads text and no pictures (image_data)"
+            raise NotSupported(message, hint="leave them out, or load a model that sees")
         args = self.args
         path = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format="dummy").path
         config = read_config(path) | json.loads(args.json_model_override_args)
@@ -93,6 +92,11 @@ class Handle:
         """True if the model takes pictures."""
         entry = FAMILIES.get(self.info.architecture)
         return entry is not None and bool(entry.sight)
+
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
+        return {kind: mark for kind, mark in self.eyes.marks.items() if mark} if self.sees and self.has_tokenizer else {}
 
     def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> dict[str, Any]:
         """Returns a conversation in the model's chat template as arguments of `generate`: its prompt and its pictures."""

@@ -218,6 +218,11 @@ class TextEngine:
         request = self._request(prompt, sampling_params, input_ids, {**options, "n": n, "json_schema": schema})
         return json_values(self._generation.results(request), schema)
 
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
+        return self._handle.picture_marks
+
     def _talk(self, messages: Sequence[Message], tools: Sequence[Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the prompt and the pictures of a conversation."""
         if options.get("image_data") is not None:

@@ -28,6 +28,7 @@ from workbench.events import (
     RequestWaiting,
     WaitReason,
 )
+from workbench.types import first_of
 
 MIN_SHARED = 16
 """Tokens worth waiting a step for, when another request is about to compute them."""
@@ -179,7 +180,7 @@ class Admission:
     def _log_match(self, candidate: Candidate) -> None:
         seq, namespace = candidate.seq, candidate.seq.request.namespace
         lookup = self.cache.explain(seq.key, namespace, seq.reuse_limit, candidate.match)
-        asked = seq.key[lookup.num_cached :][:NUM_SHOWN] if lookup.reason in ("diverged", "evicted") else ()
+        asked = first_of(seq.key[lookup.num_cached :], NUM_SHOWN) if lookup.reason in ("diverged", "evicted") else ()
         self.log.add(
             PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
                           num_cached=min(lookup.num_cached, seq.num_prompt),

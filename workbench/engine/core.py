@@ -21,7 +21,7 @@ from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
 from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
 from workbench.grammar import Matcher
-from workbench.types import FinishReason, Request, TokenOut
+from workbench.types import FinishReason, Request, TokenOut, first_of
 
 logger = logging.getLogger("workbench.engine")
 
@@ -118,7 +118,8 @@ class EngineCore:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.constraint, first_ids=seq.prompt_key[:NUM_FIRST], origin=request.origin)
+                               grammar=request.params.constraint, first_ids=first_of(seq.prompt_key, NUM_FIRST),
+                               origin=request.origin)
             )  # fmt: skip
         self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:

@@ -147,7 +147,7 @@ def seeing(
             neutral={**half.neutral, **(neutral or {})},
         )
         beside = USUAL.get(kind, {}) | own
-        # A null of the text half counts as much as a value ("sliding_window": null), and less than a value beside it.
+        # A null of the text half states as much as a value ("sliding_window": null), and less than one beside it.
         flat = beside | {key: value for key, value in text.items() if value is not None or beside.get(key) is None}
         if is_tied := [half["tie_word_embeddings"] for half in (own, text) if half.get("tie_word_embeddings") is not None]:
             flat["tie_word_embeddings"] = any(is_tied)  # older files state it of the text half alone
