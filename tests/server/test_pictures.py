@@ -83,7 +83,7 @@ def answers(folder: Path) -> dict[str, str]:
 
 
 def post(server: Any, path: str, body: dict[str, Any]) -> Any:
-    response = httpx.post(server.url + path, json=body, timeout=60)
+    response = httpx.post(server.url + path, json=body, timeout=200)
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[str, str]] = {
 def test_refusals(server: Any, site: str, name: str):
     source, message = REFUSED[name]
     body = {"text": "See <image>.", "sampling_params": GREEDY, "image_data": source.replace("SITE", site)}
-    response = httpx.post(server.url + "/generate", json=body, timeout=60)
+    response = httpx.post(server.url + "/generate", json=body, timeout=200)
     assert response.status_code in (400, 501), response.text
     assert message in response.text
     assert post(server, "/generate", {"text": "x", "sampling_params": GREEDY})["meta_info"]["completion_tokens"] == 8
