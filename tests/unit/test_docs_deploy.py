@@ -190,6 +190,7 @@ def test_objects_refer_to_each_other():
     assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == names["models.yaml"]["metadata"]["name"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
 def test_an_object_is_valid_to_kubernetes(path):
     validate = pytest.importorskip("kubernetes_validate", reason="extra `test` brings kubernetes-validate")
@@ -214,6 +215,7 @@ def schema_of(name: str) -> dict:
     return json.loads((Path(check.__file__).parent / f"builtin_schemas/vendor/{name}.json").read_text())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["compose/compose.yaml", "compose/cuda.yaml", "monitoring/compose.yaml"])
 def test_a_compose_file_fits_its_schema(name):
     import jsonschema
