@@ -343,6 +343,7 @@ def test_every_option_that_a_how_to_page_names_exists():
     for page in [*(PAGES / "how-to").glob("*.md"), PAGES / "server.md"]:
         named = set(re.findall(r"`(--[a-z][\w-]*)", page.read_text(encoding="utf-8")))
         assert named <= known, page.name
+    assert set(re.findall(r"`(--[a-z][\w-]*)", of("magics").ABOUT + of("models").FORMS + of("metrics").ABOUT)) <= known
 
 
 def rooms_of_the_architecture_page() -> list[str]:
