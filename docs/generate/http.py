@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from generate.markdown import code, page, table, words
 from workbench.field_docs import field_docs
+from workbench.native.requests import PromptOptions
 from workbench.server.app import ROUTES
 from workbench.server.middleware import MANAGEMENT
 from workbench.types import ALIASES, SamplingParams
@@ -73,8 +74,8 @@ def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def meaning(name: str) -> str:
-    """Returns the meaning of a sampling parameter, which has one name in all APIs; empty for other fields."""
-    return field_docs(SamplingParams).get(ALIASES.get(name, name), "")
+    """Returns the meaning of a parameter that has one name in all APIs; empty for other fields."""
+    return (field_docs(SamplingParams) | field_docs(PromptOptions)).get(ALIASES.get(name, name), "")
 
 
 def kind(schema: Mapping[str, Any]) -> str:
