@@ -43,7 +43,7 @@ WHAT_TO_DO = {
     "ModelCorrupt": "Fetch the file again (`workbench models verify` names the files that differ).",
     "DiskFull": "Free the megabytes in the message, or point `WORKBENCH_HOME` or `--download-dir` elsewhere.",
     "EngineDead": "Load the engine again. A server does that itself; the request may be sent again.",
-    "CacheCorrupt": "Report it: a bug. With `disable_radix_cache` the engine works on.",
+    "CacheCorrupt": "Report it: a bug.",
     "TokenRejected": "Report it: a bug, unless a matcher of your own drew the token.",
     "NoBackend": "Call `set_default_backend(engine)`, or give `backend=` to `run`.",
     "NoEngine": "`%wb load`, or name one with `--engine`.",
@@ -73,7 +73,8 @@ def errors_page() -> str:
     rows = []
     for cls in every_error():
         base = cls.__mro__[1].__name__
-        status = "" if cls is WorkbenchError else str(problem_of(blank(cls)).status)
+        is_local = cls is WorkbenchError or cls.__module__.startswith(("workbench.magics", "workbench.bench"))
+        status = "" if is_local else str(problem_of(blank(cls)).status)
         says = words(vars(cls)["__doc__"].partition("\n\n")[0])
         rows.append((code(cls.__name__), code(base), status, says, WHAT_TO_DO[cls.__name__]))
     return page("Errors", ABOUT, table(("class", "a", "HTTP", "what it means", "what to do"), rows))

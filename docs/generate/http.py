@@ -9,8 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 
 from generate.markdown import code, page, table, words
+from workbench.field_docs import field_docs
+from workbench.native.requests import PromptOptions
 from workbench.server.app import ROUTES
 from workbench.server.middleware import MANAGEMENT
+from workbench.types import ALIASES, SamplingParams
 
 ABOUT = """
 A server shows the same at `/docs`, and as schemas at `/openapi.json`. Behaviour that all routes share is on
@@ -67,7 +70,12 @@ def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else code(repr(field["default"])) if "default" in field else ""
-        yield code(name), kind(field), default, words(field.get("description", ""))
+        yield code(name), kind(field), default, words(field.get("description") or meaning(name))
+
+
+def meaning(name: str) -> str:
+    """Returns the meaning of a parameter that has one name in all APIs; empty for other fields."""
+    return (field_docs(SamplingParams) | field_docs(PromptOptions)).get(ALIASES.get(name, name), "")
 
 
 def kind(schema: Mapping[str, Any]) -> str:

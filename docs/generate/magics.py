@@ -10,8 +10,8 @@ from workbench.magics import magics, options
 
 ABOUT = """
 `%load_ext workbench` registers them; they need no engine before `%wb load`. The Tab key completes sub-commands, options,
-models and views, and `%wb?`, `%%wb_gen?` and the others show this page's tables. `{name}` in a cell is filled from the
-notebook's variables with `--fill`; without it braces are text. A mistake is answered in two lines, without a traceback.
+models and views, and `%wb?`, `%%wb_gen?` and the others show this page's tables. `--var NAME` puts a variable
+of the notebook where the cell has `{NAME}`; without it braces are text. A mistake is answered in two lines, without a traceback.
 
 `%config WorkbenchMagics.max_new_tokens = 64` sets a default for the cells that follow; `temperature` and `seed` have one too.
 """

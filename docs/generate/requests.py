@@ -9,6 +9,7 @@ import msgspec
 
 from generate.markdown import code, page, table, type_name, words
 from workbench.field_docs import field_docs
+from workbench.native.requests import PromptOptions
 from workbench.native.results import Completion, MetaInfo
 from workbench.types import ALIASES, SamplingParams
 
@@ -25,6 +26,10 @@ engine.generate("The capital of France is", workbench.SamplingParams(temperature
 
 A value outside its range raises `InvalidRequest`, a name that does not exist `UnknownParameter`, before anything is computed.
 """
+BESIDE = """
+They stand beside the sampling parameters: keywords of `generate`, fields of the body of `/generate`. Each is one value, or a list
+with one per prompt.
+"""
 RESULTS = """
 `Engine.generate` returns a `workbench.Completion`, which is a dictionary, and `/generate` the same as JSON. One prompt gives one
 of them, `n` above 1 a list, and several prompts a list with an entry per prompt. With `stream` each chunk is the whole
@@ -37,18 +42,28 @@ the string that ended the text, `{"type": "length", "length": ...}` at its limit
 """
 
 
+OPTIONS = field_docs(PromptOptions)
+
+
 def sampling_page() -> str:
-    """Writes one row per field of `SamplingParams`."""
+    """Writes one row per field of `SamplingParams`, and per option of a request."""
     docs, hints = field_docs(SamplingParams), typing.get_type_hints(SamplingParams)
     rows = [
         (code(field.name), code(type_name(hints[field.name])), code(repr(default_of(field))), words(docs.get(field.name, "")))
         for field in msgspec.structs.fields(SamplingParams)
     ]
     others = ", ".join(f"`{other}` for `{name}`" for other, name in ALIASES.items())
+    options = ((code(name), code(str(PromptOptions.__annotations__[name])), words(says)) for name, says in OPTIONS.items())
     return page(
-        "Sampling parameters", PLACES, f"Second names: {others}.", table(("name", "type", "default", "meaning"), rows),
+        "Sampling parameters",
+        PLACES,
+        f"Second names: {others}.",
+        table(("name", "type", "default", "meaning"), rows),
         "What a schema means here is on [](../schemas.md).",
-    )  # fmt: skip
+        "## Options of a request",
+        BESIDE,
+        table(("name", "type", "meaning"), options),
+    )
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> object:

@@ -30,7 +30,8 @@ def served(smollm2):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", PAGES)
-def test_the_python_of_a_page_does_what_the_page_says(name, request, smollm2):
+def test_the_python_of_a_page_does_what_the_page_says(name, request, smollm2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     if URL in "".join(code for code, _ in BLOCK.findall(page)):
         page = page.replace(URL, request.getfixturevalue("served").url)

@@ -25,6 +25,7 @@ from workbench.lang.backends.base import ALL_PARAMS, Feature
 from workbench.magics.magics import GEN
 from workbench.magics.options import wb_parsers
 from workbench.model.registry import FAMILIES
+from workbench.native.options import RequestOptions
 from workbench.native.results import Completion, MetaInfo
 from workbench.types import SamplingParams
 
@@ -143,7 +144,9 @@ def test_the_page_of_quantisation_has_a_row_for_every_format_method_scheme_and_t
 
 
 def test_the_page_of_the_parameters_has_a_meaning_for_every_field_and_its_default():
-    rows = {row[0].strip("`"): row for row in rows_of(of("requests").sampling_page())}
+    first, second = of("requests").sampling_page().split("## Options of a request")
+    rows = {row[0].strip("`"): row for row in rows_of(first)}
+    assert first_cells(second) == set(RequestOptions.__annotations__)
     assert list(rows) == list(SamplingParams.__struct_fields__)
     plain = SamplingParams()
     assert all(row[2] == f"`{getattr(plain, name)!r}`" and len(row[3]) > 20 for name, row in rows.items())
@@ -354,6 +357,7 @@ def test_every_option_that_a_how_to_page_names_exists():
     for page in [*(PAGES / "how-to").glob("*.md"), PAGES / "server.md"]:
         named = set(re.findall(r"`(--[a-z][\w-]*)", page.read_text(encoding="utf-8")))
         assert named <= known, page.name
+    assert set(re.findall(r"`(--[a-z][\w-]*)", of("magics").ABOUT + of("models").FORMS + of("metrics").ABOUT)) <= known
 
 
 def rooms_of_the_architecture_page() -> list[str]:
