@@ -188,6 +188,68 @@ class InputEmbeds(msgspec.Struct, frozen=True):
         return len(self.data) // (4 * self.width)
 
 
+class Array(msgspec.Struct, frozen=True):
+    """Numbers as a message has them."""
+
+    data: bytes
+    """The numbers in the machine's byte order, the last axis fastest."""
+    dtype: str
+    """Name of their type as numpy has it."""
+    shape: tuple[int, ...]
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture or video of a prompt, processed as the model takes it, and its places among the tokens."""
+
+    digest: str
+    """Hash of the arrays and of all that the model makes of them: equal for equal pictures only."""
+    arrays: dict[str, Array]
+    """Arguments of the model's `see`, by name."""
+    num_tokens: int
+    """Number of vectors that the model makes of it, each in the place of one token."""
+    places: tuple[tuple[int, int], ...] = ()
+    """Runs of its tokens in the prompt, (first, count) in order; the counts add up to `num_tokens`."""
+    is_whole: bool = False
+    """True: its tokens attend to each other in both directions, so no chunk may end within one of its runs."""
+    kind: Literal["image", "video"] = "image"
+    width: int = 0
+    """Pixels, before processing."""
+    height: int = 0
+    thumbnail: str = ""
+    """Small form as a `data:` URL, for views; may be empty."""
+
+    def rows(self, start: int, end: int) -> tuple[list[int], list[int]]:
+        """Returns (places in the prompt, numbers of the vectors) of its tokens at positions [start, end)."""
+        places: list[int] = []
+        numbers: list[int] = []
+        done = 0
+        for first, count in self.places:
+            low, high = max(first, start), min(first + count, end)
+            places += range(low, high)
+            numbers += range(done + low - first, done + high - first)
+            done += count
+        return places, numbers
+
+    @property
+    def end(self) -> int:
+        """The position behind its last token."""
+        return sum(self.places[-1]) if self.places else 0
+
+    @property
+    def start(self) -> int:
+        """The position of its first token."""
+        return self.places[0][0] if self.places else 0
+
+
+class Axes(msgspec.Struct, frozen=True):
+    """Rotary positions on three axes (time, height, width), of a prompt with pictures whose model turns by them."""
+
+    data: bytes
+    """int32 [3, num_prompt] in the machine's byte order."""
+    next: int
+    """Position, on all axes, of the first token behind the prompt; later ones count up from it."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One generation: token ids in, one continuation out. A prompt with `n` samples is `n` requests, a group."""
 
@@ -197,6 +259,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: SamplingParams
     input_embeds: InputEmbeds | None = None
     """Embeddings of the prompt's places, where it was given as such."""
+    pictures: tuple[Picture, ...] = ()
+    """Pictures of the prompt in order. The ids at their tokens are those that stand for pictures in the vocabulary."""
+    axes: Axes | None = None
+    """Rotary positions, where they are not those of the tokens in the text."""
     group: str = ""
     """Id that the caller gave to all `n` samples of a prompt; aborting it ends them all. Empty for a single sample."""
     seed: int = 0
@@ -240,6 +306,20 @@ class Segment:
 
     node_id: int
     pages: tuple[int, ...]
+
+
+def first_of(keys: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Returns the first tokens of a text as the tree has it. Those of one picture, a number below 0 each, count as one."""
+    if not keys or min(keys[:count]) >= 0:
+        return keys[:count]
+    end = 0
+    while end < len(keys) and count > 0:
+        start = end
+        end += 1
+        while keys[start] < 0 and end < len(keys) and keys[end] == keys[start]:
+            end += 1
+        count -= 1
+    return keys[:end]
 
 
 def slots_of_pages(pages: list[int], page_size: int) -> list[int]:

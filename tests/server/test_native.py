@@ -65,7 +65,7 @@ def test_the_reference_client_scores_prompts_with_its_nulls_and_empty_lists(http
 def test_unknown_fields_are_ignored_and_known_ones_without_a_feature_refused(http):
     added = {"background": False, "no_logs": True, "log_metrics": False, "lora_path": None, "modalities": [], "image_data": None}
     assert generate(http, text=PROMPT, sampling_params=GREEDY, **added)["text"]
-    for name, value in {"image_data": "x.png", "lora_path": "a", "input_embeds": [[0.1]], "modalities": ["image"]}.items():
+    for name, value in {"image_data": "x.png", "lora_path": "a", "input_embeds": [[0.1]]}.items():
         answer = http.post("/generate", json={"text": PROMPT, name: value})
         assert (answer.status_code, name in answer.json()["error"]["message"]) == (400, True)
 

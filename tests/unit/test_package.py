@@ -18,7 +18,7 @@ from workbench.errors import install
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {"notebooks", "workbench", "docs", "tests", "environment.yml", "pyproject.toml", "Makefile", "README.md", "LICENSE"}
-EXTRAS = set("engine srt notebook server openai anthropic vertexai litellm otel cuda docs test all".split())
+EXTRAS = set("engine srt vision notebook server openai anthropic vertexai litellm otel cuda docs test all".split())
 HEAVY = ("torch", "numpy", "transformers", "tokenizers", "IPython", "ipywidgets", "anywidget", "zmq")
 
 

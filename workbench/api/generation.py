@@ -151,7 +151,7 @@ class Generation:
 
     def _submit(self, request: GenerateRequest) -> Running:
         handle = self._handle
-        batch = make_batch(request, lambda text: handle.tokenizer.encode(text), self._limited, self._seeds, self._continued)
+        batch = make_batch(request, handle.encode, self._limited, self._seeds, self._continued, handle.see)
         name = handle.tokenizer.token_text if handle.has_tokenizer else None
         collectors = [
             Collector(each, name_token=name if with_text else None, has_text=name is not None)

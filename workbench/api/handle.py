@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from workbench.checkpoint.files import read_config
 from workbench.client.answers import WeightsInfo
 from workbench.client.closed import Closed
 from workbench.client.opened import Opened
@@ -16,7 +19,17 @@ from workbench.config import ServerArgs
 from workbench.errors import NotSupported
 from workbench.events import EventLog
 from workbench.hub.find import resolve
+from workbench.model.registry import FAMILIES
+from workbench.native.call import CALL
+from workbench.native.media import Shown, media_options
+from workbench.native.prompts import Prompt, Rendered
+from workbench.pictures.eyes import Eyes
+from workbench.pictures.open import open_sight
+from workbench.pictures.reader import Reader
+from workbench.text import chat
+from workbench.text.parts import fitted, has_media, take_media
 from workbench.text.tokenizer import Tokenizer
+from workbench.types import Axes, Picture
 
 
 class Handle:
@@ -53,6 +66,52 @@ class Handle:
     def hf_tokenizer(self) -> Any:
         """The Hugging Face tokenizer; None with `skip_tokenizer_init`."""
         return None if self._tokenizer is None else self._tokenizer.hf
+
+    @cached_property
+    def eyes(self) -> Eyes:
+        """The reader of pictures. Raises NotSupported for a model that sees none, and what its folder's files lack."""
+        entry = FAMILIES.get(self.info.architecture)
+        if entry is None or not self.sees:
+            message = f"{self.info.architecture} reads text and no pictures (image_data)"
+            raise NotSupported(message, hint="leave them out, or load a model that sees")
+        args = self.args
+        path = resolve(args.model_path, revision=args.revision, download_dir=args.download_dir, load_format="dummy").path
+        config = read_config(path) | json.loads(args.json_model_override_args)
+        return Eyes(open_sight(entry.sight, path, config, self.tokenizer), Reader(args.allowed_media))
+
+    def see(self, prompt: Prompt, shown: Sequence[Shown]) -> tuple[tuple[int, ...], tuple[Picture, ...], Axes | None]:
+        """Returns a prompt with pictures as token ids, the processed pictures, and rotary positions where they are others.
+
+        Raises InvalidRequest for pictures that cannot be read or stand nowhere in the prompt, NotSupported.
+        """
+        seen = self.eyes.prompt(prompt, shown, self.encode, is_local=not CALL.get().origin)
+        return seen.ids, seen.pictures, seen.axes
+
+    @property
+    def sees(self) -> bool:
+        """True if the model takes pictures."""
+        entry = FAMILIES.get(self.info.architecture)
+        return entry is not None and bool(entry.sight)
+
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
+        return {kind: mark for kind, mark in self.eyes.marks.items() if mark} if self.sees and self.has_tokenizer else {}
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> dict[str, Any]:
+        """Returns a conversation in the model's chat template as arguments of `generate`: its prompt and its pictures."""
+        if not self.sees:
+            if has_media(messages):
+                _ = self.eyes  # which refuses
+            return {"input_ids": self.chat_ids(messages, tools)}
+        read, media = take_media(chat.checked(messages))
+        shown = fitted(read, chat.source_of(self.tokenizer.hf, tools), self.eyes.marks)
+        text = Rendered(self.tokenizer.chat_text(shown, tools=tools))
+        return {"prompt": text} | media_options(media)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Returns the token ids of a prompt: with the special tokens that the tokenizer adds, unless a template wrote them."""
+        return self.tokenizer.encode(text, add_special_tokens=not isinstance(text, Rendered))
 
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None) -> tuple[int, ...]:
         """Returns the token ids of a conversation in the model's chat template."""

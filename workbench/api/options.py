@@ -51,5 +51,7 @@ SERVER_DEFAULTS = ServerArgs().to_dict()
 GENERATE_DEFAULTS: dict[str, object] = {
     **{name: getattr(SamplingParams(), name) for name in SamplingParams.__struct_fields__},
     **{field.name: field.default for field in fields(PromptOptions)},
+    "image_data": None,
+    "modalities": None,
 }
 """The defaults of sampling parameters and request options by name."""

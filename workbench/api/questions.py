@@ -22,6 +22,7 @@ from workbench.client.protocol import EngineClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary
 from workbench.native.options import ConstraintOptions
+from workbench.text.pictured import naming_pictures
 from workbench.text.readable import text_of
 from workbench.types import GrammarSpec
 from workbench.views.advice import IN_PYTHON, ON_PAGE, Advice
@@ -204,7 +205,7 @@ class Questions:
 
     @cached_property
     def _decode(self) -> Callable[[Sequence[int]], str]:
-        return text_of(self._handle.hf_tokenizer)
+        return naming_pictures(text_of(self._handle.hf_tokenizer))
 
 
 class Cache:

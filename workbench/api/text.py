@@ -5,7 +5,7 @@ A type checker sees `Completion` for one prompt, a list for several, a list of l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 from workbench.api.generation import Generation
@@ -150,10 +150,12 @@ class TextEngine:
         """Answers a conversation (a list of dicts with `role` and `content`) in the model's own chat template; returns a
         `Completion`, or what `stream` and `n` make of it in `generate`.
 
+        A model that sees takes pictures as parts of a content, in the form of OpenAI or as {"type": "image", "image": source}.
         `tools` are descriptions of functions, for a template that shows them to the model. Other arguments, and what it
         returns, are those of `generate`. Raises what `generate` raises, and NotSupported for a model without a template.
         """
-        return self.generate(None, sampling_params, self._handle.chat_ids(messages, tools), stream=stream, n=n, **options)
+        talk = self._talk(messages, tools, options)
+        return self.generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
 
     @overload
     async def async_chat(  # type: ignore[overload-overlap]
@@ -181,8 +183,8 @@ class TextEngine:
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | AsyncIterator[Completion]:  # fmt: skip
         """Does what `chat` does, without blocking the event loop. Returns an async iterator with `stream=True`."""
-        ids = self._handle.chat_ids(messages, tools)
-        return await self.async_generate(None, sampling_params, ids, stream=stream, n=n, **options)
+        talk = self._talk(messages, tools, options)
+        return await self.async_generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
 
     @overload
     def generate_json(
@@ -215,6 +217,18 @@ class TextEngine:
             raise InvalidRequest.because("json_schema", "schema and json_schema are both given", hint="keep one of them")
         request = self._request(prompt, sampling_params, input_ids, {**options, "n": n, "json_schema": schema})
         return json_values(self._generation.results(request), schema)
+
+    @property
+    def picture_marks(self) -> dict[str, str]:
+        """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
+        return self._handle.picture_marks
+
+    def _talk(self, messages: Sequence[Message], tools: Sequence[Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the prompt and the pictures of a conversation."""
+        if options.get("image_data") is not None:
+            message = "image_data stands beside a conversation, which has pictures in its messages"
+            raise InvalidRequest.because("image_data", message, hint='write {"type": "image", "image": ...} parts of a content')
+        return self._handle.conversation(messages, tools)
 
     def _request(self, prompt: object, sampling_params: object, input_ids: object, options: dict[str, Any]) -> GenerateRequest:
         if self._handle.args.return_hidden_states and options.get("return_hidden_states") is None:

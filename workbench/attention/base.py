@@ -50,4 +50,5 @@ class StepContext:
     attention: AttentionStep
     given: Given | None = None
     """Embeddings in the place of tokens; None where no request gave any."""
+    axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
     in_second: Tensor | None = None  # [T] int64, 1 for tokens of the second text of a pair; None where there is no pair

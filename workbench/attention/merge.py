@@ -36,6 +36,23 @@ def attend(q: Tensor, k: Rows, v: Rows, spec: AttentionSpec) -> Partial:
     return Partial(unfold(out, 1, num_heads), unfold(lse[..., None], 1, num_heads).squeeze(-1))
 
 
+def attend_later(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Partial:
+    """Returns attention of rows q [n, Hq, D] to those behind them, of their own k [n, Hkv, D] and v [n, Hkv, Dv].
+
+    The last row sees none, so the partial is that of the rows before it [n - 1, Hq, Dv].
+    """
+    num_rows, num_heads, _ = q.shape
+    group = num_heads // k.shape[1]
+    keys, values = (x[1:].transpose(0, 1) for x in (k, v))  # [Hkv, S, D]
+    scores = torch.bmm(fold(q[None, :-1], k.shape[1]), keys.transpose(1, 2))  # [Hkv, (n - 1) * G, S]
+    scores.mul_(cap_(scores, spec))
+    row = torch.arange(num_rows - 1, device=q.device).repeat_interleave(group)[:, None]
+    scores.masked_fill_(torch.arange(num_rows - 1, device=q.device)[None, :] < row, float("-inf"))
+    lse = scores.float().logsumexp(-1)[..., None]
+    out = torch.bmm(scores.softmax(-1), values)
+    return Partial(unfold(out, 1, num_heads), unfold(lse, 1, num_heads).squeeze(-1))
+
+
 def read_both(k: Rows, v: Rows, at: slice | Tensor, spec: AttentionSpec) -> tuple[Tensor, Tensor]:
     """Returns k [S, Hkv, D] and v [S, Hkv, Dv] of some slots; of values that are a part of their keys, a view."""
     keys = read_rows(k, at)

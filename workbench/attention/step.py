@@ -50,6 +50,10 @@ class StepTensors:
     spans: tuple[Span, ...]
     page_size: int
     given: Given | None = None
+    mutual: tuple[tuple[int, int], ...] = ()
+    """Runs of rows (first, end) that see each other in both directions, in models that see a picture as a whole. Each reaches to
+    the picture's last token."""
+    axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from workbench.attention.alone import are_whole, attend_alone
 from workbench.attention.base import Own
 from workbench.attention.kv import ViewableKV
-from workbench.attention.merge import Partial, attend, merge_rows
+from workbench.attention.merge import Partial, attend, attend_later, merge_rows
 from workbench.attention.prefill import Prefills, attend_prefills
 from workbench.attention.runs import Run, find_runs, rows_of
 from workbench.attention.spec import AttentionSpec
@@ -74,18 +74,20 @@ class FastStep:
         if layout.tails is not None:
             parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, spec)))
         if layout.prefills is not None:
-            with_lse = bool(layout.runs) or sinks is not None
+            with_lse = bool(layout.runs or self.step.mutual) or sinks is not None
             parts.append((layout.prefills.rows, attend_prefills(q, *store, layout.prefills, spec, with_lse=with_lse)))
         base = _assemble(q, spec.v_head_size, parts)
         for run, rows in layout.runs:
             keys, values = (part_of(x, slice(run.start, run.end)) for x in store)
             merge_rows(base, rows, attend(q[rows], keys, values, spec))
+        for first, end in self.step.mutual:
+            merge_rows(base, slice(first, end - 1), attend_later(q[first:end], k[first:end], v[first:end], spec))
         if sinks is None:
             return base.out
         return base.out * torch.sigmoid(base.lse - sinks)[..., None].to(base.out.dtype)
 
     def attend_alone(self, spec: AttentionSpec, k: Tensor, v: Tensor, own: Callable[[], Own]) -> Tensor | None:
-        if not are_whole(self.step.spans) or self.kv.dtype != k.dtype:  # what is rounded must be read
+        if not are_whole(self.step.spans) or self.step.mutual or self.kv.dtype != k.dtype:  # what is rounded must be read
             return None
         self.kv.write(spec.layer, self.step.slots, k, v)
         return attend_alone(self.step.spans, spec, *own())

@@ -21,7 +21,7 @@ class ReferenceAttention:
     def prepare(self, step: StepTensors) -> ReferenceStep:
         device = step.slots.device
         contexts = [(span, as_tensor(slots_of(span.segments, step.page_size, span.num_tokens), device)) for span in step.spans]
-        return ReferenceStep(self.kv, step.slots, contexts)
+        return ReferenceStep(self.kv, step.slots, contexts, step.mutual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,14 @@ class ReferenceStep:
     new_slots: Tensor  # [T]
     contexts: list[tuple[Span, Tensor]]
     """Each span with the slots of its whole context [S]."""
+    mutual: tuple[tuple[int, int], ...] = ()
 
     def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         self.kv.write(spec.layer, self.new_slots, k, v)
         out = q.new_empty(*q.shape[:2], spec.v_head_size)
         for span, slots in self.contexts:
             rows = slice(span.start, span.start + span.num_new)
-            visible = _visible(span, spec.window, q.device)
+            visible = _visible(span, spec.window, q.device, self.mutual)
             bias = None if spec.bias is None else spec.bias(*_positions(span, q.device))
             out[rows] = _attend(q[rows], *self.kv.read(spec.layer, slots), visible, spec, sinks, bias)
         return out
@@ -66,15 +67,18 @@ def _attend(
     return torch.einsum("hts,shd->thd", weights, values).to(q.dtype)
 
 
-def _visible(span: Span, window: int | None, device: torch.device) -> Tensor:
+def _visible(span: Span, window: int | None, device: torch.device, mutual: tuple[tuple[int, int], ...]) -> Tensor:
     """Returns [num_new, S]: True where the new token of this row sees the position of that column."""
     position, key = _positions(span, device)
     visible = key <= position
+    for first, end in mutual:
+        if span.start <= first < span.start + span.num_new:
+            moved = span.num_cached - span.start
+            visible[first - span.start : end - span.start, first + moved : end + moved] = True
     return visible if window is None else visible & (key > position - window)
 
 
 def _positions(span: Span, device: torch.device) -> tuple[Tensor, Tensor]:
     """Returns the positions of the new tokens [num_new, 1] and of all [1, S]."""
-    return torch.arange(span.num_cached, span.num_tokens, device=device)[:, None], torch.arange(span.num_tokens, device=device)[
-        None
-    ]
+    new, every = torch.arange(span.num_cached, span.num_tokens, device=device), torch.arange(span.num_tokens, device=device)
+    return new[:, None], every[None]

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.cache.radix import Match, Node, RadixTree, path_to
 from workbench.common_prefix import num_common
 from workbench.events import NUM_SHOWN, MatchReason
+from workbench.types import first_of
 
 MAX_EVICTED = 4096
 MAX_COMPARED = 64
@@ -77,4 +78,4 @@ def look_up(tree: RadixTree, evicted: EvictedPrefixes, token_ids: tuple[int, ...
         return Lookup(**found, reason="nothing stored")
     nearest = max(stored, key=lambda tokens: num_common(tokens, prompt))
     same = num_common(nearest, prompt)
-    return Lookup(**found, reason="below page size" if same else "diverged", expected=nearest[same : same + NUM_SHOWN])
+    return Lookup(**found, reason="below page size" if same else "diverged", expected=first_of(nearest[same:], NUM_SHOWN))

@@ -204,6 +204,9 @@ class RequestArgs(Group):
     """Switch to return hidden states with every request. A single request can also turn them on."""
     enable_custom_logit_processor: bool = False
     """Permission for requests to bring Python code, which runs with the engine's rights."""
+    allowed_media: str | None = None
+    """Hosts from which pictures are fetched, and folders in which HTTP requests may name files, with commas between:
+    example.org,/data/pictures. * is every host. None: none; pictures then come with the request."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class ServerOptions(TypedDict, total=False):
     allow_auto_truncate: bool | None
     return_hidden_states: bool | None
     enable_custom_logit_processor: bool | None
+    allowed_media: str | None
 
     event_log_size: int | None
     decode_log_interval: int | None

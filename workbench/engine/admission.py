@@ -28,6 +28,7 @@ from workbench.events import (
     RequestWaiting,
     WaitReason,
 )
+from workbench.types import first_of
 
 MIN_SHARED = 16
 """Tokens worth waiting a step for, when another request is about to compute them."""
@@ -151,11 +152,11 @@ class Admission:
         if self.cache.disabled:
             return None
         seq, page = candidate.seq, self.cache.page_size
-        tokens = seq.token_ids[: seq.reuse_limit]
+        tokens = seq.key[: seq.reuse_limit]
         best, most = None, candidate.num_cached + MIN_SHARED - 1
         for other in self.batch.running:
             if not other.is_decoding and other.request.namespace == seq.request.namespace:
-                same = num_common(tokens, other.request.input_ids)
+                same = num_common(tokens, other.prompt_key)
                 same -= same % page
                 if same > most:
                     best, most = other, same
@@ -178,8 +179,8 @@ class Admission:
 
     def _log_match(self, candidate: Candidate) -> None:
         seq, namespace = candidate.seq, candidate.seq.request.namespace
-        lookup = self.cache.explain(seq.token_ids, namespace, seq.reuse_limit, candidate.match)
-        asked = seq.token_ids[lookup.num_cached :][:NUM_SHOWN] if lookup.reason in ("diverged", "evicted") else ()
+        lookup = self.cache.explain(seq.key, namespace, seq.reuse_limit, candidate.match)
+        asked = first_of(seq.key[lookup.num_cached :], NUM_SHOWN) if lookup.reason in ("diverged", "evicted") else ()
         self.log.add(
             PrefixMatched(time=self.clock(), rid=seq.rid, num_prompt=seq.num_prompt,
                           num_cached=min(lookup.num_cached, seq.num_prompt),

@@ -82,7 +82,7 @@ class Batch:
     def share(self, seq: Sequence) -> None:
         """Changes: what the sequence computed so far is there for others."""
         assert seq.lease is not None
-        self.cache.commit(seq.lease, seq.token_ids[: seq.num_computed])
+        self.cache.commit(seq.lease, seq.key[: seq.num_computed])
 
     # -- memory -------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import Output, TextOut, aborted
+from workbench.engine.picture_keys import PictureKeys
 from workbench.engine.plan import LogitProcessor, Runner, StepPlan, StepResult
 from workbench.engine.scheduler import Outcome, Propose, Scheduler
 from workbench.engine.sequence import Sequence
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
 from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
 from workbench.grammar import Matcher
-from workbench.types import FinishReason, Request, TokenOut
+from workbench.types import FinishReason, Request, TokenOut, first_of
 
 logger = logging.getLogger("workbench.engine")
 
@@ -75,6 +76,7 @@ class EngineCore:
         self._finished: list[TokenOut] = []
         self._deadlines: dict[str, float] = {}
         self._next_id = 1
+        self._pictures = PictureKeys()
 
     @property
     def has_work(self) -> bool:
@@ -107,7 +109,7 @@ class EngineCore:
             raise InvalidRequest("rid", request.rid, "an id that is not in use")
         self.check_queue(len(self._by_rid))
         output = self._output(request, matcher, is_constrained=is_compiling or matcher is not None)
-        seq = Sequence(self._next_id, request, self.clock(), output, processor)
+        seq = Sequence(self._next_id, request, self.clock(), output, self._pictures.tokens(request), processor)
         self._next_id += 1
         self._by_rid[request.rid] = seq
         if request.timeout_s is not None:
@@ -116,7 +118,8 @@ class EngineCore:
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.constraint, first_ids=request.input_ids[:NUM_FIRST], origin=request.origin)
+                               grammar=request.params.constraint, first_ids=first_of(seq.prompt_key, NUM_FIRST),
+                               origin=request.origin)
             )  # fmt: skip
         self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:

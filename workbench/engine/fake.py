@@ -105,12 +105,12 @@ class FakeRunner:
         return accepted(seq, tuple(drawn))
 
     def _write(self, seq: PlannedSeq, page_size: int) -> None:
-        start = 0
+        start, seen = 0, _seen(seq) if seq.pictures else {}
         for segment in seq.segments:
             end = start + len(segment.pages) * page_size
             for position in range(max(start, seq.num_cached), min(end, seq.num_tokens)):
                 slot = _slot(segment.pages, position - start, page_size)
-                self.slots[slot] = (seq.token_ids[position - seq.num_cached], position)
+                self.slots[slot] = (seen.get(position, seq.token_ids[position - seq.num_cached]), position)
                 if (read := self._read_of.pop(slot, None)) is not None:
                     read.is_outdated = True
             start = end
@@ -164,6 +164,15 @@ class FakeRunner:
                 token = (token + 1) % self.vocab_size
         logprob = TokenLogprob(token, -1.0) if row.return_logprob else None
         return Sampled(token, logprob, num_allowed, logprob_of=lambda _: -1.0)
+
+
+def _seen(seq: PlannedSeq) -> dict[int, int]:
+    """Returns what stands at the positions of pictures: numbers made of the picture's digest and the vector's number."""
+    return {
+        place: int(picture.digest[:12], 16) + number
+        for picture in seq.pictures
+        for place, number in zip(*picture.rows(seq.num_cached, seq.num_tokens), strict=True)
+    }
 
 
 def _goes_on(read: _Read, pages: tuple[int, ...], end: int) -> bool:

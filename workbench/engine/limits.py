@@ -20,6 +20,8 @@ class CoreConfig(ScheduleArgs, CacheArgs):
     vocab_size: int
     hidden_size: int = 0
     """Width of the model; 0 for one that takes no embeddings."""
+    sees: bool = False
+    """True for a model that takes pictures."""
     max_running_requests: int = 256
     chunked_prefill_size: int = -1
     eos_ids: frozenset[int] = frozenset()
@@ -52,6 +54,7 @@ def check_request(config: CoreConfig, request: Request) -> None:
         raise NotSupported("this model takes no input_embeds", hint="send text or input_ids")
     if embeds is not None and embeds.width != config.hidden_size:
         raise InvalidRequest("input_embeds", f"rows of {embeds.width}", f"rows of {config.hidden_size}, the width of the model")
+    _check_pictures(config, request)
     _check_ids("stop_token_ids", params.stop_token_ids, config.vocab_size)
     _check_ids("logit_bias", tuple(params.logit_bias), config.vocab_size)
     _check_ids("token_ids_logprob", request.token_ids_logprob, config.vocab_size)
@@ -77,6 +80,17 @@ def check_request(config: CoreConfig, request: Request) -> None:
         raise InvalidRequest("logprob_start_len", request.logprob_start_len, limit)
     if request.timeout_s is not None and not request.timeout_s > 0:
         raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
+
+
+def _check_pictures(config: CoreConfig, request: Request) -> None:
+    if request.pictures and not config.sees:
+        raise NotSupported("this model reads text and no pictures", hint="leave them out, or load a model that sees")
+    end = len(request.input_ids)
+    for picture in request.pictures:
+        if picture.end > end or sum(count for _, count in picture.places) != picture.num_tokens:
+            raise InvalidRequest("pictures", picture.places, f"{picture.num_tokens} places in a prompt of {end} tokens")
+    if request.axes is not None and len(request.axes.data) != 12 * end:
+        raise InvalidRequest("axes", f"{len(request.axes.data)} bytes", f"{12 * end}, three numbers for each token of the prompt")
 
 
 def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:

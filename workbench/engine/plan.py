@@ -24,7 +24,7 @@ import msgspec
 
 from workbench.events import TokenDetail
 from workbench.grammar import Matcher
-from workbench.types import HiddenRows, InputEmbeds, SamplingParams, Segment, TokenLogprob
+from workbench.types import Axes, HiddenRows, InputEmbeds, Picture, SamplingParams, Segment, TokenLogprob
 
 NAN, NOTHING_ALLOWED, PROCESSOR_FAILED, GRAMMAR_FAILED = -1, -2, -3, -4
 """Negative token ids that mark a row that could not be sampled; `Sampled.error` has the reason."""
@@ -93,6 +93,10 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     """More log-probabilities to report at the scored positions."""
     input_embeds: InputEmbeds | None = None
     """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
+    pictures: tuple[Picture, ...] = ()
+    """The pictures that have tokens among the new ones."""
+    axes: Axes | None = None
+    """The rotary positions of the whole prompt, where they are not those of the tokens in the text."""
     hidden_from: int | None = None
     """The number of the first new token whose hidden state is returned; None if none is."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from workbench.engine.plan import PlannedSeq, SampleRow
 from workbench.engine.sequence import Sequence
 from workbench.grammar import Matcher, TokenRejected
+from workbench.types import Picture
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class Planner:
             score_from=score_from, score_ids=score_ids,
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
             hidden_from=seq.hidden_from(num_new), input_embeds=request.input_embeds if start < seq.num_prompt else None,
+            pictures=_seen_in(request.pictures, start, start + num_new), axes=request.axes,
         )  # fmt: skip
 
     def _rows(self, seq: Sequence, drafts: tuple[int, ...]) -> tuple[SampleRow, ...]:
@@ -73,9 +75,25 @@ class Prefill:
 
     def take(self, seq: Sequence) -> None:
         """Changes: adds the pending tokens of a sequence, or as many of them as fit."""
-        num_new = min(seq.num_pending, self.budget)
-        self.budget -= num_new
+        num_new = _uncut(seq, min(seq.num_pending, self.budget))
+        self.budget = max(self.budget - num_new, 0)
         self.seqs.append(self.planner.plan(seq, num_new))
+
+
+def _seen_in(pictures: tuple[Picture, ...], start: int, end: int) -> tuple[Picture, ...]:
+    """Returns the pictures that have tokens at positions [start, end)."""
+    return tuple(picture for picture in pictures if picture.start < end and picture.end > start) if pictures else ()
+
+
+def _uncut(seq: Sequence, num_new: int) -> int:
+    """Returns a number of new tokens, near `num_new`, that ends within no run of a picture which is to be whole: before the run,
+    or behind one that would be the first of the chunk."""
+    start = seq.num_computed
+    for picture in seq.request.pictures:
+        for first, count in picture.places if picture.is_whole else ():
+            if first < start + num_new < first + count:
+                num_new = first - start if first > start else first + count - start
+    return num_new
 
 
 def positions(matcher: Matcher, drafts: Ids[int]) -> list[Matcher]:

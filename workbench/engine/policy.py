@@ -30,7 +30,7 @@ class Candidate:
     def match(self) -> Match:
         """The part of its tokens that the tree holds now."""
         if self._match is None or not self._cache.is_current(self._match):
-            self._match = self._cache.match(self.seq.token_ids, self.seq.request.namespace, self.seq.reuse_limit)
+            self._match = self._cache.match(self.seq.key, self.seq.request.namespace, self.seq.reuse_limit)
         return self._match
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
@@ -11,10 +13,11 @@ from torch import Tensor
 from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
 from workbench.attention.step import Given, Span, StepTensors, as_tensor, last_slots
+from workbench.engine.features import Features
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
 from workbench.model.base import Model
-from workbench.types import HiddenRows, TokenLogprob
+from workbench.types import HiddenRows, Picture, TokenLogprob
 
 ROWS_SCORED_AT_ONCE = 256
 
@@ -34,17 +37,24 @@ class TorchRunner:
         self.sampler = sampler
         self.device = kv.device
         self.vocab_size = model.vocab_size
+        self.features = Features()
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         kernels.adopt()
-        hidden = self.forward(step_tensors(plan, self.device, self.kv))
+        hidden = self.forward(self.tensors(plan))
         starts = _starts(plan)
         drawn = self._draw(hidden, plan, starts)
         return StepResult(
             tuple(self._result(hidden[start : start + seq.num_new], seq, drawn[i])
                   for i, (seq, start) in enumerate(zip(plan.seqs, starts, strict=True)))
         )  # fmt: skip
+
+    def tensors(self, plan: StepPlan) -> StepTensors:
+        """Returns the plan as tensors, with the vectors of its pictures."""
+        step = step_tensors(plan, self.device, self.kv)
+        given = _given(plan, self.device, lambda picture: self.features.of(self.model, picture, self.device))
+        return step if given is None else replace(step, given=given)
 
     def _draw(self, hidden: Tensor, plan: StepPlan, starts: list[int]) -> list[tuple[Sampled, ...]]:
         """Returns the accepted draws of each sequence; all rows are sampled together."""
@@ -64,7 +74,8 @@ class TorchRunner:
 
     def forward(self, step: StepTensors) -> Tensor:
         """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
-        hidden: Tensor = self.model(step.token_ids, StepContext(step.positions, self.attention.prepare(step), step.given))
+        ctx = StepContext(step.positions, self.attention.prepare(step), step.given, step.axes)
+        hidden: Tensor = self.model(step.token_ids, ctx)
         return hidden
 
     def _score(self, hidden: Tensor, seq: PlannedSeq) -> tuple[TokenLogprob, ...]:
@@ -107,18 +118,52 @@ def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTenso
         slots=as_tensor(slots, device),
         spans=spans,
         page_size=plan.page_size,
-        given=_given(plan, device),
+        axes=_axes(plan, device),
+        mutual=_mutual(plan),
     )
 
 
-def _given(plan: StepPlan, device: torch.device) -> Given | None:
-    """Returns the embeddings that stand for new tokens of the step; None where all are tokens of the vocabulary."""
+def _given(plan: StepPlan, device: torch.device, see: Callable[[Picture], Tensor]) -> Given | None:
+    """Returns the vectors that stand for new tokens of the step: embeddings, and of pictures those that `see` makes. None where
+    all are tokens of the vocabulary."""
     rows: list[int] = []
     parts: list[Tensor] = []
     for seq, start in zip(plan.seqs, _starts(plan), strict=True):
-        if seq.input_embeds is None:
-            continue
-        whole = torch.frombuffer(bytearray(seq.input_embeds.data), dtype=torch.float32).view(-1, seq.input_embeds.width)
-        parts.append(whole[seq.num_cached : seq.num_tokens])
-        rows += range(start, start + len(parts[-1]))
-    return Given(as_tensor(rows, device), torch.cat(parts).to(device)) if rows else None
+        if seq.input_embeds is not None:
+            whole = torch.frombuffer(bytearray(seq.input_embeds.data), dtype=torch.float32).view(-1, seq.input_embeds.width)
+            parts.append(whole[seq.num_cached : seq.num_tokens].to(device))
+            rows += range(start, start + len(parts[-1]))
+        for picture in seq.pictures:
+            places, numbers = picture.rows(seq.num_cached, seq.num_tokens)
+            if places:
+                parts.append(see(picture)[as_tensor(numbers, device)])
+                rows += [start + place - seq.num_cached for place in places]
+    return Given(as_tensor(rows, device), torch.cat(parts)) if rows else None
+
+
+def _mutual(plan: StepPlan) -> tuple[tuple[int, int], ...]:
+    """Returns the runs of rows that see each other in both directions: new tokens of a picture that is seen as a whole."""
+    found: list[tuple[int, int]] = []
+    for seq, start in zip(plan.seqs, _starts(plan), strict=True):
+        moved = start - seq.num_cached
+        for first, count in (run for picture in seq.pictures if picture.is_whole for run in picture.places):
+            low, high = max(first, seq.num_cached), min(first + count, seq.num_tokens)
+            found += [(low + moved, high + moved)] if high - low > 1 else []
+    return tuple(found)
+
+
+def _axes(plan: StepPlan, device: torch.device) -> Tensor | None:
+    """Returns the rotary positions of all new tokens [3, T]; None where all are those of the tokens in their texts."""
+    if all(seq.axes is None for seq in plan.seqs):
+        return None
+    parts = [_axes_of(seq) for seq in plan.seqs]
+    return torch.cat(parts, 1).to(device)
+
+
+def _axes_of(seq: PlannedSeq) -> Tensor:
+    if seq.axes is None:
+        return torch.arange(seq.num_cached, seq.num_tokens).expand(3, -1)
+    prompt = torch.frombuffer(bytearray(seq.axes.data), dtype=torch.int32).view(3, -1)
+    num_prompt = prompt.shape[1]
+    behind = torch.arange(max(seq.num_cached, num_prompt), max(seq.num_tokens, num_prompt)) - num_prompt + seq.axes.next
+    return torch.cat((prompt[:, seq.num_cached : seq.num_tokens].long(), behind.expand(3, -1)), 1)

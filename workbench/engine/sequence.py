@@ -25,6 +25,8 @@ class Sequence:
     request: Request
     arrived: float
     output: Output
+    prompt_key: tuple[int, ...] = ()
+    """The prompt as the tree has it: its token ids, and numbers of pictures in the place of their tokens."""
     processor: LogitProcessor | None = None
     """The custom logit processor of the request."""
     output_ids: list[int] = field(default_factory=list)
@@ -44,6 +46,7 @@ class Sequence:
     """Prompt tokens found in the cache at the first admission: `meta_info["cached_tokens"]`."""
 
     def __post_init__(self) -> None:
+        self.prompt_key = self.prompt_key or self.request.input_ids
         start = self.request.logprob_start_len
         if self.request.return_logprob and start >= 0:
             self.to_score = range(max(start, 1), self.num_prompt)
@@ -57,6 +60,11 @@ class Sequence:
     @property
     def token_ids(self) -> tuple[int, ...]:
         return (*self.request.input_ids, *self.output_ids) if self.output_ids else self.request.input_ids
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """All tokens as the tree has them."""
+        return (*self.prompt_key, *self.output_ids) if self.output_ids else self.prompt_key
 
     @property
     def num_prompt(self) -> int:

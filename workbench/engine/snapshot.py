@@ -23,6 +23,7 @@ from workbench.events import (
     Taken,
     TokenSampled,
 )
+from workbench.types import first_of
 
 
 def snapshot(core: EngineCore) -> Snapshot:
@@ -80,5 +81,5 @@ def _arrived(seq: Sequence) -> RequestArrived:
     return RequestArrived(
         time=seq.arrived, rid=seq.rid, num_prompt=seq.num_prompt, max_new_tokens=request.params.max_new_tokens,
         namespace=request.namespace, priority=request.priority, grammar=request.params.constraint,
-        first_ids=request.input_ids[:NUM_FIRST], origin=request.origin,
+        first_ids=first_of(seq.prompt_key, NUM_FIRST), origin=request.origin,
     )  # fmt: skip

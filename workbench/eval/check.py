@@ -19,6 +19,7 @@ from workbench.engine.runner import TorchRunner
 from workbench.errors import NotSupported, WorkbenchError, in_one_line, install
 from workbench.hub.from_args import find_tokenizer
 from workbench.launch.runner import load_runner
+from workbench.model.base import Model
 from workbench.model.check import check_model
 from workbench.model.families.bert import BertModel
 from workbench.types import EncodeRequest, Segment
@@ -26,6 +27,8 @@ from workbench.types import EncodeRequest, Segment
 PROMPTS = ("The capital of France is", "Once upon a time there was a fox. One morning it", "def add(a, b):\n    return")
 NUM_RANDOM = 12
 """Tokens of a prompt where there is no tokenizer."""
+TEXT_HALVES = ("text", "language_model", "text_model")
+"""Names of the text half in models that see, here and in transformers."""
 CLOSE = 1e-3
 """Largest relative difference that counts as equal: sums in another order, in float32."""
 
@@ -89,7 +92,7 @@ def compare(args: ServerArgs, path: Path, num_new: int) -> Comparison:
     """
     checked = check_model(path)
     model = checked.family.model(checked.config)
-    theirs = open_theirs(path, "CausalLM" if model.makes_text else "SequenceClassification" if model.num_labels else "")
+    theirs = open_theirs(path, _kind_of(model))
     tokenizer = _tokenizer(args)
     loaded = load_runner(ServerArgs.make(**args.to_dict() | {"skip_tokenizer_init": True, "is_embedding": not model.makes_text}))
     runner = loaded.runner
@@ -107,6 +110,13 @@ def compare(args: ServerArgs, path: Path, num_new: int) -> Comparison:
         texts = [tokenizer.decode(part) if tokenizer else str(part) for part in (prompt, tokens[len(prompt) :], ids)]
         answers.append(Answer(texts[0], texts[1], texts[2], at))
     return Comparison(tuple(stages), tuple(answers))
+
+
+def _kind_of(model: Model) -> str:
+    """Returns the kind of head of transformers' class; empty is none."""
+    if not model.makes_text:
+        return "SequenceClassification" if model.num_labels else ""
+    return "ImageTextToText" if model.sees else "CausalLM"
 
 
 def _compare_vectors(encoder: Encoder, theirs: Any, tokenizer: Any) -> Iterator[Stage]:
@@ -200,8 +210,9 @@ def _rows(output: Any) -> Tensor:
 
 
 def _layers(model: nn.Module, count: int) -> nn.ModuleList:
-    """Returns the list of a model's layers: the first list that has so many modules."""
-    found = (module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    """Returns the list of a model's layers: the first list that has so many modules, in the text half of one that sees."""
+    halves = (part for name, part in model.named_modules() if name.rpartition(".")[2] in TEXT_HALVES)
+    found = (module for module in next(halves, model).modules() if isinstance(module, nn.ModuleList) and len(module) == count)
     layers = next(found, None)
     if layers is None:
         raise NotSupported(

@@ -16,9 +16,13 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.lang.prompt import Prompt
 from workbench.lang.tools import with_tools, wrapped
 from workbench.text import chat
+from workbench.text.parts import fitted, take_media
 
 CUT = "\ue000wb\ue000"
 """Mark at the end of an open message while the template renders it. Its characters are for private use: no text has them."""
+
+
+CUT_PART = {"type": "text", "text": CUT}
 
 
 class Template(Protocol):
@@ -39,6 +43,11 @@ class TokenizerTemplate:
         self._hf = hf
         self.bos_token: str = hf.bos_token or ""
 
+    @property
+    def source(self) -> str:
+        """Text of the template."""
+        return chat.source_of(self._hf)
+
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
         if tools and "tools" not in chat.source_of(self._hf, tools):
             messages, tools = with_tools(messages, tools), None
@@ -49,16 +58,16 @@ class JinjaTemplate:
     """A template given as text, for a model whose tokenizer is on a server."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str | None]) -> None:
-        self._source = source
+        self.source = source
         self._special = {name: token or "" for name, token in special_tokens.items()}
         self.bos_token = self._special.get("bos_token", "")
 
     def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
         import jinja2
 
-        if tools and "tools" not in self._source:
+        if tools and "tools" not in self.source:
             messages, tools = with_tools(messages, tools), None
-        chat.check_roles(messages, self._source)
+        chat.check_roles(messages, self.source)
         try:
             text: str = self._template.render(
                 messages=list(messages), add_generation_prompt=add_generation_prompt, tools=tools, documents=None, **self._special
@@ -85,17 +94,34 @@ class JinjaTemplate:
         environment.globals["raise_exception"] = refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
-            return environment.from_string(self._source)
+            return environment.from_string(self.source)
         except jinja2.TemplateError as error:
-            raise InvalidRequest("chat_template", self._source, f"a Jinja template ({error})") from None
+            raise InvalidRequest("chat_template", self.source, f"a Jinja template ({error})") from None
 
 
-def render_prompt(prompt: Prompt, template: Template) -> str:
-    """Returns the whole prompt as text. Text outside roles is put between the messages unchanged.
+class SeeingTemplate:
+    """A template that gets pictures in the form that it reads: as parts of its own, or as marks in the text."""
+
+    def __init__(self, template: Template, marks: Mapping[str, str]) -> None:
+        self._template, self._marks = template, marks
+        self.bos_token = template.bos_token
+
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool, tools: Sequence[Any] | None) -> str:
+        read, _ = take_media(messages)
+        source = getattr(self._template, "source", None)
+        shown = read if source is None else fitted(read, source, self._marks)
+        return self._template.render(shown, add_generation_prompt=add_generation_prompt, tools=tools)
+
+
+def render_prompt(prompt: Prompt, template: Template, marks: Mapping[str, str] | None = None) -> str:
+    """Returns the whole prompt as text. Text outside roles is put between the messages unchanged. `marks` stand in the place of
+    pictures, by their kind, where the template has no parts for these.
 
     Raises InvalidRequest for a conversation that the template refuses, NotSupported if it has no place for text outside roles.
     """
-    turns = prompt.turns
+    turns, marks = prompt.turns, marks or {}
+    if prompt.media:
+        template = SeeingTemplate(template, marks)
     closed = [{"role": turn.role, "content": turn.content} for turn in turns if turn.role is not None and not turn.is_open]
     tools = [wrapped(tool) for tool in prompt.tools] or None
     text = _rendered(closed, prompt, template, tools)
@@ -105,7 +131,7 @@ def render_prompt(prompt: Prompt, template: Template) -> str:
             num_messages += 1
             continue
         end = _end_of(closed[:num_messages], text, template, tools)
-        pieces += [text[done:end], turn.text]
+        pieces += [text[done:end], turn.marked(marks)]
         done = end
     return "".join([*pieces, text[done:]])
 
@@ -116,7 +142,8 @@ def _rendered(closed: list[dict[str, Any]], prompt: Prompt, template: Template, 
         return template.render(closed, add_generation_prompt=False, tools=tools)
     if open_turn.role == "assistant" and closed:
         return template.render(closed, add_generation_prompt=True, tools=tools) + open_turn.text
-    last = {"role": open_turn.role, "content": open_turn.text + CUT}
+    content = open_turn.content
+    last = {"role": open_turn.role, "content": content + CUT if isinstance(content, str) else [*content, CUT_PART]}
     text, cut, _ = template.render([*closed, last], add_generation_prompt=False, tools=tools).partition(CUT)
     if not cut:
         raise InvalidRequest("messages", open_turn.role, "a role that the model's chat template writes")

@@ -81,7 +81,7 @@ class Select(ProgramNode):
 
 @dataclass(frozen=True)
 class Image(ProgramNode):
-    """An image: a path, an http(s) or data URL, base64 text, bytes, or a PIL image (`workbench.lang.media` reads them)."""
+    """An image: a path, an http(s) or data URL, base64 text, bytes, or a PIL image (`workbench.pictures` reads them)."""
 
     source: Any
 

@@ -26,6 +26,10 @@ class Turn:
     def text(self) -> str:
         return "".join(part.value for part in self.parts if isinstance(part, Text))
 
+    def marked(self, marks: Mapping[str, str]) -> str:
+        """Returns the text with a mark in the place of each picture, by its kind."""
+        return "".join(part.value if isinstance(part, Text) else marks.get(_kind(part), "") for part in self.parts)
+
     @property
     def has_media(self) -> bool:
         return any(not isinstance(part, Text) for part in self.parts)
@@ -84,6 +88,11 @@ class Prompt:
         """Messages as `[{"role": ..., "content": ...}, ...]`, with the open one; text outside roles is left out."""
         return [{"role": turn.role, "content": turn.content} for turn in self.turns if turn.role is not None]
 
+    def marked_text(self, marks: Mapping[str, str]) -> str:
+        """Returns the text of a prompt without roles, with marks in the place of pictures."""
+        tools = f"{tools_text(self.tools)}\n\n" if self.tools else ""
+        return tools + "".join(turn.marked(marks) for turn in self.turns)
+
     @property
     def plain_text(self) -> str:
         """Text for display if no template is known: the tools, then the text, with `role: text` for each message."""
@@ -91,6 +100,10 @@ class Prompt:
         if not self.has_roles:
             return tools + "".join(turn.text for turn in self.turns)
         return tools + "\n".join(turn.text if turn.role is None else f"{turn.role}: {turn.text}" for turn in self.turns)
+
+
+def _kind(part: Image | Video) -> str:
+    return "image" if isinstance(part, Image) else "video"
 
 
 def _merged(parts: list[Content]) -> tuple[Content, ...]:

@@ -101,6 +101,7 @@ def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
         context_length=args.context_length or loaded.max_tokens or model.max_positions,
         vocab_size=model.vocab_size,
         hidden_size=model.hidden_size,
+        sees=model.sees,
         eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
         random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",

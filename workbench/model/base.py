@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Model(Layer):
     """The name in the registry under which it was loaded."""
     makes_text = False
     """False: it makes vectors or scores alone, with `is_embedding`."""
+    sees = False
+    """True: it takes pictures, by `see`."""
     is_encoder = False
     """True: each token sees the whole text. False: it sees the tokens before it."""
     pooling = Pooling("last", normalise=True)
@@ -68,6 +71,11 @@ class Model(Layer):
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:
         """Returns the hidden states after the last norm: [T] -> [T, H]."""
+        raise NotImplementedError
+
+    def see(self, *args: Any, **arrays: Any) -> Tensor:
+        """Returns the vectors of one picture or video in the places of its tokens: [num_tokens, H]. The arguments are the
+        arrays of its `Picture`, by name. Only models that see have this."""
         raise NotImplementedError
 
     def logits(self, hidden: Tensor) -> Tensor:

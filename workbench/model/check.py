@@ -42,7 +42,7 @@ NO_EFFECT = frozenset(
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
     "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight emb_pdrop "
     # Ids that the tokenizer and the engine read.
-    "bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id "
+    "bos_token_id eos_token_id pad_token_id _pad_token_id sep_token_id decoder_start_token_id "
     # Settings of other kinds of heads.
     "id2label label2id num_labels problem_type finetuning_task task_specific_params prefix "
     # Settings of generation, which belong to a request.
@@ -50,6 +50,8 @@ NO_EFFECT = frozenset(
     "typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids "
     "num_return_sequences forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty "
     "suppress_tokens begin_suppress_tokens "
+    # Settings of a picture's processor, which has files of its own.
+    "ignore_index image_seq_length "
     # A setting of the engine, read by the families that it concerns.
     "disable_mla "
     # The token that a reward model's caller puts behind a conversation (InternLM 2).
@@ -127,12 +129,14 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     """
     entry = family_of(values)
     found = declared(values, folder)
-    family = entry.family
+    family, values = entry.family, dict(values)
+    if family.composed is not None:
+        family, values = family.composed(values)
     reworded = reword(values, family.config.words)
     _check_keys(entry, family, reworded)
     _check_counts(family.config, reworded)
     for name, described in _ropes(family, reworded.values).items():
-        check_rope(name, described, family.config.rotates_part)
+        check_rope(name, described, family.config.rotates_part, family.config.turns_by_axes)
     return Checked(entry, family, family.config.make(reworded.values, reworded.said), found)
 
 

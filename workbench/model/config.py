@@ -36,6 +36,8 @@ class ModelConfig:
     """Key of config.json -> the field that it is, where the words differ. "ffn_config.top_k" is a key of an object."""
     rotates_part: ClassVar[bool] = False
     """True where only a part of each head may be rotated."""
+    turns_by_axes: ClassVar[bool] = False
+    """True where tokens of pictures have positions on several axes, and `mrope_section` divides the frequencies among these."""
     ropes_by_kind: ClassVar[bool] = False
     """True where `rope_parameters` holds one description for each kind of layer."""
 

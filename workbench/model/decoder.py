@@ -62,7 +62,7 @@ class Decoder(CausalLM):
 
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         x = self.embed(token_ids, ctx)
-        made = {rope: rotary.at(ctx.positions) for rope, rotary in self.rotaries.items()}
+        made = {rope: rotary.at(ctx.positions, ctx.axes) for rope, rotary in self.rotaries.items()}
         turns = [None if rope is None else made[rope] for rope in self.ropes]
         done = self.at_once(x, turns, ctx)
         if done is None:

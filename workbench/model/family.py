@@ -67,6 +67,10 @@ class Family(Generic[Config]):
     more_leftovers: Callable[[Config], str] = lambda config: r"(?!)"
     """Function from the typed config to further ones."""
 
+    composed: Callable[[Mapping[str, Any]], tuple[Family[Any], dict[str, Any]]] | None = None
+    """Function from config.json to the family that it makes together with the text half which it names (`seeing.py`), and to
+    the values of that family's config; None for a family whose config is the file's."""
+
     def safetensors_names(self, config: Config) -> Names:
         leftovers = f"{self.leftovers}|{self.more_leftovers(config)}"
         return Names(self.names, self.prefixes, leftovers, self.changes(config), self.cuts(config))

@@ -35,6 +35,8 @@ class Entry:
     """Name of the declaration in the module."""
     form: Form = ""
     """Form in which the declared decoder runs: as it is, or as a model of vectors or scores (`pooled.py`)."""
+    sight: str = ""
+    """Class that reads its pictures, as "file.Class" below `workbench.pictures.sights`; empty for one that sees none."""
     given: Any = None
     """Class or family that a program registered (`outside.py`); None for those of this package."""
     resolved: Family[Any] | None = None
@@ -55,6 +57,14 @@ class Entry:
 def _entry(file: str, architecture: str, title: str, model_type: str, gguf: str, models: str, declared: str = "FAMILY") -> Entry:
     """Returns the entry of a family in `workbench/model/families`."""
     return Entry(architecture, title, model_type, gguf, models, f"workbench.model.families.{file}", declared)
+
+
+def _seeing(
+    file: str, architecture: str, title: str, model_type: str, models: str, sight: str, declared: str = "FAMILY"
+) -> Entry:
+    """Returns the entry of a family that sees."""
+    module = f"workbench.model.families.{file}"
+    return Entry(architecture, title, model_type, "", models, module, declared, sight=sight)
 
 
 def _pooled(form: Form, file: str, architecture: str, title: str, model_type: str, models: str) -> Entry:
@@ -112,6 +122,24 @@ _ENTRIES = (
     _entry("gpt2", "GPT2LMHeadModel", "GPT-2", "gpt2", "gpt2", "GPT-2 124M to 1.5B"),
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
+    # Models that see.
+    _seeing("llava_pixtral", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA, Pixtral 12B",
+            "llava.llava_sight"),
+    _seeing("llava_next", "LlavaNextForConditionalGeneration", "LLaVA-NeXT", "llava_next",
+            "LLaVA 1.6 on Vicuna, Mistral, Llama 3 and Yi", "llava_next.LlavaNextSight", "NEXT"),
+    _seeing("llava_next", "LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", "llava_onevision",
+            "LLaVA-OneVision 0.5B, 7B and 72B", "llava_next.OnevisionSight", "ONEVISION"),
+    _seeing("qwen_vl", "Qwen2VLForConditionalGeneration", "Qwen2-VL", "qwen2_vl", "Qwen2-VL 2B, 7B and 72B", "qwen_vl.QwenSight",
+            "QWEN2"),
+    _seeing("qwen_vl", "Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", "qwen2_5_vl", "Qwen2.5-VL 3B, 7B, 32B and 72B",
+            "qwen_vl.QwenSight", "QWEN25"),
+    _seeing("gemma3_vision", "Gemma3ForConditionalGeneration", "Gemma 3 (pictures)", "gemma3", "Gemma 3 4B, 12B and 27B",
+            "gemma3.Gemma3Sight"),
+    _seeing("idefics3", "Idefics3ForConditionalGeneration", "Idefics 3", "idefics3", "Idefics3 8B", "idefics3.IdeficsSight"),
+    _seeing("idefics3", "SmolVLMForConditionalGeneration", "SmolVLM", "smolvlm", "SmolVLM and SmolVLM2 256M, 500M and 2.2B",
+            "idefics3.IdeficsSight"),
+    _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
+            "pixtral.PixtralSight"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
@@ -142,6 +170,17 @@ _ENTRIES = (
            "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
+_RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
+_ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
+LACKING = {
+    "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
+    "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
+    "LlavaLlamaForCausalLM": "a reader of files in its authors' own form; LLaVA as transformers saves it runs",
+    "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
+    "Phi4MultimodalForCausalLM": _ADAPTERS,
+    "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
+}  # fmt: skip
+"""Architectures that are known and not computed, and the part that they would need."""
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
@@ -152,6 +191,8 @@ def family_of(values: Mapping[str, Any]) -> Entry:
     known = f"architectures that run: {', '.join(FAMILIES)}"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
+        if (lacking := next((name for name in names if name in LACKING), None)) is not None:
+            raise ModelUnsupported(f"{lacking} is not computed yet: it needs {LACKING[lacking]}", hint=known)
         near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
         raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
     if kind not in (None, found.model_type) and found.model_type:

@@ -23,7 +23,7 @@ _TRAINED = frozenset({"original_max_position_embeddings"})
 OPTIONAL = {"llama3": _TRAINED, "yarn": frozenset(_YARN), "longrope": frozenset(_LONGROPE)}
 LISTS = frozenset({"short_factor", "long_factor"})
 """Keys whose value is one number for each frequency."""
-ALIASES = {"su": "longrope"}
+ALIASES = {"su": "longrope", "mrope": "default"}
 """Older words for a kind."""
 
 
@@ -56,6 +56,8 @@ class Rope:
     """The same, in one whose texts may be longer."""
     partial_rotary_factor: float = 1.0
     """The part of each head that is rotated, its first numbers."""
+    mrope_section: tuple[int, ...] = ()
+    """Numbers of frequencies that turn by each axis of positions, time, height and width in turn; empty turns all by one."""
 
     @classmethod
     def make(cls, theta: float, *described: dict[str, Any] | None) -> Rope:
@@ -66,7 +68,7 @@ class Rope:
         values: dict[str, Any] = {"rope_theta": theta} | {key: value for key, value in stated.items() if key in own}
         if kind is not None:
             values.setdefault("rope_type", kind)
-        values |= {key: tuple(values[key]) for key in LISTS & values.keys()}
+        values |= {key: tuple(values[key]) for key in (LISTS | {"mrope_section"}) & values.keys()}
         values["rope_type"] = ALIASES.get(values.get("rope_type", "default"), values.get("rope_type", "default"))
         if values["rope_type"] == "longrope":
             values.setdefault("factor", 0.0)
@@ -78,7 +80,7 @@ def yarn_growth(factor: float, by: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
 
 
-def check_rope(name: str, described: Any, rotates_part: bool = False) -> None:
+def check_rope(name: str, described: Any, rotates_part: bool = False, turns_by_axes: bool = False) -> None:
     """Raises for a description that is not computed in full. `name` is its place in config.json."""
     if not isinstance(described, dict):
         raise ModelUnsupported(f"config.json has {name} = {shown(described)}, it must be an object")
@@ -87,7 +89,8 @@ def check_rope(name: str, described: Any, rotates_part: bool = False) -> None:
     if kind not in KEYS:
         hint = f"computed: {', '.join(KEYS)}"
         raise ModelUnsupported(f"config.json has {name} of the kind {shown(kind)}, which is not computed", hint=hint)
-    known = KEYS[kind] | {"rope_type", "type", "rope_theta", "finetuned"} | ({"partial_rotary_factor"} if rotates_part else set())
+    known = KEYS[kind] | {"rope_type", "type", "rope_theta", "finetuned"}
+    known |= ({"partial_rotary_factor"} if rotates_part else set()) | ({"mrope_section"} if turns_by_axes else set())
     for key, value in described.items():
         is_neutral = value is None or (key in ("factor", "partial_rotary_factor") and value == 1)
         if key not in known and not is_neutral:

@@ -32,6 +32,7 @@ class Rotary:
         text; None is the model's."""
         self._inv_freq, self._scale = frequencies(head_dim, rope, max_positions, num_positions)
         self._dtype, self._device = dtype, device
+        self._axis = _axis_of_each(rope.mrope_section, len(self._inv_freq)).to(device) if rope.mrope_section else None
         self.cos = self.sin = torch.empty(0)
         self._build(min(max_positions, 4096))
 
@@ -41,12 +42,30 @@ class Rotary:
         self.cos = (angles.cos() * self._scale).to(self._device, self._dtype)
         self.sin = (angles.sin() * self._scale).to(self._device, self._dtype)
 
-    def at(self, positions: Tensor) -> Turn:
-        """Returns the cos and sin of one step, which all layers share. Changes: may make the tables longer."""
+    def at(self, positions: Tensor, axes: Tensor | None = None) -> Turn:
+        """Returns the cos and sin of one step, which all layers share. Changes: may make the tables longer.
+
+        `axes` [3, T] are the positions by time, height and width, for a rope whose frequencies turn by these.
+        """
+        if axes is not None and self._axis is not None:
+            self._reach(axes)
+            each, numbers = axes[self._axis].T, torch.arange(len(self._axis), device=axes.device)  # [T, R], [R]
+            return self.cos[each, numbers][:, None], self.sin[each, numbers][:, None]
+        self._reach(positions)
+        return self.cos[positions, None], self.sin[positions, None]
+
+    def _reach(self, positions: Tensor) -> None:
         highest = int(positions.max()) + 1
         if highest > self.cos.shape[0]:
             self._build(1 << (highest - 1).bit_length())
-        return self.cos[positions, None], self.sin[positions, None]
+
+
+def _axis_of_each(sections: tuple[int, ...], num_frequencies: int) -> Tensor:
+    """Returns the axis by which each number of a head turns [R]. Raises ModelCorrupt for another number of frequencies."""
+    if sum(sections) != num_frequencies:
+        raise ModelCorrupt(f"config.json has mrope_section = {list(sections)} for {num_frequencies} frequencies")
+    axis = [i % 3 for i, count in enumerate(sections) for _ in range(count)]
+    return torch.tensor(axis * 2)
 
 
 def rotate_part(x: Tensor, turn: Turn | None) -> Tensor:

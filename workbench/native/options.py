@@ -107,6 +107,11 @@ class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=
 
     input_embeds: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]] | Array | Sequence[Array] | None
     """Embeddings in the place of a prompt: one row for each token, as wide as the model."""
+    image_data: Any
+    """Pictures of the prompt, in the order of their placeholders: a path, a URL of a host in `allowed_media`, a data URL, base64
+    text, bytes or a pillow image, or a list of these. With several prompts: a list with one such value for each, or None."""
+    modalities: str | Sequence[Any] | None
+    """Kind of `image_data`: "image", "multi-images" (the same) or "video", whose frames are the pictures."""
 
 
 class PromptBody(TypedDict, total=False):
@@ -122,6 +127,8 @@ class GenerateBody(RequestOptions, total=False):
     text: str | list[str]
     input_ids: list[int] | list[list[int]]
     input_embeds: list[list[float]] | list[list[list[float]]]
+    image_data: str | list[Any]
+    modalities: str | list[Any]
     sampling_params: Mapping[str, Any]
     """Parameters for all prompts; the server also takes a list with one dict per prompt."""
     stream: bool

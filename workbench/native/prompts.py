@@ -12,6 +12,13 @@ from workbench.checks import as_int
 from workbench.errors import InvalidRequest
 from workbench.types import InputEmbeds
 
+
+class Rendered(str):
+    """A text with its special tokens written out, as a chat template makes it."""
+
+    __slots__ = ()
+
+
 Prompt: TypeAlias = str | tuple[int, ...]
 """A text, or token ids."""
 

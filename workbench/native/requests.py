@@ -9,19 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import structs
+
 from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.native.call import CALL
+from workbench.native.media import Shown, read_shown
 from workbench.native.prompts import Prompt, read_embeds, read_prompts, token_ids
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import ALIASES, InputEmbeds, Request, SamplingParams
+from workbench.types import ALIASES, Axes, InputEmbeds, Picture, Request, SamplingParams
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
 SAMPLING = frozenset({*SamplingParams.__struct_fields__, *ALIASES})
 """Keywords that are sampling parameters."""
-LATER = {"image_data": "pictures", "lora_path": "adapters", "modalities": "other media than text"}
+MEDIA = ("image_data", "modalities")
+"""Keywords for pictures."""
+LATER = {"lora_path": "adapters"}
 """Options of the reference that are not built yet; only None is accepted."""
 
 
@@ -80,6 +85,8 @@ class PromptRequest:
     prompt: Prompt | InputEmbeds
     params: SamplingParams
     options: PromptOptions
+    shown: tuple[Shown, ...] = ()
+    """Its pictures and videos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +102,32 @@ class GenerateRequest:
     def make(
         cls, prompt: object, input_ids: object, sampling_params: object, options: Mapping[str, Any], stream: bool = False
     ) -> GenerateRequest:
-        """Returns the request of these arguments; `options` are fields of `PromptOptions`, sampling parameters, `input_embeds`.
+        """Returns the request of these arguments; `options` are fields of `PromptOptions`, sampling parameters, `input_embeds`,
+        `image_data` and `modalities`.
 
         Raises UnknownParameter, NotSupported or InvalidRequest with the option, its value and its limit.
         """
         embeds = options.get("input_embeds")
-        options = {name: value for name, value in options.items() if name != "input_embeds"}
+        image_data, modalities = options.get("image_data"), options.get("modalities")
+        options = {name: value for name, value in options.items() if name not in ("input_embeds", *MEDIA)}
         _check_names(options)
         prompts: Sequence[Prompt | InputEmbeds]
         is_one, prompts = read_prompts(prompt, input_ids) if embeds is None else read_embeds(prompt, input_ids, embeds)
         keywords = {name: value for name, value in options.items() if name in SAMPLING and value is not None}
         many = sampling_params if isinstance(sampling_params, (list, tuple)) else [sampling_params] * len(prompts)
         params = [SamplingParams.make(_merged(each, keywords)) for each in _spread("sampling_params", many, len(prompts))]
+        shown = read_shown(image_data, modalities, len(prompts), is_one)
         chosen = [_options(options, i, len(prompts), is_one) for i in range(len(prompts))]
         for given, one, sampling in zip(prompts, chosen, params, strict=True):
             if isinstance(given, InputEmbeds):
-                _check_tokenless(one)
+                _check_tokenless(one, shown)
             if one.session_params is not None and sampling.n > 1:
                 raise InvalidRequest("n", sampling.n, "1 in a session")
-        return cls(tuple(map(PromptRequest, prompts, params, chosen)), is_one, stream)
+        if any(shown) and any(one.session_params is not None for one in chosen):
+            raise InvalidRequest.because(
+                "session_params", "a session continues tokens, no pictures", hint="send the whole prompt"
+            )
+        return cls(tuple(map(PromptRequest, prompts, params, chosen, shown)), is_one, stream)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> GenerateRequest:
@@ -152,15 +166,17 @@ class PromptBatch:
         return result if len(self.requests) == 1 else {**result, "index": i}
 
 
+See = Callable[[Prompt, Sequence[Shown]], tuple[tuple[int, ...], tuple[Picture, ...], Axes | None]]
+"""Returns a prompt with pictures as token ids, the processed pictures, and the rotary positions where they are others."""
 Continued = Callable[[SessionParams, str, tuple[int, ...]], tuple[int, ...]]
 """Returns the tokens of a prompt (its request id, its own tokens) behind those of the turn that it continues."""
 
 
 def make_batch(
     request: GenerateRequest, encode: Callable[[str], tuple[int, ...]],
-    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random, continued: Continued,
+    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random, continued: Continued, see: See,
 ) -> PromptBatch:  # fmt: skip
-    """Returns the engine's requests. `encode` turns a text into token ids, `limit` may shorten them.
+    """Returns the engine's requests. `encode` turns a text into token ids, `see` one with pictures, `limit` may shorten ids.
 
     Draws from `seeds` for prompts without a seed.
     """
@@ -168,14 +184,19 @@ def make_batch(
     with_text: list[bool] = []
     sessions: list[SessionParams | None] = []
     for each in request.prompts:
-        ids = _ids(each.prompt, encode)
+        pictures: tuple[Picture, ...] = ()
+        axes: Axes | None = None
+        if each.shown and not isinstance(each.prompt, InputEmbeds):
+            ids, pictures, axes = see(each.prompt, each.shown)
+        else:
+            ids = _ids(each.prompt, encode)
         rid = each.options.rid or uuid.uuid4().hex[:12]
         if (session := each.options.session_params) is not None:
             ids = continued(session, rid, ids)
         seed = seeds.getrandbits(63) if each.params.seed is None else each.params.seed
         for j in range(each.params.n):
-            kept = ids if isinstance(each.prompt, InputEmbeds) else limit(ids, each.params)
-            requests.append(_sample(each, kept, rid, j, seed))
+            kept = ids if isinstance(each.prompt, InputEmbeds) or each.shown else limit(ids, each.params)
+            requests.append(structs.replace(_sample(each, kept, rid, j, seed), pictures=pictures, axes=axes))
             with_text.append(each.options.return_text_in_logprobs)
             sessions.append(session)
     return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one, sessions)
@@ -187,8 +208,10 @@ def _ids(prompt: Prompt | InputEmbeds, encode: Callable[[str], tuple[int, ...]])
     return encode(prompt) if isinstance(prompt, str) else prompt
 
 
-def _check_tokenless(options: PromptOptions) -> None:
+def _check_tokenless(options: PromptOptions, shown: Sequence[object]) -> None:
     """Raises InvalidRequest for options that need the tokens of a prompt, which embeddings do not have."""
+    if any(shown):
+        raise InvalidRequest.because("image_data", "embeddings have no places for pictures", hint="send text or input_ids")
     if options.session_params is not None:
         raise InvalidRequest.because("input_embeds", "a session continues tokens, no embeddings", hint="leave session_params out")
     if options.logprob_start_len >= 0:
@@ -231,7 +254,7 @@ def _check_names(options: Mapping[str, Any]) -> None:
         if name in LATER and value is not None:
             raise NotSupported(f"{name}: {LATER[name]} are not available yet", hint="leave it out, or give None")
         if name not in KINDS and name not in SAMPLING and name not in LATER:
-            raise UnknownParameter(name, [*KINDS, *SAMPLING], where="generate")
+            raise UnknownParameter(name, [*KINDS, *SAMPLING, *MEDIA], where="generate")
 
 
 def _merged(params: Any, keywords: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict
 from starlette.responses import Response
 
-from workbench.native.requests import KINDS, LATER, SAMPLING, GenerateRequest
+from workbench.native.requests import KINDS, LATER, MEDIA, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
 from workbench.server.problem import naming_prompt
@@ -21,7 +21,7 @@ from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
 router = APIRouter()
-READ = frozenset({"text", "input_ids", "input_embeds", "sampling_params", "stream", *KINDS, *SAMPLING, *LATER})
+READ = frozenset({"text", "input_ids", "input_embeds", "sampling_params", "stream", *KINDS, *MEDIA, *SAMPLING, *LATER})
 """Fields that are read. Others are ignored: routers and load generators add their own."""
 PROMPTS = ("text", "input_ids", "input_embeds")
 """Fields of which a request has one."""
@@ -53,10 +53,12 @@ class GenerateBody(Body):
     session_params: dict[str, Any] | list[dict[str, Any] | None] | None = None
     input_embeds: list[list[float]] | list[list[list[float]]] | None = None
     """Embeddings in the place of a prompt: one row for each token."""
-    image_data: None = None
-    """Not available, as the next two: only null and empty values are accepted."""
-    modalities: None = None
+    image_data: str | list[str | list[str] | None] | None = None
+    """Pictures of the prompt: data URLs, base64 text, or places that the server allows. Of several prompts: a list for each."""
+    modalities: str | list[str | list[str] | None] | None = None
+    """Kind of the pictures: image, multi-images (the same) or video."""
     lora_path: None = None
+    """Not available: only null and empty values are accepted."""
 
 
 @router.post("/generate", openapi_extra=json_body(GenerateBody))

@@ -58,10 +58,15 @@ async def get_load(http: Request) -> Response:
 @router.get("/get_model_info")
 @router.get("/model_info")
 async def get_model_info(http: Request) -> dict[str, Any]:
-    """Returns the paths of the model and of its tokenizer, and whether it generates text."""
+    """Returns the paths of the model and of its tokenizer, and whether it generates text; of one that sees, the placeholders of
+    pictures in prompts."""
     args = serving_of(http).args
     tokenizer_path = args.tokenizer_path or args.model_path
-    return {"model_path": args.model_path, "tokenizer_path": tokenizer_path, "is_generation": not args.is_embedding}
+    marks = serving_of(http).handle.picture_marks
+    return {
+        "model_path": args.model_path, "tokenizer_path": tokenizer_path, "is_generation": not args.is_embedding,
+        **({"picture_marks": marks} if marks else {}),
+    }  # fmt: skip
 
 
 @router.get("/get_server_info")

@@ -13,7 +13,8 @@ from workbench.errors import InvalidRequest
 from workbench.lang.tools import function_of
 from workbench.native.prompts import token_ids
 from workbench.server.body import Body, json_body, read_body
-from workbench.server.chat.messages import read_messages
+from workbench.server.chat.call import ChatCall
+from workbench.server.chat.start import prompt_ids
 from workbench.server.serving import serving_of
 from workbench.server.shapes import FUNCTION, MESSAGES, NULL, many, one_of, record
 from workbench.server.wire import Json
@@ -62,9 +63,8 @@ async def tokenize(http: Request) -> Response:
     if (text is None) == (body.messages is None):
         raise InvalidRequest.because("prompt", "give either prompt or messages", hint="both are None, or both are given")
     if body.messages is not None:
-        conversation = read_messages(body.messages)
-        opens = body.add_generation_prompt is not False
-        ids: Any = list(await asyncio.to_thread(tokenizer.chat_ids, conversation, add_generation_prompt=opens))
+        call = ChatCall(messages=body.messages, add_generation_prompt=body.add_generation_prompt is not False)
+        ids: Any = list(await asyncio.to_thread(prompt_ids, serving, call))
     else:
         special, texts = body.add_special_tokens is not False, text if isinstance(text, list) else [text or ""]
         many = [list(await asyncio.to_thread(tokenizer.encode, each, add_special_tokens=special)) for each in texts]

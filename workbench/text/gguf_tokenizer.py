@@ -31,7 +31,7 @@ DEEPSEEK3 = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""The cuts of the rest, once digits and signs of Chinese and Japanese are cut out."""
+"""Pattern for the rest, once digits and signs of Chinese and Japanese are cut out."""
 
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 _BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -480,7 +480,7 @@ BAD = [
     ({"input_ids": A, "max_tokens": 2, "sampling_params": {"max_new_tokens": 2}}, InvalidRequest, "max_tokens is given as a"),
     ({"input_ids": A, "max_tokens": 2, "max_new_tokens": 2}, InvalidRequest, "mean the same"),
     ({"input_ids": A, "temperature": "hot"}, InvalidRequest, "temperature is 'hot'"),
-    ({"input_ids": A, "image_data": "cat.png"}, NotSupported, "image_data: pictures are not available yet"),
+    ({"input_ids": A, "image_data": "cat.png"}, NotSupported, "reads text and no pictures"),
     ({"input_ids": [1] * 513}, PromptTooLong, "prompt.*513 tokens.*at most 512"),
     ({"input_ids": A, "sampling_params": {"max_new_tokens": 508}}, PromptTooLong, "max_new_tokens is 508.*at most 507"),
     ({"input_ids": A, "sampling_params": {"max_new_tokens": -1}}, InvalidRequest, "max_new_tokens is -1.*at least 0"),

@@ -43,6 +43,17 @@ def test_an_equal_model_passes(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "differs" not in shown
 
 
+def test_of_a_model_that_sees_the_text_half_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The tower has as many layers as the text."""
+    tower = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "image_size": 8, "patch_size": 4, "projection_dim": 8}  # fmt: skip
+    config = transformers.LlavaConfig(text_config=TINY_LLAMA, vision_config=tower, image_token_index=5)
+    torch.manual_seed(0)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    assert cli.main(["models", "check", str(tmp_path), "--tokens", "4"]) == 0
+    assert capsys.readouterr().out.endswith("equal to transformers\n")
+
+
 def test_the_first_layer_that_differs_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     plain = MLP.forward
     loaded = check.load_runner

@@ -11,7 +11,7 @@ import pytest
 from workbench.errors import InvalidRequest, NotSupported, UnknownParameter
 from workbench.field_docs import field_docs
 from workbench.native.options import ConstraintOptions, GenerateBody, GenerateOptions, SamplingOptions
-from workbench.native.requests import KINDS, SAMPLING, GenerateRequest, PromptOptions, make_batch
+from workbench.native.requests import KINDS, MEDIA, SAMPLING, GenerateRequest, PromptOptions, make_batch
 from workbench.native.results import Completion
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
 
@@ -22,8 +22,12 @@ def encode(text: str) -> tuple[int, ...]:
     return tuple(text.encode())
 
 
+def unseeing(prompt, shown):
+    raise AssertionError("no prompt here has pictures")
+
+
 def batch(request: GenerateRequest):
-    return make_batch(request, encode, lambda ids, params: ids, random.Random(0), lambda session, rid, ids: ids)
+    return make_batch(request, encode, lambda ids, params: ids, random.Random(0), lambda session, rid, ids: ids, unseeing)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_options_that_the_reference_has_and_this_engine_lacks_are_taken_as_null(
 
 
 def test_the_typed_keywords_are_the_ones_that_are_checked():
-    assert GenerateOptions.__annotations__.keys() == (SAMPLING - {"n"}) | KINDS.keys() | {"input_embeds"}
+    assert GenerateOptions.__annotations__.keys() == (SAMPLING - {"n"}) | KINDS.keys() | {"input_embeds", *MEDIA}
     assert ConstraintOptions.__annotations__.keys() == {*GRAMMAR_FIELDS, "max_whitespace"}
     assert not SamplingOptions.__annotations__.keys() & ConstraintOptions.__annotations__.keys()
     assert GenerateBody.__annotations__.keys() == KINDS.keys() | {
@@ -96,6 +100,7 @@ def test_the_typed_keywords_are_the_ones_that_are_checked():
         "input_embeds",
         "sampling_params",
         "stream",
+        *MEDIA,
     }
     assert KINDS.keys() == {field.name for field in fields(PromptOptions)} == field_docs(PromptOptions).keys()
 

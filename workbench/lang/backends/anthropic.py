@@ -9,9 +9,9 @@ from typing import Any
 from workbench.lang.backends.base import GenerateCall, Piece
 from workbench.lang.backends.schema import strict_schema
 from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, the_model, tool_call, vendor_package
-from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
 from workbench.lang.prompt import Turn
+from workbench.pictures.media import read_media
 
 MAX_TOKENS = 4096
 SAME_NAMES = ("temperature", "top_p", "top_k")

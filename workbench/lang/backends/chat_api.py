@@ -10,9 +10,9 @@ from typing import Any
 from workbench.lang.backends.base import GenerateCall, Piece
 from workbench.lang.backends.schema import strict_schema
 from workbench.lang.backends.vendor import VendorBackend, calls_text, functions, tool_call
-from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
 from workbench.lang.prompt import Turn
+from workbench.pictures.media import read_media
 
 SAME_NAMES = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "n")
 

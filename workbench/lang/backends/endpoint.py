@@ -45,6 +45,7 @@ class RuntimeEndpoint(NativeBackend):
         self._given_template = None if chat_template is None else read_template(chat_template)
         self.model_info: dict[str, Any] = json.loads(self._server.call("GET", "/get_model_info"))
         self.model = str(self.model_info.get("model_path", ""))
+        self.see(self.model_info.get("picture_marks") or {})
         self.chat_template = None if chat_template_name is None else get_chat_template(chat_template_name)
 
     @cached_property

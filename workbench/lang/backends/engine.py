@@ -30,6 +30,7 @@ class EngineBackend(NativeBackend):
         if engine.tokenizer is None:
             raise NotSupported("programs need a tokenizer, and this engine has none", hint="load without skip_tokenizer_init")
         self._tokenizer = Tokenizer(engine.tokenizer)
+        self.see(engine.picture_marks)
 
     @cached_property
     def _template(self) -> TokenizerTemplate:

@@ -10,14 +10,16 @@ from dataclasses import replace
 from typing import Any, cast
 
 from workbench.errors import BackendLacks
-from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, GenerateCall, Piece, SelectCall, Selection
+from workbench.lang.backends.base import ALL_PARAMS, FEATURES, Backend, Feature, GenerateCall, Piece, SelectCall, Selection
 from workbench.lang.backends.scoring import Scorer
 from workbench.lang.chat import Template, render_prompt
 from workbench.lang.chat_template import ChatTemplate
 from workbench.lang.choices import best
+from workbench.lang.nodes import Video
 from workbench.lang.prompt import Prompt
 from workbench.native.options import GenerateBody, PromptBody
 from workbench.native.results import Completion
+from workbench.pictures.media import read_media
 
 DTYPE_REGEX: dict[type, str] = {
     int: r"[-+]?(0|[1-9][0-9]{0,17})[ .,;\n]{0,2}",
@@ -39,6 +41,15 @@ class NativeBackend(Backend):
     """Streams are used also without a reader: only a stream shows a server at once that its client has gone."""
     chat_template: ChatTemplate | None = None
     """Template of `workbench.lang.chat_template` in the place of the model's own."""
+
+    marks: Mapping[str, str] = {}
+    """Placeholders of pictures in prompts by their kind; empty for a model that sees none."""
+
+    def see(self, marks: Mapping[str, str]) -> None:
+        """Changes: prompts may have pictures of these kinds."""
+        self.marks = marks
+        kinds: frozenset[Feature] = frozenset(kind for kind in ("image", "video") if kind in marks)
+        self.features = self.features | kinds
 
     # -- written by a subclass ----------------------------------------------------------------------------------
 
@@ -68,8 +79,8 @@ class NativeBackend(Backend):
     def text_of(self, prompt: Prompt) -> str:
         """Returns the prompt as the model reads it, a conversation in the chat template. Raises what `template` raises."""
         if not prompt.has_roles:
-            return prompt.plain_text
-        return render_prompt(prompt, self.get_chat_template())
+            return prompt.marked_text(self.marks) if prompt.media else prompt.plain_text
+        return render_prompt(prompt, self.get_chat_template(), self.marks)
 
     def get_chat_template(self) -> Template:
         """Returns the chat template that was set, else the model's own. Raises what `template` raises."""
@@ -96,7 +107,9 @@ class NativeBackend(Backend):
             params["regex"] = DTYPE_REGEX[call.dtype]
             params["stop"] = (*params.get("stop", ()), *DTYPE_STOP.get(call.dtype, ()))
         prompt = self._prompt(call.prompt)
-        body = cast("GenerateBody", {**prompt, "sampling_params": params, "rid": call.rid, **call.logprobs})
+        body = cast(
+            "GenerateBody", {**prompt, **_media(call.prompt), "sampling_params": params, "rid": call.rid, **call.logprobs}
+        )
         if not call.is_streamed and (not self.always_streams or call.logprobs):  # each chunk repeats all log-probabilities
             for i, result in enumerate(self.send(body, [call.rid])):
                 yield Piece(result["text"], i, result["meta_info"])
@@ -112,6 +125,8 @@ class NativeBackend(Backend):
         """Scores the options and returns the best. Raises BackendLacks for a temperature above 0."""
         if call.temperature > 1e-5:
             raise BackendLacks(self.name, f"select with temperature {call.temperature:g}", hint="options are scored, not drawn")
+        if call.prompt.media:
+            raise BackendLacks(self.name, "select behind a picture", hint="use gen with choices=..., which draws among them")
         scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles)
         options = scorer.options(call.choices)
         if getattr(call.method, "needs_unconditional", False):
@@ -124,8 +139,17 @@ class NativeBackend(Backend):
         body = self._prompt(prompt)
         if not (body.get("text") or body.get("input_ids")):
             return None
-        (result,) = self.send(cast("GenerateBody", {**body, "sampling_params": {"max_new_tokens": 0}}), [])
+        (result,) = self.send(cast("GenerateBody", {**body, **_media(prompt), "sampling_params": {"max_new_tokens": 0}}), [])
         return result["meta_info"]
 
     def _prompt(self, prompt: Prompt) -> PromptBody:
         return self.prompt_body(self.text_of(prompt), is_rendered=prompt.has_roles)
+
+
+def _media(prompt: Prompt) -> dict[str, Any]:
+    """Returns the pictures of a prompt as options of `generate`, each as a URL."""
+    if not prompt.media:
+        return {}
+    kinds = ["video" if isinstance(part, Video) else "image" for part in prompt.media]
+    urls: list[Any] = [read_media(part.source, kind).as_url for part, kind in zip(prompt.media, kinds, strict=True)]
+    return {"image_data": [[url] if kind == "video" else url for url, kind in zip(urls, kinds, strict=True)], "modalities": kinds}

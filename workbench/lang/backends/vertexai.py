@@ -12,9 +12,9 @@ from typing import Any
 from workbench.errors import BackendLacks
 from workbench.lang.backends.base import GenerateCall, Piece, SelectCall
 from workbench.lang.backends.vendor import Line, VendorBackend, calls_text, functions, the_model, tool_call, vendor_package
-from workbench.lang.media import read_media
 from workbench.lang.nodes import Image, Text
 from workbench.lang.prompt import Turn
+from workbench.pictures.media import read_media
 
 MAX_STOPS = 5
 NAMES = {

@@ -99,6 +99,8 @@ def _messages(message: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]
     if not isinstance(content, list):
         raise InvalidRequest(f"{place}.content", content, "a string or a list of blocks")
     texts: list[str] = []
+    pictures: list[dict[str, Any]] = []
+    """Texts and pictures in order, up to the last picture."""
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
     for j, block in enumerate(content):
@@ -116,13 +118,29 @@ def _messages(message: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]
         elif kind == "tool_result":
             text = _text(block.get("content") or "", where)
             yield {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
-        elif kind in ("image", "document"):
-            raise NotSupported(f"{where}: this model takes no {kind}", hint="send blocks of type text")
+        elif kind == "image":
+            pictures += [*({"type": "text", "text": text} for text in texts), _picture(block.get("source"), where)]
+            texts = []
+        elif kind == "document":
+            raise NotSupported(f"{where}: this server reads no {kind}", hint="send blocks of type text or image")
         else:
-            raise InvalidRequest(where, block, "a block of type text, tool_use, tool_result or thinking")
-    if texts or calls or thoughts:
+            raise InvalidRequest(where, block, "a block of type text, image, tool_use, tool_result or thinking")
+    if texts or calls or thoughts or pictures:
         more = {"reasoning_content": "\n".join(thoughts)} if thoughts else {}
-        yield {"role": role, "content": "\n".join(texts), **({"tool_calls": calls} if calls else {}), **more}
+        parts = [*pictures, *({"type": "text", "text": text} for text in texts)] if pictures else "\n".join(texts)
+        yield {"role": role, "content": parts, **({"tool_calls": calls} if calls else {}), **more}
+
+
+def _picture(source: Any, place: str) -> dict[str, Any]:
+    """Returns an image's source, base64 data or a URL, as a part of OpenAI's shape."""
+    kind = source.get("type") if isinstance(source, Mapping) else None
+    if kind == "base64" and isinstance(source.get("data"), str):
+        url = f"data:{source.get('media_type', 'image/png')};base64,{source['data']}"
+    elif kind == "url" and isinstance(source.get("url"), str):
+        url = source["url"]
+    else:
+        raise InvalidRequest(f"{place}.source", source, "a source of type base64 with data, or of type url")
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _text(content: Any, place: str) -> str:

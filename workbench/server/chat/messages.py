@@ -13,6 +13,8 @@ from typing import Any
 from workbench.errors import InvalidRequest, NotSupported
 
 Message = dict[str, Any]
+TAKEN = ({"type": "image"}, {"type": "video"})
+"""Parts in the place of pictures that were taken out of a message."""
 
 
 def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
@@ -38,17 +40,24 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     return read
 
 
-def read_content(content: Any, place: str) -> str:
-    """Returns the text of a message's content: a string, or a list of parts, whose texts are joined by line ends."""
+def read_content(content: Any, place: str) -> str | list[Message]:
+    """Returns the text of a message's content: a string, or a list of parts, whose texts are joined by line ends.
+
+    Where pictures were taken out of it (`text.parts`), it stays a list of parts.
+    """
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, Sequence):
         raise InvalidRequest(place, content, "a string or a list of parts")
-    texts = []
+    texts: list[str] = []
+    parts: list[Message] = []
     for i, part in enumerate(content):
         kind = part.get("type") if isinstance(part, Mapping) else None
         if isinstance(part, str):
             texts.append(part)
+        elif part in TAKEN:
+            parts += [*({"type": "text", "text": text} for text in texts), dict(part)]
+            texts = []
         elif kind in ("text", "input_text", "output_text", "refusal"):
             text = part.get("refusal" if kind == "refusal" else "text")
             if not isinstance(text, str):
@@ -58,6 +67,8 @@ def read_content(content: Any, place: str) -> str:
             raise InvalidRequest(f"{place}[{i}]", part, 'a part like {"type": "text", "text": "Hello"}')
         else:
             raise NotSupported(f"{place}[{i}]: this model takes no {kind}", hint="send parts of type text")
+    if parts:
+        return [*parts, *({"type": "text", "text": text} for text in texts)]
     return "\n".join(texts)
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import jinja2
 
+from workbench.api.handle import Handle
 from workbench.errors import InvalidRequest
 from workbench.lang.tools import with_tools, wrapped
 from workbench.server.chat.call import ChatCall
 from workbench.server.chat.messages import Message, read_messages, with_json_arguments, with_text_calls
 from workbench.text import chat
+from workbench.text.parts import Media, fitted, has_media, take_media
 from workbench.text.tokenizer import Tokenizer
 
 RESERVED = frozenset(
@@ -21,13 +23,18 @@ RESERVED = frozenset(
 """Names that `chat_template_kwargs` cannot set."""
 
 
-def render_chat(tokenizer: Tokenizer, call: ChatCall, tools: Sequence[Any]) -> str:
-    """Returns the text of a conversation. Raises InvalidRequest, NotSupported for one that the template cannot write."""
+def render_chat(handle: Handle, call: ChatCall, tools: Sequence[Any]) -> tuple[str, list[Media]]:
+    """Returns the text of a conversation, and its pictures. Raises InvalidRequest, NotSupported for one that the template cannot
+    write."""
+    tokenizer = handle.tokenizer
     if taken := RESERVED & call.chat_template_kwargs.keys():
         name = min(taken)
         raise InvalidRequest.because("chat_template_kwargs", f"chat_template_kwargs cannot set {name!r}", hint="leave it out")
     source = chat.source_of(tokenizer.hf, tools)
-    messages = _fitted(read_messages(call.messages), source)
+    messages, media = take_media(call.messages) if handle.sees and has_media(call.messages) else (call.messages, [])
+    messages = _fitted(read_messages(messages), source)
+    if handle.sees:
+        messages = fitted(messages, source, handle.eyes.marks)
     shown = [wrapped(tool) for tool in tools] or None
     if shown and "tools" not in source:
         messages, shown = with_tools(messages, shown), None
@@ -36,7 +43,7 @@ def render_chat(tokenizer: Tokenizer, call: ChatCall, tools: Sequence[Any]) -> s
         raise InvalidRequest("messages[-1] role", messages[-1]["role"] if messages else None, "assistant, to be continued")
     more = {**call.chat_template_kwargs, **({"continue_final_message": True} if is_open else {})}
     add = call.add_generation_prompt and not is_open
-    return _render(tokenizer, messages, add_generation_prompt=add, tools=shown, **more)
+    return _render(tokenizer, messages, add_generation_prompt=add, tools=shown, **more), media
 
 
 def _fitted(messages: list[Message], source: str) -> list[Message]:

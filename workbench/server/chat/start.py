@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+from workbench.api.handle import Handle
 from workbench.errors import InvalidRequest
+from workbench.native.media import media_options, read_shown
+from workbench.native.prompts import Rendered
 from workbench.native.requests import GenerateRequest, PromptBatch
 from workbench.server.chat.budget import Outputs, within_budget
 from workbench.server.chat.call import ChatCall
@@ -21,7 +24,7 @@ from workbench.server.chat.tools import ToolChoice, choose
 from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving
 from workbench.text.chat import source_of
-from workbench.text.tokenizer import Tokenizer
+from workbench.text.parts import Media
 from workbench.tool_calls import FORMATS, ToolCallParser
 from workbench.tool_calls.reasoning import REASONING_FORMATS, ReasoningFormat, ReasoningParser
 from workbench.types import TokenOut
@@ -37,20 +40,28 @@ async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEven
 
 def prompt_ids(serving: Serving, call: ChatCall) -> tuple[int, ...]:
     """Returns the token ids of a conversation as `start_chat` sends them, to count them."""
-    tokenizer = serving.handle.tokenizer
-    tools = choose(call, serving.args.tool_call_parser, source_of(tokenizer.hf, call.tools))
-    return tokenizer.encode(_text_of(tokenizer, call, tools), add_special_tokens=False)
+    handle = serving.handle
+    tools = choose(call, serving.args.tool_call_parser, source_of(handle.tokenizer.hf, call.tools))
+    return _ids_of(handle, *_text_of(handle, call, tools))
 
 
-def _text_of(tokenizer: Tokenizer, call: ChatCall, tools: ToolChoice | None) -> str:
-    """Returns the prompt as text. Raises InvalidRequest for one that UTF-8 cannot write."""
-    text = render_chat(tokenizer, call, tools.shown if tools else ())
+def _ids_of(handle: Handle, text: str, media: Sequence[Media]) -> tuple[int, ...]:
+    """Returns the ids of a prompt with all tokens of its pictures."""
+    if not media:
+        return handle.tokenizer.encode(text, add_special_tokens=False)
+    (shown,) = read_shown(**media_options(media), count=1, is_one=True)
+    return handle.see(Rendered(text), shown)[0]
+
+
+def _text_of(handle: Handle, call: ChatCall, tools: ToolChoice | None) -> tuple[str, list[Media]]:
+    """Returns the prompt as text, and its pictures. Raises InvalidRequest for one that UTF-8 cannot write."""
+    text, media = render_chat(handle, call, tools.shown if tools else ())
     try:
         text.encode()
     except UnicodeEncodeError:
         message = f"{call.messages_field}: a text has half of a character (a lone surrogate)"
         raise InvalidRequest.because(call.messages_field, message, hint="send whole characters") from None
-    return text
+    return text, media
 
 
 class Prepared:
@@ -61,9 +72,9 @@ class Prepared:
         tokenizer = serving.handle.tokenizer
         self._call = call
         self._tools = choose(call, serving.args.tool_call_parser, source_of(tokenizer.hf, call.tools))
-        text = _text_of(tokenizer, call, self._tools)
+        text, media = _text_of(serving.handle, call, self._tools)
         serving.check_length(text, call.messages_field)
-        ids = tokenizer.encode(text, add_special_tokens=False)
+        ids, self._media = _ids_of(serving.handle, text, media), media_options(media)
         name = serving.args.reasoning_parser
         self._reasoning = REASONING_FORMATS[name] if name else None
         self._is_inside = _starts_inside(self._reasoning, text)
@@ -76,6 +87,7 @@ class Prepared:
     def _request(self, rid: str | None, input_ids: list[int], params: dict[str, Any]) -> GenerateRequest:
         call = self._call
         options = {"rid": rid, "return_logprob": call.logprobs, "top_logprobs_num": call.top_logprobs, **call.options}
+        options |= self._media
         return GenerateRequest.make(None, input_ids, params, options)
 
     def limited(self, serving: Serving, outputs: Outputs) -> Outputs:

@@ -64,7 +64,7 @@ class GenerateBody(OllamaBody):
 
     def check(self) -> None:
         """Raises NotSupported for a field without a feature."""
-        for name in ("suffix", "template", "images"):
+        for name in ("suffix", "template"):
             if getattr(self, name):
                 raise NotSupported(f"{name} is not available here", hint="leave it out")
 

@@ -46,10 +46,13 @@ async def generate(http: Request) -> Response:
     body.check()
     if not body.prompt:
         return Json(_head(serving) | {"response": "", "done": True, "done_reason": "load"})
+    if body.raw and body.images:
+        raise InvalidRequest.because("images", "raw prompts have no place for pictures", hint="leave raw out")
     if body.raw:
         return await _raw(http, body, body.prompt)
     system = [{"role": "system", "content": body.system}] if body.system else []
-    call = replace(_call(body, [*system, {"role": "user", "content": body.prompt}], None), messages_field="prompt")
+    asked = _message({"role": "user", "content": body.prompt, "images": body.images}, len(system))
+    call = replace(_call(body, [*system, asked], None), messages_field="prompt")
     return await _answer(http, body, call, as_response)
 
 
@@ -96,9 +99,13 @@ def _call(body: OllamaBody, messages: list[dict[str, Any]], tools: list[dict[str
 
 
 def _message(message: dict[str, Any], i: int) -> dict[str, Any]:
-    if message.get("images"):
-        raise InvalidRequest(f"messages[{i}].images", message["images"], "left out: this model takes text alone")
-    return {NAMES.get(name, name): value for name, value in message.items() if name != "images"}
+    made = {NAMES.get(name, name): value for name, value in message.items() if name != "images"}
+    if not (images := message.get("images")):
+        return made
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise InvalidRequest(f"messages[{i}].images", images, "a list of pictures in base64")
+    parts = [{"type": "image_url", "image_url": {"url": f"data:;base64,{image}"}} for image in images]
+    return made | {"content": [*parts, {"type": "text", "text": str(made.get("content") or "")}]}
 
 
 async def _answer(http: Request, body: OllamaBody, call: ChatCall, shown: Shown) -> Response:

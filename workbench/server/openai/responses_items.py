@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.chat.messages import read_content
+from workbench.text.parts import has_media
 
 Message = dict[str, Any]
 
@@ -41,6 +42,9 @@ def _add_message(messages: list[Message], item: Mapping[str, Any], place: str) -
     role = item.get("role")
     if role not in ("user", "assistant", "system", "developer"):
         raise InvalidRequest(f"{place}.role", role, "user, assistant, system or developer")
+    if role != "assistant" and has_media([item]):
+        messages.append({"role": role, "content": item["content"]})  # it is read with the chat template
+        return
     text = read_content(item.get("content"), f"{place}.content")
     if role != "assistant":
         messages.append({"role": role, "content": text})

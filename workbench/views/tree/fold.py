@@ -21,6 +21,7 @@ from workbench.events import (
     TokenSampled,
 )
 from workbench.text.readable import no_text
+from workbench.types import first_of
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.tree.drawn import DrawnNodes
 from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
@@ -205,7 +206,7 @@ class TreeFold(Fold[TreePicture]):
     def evictions(self, now: float = 0.0) -> EvictionJournal:
         """Returns the last nodes that left, at the engine time `now` or, where that is later, at the newest event."""
         nodes = tuple(replace(node) for node in reversed(self._evictions.values()))
-        texts = tuple(self.facts.decode(node.token_ids[:HEAD_TOKENS]) for node in nodes)
+        texts = tuple(self.facts.decode(first_of(node.token_ids, HEAD_TOKENS)) for node in nodes)
         policy = str(self.facts.info.get("eviction_policy", ""))
         return EvictionJournal(nodes, texts, self.num_evicted, policy, max(now, self.now))
 
@@ -294,5 +295,6 @@ class TreeFold(Fold[TreePicture]):
 
     def _head(self, row: Row) -> str:
         if row.head is None:
-            row.head = self.facts.decode(row.token_ids[:HEAD_TOKENS]) + "…" * (len(row.token_ids) > HEAD_TOKENS)
+            first = first_of(row.token_ids, HEAD_TOKENS)
+            row.head = self.facts.decode(first) + "…" * (len(row.token_ids) > len(first))
         return row.head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import transformers
@@ -23,7 +24,8 @@ PLAIN = EACH.replace("BODY", "")
 def rendered(template: str, *messages, tools=(), **call) -> str:
     hf = transformers.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     hf.chat_template = template
-    return render_chat(SimpleNamespace(hf=hf), ChatCall(messages=messages, **call), tools)
+    handle: Any = SimpleNamespace(tokenizer=SimpleNamespace(hf=hf), sees=False)
+    return render_chat(handle, ChatCall(messages=messages, **call), tools)[0]
 
 
 @pytest.mark.parametrize(

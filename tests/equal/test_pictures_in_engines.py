@@ -1,0 +1,234 @@
+"""Pictures from a caller to tokens: all their forms, in this process and in another, cached, in pieces, and refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import family
+import oracle
+import pytest
+import seeing
+import test_llava as llava
+from seeing import Case, picture, png
+
+import workbench
+from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.types import FinishReason
+
+PROMPT = "What is <image> this?"
+GREEDY = {"max_new_tokens": 12, "temperature": 0, "ignore_eos": True}
+NUM_TOKENS = 16
+"""Tokens of one picture."""
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    return llava.made()
+
+
+@pytest.fixture(scope="module")
+def folder(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return seeing.saved(reference, llava.processor(), tmp_path_factory.mktemp("model"))
+
+
+def opened(folder: Path, **options: Any) -> workbench.Engine:
+    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Iterator[workbench.Engine]:
+    with opened(folder) as engine:
+        yield engine
+
+
+def expected(reference: Any, *cases: Case) -> list[list[int]]:
+    wanted = [seeing.Seen(reference, llava.processor(), case) for case in cases]
+    return [[*oracle.greedy(one, one.ids, GREEDY["max_new_tokens"]).output] for one in wanted]
+
+
+def ids_of(results: Any) -> list[list[int]]:
+    return [one["output_ids"] for one in results]
+
+
+@pytest.mark.parametrize("options", [{}, {"chunked_prefill_size": 7, "page_size": 4}, {"process": True}])
+def test_pictures_are_continued_as_by_transformers(reference: Any, folder: Path, options: dict[str, Any]):
+    one, other = picture(1), picture(2)
+    wanted = expected(
+        reference, Case(PROMPT, (one,)), Case(PROMPT, (other,)), Case("<image> or <image>?", (one, other)), Case("x")
+    )
+    with opened(folder, **options) as engine:
+        prompts = [PROMPT, PROMPT, "<image> or <image>?", "x"]
+        results = engine.generate(prompts, GREEDY, image_data=[png(one), [png(other)], [png(one), png(other)], None])
+        assert ids_of(results) == wanted
+        again = engine.generate(PROMPT, GREEDY, image_data=png(one))
+        assert again["output_ids"] == wanted[0]
+        assert again["meta_info"]["prompt_tokens"] == len("What is  this?") + NUM_TOKENS
+        assert again["meta_info"]["cached_tokens"] > NUM_TOKENS
+
+
+def test_every_form_of_a_picture_is_the_same_one(reference: Any, engine: workbench.Engine, tmp_path: Path):
+    one = picture(5)
+    data, path = png(one), tmp_path / "one.png"
+    path.write_bytes(data)
+    text = base64.b64encode(data).decode()
+    forms = [data, str(path), path, text, f"data:image/png;base64,{text}", one, [one], [str(path)]]
+    (wanted,) = expected(reference, Case(PROMPT, (one,)))
+    results = [engine.generate(PROMPT, GREEDY, image_data=form) for form in forms]
+    assert ids_of(results) == [wanted] * len(forms)
+    assert all(one["meta_info"]["cached_tokens"] >= NUM_TOKENS for one in results[1:])
+
+
+def test_two_pictures_under_one_prefix_share_no_kv(engine: workbench.Engine):
+    engine.flush_cache()
+    first = engine.generate(PROMPT, GREEDY, image_data=png(picture(11)))
+    second = engine.generate(PROMPT, GREEDY, image_data=png(picture(12)))
+    third = engine.generate(PROMPT, GREEDY, image_data=png(picture(11)))
+    assert second["meta_info"]["cached_tokens"] == len("What is ")
+    assert third["meta_info"]["cached_tokens"] >= len("What is ") + NUM_TOKENS
+    assert first["output_ids"] == third["output_ids"] != second["output_ids"]
+
+
+def test_ids_with_placeholders_and_with_all_tokens(reference: Any, engine: workbench.Engine):
+    one = picture(1)
+    seen = seeing.Seen(reference, llava.processor(), Case(PROMPT, (one,)))
+    short = engine.tokenizer(PROMPT, add_special_tokens=False)["input_ids"]
+    results = [engine.generate(input_ids=ids, sampling_params=GREEDY, image_data=one) for ids in (short, list(seen.ids))]
+    assert ids_of(results) == expected(reference, Case(PROMPT, (one,))) * 2
+
+
+def test_samples_and_streams_have_the_picture(reference: Any, engine: workbench.Engine):
+    one = png(picture(1))
+    (wanted,) = expected(reference, Case(PROMPT, (picture(1),)))
+    assert ids_of(engine.generate(PROMPT, GREEDY, n=2, image_data=one)) == [wanted] * 2
+    assert list(engine.generate(PROMPT, GREEDY, stream=True, image_data=one))[-1]["output_ids"] == wanted
+
+
+def test_a_conversation_with_pictures(reference: Any, engine: workbench.Engine):
+    one, other = picture(1), picture(2)
+    url = "data:image/png;base64," + base64.b64encode(png(one)).decode()
+    parts = [
+        {"type": "text", "text": "Look at"},
+        {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+        {"type": "image", "image": other},
+        {"type": "text", "text": "now"},
+    ]
+    result = engine.chat([{"role": "user", "content": parts}], GREEDY)
+    assert [result["output_ids"]] == expected(reference, Case("user: Look at<image><image>nowassistant: ", (one, other)))
+
+
+def test_retracted_requests_compute_their_pictures_again(reference: Any, folder: Path):
+    cases = [Case(PROMPT, (picture(seed),)) for seed in range(6)]
+    wanted = expected(reference, *cases)
+    with opened(folder, max_total_tokens=128, schedule_conservativeness=0.01) as engine:
+        results = engine.generate([PROMPT] * 6, GREEDY, image_data=[png(case.pictures[0]) for case in cases])
+        retracted = [event for event in engine.log.read(0)[1] if type(event).__name__ == "RequestRetracted"]
+    assert retracted
+    assert ids_of(results) == wanted
+
+
+def jpeg(image: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "no picture": ({"prompt": PROMPT, "image_data": b"hello, no picture"}, "it must be a picture"),
+    "cut off": ({"prompt": PROMPT, "image_data": jpeg(picture(1, 400, 400))[:900]}, "cut off or damaged"),
+    "no file": ({"prompt": PROMPT, "image_data": "/no/such/file.png"}, "a file that exists"),
+    "more pictures": ({"prompt": PROMPT, "image_data": [png(picture(1))] * 2}, "1 <image> for 2 pictures"),
+    "fewer pictures": ({"prompt": "<image><image>", "image_data": png(picture(1))}, "2 <image> for 1 picture"),
+    "no placeholder": ({"prompt": "What?", "image_data": png(picture(1))}, "0 <image> for 1 picture"),
+    "word": ({"prompt": PROMPT, "image_data": png(picture(1)), "modalities": "smell"}, "one of image, multi-images, video"),
+    "list": ({"prompt": [PROMPT, PROMPT], "image_data": png(picture(1))}, "one value for 2 prompts"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_pictures_are_refused_and_the_engine_goes_on(engine: workbench.Engine, name: str):
+    arguments, message = BAD[name]
+    with pytest.raises(InvalidRequest, match=re.escape(message)) as refused:
+        engine.generate(sampling_params=GREEDY, **arguments)
+    assert refused.value.hint or "must be" in refused.value.message
+    assert len(str(refused.value)) < 400
+    assert len(engine.generate(PROMPT, GREEDY, image_data=png(picture(1)))["output_ids"]) == 12
+
+
+def test_places_that_are_not_allowed(engine: workbench.Engine):
+    with pytest.raises(NotSupported, match=r"not fetched from example\.org"):
+        engine.generate(PROMPT, GREEDY, image_data="https://example.org/a.png")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(engine: workbench.Engine):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("1", (9_000, 9_000)).save(buffer, format="PNG")
+    with pytest.raises(InvalidRequest, match="9,000 x 9,000 pixels"):
+        engine.generate(PROMPT, GREEDY, image_data=buffer.getvalue())
+
+
+def test_a_picture_longer_than_the_context(folder: Path):
+    with opened(folder, context_length=24) as engine, pytest.raises(PromptTooLong):
+        engine.generate(PROMPT, GREEDY, image_data=png(picture(1)))
+
+
+def test_a_text_model_takes_no_pictures(tmp_path: Path):
+    folder = family.written(family.made("llama"), tmp_path)
+    seeing.tokenizer().save_pretrained(folder)
+    with opened(folder) as engine:
+        with pytest.raises(NotSupported, match="reads text and no pictures"):
+            engine.generate(PROMPT, GREEDY, image_data=png(picture(1)))
+        assert engine.generate("x", GREEDY)["meta_info"]["finish_reason"] == FinishReason("length", length=12).to_dict()
+
+
+def test_a_model_that_sees_reads_text_alone(reference: Any, engine: workbench.Engine):
+    assert [engine.generate("Plain text.", GREEDY)["output_ids"]] == expected(reference, Case("Plain text."))
+
+
+@pytest.mark.parametrize(
+    "template", [seeing.TEMPLATE, "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}assistant: "]
+)
+def test_programs_show_pictures(reference: Any, folder: Path, template: str, tmp_path: Path):
+    one, other = picture(1), picture(2)
+    path = tmp_path / "one.png"
+    one.save(path)
+
+    @workbench.function
+    def asked(s):
+        s += workbench.user(workbench.image(str(path)) + "Who?")
+        s += workbench.assistant(workbench.gen("who", max_tokens=12, temperature=0, ignore_eos=True))
+
+    @workbench.function
+    def plain(s):
+        s += "See " + workbench.image(png(other))
+        s += workbench.gen("what", max_tokens=12, temperature=0, ignore_eos=True)
+
+    (tmp_path / "template.jinja").write_text(template)
+    with opened(folder, chat_template=str(tmp_path / "template.jinja")) as engine:
+        texts = [asked.run(backend=engine)["who"], plain.run(backend=engine)["what"]]
+        words = engine.tokenizer
+        break_ = "" if template == seeing.TEMPLATE else "\n"
+        cases = (Case(f"user: <image>{break_}Who?assistant: ", (one,)), Case("See <image>", (other,)))
+        assert texts == [words.decode(ids) for ids in expected(reference, *cases)]
+
+
+def test_views_and_answers_name_pictures(folder: Path):
+    with opened(folder) as engine:
+        engine.generate("<image> a", GREEDY, image_data=png(picture(1)), rid="one")
+        engine.generate("<image> b", GREEDY, image_data=png(picture(2)), rid="two")
+        named = [node.text for node in map(engine.cache.node, engine.cache.search("[picture"))]
+        assert [text[: text.index("]") + 1] for text in named] == ["[picture 1: 16 tokens]", "[picture 2: 16 tokens]"]
+        for name in ("tree", "batch", "dashboard", "kv", "tokens", "throughput"):
+            view = engine.view(name, live=False)
+            assert view._repr_html_(), name
+            if name in ("tree", "batch"):
+                assert "picture 2: 16 tokens" in str(view) + view._repr_html_(), name
+        parts = [{"type": "image", "image": png(picture(1))}, {"type": "text", "text": "Who?"}]
+        talk = engine.view("template", live=False, messages=[{"role": "user", "content": parts}])
+        assert "Who?" in str(talk)

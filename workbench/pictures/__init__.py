@@ -1,0 +1,1 @@
+"""Pictures and videos of prompts: reading, processing, and their places among the tokens. No torch of its own."""

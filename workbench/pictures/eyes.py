@@ -1,0 +1,207 @@
+"""`Eyes`: turns a prompt with pictures into token ids, processed pictures, and their places."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from workbench.errors import InvalidRequest
+from workbench.pictures import image
+from workbench.pictures.reader import FIELD, Reader
+from workbench.pictures.sight import Seen, Sight
+from workbench.types import Array, Axes, Picture
+
+KEPT_BYTES = 128 << 20
+"""Memory of the pictures that were processed last."""
+Kind = Literal["image", "video"]
+
+
+class Shown(Protocol):
+    """One picture or video of a prompt as its caller gave it."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def source(self) -> Any:
+        """Source of a picture; of a video also the list of its frames' sources."""
+
+
+@dataclass(frozen=True)
+class SeenPrompt:
+    """A prompt with its pictures as requests have them."""
+
+    ids: tuple[int, ...]
+    pictures: tuple[Picture, ...]
+    axes: Axes | None = None
+
+
+@dataclass(frozen=True)
+class _Processed:
+    """A picture without its places, and the text that stands for it."""
+
+    picture: Picture
+    text: str
+
+
+class Eyes:
+    """Reads and processes the pictures of one model's prompts. Thread-safe: work that two threads do at once is done twice."""
+
+    def __init__(self, sight: Sight, reader: Reader) -> None:
+        self.sight = sight
+        self._reader = reader
+        self.marks: dict[str, str] = {"image": sight.placeholder, "video": sight.video_placeholder}
+        """Placeholders in prompts, by the kind of picture."""
+        self._kept: OrderedDict[str, _Processed] = OrderedDict()
+
+    def prompt(
+        self, prompt: str | tuple[int, ...], shown: Sequence[Shown], encode: Callable[[str], tuple[int, ...]], *, is_local: bool
+    ) -> SeenPrompt:
+        """Returns the prompt with each placeholder replaced by its picture's tokens. `encode` turns its text into ids.
+
+        Ids may hold placeholders, or all tokens of their pictures already. Raises InvalidRequest for pictures that cannot be
+        read and for another number of placeholders than of pictures, NotSupported for places that are not allowed.
+        """
+        count = sum(one.kind == "image" for one in shown)
+        found = [self._processed(one, is_local, count) for one in shown]
+        ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
+        pictures = self._placed(ids, [one.picture for one in found])
+        return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def _processed(self, shown: Shown, is_local: bool, count: int) -> _Processed:
+        sources = shown.source if isinstance(shown.source, (list, tuple)) else [shown.source]
+        if shown.kind == "image" and len(sources) != 1:
+            raise InvalidRequest(FIELD, f"a list of {len(sources)} where one picture stands", "one source for each picture")
+        data = [self._reader.read(source, is_local=is_local) for source in sources]
+        if not data:
+            raise InvalidRequest.because(FIELD, "a video has no frames", hint="give a list of pictures, or an animated one")
+        name = f"{shown.kind} {count == 1} " + "".join(hashlib.sha256(one).hexdigest() for one in data)
+        if (known := self._kept.get(name)) is not None:
+            return known
+        made = self._made(shown.kind, data, count)
+        self._keep(name, made)
+        return made
+
+    def _made(self, kind: Kind, data: Sequence[bytes], count: int) -> _Processed:
+        if kind == "image":
+            first = image.decode(data[0])
+            seen = self._seen(lambda: self.sight.see_one_of(first, count), first.size)
+        else:
+            frames = image.frames(data[0]) if len(data) == 1 else [image.decode(one) for one in data]
+            first = frames[0]
+            seen = self._seen(lambda: self.sight.see_video(frames), first.size)
+        arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
+        picture = Picture(
+            digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
+            width=first.width, height=first.height, thumbnail=image.thumbnail(first),
+        )  # fmt: skip
+        return _Processed(picture, seen.text)
+
+    def _seen(self, see: Callable[[], Seen], size: tuple[int, int]) -> Seen:
+        try:
+            return see()
+        except ValueError as error:
+            if isinstance(error, InvalidRequest):
+                raise
+            width, height = size
+            message = f"a picture of {width:,} x {height:,} pixels cannot be processed: {error}"
+            raise InvalidRequest.because(FIELD, message, hint="send one of another shape") from error
+
+    def _keep(self, name: str, made: _Processed) -> None:
+        self._kept[name] = made
+        size = sum(_num_bytes(one.picture.arrays) for one in [*self._kept.values()])
+        while size > KEPT_BYTES and len(self._kept) > 1:
+            _, gone = self._kept.popitem(last=False)
+            size -= _num_bytes(gone.picture.arrays)
+
+    # -- prompts ------------------------------------------------------------------------------------------------
+
+    def _spelled(self, text: str, found: Sequence[_Processed]) -> str:
+        """Returns the text with each placeholder replaced by the text of its picture."""
+        kinds = {self.sight.placeholder: "image", self.sight.video_placeholder: "video"}
+        kinds.pop("", None)
+        parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", text)
+        self._check_counts([kinds[part] for part in parts[1::2]], found)
+        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
+        return "".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts))
+
+    def _spread(self, ids: tuple[int, ...], found: Sequence[_Processed]) -> tuple[int, ...]:
+        """Returns the ids with each placeholder replaced by the ids of its picture; those that have all of them as they are."""
+        marks = {self._mark(self.sight.placeholder): "image", self._mark(self.sight.video_placeholder): "video"}
+        marks.pop((), None)
+        wanted = sum(one.picture.num_tokens for one in found)
+        own = {self.sight.token_id, self.sight.video_token_id}
+        if sum(token in own for token in ids) == wanted != len(found):
+            return ids
+        at = [(i, mark) for i in range(len(ids)) for mark in marks if ids[i : i + len(mark)] == mark]
+        self._check_counts([marks[mark] for _, mark in at], found)
+        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
+        spread: list[int] = []
+        done = 0
+        for i, mark in at:
+            spread += ids[done:i]
+            spread += self.sight.words.encode(next(queues[marks[mark]]), add_special_tokens=False)
+            done = i + len(mark)
+        return (*spread, *ids[done:])
+
+    def _mark(self, placeholder: str) -> tuple[int, ...]:
+        return self.sight.words.encode(placeholder, add_special_tokens=False) if placeholder else ()
+
+    def _check_counts(self, kinds: Sequence[str], found: Sequence[_Processed]) -> None:
+        """Raises InvalidRequest unless there are as many placeholders of each kind as pictures."""
+        for kind, mark in (("image", self.sight.placeholder), ("video", self.sight.video_placeholder)):
+            marks, given = kinds.count(kind), sum(one.picture.kind == kind for one in found)
+            if marks != given:
+                words = "picture" if kind == "image" else "video"
+                message = f"the prompt has {marks} {mark or 'placeholders'} for {given} {words}{'s' * (given != 1)}"
+                raise InvalidRequest.because(FIELD, message, hint=f"write {mark} in the prompt where each {words} stands")
+
+    def _placed(self, ids: tuple[int, ...], pictures: Sequence[Picture]) -> tuple[Picture, ...]:
+        """Returns the pictures with the places of their tokens among `ids`."""
+        places = {
+            "image": [i for i, token in enumerate(ids) if token == self.sight.token_id],
+            "video": [i for i, token in enumerate(ids) if token == self.sight.video_token_id],
+        }
+        placed = []
+        for picture in pictures:
+            rest = places[picture.kind]
+            own, places[picture.kind] = rest[: picture.num_tokens], rest[picture.num_tokens :]
+            if len(own) < picture.num_tokens:
+                message = f"the prompt has {len(own)} tokens for a picture of {picture.num_tokens}"
+                raise InvalidRequest.because(FIELD, message, hint="send one placeholder for each picture, in text or ids")
+            placed.append(msgspec.structs.replace(picture, places=_runs(own)))
+        if left := sum(map(len, places.values())):
+            message = f"the prompt has {left} tokens of pictures more than its pictures have"
+            raise InvalidRequest.because(FIELD, message, hint="send one placeholder for each picture, in text or ids")
+        return tuple(placed)
+
+
+def _runs(places: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Returns (first, count) of neighbouring places."""
+    runs: list[tuple[int, int]] = []
+    for place in places:
+        if runs and place == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((place, 1))
+    return tuple(runs)
+
+
+def _digest(kind: Kind, arrays: Mapping[str, Array]) -> str:
+    found = hashlib.blake2b(kind.encode(), digest_size=32)
+    for name, array in sorted(arrays.items()):
+        found.update(f"/{name}:{array.dtype}:{array.shape}/".encode())
+        found.update(array.data)
+    return found.hexdigest()
+
+
+def _num_bytes(arrays: Mapping[str, Array]) -> int:
+    return sum(len(array.data) for array in arrays.values())

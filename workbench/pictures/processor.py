@@ -1,0 +1,71 @@
+"""The picture processor of a model's folder: transformers' own, in its form that needs pillow and numpy alone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ModelCorrupt, ModelUnsupported, NotSupported, in_one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def pillow() -> Any:
+    """Imports pillow's `Image`. Raises NotSupported where it is not installed."""
+    try:
+        return importlib.import_module("PIL.Image")
+    except ImportError:
+        raise NotSupported("pictures need the package pillow", hint='pip install "radix-workbench[vision]"') from None
+
+
+class Processor:
+    """Resizes, cuts and normalises pictures by `preprocessor_config.json`. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ModelCorrupt for a folder without the files of a processor."""
+        self.folder = folder
+        if not any((folder / name).is_file() for name in FILES):
+            raise ModelCorrupt(
+                f"{folder} has no {FILES[0]}", hint="fetch the model's folder whole: it describes how pictures are read"
+            )
+
+    def value(self, *names: str) -> Any:
+        """Returns the first of these keys that one of the files has; None where none has."""
+        return next((self._values[name] for name in names if self._values.get(name) is not None), None)
+
+    def __call__(self, pictures: Sequence[Image], **options: Any) -> dict[str, np.ndarray[Any, Any]]:
+        """Returns the arrays that transformers' processor makes of these pictures together, by name."""
+        made = self.made([*pictures], return_tensors="np", **options)
+        return {name: value for name, value in made.items() if hasattr(value, "shape")}
+
+    @cached_property
+    def made(self) -> Any:
+        """The processor of transformers. Raises ModelUnsupported for one that transformers lacks."""
+        pillow()
+        auto = importlib.import_module("transformers").AutoImageProcessor
+        try:
+            return auto.from_pretrained(str(self.folder), backend="pil", local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            message = f"the picture processor in {self.folder} cannot be made: {in_one_line(error)}"
+            raise ModelUnsupported(message, hint="only processors that transformers has are used") from error
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in FILES[::-1]:
+            path = self.folder / name
+            if path.is_file():
+                try:
+                    values = json.loads(path.read_text(encoding="utf-8"))
+                except ValueError as error:
+                    raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
+                found |= values.get("image_processor", {}) | values
+        return found

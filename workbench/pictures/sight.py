@@ -1,0 +1,81 @@
+"""The base of every family's way from a picture to arrays, and to the text in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workbench.errors import ModelCorrupt, NotSupported
+from workbench.pictures.processor import Processor
+from workbench.types import Axes
+from workbench.types import Picture as PromptPicture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+
+class Words(Protocol):
+    """The part of a tokenizer that sights use."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]: ...
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture or video as a model takes it."""
+
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+    """Arguments of the model's `see`, by name."""
+    text: str
+    """Text that stands for it in a prompt, in the place of one placeholder. Among its tokens, `num_tokens` are the sight's
+    `token_id` (of a video `video_token_id`)."""
+    num_tokens: int
+    is_whole: bool = False
+    """True: its tokens attend to each other in both directions."""
+
+
+class Sight:
+    """The way in which one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
+
+    token_id: int
+    """Id of the token whose places take the vectors of pictures."""
+    video_token_id: int = -1
+    """That of videos; -1 for a model that sees none."""
+    placeholder: str
+    """Text that stands for one picture in a prompt as users and chat templates write it."""
+    video_placeholder: str = ""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
+        """Reads `preprocessor_config.json` and its neighbours. `config` is config.json. Raises ModelCorrupt, NotSupported."""
+        self.folder, self.config, self.words = folder, config, words
+        self.processor = Processor(folder)
+        self.token_id = self._id("image_token_index", "image_token_id")
+        self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
+
+    def see(self, picture: Image) -> Seen:
+        """Returns a picture (in RGB) as the model takes it."""
+        raise NotImplementedError
+
+    def see_one_of(self, picture: Image, count: int) -> Seen:
+        """Returns a picture of a prompt that has so many. Here: as if it were alone."""
+        return self.see(picture)
+
+    def see_video(self, frames: Sequence[Image]) -> Seen:
+        """Returns a video, given by its frames, as the model takes it. Here: raises NotSupported."""
+        raise NotSupported("this model sees pictures and no videos", hint="send the frames as pictures")
+
+    def axes(self, ids: tuple[int, ...], pictures: Sequence[PromptPicture]) -> Axes | None:
+        """Returns the rotary positions of a prompt on three axes; None where they are those of its tokens."""
+        return None
+
+    def _id(self, *names: str) -> int:
+        """Returns the first of these keys of config.json that has an id. Raises ModelCorrupt where none has."""
+        found = next((self.config[name] for name in names if isinstance(self.config.get(name), int)), None)
+        if found is None:
+            raise ModelCorrupt(f"config.json has no {names[0]!r}, the token of pictures", hint="is this a model that sees?")
+        return int(found)
