@@ -24,7 +24,7 @@ ACTIONS = {
     "fetch": "put a model on this machine",
     "verify": "compare the files of an alias with their sha256",
     "remove": "delete what was fetched for an alias",
-    "check": "compare a model with transformers: texts, logits, and the hidden states after each layer",
+    "check": "compare a model with transformers: texts and logits, or vectors, and the hidden states after each layer",
     "quantize": "write a model as a GGUF file that this engine and others read",
 }
 NAMES = {

@@ -20,6 +20,11 @@ USERS = {
     "`SGLANG_USE_MODELSCOPE` is read too.",
 }
 """Those that a user may want."""
+DEPLOYED = {
+    "WORKBENCH_API_KEY": "Key of the shared engine, in the notebooks of the users of a JupyterHub.",
+    "WORKBENCH_URL": "Address of that engine.",
+}
+"""Those that the files in `docs/deploy` set."""
 WORK = {
     "WORKBENCH_CHROMIUM": "Chromium for the browser tests, in the place of the one on PATH.",
     "WORKBENCH_DOCS_EXECUTE": "`off` builds this site without running the notebooks.",
@@ -43,6 +48,6 @@ WORK = {
 def environment_page() -> str:
     """Writes one row per variable."""
     parts = []
-    for title, variables in (("For users", USERS), ("For work on the package", WORK)):
+    for title, variables in (("For users", USERS), ("In the files for deployment", DEPLOYED), ("For work on the package", WORK)):
         parts += [f"## {title}", table(("variable", "meaning"), ((code(name), says) for name, says in variables.items()))]
     return page("Environment variables", ABOUT, *parts)

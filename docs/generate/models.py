@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from pathlib import Path
 
@@ -31,15 +32,25 @@ several times as long as in float32, and the log has a line about it.
 """
 
 
-def models_page(root: Path) -> str:
-    """Writes one row per architecture, with the tests that hold it to its oracle."""
+def models_page(root: Path, day: str) -> str:
+    """Writes one row per architecture, with the tests that hold it to its oracle; `day` is that of the list."""
     rows = (
         (entry.title, f"`{entry.architecture}`", entry.gguf or "–", entry.models, f"`{test_of(entry, root)}`")
         for entry in FAMILIES.values()
     )
     methods, schemes = (", ".join(f"`{name}`" for name in names) for names in (ACCEPTED, sorted(SCHEMES)))
     head = ("family", "config.json", "GGUF", "models", "held to its oracle by")
-    return page("Models that run", table(head, rows), NOTES.format(methods=methods, schemes=schemes))
+    return page(
+        "Models that run", f"Made from the registry on {day}.", table(head, rows), NOTES.format(methods=methods, schemes=schemes)
+    )
+
+
+def dated_models_page(root: Path, today: str) -> str:
+    """Returns the page with today's date, or as it is where it would have the same rows."""
+    path = root / "docs/supported_models.md"
+    present = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.search(r"on (\d{4}-\d\d-\d\d)\.", present)
+    return present if found and present == models_page(root, found[1]) else models_page(root, today)
 
 
 def test_of(entry: Entry, root: Path) -> str:

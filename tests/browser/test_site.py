@@ -115,3 +115,22 @@ def test_a_page_reads_without_scripts(open_page):
     page = open_page("explanation/batching", java_script_enabled=False)
     expect(page.locator("h1")).to_contain_text("Continuous batching")
     expect(page.locator("div.cell").first).to_be_visible()
+
+
+def test_a_tutorials_live_view_plays_its_run_without_a_kernel(open_page):
+    page = open_page("tutorials/05-radix-tree")
+    view = page.locator(".wb-recording").first
+    words, title = view.locator(".wb-player output"), view.locator("[data-view=tree] b").first
+    last = title.text_content()
+    view.locator(".wb-player input").evaluate("(input) => { input.value = 1; input.dispatchEvent(new Event('input')); }")
+    expect(words).to_contain_text("step 2,")
+    expect(title).not_to_have_text(last)
+    view.locator("text=/^#[0-9]+$/").first.click()
+    expect(view.locator(".wb-detail")).to_contain_text("evictable")
+    expect(page.locator("text=a live view; its last state")).to_have_count(0)
+
+
+def test_without_scripts_a_tutorial_has_the_still_picture(open_page):
+    page = open_page("tutorials/05-radix-tree", java_script_enabled=False)
+    expect(page.locator(".wb-recording .wb").first).to_contain_text("nodes")
+    assert page.locator(".wb-player").count() == 0

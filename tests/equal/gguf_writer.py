@@ -36,7 +36,7 @@ def write(
         add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
         add(f"{architecture}.{key}", value)
     for name, tensor in stacked({name: changed(name, tensor) for name, tensor in tensors.items()}).items():
-        stored = name if name.startswith("blk.") else names.get_name(name, try_suffixes=(".weight", ".bias"))
+        stored = name if name.startswith(("blk.", "rope_factors_")) else names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
         numbers = tensor.squeeze().contiguous().numpy()
         is_matrix = numbers.ndim > 1 and "ffn_gate_inp" not in stored

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
+import family as on_one_model
 import oracle
 import pytest
 import torch
 
-from workbench.attention.registry import create_backend, create_store
 from workbench.engine.core import EngineCore
-from workbench.engine.runner import TorchRunner
-from workbench.engine.sampler import Sampler
 from workbench.events import RequestRetracted
 from workbench.hub.find import gguf_path
 from workbench.model.load import load_model
-from workbench.testing import make_core
 from workbench.text.tokenizer import load_tokenizer
 from workbench.types import Request, SamplingParams
 
@@ -91,22 +87,11 @@ def family(request):
 
 
 def open_core(model, num_slots=8192, **config) -> EngineCore:
-    kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
-    runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(model.vocab_size))
-    values = {"num_tokens": num_slots, "context_length": 2048, "vocab_size": model.vocab_size, "chunked_prefill_size": 512}
-    return make_core(runner=runner, clock=time.monotonic, **values | config)
+    return on_one_model.open_core(model, num_slots, **{"context_length": 2048} | config)
 
 
 def run(core, prompts) -> list[tuple[int, ...]]:
-    """Runs all prompts at once and returns the tokens of each."""
-    params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
-    for i, prompt in enumerate(prompts):
-        core.add(Request(rid=f"{i}", input_ids=prompt, params=params))
-    outputs: dict[str, list[int]] = {f"{i}": [] for i in range(len(prompts))}
-    while core.has_work:
-        for out in core.step():
-            outputs[out.rid] += out.token_ids
-    return [tuple(tokens) for tokens in outputs.values()]
+    return on_one_model.run(core, prompts, NUM_NEW)
 
 
 def agree(core, expected) -> None:

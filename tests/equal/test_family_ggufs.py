@@ -77,6 +77,7 @@ CASES = {
     "cohere": Case("command-r", {"logit_scale": 0.3}, {"logit_scale": 0.3}, eps="attention.layer_norm_epsilon"),
     "cohere2": Case("cohere2", {"logit_scale": 0.3, "sliding_window": 24, "num_hidden_layers": 4},
                     {"logit_scale": 0.3, "attention.sliding_window": 24}, eps="attention.layer_norm_epsilon"),
+    "glm": Case("chatglm", {"head_dim": 24, "rope_parameters": PARTIAL} | BIASED, {"rope.dimension_count": 12}),
     "glm4": Case("glm4", {"head_dim": 24, "rope_parameters": PARTIAL} | BIASED, {"rope.dimension_count": 12}),
     "phi": Case("phi2", {"rope_parameters": PARTIAL}, {"rope.dimension_count": 8}, eps="attention.layer_norm_epsilon"),
     "stablelm": Case("stablelm", {"rope_parameters": PARTIAL, "use_qkv_bias": True}, {"rope.dimension_count": 8},
@@ -90,7 +91,7 @@ def written(path: Path, arch: str, tensors: Tensors, meta: dict[str, Any], more:
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, meta["block_count"])
     writer = gguf.GGUFWriter(path, arch)
-    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
+    add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool, str: writer.add_string}
     for key, value in meta.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, tensor in tensors.items():
@@ -195,6 +196,27 @@ def test_a_gguf_file_of_qwen_has_queries_keys_and_values_in_one(tmp_path: Path):
         tensors[f"transformer.h.{layer}.attn.c_attn.{leaf}"] = torch.cat(parts)
     meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon") | {"feed_forward_length": 192}
     path = written(tmp_path / "model.gguf", "qwen", tensors, meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_chatglm_has_queries_keys_and_values_in_one(tmp_path: Path):
+    reference = family.made("glm", head_dim=24, rope_parameters=PARTIAL, **BIASED)
+    tensors = reference.state_dict()
+    more = {}
+    for layer, leaf in ((layer, leaf) for layer in range(LAYERS) for leaf in ("weight", "bias")):
+        parts = [tensors.pop(f"model.layers.{layer}.self_attn.{part}_proj.{leaf}") for part in "qkv"]
+        more[f"blk.{layer}.attn_qkv.{leaf}"] = torch.cat(parts)
+    meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon") | {"rope.dimension_count": 12}
+    path = written(tmp_path / "model.gguf", "chatglm", tensors, meta, more)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_says_how_yarn_stretches_its_positions(tmp_path: Path):
+    rope = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 16.0}
+    reference = family.made("qwen2", rope_parameters=rope)
+    meta = meta_of(reference.config, "attention.layer_norm_rms_epsilon")
+    meta |= {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32}
+    path = written(tmp_path / "model.gguf", "qwen2", reference.state_dict(), meta | {"rope.scaling.yarn_beta_fast": 16.0})
     torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
 
 

@@ -90,6 +90,19 @@ def test_qwen_3_moe(tmp_path: Path):
     family.hold(write(tmp_path / "m.gguf", "qwen3moe", meta, tensors_of(reference, tmp_path)), reference)
 
 
+def test_phi_3_5_moe(tmp_path: Path):
+    divisors = [1.0 + i / 4 for i in range(8)]
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32, "short_factor": divisors,
+            "long_factor": divisors, "short_mscale": 1.3, "long_mscale": 1.3}  # fmt: skip
+    reference = family.made(
+        "phimoe", num_local_experts=6, attention_bias=True, lm_head_bias=True, sliding_window=24, rope_parameters=rope
+    )
+    tensors = tensors_of(reference, tmp_path)
+    tensors |= {f"rope_factors_{one}.weight": torch.tensor(divisors) for one in ("short", "long")}
+    meta = experts_of(reference) | {"attention.sliding_window": 24, "rope.scaling.original_context_length": 32}
+    family.hold(write(tmp_path / "m.gguf", "phimoe", meta | {"rope.scaling.attn_factor": 1.3}, tensors), reference)
+
+
 def test_olmoe(tmp_path: Path):
     reference = family.made("olmoe", num_experts=8, num_experts_per_tok=3)
     family.hold(write(tmp_path / "m.gguf", "olmoe", experts_of(reference), tensors_of(reference, tmp_path)), reference)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import os
+import pickle
 import re
 import signal
 import time
@@ -13,6 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import torch
+from safetensors.torch import load, save
 from tiny_weights import write_checkpoint
 
 import workbench
@@ -100,6 +104,39 @@ def test_an_update_that_fails_says_why_and_changes_nothing(http, tmp_path, expec
     for body in ({}, {"model_path": ""}, {"model_path": 3}, {"model_path": "x", "load_format": "pickle"}):
         answer = http.post("/update_weights_from_disk", json=body)
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_weights_come_as_tensors_in_the_body(http, folders, expected):
+    whole = (folders[1] / "model.safetensors").read_bytes()
+    tensors = load(whole)
+    halves = [save(dict(part)) for part in (list(tensors.items())[::2], list(tensors.items())[1::2])]
+    raw = {"content": whole, "headers": {"content-type": "application/octet-stream"}}
+    texts = {"json": {"serialized_named_tensors": [base64.b64encode(half).decode() for half in halves]}}
+    for sent in (raw, texts):
+        assert update(http, folders[0])[0] == 200
+        assert generate(http, A)["output_ids"] == expected[0]
+        answer = http.post("/update_weights_from_tensor", **sent)
+        assert answer.json() == {"success": True, "message": "Succeeded to update model weights."}
+        result = generate(http, A)
+        assert (result["output_ids"], result["meta_info"]["cached_tokens"]) == (expected[1], 0)
+    update(http, folders[0])
+
+
+def test_tensors_that_do_not_fit_change_nothing(http, folders, expected):
+    update(http, folders[0])
+    wide, other = ({name: torch.zeros(3)} for name in ("model.norm.weight", "model.nothing"))
+    pickled = pickle.dumps({"model.norm.weight": [1.0]})
+    sent = [
+        (save(wide), "model.norm.weight"), (save(other), "model.nothing"), (pickled, "pickled"),
+        (b"x" * 30, "no tensors"), (b"", ""),
+    ]  # fmt: skip
+    for content, said in sent:
+        answer = http.post("/update_weights_from_tensor", content=content, headers={"content-type": "application/octet-stream"})
+        assert (answer.status_code, said in answer.text) == (400, True), answer.text
+    twice = [base64.b64encode(save(wide)).decode()] * 2
+    for body in ({}, {"serialized_named_tensors": []}, {"serialized_named_tensors": ["%"]}, {"serialized_named_tensors": twice}):
+        assert http.post("/update_weights_from_tensor", json=body).status_code == 400
+    assert generate(http, A)["output_ids"] == expected[0]
 
 
 def test_an_engine_that_is_started_again_has_the_weights_of_the_last_update(server, http, folders, expected):

@@ -128,8 +128,9 @@ def test_two_pictures_differ(server: Any):
 
 
 REFUSED: dict[str, tuple[str, str]] = {
-    "text": ("no base64 of anything!", "a file that exists, a URL, or base64 text"),
-    "file": (__file__, "reads no files that requests name"),
+    "text": ("no base64 of anything!", "a URL or file that allowed_media names"),
+    "file": (__file__, "a URL or file that allowed_media names"),
+    "home": ("~nobody/x.png", "a URL or file that allowed_media names"),
     "host": ("https://example.org/one.png", "not fetched from example.org"),
     "away": ("SITE/away", "not fetched from localhost.example"),
     "missing": ("SITE/none.png", "cannot be fetched"),

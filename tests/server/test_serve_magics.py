@@ -26,6 +26,15 @@ def url_of(printed):
     return next(word for word in printed.split() if word.startswith("http"))
 
 
+def test_a_view_is_written_as_a_page_that_plays_the_run(shell, tmp_path):
+    shell(f"batch -T {tmp_path}/run.html --live")
+    assert "wb-packed" in (tmp_path / "run.html").read_text()
+    shell(f"batch -T {tmp_path}/still.html")
+    assert "wb-packed" not in (tmp_path / "still.html").read_text()
+    with pytest.raises(MagicUsage, match="is for a page"):
+        shell(f"batch --live -T {tmp_path}/run.json")
+
+
 def test_an_engine_is_served_watched_and_served_no_more(shell, capsys):
     shell("serve --port 0 --api-key k --served-model-name tiny")
     printed = capsys.readouterr().out
@@ -63,12 +72,3 @@ def test_serving_again_replaces_the_server_and_stopping_the_engine_ends_it(shell
     shell("stop")
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{second}/health")
-
-
-def test_a_view_is_written_as_a_page_that_plays_the_run(shell, tmp_path):
-    shell(f"batch -T {tmp_path}/run.html --live")
-    assert "wb-packed" in (tmp_path / "run.html").read_text()
-    shell(f"batch -T {tmp_path}/still.html")
-    assert "wb-packed" not in (tmp_path / "still.html").read_text()
-    with pytest.raises(MagicUsage, match="is for a page"):
-        shell(f"batch --live -T {tmp_path}/run.json")

@@ -101,3 +101,11 @@ def test_a_tutorial_has_the_link_to_its_notebook(site):
         (download,) = [link for link in links(page) if link.endswith(".ipynb")]
         book = (page.parent / download).resolve()
         assert book.read_text() == (Path(__file__).parents[2] / "notebooks" / f"{page.stem}.ipynb").read_text()
+
+
+def test_recordings_are_small_and_their_scripts_are_there_once(site):
+    sizes = {path.name: sum(map(len, re.findall(r'class="wb-packed">([^<]*)', text(path)))) for path in pages(site)}
+    assert 0 < max(sizes.values()) < 300_000
+    for path in pages(site):
+        assert ("recordings.js" in text(path)) == ('class="wb-recording"' in text(path)), path.name
+    assert len([*site.rglob("recordings.js")]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import json
@@ -21,6 +22,8 @@ from workbench.config import ServerArgs
 from workbench.config.later import LATER, NO_EFFECT
 from workbench.lang.backends.anthropic import Anthropic
 from workbench.lang.backends.base import ALL_PARAMS, Feature
+from workbench.magics.magics import GEN
+from workbench.magics.options import wb_parsers
 from workbench.model.registry import FAMILIES
 from workbench.native.results import Completion, MetaInfo
 from workbench.types import SamplingParams
@@ -111,8 +114,19 @@ def test_the_page_of_the_views_has_a_row_for_every_view_and_its_options():
 
 def test_the_page_of_the_models_is_current_and_names_a_test_for_every_family():
     page = (PAGES / "supported_models.md").read_text(encoding="utf-8")
-    assert page == of("models").models_page(ROOT), "write it again: python docs/generate"
+    assert page == of("models").dated_models_page(ROOT, "1999-01-01"), "write it again: python docs/generate"
     assert len(re.findall(r"\| `test_\w+\.py` \|$", page, re.MULTILINE)) == len(FAMILIES)
+
+
+def test_the_list_of_models_keeps_its_date_while_it_says_the_same(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    path = tmp_path / "docs/supported_models.md"
+    path.write_text(of("models").dated_models_page(tmp_path, "2001-02-03"), encoding="utf-8")
+    assert "on 2001-02-03." in path.read_text(encoding="utf-8")
+    assert of("models").dated_models_page(tmp_path, "2004-05-06") == path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("Llama", "Lama"), encoding="utf-8")
+    assert "on 2004-05-06." in of("models").dated_models_page(tmp_path, "2004-05-06")
 
 
 def test_the_page_of_quantisation_has_a_row_for_every_format_method_scheme_and_type_of_the_store():
@@ -227,9 +241,10 @@ def test_the_page_of_the_errors_says_of_every_class_what_to_do():
 
 def test_the_page_of_the_variables_has_every_variable_of_the_sources():
     environment = of("environment")
-    listed = {*environment.USERS, *environment.WORK}
+    listed = {*environment.USERS, *environment.DEPLOYED, *environment.WORK}
     places = [*(ROOT / "workbench").rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / ".ci").iterdir(), ROOT / "Makefile"]
-    texts = [path.read_text(encoding="utf-8") for path in (*places, PAGES / "conf.py") if path.is_file()]
+    places += [PAGES / "conf.py", *(PAGES / "deploy").rglob("*.*")]
+    texts = [path.read_text(encoding="utf-8") for path in places if path.is_file()]
     used = {name for text in texts for name in re.findall(r"\bWORKBENCH_[A-Z][A-Z_]*[A-Z]\b", text)}
     assert listed == used, "docs/generate/environment.py lists each"
     package = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workbench").rglob("*.py"))
@@ -276,6 +291,69 @@ def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_pa
     assert [path.name for path in (docs / "tutorials").iterdir()] == ["00-a.ipynb"]
     cells = json.loads((docs / "tutorials/00-a.ipynb").read_text())["cells"]
     assert [cell["source"][:3] for cell in cells] == ["# A", "Ope"]
+
+
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OTHERS = {"--extra-index-url", "--no-deps", "--no-buffer", "--json", "--system-site-packages"}
+"""Options of pip, curl and venv in commands of ours."""
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Returns the options of a parser and of all its sub-commands."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for each in action.choices.values() for option in options_of(each)}
+    return found
+
+
+def commands_of_pages() -> list[tuple[str, str]]:
+    """Returns (page, command) for each line of the blocks of shell in the hand-written pages."""
+    pages = [*PAGES.glob("*.md"), *(PAGES / "how-to").glob("*.md")]
+    blocks = [(page.name, block) for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    return [(name, line.split("  #")[0]) for name, block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+def test_every_option_in_a_command_of_a_page_exists():
+    from workbench.cli import COMMANDS
+
+    wrong = []
+    for page, command in commands_of_pages():
+        found = re.search(r"\bworkbench (\w+)|\bworkbench\.(\w+)", command)
+        if found is None or not command.startswith(("workbench", "python -m", "WORKBENCH")):
+            continue
+        name = found[1] or {"launch_server": "serve"}.get(found[2], "bench")
+        if name not in COMMANDS:
+            wrong.append((page, command))
+            continue
+        subparsers = argparse.ArgumentParser().add_subparsers()
+        importlib.import_module(COMMANDS[name][0]).add_parser(subparsers)
+        known = options_of(subparsers.choices[name])
+        wrong += [(page, option) for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", command) if option not in known]
+    assert wrong == []
+
+
+def test_every_target_and_route_in_a_command_of_a_page_exists():
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    routes = {*of("http").openapi()["paths"], "/"}
+    for page, command in commands_of_pages():
+        for target in re.findall(r"^make ([a-z][\w-]*)", command):
+            assert target in targets, (page, command)
+        for route in re.findall(r"127\.0\.0\.1:30000(/[\w/]*)", command):
+            assert route in routes, (page, command)
+
+
+def test_every_option_that_a_how_to_page_names_exists():
+    from workbench.cli import COMMANDS
+
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    for module, _ in COMMANDS.values():
+        importlib.import_module(module).add_parser(subparsers)
+    known = OTHERS.union(*(options_of(each) for each in subparsers.choices.values()))
+    known |= {option for parser in wb_parsers().values() for option in options_of(parser)} | options_of(GEN)
+    for page in [*(PAGES / "how-to").glob("*.md"), PAGES / "server.md"]:
+        named = set(re.findall(r"`(--[a-z][\w-]*)", page.read_text(encoding="utf-8")))
+        assert named <= known, page.name
 
 
 def rooms_of_the_architecture_page() -> list[str]:

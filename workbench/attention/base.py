@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Given, StepTensors
+
+
+class Own(NamedTuple):
+    """Queries and keys [T, Hq, D] and values [T, Hq, Dv] of the tokens of a step, one for each query head."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
 
 
 class AttentionStep(Protocol):
@@ -19,6 +28,12 @@ class AttentionStep(Protocol):
 
         Each row attends to its own sequence, as the spec says. `sinks` [Hq] are scores of a token without a value, which
         takes its share of each head's weights.
+        """
+
+    def attend_alone(self, spec: AttentionSpec, k: Tensor, v: Tensor, own: Callable[[], Own]) -> Tensor | None:
+        """Does the same for sequences all of whose tokens are new, over the keys and values that `own` makes of the same tokens
+        in another form; k and v are only written. Returns None, and has done nothing, where a sequence has older tokens, or the
+        backend reads the store alone.
         """
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from workbench.attention.base import Own
 from workbench.attention.merge import ROWS_AT_ONCE, attend, cap_, fold, unfold
 from workbench.attention.spec import AttentionSpec
 from workbench.attention.step import Span, StepTensors
@@ -26,6 +28,7 @@ class EncoderStep:
 
     def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         assert sinks is None, "no encoder has sinks"
+        assert spec.bias is None
         out = q.new_empty(*q.shape[:2], spec.v_head_size)
         for span in self.spans:
             rows = slice(span.start, span.start + span.num_new)
@@ -33,6 +36,9 @@ class EncoderStep:
             near = spec.window is not None and span.num_new > spec.window
             out[rows] = _near(*part, spec) if near else attend(*part, spec).out
         return out
+
+    def attend_alone(self, spec: AttentionSpec, k: Tensor, v: Tensor, own: Callable[[], Own]) -> Tensor | None:
+        return None
 
 
 def _near(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Tensor:

@@ -60,18 +60,21 @@ def read_both(k: Rows, v: Rows, at: slice | Tensor, spec: AttentionSpec) -> tupl
 
 
 def products(
-    q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, *, group: int, visible: int | None = None, with_lse: bool
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, *, group: int, visible: int | None = None, with_lse: bool,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Returns out [B, R, Dv] and lse [B, R] (or empty) of q [B, R, D] over k [B, S, D], v [B, S, Dv].
 
     Row r is a query head of token r // `group`; it sees the columns before `visible` + r // `group` and of those the last
-    `spec.window`. Without `visible` it sees all.
+    `spec.window`. Without `visible` it sees all. `bias` [B, R, S] is added to scaled scores.
     """
     scores = torch.bmm(q, k.transpose(1, 2))
     scale = cap_(scores, spec)
+    if bias is not None:
+        scores, scale = scores * scale + bias, 1.0
     window = None if visible is None else spec.window
     weights, lse = softmax_(scores, scale=scale, group=group, visible=visible, window=window, with_lse=with_lse)
-    return torch.bmm(weights, v), lse
+    return torch.bmm(weights.to(v.dtype), v), lse
 
 
 def cap_(scores: Tensor, spec: AttentionSpec) -> float:

@@ -52,7 +52,7 @@ class Prefills:
 
 def attend_prefills(q: Tensor, k: Rows, v: Rows, prefills: Prefills, spec: AttentionSpec, *, with_lse: bool) -> Partial:
     """Returns the partial of `prefills.rows`, of q [T, Hq, D] over the layer's k [slots, Hkv, D] and v [slots, Hkv, Dv]."""
-    done = attend_causal(
+    done = None if spec.bias is not None else attend_causal(
         q, k, v, prefills.slots, prefills.starts, prefills.bounds,
         scale=spec.scale, window=spec.window, softcap=spec.softcap,
     )  # fmt: skip
@@ -143,7 +143,17 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec, with_lse: bool
         out[:, rows], block_lse = products(
             folded[:, rows], keys[:, columns], values[:, columns], spec,
             group=group, visible=num_cached + start + 1 - first, with_lse=with_lse,
+            bias=_bias(spec, num_seqs, num_cached + start, num_cached + end, q.device),
         )  # fmt: skip
         if with_lse:
             lse[:, rows] = block_lse
     return unfold(out, num_seqs, num_heads), unfold(lse[..., None], num_seqs, num_heads).squeeze(-1) if with_lse else lse
+
+
+def _bias(spec: AttentionSpec, num_seqs: int, first: int, end: int, device: torch.device) -> Tensor | None:
+    """Returns what is added to the scores [B * Hkv, n * G, S] of tokens at positions [first, end) over those from 0 on."""
+    if spec.bias is None:
+        return None
+    found = spec.bias(torch.arange(first, end, device=device)[:, None], torch.arange(end, device=device)[None])  # [Hq, n, S]
+    grouped = found.unflatten(0, (spec.num_kv_heads, -1)).transpose(1, 2).flatten(1, 2)
+    return grouped.repeat(num_seqs, 1, 1)

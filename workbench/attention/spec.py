@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.attention.bias import PositionBias
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionSpec:
@@ -25,7 +27,10 @@ class AttentionSpec:
     """Positions that a token sees, its own counted (sliding window); None is all. An encoder sees as many to each side."""
     softcap: float | None = None
     """The cap c on the size of a score; None is no cap."""
+    bias: PositionBias | None = None
+    """Numbers that are added to scaled scores by position; without a window and a cap."""
 
     def __post_init__(self) -> None:
         assert not self.v_in_k or self.v_head_size <= self.head_size
+        assert self.bias is None or (self.window is None and self.softcap is None)
         assert self.num_heads % self.num_kv_heads == 0, f"{self.num_heads} query heads over {self.num_kv_heads} K/V heads"

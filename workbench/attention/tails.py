@@ -45,7 +45,8 @@ class Tails:
 
 def attend_tails(q: Tensor, k: Rows, v: Rows, tails: Tails, spec: AttentionSpec) -> Partial:
     """Returns attention of q [B, Hq, D] over each row's slots of k [slots, Hkv, D], v [slots, Hkv, Dv]."""
-    done = attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale, softcap=spec.softcap)
+    biased = spec.bias is not None
+    done = None if biased else attend_slots(q, k, v, tails.slots, tails.starts, scale=spec.scale, softcap=spec.softcap)
     if done is not None:
         return Partial(*done)
     num_rows, num_heads, dim = q.shape
@@ -55,8 +56,12 @@ def attend_tails(q: Tensor, k: Rows, v: Rows, tails: Tails, spec: AttentionSpec)
     keys, values = (x.transpose(1, 2).contiguous() for x in gathered)  # [B, Hkv, S, D]
     scores = torch.matmul(q.reshape(num_rows, k.shape[1], -1, dim), keys.transpose(-1, -2))  # [B, Hkv, G, S]
     scores.mul_(cap_(scores, spec))
+    if spec.bias is not None:  # each list is a whole context
+        last = tails.starts.diff()[:, None] - 1
+        bias = spec.bias(last, torch.arange(slots.shape[1], device=slots.device)[None])  # [Hq, B, S]
+        scores = scores + bias.transpose(0, 1).unflatten(1, scores.shape[1:3])
     scores.masked_fill_(ended[:, None, None], float("-inf"))
-    out = torch.matmul(scores.softmax(-1), values).reshape(num_rows, num_heads, v.shape[-1])
+    out = torch.matmul(scores.softmax(-1).to(values.dtype), values).reshape(num_rows, num_heads, v.shape[-1])
     return Partial(out, scores.float().logsumexp(-1).reshape(num_rows, num_heads))
 
 

@@ -12,12 +12,15 @@ The partial results of a row are merged by their log-sum-exp, which is exact.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from workbench.attention.alone import are_whole, attend_alone
+from workbench.attention.base import Own
 from workbench.attention.kv import ViewableKV
 from workbench.attention.merge import Partial, attend, attend_later, merge_rows
 from workbench.attention.prefill import Prefills, attend_prefills
@@ -65,7 +68,8 @@ class FastStep:
 
     def attend(self, spec: AttentionSpec, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None) -> Tensor:
         self.kv.write(spec.layer, self.step.slots, k, v)
-        layout, store = self._layout_for(spec.window), self.kv.views(spec.layer)
+        layout = self._layout_for(spec.window) if spec.bias is None else self._lists(self._longest)
+        store = self.kv.views(spec.layer)
         parts: list[tuple[Tensor | slice, Partial]] = []
         if layout.tails is not None:
             parts.append((layout.tails.rows, attend_tails(q[layout.tails.rows], *store, layout.tails, spec)))
@@ -82,6 +86,12 @@ class FastStep:
             return base.out
         return base.out * torch.sigmoid(base.lse - sinks)[..., None].to(base.out.dtype)
 
+    def attend_alone(self, spec: AttentionSpec, k: Tensor, v: Tensor, own: Callable[[], Own]) -> Tensor | None:
+        if not are_whole(self.step.spans) or self.step.mutual or self.kv.dtype != k.dtype:  # what is rounded must be read
+            return None
+        self.kv.write(spec.layer, self.step.slots, k, v)
+        return attend_alone(self.step.spans, spec, *own())
+
     def decode_context(self, window: int | None) -> DecodeContext | None:
         """Returns what each row attends to in layers with this window, where all rows are new tokens of decoding sequences."""
         layout = self._layout_for(window)
@@ -96,11 +106,16 @@ class FastStep:
 
     def _layout_for(self, window: int | None) -> Layout:
         """Returns the layout of layers with this window. A window cuts runs and lists alike, so its layout has lists only."""
-        spans = self.step.spans
-        if window is None or max(span.num_tokens for span in spans) <= window:
-            return self.whole
+        return self.whole if window is None or self._longest <= window else self._lists(window)
+
+    @property
+    def _longest(self) -> int:
+        return max(span.num_tokens for span in self.step.spans)
+
+    def _lists(self, window: int) -> Layout:
+        """Returns the layout of lists of the last `window` positions of each sequence, without runs."""
         if window not in self.windowed:
-            page_size = self.step.page_size
+            spans, page_size = self.step.spans, self.step.page_size
             seen = {span: slots_of(span.segments, page_size, span.num_tokens)[1 - window - span.num_new :] for span in spans}
             decoding, prefilling = _split(spans)
             lists = [array("q", seen[span][-window:]) for span in decoding]

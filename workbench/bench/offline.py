@@ -1,6 +1,7 @@
 """Offline throughput: many random prompts at once through an `Engine`, with all its flags.
 
 --profile writes a trace of the measured run, for Perfetto, into the folder WORKBENCH_TORCH_PROFILER_DIR.
+--families measures small seeded models of several kinds beside transformers instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs, profile_folder
 from workbench.errors import InvalidRequest
+from workbench.kernels.environment import prepare_libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,13 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disable-ignore-eos", action="store_true", help="let the model stop early")
     parser.add_argument("--skip-warmup", action="store_true", help="measure the first run")
     parser.add_argument("--profile", action="store_true", help="write a torch profiler trace of the measured run")
+    parser.add_argument(
+        "--families",
+        nargs="*",
+        metavar="KIND",
+        help="measure seeded models of 100 M weights beside transformers; default: all",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of --families (default: 5)")
     parser.add_argument("--result-filename", type=Path, help="append the result to this file as one JSON line")
 
 
@@ -77,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     import workbench
 
     server_args, trace = ServerArgs.from_cli_args(args), trace_file(args.profile)
+    if args.families is not None:
+        return _run_families(args, server_args)
     with workbench.Engine(**server_args.to_dict()) as engine:
         vocab_size = engine.get_server_info()["vocab_size"]
         jobs = random_jobs(args, vocab_size)
@@ -88,6 +99,19 @@ def run(args: argparse.Namespace) -> int:
     if args.result_filename:
         with args.result_filename.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
+    return 0
+
+
+def _run_families(args: argparse.Namespace, server_args: ServerArgs) -> int:
+    prepare_libraries()
+    from workbench.bench.families import KINDS, kinds_table  # imports transformers
+
+    unknown = sorted(set(args.families) - KINDS.keys())
+    if unknown:
+        raise InvalidRequest("families", unknown[0], f"one of {', '.join(KINDS)}")
+    if args.rounds < 1:
+        raise InvalidRequest("rounds", args.rounds, "at least 1")
+    print(kinds_table(args.families or list(KINDS), server_args, args.rounds))
     return 0
 
 

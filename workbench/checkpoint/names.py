@@ -68,6 +68,14 @@ def one_after_the_other(stored: str, parts: Mapping[str, int]) -> dict[str, Cut]
     return cuts
 
 
+def group_by_group(stored: str, num_heads: int, num_groups: int, size: int) -> dict[str, Cut]:
+    """Returns the cuts of a tensor that holds, for each group of heads of `size`, its queries, then its key, then its value."""
+    shared = num_heads // num_groups * size  # rows of a group's queries
+    period, total = shared + 2 * size, (shared + 2 * size) * num_groups
+    parts = {"q": (0, shared), "k": (shared, size), "v": (shared + size, size)}
+    return {f"layers.*.self_attn.{part}_proj": Cut(stored, total, start, count, period) for part, (start, count) in parts.items()}
+
+
 @dataclass(frozen=True)
 class Names:
     """Pairs our names with those of a file. A pattern is a name without its last part, with `*` in the place of each number."""

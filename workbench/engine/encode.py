@@ -57,7 +57,13 @@ class Encoder:
         ctx = StepContext(step.positions, self._attention.prepare(step), in_second=self._in_second(texts))
         hidden = self.model(step.token_ids, ctx)
         pooled = torch.stack([self._pool(hidden[start:end]) for start, end in itertools.pairwise([0, *ends])])
-        vectors = self.model.scores(pooled.to(hidden.dtype)) if self.model.num_labels else pooled
+        return self._normalised(self.model.scores(pooled.to(hidden.dtype)) if self.model.num_labels else pooled)
+
+    def vector_of(self, hidden: Tensor) -> Tensor:
+        """Returns the vector [H] of a text from the hidden states [n, H] of its tokens."""
+        return self._normalised(self._pool(hidden))
+
+    def _normalised(self, vectors: Tensor) -> Tensor:
         return torch.nn.functional.normalize(vectors, dim=-1) if self._pooling.normalise else vectors
 
     def _pool(self, hidden: Tensor) -> Tensor:  # [n, H] -> [H]

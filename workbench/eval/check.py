@@ -1,4 +1,4 @@
-"""Holds a model to transformers: greedy texts, logits of prompts, and the hidden states after each layer."""
+"""Holds a model to transformers: greedy texts and logits, or vectors and scores, and the hidden states after each layer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from torch import Tensor, nn
 
 from workbench.bench.one_batch import StaticBatch, last_logits
 from workbench.config import ServerArgs
+from workbench.engine.encode import Encoder
+from workbench.engine.encode_call import PlannedText
 from workbench.engine.runner import TorchRunner
 from workbench.errors import NotSupported, WorkbenchError, in_one_line, install
 from workbench.hub.from_args import find_tokenizer
 from workbench.launch.runner import load_runner
+from workbench.model.base import Model
+from workbench.model.check import check_model
+from workbench.model.families.bert import BertModel
+from workbench.types import EncodeRequest, Segment
 
 PROMPTS = ("The capital of France is", "Once upon a time there was a fox. One morning it", "def add(a, b):\n    return")
 NUM_RANDOM = 12
@@ -84,11 +90,14 @@ def compare(args: ServerArgs, path: Path, num_new: int) -> Comparison:
 
     Raises NotSupported where transformers is missing or has no class for it, and what loading raises.
     """
-    theirs = open_theirs(path)
+    checked = check_model(path)
+    model = checked.family.model(checked.config)
+    theirs = open_theirs(path, _kind_of(model))
     tokenizer = _tokenizer(args)
-    runner = load_runner(ServerArgs.make(**args.to_dict() | {"skip_tokenizer_init": True})).runner
-    if not runner.model.makes_text:
-        raise NotSupported(f"{runner.model.architecture} makes no text", hint="compared are models that do")
+    loaded = load_runner(ServerArgs.make(**args.to_dict() | {"skip_tokenizer_init": True, "is_embedding": not model.makes_text}))
+    runner = loaded.runner
+    if loaded.encoder is not None:
+        return Comparison(tuple(_compare_vectors(loaded.encoder, theirs, tokenizer)), ())
     prompts = [list(tokenizer.encode(text)) for text in PROMPTS] if tokenizer else _random_prompts(runner.vocab_size)
     stages = compare_stages(runner, theirs, prompts[1])
     batch = StaticBatch(runner, prompts, num_new)
@@ -103,17 +112,51 @@ def compare(args: ServerArgs, path: Path, num_new: int) -> Comparison:
     return Comparison(tuple(stages), tuple(answers))
 
 
-def open_theirs(path: Path) -> Any:
-    """Returns transformers' model of the same files, in float32. Never runs code that a folder brings."""
+def _kind_of(model: Model) -> str:
+    """Returns the kind of head of transformers' class; empty is none."""
+    if not model.makes_text:
+        return "SequenceClassification" if model.num_labels else ""
+    return "ImageTextToText" if model.sees else "CausalLM"
+
+
+def _compare_vectors(encoder: Encoder, theirs: Any, tokenizer: Any) -> Iterator[Stage]:
+    """Yields the stages of one text, and of each text its vector or scores."""
+    model = encoder.model
+    if model.is_encoder and not isinstance(model, BertModel):
+        what = f"{model.architecture} is computed with tokens that see the whole text, and transformers computes them in order"
+        raise NotSupported(what, hint="there is nothing to compare it with")
+    prompts = [list(tokenizer.encode(text)) for text in PROMPTS] if tokenizer else _random_prompts(model.vocab_size)
+    count = len(model.attention_specs())
+    with noted(_layers(model, count)) as ours:
+        _vector(encoder, prompts[1])
+    with noted(_layers(theirs, count)) as others, torch.inference_mode():
+        theirs(torch.tensor([prompts[1]]))
+    names = ["embedding", *(f"layer {i}" for i in range(count))]
+    yield from (stage(name, *pair) for name, *pair in zip(names, ours, others, strict=True))
+    what = "scores" if model.num_labels else "vector"
+    for i, prompt in enumerate(prompts):
+        with torch.inference_mode():
+            out = theirs(torch.tensor([prompt]))
+            wanted = out.logits[0] if model.num_labels else encoder.vector_of(out.last_hidden_state[0])
+        yield stage(f"{what} {i}", _vector(encoder, prompt), wanted)
+
+
+def _vector(encoder: Encoder, ids: Sequence[int]) -> Tensor:
+    segments = (Segment(0, tuple(range(len(ids)))),) if encoder.keeps_kv else ()
+    found = encoder.encode([PlannedText(EncodeRequest(rid="0", input_ids=tuple(ids)), segments=segments)])
+    return torch.frombuffer(bytearray(found), dtype=torch.float32)
+
+
+def open_theirs(path: Path, kind: str = "CausalLM") -> Any:
+    """Returns transformers' model of the same files, in float32, for a kind of head. Never runs code that a folder brings."""
     try:
         import transformers
     except ImportError as error:
         raise NotSupported("models are compared with transformers, which is not installed", hint=install("engine")) from error
     where = {"gguf_file": path.name} if path.is_file() else {}
     try:
-        sees = not where and hasattr(transformers.AutoConfig.from_pretrained(path, local_files_only=True), "vision_config")
-        kind = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-        model = kind.from_pretrained(
+        auto = getattr(transformers, f"AutoModelFor{kind}" if kind else "AutoModel")
+        model = auto.from_pretrained(
             path.parent if path.is_file() else path, dtype=torch.float32, trust_remote_code=False, local_files_only=True,
             attn_implementation="eager", **where,
         )  # fmt: skip

@@ -119,8 +119,12 @@ def attend_slots(
 ) -> tuple[Tensor, Tensor] | None:
     """Returns attention of row b of q [B, Hq, D] over k, v [slots, Hkv, D] at slots[starts[b] : starts[b + 1]], at least one.
 
-    The result is out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form. K/V are read in place.
+    The result is out [B, Hq, D] and lse [B, Hq] float32, or None where there is no compiled form. K/V are read in place. In
+    this and the two functions below v may also be the first numbers of k, with one K/V head.
     """
+    latent = _Latent.of(q, k, v)
+    if latent is not None:
+        return latent(slots, starts, None, len(q), scale=scale, softcap=softcap)
     call = _attend("attend_slots", q, k, v)
     if call is None:
         return None
@@ -135,7 +139,7 @@ def attends_in_place(k: Rows, v: Rows) -> bool:
     """Returns whether `attend_slots` and `attend_causal` have a compiled form for k, v [slots, Hkv, D] and queries like them."""
     device = (k.numbers if isinstance(k, Codes) else k).device
     query = torch.empty(1, 1, k.shape[-1], dtype=k.dtype, device=device)
-    return _attend("attend_slots", query, k, v) is not None
+    return _attend("attend_slots", query, k, v) is not None or _Latent.of(query, k, v) is not None
 
 
 def attend_causal(
@@ -148,6 +152,9 @@ def attend_causal(
     the last `window`. The result is out [T, Hq, D] and lse [T, Hq] float32, set for the rows of `spans`, or None where
     there is no compiled form.
     """
+    latent = _Latent.of(q, k, v)
+    if latent is not None:
+        return latent(slots, starts, spans, len(spans), scale=scale, softcap=softcap, window=window, is_causal=True)
     call = _attend("attend_causal", q, k, v)
     if call is None:
         return None
@@ -164,6 +171,10 @@ def attend_all(q: Tensor, k: Rows, v: Rows, *, scale: float, softcap: float | No
 
     The result is out [T, Hq, D] and lse [T, Hq] float32, or None where there is no compiled form.
     """
+    latent = _Latent.of(q, k, v)
+    if latent is not None:
+        starts, spans = torch.tensor([0, k.shape[0]]), torch.tensor([[0, len(q)]])
+        return latent(None, starts, spans, 1, scale=scale, softcap=softcap)
     call = _attend("attend_all", q, k, v)
     if call is None:
         return None
@@ -172,6 +183,47 @@ def attend_all(q: Tensor, k: Rows, v: Rows, *, scale: float, softcap: float | No
     sizes = [num_rows, k.shape[0], num_heads, k.shape[1], dim]
     call(q.data_ptr(), q.stride(0), *_place(k, v), out.data_ptr(), lse.data_ptr(), *sizes, scale, softcap or 0.0)
     return out, lse
+
+
+class _Latent(NamedTuple):
+    """The compiled attention over a K/V head whose values are the first numbers of its keys."""
+
+    call: Function
+    q: Tensor
+    k: Rows
+    v_size: int
+
+    @classmethod
+    def of(cls, q: Tensor, k: Rows, v: Rows) -> _Latent | None:
+        """Returns it for q [T, Hq, D] over k [slots, 1, D] and its part v; None where there is no compiled form for these."""
+        size, v_size = k.shape[-1], v.shape[-1]
+        if k.shape[1] != 1 or v_size == size or size % WIDTH or v_size % WIDTH or not _is_part(v, k):
+            return None
+        call = compiled("attend_latent", q, size) if k.dtype == q.dtype and q.stride()[1:] == (size, 1) else None
+        return None if call is None else cls(call, q, k, v_size)
+
+    def __call__(
+        self, slots: Tensor | None, starts: Tensor, spans: Tensor | None, num_parts: int, *, scale: float, softcap: float | None,
+        window: int | None = None, is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Returns out [T, Hq, Dv] and lse [T, Hq] float32, set for the rows of `spans`."""
+        q, k = self.q, self.k
+        num_rows, num_heads, size = q.shape
+        out = torch.empty((num_rows, num_heads, self.v_size), dtype=q.dtype)
+        lse = torch.empty((num_rows, num_heads), dtype=torch.float32)
+        place: list[int | None] = [k.data_ptr(), None, 0] if isinstance(k, Tensor) else [
+            k.numbers.data_ptr(), k.scales.data_ptr(), k.format
+        ]  # fmt: skip
+        lists = [None if x is None else x.data_ptr() for x in (slots, starts, spans)]
+        sizes = [num_parts, window or int(k.shape[0]), int(is_causal), num_heads, size, self.v_size]
+        self.call(q.data_ptr(), q.stride(0), *place, *lists, out.data_ptr(), lse.data_ptr(), *sizes, scale, softcap or 0.0)
+        return out, lse
+
+
+def _is_part(v: Rows, k: Rows) -> bool:
+    """Returns whether v is a view of the first numbers of k, which is contiguous."""
+    one, other = (x.numbers if isinstance(x, Codes) else x for x in (v, k))
+    return one.data_ptr() == other.data_ptr() and one.stride() == other.stride() and other.is_contiguous()
 
 
 def _attend(name: str, q: Tensor, k: Rows, v: Rows) -> Function | None:

@@ -7,6 +7,8 @@ instruction set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -101,6 +103,36 @@ def multiply_gated(
         down.num_rows, up.num_parts, down.num_parts, ACTIVATIONS[activation],
     )  # fmt: skip
     return out
+
+
+class Experts:
+    """Gated layers of one form, of which each row takes a few."""
+
+    def __init__(self, layers: Sequence[tuple[Matrices, Matrices]], activation: str) -> None:
+        """Takes of each expert gate and up side by side, and down. All have the same sizes."""
+        self._held, self._activation = list(layers), activation
+        first, last = layers[0]
+        self._sizes = [len(layers), first.width, first.num_rows // 2, last.num_rows]
+        # The struct `Expert` of cpu/products.cpp.
+        rows = [[up.address, down.address, up.num_parts, down.num_parts] for up, down in layers]
+        self._table = np.array(rows, dtype=np.int64)
+
+    def multiply(self, x: Tensor, experts: Tensor, weights: Tensor) -> Tensor | None:
+        """Returns the sum over each row's experts of weight times result: x [T, in], experts [T, k], weights [T, k] -> [T, out].
+
+        None where there is no compiled form.
+        """
+        call = _compiled("multiply_experts", x)
+        if call is None or self._activation not in ACTIVATIONS:
+            return None
+        x, experts, weights = x.contiguous(), experts.contiguous(), weights.float().contiguous()
+        num, width, inner, size = self._sizes
+        out = torch.empty((len(x), size), dtype=x.dtype)
+        call(
+            x.data_ptr(), self._table.ctypes.data, experts.data_ptr(), weights.data_ptr(), out.data_ptr(), *experts.shape, num,
+            width, inner, size, ACTIVATIONS[self._activation],
+        )  # fmt: skip
+        return out
 
 
 def _compiled(name: str, x: Tensor, norm: Norm | None = None) -> Function | None:

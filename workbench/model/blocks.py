@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from workbench.attention.base import StepContext
+from workbench.attention.bias import PositionBias
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.weights import Weights
 from workbench.model.config import Activation, ModelConfig
@@ -32,17 +33,19 @@ class Attention(Layer):
         head_norm: Callable[[int, int], Layer] | None = None,
         clip: float | None = None,
         has_sinks: bool = False,
+        bias: PositionBias | None = None,
     ) -> None:
         """Makes the projections.
 
         `scale` is by default 1 over the root of the head size; `head_norm` makes the norm of (number of heads, their size).
         Queries, keys and values are clipped to the size `clip`, after their norms. Each head may have a sink, see `attend`.
+        `bias` is added to scores by position.
         """
         super().__init__()
         num_heads, num_kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
         self.spec = AttentionSpec(
             layer=layer, num_heads=num_heads, num_kv_heads=num_kv_heads, head_size=size, v_head_size=size,
-            scale=size**-0.5 if scale is None else scale, window=window, softcap=softcap,
+            scale=size**-0.5 if scale is None else scale, window=window, softcap=softcap, bias=bias,
         )  # fmt: skip
         parts = {"q_proj": num_heads * size, "k_proj": num_kv_heads * size, "v_proj": num_kv_heads * size}
         self.qkv = FusedLinear(config.hidden_size, parts, qkv_bias)

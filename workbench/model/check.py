@@ -37,7 +37,7 @@ NO_EFFECT = frozenset(
     # Training, and how one product was computed at that time.
     "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
     "hidden_dropout resid_pdrop embd_pdrop attn_pdrop residual_dropout embedding_dropout embed_dropout resid_dropout "
-    "embd_dropout attn_dropout_prob emb_dropout_prob "
+    "embd_dropout attn_dropout_prob emb_dropout_prob attention_dropout_prob embedding_dropout_prob ffn_dropout_prob "
     "pretraining_tp tf_legacy_loss gradient_checkpointing "
     "output_router_logits router_aux_loss_coef router_jitter_noise input_jitter_noise "
     "aux_loss_alpha seq_aux ep_size moe_jitter_eps moe_loss_weight emb_pdrop "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from types import NoneType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -94,7 +94,12 @@ class ModelConfig:
 
     def settled(self) -> Self:
         """Returns the config with one spelling of what config.json can say in several ways."""
-        return self
+        if self.ropes_by_kind:
+            return self
+        rope = self.rope()
+        if rope.rope_type == "yarn" and rope.original_max_position_embeddings is None:
+            rope = replace(rope, original_max_position_embeddings=self.max_position_embeddings)
+        return replace(self, rope_theta=rope.rope_theta, rope_scaling=asdict(rope), rope_parameters=None)
 
     @classmethod
     def read_keys(cls) -> frozenset[str]:
@@ -138,6 +143,12 @@ class Windowed(ModelConfig):
         stated = self.layer_types
         slides = self.slides(layer) if stated is None else stated[layer] == "sliding_attention"
         return self.sliding_window if slides else None
+
+    def settled(self) -> Self:
+        kinds: list[LayerKind] = [
+            "sliding_attention" if self.window(layer) is not None else "full_attention" for layer in range(self.num_hidden_layers)
+        ]
+        return replace(super().settled(), layer_types=kinds)
 
 
 @dataclass(frozen=True, kw_only=True)

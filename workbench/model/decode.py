@@ -99,6 +99,8 @@ def _layer(block: nn.Module, kv: ViewableKV, turn: int, context: int) -> DecodeL
     attention, mlp = block.self_attn, block.mlp
     if type(attention) is not Attention or type(mlp) is not MLP or attention.clip is not None or attention.has_sinks:
         return None
+    if attention.spec.bias is not None:
+        return None
     norms += [attention.q_norm, attention.k_norm]
     matrices = [_matrices(part) for part in (attention.qkv, attention.o_proj, mlp.gate_up, mlp.down_proj)]
     if any(norm is not None and type(norm) is not RMSNorm for norm in norms):

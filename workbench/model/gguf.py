@@ -31,7 +31,8 @@ KEYS = frozenset(
     "embedding_length feed_forward_length block_count context_length attention.head_count attention.head_count_kv "
     "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.layer_norm_epsilon "
     "attention.causal "
-    "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear".split()
+    "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear "
+    "rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow".split()
 )
 """Metadata keys, below the name of the architecture, that `values_of` and `rope_scaling` read."""
 NO_EFFECT = frozenset(
@@ -145,7 +146,22 @@ def meta_of(config: ModelConfig, rope: Rope) -> dict[str, Any]:
         meta["attention.causal"] = False
     if rope.rope_type == "linear":
         meta |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope.factor)}
+    if rope.rope_type == "yarn":
+        original = int(rope.original_max_position_embeddings or config.max_position_embeddings)
+        meta |= {"rope.scaling.type": "yarn", "rope.scaling.factor": float(rope.factor)}
+        meta |= {"rope.scaling.original_context_length": original}
+        meta |= {f"rope.scaling.yarn_{key}": float(getattr(rope, key)) for key in ("beta_fast", "beta_slow")}
     return meta
+
+
+def plain_meta(config: ModelConfig) -> dict[str, Any]:
+    """Returns the metadata of a family that has no keys of its own: the inverse of `plain_values`."""
+    return meta_of(config, config.rope())
+
+
+def plain_tables(config: ModelConfig) -> dict[str, list[float]]:
+    """Returns the tables of such a family, by the names of their tensors."""
+    return rope_tables(config.rope(), config.head_dim)
 
 
 def rope_tables(rope: Rope, head_dim: int) -> dict[str, list[float]]:
@@ -156,16 +172,32 @@ def rope_tables(rope: Rope, head_dim: int) -> dict[str, list[float]]:
 
 
 def rope_scaling(gguf: GgufFile) -> dict[str, Any] | None:
-    """Returns linear scaling, also by the older key and without a type, which llama.cpp then takes for linear."""
+    """Returns yarn, or linear scaling, also by the older key and without a type, which llama.cpp then takes for linear."""
     arch, meta = gguf.architecture, gguf.meta
+    if ROPE_DIVISORS not in gguf.tensors and (found := yarn(gguf)) is not None:
+        return found
     kind = meta.get(f"{arch}.rope.scaling.type", "linear")
     factor = meta.get(f"{arch}.rope.scaling.factor", meta.get(f"{arch}.rope.scale_linear", 0)) or 1
     if kind == "none" or (kind == "linear" and factor == 1):
         return None
     if kind != "linear" or ROPE_DIVISORS in gguf.tensors:
         what = repr(kind) if kind != "linear" else "'linear' and by the divisors of Llama 3"
-        raise ModelUnsupported(f"{gguf.path} scales its rotary embedding by {what}", hint="supported: linear, llama3")
+        raise ModelUnsupported(f"{gguf.path} scales its rotary embedding by {what}", hint="supported: linear, yarn, llama3")
     return {"rope_type": "linear", "factor": factor}
+
+
+def yarn(gguf: GgufFile) -> dict[str, Any] | None:
+    """Returns the description of a rotary embedding that is stretched by yarn; None where it is not."""
+    arch, meta = gguf.architecture, gguf.meta
+    if meta.get(f"{arch}.rope.scaling.type") != "yarn":
+        return None
+    found = {
+        "rope_type": "yarn",
+        "factor": meta.need(f"{arch}.rope.scaling.factor"),
+        "original_max_position_embeddings": meta.need(f"{arch}.rope.scaling.original_context_length"),
+    }
+    ends = {key: meta.get(f"{arch}.rope.scaling.yarn_{key}") for key in ("beta_fast", "beta_slow")}
+    return found | {key: value for key, value in ends.items() if value}
 
 
 def llama3_scaling(gguf: GgufFile, theta: float) -> dict[str, Any] | None:

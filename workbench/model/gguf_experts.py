@@ -32,20 +32,7 @@ KEYS = gguf.KEYS | frozenset(
 def values_of(file: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
     """Returns what all families of experts say, but for the experts, under the names of config.json."""
     theta = file.meta.get(f"{file.architecture}.rope.freq_base", 10_000.0)
-    scaling = yarn(file) or gguf.rope_scaling(file)
-    return {**gguf.values_of(file, head_dim), "rope_theta": theta, "rope_scaling": scaling}
-
-
-def yarn(file: GgufFile) -> dict[str, Any] | None:
-    """Returns the description of a rotary embedding that is stretched by yarn; None where it is not."""
-    arch, meta = file.architecture, file.meta
-    if meta.get(f"{arch}.rope.scaling.type") != "yarn":
-        return None
-    return {
-        "rope_type": "yarn",
-        "factor": meta.need(f"{arch}.rope.scaling.factor"),
-        "original_max_position_embeddings": meta.need(f"{arch}.rope.scaling.original_context_length"),
-    }
+    return {**gguf.values_of(file, head_dim), "rope_theta": theta, "rope_scaling": gguf.rope_scaling(file)}
 
 
 def counts(file: GgufFile) -> tuple[int, int]:

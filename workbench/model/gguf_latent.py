@@ -40,7 +40,7 @@ def values_of(file: GgufFile) -> dict[str, Any]:
         "v_head_dim": file.tensors["blk.0.attn_output.weight"].shape[1] // heads,
         "rope_theta": meta.get(f"{arch}.rope.freq_base", 10_000.0),
     }
-    yarn, strength = gguf_experts.yarn(file), meta.get(f"{arch}.rope.scaling.yarn_log_multiplier", 0.0) * 10
+    yarn, strength = gguf.yarn(file), meta.get(f"{arch}.rope.scaling.yarn_log_multiplier", 0.0) * 10
     if yarn is None:
         return values | {"rope_scaling": gguf.rope_scaling(file)}
     return values | {"rope_scaling": yarn | ({"mscale": strength, "mscale_all_dim": strength} if strength else {})}

@@ -11,12 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.base import Blocks
-from workbench.checkpoint.weights import Weights
+from workbench.checkpoint.weights import PLAIN_GROUP, Weights
 from workbench.kernels.ops import Norm
+from workbench.kernels.products import Matrices
 from workbench.model.block_matrix import BlockMatrix, side_by_side
 from workbench.model.layer import Layer
 
 PACKED_FOR_ROWS = 32
+PLAIN = {torch.float32: "F32", torch.bfloat16: "BF16"}
+"""Types of blocks that are plain numbers."""
 
 
 class LinearWeight(Protocol):
@@ -100,8 +103,26 @@ class Linear(Layer):
         self._set(BlockMatrix([weight]) if isinstance(weight, Blocks) else weight, bias)
 
     def hold(self, parts: Sequence[Tensor | Blocks], dtype: torch.dtype, bias: Tensor | None = None) -> None:
-        """Changes: multiplies with these matrices side by side, which came from elsewhere."""
-        self._set(side_by_side(parts, dtype), bias)
+        """Changes: multiplies with these matrices side by side, which came from elsewhere. Dense ones keep their layout."""
+        joined = side_by_side(parts, dtype)
+        self.num_bytes = joined.nbytes + (0 if bias is None else bias.nbytes)
+        self.weight, self.bias = DenseWeight(joined) if isinstance(joined, Tensor) else BlockWeight(joined), bias
+
+    def matrices(self) -> Matrices | None:
+        """Returns the weight as the kernels see it; None where it has another layout, or a bias."""
+        weight = self.weight
+        if self.bias is not None:
+            return None
+        if isinstance(weight, BlockWeight):
+            return weight.matrix.matrices if weight.matrix.is_in_order else None
+        dense = weight.weight if type(weight) is DenseWeight else None
+        if dense is None or dense.dtype not in PLAIN or dense.device.type != "cpu" or self.in_features % PLAIN_GROUP:
+            return None
+        if not dense.numel() or not dense.is_contiguous():  # of a survey, or of a matrix that was turned
+            return None
+        found = Matrices(self.in_features)
+        found.add(PLAIN[dense.dtype], dense.view(torch.uint8), None)
+        return found
 
     def share(self, weight: Tensor | BlockMatrix) -> None:
         """Changes: multiplies with another layer's weight, whose memory is not counted here."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.attention.base import StepContext
+from workbench.attention.base import Own, StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.weights import Weights
 from workbench.model.config import ModelConfig
@@ -119,15 +119,21 @@ class LatentAttention(Layer):
         q, latent, shared = self._projected(x, norm)
         q, turned = q[..., : self.nope], self._turned(q[..., self.nope :], turn)
         shared = self._turned(shared[:, None], turn)  # [T, 1, rope]
-        maps = self.kv_b_proj
-        if self.is_absorbed:
-            queries = torch.cat((maps.absorb(q), turned), -1)
-            keys = torch.cat((latent[:, None], shared), -1)
-            out = maps.results(ctx.attention.attend(self.spec, queries, keys, keys[..., : self.rank]))
-        else:
+        maps, attention = self.kv_b_proj, ctx.attention
+
+        def plain() -> Own:
             keys, values = maps.heads(latent)
-            keys = torch.cat((keys, shared.expand(-1, keys.shape[1], -1)), -1)
-            out = ctx.attention.attend(self.spec, torch.cat((q, turned), -1), keys, values)
+            return Own(torch.cat((q, turned), -1), torch.cat((keys, shared.expand(-1, keys.shape[1], -1)), -1), values)
+
+        if self.is_absorbed:
+            kept = torch.cat((latent[:, None], shared), -1)
+            # A head's scores and values have fewer numbers in the plain form, so tokens without older ones are computed in that.
+            out = attention.attend_alone(self.spec, kept, kept[..., : self.rank], plain)
+            if out is None:
+                queries = torch.cat((maps.absorb(q), turned), -1)
+                out = maps.results(attention.attend(self.spec, queries, kept, kept[..., : self.rank]))
+        else:
+            out = attention.attend(self.spec, *plain())
         return self.o_proj(out.flatten(1), added=added)
 
     def _projected(self, x: Tensor, norm: RMSNorm) -> tuple[Tensor, Tensor, Tensor]:

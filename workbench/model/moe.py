@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.weights import PLAIN_GROUP, Weights
+from workbench.kernels.products import Experts as AllExperts
 from workbench.model.block_matrix import BlockMatrix
 from workbench.model.blocks import MLP
 from workbench.model.config import Activation
@@ -57,8 +58,17 @@ def plain_mlp(activation: Activation) -> Callable[[int, int], MLP]:
     return lambda hidden_size, intermediate_size: MLP(hidden_size, intermediate_size, activation)
 
 
+MOST_AT_ONCE = 516
+"""Rows of experts, as many as are quantised at a time, up to which one call computes all of them."""
+FEW = 12
+"""Rows of an expert for which dense numbers are read in place. With more, a product of torch's own is faster."""
+
+
 class Experts(Layer):
     """MLPs of one form. A file has a tensor for each of them, or one for all."""
+
+    joined: AllExperts | None = None
+    """All of them as the kernels compute them at once; None where one has another form."""
 
     def __init__(self, num: int, hidden_size: int, intermediate_size: int, make: Callable[[int, int], MLP]) -> None:
         """Makes each expert by `make`, from both sizes."""
@@ -72,6 +82,14 @@ class Experts(Layer):
             (up, down), (up_bias, down_bias) = self.matrices(weights, index), self.biases(weights, index)
             expert.gate_up.hold(up, weights.dtype, up_bias)
             expert.down_proj.hold([down], weights.dtype, down_bias)
+        self._join()
+
+    def _join(self) -> None:
+        plain = [expert for expert in self.each if type(expert) is MLP]
+        pairs = [(expert.gate_up.matrices(), expert.down_proj.matrices()) for expert in plain]
+        found = [(up, down) for up, down in pairs if up is not None and down is not None]
+        self.joined = AllExperts(found, plain[0].activation) if plain and len(found) == len(self.each) else None
+        self.are_blocks = any(isinstance(expert.gate_up.weight, BlockWeight) for expert in plain)
 
     def biases(self, weights: Weights, index: int) -> tuple[Tensor | None, Tensor | None]:
         """Returns the biases of gate and up together, and of down. Here there are none."""
@@ -94,10 +112,16 @@ class Experts(Layer):
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         """Returns the sum over each row's experts of weight times result: [T, H] -> [T, H].
 
-        One product per expert that has rows. The sum goes from a row's best expert to its last, so it does not depend on
-        the rows beside it.
+        Few rows go through all experts in one call; else there is one product per expert that has rows. The sum goes from a
+        row's best expert to its last, so it does not depend on the rows beside it.
         """
         num_rows, top_k = choice.experts.shape
+        num_places = num_rows * top_k
+        is_little = num_places <= MOST_AT_ONCE and (self.are_blocks or num_places <= FEW * self.num)
+        if self.joined is not None and is_little:
+            out = self.joined.multiply(x, choice.experts, choice.weights)
+            if out is not None:
+                return out
         flat = choice.experts.flatten()
         order = flat.argsort(stable=True)  # places [row * k + rank], those of one expert together
         counts = flat.bincount(minlength=self.num).tolist()

@@ -83,13 +83,14 @@ _ENTRIES = (
     _entry("gemma", "GemmaForCausalLM", "Gemma", "gemma", "gemma", "Gemma 2B and 7B, CodeGemma"),
     _entry("gemma2", "Gemma2ForCausalLM", "Gemma 2", "gemma2", "gemma2", "Gemma 2 2B, 9B and 27B"),
     _entry("phi3", "Phi3ForCausalLM", "Phi-3", "phi3", "phi3", "Phi-3 mini and medium, Phi-3.5 mini, Phi-4, Phi-4 mini"),
+    _entry("phi3_small", "Phi3SmallForCausalLM", "Phi-3-small", "phi3small", "", "Phi-3-small 8k and 128k"),
     _entry("smollm3", "SmolLM3ForCausalLM", "SmolLM3", "smollm3", "smollm3", "SmolLM3 3B"),
     _entry("granite", "GraniteForCausalLM", "Granite 3", "granite", "granite", "Granite 3.0 to 3.3, 2B and 8B"),
     _entry("olmo2", "Olmo2ForCausalLM", "OLMo 2", "olmo2", "olmo2", "OLMo 2 1B to 32B"),
     _entry("stablelm", "StableLmForCausalLM", "StableLM", "stablelm", "stablelm", "StableLM 3B, StableLM 2 1.6B and 12B"),
     _entry("cohere", "CohereForCausalLM", "Command-R", "cohere", "command-r", "Command-R, Command-R+, Aya 23 and Expanse"),
     _entry("cohere2", "Cohere2ForCausalLM", "Command-R7B", "cohere2", "cohere2", "Command-R7B, Command A"),
-    _entry("glm", "GlmForCausalLM", "GLM", "glm", "", "GLM-4 9B of 2024, GLM-Edge"),
+    _entry("glm", "GlmForCausalLM", "GLM", "glm", "chatglm", "GLM-4 9B of 2024, GLM-Edge"),
     _entry("glm4", "Glm4ForCausalLM", "GLM-4", "glm4", "glm4", "GLM-4 9B and 32B of 2025 (0414), GLM-Z1"),
     _entry("mixtral", "MixtralForCausalLM", "Mixtral", "mixtral", "llama of experts", "Mixtral 8x7B and 8x22B"),
     _entry("qwen_moe", "Qwen2MoeForCausalLM", "Qwen 2 MoE", "qwen2_moe", "qwen2moe", "Qwen1.5-MoE, Qwen2-57B-A14B", "QWEN2"),
@@ -100,20 +101,21 @@ _ENTRIES = (
     _entry("olmoe", "OlmoeForCausalLM", "OLMoE", "olmoe", "olmoe", "OLMoE-1B-7B"),
     _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
     _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
-    _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "", "Phi-3.5-MoE-instruct"),
+    _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "phimoe", "Phi-3.5-MoE-instruct"),
     _entry("phimoe", "PhiMoEForCausalLM", "Phi 3.5 MoE, as published", "phimoe", "", "Phi-3.5-MoE-instruct", "PUBLISHED"),
     _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
     _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
     _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "", "Grok 1", "FIRST"),
     _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b"),
     _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "minicpm3", "MiniCPM3-4B"),
-    _entry("chatglm", "ChatGLMModel", "ChatGLM", "chatglm", "", "ChatGLM2 6B, ChatGLM3 6B, GLM-4 9B as published by its authors"),
+    _entry("chatglm", "ChatGLMModel", "ChatGLM", "chatglm", "chatglm of fused tensors",
+           "ChatGLM2 6B, ChatGLM3 6B, GLM-4 9B as published by its authors"),
     _entry("chatglm", "ChatGLMForConditionalGeneration", "ChatGLM for conditional generation", "chatglm", "",
            "the same, saved under this architecture", "GENERATION"),
     _entry("internlm2", "InternLM2ForCausalLM", "InternLM 2", "internlm2", "internlm2", "InternLM 2 and 2.5"),
     _entry("exaone", "ExaoneForCausalLM", "Exaone 3", "exaone", "exaone", "Exaone 3.0 and 3.5"),
-    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "", "Baichuan 2 7B"),
-    _entry("baichuan", "BaiChuanForCausalLM", "Baichuan", "baichuan", "", "Baichuan 7B", "FIRST"),
+    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "", "Baichuan 2 7B and 13B"),
+    _entry("baichuan", "BaiChuanForCausalLM", "Baichuan", "baichuan", "baichuan", "Baichuan 7B and 13B", "FIRST"),
     _entry("xverse", "XverseForCausalLM", "XVERSE", "xverse", "xverse", "XVERSE 7B, 13B and 65B"),
     _entry("minicpm", "MiniCPMForCausalLM", "MiniCPM", "minicpm", "minicpm", "MiniCPM 1B and 2B"),
     _entry("qwen", "QWenLMHeadModel", "Qwen", "qwen", "qwen", "Qwen 1.8B to 72B of 2023"),
@@ -201,12 +203,15 @@ def family_of(values: Mapping[str, Any]) -> Entry:
 def family_of_gguf(file: GgufFile) -> Entry:
     """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are.
 
-    Some architectures are several families, told apart by what their experts are; the narrowest that fits counts.
+    Some architectures are several families, told apart by what their experts are, or by tensors that they fuse; the narrowest
+    that fits counts.
     """
     architecture, where = file.architecture, str(file.path)
     has_experts = file.meta.get(f"{architecture}.expert_count", 0) > 0
     is_sigmoid = file.meta.get(f"{architecture}.expert_gating_func", 0) == 2
-    names = [f"{architecture} of sigmoids"] * is_sigmoid + [f"{architecture} of experts"] * has_experts + [architecture]
+    is_fused = "blk.0.attn_qkv.weight" in file.tensors
+    kinds = {"of sigmoids": is_sigmoid, "of experts": has_experts, "of fused tensors": is_fused}
+    names = [*(f"{architecture} {kind}" for kind, fits in kinds.items() if fits), architecture]
     by_name = {entry.gguf: entry for entry in reversed(FAMILIES.values()) if entry.gguf}
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:

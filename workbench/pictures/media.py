@@ -40,7 +40,8 @@ def read_media(source: Any, kind: str = "image") -> Media:
         return Media(_type_of(source, kind), source)
     if hasattr(source, "save") and hasattr(source, "mode"):  # a PIL image
         buffer = io.BytesIO()
-        source.save(buffer, format="PNG")
+        plain = source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")
+        plain.save(buffer, format="PNG")
         return Media("image/png", buffer.getvalue())
     if not isinstance(source, str | Path):
         raise InvalidRequest(kind, source, "a path, a URL, base64 text, bytes or a PIL image")
@@ -48,22 +49,29 @@ def read_media(source: Any, kind: str = "image") -> Media:
     if text.startswith(("http://", "https://")):
         return Media(url=text)
     if text.startswith("data:"):
-        head, _, body = text[5:].partition(",")
-        if not head.endswith(";base64"):
-            raise InvalidRequest(kind, text, "a data URL in base64 (data:image/png;base64,...)")
-        return Media(head.removesuffix(";base64"), _decoded(body, kind))
+        return written_media(text, kind)
     if len(text) < 4096 and Path(text).expanduser().is_file():
         data = Path(text).expanduser().read_bytes()
         return Media(mimetypes.guess_type(text)[0] or _type_of(data, kind), data)
-    data = _decoded(text, kind)
-    return Media(_type_of(data, kind), data)
+    return written_media(text, kind)
 
 
-def _decoded(text: str, kind: str) -> bytes:
+def written_media(text: str, kind: str = "image", limit: str = "a file that exists, a URL, or base64 text") -> Media:
+    """Reads a data URL, or base64 text. Raises InvalidRequest for another text, with what it may be as the `limit`."""
+    if not text.startswith("data:"):
+        data = _decoded(text, kind, limit)
+        return Media(_type_of(data, kind), data)
+    head, _, body = text[5:].partition(",")
+    if not head.endswith(";base64"):
+        raise InvalidRequest(kind, text, "a data URL in base64 (data:image/png;base64,...)")
+    return Media(head.removesuffix(";base64"), _decoded(body, kind, limit))
+
+
+def _decoded(text: str, kind: str, limit: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequest(kind, text, "a file that exists, a URL, or base64 text") from None
+        raise InvalidRequest(kind, text, limit) from None
 
 
 def _type_of(data: bytes, kind: str) -> str:

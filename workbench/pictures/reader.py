@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.errors import InvalidRequest, NotSupported, in_one_line
-from workbench.pictures.media import read_media
+from workbench.pictures.media import read_media, written_media
 
 MAX_BYTES = 64 << 20
 FETCH_S = 20.0
 FIELD = "image_data"
+ANYWHERE = "a file that exists, a URL, or base64 text"
+ALLOWED = "a data URL, base64 text, or a URL or file that allowed_media names"
+"""Sources of pictures: of a program's, and of a request's over HTTP. The latter finds out about no other file."""
 
 
 class Reader:
@@ -29,21 +32,17 @@ class Reader:
         this process, which may read every file. Raises InvalidRequest, NotSupported for a place that is not allowed."""
         if isinstance(source, str | Path) and str(source).startswith(("http://", "https://")):
             return self._fetched(str(source))
-        if isinstance(source, str | Path) and (path := _path_of(source)) is not None:
-            if not is_local:
-                self._check_file(path)
+        if not isinstance(source, str | Path):
+            return _within(read_media(source, FIELD).data)
+        path = _path_of(source)
+        if path is not None and (is_local or self._is_allowed(path)):
             if path.stat().st_size > MAX_BYTES:
                 raise _too_large(path.stat().st_size)
             return path.read_bytes()
-        data = read_media(source, FIELD).data
-        if len(data) > MAX_BYTES:
-            raise _too_large(len(data))
-        return data
+        return _within(written_media(str(source), FIELD, ANYWHERE if is_local else ALLOWED).data)
 
-    def _check_file(self, path: Path) -> None:
-        if not any(path.resolve().is_relative_to(folder) for folder in self.folders):
-            message = "this server reads no files that requests name, except in the folders of allowed_media"
-            raise NotSupported(message, hint="send the picture itself, as a data URL or base64 text")
+    def _is_allowed(self, path: Path) -> bool:
+        return any(path.resolve().is_relative_to(folder) for folder in self.folders)
 
     def check_host(self, url: str) -> None:
         """Raises NotSupported for a URL whose host is not allowed."""
@@ -65,9 +64,7 @@ class Reader:
             raise InvalidRequest.because(
                 FIELD, f"{url} cannot be fetched: {in_one_line(reason)}", hint="send the picture itself"
             ) from None
-        if len(data) > MAX_BYTES:
-            raise _too_large(len(data))
-        return data
+        return _within(data)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -95,6 +92,14 @@ def _path_of(source: str | Path) -> Path | None:
         return path if path.is_file() else None
     except (OSError, RuntimeError):
         return None
+
+
+def _within(data: bytes) -> bytes:
+    if not data:
+        raise InvalidRequest(FIELD, "of 0 bytes", "a picture")
+    if len(data) > MAX_BYTES:
+        raise _too_large(len(data))
+    return data
 
 
 def _too_large(size: int) -> InvalidRequest:

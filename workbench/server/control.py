@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
+from workbench.checkpoint.joined import joined
 from workbench.config import profile_folder
 from workbench.errors import EngineDead, InvalidRequest, ModelNotFound, WorkbenchError
 from workbench.server.body import Body, json_body, parse, read_body, read_json
@@ -31,6 +33,15 @@ class WeightsBody(Body):
     """A folder, a GGUF file or a hub id with the configuration of the served model."""
     load_format: Literal["auto", "safetensors", "gguf", "dummy"] | None = None
     """None: what the checkpoint has."""
+
+
+class TensorsBody(Body):
+    """The body of `/update_weights_from_tensor`."""
+
+    serialized_named_tensors: list[str]
+    """Files of safetensors in base64, one or more. Pickled tensors are refused."""
+    load_format: None = None
+    flush_cache: Literal[True] = True
 
 
 class ProfileBody(Body):
@@ -96,6 +107,32 @@ async def update_weights_from_disk(http: Request) -> Response:
     else:
         return Json({"success": True, "message": "Succeeded to update model weights."})
     return Json({"success": False, "message": message}, 400)
+
+
+@router.post("/update_weights_from_tensor", openapi_extra=json_body(TensorsBody), responses=NOT_UPDATED)
+async def update_weights_from_tensor(http: Request) -> Response:
+    """Replaces the weights of the names in the body, which is JSON or safetensors as they are (application/octet-stream), and
+    empties the cache. Others keep their values; all stay if it fails. An engine that is started again has those of its files."""
+    raw = http.headers.get("content-type", "").startswith("application/octet-stream")
+    files = [await http.body()] if raw else _files(await read_body(http, TensorsBody))
+    engine = serving_of(http).handle.client.engine
+    try:
+        await asyncio.to_thread(lambda: engine.update_weights_from_tensor(joined(files)))
+    except EngineDead:
+        raise
+    except WorkbenchError as error:
+        return Json({"success": False, "message": f"Failed to update model weights: {error}"}, 400)
+    return Json({"success": True, "message": "Succeeded to update model weights."})
+
+
+def _files(body: TensorsBody) -> list[bytes]:
+    name = "serialized_named_tensors"
+    if not body.serialized_named_tensors:
+        raise InvalidRequest(name, [], "at least one file of safetensors in base64")
+    try:
+        return [base64.b64decode(text, validate=True) for text in body.serialized_named_tensors]
+    except ValueError as error:
+        raise InvalidRequest.because(name, f"this is no base64: {error}", hint="encode the bytes of safetensors.save") from None
 
 
 @router.get("/start_profile", response_class=PlainTextResponse)

@@ -25,7 +25,8 @@ OPEN_PATHS = frozenset({"/", "/docs", "/health", "/health_generate", "/ping"})
 OPEN_FILES = "/page/static/"
 """Paths that need no key and are answered while the server drains, and the folder of such files."""
 MANAGEMENT = frozenset(
-    {"/update_weights_from_disk", "/update_weights", "/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
+    {"/update_weights_from_disk", "/update_weights", "/update_weights_from_tensor"}
+    | {"/flush_cache", "/start_profile", "/stop_profile", "/abort_request"}
     | {f"/engine/call/{name}" for name in CHANGES}
 )
 """Paths that ask for the management key where one is set."""

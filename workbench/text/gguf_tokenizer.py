@@ -10,32 +10,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.text.byte_files import ONE_DIGIT, THREE_DIGITS
 from workbench.text.later_tokenizer import LaterTokenizer
 from workbench.text.pieces import SPACE, bpe_of_pieces, surround, write_spaces
 
 # Token types of the format.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_WORDS = (rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+", rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*")
+_ENDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+_OTHER = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4O = rf"{_WORDS[0]}{_ENDS}|{_WORDS[1]}{_ENDS}|\p{{N}}{{1,3}}|{_OTHER}"
+TEKKEN = rf"{_WORDS[0]}|{_WORDS[1]}|\p{{N}}|{_OTHER}"
+DEEPSEEK3 = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
+"""Pattern for the rest, once digits and signs of Chinese and Japanese are cut out."""
 
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 _BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+def _cut(*patterns: str) -> Any:
+    """Returns the rule that cuts a text by each pattern in turn."""
+    return pre_tokenizers.Sequence([*(pre_tokenizers.Split(Regex(one), "isolated") for one in patterns), _BYTES_ONLY])
+
 
 # `tokenizer.ggml.pre` -> how text is cut before byte-level merging.
 PRE_TOKENIZERS: dict[str, Any] = {
     "gpt-2": _BYTES,
     "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _BYTES]),
-    "llama-bpe": pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), _BYTES_ONLY]),
+    "llama-bpe": _cut(THREE_DIGITS),
+    "qwen2": _cut(ONE_DIGIT),
+    "gpt-4o": _cut(GPT4O),
+    "tekken": _cut(TEKKEN),
+    "deepseek-v3": _cut(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK3),
+    # The cuts of others, with another habit: no token before a text, pieces that are merged, letters as they are.
+    "dbrx": _cut(THREE_DIGITS),
+    "deepseek-r1-qwen": _cut(ONE_DIGIT),
 }
-SAME_PRE_TOKENIZER = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+SAME_PRE_TOKENIZER = {
+    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "chatglm-bpe": "dbrx", "glm4": "dbrx", "smaug-bpe": "dbrx",
+    "stablelm2": "deepseek-r1-qwen", "olmo": "gpt-2", "starcoder": "smollm", "refact": "smollm", "command-r": "smollm",
+    "exaone": "smollm", "llama4": "gpt-4o",
+}  # fmt: skip
+"""Other names of a rule, and names of models whose tokenizers have one of these."""
+WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
+"""Rules of tokenizers in which a piece that is a token by itself is not merged."""
+COMPOSED = frozenset({"qwen2"})
+"""Rules of tokenizers that compose letters and their marks first (NFC)."""
 
 
 def open_tokenizer(gguf: GgufFile) -> LaterTokenizer:
@@ -122,7 +151,9 @@ def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
         raise ModelUnsupported(f"{gguf.path} cuts text by the rule {name!r}", hint=f"supported rules: {known}")
     vocab = {token: index for index, token in enumerate(tokens)}
     merges = [tuple(merge.split(" ", 1)) for merge in gguf.meta.need("tokenizer.ggml.merges")]
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name == "llama-bpe"))
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=name in WHOLE_FIRST))
+    if name in COMPOSED:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[name]
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

@@ -16,11 +16,13 @@ NETWORK = "workbench"
 
 c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
 c.JupyterHub.hub_ip = "0.0.0.0"
+c.JupyterHub.hub_connect_ip = "host.docker.internal"  # the hub runs on the host, notebooks reach it there
 c.JupyterHub.bind_url = "http://:8000"
 c.DockerSpawner.image = "workbench:hub"
 c.DockerSpawner.cmd = ["jupyterhub-singleuser"]
 c.DockerSpawner.network_name = NETWORK
 c.DockerSpawner.use_internal_ip = True
+c.DockerSpawner.extra_host_config = {"extra_hosts": {"host.docker.internal": "host-gateway"}}
 c.DockerSpawner.remove = True
 c.DockerSpawner.notebook_dir = "/home/workbench"
 c.DockerSpawner.volumes = {"workbench-user-{username}": "/home/workbench"}

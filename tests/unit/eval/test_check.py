@@ -15,6 +15,11 @@ from workbench.eval import check
 from workbench.model.blocks import MLP
 from workbench.model.tiny import TINY_LLAMA
 
+BERT = {
+    "model_type": "bert", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "max_position_embeddings": 64,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -86,3 +91,34 @@ def test_what_cannot_be_compared_is_refused_in_two_lines(folder: Path, tmp_path:
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
     assert cli.main(["models", "check", str(folder), "--tokens", "0"]) == 2
     assert "it must be at least 1" in capsys.readouterr().err
+
+
+KINDS = {"BertModel": "vector", "LlamaModel": "vector", "LlamaForSequenceClassification": "scores"}
+
+
+@pytest.mark.parametrize(("kind", "what"), KINDS.items())
+def test_vectors_and_scores_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, what: str):
+    torch.manual_seed(0)
+    config = BERT if kind.startswith("Bert") else {**TINY_LLAMA, "attention_bias": False, "num_labels": 3}
+    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path)
+    assert cli.main(["models", "check", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    rows = [line.split("  ")[0] for line in shown.splitlines()]
+    assert rows[:7] == ["STAGE", "embedding", "layer 0", "layer 1", f"{what} 0", f"{what} 1", f"{what} 2"]
+    with pytest.MonkeyPatch.context() as patch:
+        opened = check.open_theirs
+
+        def other(path: Path, kind: str) -> Any:
+            theirs = opened(path, kind)
+            for module in theirs.modules():
+                for name in ("eps", "variance_epsilon"):
+                    if hasattr(module, name):
+                        setattr(module, name, 0.5)
+            return theirs
+
+        patch.setattr(check, "open_theirs", other)
+        assert cli.main(["models", "check", str(tmp_path)]) == 1
+    assert "<- the first that differs" in capsys.readouterr().out

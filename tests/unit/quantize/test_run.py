@@ -30,10 +30,45 @@ from workbench.quantize.targets import TARGETS
 from workbench.types import Segment
 
 SIZES: dict[str, Any] = {"hidden_size": 64, "head_dim": 16, "vocab_size": 420, "intermediate_size": 96, "eos_token_id": 1}
+PLAIN = {key: value for key, value in (TINY_LLAMA | SIZES).items() if key != "rope_theta"}
 CONFIGS = {
     "llama": TINY_LLAMA | SIZES,
     "untied": TINY_LLAMA | SIZES | {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True},
     "linear": TINY_LLAMA | SIZES | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+    "yarn": PLAIN
+    | {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "max_window_layers": 1,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+            "beta_fast": 16.0,
+        },
+    },
+    "qwen3": PLAIN | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "tie_word_embeddings": False},
+    "olmo2": PLAIN | {"architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2"},
+    "granite": PLAIN
+    | {
+        "architectures": ["GraniteForCausalLM"],
+        "model_type": "granite",
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.6,
+        "logits_scaling": 0.7,
+    },
+    "gemma": PLAIN | {"architectures": ["GemmaForCausalLM"], "model_type": "gemma", "hidden_act": "gelu_pytorch_tanh"},
+    "gemma2": PLAIN
+    | {
+        "architectures": ["Gemma2ForCausalLM"],
+        "model_type": "gemma2",
+        "hidden_act": "gelu_pytorch_tanh",
+        "sliding_window": 16,
+        "query_pre_attn_scalar": 16,
+        "attn_logit_softcapping": 2.0,
+    },
     "gemma3": TINY_GEMMA3 | SIZES | {"query_pre_attn_scalar": 16},
     "gemma3 usual": TINY_GEMMA3 | SIZES | {"query_pre_attn_scalar": 16, "num_hidden_layers": 7, "layer_types": None},
 }

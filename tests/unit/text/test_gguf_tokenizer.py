@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelUnsupported
-from workbench.text.gguf_tokenizer import open_tokenizer
+from workbench.text.byte_files import ONE_DIGIT
+from workbench.text.gguf_tokenizer import PRE_TOKENIZERS, SAME_PRE_TOKENIZER, open_tokenizer
 from workbench.text.pieces import SPACE, implied_merges
 from workbench.text.tokenizer import load_tokenizer
 
@@ -54,6 +55,42 @@ def test_every_token_that_ends_a_turn_ends_a_generation(make_gguf: Maker):
 def test_digits_are_cut_singly_as_smollm_wants(make_gguf: Maker):
     """`12` is a merge of this vocabulary; cut before merging, it never happens."""
     assert backend_of(make_gguf()).encode("hello 12").tokens == ["hello", "Ġ", "1", "2"]
+
+
+SINGLE, BY_THREE = ["2", "0", "2", "4"], ["202", "4"]
+CUTS = {
+    "gpt-2": ["It", "'s", " 2024"], "smollm": ["It", "'s", " ", *SINGLE], "qwen2": ["It", "'s", " ", *SINGLE],
+    "llama-bpe": ["It", "'s", " ", *BY_THREE], "gpt-4o": ["It's", " ", *BY_THREE], "tekken": ["It", "'s", " ", *SINGLE],
+    "deepseek-v3": ["It", "'s", " ", *BY_THREE],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", CUTS)
+def test_each_rule_cuts_words_and_numbers_in_its_way(rule: str):
+    found = PRE_TOKENIZERS[rule].pre_tokenize_str("It's 2024")
+    assert ["It's 2024"[start:end] for _, (start, end) in found] == CUTS[rule]
+
+
+def test_the_rule_of_qwen_is_that_of_transformers():
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    assert PRETOKENIZE_REGEX == ONE_DIGIT
+
+
+def test_capitals_begin_words_where_the_rule_has_it_so():
+    for rule in ("gpt-4o", "tekken"):
+        cut = PRE_TOKENIZERS[rule].pre_tokenize_str("helloWorld HTTPServer/")
+        assert ["helloWorld HTTPServer/"[start:end] for _, (start, end) in cut] == ["hello", "World", " HTTPServer", "/"]
+
+
+def test_names_of_models_stand_for_a_rule_that_is_there():
+    assert set(SAME_PRE_TOKENIZER.values()) <= set(PRE_TOKENIZERS)
+
+
+def test_qwen_composes_letters_and_marks(make_gguf: Maker):
+    composed, apart = (backend_of(make_gguf(meta={"tokenizer.ggml.pre": rule})) for rule in ("qwen2", "deepseek-r1-qwen"))
+    assert composed.encode("e\u0301").ids == composed.encode("é").ids
+    assert apart.encode("e\u0301").ids != apart.encode("é").ids
 
 
 @pytest.fixture(scope="module")

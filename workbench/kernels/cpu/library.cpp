@@ -1,5 +1,6 @@
 // All but the products, which compile at the same time and take as long: one file is compiled faster than five.
 #include "decode.cpp"
+#include "latent.cpp"
 #include "model.cpp"
 #include "sampling.cpp"
 #include "softmax.cpp"

@@ -544,6 +544,79 @@ void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up,
     }
 }
 
+// A gated layer: gate and up are the parts `up`, side by side.
+struct Expert {
+    const Part *up, *down;
+    int64_t num_up, num_down;
+};
+
+// out [num_rows, stride] = for each row the sum, over its experts chosen [num_rows, top_k] in this order, of weight times
+// (activation(gate) * up) times the transposes of the parts `down`. All threads go through the experts together.
+template <class T>
+void multiply_experts(const T* x, const Expert* experts, const int64_t* chosen, const float* weights, T* out, int64_t num_rows,
+                      int64_t top_k, int64_t num_experts, int64_t width, int64_t inner, int64_t stride, int64_t activation) {
+    static thread_local std::vector<Product> kept_first, kept_second;
+    static thread_local std::vector<T> kept_x, kept_gate_up, kept_between, kept_results;
+    static thread_local std::vector<float> kept_real;
+    constexpr bool is_bf16 = std::is_same_v<T, bf16>;
+    int64_t num = num_rows * top_k;
+    std::vector<int64_t> starts(num_experts + 1), place(num), active;  // place i of a row and rank lies at place[i], by expert
+    for (int64_t i = 0; i < num; i++) starts[chosen[i] + 1]++;
+    for (int64_t e = 0; e < num_experts; e++) {
+        if (starts[e + 1]) active.push_back(e);
+        starts[e + 1] += starts[e];
+    }
+    std::vector<Product>&first = kept_first, &second = kept_second;
+    std::vector<T>&rows = kept_x, &gate_up = kept_gate_up, &between = kept_between, &results = kept_results;
+    std::vector<float>& real = kept_real;
+    if (first.size() < active.size()) first.resize(active.size()), second.resize(active.size());
+    rows.resize(num * width), gate_up.resize(num * 2 * inner), between.resize(num * inner), results.resize(num * stride);
+    real.resize(num * inner);
+    std::vector<int64_t> next(starts.begin(), starts.end() - 1);
+    for (int64_t i = 0; i < num; i++) {
+        place[i] = next[chosen[i]]++;
+        std::memcpy(&rows[place[i] * width], x + i / top_k * width, width * sizeof(T));
+    }
+    int64_t num_active = active.size();
+    for (int64_t a = 0; a < num_active; a++) {
+        const Expert& expert = experts[active[a]];
+        int64_t start = starts[active[a]], count = starts[active[a] + 1] - start;
+        first[a].begin(expert.up, expert.num_up, count, width, Results{&gate_up[start * 2 * inner], nullptr, 2 * inner, is_bf16});
+        second[a].begin(expert.down, expert.num_down, count, inner, Results{&results[start * stride], nullptr, stride, is_bf16});
+        first[a].take(&rows[start * width]);
+        second[a].x.real = &real[start * inner];
+    }
+#pragma omp parallel
+    {
+        for (int64_t a = 0; a < num_active; a++) first[a].multiply();
+#pragma omp barrier
+#pragma omp for
+        for (int64_t row = 0; row < num; row++)
+            for (int64_t i = 0; i < inner; i += W) {
+                const T* gate = &gate_up[row * 2 * inner + i];
+                store(&between[row * inner + i], gated(load(gate), load(gate + inner), activation));
+                store(&real[row * inner + i], load(&between[row * inner + i]));
+            }
+        for (int64_t a = 0; a < num_active; a++) {
+            if (!second[a].has_whole) continue;
+#pragma omp for nowait
+            for (int64_t strip = 0; strip < second[a].num_strips(); strip++)
+                second[a].quantise_strip(&between[starts[active[a]] * inner], strip);
+        }
+#pragma omp barrier
+        for (int64_t a = 0; a < num_active; a++) second[a].multiply();
+#pragma omp barrier
+#pragma omp for
+        for (int64_t row = 0; row < num_rows; row++)
+            for (int64_t i = 0; i < stride; i += W) {
+                Vec total = {};
+                for (int64_t k = 0; k < top_k; k++)
+                    total += weights[row * top_k + k] * load(&results[place[row * top_k + k] * stride + i]);
+                store(out + row * stride + i, total);
+            }
+    }
+}
+
 template <class K>
 float number_of(const typename K::Unpacked& group, int i, int64_t row) {
     if constexpr (K::IS_WHOLE) {
@@ -583,8 +656,9 @@ void read_rows(const Part* part, const int64_t* ids, T* out, int64_t num, int64_
 
 }  // namespace blocks
 
-using blocks::multiply_blocks, blocks::multiply_gated, blocks::read_rows;
+using blocks::multiply_blocks, blocks::multiply_experts, blocks::multiply_gated, blocks::read_rows;
 LIST(multiply_blocks)
+LIST(multiply_experts)
 LIST(multiply_gated)
 LIST(read_rows)
 

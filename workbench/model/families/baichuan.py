@@ -1,4 +1,5 @@
-"""Baichuan 1 and 2, 7B: Llama with fused projections; the head of the second has rows of length 1."""
+"""Baichuan 1 and 2: Llama with fused projections. 13B has slopes by distance (ALiBi) in the place of rotary embeddings, and the
+head of Baichuan 2 has rows of length 1."""
 
 from __future__ import annotations
 
@@ -8,12 +9,16 @@ from typing import ClassVar
 
 from torch.nn import functional as F
 
+from workbench.attention.bias import LinearBias
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
-from workbench.errors import ModelUnsupported
-from workbench.model.families.llama import NEUTRAL, LlamaConfig, LlamaForCausalLM
-from workbench.model.family import Family
+from workbench.model import gguf
+from workbench.model.blocks import MLP, Attention, Block
+from workbench.model.decoder import Decoder
+from workbench.model.families.llama import NEUTRAL, LlamaConfig
+from workbench.model.family import Family, GgufRules
 from workbench.model.linear import Linear
+from workbench.model.rows import neighbours
 
 HIDDEN_OF_13B = 5120
 """The configuration has no key for the kind of positions: size alone shows it."""
@@ -26,10 +31,10 @@ class BaichuanConfig(LlamaConfig):
     z_loss_weight: float | None = None
     """A setting of training, which only configurations of Baichuan 2 have. Where it is stated, the head is theirs."""
 
-    def __post_init__(self) -> None:
-        if self.hidden_size == HIDDEN_OF_13B:
-            message = "Baichuan 13B has no rotary embedding but a bias on scores by distance (ALiBi), which is not computed here"
-            raise ModelUnsupported(message, hint="use a Baichuan 7B")
+    @property
+    def has_slopes(self) -> bool:
+        """True for 13B, which has no rotary embedding."""
+        return self.hidden_size == HIDDEN_OF_13B
 
 
 class UnitHead(Linear):
@@ -39,9 +44,15 @@ class UnitHead(Linear):
         self._set(F.normalize(weights.tensor("weight", self.out_features, self.in_features)), None)
 
 
-class BaichuanForCausalLM(LlamaForCausalLM):
+class BaichuanForCausalLM(Decoder):
     def __init__(self, config: BaichuanConfig) -> None:
-        super().__init__(config)
+        bias = LinearBias.of(config.num_attention_heads) if config.has_slopes else None
+
+        def block(layer: int) -> Block:
+            mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act)
+            return Block(config, Attention(config, layer, bias=bias), mlp)
+
+        super().__init__(config, block, ropes=None if config.has_slopes else config.rope())
         if config.z_loss_weight is not None:
             self.lm_head = UnitHead(config.hidden_size, config.vocab_size, is_head=True)
 
@@ -55,5 +66,13 @@ def _cuts(config: BaichuanConfig) -> Mapping[str, Cut]:
     return one_after_the_other("layers.*.self_attn.W_pack", {f"layers.*.self_attn.{part}_proj": rows for part in "qkv"})
 
 
-FAMILY = Family(config=BaichuanConfig, model=BaichuanForCausalLM, cuts=_cuts, neutral=NEUTRAL)
-FIRST = Family(config=BaichuanConfig, model=BaiChuanForCausalLM, cuts=_cuts, neutral=NEUTRAL)
+def _family(model: type[BaichuanForCausalLM], rules: GgufRules[BaichuanConfig] | None = None) -> Family[BaichuanConfig]:
+    return Family(config=BaichuanConfig, model=model, cuts=_cuts, neutral=NEUTRAL, gguf=rules)
+
+
+# Files hold the head as it is: one of Baichuan 2 has rows of length 1 if whoever wrote the file made them so.
+FAMILY = _family(BaichuanForCausalLM)
+FIRST = _family(
+    BaiChuanForCausalLM,
+    GgufRules[BaichuanConfig](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
-from workbench.model.families.glm import GlmForCausalLM, GlmForm, changes
-from workbench.model.family import COMMON_NEUTRAL, Family
+from workbench.model import gguf
+from workbench.model.families.glm import GlmForCausalLM, GlmForm, changes, cuts, gguf_cuts
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.rope import Rope
 
 
@@ -57,13 +59,23 @@ NAMES = {
 }
 
 
-def _cuts(config: ChatGLMConfig) -> Mapping[str, Cut]:
+def _qkv(config: ChatGLMConfig, stored: str) -> Mapping[str, Cut]:
     queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    qkv = {"layers.*.self_attn.q_proj": queries, "layers.*.self_attn.k_proj": keys, "layers.*.self_attn.v_proj": keys}
-    gate_up = dict.fromkeys(("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), config.intermediate_size)
-    return one_after_the_other("encoder.layers.*.self_attention.query_key_value", qkv) | one_after_the_other(
-        "encoder.layers.*.mlp.dense_h_to_4h", gate_up
-    )
+    parts = {"layers.*.self_attn.q_proj": queries, "layers.*.self_attn.k_proj": keys, "layers.*.self_attn.v_proj": keys}
+    return one_after_the_other(stored, parts)
+
+
+def _cuts(config: ChatGLMConfig) -> Mapping[str, Cut]:
+    own = "encoder.layers.*.self_attention.query_key_value", "encoder.layers.*.mlp.dense_h_to_4h"
+    return {**_qkv(config, own[0]), **cuts(config, own[1])}
+
+
+def _gguf_cuts(config: ChatGLMConfig) -> Mapping[str, Cut]:
+    return {**_qkv(config, "blk.*.attn_qkv"), **gguf_cuts(config)}
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    return gguf.partly_rotated_values(file) | {"attention_bias": "blk.0.attn_qkv.bias" in file.tensors}
 
 
 HOW = "apply_query_key_layer_scaling attention_softmax_in_fp32 bias_dropout_fusion fp32_residual_connection original_rope"
@@ -76,6 +88,7 @@ def _family(model: type[ChatGLMModel]) -> Family[ChatGLMConfig]:
     return Family(
         config=ChatGLMConfig, model=model, names=NAMES, cuts=_cuts, changes=changes, neutral=NEUTRAL,
         prefixes=("transformer.", ""), leftovers=r"(^|\.)rotary_pos_emb\.inv_freq$",
+        gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, changes=changes, cuts=_gguf_cuts),
     )  # fmt: skip
 
 

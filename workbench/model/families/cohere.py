@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,33 +15,48 @@ from workbench.model.config import Activation, ModelConfig
 from workbench.model.decoder import Decoder
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.layers import HeadsLayerNorm, LayerNorm
+from workbench.model.rope import Rope
 from workbench.model.rows import head_norms, neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
-class CohereConfig(ModelConfig):
+class CohereForm(ModelConfig):
+    """The base of what all Command models read from their configurations."""
+
     max_position_embeddings: int = 8192
     rope_theta: float = 500_000.0
     tie_word_embeddings: bool = True
     hidden_act: Activation = "silu"
     layer_norm_eps: float = 1e-5
     logit_scale: float = 0.0625
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohereConfig(CohereForm):
     use_qk_norm: bool = False
 
 
-class CohereForCausalLM(Decoder):
-    def __init__(self, config: CohereConfig) -> None:
+class CohereDecoder(Decoder):
+    """Parallel blocks after one layer norm without a bias."""
+
+    def __init__(
+        self, config: CohereForm, attention: Callable[..., Attention], ropes: Rope | Sequence[Rope | None] | None
+    ) -> None:
+        """Makes each layer's attention by `attention`, from its index and its biases."""
         norm = partial(LayerNorm, eps=config.layer_norm_eps, bias=False)
-        head_norm = partial(HeadsLayerNorm, eps=config.layer_norm_eps) if config.use_qk_norm else None
 
         def block(layer: int) -> ParallelBlock:
-            bias = config.attention_bias
-            attention = Attention(config, layer, qkv_bias=bias, o_bias=bias, head_norm=head_norm)
-            return ParallelBlock(config, attention, MLP(config.hidden_size, config.intermediate_size, config.hidden_act), norm)
+            mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act)
+            made = attention(layer, qkv_bias=config.attention_bias, o_bias=config.attention_bias)
+            return ParallelBlock(config, made, mlp, norm)
 
-        super().__init__(
-            config, block, norm=norm(config.hidden_size), ropes=config.rope(), logit_scale=config.logit_scale
-        )  # fmt: skip
+        super().__init__(config, block, norm=norm(config.hidden_size), ropes=ropes, logit_scale=config.logit_scale)
+
+
+class CohereForCausalLM(CohereDecoder):
+    def __init__(self, config: CohereConfig) -> None:
+        head_norm = partial(HeadsLayerNorm, eps=config.layer_norm_eps) if config.use_qk_norm else None
+        super().__init__(config, partial(Attention, config, head_norm=head_norm), config.rope())
 
 
 def _changes(config: CohereConfig) -> Mapping[str, Change]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from workbench.checkpoint.names import Change
 from workbench.model import gguf
@@ -24,6 +25,9 @@ class GemmaConfig(ModelConfig):
     hidden_act: Activation = "gelu_pytorch_tanh"
     hidden_activation: Activation | None = None
     """Counts more than `hidden_act`, where both are stated."""
+
+    def settled(self) -> Self:
+        return replace(super().settled(), hidden_act=self.hidden_activation or self.hidden_act, hidden_activation=None)
 
 
 class GemmaForCausalLM(Decoder):
@@ -46,9 +50,10 @@ def plus_one(names: Mapping[str, str]) -> dict[str, Change]:
     return {name: change for name in names if name.endswith("norm")}
 
 
-FAMILY = Family(
+FAMILY = Family[GemmaConfig](
     config=GemmaConfig, model=GemmaForCausalLM,
-    gguf=GgufRules(
-        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=lambda _: plus_one(gguf.LLAMA_NAMES)
+    gguf=GgufRules[GemmaConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables,
+        changes=lambda _: plus_one(gguf.LLAMA_NAMES),
     ),
 )  # fmt: skip

@@ -71,10 +71,19 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
-FAMILY = Family(
+def _gguf_meta(config: Gemma2Config) -> dict[str, Any]:
+    own = {
+        "attention.sliding_window": config.sliding_window, "attn_logit_softcapping": config.attn_logit_softcapping,
+        "final_logit_softcapping": config.final_logit_softcapping,
+    }  # fmt: skip
+    return gguf.plain_meta(config) | {key: value for key, value in own.items() if value is not None}
+
+
+FAMILY = Family[Gemma2Config](
     config=Gemma2Config, model=Gemma2ForCausalLM, neutral=NEUTRAL,
-    gguf=GgufRules(
-        names=GGUF_NAMES, values=_gguf_values, changes=lambda config: plus_one(GGUF_NAMES),
+    gguf=GgufRules[Gemma2Config](
+        names=GGUF_NAMES, values=_gguf_values, meta=_gguf_meta, tables=gguf.plain_tables,
+        changes=lambda config: plus_one(GGUF_NAMES),
         keys=gguf.KEYS | {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"},
     ),
 )  # fmt: skip

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.checkpoint.names import Change, Cut, one_after_the_other
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, PartlyRotated
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
 from workbench.model.rows import neighbours
 
 
@@ -43,9 +44,18 @@ def changes(config: GlmForm) -> Mapping[str, Change]:
     return neighbours(config, int(config.head_dim * config.rope().partial_rotary_factor))
 
 
-def cuts(config: GlmConfig) -> Mapping[str, Cut]:
+def cuts(config: GlmForm, stored: str = "layers.*.mlp.gate_up_proj") -> Mapping[str, Cut]:
     gate_up = dict.fromkeys(("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), config.intermediate_size)
-    return one_after_the_other("layers.*.mlp.gate_up_proj", gate_up)
+    return one_after_the_other(stored, gate_up)
 
 
-FAMILY = Family(config=GlmConfig, model=GlmForCausalLM, changes=changes, cuts=cuts)
+def gguf_cuts(config: GlmForm) -> Mapping[str, Cut]:
+    return cuts(config, "blk.*.ffn_up")
+
+
+FAMILY = Family(
+    config=GlmConfig, model=GlmForCausalLM, changes=changes, cuts=cuts,
+    gguf=GgufRules(
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts
+    ),
+)  # fmt: skip

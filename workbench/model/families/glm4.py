@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
-from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, SandwichBlock
 from workbench.model.decoder import Decoder
-from workbench.model.families.glm import GlmConfig, changes, cuts
+from workbench.model.families.glm import GlmConfig, changes, cuts, gguf_cuts
 from workbench.model.family import Family, GgufRules
 from workbench.model.layers import RMSNorm
 
@@ -31,17 +29,14 @@ GGUF_NAMES = gguf.NAMES | {
 }
 
 
-def _gguf_cuts(config: GlmConfig) -> Mapping[str, Cut]:
-    gate_up = dict.fromkeys(("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), config.intermediate_size)
-    return one_after_the_other("blk.*.ffn_up", gate_up)
-
-
-FAMILY = Family(
+FAMILY = Family[GlmConfig](
     config=GlmConfig, model=Glm4ForCausalLM, changes=changes, cuts=cuts,
     names={
         "layers.*.post_attention_layernorm": "layers.*.post_self_attn_layernorm",
         "layers.*.pre_feedforward_layernorm": "layers.*.post_attention_layernorm",
         "layers.*.post_feedforward_layernorm": "layers.*.post_mlp_layernorm",
     },
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=_gguf_cuts),
+    gguf=GgufRules[GlmConfig](
+        names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts
+    ),
 )  # fmt: skip

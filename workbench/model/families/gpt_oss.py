@@ -13,7 +13,7 @@ from torch import Tensor
 from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.weights import Weights
-from workbench.model import gguf_experts
+from workbench.model import gguf, gguf_experts
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Windowed
 from workbench.model.decoder import Decoder
@@ -117,7 +117,7 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     num, used = gguf_experts.counts(file)
     window = {"sliding_window": file.meta.need("gpt-oss.attention.sliding_window")}
     values = gguf_experts.values_of(file) | window | {"num_local_experts": num, "num_experts_per_tok": used}
-    if scaling := gguf_experts.yarn(file):
+    if scaling := gguf.yarn(file):
         values["rope_scaling"] = scaling | {"truncate": False}
     return values | {"intermediate_size": gguf_experts.expert_size(file)}
 

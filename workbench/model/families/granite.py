@@ -51,9 +51,14 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors, **factors}
 
 
+def _gguf_meta(config: GraniteConfig) -> dict[str, Any]:
+    return gguf.plain_meta(config) | {key: float(getattr(config, ours)) for key, ours in FACTORS.items()}
+
+
 FAMILY = Family[GraniteConfig](
     config=GraniteConfig, model=GraniteForCausalLM,
     gguf=GgufRules[GraniteConfig](
-        names=gguf.LLAMA_NAMES, keys=gguf.KEYS | FACTORS.keys(), values=_gguf_values, changes=neighbours
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS | FACTORS.keys(), values=_gguf_values, meta=_gguf_meta, changes=neighbours,
+        tables=gguf.plain_tables,
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workbench.checkpoint.names import Cut
+from workbench.checkpoint.names import Cut, group_by_group
 from workbench.model import gguf
 from workbench.model.families.llama import LlamaConfig, LlamaForCausalLM
 from workbench.model.family import Family, GgufRules
@@ -37,14 +37,7 @@ NAMES = {
 
 
 def cuts(config: InternLM2Config) -> Mapping[str, Cut]:
-    size, groups = config.head_dim, config.num_key_value_heads
-    shared = config.num_attention_heads // groups  # query heads of a group
-    period, total = (shared + 2) * size, (shared + 2) * size * groups
-    parts = {"q_proj": (0, shared * size), "k_proj": (shared * size, size), "v_proj": ((shared + 1) * size, size)}
-    return {
-        f"layers.*.self_attn.{part}": Cut("layers.*.attention.wqkv", total, start, count, period)
-        for part, (start, count) in parts.items()
-    }
+    return group_by_group("layers.*.attention.wqkv", config.num_attention_heads, config.num_key_value_heads, config.head_dim)
 
 
 FAMILY = Family[InternLM2Config](

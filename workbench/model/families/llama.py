@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
@@ -19,10 +19,6 @@ class LlamaConfig(ModelConfig):
     hidden_act: Activation = "silu"
     mlp_bias: bool = False
 
-    def settled(self) -> Self:
-        rope = self.rope()
-        return replace(self, rope_theta=rope.rope_theta, rope_scaling=asdict(rope), rope_parameters=None)
-
 
 class LlamaForCausalLM(Decoder):
     def __init__(self, config: LlamaConfig) -> None:
@@ -37,14 +33,6 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf.plain_values(file), "mlp_bias": "blk.0.ffn_up.bias" in file.tensors}
 
 
-def _gguf_meta(config: LlamaConfig) -> dict[str, Any]:
-    return gguf.meta_of(config, config.rope())
-
-
-def _gguf_tables(config: LlamaConfig) -> dict[str, list[float]]:
-    return gguf.rope_tables(config.rope(), config.head_dim)
-
-
 NEUTRAL = COMMON_NEUTRAL | {"layer_types": ("full_attention",)}
 FAMILY = Family[LlamaConfig](
     config=LlamaConfig,
@@ -54,8 +42,8 @@ FAMILY = Family[LlamaConfig](
         names=gguf.LLAMA_NAMES,
         keys=gguf.KEYS,
         values=_gguf_values,
-        meta=_gguf_meta,
+        meta=gguf.plain_meta,
         changes=neighbours,  # llama.cpp turns neighbours, so its files have these together
-        tables=_gguf_tables,
+        tables=gguf.plain_tables,
     ),
 )

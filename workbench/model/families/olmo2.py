@@ -36,7 +36,9 @@ GGUF_NAMES = gguf.NAMES | gguf.HEAD_NORMS | {
     "layers.*.post_attention_layernorm": "blk.*.post_attention_norm",
     "layers.*.post_feedforward_layernorm": "blk.*.post_ffw_norm",
 }  # fmt: skip
-FAMILY = Family(
+FAMILY = Family[Olmo2Config](
     config=Olmo2Config, model=Olmo2ForCausalLM,
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+    gguf=GgufRules[Olmo2Config](
+        names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables
+    ),
 )  # fmt: skip

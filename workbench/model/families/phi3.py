@@ -53,25 +53,26 @@ def _gguf_cuts(config: Phi3Config) -> Mapping[str, Cut]:
     return _cuts(config, "blk.*.attn_qkv", "blk.*.ffn_up")
 
 
-def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    values, meta = gguf.partly_rotated_values(file), file.meta
+def gguf_values(file: GgufFile) -> dict[str, Any]:
+    values, meta, arch = gguf.partly_rotated_values(file), file.meta, file.architecture
     factors = {f"{one}_factor": f"rope_factors_{one}.weight" for one in ("short", "long")}
     if all(name in file.tensors for name in factors.values()):
-        stretch = meta.get("phi3.rope.scaling.attn_factor")
+        stretch = meta.get(f"{arch}.rope.scaling.attn_factor")
         listed = {key: file.floats(name) for key, name in factors.items()}
         values["rope_scaling"] = {"rope_type": "longrope", "attention_factor": stretch, **listed}
     return values | {
-        "sliding_window": meta.get("phi3.attention.sliding_window", 0) or None,
-        "original_max_position_embeddings": meta.get("phi3.rope.scaling.original_context_length"),
+        "sliding_window": meta.get(f"{arch}.attention.sliding_window", 0) or None,
+        "original_max_position_embeddings": meta.get(f"{arch}.rope.scaling.original_context_length"),
     }
 
 
 GGUF_KEYS = gguf.KEYS | {"attention.sliding_window", "rope.scaling.attn_factor", "rope.scaling.original_context_length"}
+GGUF_LEFTOVERS = r"^rope_factors_(short|long)\.weight$"
 FAMILY = Family(
     config=Phi3Config, model=Phi3ForCausalLM, cuts=_cuts,
     neutral=COMMON_NEUTRAL | {"full_attn_mod": (1,), "interpolate_factor": (1,)},
     gguf=GgufRules(
-        names=gguf.LLAMA_NAMES, keys=GGUF_KEYS, values=_gguf_values, cuts=_gguf_cuts,
-        leftovers=r"^rope_factors_(short|long)\.weight$",
+        names=gguf.LLAMA_NAMES, keys=GGUF_KEYS, values=gguf_values, cuts=_gguf_cuts,
+        leftovers=GGUF_LEFTOVERS,
     ),
 )  # fmt: skip

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.mixtral import NAMES, MixtralConfig
-from workbench.model.family import Family
+from workbench.model.families.phi3 import GGUF_KEYS, GGUF_LEFTOVERS, gguf_values
+from workbench.model.family import Family, GgufRules
 from workbench.model.layers import LayerNorm
 from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.rope import Rope
@@ -52,8 +56,21 @@ class PhiMoEForCausalLM(PhimoeForCausalLM):
     """The same under the name in the published folder."""
 
 
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    num, used = gguf_experts.counts(file)
+    return gguf_values(file) | {
+        "num_local_experts": num,
+        "num_experts_per_tok": used,
+        "intermediate_size": gguf_experts.expert_size(file),
+        "lm_head_bias": "output.bias" in file.tensors,
+    }
+
+
 def _family(model: type[PhimoeForCausalLM]) -> Family[PhimoeConfig]:
-    return Family(config=PhimoeConfig, model=model, names=NAMES)
+    rules = GgufRules[PhimoeConfig](
+        names=gguf_experts.NAMES, keys=GGUF_KEYS | gguf_experts.KEYS, values=_gguf_values, leftovers=GGUF_LEFTOVERS
+    )
+    return Family(config=PhimoeConfig, model=model, names=NAMES, gguf=rules)
 
 
 FAMILY, PUBLISHED = _family(PhimoeForCausalLM), _family(PhiMoEForCausalLM)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
@@ -27,6 +28,10 @@ class Qwen2Config(Windowed):
     def window(self, layer: int) -> int | None:
         return super().window(layer) if self.use_sliding_window else None
 
+    def settled(self) -> Self:
+        windowless: dict[str, Any] = {} if self.use_sliding_window else {"sliding_window": None, "max_window_layers": 0}
+        return replace(super().settled(), attention_bias=False, **windowless)  # its biases are no matter of the key
+
 
 class Qwen2ForCausalLM(Decoder):
     def __init__(self, config: Qwen2Config) -> None:
@@ -37,7 +42,9 @@ class Qwen2ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(
+FAMILY = Family[Qwen2Config](
     config=Qwen2Config, model=Qwen2ForCausalLM,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+    gguf=GgufRules[Qwen2Config](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables
+    ),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
@@ -15,6 +16,9 @@ from workbench.model.layers import RMSNorm
 @dataclass(frozen=True, kw_only=True)
 class Qwen3Config(Qwen2Config):
     head_dim: int = 128
+
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=self.attention_bias)
 
 
 class Qwen3ForCausalLM(Decoder):
@@ -29,7 +33,10 @@ class Qwen3ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(
+FAMILY = Family[Qwen3Config](
     config=Qwen3Config, model=Qwen3ForCausalLM,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS, values=gguf.plain_values),
+    gguf=GgufRules[Qwen3Config](
+        names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta,
+        tables=gguf.plain_tables
+    ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import msgspec
 from workbench.html.parts import View, document, duration
 from workbench.views.dashboard.picture import COLUMNS, Pictures
 from workbench.views.live.reader import Reader
+from workbench.views.live.still import RECORDS
 from workbench.views.recorded.bundle import scripts, styles
 from workbench.views.recorded.replay import Moment, moments_of, replay
 
@@ -71,7 +73,10 @@ class Recording(View):
             super().save(path)
 
     def _repr_html_(self) -> str:
-        """Returns a frame with the whole page: a frontend may load it without running scripts in its own page."""
+        """Returns a frame with the whole page, so that the frontend's own page runs no scripts; where the environment sets
+        `RECORDS` there are scripts in the page around it, and this is `to_html`."""
+        if os.environ.get(RECORDS):
+            return self.to_html()
         frame = f'<iframe srcdoc="{html.escape(self.page())}" sandbox="allow-scripts" title="{", ".join(self.names)}"'
         return f'{frame} style="width:100%;height:44em;resize:vertical;border:0"></iframe>'
 

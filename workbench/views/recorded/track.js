@@ -6,7 +6,12 @@
 /** @typedef {[unknown] | ObjectChange | ListChange} Change */
 /** @typedef {[number, Change][]} Track each change with the moment at which it happened */
 
-/** Returns the value after a change; what did not change is the same object as before. @param {any} old @param {any} change @returns {any} */
+/**
+ * Returns the value after a change; what did not change is the same object as before.
+ * @param {any} old
+ * @param {any} change
+ * @returns {any}
+ */
 export function changed(old, change) {
   if (Array.isArray(change)) return change[0];
   if (change.set) {

@@ -12,6 +12,7 @@ from random_runs import facts, squeezed
 from workbench.errors import InvalidRequest, UnknownParameter
 from workbench.views.live import VIEWS, Source, open_view
 from workbench.views.live.opening import open_reader
+from workbench.views.live.still import RECORDS
 from workbench.views.recorded.opening import open_recording
 from workbench.views.recorded.recording import LEAST_MOMENTS, record
 
@@ -45,6 +46,14 @@ def test_a_page_loads_nothing_and_is_small(source, tmp_path):
     assert not re.search(r"""\bsrc=|\bhref=|url\(|\bimport\b ?[("'{]|https?://(?!www\.w3\.org)""", text)
     recording.save(tmp_path / "run.json")
     assert json.loads((tmp_path / "run.json").read_text()).keys() == recording.to_dict().keys()
+
+
+def test_a_cell_has_a_frame_or_in_a_build_of_a_site_what_the_site_plays(source, monkeypatch):
+    recording = open_recording(source, "kv", moments=3)
+    monkeypatch.delenv(RECORDS, raising=False)
+    assert recording._repr_html_().startswith("<iframe srcdoc=")
+    monkeypatch.setenv(RECORDS, "1")
+    assert recording._repr_html_() == recording.to_html()
 
 
 def test_a_large_recording_has_fewer_moments(source):

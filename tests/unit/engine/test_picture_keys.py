@@ -1,0 +1,67 @@
+"""Pictures in the core: two of them share no K/V, the same one does, and chunks cut only those that may be cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.engine import picture_keys
+from workbench.engine.picture_keys import PictureKeys
+from workbench.testing import make_core, make_request, run_to_end
+from workbench.types import Picture, first_of
+
+PROMPT = (5, 6, 7, *[9] * 6, 8)
+
+
+def picture(name: str, **more: bool) -> Picture:
+    return Picture(digest=name * 32, arrays={}, num_tokens=6, places=((3, 6),), **more)
+
+
+@pytest.mark.parametrize("page_size", [1, 2])
+@pytest.mark.parametrize("chunk", [-1, 4])
+def test_two_pictures_under_one_prefix_share_only_that(page_size: int, chunk: int):
+    core = make_core(page_size=page_size, chunked_prefill_size=chunk, sees=True)
+    found = {}
+    for rid, name in (("a", "1"), ("b", "2"), ("c", "1")):
+        core.add(make_request(rid, PROMPT, 4, pictures=(picture(name),)))
+        found |= run_to_end(core)
+    assert found["a"].token_ids == found["c"].token_ids != found["b"].token_ids
+    assert [found[rid].num_cached for rid in "abc"] == [0, 3 - 3 % page_size, 9 - 9 % page_size]
+
+
+def test_pictures_together_in_one_batch_are_told_apart():
+    core = make_core(sees=True)
+    for rid, name in (("a", "1"), ("b", "2"), ("c", "1")):
+        core.add(make_request(rid, PROMPT, 4, pictures=(picture(name),)))
+    found = run_to_end(core)
+    assert found["a"].token_ids == found["c"].token_ids != found["b"].token_ids
+
+
+@pytest.mark.parametrize("chunk", range(1, 12))
+def test_no_chunk_cuts_a_picture_that_is_whole(chunk: int):
+    core = make_core(chunked_prefill_size=chunk, sees=True)
+    core.add(make_request("a", PROMPT, 2, pictures=(picture("1", is_whole=True),)))
+    ends = []
+    while core.has_work:
+        step = core.begin()
+        if step is None:
+            break
+        ends += [seq.num_tokens for seq in step.plan.seqs]
+        core.execute(step)
+        core.finish(step)
+    assert not set(ends) & set(range(4, 9))
+    assert 10 in ends
+
+
+def test_no_number_is_used_twice(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(picture_keys, "MAX_KNOWN", 2)
+    keys = PictureKeys()
+    numbers = [keys.tokens(make_request("a", PROMPT, 1, pictures=(picture(name),)))[3] for name in "12132"]
+    assert numbers == [-1, -2, -1, -3, -4]
+    assert keys.tokens(make_request("a", PROMPT, 1)) == PROMPT
+
+
+def test_the_first_tokens_count_a_picture_as_one():
+    assert first_of((1, 2, 3), 2) == (1, 2)
+    assert first_of((1, -4, -4, -4, 2, 3), 3) == (1, -4, -4, -4, 2)
+    assert first_of((-4, -4, -5, -5, 1), 1) == (-4, -4)
+    assert first_of((), 3) == ()
