@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import TimeoutError as Unanswered
+from contextlib import suppress
 
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
@@ -45,7 +46,12 @@ class Supervisor:
             traces.close()
 
     def _open(self, args: ServerArgs) -> Handle:
-        return Handle(open_process(args, on_end=self._restart), args)
+        handle = Handle(open_process(args, on_end=self._restart), args)
+        if handle.sees and handle.has_tokenizer:
+            # What reads pictures takes seconds to import, and the first request would wait. Without it, that request is refused.
+            with suppress(WorkbenchError):
+                _ = handle.eyes.sight.processor.made
+        return handle
 
     # -- on the thread that received from the dead process --------------------------------------------------------
 
