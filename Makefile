@@ -32,7 +32,7 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 	@$(SETUP) engine notebook server --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
-	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Oline) --no-print-directory test-parts test-engines
+	@$(MAKE) -j2 --no-print-directory test-parts test-engines
 	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) $(call report,browser) tests/browser
 	$(if $(NOTEBOOKS),$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS))
 
