@@ -16,7 +16,7 @@ ECHO = """
 import sys; sys.path.insert(0, {scripts!r})
 from protocol import serve
 def load(settings):
-    print("a library that talks to stdout")
+    print("a library that talks to stdout", flush=True)
     return "echo " + str(settings["threads"]), lambda prompts, n: [[p[0]] * (n - {short}) for p in prompts]
 serve(load)
 """

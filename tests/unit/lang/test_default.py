@@ -31,6 +31,7 @@ class Opened(ScriptedEngine):
         self.tokenizer = load_tokenizer(smollm2).hf
         self.tokenizer_manager = SimpleNamespace(tokenizer=self.tokenizer)
         self.log = ScriptedBackend().log
+        self.picture_marks = {}
         self.is_open = True
 
 

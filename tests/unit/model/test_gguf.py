@@ -195,7 +195,7 @@ def test_a_type_that_nothing_dequantises_is_named(make_gguf: Maker):
     "spec, error",
     [
         ({"arch": "gemma3", "meta": {"gemma3.expert_count": 8}}, r"gemma3\.expert_count = 8, which is not computed"),
-        ({"meta": {"llama.rope.scaling.type": "yarn"}}, "rotary embedding by 'yarn'"),
+        ({"meta": {"llama.rope.scaling.type": "longrope"}}, "rotary embedding by 'longrope'"),
         ({"meta": {"llama.attention.sliding_window": 64}}, r"llama\.attention\.sliding_window = 64, which is not computed"),
         ({"meta": {"llama.residual_scale": 0.5}}, r"llama\.residual_scale = 0\.5"),
         ({"meta": {"llama.attention.causal": True, "llama.logit_scale": 0.5}}, r"llama\.logit_scale = 0\.5"),

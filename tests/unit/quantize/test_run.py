@@ -219,7 +219,7 @@ def test_what_the_format_cannot_say_is_refused_before_a_weight_is_written(
     for name, changes, what in (
         ("llama", {"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
         ("gemma3", {"query_pre_attn_scalar": 20}, "query_pre_attn_scalar = 20"),
-        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_scaling = "),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_scaling = "),
     ):
         folder = shutil.copytree(folders[name], tmp_path / "changed", dirs_exist_ok=True)
         write_config(folder, CONFIGS[name] | changes)
