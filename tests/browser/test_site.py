@@ -120,6 +120,7 @@ def test_a_page_reads_without_scripts(open_page):
 def test_a_tutorials_live_view_plays_its_run_without_a_kernel(open_page):
     page = open_page("tutorials/05-radix-tree")
     view = page.locator(".wb-recording").first
+    view.scroll_into_view_if_needed()  # what is out of sight is not drawn
     words, title = view.locator(".wb-player output"), view.locator("[data-view=tree] b").first
     last = title.text_content()
     view.locator(".wb-player input").evaluate("(input) => { input.value = 1; input.dispatchEvent(new Event('input')); }")
