@@ -48,7 +48,7 @@ class Supervisor:
     def _open(self, args: ServerArgs) -> Handle:
         handle = Handle(open_process(args, on_end=self._restart), args)
         if handle.sees and handle.has_tokenizer:
-            # Importing the processor of pictures takes seconds, for which the first request would wait. Without one it is refused.
+            # Else the first request with a picture waits for seconds of imports. Where they fail, that request is refused.
             with suppress(WorkbenchError):
                 _ = handle.eyes.sight.processor.made
         return handle
