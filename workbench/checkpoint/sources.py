@@ -124,7 +124,7 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
                 hint="use the same model in bfloat16, float16 or float32, or a GGUF of it",
             )
         ]
-    if _without_ones(found.shape) != _without_ones(shape):
+    if without_ones(found.shape) != without_ones(shape):
         return [
             ModelCorrupt(
                 f"the file has {stored} {list(found.shape)}, its configuration wants {list(shape)} for {name}",
@@ -134,9 +134,9 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
     return []
 
 
-def _without_ones(shape: Shape) -> Shape:
-    """Returns the sizes that are not 1: GGUF files leave those out."""
-    return tuple(size for size in shape if size != 1)
+def without_ones(shape: Shape) -> Shape:
+    """Returns the sizes that are not 1: GGUF files leave those out. A single number keeps one."""
+    return tuple(size for size in shape if size != 1) or (1,)
 
 
 def _named(names: list[str]) -> str:

@@ -49,6 +49,10 @@ class Weights:
         """Returns the tensors of a part: `at("self_attn")`, `at("3")`."""
         return self._of((*self._path, name))
 
+    def within(self, path: str) -> Weights:
+        """Returns the tensors of a part further down: `within("layers.0.mlp")`."""
+        return self._of((*self._path, *path.split("."))) if path else self
+
     def beside(self, name: str) -> Weights:
         """Returns the tensors of a neighbour: in `layers.0.self_attn.qkv`, `beside("q_proj")`."""
         return self._of((*self._path[:-1], name))

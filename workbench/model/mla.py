@@ -6,7 +6,8 @@ part of the key that all heads share, and the maps from latent to heads are appl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -47,6 +48,10 @@ class LatentConfig(ModelConfig):
         both = self.qk_nope_head_dim + self.qk_rope_head_dim
         if self.qk_head_dim not in (None, both):
             raise ValueError(f"qk_head_dim = {self.qk_head_dim}, and its parts have {both} numbers")
+
+    def settled(self) -> Self:
+        own: dict[str, Any] = {"head_dim": self.qk_rope_head_dim, "num_key_value_heads": self.num_attention_heads}
+        return replace(super().settled(), qk_head_dim=None, **own)
 
     def score_scale(self, rope: Rope) -> float:
         """Returns the factor on scores, which a stretched rotary embedding enlarges."""
