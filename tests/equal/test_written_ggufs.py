@@ -22,6 +22,7 @@ from tiny_tokenizers import KINDS, wrap
 
 from workbench.bench.random_model import NoTensors
 from workbench.checkpoint.sources import Survey
+from workbench.errors import ModelUnsupported
 from workbench.model.check import check_model
 from workbench.model.registry import FAMILIES
 from workbench.model.tiny import write_config
@@ -152,3 +153,19 @@ def test_a_written_file_has_the_logits_of_its_folder(case: str, tmp_path: Path):
     path = written(folder)
     torch.testing.assert_close(logits(path), logits(folder), rtol=1e-4, atol=1e-4)
     check_words(path)
+
+
+def test_every_family_that_is_read_from_gguf_files_is_written():
+    rules = {entry.architecture: entry.family.gguf for entry in FAMILIES.values() if entry.gguf}
+    assert [architecture for architecture, one in rules.items() if one is None or one.meta is None] == []
+
+
+def test_settings_without_words_are_refused_before_a_weight_is_written(tmp_path: Path):
+    for case, key, value in (
+        ("mistral", "sliding_window", 24), ("qwen 2 moe", "mlp_only_layers", [1]), ("qwen 3 moe", "norm_topk_prob", False),
+        ("olmoe", "clip_qkv", 0.8), ("deepseek 3", "rope_interleave", False), ("starcoder2", "sliding_window", 24),
+    ):  # fmt: skip
+        folder = family.restyled(made(tmp_path / case, case), **{key: value})
+        with pytest.raises(ModelUnsupported, match=f"{key} = .*no words|lacks|does not read"):
+            written(folder)
+        assert not folder.with_suffix(".gguf").exists()

@@ -17,6 +17,9 @@ NAMES = gguf_experts.NAMES | {
     "layers.*.self_attn.kv_b_proj": "blk.*.attn_kv_b",
     "layers.*.self_attn.k_b_proj": "blk.*.attn_k_b",
     "layers.*.self_attn.v_b_proj": "blk.*.attn_v_b",
+    # As they are written.
+    "layers.*.self_attn.kv_b_proj.keys": "blk.*.attn_k_b.weight",
+    "layers.*.self_attn.kv_b_proj.values": "blk.*.attn_v_b.weight",
 }
 KEYS = gguf_experts.KEYS | frozenset(
     "attention.q_lora_rank attention.kv_lora_rank attention.key_length_mla attention.value_length_mla "
@@ -32,6 +35,10 @@ def meta_of(config: LatentConfig) -> dict[str, Any]:
         "attention.kv_lora_rank": config.kv_lora_rank, "rope.dimension_count": turned,
         "attention.key_length": key, "attention.value_length": config.v_head_dim,
     }  # fmt: skip
+    if config.splits_maps:  # then those are the sizes of what the store keeps
+        meta |= {"attention.key_length_mla": key, "attention.value_length_mla": config.v_head_dim, "attention.head_count_kv": 1}
+        rank = config.kv_lora_rank
+        meta |= {"attention.key_length": rank + turned, "attention.value_length": rank}
     if config.q_lora_rank is not None:
         meta["attention.q_lora_rank"] = config.q_lora_rank
     if rope.rope_type == "yarn" and rope.mscale_all_dim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_latent
@@ -17,6 +17,8 @@ from workbench.model.routing import TopK
 
 @dataclass(frozen=True, kw_only=True)
 class DeepseekLatentConfig(DeepseekConfig, LatentConfig):
+    splits_maps: ClassVar[bool] = True
+
     routed_scaling_factor: float = 1.0
     """Factor on the weights of routed experts."""
     n_group: int | None = None
