@@ -42,8 +42,6 @@ class DeepseekLatentForCausalLM(Decoder):
 class DeepseekV2Config(DeepseekLatentConfig):
     scoring_func: Literal["softmax"] = "softmax"
     topk_method: Literal["greedy", "group_limited_greedy"] = "greedy"
-    norm_topk_prob: bool = False
-    """Read and without effect, as in transformers."""
 
     def settled(self) -> Self:
         is_limited = self.topk_method == "group_limited_greedy" and (self.n_group or 1) > 1
@@ -125,7 +123,7 @@ def _gguf_meta(config: DeepseekV2Config | DeepseekV3Config) -> dict[str, Any]:
         **gguf_layout_meta(config),
         **gguf_latent.meta_of(config),
         "expert_weights_scale": float(config.routed_scaling_factor),
-        "expert_weights_norm": config.norm_topk_prob,
+        "expert_weights_norm": getattr(config, "norm_topk_prob", False),  # V2 has no such key
         "expert_gating_func": 2 if is_sigmoid else 1,
         "expert_group_count": config.n_group or 1,
         "expert_group_used_count": config.topk_group or 1,
