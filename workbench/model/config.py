@@ -123,6 +123,9 @@ class PartlyRotated(ModelConfig):
         part = {"partial_rotary_factor": self.partial_rotary_factor}
         return Rope.make(self.rope_theta, part, self.rope_scaling or self.rope_parameters)
 
+    def settled(self) -> Self:
+        return replace(super().settled(), partial_rotary_factor=self.rope().partial_rotary_factor)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windowed(ModelConfig):
