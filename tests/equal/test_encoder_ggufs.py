@@ -25,7 +25,7 @@ from workbench.text.tokenizer import load_tokenizer
 
 Tensors = dict[str, torch.Tensor]
 POOLS = {1: lambda rows: rows.mean(0), 2: lambda rows: rows[0], 3: lambda rows: rows[-1]}
-NOMIC = {"hidden_act": "silu", "rope_parameters": {"rope_type": "default", "rope_theta": 700.0}}
+NOMIC = {"hidden_act": "silu", "num_key_value_heads": 4, "rope_parameters": {"rope_type": "default", "rope_theta": 700.0}}
 WORDS = ("the", "cat", "sat", "on", "mat", "na", "paris", "france")
 
 

@@ -144,7 +144,8 @@ def check_words(path: Path) -> None:
         stem, _, leaf = tensor.name.rpartition(".")
         assert re.sub(r"(?<=\.)\d+", "{bid}", stem) in known, tensor.name
         assert leaf in ("weight", "bias")
-    spelled = {value for group in vars(gguf.Keys).values() for value in vars(group).values() if isinstance(value, str)}
+    groups = [group for group in vars(gguf.Keys).values() if isinstance(group, type)]
+    spelled = {value for group in groups for value in vars(group).values() if isinstance(value, str)}
     for key in reader.fields:
         assert key.replace(f"{arch}.", "{arch}.", 1) in spelled or key.startswith("GGUF."), key
 
@@ -164,10 +165,10 @@ def test_every_family_that_is_read_from_gguf_files_is_written():
 
 def test_settings_without_words_are_refused_before_a_weight_is_written(tmp_path: Path):
     for case, key, value in (
-        ("mistral", "sliding_window", 24), ("qwen 2 moe", "mlp_only_layers", [1]), ("qwen 3 moe", "norm_topk_prob", False),
+        ("mistral", "sliding_window", 24), ("qwen 2 moe", "norm_topk_prob", True), ("qwen 3 moe", "norm_topk_prob", False),
         ("olmoe", "clip_qkv", 0.8), ("deepseek 3", "rope_interleave", False), ("starcoder2", "sliding_window", 24),
     ):  # fmt: skip
         folder = family.restyled(made(tmp_path / case, case), **{key: value})
-        with pytest.raises(ModelUnsupported, match=f"{key} = .*no words|lacks|does not read"):
+        with pytest.raises(ModelUnsupported, match=f"{key} = .*no words"):
             written(folder)
         assert not folder.with_suffix(".gguf").exists()

@@ -38,11 +38,6 @@ class NomicBertConfig(BertConfig):
     activation_function: Literal["swiglu"] | None = None
     """The gated activation, in configurations as the authors publish them."""
 
-    @property
-    def is_published(self) -> bool:
-        """True for the names of the authors, which transformers renames."""
-        return self.activation_function is not None
-
     def settled(self) -> Self:
         return replace(super().settled(), activation_function=None)
 
@@ -93,7 +88,7 @@ NAMES = {
     "layers.*.mlp.down_proj": "encoder.layers.*.mlp.fc2",
     "layers.*.post_mlp_layernorm": "encoder.layers.*.norm2",
 }
-"""Names as the authors have them; transformers' own are ours, but for one."""
+"""Names as the authors have them, and transformers writes them."""
 
 
 def _qkv(config: NomicBertConfig, stored: str) -> Mapping[str, Cut]:
@@ -102,7 +97,7 @@ def _qkv(config: NomicBertConfig, stored: str) -> Mapping[str, Cut]:
 
 
 def _cuts(config: NomicBertConfig) -> Mapping[str, Cut]:
-    return _qkv(config, "encoder.layers.*.attn.Wqkv") if config.is_published else {}
+    return _qkv(config, "encoder.layers.*.attn.Wqkv")
 
 
 GGUF_NAMES = {key: name for key, name in BERT_GGUF_NAMES.items() if not key.startswith("layers.")} | {
