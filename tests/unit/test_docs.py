@@ -56,6 +56,34 @@ def first_cells(page: str) -> set[str]:
     return {row[0].strip("`") for row in rows_of(page)}
 
 
+@pytest.mark.heavy
+def test_no_row_of_a_generated_page_lacks_its_meaning():
+    write = of("write")
+    lacks = [
+        (name, row[0])
+        for name, make in write.PAGES.items()
+        if name != "backends"  # a table of marks
+        for row in rows_of(make())
+        if len(row[-1]) < 2
+    ]
+    assert lacks == []
+
+
+def test_the_openapi_document_describes_every_field_and_parameter():
+    http = of("http")
+    lacks = [
+        (method, path, each)
+        for path, methods in http.openapi()["paths"].items()
+        for method, operation in methods.items()
+        for each, says in [
+            *((name, field.get("description")) for name, field in http.body_of(operation).get("properties", {}).items()),
+            *((one["name"], one.get("description")) for one in operation.get("parameters", ())),
+        ]
+        if not says
+    ]
+    assert lacks == []
+
+
 def test_the_configuration_page_has_a_row_for_every_field():
     rows = re.findall(r"^\| `(\w+)` \| `--([\w-]+)` \|", of("settings").configuration_page(), re.MULTILINE)
     assert rows == [(f.name, f.name.replace("_", "-")) for f in dataclasses.fields(ServerArgs)]
@@ -222,6 +250,7 @@ def test_the_page_of_the_events_has_every_event_with_every_field():
         assert section is not None, event
         fields = set(event.__struct_fields__) - {"time"}
         assert first_cells(section[1]) == fields, event
+        assert all(len(row[-1]) > 8 for row in rows_of(section[1])), event
     assert set(workbench.events.__all__) - set(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == {
         "AnyEvent", "Event", "EventLog", "MatchReason", "WaitReason", "MAX_USERS", "NUM_FIRST", "NUM_SHOWN",
     }  # fmt: skip
