@@ -389,6 +389,21 @@ def test_every_option_that_a_how_to_page_names_exists():
     assert set(re.findall(r"`(--[a-z][\w-]*)", of("magics").ABOUT + of("models").FORMS + of("metrics").ABOUT)) <= known
 
 
+def test_the_page_of_installing_has_every_extra_of_a_user():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = rows_of((PAGES / "how-to/install.md").read_text(encoding="utf-8"))
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == set(extras) - {"docs", "test"}
+
+
+def test_the_page_of_slow_requests_has_every_reason_of_a_wait():
+    from workbench.events import WaitReason
+
+    page = (PAGES / "how-to/slow.md").read_text(encoding="utf-8")
+    rows = {row[0].strip("`") for row in rows_of(page.split("| it waits for |")[1])}
+    assert rows == set(get_args(WaitReason))
+
+
 def rooms_of_the_architecture_page() -> list[str]:
     """Returns the modules and packages in the table of rooms, from the first row to the last."""
     section = (ROOT / "docs/architecture.md").read_text().split("## Layers")[1].split("\n## ")[0]
