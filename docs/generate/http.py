@@ -14,7 +14,7 @@ from workbench.server.middleware import MANAGEMENT
 
 ABOUT = """
 A server shows the same at `/docs`, and as schemas at `/openapi.json`. Behaviour that all routes share is on
-[](../server.md): keys, errors, streams, limits. Routes with a ⚿ ask for the management key (`--admin-api-key`) where one is set.
+[](../server.md): keys, errors, streams, limits. Routes with a † ask for the management key (`--admin-api-key`) where one is set.
 None stands for `null` and for a field that is left out.
 """
 GROUPS = (
@@ -40,7 +40,7 @@ def endpoints_page() -> str:
     groups: dict[str, list[str | list[str]]] = {name: [] for name, _ in GROUPS}
     for path, methods in openapi()["paths"].items():
         name = next(name for name, starts in GROUPS if path.startswith(starts))
-        mark = " ⚿" if path in MANAGEMENT else ""
+        mark = " †" if path in MANAGEMENT else ""
         for method, operation in methods.items():
             groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
             if found := [*parameters(operation), *fields(body_of(operation))]:

@@ -66,17 +66,16 @@ def backends_page() -> str:
     ]
     names = [name for name, _, _ in columns]
     features = [
-        [code(feature), *(mark(feature, cls, feature in has) for _, cls, has in columns), MEANINGS[feature]]
-        for feature in get_args(Feature)
+        [code(feature), *(mark(feature, cls, feature in has) for _, cls, has in columns)] for feature in get_args(Feature)
     ]
-    ahead = marks("num_api_spec_tokens", [cls.writes_ahead for _, cls, _ in columns])
-    features.append([*ahead, "writes several gaps in one call"])
+    features.append(marks("num_api_spec_tokens", [cls.writes_ahead for _, cls, _ in columns]))
     params = sorted(set().union(*(cls.params for _, cls, _ in columns)))
     return page(
         "Backends",
         "All of them generate and stream. What a backend has no mark for is refused with an error before\n"
-        "anything is sent; `num_api_spec_tokens` changes nothing there, as a shared prefix is computed once anyway.",
-        table(("feature", *names, "a backend with it"), features),
+        "anything is sent; `num_api_spec_tokens` changes nothing there, as a shared prefix is computed once anyway.\n"
+        "What each feature means is on [the page of the language](language.md#what-a-backend-may-lack).",
+        table(("feature", *names), features),
         table(("parameter", *names), (marks(param, [param in cls.params for _, cls, _ in columns]) for param in params)),
         NOTES,
     )
