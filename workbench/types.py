@@ -292,6 +292,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Switch to return the hidden states of the prompt, which then reuses no prefix, and of the output except its last
     token."""
 
+    @property
+    def picture_rows(self) -> dict[str, int]:
+        """Rows of keys and values of the pictures that the text looks at by cross attention, by digest."""
+        return {picture.digest: picture.num_crossed for picture in self.pictures if picture.is_crossed}
+
 
 class EncodeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One text, or pair of texts, to make a vector of."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from workbench.cache.prefix import PrefixCache
 from workbench.common_prefix import num_common
 from workbench.engine.batch import Batch
-from workbench.engine.limits import CoreConfig, rows_of
+from workbench.engine.limits import CoreConfig
 from workbench.engine.planning import Prefill
 from workbench.engine.policy import Candidate, Policy
 from workbench.engine.sequence import Sequence
@@ -154,14 +154,12 @@ class Admission:
         return (needed, max(available, 0)) if self.batch.running and needed > available else None
 
     def _lack_of_rows(self, seq: Sequence) -> tuple[int, int] | None:
-        """Returns (rows needed, rows available) if its pictures have more rows than is left beside the running ones; else None."""
-        most, own = self.config.num_picture_rows, rows_of(seq.request) if seq.request.pictures else {}
-        if not (most and own and self.batch.running):
+        """Returns (rows needed, rows available) if its pictures have more rows than the running ones leave; else None."""
+        most = self.config.num_picture_rows
+        if not (most and seq.request.pictures and self.batch.running):
             return None
-        running: dict[str, int] = {}
-        for other in self.batch.running:
-            running |= rows_of(other.request)
-        needed = sum(rows for digest, rows in own.items() if digest not in running)
+        running = self.batch.picture_rows()
+        needed = sum(rows for digest, rows in seq.request.picture_rows.items() if digest not in running)
         available = max(most - sum(running.values()), 0)
         return (needed, available) if needed and (self._waits_for_pictures or needed > available) else None
 

@@ -30,6 +30,8 @@ class Features:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._num_bytes = 0
         self._model: Model | None = None
+        self.held: frozenset[str] = frozenset()
+        """Digests of the pictures whose vectors stay, whatever room they take."""
         self.num_seen = 0
         """Pictures computed since the start."""
 
@@ -50,9 +52,10 @@ class Features:
         self.num_seen += 1
         self._kept[picture.digest] = made
         self._num_bytes += made.nbytes
-        while self._num_bytes > self.most_bytes and len(self._kept) > 1:
-            _, gone = self._kept.popitem(last=False)
-            self._num_bytes -= gone.nbytes
+        for digest in [digest for digest in self._kept if digest not in self.held and digest != picture.digest]:
+            if self._num_bytes <= self.most_bytes:
+                break
+            self._num_bytes -= self._kept.pop(digest).nbytes
         return made
 
 

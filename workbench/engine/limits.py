@@ -98,17 +98,12 @@ def _check_pictures(config: CoreConfig, request: Request) -> None:
     for picture in request.pictures:
         if picture.end > end or sum(count for _, count in picture.places) != picture.num_tokens:
             raise InvalidRequest("pictures", picture.places, f"{picture.num_tokens} places in a prompt of {end} tokens")
-    num_rows = sum(rows_of(request).values())
+    num_rows = sum(request.picture_rows.values())
     if num_rows > config.num_picture_rows > 0:
         message = f"the pictures have {num_rows:,} rows of keys and values, there is room for {config.num_picture_rows:,}"
         raise InvalidRequest.because("image_data", message, hint="send fewer or smaller pictures, or free memory and load again")
     if request.axes is not None and len(request.axes.data) != 12 * end:
         raise InvalidRequest("axes", f"{len(request.axes.data)} bytes", f"{12 * end}, three numbers for each token of the prompt")
-
-
-def rows_of(request: Request) -> dict[str, int]:
-    """Returns the rows of keys and values of each picture that is looked at by cross attention, by its digest."""
-    return {picture.digest: picture.num_crossed for picture in request.pictures if picture.is_crossed}
 
 
 def _check_ids(field: str, ids: tuple[int, ...], vocab_size: int) -> None:

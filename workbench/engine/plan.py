@@ -127,6 +127,8 @@ class StepPlan(msgspec.Struct, frozen=True):
     page_size: int
     detail: bool = False
     """True if each drawn token comes with its `TokenDetail`."""
+    looked_at: frozenset[str] = frozenset()
+    """Digests of the pictures that running requests look at, in this step or later: what a runner keeps of them stays."""
 
     @property
     def num_new(self) -> int:

@@ -57,6 +57,8 @@ class TorchRunner:
         if not any(seq.pictures or seq.input_embeds for seq in plan.seqs):
             return step
 
+        self.features.held = plan.looked_at
+
         def see(picture: Picture) -> Tensor:
             return self.features.of(self.model, picture, self.device)
 

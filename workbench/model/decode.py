@@ -31,6 +31,15 @@ class AtOnce:
         self._kv: ViewableKV | None = None
         self._table: _Table | None = None
 
+    def or_one_by_one(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
+        """Returns x [T, H] after all blocks, which may be x itself, changed."""
+        done = self(x, turns, ctx)
+        if done is None:
+            for block, turn in zip(self._blocks, turns, strict=True):
+                x = block(x, turn, ctx)
+            done = x
+        return done
+
     def __call__(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor | None:
         """Returns x [T, H] after all blocks, which may be x itself, changed; None where they must be called one by one.
 

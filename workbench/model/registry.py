@@ -219,7 +219,9 @@ def family_of_gguf(file: GgufFile) -> Entry:
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
         known = ", ".join(entry.gguf for entry in FAMILIES.values() if entry.gguf)
-        raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=f"supported architectures: {known}")
+        in_folders = next((entry for entry in FAMILIES.values() if entry.model_type == architecture), None)
+        hint = f"{in_folders.title} runs from a folder of safetensors" if in_folders else f"supported architectures: {known}"
+        raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=hint)
     return found
 
 

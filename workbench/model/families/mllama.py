@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, ModelConfig
+from workbench.model.decode import AtOnce
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import NEUTRAL
 from workbench.model.family import Family
@@ -80,12 +83,10 @@ class CrossBlock(Layer):
         super().load(weights)
         self.attention_gate, self.mlp_gate = (weights.tensor(f"cross_attn_{name}_gate", 1).tanh() for name in ("attn", "mlp"))
 
-    def forward(self, x: Tensor, turn: Turn | None, ctx: StepContext) -> Tensor:  # [T, H] -> [T, H]
-        if ctx.crossed is None:
-            return x
-        rows = ctx.crossed.rows
+    def forward(self, x: Tensor, crossed: Crossed) -> Tensor:  # [T, H] -> [T, H]
+        rows = crossed.rows
         part = x[rows]
-        part = part + self.attention_gate * self.cross_attn(part, ctx.crossed, self.input_layernorm)
+        part = part + self.attention_gate * self.cross_attn(part, crossed, self.input_layernorm)
         part = part + self.mlp_gate * self.mlp(part, self.post_attention_layernorm)
         return x.index_copy(0, rows, part)
 
@@ -108,8 +109,27 @@ class MllamaForCausalLM(Decoder):
             return Block(config, Attention(config, layer), mlp)
 
         super().__init__(config, block, ropes=config.rope())
-        self.num_embeddings = config.vocab_size + NUM_MORE
+        self.num_crossing, self.num_embeddings = len(crossing), config.vocab_size + NUM_MORE
         self.embed_tokens = Embedding(self.num_embeddings, config.hidden_size)
+        own = [layer for layer in range(config.num_hidden_layers) if layer not in crossing]
+        ends = [-1, *sorted(crossing), config.num_hidden_layers]
+        self.own = self._at_once(own)
+        self.between = [self._at_once(range(before + 1, end)) for before, end in pairwise(ends)]
+        """Layers before, between and behind those of cross attention."""
+
+    def _at_once(self, layers: Sequence[int]) -> tuple[Sequence[int], AtOnce]:
+        return layers, AtOnce([self.layers[layer] for layer in layers], [self.ropes[layer] for layer in layers])
+
+    def through(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
+        if ctx.crossed is None:
+            layers, at_once = self.own
+            return at_once.or_one_by_one(x, [turns[layer] for layer in layers], ctx)
+        crossing = iter([layer for layer in self.layers if isinstance(layer, CrossBlock)])
+        for layers, at_once in self.between:
+            x = at_once.or_one_by_one(x, [turns[layer] for layer in layers], ctx)
+            if (layer := next(crossing, None)) is not None:
+                x = layer(x, ctx.crossed)
+        return x
 
     def look(self, picture: Tensor) -> Tensor:
         """Returns keys and values of all layers of cross attention [C, 2, P, Hkv, D] of a picture's rows [P, H]."""
@@ -129,7 +149,7 @@ class MllamaForConditionalGeneration(Seeing):
         super().__init__(text)
         values = {key: value for key, value in config.vision_config.items() if key != "model_type"}
         tower = tower_config(MllamaTowerConfig, values)
-        self.look, self.num_crossing = text.look, len(text.config.cross_attention_layers)
+        self.look, self.num_crossing = text.look, text.num_crossing
         self.vision_model = MllamaTower(tower)
         self.multi_modal_projector = Linear(tower.vision_output_dim, config.hidden_size, bias=True)
 
