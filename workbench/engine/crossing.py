@@ -1,4 +1,4 @@
-"""Which rows of a step see which pictures, in models that look at pictures by cross attention."""
+"""Finds which rows of a step see which pictures, in models that look at pictures by cross attention."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Features:
     """The vectors of the pictures that a model saw last, by digest."""
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
-        """Keeps vectors of up to so many bytes, and always those used last."""
+        """Keeps vectors of up to `most_bytes`, and always those used last."""
         self.most_bytes = most_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._num_bytes = 0
