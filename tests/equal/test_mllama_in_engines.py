@@ -99,8 +99,8 @@ def test_conversations_begin_once(reference: Any, tmp_path: Path):
     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Who?"}]
     with opened(folder) as engine:
         result = engine.chat([{"role": "user", "content": parts}], GREEDY)
-    assert [result["output_ids"]] == expected(reference, Case(f"<s>user: {MARK}Who?\nassistant: ", (picture(1),)))
-    assert result["meta_info"]["prompt_tokens"] == len("user: Who?\nassistant: ") + 2
+    assert [result["output_ids"]] == expected(reference, Case(f"<s>user: {MARK}Who?assistant: ", (picture(1),)))
+    assert result["meta_info"]["prompt_tokens"] == len("user: Who?assistant: ") + 2
 
 
 @pytest.mark.heavy

@@ -61,7 +61,7 @@ def test_conversations_with_different_pictures_at_once(server: Any, folder: Path
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(answer, bodies))
     assert [one["choices"][0]["message"]["content"] for one in answers] == wanted
-    assert answers[2]["usage"]["prompt_tokens"] == len("user: Who?\nassistant: ") + 3
+    assert answers[2]["usage"]["prompt_tokens"] == len("user: Who?assistant: ") + 3
 
 
 def test_a_text_that_names_no_picture_for_one_is_refused(server: Any):

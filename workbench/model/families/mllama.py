@@ -131,6 +131,10 @@ class MllamaForCausalLM(Decoder):
                 x = layer(x, ctx.crossed)
         return x
 
+    def decode_bytes(self) -> int:
+        idle = sum(layer.cross_attn.kv.num_bytes for layer in self.layers if isinstance(layer, CrossBlock))
+        return super().decode_bytes() - idle  # keys and values of a picture are made once
+
     def look(self, picture: Tensor) -> Tensor:
         """Returns keys and values of all layers of cross attention [C, 2, P, Hkv, D] of a picture's rows [P, H]."""
         return torch.stack([layer.cross_attn.look(picture) for layer in self.layers if isinstance(layer, CrossBlock)])
@@ -160,7 +164,7 @@ class MllamaForConditionalGeneration(Seeing):
     def see(self, **arrays: Tensor) -> Tensor:
         """Returns the keys and values of a picture [C, 2, P, Hkv, D]: `pixels` [tiles, C, S, S], and `ratio` [1], the number of
         the shape in which the tiles stand."""
-        return self.look(self.multi_modal_projector(self.vision_model(arrays["pixels"].to(self.dtype), arrays["ratio"])))
+        return self.look(self.multi_modal_projector(self.vision_model(arrays["pixels"], arrays["ratio"])))
 
 
 TEXT = Family[MllamaTextConfig](config=MllamaTextConfig, model=MllamaForCausalLM, neutral=NEUTRAL | {"dropout": (0,)})
