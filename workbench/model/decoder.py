@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.attention.base import StepContext
 from workbench.model.base import CausalLM
 from workbench.model.config import ModelConfig
-from workbench.model.decode import AtOnce
+from workbench.model.decode import AtOnce, one_by_one
 from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.rope import Rope
@@ -69,7 +69,8 @@ class Decoder(CausalLM):
 
     def through(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
         """Returns x [T, H] after all layers; it may be x itself, changed. `turns` has one entry for each."""
-        return self.at_once.or_one_by_one(x, turns, ctx)
+        done = self.at_once(x, turns, ctx)
+        return one_by_one(self.layers, x, turns, ctx) if done is None else done
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = super().logits(hidden)
