@@ -18,7 +18,7 @@ from workbench.engine.encode_call import PlannedText
 from workbench.engine.runner import TorchRunner
 from workbench.errors import InvalidRequest, NotSupported, WorkbenchError, in_one_line, install
 from workbench.eval.pictures import drawn, picture_stages
-from workbench.eval.stages import CLOSE, Stage, compare_stages, layers_of, noted, stage_of
+from workbench.eval.stages import CLOSE, Stage, compare_stages, layers_of, noted, stage_of, stages_of
 from workbench.hub.from_args import find_tokenizer
 from workbench.launch.runner import load_runner
 from workbench.model.base import CausalLM, Model
@@ -137,13 +137,12 @@ def _compare_vectors(encoder: Encoder, theirs: Any, tokenizer: Any) -> Iterator[
         what = f"{model.architecture} is computed with tokens that see the whole text, and transformers computes them in order"
         raise NotSupported(what, hint="there is nothing to compare it with")
     prompts = [list(tokenizer.encode(text)) for text in PROMPTS] if tokenizer else _random_prompts(model.vocab_size)
-    count = len(model.attention_specs())
+    count = model.config.num_hidden_layers
     with noted(layers_of(model, count)) as ours:
         _vector(encoder, prompts[1])
     with noted(layers_of(theirs, count)) as others, torch.inference_mode():
         theirs(torch.tensor([prompts[1]]))
-    names = ["embedding", *(f"layer {i}" for i in range(count))]
-    yield from (stage_of(name, *pair) for name, *pair in zip(names, ours, others, strict=True))
+    yield from stages_of(ours, others)
     what = "scores" if model.num_labels else "vector"
     for i, prompt in enumerate(prompts):
         with torch.inference_mode():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,14 +39,12 @@ class Stage:
 @torch.inference_mode()
 def compare_stages(model: Model, ours: Callable[[], Tensor], theirs: Any, others: Callable[[], Tensor]) -> list[Stage]:
     """Returns the stages of one prompt, whose logits the two functions return: those of ours [V] and of transformers' [V]."""
-    with noted(layers_of(model, len(model.attention_specs()))) as our_rows:
+    with noted(layers_of(model, model.config.num_hidden_layers)) as our_rows:
         our_logits = ours()
     layers = layers_of(theirs, theirs.config.get_text_config().num_hidden_layers)
     with noted(layers) as their_rows:
         their_logits = others()
-    names = ["embedding", *(f"layer {i}" for i in range(len(layers)))]
-    stages = [stage_of(name, *pair) for name, *pair in zip(names, our_rows, their_rows, strict=True)]
-    return [*stages, stage_of("logits", our_logits, their_logits)]
+    return [*stages_of(our_rows, their_rows), stage_of("logits", our_logits, their_logits)]
 
 
 def stage_of(name: str, ours: Tensor, theirs: Tensor) -> Stage:
@@ -53,18 +52,25 @@ def stage_of(name: str, ours: Tensor, theirs: Tensor) -> Stage:
     return Stage(name, float(apart.max()), float((apart / (size + size.median() + 1e-9)).max()))
 
 
+def stages_of(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Iterator[Stage]:
+    """Yields the stages that both have: transformers leaves out layers that look at pictures where there is none."""
+    assert theirs.keys() <= ours.keys()
+    yield from (stage_of(name, ours[name], rows) for name, rows in theirs.items())
+
+
 @contextmanager
-def noted(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
-    """Notes what goes into the first layer and what comes out of each, [T, H], while the block runs."""
-    found: list[Tensor] = []
+def noted(layers: nn.ModuleList) -> Iterator[dict[str, Tensor]]:
+    """Notes what goes into the first layer and what comes out of each that is called, [T, H], while the block runs."""
+    found: dict[str, Tensor] = {}
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found.append(_rows(inputs[0]))
+        found["embedding"] = _rows(inputs[0])
 
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        found.append(_rows(output))
+    def after(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        found[name] = _rows(output)
 
-    hooks = [layers[0].register_forward_pre_hook(before), *(layer.register_forward_hook(after) for layer in layers)]
+    each = (layer.register_forward_hook(partial(after, f"layer {i}")) for i, layer in enumerate(layers))
+    hooks = [layers[0].register_forward_pre_hook(before), *each]
     try:
         yield found
     finally:
