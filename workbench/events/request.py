@@ -19,8 +19,9 @@ MatchReason = Literal[
 ]
 """Reasons why the cache reused no more of a prompt."""
 WaitReason = Literal[
-    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
-]
+    "memory", "picture memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling",
+    "paused",
+]  # fmt: skip
 """Reasons why a request stays in the queue."""
 
 

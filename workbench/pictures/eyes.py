@@ -70,7 +70,11 @@ class Eyes:
         """
         count = sum(one.kind == "image" for one in shown)
         found = [self._processed(one, is_local, count) for one in shown]
-        ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
+        if isinstance(prompt, str):
+            # In the type of the prompt: a text that a template made has its special tokens written out.
+            ids = encode(type(prompt)(self._spelled(self.sight.written(prompt), found)))
+        else:
+            ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
@@ -101,7 +105,7 @@ class Eyes:
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
             digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
-            width=first.width, height=first.height, thumbnail=image.thumbnail(first),
+            num_crossed=seen.num_crossed, width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)
 

@@ -37,6 +37,8 @@ class Seen:
     num_tokens: int
     is_whole: bool = False
     """True: its tokens attend to each other in both directions."""
+    num_crossed: int = 0
+    """Rows of keys and values in layers of cross attention; see `Picture`."""
 
 
 class Sight:
@@ -56,6 +58,10 @@ class Sight:
         self.processor = Processor(folder)
         self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
+
+    def written(self, text: str) -> str:
+        """Returns the text of a prompt as the model's processor writes it. Here: as it is."""
+        return text
 
     def see(self, picture: Image) -> Seen:
         """Returns a picture (in RGB) as the model takes it."""
