@@ -122,8 +122,8 @@ def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do():
 def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word():
     from workbench.lang.state import ProgramState
 
-    page = of("programs").language_page().replace("\\|", "/")
-    rows = dict(re.findall(r"^\| `([\w.]+)[^|]*` \| (.*) \|$", page, re.MULTILINE))
+    words_of_pages = rows_of(of("programs").language_page().split("## What a backend may lack")[0])
+    rows = {word.strip("`"): meaning for word, _, meaning in words_of_pages}
     words = {
         name for name, module in workbench._PUBLIC.items() if module.startswith("workbench.lang") and "backends" not in module
     }
@@ -307,6 +307,21 @@ def test_the_module_page_lists_every_module_with_its_summary(tmp_path):
     assert "| `a.py` | First a \\| b. |" in page
     assert "| `b.py` | Second line. |" in page
     assert page.index("## pkg\n") < page.index("## pkg.sub\n")
+
+
+def test_runs_of_notebooks_are_kept_until_a_source_of_the_package_changes(tmp_path):
+    package_hash = of("runs").package_hash
+    (tmp_path / "workbench/views").mkdir(parents=True)
+    (tmp_path / "workbench/a.py").write_text("one")
+    (tmp_path / "workbench/views/view.js").write_text("one")
+    kept = package_hash(tmp_path)
+    (tmp_path / "workbench/a.pyc").write_text("compiled")
+    (tmp_path / "notes.md").write_text("one")
+    assert package_hash(tmp_path) == kept
+    (tmp_path / "workbench/views/view.js").write_text("two")
+    changed = package_hash(tmp_path)
+    (tmp_path / "workbench/a.py").rename(tmp_path / "workbench/b.py")
+    assert len({kept, changed, package_hash(tmp_path)}) == 3
 
 
 def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_path, monkeypatch):
