@@ -230,6 +230,10 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
             done += count
         return places, numbers
 
+    def moved(self, by: int) -> Picture:
+        """Returns the picture with all places so many tokens later."""
+        return msgspec.structs.replace(self, places=tuple((first + by, count) for first, count in self.places))
+
     @property
     def end(self) -> int:
         """The position behind its last token."""
@@ -248,6 +252,14 @@ class Axes(msgspec.Struct, frozen=True):
     """int32 [3, num_prompt] in the machine's byte order."""
     next: int
     """Position, on all axes, of the first token behind the prompt; later ones count up from it."""
+
+
+class SeenPrompt(msgspec.Struct, frozen=True):
+    """A prompt as requests have it: token ids, its pictures, and rotary positions where they are not those of the tokens."""
+
+    ids: tuple[int, ...]
+    pictures: tuple[Picture, ...] = ()
+    axes: Axes | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from workbench.errors import InvalidRequest
 from workbench.pictures import image
 from workbench.pictures.reader import FIELD, Reader
 from workbench.pictures.sight import Seen, Sight
-from workbench.types import Array, Axes, Picture
+from workbench.types import Array, Picture, SeenPrompt
 
 KEPT_BYTES = 128 << 20
 """Memory of the pictures that were processed last."""
@@ -31,15 +31,6 @@ class Shown(Protocol):
     @property
     def source(self) -> Any:
         """Source of a picture; of a video also the list of its frames' sources."""
-
-
-@dataclass(frozen=True)
-class SeenPrompt:
-    """A prompt with its pictures as requests have them."""
-
-    ids: tuple[int, ...]
-    pictures: tuple[Picture, ...]
-    axes: Axes | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +57,19 @@ class Eyes:
         """Returns the prompt with each placeholder replaced by its picture's tokens. `encode` turns its text into ids.
 
         Ids may hold placeholders, or all tokens of their pictures already. Raises InvalidRequest for pictures that cannot be
-        read and for another number of placeholders than of pictures, NotSupported for places that are not allowed.
+        read and for another number of placeholders than of pictures, none included; NotSupported for places that are not
+        allowed.
         """
         count = sum(one.kind == "image" for one in shown)
         found = [self._processed(one, is_local, count) for one in shown]
         ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
+        return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
+
+    def joined(self, before: SeenPrompt, after: SeenPrompt) -> SeenPrompt:
+        """Returns one prompt behind another. Tokens between the pictures of `before` may be those of an answer."""
+        moved = (one.moved(len(before.ids)) for one in after.pictures)
+        ids, pictures = before.ids + after.ids, (*before.pictures, *moved)
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
     # -- pictures -----------------------------------------------------------------------------------------------
@@ -162,7 +160,10 @@ class Eyes:
             if marks != given:
                 words = "picture" if kind == "image" else "video"
                 message = f"the prompt has {marks} {mark or 'placeholders'} for {given} {words}{'s' * (given != 1)}"
-                raise InvalidRequest.because(FIELD, message, hint=f"write {mark} in the prompt where each {words} stands")
+                hint = f"write {mark} in the prompt where each {words} stands"
+                if not given:
+                    hint = f"give the {words} in image_data, or leave {mark} out: it stands for one"
+                raise InvalidRequest.because(FIELD, message, hint=hint)
 
     def _placed(self, ids: tuple[int, ...], pictures: Sequence[Picture]) -> tuple[Picture, ...]:
         """Returns the pictures with the places of their tokens among `ids`."""

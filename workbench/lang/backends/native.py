@@ -125,9 +125,8 @@ class NativeBackend(Backend):
         """Scores the options and returns the best. Raises BackendLacks for a temperature above 0."""
         if call.temperature > 1e-5:
             raise BackendLacks(self.name, f"select with temperature {call.temperature:g}", hint="options are scored, not drawn")
-        if call.prompt.media:
-            raise BackendLacks(self.name, "select behind a picture", hint="use gen with choices=..., which draws among them")
-        scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles)
+        media = _media(call.prompt)
+        scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles, media=media)
         options = scorer.options(call.choices)
         if getattr(call.method, "needs_unconditional", False):
             options = scorer.with_unconditional(options)
