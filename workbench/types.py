@@ -230,6 +230,10 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
             done += count
         return places, numbers
 
+    def num_in(self, start: int, end: int) -> int:
+        """Returns the number of its tokens at positions [start, end)."""
+        return sum(max(0, min(first + count, end) - max(first, start)) for first, count in self.places)
+
     def moved(self, by: int) -> Picture:
         """Returns the picture with all places so many tokens later."""
         return msgspec.structs.replace(self, places=tuple((first + by, count) for first, count in self.places))

@@ -38,6 +38,23 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     """The first tokens of its prompt; views label the request with them."""
     origin: str = ""
     """Client that sent it, in words; empty for a call from Python."""
+    pictures: tuple[int, ...] = ()
+    """The numbers of its prompt's pictures, in order."""
+
+
+class PictureNumbered(Event, frozen=True, kw_only=True, tag=True):
+    """A picture or video came that the engine does not know. Its tokens in the tree are its number below 0 (-3 for picture 3)."""
+
+    number: int
+    digest: str
+    """The hash of the picture as the model takes it."""
+    kind: Literal["image", "video"]
+    num_tokens: int
+    width: int
+    """The pixels of its side before processing; of a video those of a frame."""
+    height: int
+    thumbnail: str
+    """A small form as a `data:` URL; empty where none was made."""
 
 
 class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):

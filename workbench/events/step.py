@@ -17,6 +17,8 @@ class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     num_new: int
     """The number of tokens that it computed and kept: rejected drafts do not count."""
     kind: Literal["prefill", "decode"]
+    num_pictured: int = 0
+    """The number of those tokens that are of pictures."""
 
 
 class StepExecuted(Event, frozen=True, kw_only=True, tag=True):

@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -41,6 +42,26 @@ class _Processed:
     text: str
 
 
+Ends = tuple[int, ...]
+"""Of each token the index of the character behind it."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A text with each placeholder replaced by the text of its picture."""
+
+    text: str
+    cuts: tuple[tuple[int, int, int], ...]
+    """Of each placeholder, in order: its start and end in the text as it was, and the length of what stands in its place."""
+
+    def place(self, index: int) -> int:
+        """Returns the index of a character of the text as it was; of one of a placeholder the start of what replaced it."""
+        moved = index
+        for start, end, length in self.cuts:
+            moved += length - (end - start) if end <= index else start - index if start < index else 0
+        return moved
+
+
 class Eyes:
     """Reads and processes the pictures of one model's prompts. Thread-safe: work that two threads do at once is done twice."""
 
@@ -60,11 +81,22 @@ class Eyes:
         read and for another number of placeholders than of pictures, none included; NotSupported for places that are not
         allowed.
         """
-        count = sum(one.kind == "image" for one in shown)
-        found = [self._processed(one, is_local, count) for one in shown]
-        ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
+        found = self._all_processed(shown, is_local)
+        ids = encode(self._spelled(prompt, found).text) if isinstance(prompt, str) else self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
+
+    def places(
+        self, prompt: str, shown: Sequence[Shown], encode: Callable[[str], tuple[tuple[int, ...], Ends]], *, is_local: bool
+    ) -> tuple[Spelled, SeenPrompt, Ends]:
+        """Returns a text with its pictures, for views: spelled, as a prompt, and the ends of its tokens as `encode` gives them.
+
+        Raises what `prompt` raises.
+        """
+        found = self._all_processed(shown, is_local)
+        spelled = self._spelled(prompt, found)
+        ids, ends = encode(spelled.text)
+        return spelled, SeenPrompt(ids, self._placed(ids, [one.picture for one in found])), ends
 
     def joined(self, before: SeenPrompt, after: SeenPrompt) -> SeenPrompt:
         """Returns one prompt behind another. Tokens between the pictures of `before` may be those of an answer."""
@@ -73,6 +105,10 @@ class Eyes:
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
     # -- pictures -----------------------------------------------------------------------------------------------
+
+    def _all_processed(self, shown: Sequence[Shown], is_local: bool) -> list[_Processed]:
+        count = sum(one.kind == "image" for one in shown)
+        return [self._processed(one, is_local, count) for one in shown]
 
     def _processed(self, shown: Shown, is_local: bool, count: int) -> _Processed:
         sources = shown.source if isinstance(shown.source, (list, tuple)) else [shown.source]
@@ -122,14 +158,17 @@ class Eyes:
 
     # -- prompts ------------------------------------------------------------------------------------------------
 
-    def _spelled(self, text: str, found: Sequence[_Processed]) -> str:
+    def _spelled(self, text: str, found: Sequence[_Processed]) -> Spelled:
         """Returns the text with each placeholder replaced by the text of its picture."""
         kinds = {self.sight.placeholder: "image", self.sight.video_placeholder: "video"}
         kinds.pop("", None)
         parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", text)
         self._check_counts([kinds[part] for part in parts[1::2]], found)
         queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
-        return "".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts))
+        written = [next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts)]
+        starts = [*accumulate(map(len, parts), initial=0)]
+        cuts = tuple((starts[i], starts[i + 1], len(written[i])) for i in range(1, len(parts), 2))
+        return Spelled("".join(written), cuts)
 
     def _spread(self, ids: tuple[int, ...], found: Sequence[_Processed]) -> tuple[int, ...]:
         """Returns the ids with each placeholder replaced by the ids of its picture; those that have all of them as they are."""

@@ -36,6 +36,11 @@ def has_media(messages: Any) -> bool:
     return any(isinstance(part, Mapping) and part.get("type") in KINDS for parts in contents for part in _listed(parts))
 
 
+def num_media(message: Mapping[str, Any]) -> int:
+    """Returns the number of pictures in a message that `take_media` returned."""
+    return sum(isinstance(part, Mapping) and part.get("type") in ("image", "video") for part in _listed(message.get("content")))
+
+
 def fitted(messages: Sequence[Message], template: str, marks: Mapping[str, str]) -> list[Message]:
     """Returns the messages in the form that a template reads: content as parts throughout where it reads parts alone, and as
     text with the `marks` of pictures, by their kind, where it reads no parts."""
