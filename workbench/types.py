@@ -215,6 +215,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 0
     """Pixels, before processing."""
     height: int = 0
+    step_s: float = 0.0
+    """Seconds between neighbouring patches of a video, where its model turns by them."""
     thumbnail: str = ""
     """Small form as a `data:` URL, for views; may be empty."""
 

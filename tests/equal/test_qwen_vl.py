@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from workbench.errors import ModelCorrupt
 from workbench.kernels.products import FORMATS
 from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
+from workbench.native.media import Shown
+from workbench.pictures.video import Length, Wish
 
 SPECIAL = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 IDS = {"image_token_id": 258, "video_token_id": 259, "vision_start_token_id": 260, "vision_end_token_id": 261}
@@ -159,3 +162,32 @@ def test_a_tower_in_8_bits_and_in_bfloat16_sees_about_the_same(tmp_path: Path, k
         for other in (small, coarse):
             alike = torch.nn.functional.cosine_similarity(other.see(**arrays).float(), expected, -1)
             assert alike.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("length", "wish", "values"),
+    [(Length(100, 25), Wish(), {"fps": 2.0}), (Length(100, 25), Wish(fps=7), {"fps": 7}), (Length(9, 30), Wish(), {"fps": 2.0}),
+     (Length(5000, 5), Wish(), {"fps": 2.0}), (Length(77, 10), Wish(num_frames=8), {"num_frames": 8}),
+     (Length(77, 10), Wish(num_frames=5), {"num_frames": 5}), (Length(3, 10), Wish(), {"fps": 2.0})],
+)  # fmt: skip
+def test_frames_of_a_video_are_those_of_transformers(tmp_path: Path, length: Length, wish: Wish, values: dict[str, Any]):
+    from transformers.models.qwen2_vl import video_processing_qwen2_vl as theirs
+
+    folder = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path)
+    settings = SimpleNamespace(temporal_patch_size=2, min_frames=4, max_frames=768, num_frames=None, fps=None)
+    metadata = SimpleNamespace(total_num_frames=length.num_frames, fps=length.fps)
+    expected = theirs.Qwen2VLVideoProcessor.sample_frames(settings, metadata, **values)
+    assert seeing.eyes_of(folder)[0].sight.choose_frames(length, wish) == expected.tolist()
+
+
+@pytest.mark.parametrize(("fps", "steps"), [(None, 2), (1.0, 4), (4.0, 1), (8.0, 0)])
+def test_positions_in_time_follow_the_rate_of_a_video(tmp_path: Path, fps: float | None, steps: int):
+    """A patch has two frames, and `tokens_per_second` is 2: so many positions are between two patches."""
+    folder = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path)
+    eyes, words = seeing.eyes_of(folder)
+    shown = Shown("video", [seeing.png(picture(seed)) for seed in (1, 2, 3, 4)], fps)
+    seen = eyes.prompt("<|video_pad|>", [shown], words.encode, is_local=True)
+    axes = torch.frombuffer(bytearray(seen.axes.data), dtype=torch.int32).view(3, -1)
+    assert axes[0].unique().tolist() == sorted({0, steps})
+    others = eyes.prompt("<|video_pad|>", [Shown("video", shown.source, 3.0)], words.encode, is_local=True)
+    assert seen.pictures[0].digest != others.pictures[0].digest, "K/V of other positions is not shared"

@@ -42,8 +42,8 @@ from workbench.events.step import BandwidthMeasured, SnapshotTaken, StepExecuted
 
 AnyEvent = (
     RequestArrived | PictureNumbered | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled
-    | StepExecuted | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
-    | RequestFinished | CacheFlushed | SnapshotTaken | BandwidthMeasured
+    | StepExecuted | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased
+    | RequestRetracted | RequestFinished | CacheFlushed | SnapshotTaken | BandwidthMeasured
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 """The union of all events, for decoders."""

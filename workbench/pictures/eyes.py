@@ -16,6 +16,7 @@ from workbench.errors import InvalidRequest
 from workbench.pictures import image
 from workbench.pictures.reader import FIELD, Reader
 from workbench.pictures.sight import Seen, Sight
+from workbench.pictures.video import Wish, read_frames
 from workbench.types import Array, Picture, SeenPrompt
 
 KEPT_BYTES = 128 << 20
@@ -32,6 +33,14 @@ class Shown(Protocol):
     @property
     def source(self) -> Any:
         """Source of a picture; of a video also the list of its frames' sources."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames to take of one second of a video; of a list of frames how many of them are one second."""
+
+    @property
+    def num_frames(self) -> int | None:
+        """Number of frames to take of a video, evenly spaced."""
 
 
 @dataclass(frozen=True)
@@ -112,29 +121,34 @@ class Eyes:
 
     def _processed(self, shown: Shown, is_local: bool, count: int) -> _Processed:
         sources = shown.source if isinstance(shown.source, (list, tuple)) else [shown.source]
-        if shown.kind == "image" and len(sources) != 1:
+        if shown.kind == "video":
+            self.sight.check_sees_videos()
+        elif len(sources) != 1:
             raise InvalidRequest(FIELD, f"a list of {len(sources)} where one picture stands", "one source for each picture")
         data = [self._reader.read(source, is_local=is_local) for source in sources]
         if not data:
             raise InvalidRequest.because(FIELD, "a video has no frames", hint="give a list of pictures, or an animated one")
-        name = f"{shown.kind} {count == 1} " + "".join(hashlib.sha256(one).hexdigest() for one in data)
+        hashes = "".join(hashlib.sha256(one).hexdigest() for one in data)
+        name = f"{shown.kind} {shown.fps} {shown.num_frames} {count == 1} {hashes}"
         if (known := self._kept.get(name)) is not None:
             return known
-        made = self._made(shown.kind, data, count)
+        made = self._made(shown, data, count)
         self._keep(name, made)
         return made
 
-    def _made(self, kind: Kind, data: Sequence[bytes], count: int) -> _Processed:
+    def _made(self, shown: Shown, data: Sequence[bytes], count: int) -> _Processed:
+        kind = shown.kind
         if kind == "image":
             first = image.decode(data[0])
             seen = self._seen(lambda: self.sight.see_one_of(first, count), first.size)
         else:
-            frames = image.frames(data[0]) if len(data) == 1 else [image.decode(one) for one in data]
-            first = frames[0]
+            frames = read_frames(data, Wish(shown.fps, shown.num_frames), self.sight.choose_frames, FIELD)
+            first = frames.pictures[0]
             seen = self._seen(lambda: self.sight.see_video(frames), first.size)
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
-            digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
+            digest=_digest(f"{kind}{seen.step_s or ''}", arrays), step_s=seen.step_s, arrays=arrays,
+            num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
             width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)
@@ -235,7 +249,7 @@ def _runs(places: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(runs)
 
 
-def _digest(kind: Kind, arrays: Mapping[str, Array]) -> str:
+def _digest(kind: str, arrays: Mapping[str, Array]) -> str:
     found = hashlib.blake2b(kind.encode(), digest_size=32)
     for name, array in sorted(arrays.items()):
         found.update(f"/{name}:{array.dtype}:{array.shape}/".encode())

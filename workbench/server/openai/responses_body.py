@@ -31,7 +31,7 @@ class ResponsesBody(Body):
 
     model: str | None = None
     input: str | list[dict[str, Any]] = []
-    """A text of the user, or the items of a conversation."""
+    """A text of the user, or the items of a conversation. A part of type input_image has its picture in `image_url`."""
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: list[dict[str, Any]] | None = None
