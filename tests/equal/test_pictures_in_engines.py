@@ -18,6 +18,7 @@ from seeing import Case, picture, png
 
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.native.prompts import Rendered
 from workbench.process.messages import MESSAGES
 from workbench.process.pictures import packed, unpacked
 from workbench.types import Array, FinishReason, Picture, Request, SamplingParams
@@ -285,6 +286,20 @@ def test_a_session_goes_on_behind_its_pictures(reference: Any, engine: workbench
     assert ids_of([cut]) == expected(reference, Case("A <image> so?", (one,)))
     with pytest.raises(InvalidRequest, match="is within a picture"):
         engine.generate(" so?", GREEDY, session_params=behind | {"offset": 5})
+
+
+@pytest.mark.parametrize("num_pictures", [0, 1])
+def test_a_text_that_a_template_wrote_stays_one(folder: Path, num_pictures: int):
+    """A tokenizer adds no begin token to it: the template wrote that."""
+    eyes, words = seeing.eyes_of(folder)
+    given: list[str] = []
+
+    def encode(text: str) -> tuple[int, ...]:
+        given.append(text)
+        return words.encode(text)
+
+    eyes.prompt(Rendered("<image>" * num_pictures), Case("", (picture(1),) * num_pictures).shown, encode, is_local=True)
+    assert isinstance(given[0], Rendered)
 
 
 def test_samples_send_their_picture_to_a_process_once():

@@ -42,7 +42,7 @@ class Pictures:
         self._made: dict[tuple[int, ...], bytes] = {}
 
     def prepare(self, prompts: Prompts) -> None:
-        """Makes the pictures of these prompts, and forgets others."""
+        """Makes the pictures of these prompts, and drops others."""
         self._made = {tuple(prompt): self._png(random.Random(str(prompt))) for prompt in prompts}
 
     def of(self, prompts: Prompts) -> list[bytes]:

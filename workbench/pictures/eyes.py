@@ -52,7 +52,7 @@ class _Processed:
 
 
 Ends = tuple[int, ...]
-"""Of each token the index of the character behind it."""
+"""Indices of the characters behind the tokens, one for each."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Spelled:
 
     text: str
     cuts: tuple[tuple[int, int, int], ...]
-    """Of each placeholder, in order: its start and end in the text as it was, and the length of what stands in its place."""
+    """Placeholders in order: start and end in the text as it was, and the length of what stands in the place of each."""
 
     def place(self, index: int) -> int:
         """Returns the index of a character of the text as it was; of one of a placeholder the start of what replaced it."""
@@ -182,7 +182,7 @@ class Eyes:
         written = [next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts)]
         starts = [*accumulate(map(len, parts), initial=0)]
         cuts = tuple((starts[i], starts[i + 1], len(written[i])) for i in range(1, len(parts), 2))
-        return Spelled("".join(written), cuts)
+        return Spelled(type(text)("".join(written)), cuts)  # a text that a template wrote stays one
 
     def _spread(self, ids: tuple[int, ...], found: Sequence[_Processed]) -> tuple[int, ...]:
         """Returns the ids with each placeholder replaced by the ids of its picture; those that have all of them as they are."""

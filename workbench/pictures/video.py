@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import io
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InvalidRequest, NotSupported, in_one_line
@@ -22,7 +24,7 @@ MAX_READ_PIXELS = 8_000_000_000
 """Pixels that are decoded at most: an hour of 240 x 135 at 60 frames a second has as many."""
 LIST_FPS = 2.0
 """Frames of one second in a list of frames without times."""
-USUAL_S = 0.1
+USUAL_MS = 100
 """Time of a picture in an animated one that states none, as browsers have it."""
 FILMS = {b"\x1a\x45\xdf\xa3": "matroska", b"OggS": "ogg", b"FLV\x01": "flv"}
 """Formats of films by their first bytes. A format is never guessed: some name other files, which would be read."""
@@ -100,19 +102,26 @@ def _of_animated(data: bytes, wish: Wish, choose: Choose, field: str) -> Frames:
     picture = image.opened(data, field)
     count = getattr(picture, "n_frames", 1)
     _check_size(count, *picture.size, field)
-    ends: list[float] = []
-    for at in range(count):
-        picture.seek(at)
-        picture.load()  # a WebP has the time of a picture once it is decoded
-        ends.append((ends[-1] if ends else 0.0) + (picture.info.get("duration") or USUAL_S * 1000) / 1000)
-    numbers, fps = _taken(Length(count, count / ends[-1]), wish, choose, field)
+    ends = [*accumulate(_time_ms(picture, at, field) for at in range(count))]
+    numbers, fps = _taken(Length(count, 1000 * count / ends[-1]), wish, choose, field)
     times = [number * ends[-1] / count for number in numbers]
-    shown = [next((at for at, end in enumerate(ends) if end > time), count - 1) for time in times]
+    shown = [min(bisect_right(ends, time + 0.5), count - 1) for time in times]  # half a millisecond: sums are not exact
     pictures = {}
     for at in sorted(set(shown)):
         picture.seek(at)
         pictures[at] = image.upright(picture.copy(), field)
     return Frames([pictures[at] for at in shown], fps)
+
+
+def _time_ms(picture: Any, at: int, field: str) -> float:
+    """Returns how long one of an animated picture's pictures lasts; a WebP has its time once it is decoded."""
+    try:
+        picture.seek(at)
+        picture.load()
+    except Exception:  # pillow's readers raise errors of many kinds
+        message = f"an animated picture whose number {at} of {picture.n_frames} is cut off or damaged"
+        raise InvalidRequest.because(field, message, hint="send the file whole") from None
+    return float(picture.info.get("duration") or USUAL_MS)
 
 
 def _film(data: bytes) -> str:

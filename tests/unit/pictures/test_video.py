@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ def test_frames_of_an_animated_picture_are_taken_at_even_times(kind: str):
     found = read(even)
     assert (greys(found), found.fps) == ([0, 80, 160], pytest.approx(2.5))
     uneven = read(animated(kind, [1000, 200, 200, 200, 200, 200]), Wish(num_frames=4))
-    assert (greys(uneven), uneven.fps) == ([0, 0, 40, 160], pytest.approx(2))
+    assert (greys(uneven), uneven.fps) == ([0, 0, 40, 80], pytest.approx(2))
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "mpeg4"), ("matroska", "mpeg4"), ("avi", "mpeg4"), ("mov", "mpeg4")])
@@ -91,6 +92,17 @@ def test_a_film_that_is_cut_off_or_has_no_pictures_is_refused():
     for bad in (data[:200], data[:8] + bytes(400), b"\x1a\x45\xdf\xa3" + bytes(100)):
         with pytest.raises(InvalidRequest, match="film"):
             read(bad)
+
+
+def test_an_animated_picture_that_is_cut_off_is_refused():
+    for kind in ("GIF", "PNG"):
+        data = encoded(noisy(0), kind, save_all=True, append_images=[noisy(seed) for seed in range(1, 5)], duration=100)
+        with pytest.raises(InvalidRequest, match=r"cut off or damaged|it must be a picture"):
+            read(data[: len(data) * 2 // 3], Wish(num_frames=5))
+
+
+def noisy(seed: int) -> Image.Image:
+    return Image.frombytes("RGB", (64, 48), random.Random(seed).randbytes(64 * 48 * 3))
 
 
 def test_films_need_a_package(monkeypatch: pytest.MonkeyPatch):
