@@ -12,10 +12,12 @@ import seeing
 import torch
 import transformers
 from family import seeded
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Case, picture
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+import workbench
 from workbench.checkpoint.weights import DENSE, WeightForm
 from workbench.engine.features import tensor_of
 from workbench.errors import ModelCorrupt
@@ -191,3 +193,28 @@ def test_positions_in_time_follow_the_rate_of_a_video(tmp_path: Path, fps: float
     assert axes[0].unique().tolist() == sorted({0, steps})
     others = eyes.prompt("<|video_pad|>", [Shown("video", shown.source, 3.0)], words.encode, is_local=True)
     assert seen.pictures[0].digest != others.pictures[0].digest, "K/V of other positions is not shared"
+
+
+def test_an_animated_picture_is_the_video_of_its_frames(tmp_path: Path):
+    """It gives the tokens and the K/V of the list, in every form, and a program takes as many frames as it names."""
+    folder, path = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path), tmp_path / "fade.gif"
+    frames = [Image.new("RGB", (40, 40), (50 * i, 0, 90)) for i in range(4)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=500)
+    greedy = {"max_new_tokens": 8, "temperature": 0, "ignore_eos": True}
+    text, whole = "See <|video_pad|> then?", [[seeing.png(frame) for frame in frames]]
+    videos = (whole, path, {"url": str(path)}, {"url": path, "fps": 2}, {"url": path, "num_frames": 4})
+
+    @workbench.function
+    def asked(s, num_frames):
+        s += "See " + workbench.video(str(path), num_frames) + " then?"
+        s += workbench.gen("says", max_tokens=8, temperature=0, ignore_eos=True)
+
+    with workbench.Engine(str(folder), dtype="float32", max_total_tokens=1024) as engine:
+        results = [engine.generate(text, greedy, image_data=video, modalities=["video"]) for video in videos]
+        assert len({tuple(one["output_ids"]) for one in results}) == 1
+        assert all(one["meta_info"]["cached_tokens"] == one["meta_info"]["prompt_tokens"] - 1 for one in results[1:])
+        whole, half = (asked.run(num_frames, backend=engine) for num_frames in (4, 2))
+        counts = [state.get_meta_info("says")["prompt_tokens"] for state in (whole, half)]
+        num_tokens = results[0]["meta_info"]["prompt_tokens"] - len("See  then?")
+        assert counts == [len("See  then?") + num_tokens, len("See  then?") + num_tokens // 2]
+        assert whole["says"] == results[0]["text"]
