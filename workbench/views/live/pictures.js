@@ -11,7 +11,7 @@ export function pictureNode({ words, thumbnail }) {
   return el("span", { class: "wb-picture" }, isSafe && el("img", { src: thumbnail, alt: "" }), words);
 }
 
-/** Makes a line of pictures behind some words; false where there are none. @param {SeenPicture[]} pictures @param {string} before */
+/** Makes a line of pictures behind some words; false for none. @param {SeenPicture[]} pictures @param {string} before */
 export function pictureLine(pictures, before = "") {
   return pictures.length > 0 && el("p", {}, before, pictures.map(pictureNode));
 }

@@ -16,8 +16,9 @@ import { kindOfRole, layoutTemplate } from "./layout.js";
 /** @param {View} view @param {PromptToken} token @param {SeenPicture[]} pictures */
 function tokenNode(view, [place, id, text, , node, picture, num = 1], pictures) {
   const chosen = node ? { kind: "node", id: node } : { kind: "token", id: `prompt ${place}` };
+  const name = num > 1 ? `tokens ${place} to ${place + num - 1}` : `token ${place}, id ${id}`;
   const attrs = {
-    title: `${num > 1 ? `tokens ${place} to ${place + num - 1}` : `token ${place}, id ${id}`}${node ? `, in node ${node}` : ", not stored"}`,
+    title: `${name}${node ? `, in node ${node}` : ", not stored"}`,
     "data-token": place,
     "data-in": node || null,
     class: same(view.selected, chosen) && "wb-selected",
