@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.attention.crossed import Crossed
 from workbench.types import Segment, slots_of_pages
 
 
@@ -54,6 +55,8 @@ class StepTensors:
     """Runs of rows (first, end) that see each other in both directions, in models that see a picture as a whole. Each reaches to
     the picture's last token."""
     axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
+    crossed: Crossed | None = None
+    """The pictures that rows look at by cross attention; None where none does."""
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:

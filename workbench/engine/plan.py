@@ -94,7 +94,7 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     input_embeds: InputEmbeds | None = None
     """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
     pictures: tuple[Picture, ...] = ()
-    """The pictures that have tokens among the new ones."""
+    """The pictures that have tokens among the new ones, and those at which the new ones may look by cross attention."""
     axes: Axes | None = None
     """The rotary positions of the whole prompt, where they are not those of the tokens in the text."""
     hidden_from: int | None = None
@@ -132,6 +132,8 @@ class StepPlan(msgspec.Struct, frozen=True):
     page_size: int
     detail: bool = False
     """True if each drawn token comes with its `TokenDetail`."""
+    looked_at: frozenset[str] = frozenset()
+    """Digests of the pictures that running requests look at, in this step or later: what a runner keeps of them stays."""
 
     @property
     def num_new(self) -> int:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.events.base import RequestEvent
+from workbench.events.base import Event, RequestEvent
 from workbench.types import GrammarSpec
 
 NUM_SHOWN = 8
@@ -19,8 +19,9 @@ MatchReason = Literal[
 ]
 """Reasons why the cache reused no more of a prompt."""
 WaitReason = Literal[
-    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
-]
+    "memory", "picture memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling",
+    "paused",
+]  # fmt: skip
 """Reasons why a request stays in the queue."""
 
 

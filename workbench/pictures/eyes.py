@@ -91,7 +91,10 @@ class Eyes:
         allowed.
         """
         found = self._all_processed(shown, is_local)
-        ids = encode(self._spelled(prompt, found).text) if isinstance(prompt, str) else self._spread(prompt, found)
+        if isinstance(prompt, str):
+            ids = encode(self._spelled(type(prompt)(self.sight.written(prompt)) if found else prompt, found).text)
+        else:
+            ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
@@ -148,7 +151,7 @@ class Eyes:
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
             digest=_digest(f"{kind}{seen.step_s or ''}", arrays), step_s=seen.step_s, arrays=arrays,
-            num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
+            num_tokens=seen.num_tokens, is_whole=seen.is_whole, num_crossed=seen.num_crossed, kind=kind,
             width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)

@@ -41,6 +41,8 @@ class Seen:
     """True: its tokens attend to each other in both directions."""
     step_s: float = 0.0
     """Seconds between neighbouring patches of a video, where the model turns by them."""
+    num_crossed: int = 0
+    """Rows of keys and values in layers of cross attention; see `Picture`."""
 
 
 class Sight:
@@ -62,6 +64,10 @@ class Sight:
         self.processor = Processor(folder)
         self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
+
+    def written(self, text: str) -> str:
+        """Returns the text of a prompt as the model's processor writes it. Here: as it is."""
+        return text
 
     def see(self, picture: Image) -> Seen:
         """Returns a picture (in RGB) as the model takes it."""
