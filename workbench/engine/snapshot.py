@@ -39,12 +39,12 @@ def snapshot(core: EngineCore) -> Snapshot:
 
 def _events(core: EngineCore) -> Iterator[AnyEvent]:
     scheduler = core.scheduler
-    present = (*scheduler.running, *scheduler.compiling, *scheduler.waiting)
+    seqs = (*scheduler.running, *scheduler.compiling, *scheduler.waiting)
     shown = {-token for node in core.cache.nodes() if min(node.token_ids) < 0 for token in node.token_ids if token < 0}
-    shown |= {number for seq in present for number in core.pictures.numbers(seq.request)}
+    shown |= {number for seq in seqs for number in core.pictures.numbers(seq.request)}
     yield from core.pictures.of(shown)
     yield from _tree(core)
-    for seq in present:
+    for seq in seqs:
         yield _arrived(seq, core.pictures.numbers(seq.request))
         for position, token_id in enumerate(seq.output_ids):  # what else was known of them is gone
             yield TokenSampled(time=seq.arrived, rid=seq.rid, token_id=token_id, position=position)

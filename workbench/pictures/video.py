@@ -101,7 +101,8 @@ def _of_animated(data: bytes, wish: Wish, choose: Choose, field: str) -> Frames:
     """Reads an animated GIF, WebP or PNG. Its pictures last for different times: frames are taken at even times."""
     picture = image.opened(data, field)
     count = getattr(picture, "n_frames", 1)
-    _check_size(count, *picture.size, field)
+    width, height = picture.size
+    _check_size(count, width, height, field)
     ends = [*accumulate(_time_ms(picture, at, field) for at in range(count))]
     numbers, fps = _taken(Length(count, 1000 * count / ends[-1]), wish, choose, field)
     times = [number * ends[-1] / count for number in numbers]
