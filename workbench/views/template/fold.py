@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import NotSupported, WorkbenchError
 from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit, PictureNumbered
 from workbench.text import chat
+from workbench.types import first_of
 from workbench.views.fold import Facts, Fold, Handlers
 from workbench.views.seen import SeenPicture
 from workbench.views.template.picture import SEES, TemplateView
@@ -156,7 +157,7 @@ class TemplateFold(Fold[TemplateView]):
             return "nothing stored", why_no_more("nothing stored", at)
         if any(ids[0] == self._ids[at] for ids in stored):
             return "below page size", why_no_more("below page size", at)
-        goes_on = self.facts.decode(stored[0][:NEXT_TOKENS])
+        goes_on = self.facts.decode(first_of(stored[0], NEXT_TOKENS))
         return "diverged", why_no_more("diverged", at, stored=goes_on)
 
     # -- as a picture and as JSON ---------------------------------------------------------------------------------
