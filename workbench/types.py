@@ -27,7 +27,7 @@ ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 
 @documented
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling parameters and stop conditions of one request: rows K1-K19 of the checklist, with their names and defaults."""
+    """Sampling parameters and stop conditions of one request, with the names and defaults of the reference."""
 
     max_new_tokens: int = 128
     """Most output tokens, at least 0; `max_tokens` is the same."""

@@ -18,10 +18,16 @@ from test_mllama import IMAGE, MARK
 from tokenizers.processors import TemplateProcessing
 
 import workbench
+from workbench.checkpoint.weights import WeightForm
 from workbench.engine.features import Features
 from workbench.errors import InvalidRequest
 from workbench.eval.check import compare
 from workbench.events import RequestWaiting
+from workbench.kernels.build import find_compiler
+from workbench.kernels.compiled import kernels
+from workbench.kernels.cores import num_processors
+from workbench.kernels.products import FORMATS
+from workbench.model.decode import AtOnce
 from workbench.model.load import load_model
 from workbench.pictures.eyes import Eyes
 from workbench.testing import events_of
@@ -189,3 +195,64 @@ def test_a_processor_of_another_number_of_tiles_is_refused(folder: Path, tmp_pat
     with pytest.raises(ModelCorrupt, match="cuts pictures into 2 tiles"):
         seeing.eyes_of(other)
     assert isinstance(seeing.eyes_of(folder)[0], Eyes)
+
+
+@pytest.mark.process
+@pytest.mark.heavy
+def test_layers_between_those_that_look_decode_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Quantised weights decode through all layers of a stretch in one call, with the tokens of one layer after the other."""
+    if find_compiler() is None:
+        pytest.skip("no compiler, so no kernels")
+    kernels.begin()
+    kernels.wait()
+    text = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
+    folder = seeing.saved(mllama.made(text), mllama.processor(), tmp_path)
+    model = load_model(folder, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(FORMATS, "int8wo"))
+    prompts = seeing.looked(folder, [Case(PROMPT, (picture(1),)), Case(PROMPT, (picture(2),)), Case("x")])
+    used: list[bool] = []
+    at_once = AtOnce.__call__
+
+    def noting(self: AtOnce, *args: Any) -> torch.Tensor | None:
+        done = at_once(self, *args)
+        used.append(done is not None)
+        return done
+
+    monkeypatch.setattr(AtOnce, "__call__", noting)
+    found = [seeing.run(family.open_core(model, sees=True), some) for some in (prompts, prompts[2:])]
+    assert sum(used) >= 4 * (family.NUM_NEW - 1)
+    monkeypatch.setattr(AtOnce, "__call__", lambda *args: None)
+    assert found == [seeing.run(family.open_core(model, sees=True), some) for some in (prompts, prompts[2:])]
+
+
+@pytest.mark.heavy
+def test_steps_that_overlap_look_at_the_same_pictures(reference: Any, folder: Path):
+    cases = [Case(PROMPT, (picture(seed),)) for seed in (1, 2)]
+    threads = torch.get_num_threads()
+    try:
+        with opened(folder, num_threads=1) as engine:
+            assert engine.get_server_info()["overlap_schedule"] is (num_processors() > 1)
+            results = engine.generate([PROMPT] * 2, GREEDY, image_data=[png(case.pictures[0]) for case in cases])
+    finally:
+        torch.set_num_threads(threads)
+    assert [result["output_ids"] for result in results] == expected(reference, *cases)
+
+
+def test_a_conversation_grows_by_pictures_and_computes_only_these(reference: Any, folder: Path):
+    first, second, third = f"<s>See {MARK}. ", f"A stop sign. And {MARK}?", " A cat. Both?"
+    one, other = picture(1), picture(2)
+    with opened(folder) as engine:
+        prompts = {first: [one], first + second: [one, other], first + second + third: [one, other]}
+        for done, (prompt, shown) in zip(("", first, first + second), prompts.items(), strict=True):
+            result = engine.generate(prompt, GREEDY, image_data=[png(image) for image in shown])
+            assert [result["output_ids"]] == expected(reference, Case(prompt, tuple(shown)))
+            ids = engine.tokenizer(done, add_special_tokens=False)["input_ids"]
+            assert result["meta_info"]["cached_tokens"] == len(ids)
+
+
+def test_the_built_in_template_of_the_reference(reference: Any, folder: Path):
+    parts = [{"type": "image", "image": png(picture(1))}, {"type": "text", "text": "Who?"}]
+    with opened(folder, chat_template="llama_3_vision") as engine:
+        result = engine.chat([{"role": "user", "content": parts}], GREEDY)
+    user, model = (f"<|start_header_id|>{role}<|end_header_id|>\n\n" for role in ("user", "assistant"))
+    wanted = f"<s>{user}{MARK}\nWho?<|eot_id|>{model}"
+    assert [result["output_ids"]] == expected(reference, Case(wanted, (picture(1),)))

@@ -309,6 +309,21 @@ def test_the_module_page_lists_every_module_with_its_summary(tmp_path):
     assert page.index("## pkg\n") < page.index("## pkg.sub\n")
 
 
+def test_runs_of_notebooks_are_kept_until_a_source_of_the_package_changes(tmp_path):
+    package_hash = of("runs").package_hash
+    (tmp_path / "workbench/views").mkdir(parents=True)
+    (tmp_path / "workbench/a.py").write_text("one")
+    (tmp_path / "workbench/views/view.js").write_text("one")
+    kept = package_hash(tmp_path)
+    (tmp_path / "workbench/a.pyc").write_text("compiled")
+    (tmp_path / "notes.md").write_text("one")
+    assert package_hash(tmp_path) == kept
+    (tmp_path / "workbench/views/view.js").write_text("two")
+    changed = package_hash(tmp_path)
+    (tmp_path / "workbench/a.py").rename(tmp_path / "workbench/b.py")
+    assert len({kept, changed, package_hash(tmp_path)}) == 3
+
+
 def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_path, monkeypatch):
     write = of("write")
     root, docs = tmp_path / "root", tmp_path / "docs"

@@ -151,6 +151,19 @@ def test_a_notebook_is_read_in_less_than_ten_minutes(path):
     assert len(texts["markdown"].split()) / 200 + len(lines) * 1.2 / 60 < 10
 
 
+@pytest.mark.parametrize("number", ["05", "06", "07"])
+def test_the_exercises_of_a_notebook_have_a_hidden_answer_and_a_cell_that_checks_it(number):
+    (path,) = (ROOT / "notebooks").glob(f"{number}-*.ipynb")
+    cells = json.loads(path.read_text())["cells"]
+    (start,) = [i for i, cell in enumerate(cells) if "".join(cell["source"]).startswith("## Exercises")]
+    asked = [i for i in range(start, len(cells)) if re.search(r"^\*\*\d\.\*\* ", "".join(cells[i]["source"]), re.MULTILINE)]
+    assert len(asked) >= 2
+    for i in asked:
+        assert re.search(r"<details><summary>Answer</summary>\n\n.{20,}\n\n</details>", "".join(cells[i]["source"]), re.DOTALL)
+        assert "hide-input" in cells[i + 1]["metadata"]["tags"]
+        assert "assert " in "".join(cells[i + 1]["source"])
+
+
 def test_notebooks_are_numbered_without_a_gap_and_the_page_of_tutorials_counts_them():
     names = [path.name for path in notebooks()]
     assert [name[:2] for name in names] == [f"{i:02}" for i in range(len(names))]
