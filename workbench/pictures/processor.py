@@ -61,11 +61,17 @@ class Processor:
     def _values(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name in FILES[::-1]:
-            path = self.folder / name
-            if path.is_file():
-                try:
-                    values = json.loads(path.read_text(encoding="utf-8"))
-                except ValueError as error:
-                    raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
-                found |= values.get("image_processor", {}) | values
+            values = read_json(self.folder / name)
+            found |= values.get("image_processor", {}) | values
         return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the values of a file, none where there is no such file. Raises ModelCorrupt for one that is no JSON."""
+    if not path.is_file():
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
+    return values
