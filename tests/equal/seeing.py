@@ -162,6 +162,11 @@ def hold(folder: Path, reference: Any, processor: Any, cases: Sequence[Case]) ->
     wanted = [Seen(reference, processor, case) for case in cases]
     prompts = looked(folder, cases)
     assert [seen.ids for seen in prompts] == [one.ids for one in wanted]
+    hold_prompts(folder, prompts, wanted)
+
+
+def hold_prompts(folder: Path, prompts: Sequence[SeenPrompt], wanted: Sequence[Any]) -> None:
+    """Does so for prompts whose ids were compared; `wanted` are oracles with `ids`, `logits` and a call for more tokens."""
     for backend in BACKENDS:
         torch.testing.assert_close(prefill_logits(folder, prompts[0], backend), wanted[0].logits, rtol=1e-4, atol=1e-4)
     expected = [oracle.greedy(one, one.ids, NUM_NEW) for one in wanted]

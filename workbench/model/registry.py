@@ -140,6 +140,15 @@ _ENTRIES = (
             "idefics3.IdeficsSight"),
     _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
             "pixtral.PixtralSight"),
+    # The same in the folders of their authors.
+    _seeing("llava_first", "LlavaLlamaForCausalLM", "LLaVA in its first form, on Llama", "",
+            "liuhaotian/llava-v1.5 and v1.6 on Vicuna, lmms-lab/llama3-llava-next-8b, Yi-VL 6B and 34B",
+            "llava_first.first_sight", "LLAMA"),
+    _seeing("llava_first", "LlavaMistralForCausalLM", "LLaVA in its first form, on Mistral", "",
+            "liuhaotian/llava-v1.6-mistral-7b", "llava_first.first_sight", "MISTRAL"),
+    _seeing("llava_first", "LlavaQwenForCausalLM", "LLaVA in its first form, on Qwen", "",
+            "lmms-lab/llava-next-72b, lmms-lab/llava-onevision-qwen2", "llava_first.first_sight", "QWEN"),
+    _seeing("llava_first", "YiVLForCausalLM", "Yi-VL", "", "Yi-VL 6B and 34B", "llava_first.first_sight", "LLAMA"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
@@ -175,7 +184,6 @@ _ADAPTERS = "adapters of low rank in every layer, which count for pictures alone
 LACKING = {
     "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
     "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
-    "LlavaLlamaForCausalLM": "a reader of files in its authors' own form; LLaVA as transformers saves it runs",
     "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
     "Phi4MultimodalForCausalLM": _ADAPTERS,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -70,7 +70,7 @@ class Eyes:
         """
         count = sum(one.kind == "image" for one in shown)
         found = [self._processed(one, is_local, count) for one in shown]
-        ids = encode(self._spelled(prompt, found)) if isinstance(prompt, str) else self._spread(prompt, found)
+        ids = self.sight.encode(self._spelled(prompt, found), encode) if isinstance(prompt, str) else self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
@@ -128,10 +128,10 @@ class Eyes:
         """Returns the text with each placeholder replaced by the text of its picture."""
         kinds = {self.sight.placeholder: "image", self.sight.video_placeholder: "video"}
         kinds.pop("", None)
-        parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", text)
+        parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", self.sight.plain(text))
         self._check_counts([kinds[part] for part in parts[1::2]], found)
-        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
-        return "".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts))
+        queues = self._texts(found)
+        return type(text)("".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts)))
 
     def _spread(self, ids: tuple[int, ...], found: Sequence[_Processed]) -> tuple[int, ...]:
         """Returns the ids with each placeholder replaced by the ids of its picture; those that have all of them as they are."""
@@ -143,17 +143,26 @@ class Eyes:
             return ids
         at = [(i, mark) for i in range(len(ids)) for mark in marks if ids[i : i + len(mark)] == mark]
         self._check_counts([marks[mark] for _, mark in at], found)
-        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
+        queues = self._texts(found)
         spread: list[int] = []
         done = 0
         for i, mark in at:
             spread += ids[done:i]
-            spread += self.sight.words.encode(next(queues[marks[mark]]), add_special_tokens=False)
+            spread += self.sight.encode(next(queues[marks[mark]]), self._exactly)
             done = i + len(mark)
         return (*spread, *ids[done:])
 
+    def _texts(self, found: Sequence[_Processed]) -> dict[str, Iterator[str]]:
+        """Returns the texts of pictures and those of videos, in order."""
+        kinds = {kind: [one.text for one in found if one.picture.kind == kind] for kind in ("image", "video")}
+        return {kind: iter([self.sight.numbered(text, i) for i, text in enumerate(texts)]) for kind, texts in kinds.items()}
+
+    def _exactly(self, text: str) -> tuple[int, ...]:
+        """Returns the ids of a text without special tokens around it."""
+        return self.sight.words.encode(text, add_special_tokens=False)
+
     def _mark(self, placeholder: str) -> tuple[int, ...]:
-        return self.sight.words.encode(placeholder, add_special_tokens=False) if placeholder else ()
+        return self._exactly(placeholder) if placeholder else ()
 
     def _check_counts(self, kinds: Sequence[str], found: Sequence[_Processed]) -> None:
         """Raises InvalidRequest unless there are as many placeholders of each kind as pictures."""

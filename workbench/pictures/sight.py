@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 class Words(Protocol):
     """The part of a tokenizer that sights use."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of its ids, added tokens included."""
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]: ...
 
@@ -53,9 +57,26 @@ class Sight:
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         """Reads `preprocessor_config.json` and its neighbours. `config` is config.json. Raises ModelCorrupt, NotSupported."""
         self.folder, self.config, self.words = folder, config, words
-        self.processor = Processor(folder)
+        self.processor = self.open_processor()
         self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
+
+    def open_processor(self) -> Processor:
+        """Returns the processor of the folder. Raises ModelCorrupt for a folder without the files of one."""
+        return Processor(self.folder)
+
+    def plain(self, prompt: str) -> str:
+        """Returns a prompt with all of its placeholders in their one form. Here: as it is. Raises InvalidRequest."""
+        return prompt
+
+    def encode(self, prompt: str, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
+        """Returns the ids of a prompt, or a part of one, in which the texts of pictures stand in the place of placeholders.
+        Here: those of `encode`, in which the tokenizer has a token for each vector."""
+        return encode(prompt)
+
+    def numbered(self, text: str, index: int) -> str:
+        """Returns the text of the picture that has this index, from 0 on, among those of a prompt. Here: as it is."""
+        return text
 
     def see(self, picture: Image) -> Seen:
         """Returns a picture (in RGB) as the model takes it."""
