@@ -118,6 +118,25 @@ class Seen:
         return found
 
 
+class Placed:
+    """The oracle of one prompt of a model that transformers lacks: its text half, with vectors in the places of some tokens."""
+
+    def __init__(self, text: Any, ids: Sequence[int], places: Sequence[int], vectors: torch.Tensor) -> None:
+        self.ids = tuple(ids)
+        self._text, self._places, self._vectors = text, [*places], vectors
+
+    @torch.inference_mode()
+    def __call__(self, ids: torch.Tensor, **options: Any) -> Any:
+        x = self._text.get_input_embeddings()(ids).clone()
+        x[0, self._places] = self._vectors
+        return self._text(inputs_embeds=x, **options)
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        found: torch.Tensor = self(torch.tensor([self.ids])).logits[0]
+        return found
+
+
 def eyes_of(folder: Path) -> tuple[Eyes, Tokenizer]:
     """Returns the eyes of a model's folder, and its tokenizer."""
     words = load_tokenizer(folder)

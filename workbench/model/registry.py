@@ -140,7 +140,10 @@ _ENTRIES = (
             "idefics3.IdeficsSight"),
     _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
             "pixtral.PixtralSight"),
-    # The same in the folders of their authors.
+    _seeing("minicpmv", "MiniCPMV", "MiniCPM-V", "minicpmv", "MiniCPM-Llama3-V 2.5, MiniCPM-V 2.6", "minicpmv.MiniCPMVSight"),
+    _seeing("phi3_vision", "Phi3VForCausalLM", "Phi-3-Vision", "phi3_v", "Phi-3-vision-128k, Phi-3.5-vision",
+            "phi3_vision.Phi3VisionSight"),
+    # LLaVA in the folders of its authors.
     _seeing("llava_first", "LlavaLlamaForCausalLM", "LLaVA in its first form, on Llama", "",
             "liuhaotian/llava-v1.5 and v1.6 on Vicuna, lmms-lab/llama3-llava-next-8b, Yi-VL 6B and 34B",
             "llava_first.first_sight", "LLAMA"),
@@ -183,8 +186,8 @@ _RESAMPLER = "a resampler, whose queries attend to a picture's patches, between 
 _ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
 LACKING = {
     "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
-    "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
-    "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
+    "MiniCPMO": "towers and decoders of sound; MiniCPM-V runs", "QWenVLForConditionalGeneration": _RESAMPLER,
+    "Phi4MMForCausalLM": _ADAPTERS,
     "Phi4MultimodalForCausalLM": _ADAPTERS,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip

@@ -82,6 +82,15 @@ class StatedProcessor(Processor):
         return dict(self._settings)
 
 
+class OwnProcessor(Processor):
+    """The settings of a folder's processor, for families whose pictures are processed here."""
+
+    @cached_property
+    def made(self) -> Any:
+        """The module of pillow. Raises NotSupported where it is not installed."""
+        return pillow()
+
+
 def read_values(folder: Path) -> dict[str, Any]:
     """Returns the settings in a folder's files of a processor; none where there are no such files. Raises ModelCorrupt."""
     found: dict[str, Any] = {}

@@ -36,7 +36,7 @@ class SiglipTower(Layer):
 
     def forward(self, pixels: Tensor) -> Tensor:  # [B, C, S, S] -> [B, N, H]
         patches = self.patch_embedding.of_pixels(pixels)
-        x = patches.flatten(1, 2) + self.position_embedding(self.places(*patches.shape[1:3]))
+        x = patches.flatten(1, 2) + self.position_embedding(self.places(*patches.shape[1:3]).to(patches.device))
         return self.of_patches(x)
 
     def of_patches(self, x: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ModelUnsupported, NotSupported
+from workbench.errors import NotSupported
 from workbench.pictures.llava_words import NORMED, in_later_words
+from workbench.pictures.pixels import CLIP, HALVES
+from workbench.pictures.places import Encode, encode_between, free_ids
 from workbench.pictures.processor import Processor, StatedProcessor
 from workbench.pictures.sight import Seen, Sight, Words
 from workbench.pictures.sights.llava import LlavaSight
@@ -17,9 +18,6 @@ from workbench.pictures.sights.llava_next import LlavaNextSight, OnevisionSight
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CLIP_MEANS = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-SIGLIP_MEANS = [0.5] * 3, [0.5] * 3
-"""Means and deviations of the colours in the pictures that a tower was trained with."""
 KINDS = {
     "llava": ("llava", "LlavaImageProcessorPil"), "next": ("llava_next", "LlavaNextImageProcessorPil"),
     "onevision": ("llava_onevision", "LlavaOnevisionImageProcessorPil"),
@@ -33,7 +31,7 @@ class FirstSight(LlavaSight):
     kind = "llava"
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
-        image, video = _free_ids(config, words)
+        image, video = _ids_of(config, words)
         super().__init__(folder, {**config, "image_token_index": image, "video_token_index": max(video, 0)}, words)
         self.video_token_id, self.video_mark, self.video_placeholder = -1, "", ""
         self.mark = self.placeholder = "<image_placeholder>" if config.get("mm_projector_type") == NORMED else "<image>"
@@ -42,8 +40,8 @@ class FirstSight(LlavaSight):
         """Returns the processor that the authors' code makes: by the tower, and by the files in its folder or the model's."""
         tower = self.config["vision_config"]
         is_siglip = tower.get("model_type") == "siglip_vision_model"
-        side, means = tower.get("image_size", 224), SIGLIP_MEANS if is_siglip else CLIP_MEANS
-        settings: dict[str, Any] = {"image_mean": means[0], "image_std": means[1], "resample": 3}
+        side, means = tower.get("image_size", 224), HALVES if is_siglip else CLIP
+        settings: dict[str, Any] = {"image_mean": [*means[0]], "image_std": [*means[1]], "resample": 3}
         if self.kind == "onevision" or (self.kind == "llava" and is_siglip):
             settings |= {"size": {"height": side, "width": side}, "do_center_crop": False}
         else:
@@ -54,18 +52,9 @@ class FirstSight(LlavaSight):
             settings["image_grid_pinpoints"] = self.config["image_grid_pinpoints"]
         return StatedProcessor((Path(self.config["mm_vision_tower"]), self.folder), *KINDS[self.kind], settings)
 
-    def encode(self, prompt: str, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
-        marks = {self.mark: self.token_id} | ({self.video_mark: self.video_token_id} if self.video_mark else {})
-        ids: list[int] = []
-        for i, part in enumerate(re.split("(" + "|".join(f"(?:{re.escape(mark)})+" for mark in marks) + ")", prompt)):
-            mark = next((mark for mark in marks if i % 2 and part.startswith(mark)), None)
-            if mark is not None:
-                ids += [marks[mark]] * (len(part) // len(mark))
-            elif not i:
-                ids += encode(type(prompt)(part))
-            elif part:
-                ids += self.words.encode(part, add_special_tokens=False)
-        return tuple(ids)
+    def encode(self, prompt: str, encode: Encode) -> tuple[int, ...]:
+        marks = {self.mark: self.token_id, self.video_mark: self.video_token_id}
+        return encode_between(prompt, marks, encode, lambda text: self.words.encode(text, add_special_tokens=False))
 
 
 class FirstNextSight(FirstSight, LlavaNextSight):
@@ -81,7 +70,7 @@ class FirstOnevisionSight(FirstSight, OnevisionSight):
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         super().__init__(folder, config, words)
-        self.video_token_id = _free_ids(config, words)[1]
+        self.video_token_id = _ids_of(config, words)[1]
         if self.video_token_id >= 0:
             self.video_mark = self.video_placeholder = "<video>"
 
@@ -100,14 +89,10 @@ def first_sight(folder: Path, config: Mapping[str, Any], words: Words) -> Sight:
     return (FirstNextSight if made["vision_aspect_ratio"] is None else FirstOnevisionSight)(folder, made, words)
 
 
-def _free_ids(config: Mapping[str, Any], words: Words) -> tuple[int, int]:
-    """Returns ids of the embedding that stand for pictures and for videos: the stated one, or such as the tokenizer lacks; for
-    pictures else that of unknown words. -1 for videos where none is left. Raises ModelUnsupported."""
+def _ids_of(config: Mapping[str, Any], words: Words) -> tuple[int, int]:
+    """Returns the ids that stand for pictures and for videos; of pictures the stated one, where the vocabulary has it."""
     stated, size = config.get("image_token_index"), config["vocab_size"]
-    free = [stated] if isinstance(stated, int) and 0 <= stated < size else []
-    free += [one for one in range(words.vocab_size, min(size, words.vocab_size + 3)) if one not in free]
-    unknown = words.encode("<unk>", add_special_tokens=False)
-    if not free and len(unknown) != 1:
-        message = f"all {size:,} ids of the vocabulary are tokens: none is left for pictures"
-        raise ModelUnsupported(message, hint="use the same model as transformers saves it, with a token of its own for pictures")
-    return free[0] if free else unknown[0], free[1] if len(free) > 1 else -1
+    if not isinstance(stated, int) or not 0 <= stated < size:
+        image, video = free_ids(words, size, 2)
+        return image, video
+    return stated, next((one for one in free_ids(words, size, 2) if one > stated), -1)
