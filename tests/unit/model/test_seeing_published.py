@@ -10,8 +10,9 @@ from workbench.model.check import check_config
 
 SIZES = {"initializer_range": 0.02, "torch_dtype": "float16", "use_cache": True, "hidden_act": "silu", "bos_token_id": 1}
 LLAVA_15 = SIZES | {
-    "_name_or_path": "llava-v1.5-7b", "architectures": ["LlavaLlamaForCausalLM"], "eos_token_id": 2, "freeze_mm_mlp_adapter": False,
-    "freeze_mm_vision_resampler": False, "hidden_size": 4096, "image_aspect_ratio": "pad", "intermediate_size": 11008,
+    "_name_or_path": "llava-v1.5-7b", "architectures": ["LlavaLlamaForCausalLM"], "eos_token_id": 2,
+    "freeze_mm_mlp_adapter": False, "freeze_mm_vision_resampler": False, "hidden_size": 4096, "image_aspect_ratio": "pad",
+    "intermediate_size": 11008,
     "max_length": 4096, "max_position_embeddings": 4096, "mm_hidden_size": 1024, "mm_projector_type": "mlp2x_gelu",
     "mm_resampler_type": None, "mm_use_im_patch_token": False, "mm_use_im_start_end": False, "mm_vision_select_feature": "patch",
     "mm_vision_select_layer": -2, "mm_vision_tower": "openai/clip-vit-large-patch14-336", "model_type": "llava",
@@ -33,16 +34,16 @@ ONEVISION = LLAVA_16 | {
     "mm_tunable_parts": "mm_vision_tower,mm_mlp_adapter,mm_language_model", "mm_resampler_location": None,
     "mm_spatial_pool_out_channels": 1024, "mm_spatial_pool_stride": None, "mm_vision_tower": "google/siglip-so400m-patch14-384",
     "pos_skipping_range": 4096, "use_pos_skipping": False, "vision_tower_pretrained": None, "hidden_size": 3584,
-    "intermediate_size": 18944, "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4, "vocab_size": 152064,
-    "use_sliding_window": False, "max_window_layers": 28, "sliding_window": 131072, "bos_token_id": 151643,
+    "intermediate_size": 18944, "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4,
+    "vocab_size": 152064, "use_sliding_window": False, "max_window_layers": 28, "sliding_window": 131072, "bos_token_id": 151643,
 }  # fmt: skip
 MINICPMV = SIZES | {
     "_name_or_path": "openbmb/MiniCPM-V-2_6", "version": 2.6, "architectures": ["MiniCPMV"], "auto_map": {"AutoModel": "m.M"},
     "attention_dropout": 0.0, "hidden_size": 3584, "intermediate_size": 18944, "max_position_embeddings": 32768,
     "max_window_layers": 28, "num_attention_heads": 28, "num_hidden_layers": 28, "num_key_value_heads": 4, "rms_norm_eps": 1e-06,
     "rope_theta": 1000000.0, "sliding_window": 131072, "tie_word_embeddings": False, "use_sliding_window": False,
-    "vocab_size": 151666, "batch_vision_input": True, "drop_vision_last_layer": False, "image_size": 448, "model_type": "minicpmv",
-    "patch_size": 14, "query_num": 64, "slice_config": {"max_slice_nums": 9, "patch_size": 14, "model_type": "minicpmv"},
+    "vocab_size": 151666, "batch_vision_input": True, "drop_vision_last_layer": False, "image_size": 448,
+    "model_type": "minicpmv", "patch_size": 14, "query_num": 64, "slice_config": {"max_slice_nums": 9, "patch_size": 14, "model_type": "minicpmv"},
     "slice_mode": True, "use_image_id": True, "vision_batch_size": 16,
     "vision_config": {"hidden_size": 1152, "image_size": 980, "intermediate_size": 4304, "model_type": "siglip",
                       "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14},
@@ -62,8 +63,8 @@ PHI3V = SIZES | {
     "resid_pdrop": 0.0, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 131072, "tie_word_embeddings": False,
     "rope_scaling": {"long_factor": [1.0] * 48, "short_factor": [1.0] * 48, "type": "su"}, "vocab_size": 32064,
 }  # fmt: skip
-ALL = {"llava 1.5": LLAVA_15, "llava 1.6": LLAVA_16, "onevision": ONEVISION, "minicpmv 2.5": MINICPMV_25, "minicpmv 2.6": MINICPMV,
-       "phi3v": PHI3V}  # fmt: skip
+ALL = {"llava 1.5": LLAVA_15, "llava 1.6": LLAVA_16, "onevision": ONEVISION, "minicpmv 2.5": MINICPMV_25,
+       "minicpmv 2.6": MINICPMV, "phi3v": PHI3V}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALL)
