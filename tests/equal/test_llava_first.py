@@ -159,6 +159,7 @@ def yi() -> Any:
 def test_yi_vl_with_the_tower_in_a_folder_below(tmp_path: Path):
     reference = yi()
     folder = first(reference, tmp_path, "llama", "./vit/tower", mm_projector_type="mlp2x_gelu_Norm", image_aspect_ratio="pad")
+    seeing.restyled(folder, architectures=["YiVLForCausalLM"])
     oracle = [Case(case.text, case.pictures) for case in CASES]
     wanted = [seeing.Seen(reference, square(pad=True), case) for case in oracle]
     ours = [Case(case.text.replace("<image>", "<image_placeholder>"), case.pictures) for case in CASES]
