@@ -1,4 +1,4 @@
-"""MiniCPM-V 2.5 and 2.6 equal an oracle of plain torch, written from the published description: the text half and the layers of
+"""MiniCPM-V 2.0 to 2.6 equal an oracle of plain torch, written from the published description: the text half and the layers of
 the tower are transformers' classes; the sizes of slices are those of transformers' processor of a later model of this kind."""
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from family import seeded
 from PIL import Image
 from safetensors.torch import save_file
 from seeing import Case, Placed, picture
+from test_families_renamed import renamed
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 
 from workbench.errors import ModelUnsupported
@@ -41,6 +42,12 @@ CASES = (
     Case(f"{MARK} or {MARK}", (picture(1, 20, 25), picture(3, 20, 60))),
     Case("No picture at all."),
 )
+SCALES = {"scale_emb": 6.0, "scale_depth": 1.4, "dim_model_base": 64}
+GRANITE = {
+    "embedding_multiplier": 6.0, "residual_multiplier": 1.4 / 2**0.5, "logits_scaling": 256 / 64,
+    "attention_multiplier": 64**-0.5,
+}  # fmt: skip
+"""The factors of MiniCPM, in its own words and in those of the class that computes the same."""
 PROCESSOR = MiniCPMV4_6ImageProcessorPil()
 
 
@@ -56,7 +63,8 @@ class Resampler(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         values = self.ln_kv(self.kv_proj(x))
-        return self.ln_post(self.attn(self.ln_q(self.query), values + self.places(rows, columns), values)[0]) @ self.proj
+        queries = self.ln_q(self.query) + getattr(self, "pos_embed", 0)
+        return self.ln_post(self.attn(queries, values + self.places(rows, columns), values)[0]) @ self.proj
 
     def places(self, rows: int, columns: int) -> torch.Tensor:
         size = self.query.shape[1]
@@ -76,11 +84,15 @@ class Oracle(torch.nn.Module):
     def __init__(self, version: float) -> None:
         super().__init__()
         self.version = version
-        text = transformers.Qwen2Config(**TEXT) if version == 2.6 else transformers.LlamaConfig(**TEXT)
+        kinds = {2.0: "granite", 2.5: "llama", 2.6: "qwen2"}
+        text = transformers.AutoConfig.for_model(kinds[version], **TEXT, **(GRANITE if version == 2.0 else {}))
         self.llm = transformers.AutoModelForCausalLM.from_config(text, attn_implementation="eager", dtype=torch.float32)
-        tower = transformers.SiglipVisionConfig(**TOWER, vision_use_head=False)
+        activation = "gelu" if version == 2.0 else "gelu_pytorch_tanh"
+        tower = transformers.SiglipVisionConfig(**TOWER, vision_use_head=False, hidden_act=activation)
         self.vpm = transformers.SiglipVisionModel._from_config(tower, attn_implementation="eager", dtype=torch.float32)
         self.resampler = Resampler()
+        if version == 2.0:
+            self.resampler.pos_embed = torch.nn.Parameter(torch.zeros_like(self.resampler.query))
 
     def vectors(self, shown: Image.Image) -> torch.Tensor:
         """Returns the vectors of a picture or slice."""
@@ -95,7 +107,13 @@ class Oracle(torch.nn.Module):
             ]
         else:
             places = [i * across // (rows * columns) for i in range(rows * columns)]
-        x = features.flatten(2).transpose(1, 2) + self.vpm.embeddings.position_embedding(torch.tensor(places))
+        table = self.vpm.embeddings.position_embedding
+        taken = table(torch.tensor(places))
+        if self.version == 2.0:
+            square = table.weight.view(1, across, across, -1).permute(0, 3, 1, 2)
+            resized = torch.nn.functional.interpolate(square, (rows, columns), mode="bicubic", antialias=True)
+            taken = resized.permute(0, 2, 3, 1).flatten(1, 2)
+        x = features.flatten(2).transpose(1, 2) + taken
         seen = self.vpm.post_layernorm(self.vpm.encoder(inputs_embeds=x).last_hidden_state)
         return self.resampler(seen[0], rows, columns)
 
@@ -107,7 +125,9 @@ class Oracle(torch.nn.Module):
             with torch.inference_mode():
                 vectors += map(self.vectors, parts)
         ids = seeing.tokenizer(SPECIAL)(text)["input_ids"]
-        return Placed(self.llm, ids, [i for i, token in enumerate(ids) if token == UNKNOWN], torch.cat(vectors))
+        scale = GRANITE["embedding_multiplier"] if self.version == 2.0 else 1.0  # the class scales vectors with the tokens
+        places = [i for i, token in enumerate(ids) if token == UNKNOWN]
+        return Placed(self.llm, ids, places, torch.cat(vectors) / scale)
 
     def parts(self, shown: Image.Image, index: int) -> tuple[list[Image.Image], str]:
         """Returns the whole and the slices of a picture, and the text that stands for it."""
@@ -131,11 +151,30 @@ class Oracle(torch.nn.Module):
         return parts, text + (slices if self.version == 2.6 else f"<slice>{slices}</slice>")
 
 
+def first_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the tensors by the names of 2.0, whose tower has queries, keys and values in one."""
+    tensors = renamed(
+        tensors, (r"^vpm\.embeddings\.patch_embedding", "vpm.patch_embed.proj"), (r"^vpm\.post_layernorm", "vpm.norm"),
+        (r"^vpm\.embeddings\.position_embedding\.weight", "vpm.pos_embed"), (r"^vpm\.encoder\.layers", "vpm.blocks"),
+        (r"(vpm.*)layer_norm", r"\1norm"), (r"(vpm.*)self_attn\.out_proj", r"\1attn.proj"), (r"(vpm.*)self_attn", r"\1attn"),
+    )  # fmt: skip
+    for layer in range(TOWER["num_hidden_layers"]):
+        for leaf in ("weight", "bias"):
+            parts = [tensors.pop(f"vpm.blocks.{layer}.attn.{part}_proj.{leaf}") for part in "qkv"]
+            tensors[f"vpm.blocks.{layer}.attn.qkv.{leaf}"] = torch.cat(parts)
+    tensors["vpm.pos_embed"] = tensors["vpm.pos_embed"][None]
+    return tensors
+
+
 def written(folder: Path, oracle: Oracle, **values: Any) -> Path:
-    save_file({name: tensor.contiguous() for name, tensor in oracle.state_dict().items()}, folder / "model.safetensors")
+    tensors = {name: tensor.contiguous() for name, tensor in oracle.state_dict().items()}
+    if oracle.version == 2.0:
+        tensors, values = first_names(tensors), SCALES | values
+    save_file(tensors, folder / "model.safetensors")
+    tower = TOWER | {"model_type": "siglip"} | ({"hidden_act": "gelu"} if oracle.version == 2.0 else {})
     config = TEXT | {
         "architectures": ["MiniCPMV"], "model_type": "minicpmv", "version": oracle.version, "query_num": QUERIES,
-        "vision_config": TOWER | {"model_type": "siglip"}, "drop_vision_last_layer": False, "batch_vision_input": True,
+        "vision_config": tower, "drop_vision_last_layer": False, "batch_vision_input": True,
         "slice_mode": True, "image_size": 448, "patch_size": 14, "use_image_id": True, "vision_batch_size": 16,
         "hidden_act": "silu", "rms_norm_eps": 1e-6,
         "slice_config": {"max_slice_nums": 9, "patch_size": 14, "model_type": "minicpmv"},
@@ -151,7 +190,7 @@ def written(folder: Path, oracle: Oracle, **values: Any) -> Path:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("version", [2.5, 2.6])
+@pytest.mark.parametrize("version", [2.0, 2.5, 2.6])
 def test_minicpmv(tmp_path: Path, version: float):
     oracle = seeded(Oracle(version))
     folder = written(tmp_path, oracle)
@@ -174,7 +213,7 @@ def test_the_last_layer_of_the_tower_may_be_dropped(tmp_path: Path):
     assert (whole.logits - wanted.logits).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("version", ["2.0", 4.5])
+@pytest.mark.parametrize("version", ["1.0", 4.5])
 def test_other_versions_are_refused(tmp_path: Path, version: Any):
     folder = written(tmp_path, seeded(Oracle(2.6)), version=version)
     with pytest.raises(ModelUnsupported, match=f"MiniCPM-V {version}, which is not computed"):

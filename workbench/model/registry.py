@@ -140,7 +140,8 @@ _ENTRIES = (
             "idefics3.IdeficsSight"),
     _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
             "pixtral.PixtralSight"),
-    _seeing("minicpmv", "MiniCPMV", "MiniCPM-V", "minicpmv", "MiniCPM-Llama3-V 2.5, MiniCPM-V 2.6", "minicpmv.MiniCPMVSight"),
+    _seeing("minicpmv", "MiniCPMV", "MiniCPM-V", "minicpmv", "MiniCPM-V 2.0, 2.5 (Llama 3) and 2.6",
+            "minicpmv.MiniCPMVSight"),
     _seeing("phi3_vision", "Phi3VForCausalLM", "Phi-3-Vision", "phi3_v", "Phi-3-vision-128k, Phi-3.5-vision",
             "phi3_vision.Phi3VisionSight"),
     # LLaVA in the folders of its authors.

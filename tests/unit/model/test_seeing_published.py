@@ -53,6 +53,14 @@ MINICPMV_25 = {key: value for key, value in MINICPMV.items() if key not in ("ver
     "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
     "vocab_size": 128256, "query_num": 96, "mm_use_im_start_end": True, "chunk_input": True, "pretraining_tp": 1,
 }  # fmt: skip
+MINICPMV_20 = SIZES | {
+    "architectures": ["MiniCPMV"], "attention_bias": False, "attention_dropout": 0.0, "dim_model_base": 256,
+    "drop_vision_last_layer": True, "hidden_size": 2304, "image_size": 448, "intermediate_size": 5760, "max_slice_nums": 9,
+    "max_position_embeddings": 4096, "mm_use_im_start_end": True, "model_type": "minicpmv", "num_attention_heads": 36,
+    "num_hidden_layers": 40, "num_key_value_heads": 36, "patch_size": 14, "pretraining_tp": 1, "query_num": 64,
+    "rms_norm_eps": 1e-05, "rope_scaling": None, "rope_theta": 10000.0, "scale_depth": 1.4, "scale_emb": 12,
+    "scale_resolution": 448, "slice_mode": True, "vision_encoder": "vit_so400m_patch14_siglip_384.webli", "vocab_size": 122753,
+}  # fmt: skip
 PHI3V = SIZES | {
     "architectures": ["Phi3VForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "embd_pdrop": 0.0,
     "embd_layer": {"embedding_cls": "image", "hd_transform_order": "sub_glb", "projection_cls": "mlp", "use_hd_transform": True,
@@ -64,8 +72,8 @@ PHI3V = SIZES | {
     "resid_pdrop": 0.0, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 131072, "tie_word_embeddings": False,
     "rope_scaling": {"long_factor": [1.0] * 48, "short_factor": [1.0] * 48, "type": "su"}, "vocab_size": 32064,
 }  # fmt: skip
-ALL = {"llava 1.5": LLAVA_15, "llava 1.6": LLAVA_16, "onevision": ONEVISION, "minicpmv 2.5": MINICPMV_25,
-       "minicpmv 2.6": MINICPMV, "phi3v": PHI3V}  # fmt: skip
+ALL = {"llava 1.5": LLAVA_15, "llava 1.6": LLAVA_16, "onevision": ONEVISION, "minicpmv 2.0": MINICPMV_20,
+       "minicpmv 2.5": MINICPMV_25, "minicpmv 2.6": MINICPMV, "phi3v": PHI3V}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -18,11 +18,12 @@ EPS = 1e-6
 
 
 class Resampler(Layer):
-    """Features of patches [B, N, in] in, vectors [B, number of queries, H] out. Keys have places of sines and cosines."""
+    """Features of patches [B, N, in] in, vectors [B, number of queries, H] out. Keys have places of sines and cosines; queries
+    have places too where these are in the file."""
 
-    def __init__(self, num_queries: int, size: int, in_size: int) -> None:
+    def __init__(self, num_queries: int, size: int, in_size: int, places_queries: bool = False) -> None:
         super().__init__()
-        self.num_queries, self.size = num_queries, size
+        self.num_queries, self.size, self.places_queries = num_queries, size, places_queries
         norm = partial(LayerNorm, eps=EPS)
         self.kv_proj = Linear(in_size, size) if in_size != size else None
         self.ln_q, self.ln_kv, self.ln_post = norm(size), norm(size), norm(size)
@@ -32,12 +33,14 @@ class Resampler(Layer):
         super().load(weights)
         self.query = weights.tensor("query", self.num_queries, self.size)
         self.proj = weights.tensor("proj", self.size, self.size)
-        self.num_bytes = self.query.nbytes + self.proj.nbytes
+        self.places = weights.tensor("pos_embed", self.num_queries, self.size) if self.places_queries else None
+        self.num_bytes = self.query.nbytes + self.proj.nbytes + (0 if self.places is None else self.places.nbytes)
 
     def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
         values = self.ln_kv(x if self.kv_proj is None else self.kv_proj(x))
         keys = values + waves(rows, columns, self.size).to(values)
-        found = self.attn(self.ln_q(self.query).expand(len(x), -1, -1), keys, values)
+        queries = self.ln_q(self.query) if self.places is None else self.ln_q(self.query) + self.places
+        found = self.attn(queries.expand(len(x), -1, -1), keys, values)
         return self.ln_post(found) @ self.proj
 
 

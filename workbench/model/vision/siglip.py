@@ -17,8 +17,9 @@ from workbench.model.vision.vit import PatchProduct, VitAttention, VitBlock
 class SiglipTower(Layer):
     """Pictures of the size that the places are learned for: pixels [B, C, S, S] in, features of each patch [B, N, H] out."""
 
-    def __init__(self, config: SiglipConfig, num_layers: int | None = None, normed: bool = True) -> None:
-        """Computes the first `num_layers`, by default all, and the norm behind the last where the features are `normed`."""
+    def __init__(self, config: SiglipConfig, num_layers: int | None = None, normed: bool = True, joined: bool = False) -> None:
+        """Computes the first `num_layers`, by default all, and the norm behind the last where the features are `normed`;
+        `joined` as of `VitAttention`."""
         super().__init__()
         size, patch = config.hidden_size, config.patch_size
         norm = partial(LayerNorm, eps=config.layer_norm_eps)
@@ -27,7 +28,7 @@ class SiglipTower(Layer):
         self.position_embedding = Embedding(self.side**2, size)
         self.layers = nn.ModuleList(
             VitBlock(
-                size, VitAttention(size, config.num_attention_heads),
+                size, VitAttention(size, config.num_attention_heads, joined=joined),
                 UngatedMLP(size, config.intermediate_size, config.hidden_act), norm,
             )
             for _ in range(config.num_hidden_layers if num_layers is None else num_layers)

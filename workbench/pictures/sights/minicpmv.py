@@ -1,4 +1,4 @@
-"""Pictures of MiniCPM-V 2.5 and 2.6: the whole, and for larger ones slices of it in rows, each a fixed number of tokens."""
+"""Pictures of MiniCPM-V 2.0 to 2.6: the whole, and for larger ones slices of it in rows, each a fixed number of tokens."""
 
 from __future__ import annotations
 
