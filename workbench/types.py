@@ -211,6 +211,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of its tokens in the prompt, (first, count) in order; the counts add up to `num_tokens`."""
     is_whole: bool = False
     """True: its tokens attend to each other in both directions, so no chunk may end within one of its runs."""
+    adapts: bool = False
+    """True: all tokens of its prompt are computed by adapted weights, and share no K/V with a prompt without such a picture."""
     kind: Literal["image", "video"] = "image"
     width: int = 0
     """Pixels, before processing."""

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from workbench.types import Request
 
 MAX_KNOWN = 10_000
+ADAPTED = 1 << 30
+"""Number that is added to the first token of a prompt for adapted weights, so that none of its K/V is another prompt's."""
 
 
 class PictureKeys:
@@ -26,6 +28,8 @@ class PictureKeys:
             number = self._number(picture.digest)
             for first, count in picture.places:
                 tokens[first : first + count] = [number] * count
+        if any(picture.adapts for picture in request.pictures):
+            tokens[0] += ADAPTED
         return tuple(tokens)
 
     def _number(self, digest: str) -> int:

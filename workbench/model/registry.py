@@ -144,6 +144,10 @@ _ENTRIES = (
             "minicpmv.MiniCPMVSight"),
     _seeing("phi3_vision", "Phi3VForCausalLM", "Phi-3-Vision", "phi3_v", "Phi-3-vision-128k, Phi-3.5-vision",
             "phi3_vision.Phi3VisionSight"),
+    _seeing("phi4_vision", "Phi4MMForCausalLM", "Phi-4-multimodal", "phi4mm", "Phi-4-multimodal-instruct: text and pictures",
+            "phi4_vision.Phi4VisionSight", "AUTHORS"),
+    _seeing("phi4_vision", "Phi4MultimodalForCausalLM", "Phi-4-multimodal, as transformers saves it", "phi4_multimodal",
+            "Phi-4-multimodal-instruct: text and pictures", "phi4_vision.Phi4VisionSight", "TRANSFORMERS"),
     # LLaVA in the folders of its authors.
     _seeing("llava_first", "LlavaLlamaForCausalLM", "LLaVA in its first form, on Llama", "",
             "liuhaotian/llava-v1.5 and v1.6 on Vicuna, lmms-lab/llama3-llava-next-8b, Yi-VL 6B and 34B",
@@ -184,12 +188,9 @@ _ENTRIES = (
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 _RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
-_ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
 LACKING = {
     "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
     "MiniCPMO": "towers and decoders of sound; MiniCPM-V runs", "QWenVLForConditionalGeneration": _RESAMPLER,
-    "Phi4MMForCausalLM": _ADAPTERS,
-    "Phi4MultimodalForCausalLM": _ADAPTERS,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip
 """Architectures that are known and not computed, and the part that they would need."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.attention.base import StepContext
 from workbench.checkpoint.base import Checkpoint
+from workbench.checkpoint.names import Cut
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM, Model
@@ -116,12 +117,13 @@ def seeing(
     neutral: Mapping[str, tuple[Any, ...]] | None = None,
     text_architecture: str | None = None,
     beside: Callable[[Checkpoint, Any], Checkpoint] | None = None,
+    cuts: Callable[[Any], Mapping[str, Cut]] | None = None,
 ) -> Family[Any]:
     """Returns a family that sees. Its text half is of the family that `text_config` names by its `model_type`, by default of
     `text_type`; `text_architecture` names it where none but one fits.
 
     `model` makes it of the config, which has the keys of both, and the text half. The other arguments are those of `Family`, for
-    all that is not the text half's; `leftovers` are further ones.
+    all that is not the text half's; `leftovers` are further ones, and `cuts` take the place of the text half's.
     """
 
     def compose(values: Mapping[str, Any], folder: Path | None) -> tuple[Family[Any], dict[str, Any]]:
@@ -149,6 +151,7 @@ def seeing(
             more_leftovers=lambda made: f"{half.more_leftovers(made)}|{more_leftovers(made)}",
             neutral={**half.neutral, **(neutral or {})},
             beside=beside,
+            cuts=cuts or half.cuts,
         )
         stated = USUAL.get(kind, {}) | own
         # A null of the text half states as much as a value ("sliding_window": null), and less than one beside it.

@@ -100,8 +100,8 @@ class Eyes:
             seen = self._seen(lambda: self.sight.see_video(frames), first.size)
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
-            digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, kind=kind,
-            width=first.width, height=first.height, thumbnail=image.thumbnail(first),
+            digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, adapts=seen.adapts,
+            kind=kind, width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)
 

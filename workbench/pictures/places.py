@@ -5,10 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from workbench.errors import ModelUnsupported
+from workbench.errors import InvalidRequest, ModelUnsupported
+from workbench.pictures.reader import FIELD
 from workbench.pictures.sight import Words
 
 Encode = Callable[[str], tuple[int, ...]]
+NUMBERED = re.compile(r"<\|image_(\d+)\|>")
+"""The placeholder in prompts for the models of the Phi family, numbered from 1 on in the order of the pictures."""
+
+
+def without_numbers(prompt: str, mark: str) -> str:
+    """Returns a prompt with `mark` in the place of numbered placeholders. Raises InvalidRequest for numbers out of order."""
+    stated = [int(number) for number in NUMBERED.findall(prompt)]
+    if stated != [*range(1, len(stated) + 1)]:
+        message = f"the placeholders of pictures have the numbers {', '.join(map(str, stated))}"
+        raise InvalidRequest.because(FIELD, message, hint="number them 1, 2, 3 in the order in which they stand")
+    return type(prompt)(NUMBERED.sub(mark, prompt))
 
 
 def free_ids(words: Words, vocab_size: int, count: int) -> tuple[int, ...]:

@@ -91,10 +91,11 @@ class OwnProcessor(Processor):
         return pillow()
 
 
-def read_values(folder: Path) -> dict[str, Any]:
-    """Returns the settings in a folder's files of a processor; none where there are no such files. Raises ModelCorrupt."""
+def read_values(folder: Path, *names: str) -> dict[str, Any]:
+    """Returns the settings in these files of a folder, by default those of a processor; none where there are no such files.
+    Raises ModelCorrupt."""
     found: dict[str, Any] = {}
-    for name in FILES[::-1]:
+    for name in (names or FILES)[::-1]:
         path = folder / name
         if path.is_file():
             try:

@@ -41,6 +41,8 @@ class Seen:
     num_tokens: int
     is_whole: bool = False
     """True: its tokens attend to each other in both directions."""
+    adapts: bool = False
+    """True: with it, the model computes a prompt by adapted weights."""
 
 
 class Sight:

@@ -45,7 +45,7 @@ def _with_tower(checkpoint: Checkpoint, config: Any) -> Checkpoint:
     """Returns the model's files with those of the tower's folder, where they have no tower themselves."""
     if any("vision_tower." in name for name in checkpoint.tensors):
         return checkpoint
-    if Path(config.mm_vision_tower).is_dir():
+    if config.mm_vision_tower and Path(config.mm_vision_tower).is_dir():
         return BesideCheckpoint(checkpoint, open_safetensors(Path(config.mm_vision_tower)), "vision_tower.")
     raise ModelNotFound(
         f"{checkpoint.path} has no tensors of the tower that reads pictures: they are those of {config.mm_vision_tower!r}",

@@ -40,12 +40,12 @@ class SiglipTower(Layer):
         x = patches.flatten(1, 2) + self.position_embedding(self.places(*patches.shape[1:3]).to(patches.device))
         return self.of_patches(x)
 
-    def of_patches(self, x: Tensor) -> Tensor:
-        """Returns the features of patches with their places [B, N, H]."""
+    def of_patches(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Returns the features of patches with their places [B, N, H]. Patches that are not `seen` [B, N] are no keys."""
         num_pictures, num_patches = x.shape[:2]
         flat = x.flatten(0, 1)
         for layer in self.layers:
-            flat = layer(flat, [num_patches] * num_pictures)
+            flat = layer(flat, [num_patches] * num_pictures, seen=None if seen is None else seen.flatten())
         return (flat if self.post_layernorm is None else self.post_layernorm(flat)).view_as(x)
 
     def places(self, rows: int, columns: int) -> Tensor:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InvalidRequest
 from workbench.pictures.pixels import CLIP, numbers_of
-from workbench.pictures.places import Encode, encode_between, free_ids
+from workbench.pictures.places import Encode, encode_between, free_ids, without_numbers
 from workbench.pictures.processor import OwnProcessor, Processor, pillow
-from workbench.pictures.reader import FIELD
 from workbench.pictures.sight import Seen, Sight, Words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MARK = "<|image|>"
-NUMBERED = re.compile(r"<\|image_(\d+)\|>")
-"""The placeholder as its authors' prompts have it, numbered from 1 on in the order of the pictures."""
 SIDE, PATCH = 336, 14
 """Pixels of a tile and of a patch, where config.json states no others."""
 BILINEAR, TRANSPOSE = 2, 5
@@ -46,11 +41,7 @@ class Phi3VisionSight(Sight):
         return OwnProcessor(self.folder)
 
     def plain(self, prompt: str) -> str:
-        stated = [int(number) for number in NUMBERED.findall(prompt)]
-        if stated != [*range(1, len(stated) + 1)]:
-            message = f"the placeholders of pictures have the numbers {', '.join(map(str, stated))}"
-            raise InvalidRequest.because(FIELD, message, hint="number them 1, 2, 3 in the order in which they stand")
-        return type(prompt)(NUMBERED.sub(MARK, prompt))
+        return without_numbers(prompt, MARK)
 
     def encode(self, prompt: str, encode: Encode) -> tuple[int, ...]:
         """Returns the ids; each text between pictures is encoded alone, with the special tokens that the tokenizer adds to a
