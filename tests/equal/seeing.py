@@ -169,7 +169,10 @@ def run(core: Any, prompts: Sequence[SeenPrompt]) -> list[tuple[int, ...]]:
 def prefill_logits(folder: Path, seen: SeenPrompt, backend: str) -> torch.Tensor:
     """Returns the logits of a whole prompt in one step."""
     runner, count = open_runner(folder, backend), len(seen.ids)
-    seq = PlannedSeq(1, "a", seen.ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes)
+    seq = PlannedSeq(
+        1, "a", seen.ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes,
+        is_adapted=any(picture.adapts for picture in seen.pictures),
+    )  # fmt: skip
     with torch.inference_mode():
         return runner.model.logits(runner.forward(runner.tensors(StepPlan(1, (seq,), 1)))).float()
 

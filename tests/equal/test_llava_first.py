@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def first(reference: Any, folder: Path, text_type: str, tower: str | None = None
     reference.save_pretrained(folder)
     stored, renamed, apart = load_file(folder / "model.safetensors"), {}, {}
     for name, tensor in stored.items():
-        name = name.removeprefix("model.").replace("language_model.", "")
+        name = re.sub(r"^(model\.)?(language_model\.)?(model\.)?", "", name)
         if name.startswith("multi_modal_projector."):
             part, leaf = name.removeprefix("multi_modal_projector.").rsplit(".", 1)
             renamed[f"model.mm_projector.{PROJECTOR[part]}.{leaf}"] = tensor

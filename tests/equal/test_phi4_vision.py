@@ -194,7 +194,7 @@ def test_phi4_multimodal(tmp_path: Path, is_joined: bool):
     assert (without.logits - wanted[0].logits).abs().max() > 1e-2, "the adapters make no difference"
 
 
-@pytest.mark.parametrize("size", [(5, 60), (60, 5), (33, 34), (57, 41), (24, 24), (100, 110), (95, 30)])
+@pytest.mark.parametrize("size", [(11, 60), (60, 11), (33, 34), (57, 41), (24, 24), (100, 110), (95, 30)])
 def test_pictures_of_every_shape(tmp_path: Path, size: tuple[int, int]):
     plain = made()
     pairs = adapters(plain)
@@ -240,4 +240,4 @@ def test_another_layout_is_refused(tmp_path: Path):
 def test_tiles_of_large_pictures():
     assert tiles_of((1344, 896), 448, 36) == (3, 2)
     assert tiles_of((10_000, 10_000), 448, 36) == (6, 6)
-    assert tiles_of((9000, 1000), 448, 36) == (9, 1)
+    assert tiles_of((9000, 1000), 448, 36) == (18, 2), "of one shape, the more"
