@@ -166,9 +166,9 @@ def run(core: Any, prompts: Sequence[SeenPrompt]) -> list[tuple[int, ...]]:
     return [tuple(tokens) for tokens in outputs.values()]
 
 
-def prefill_logits(folder: Path, seen: SeenPrompt, backend: str) -> torch.Tensor:
+def prefill_logits(folder: Path, seen: SeenPrompt, backend: str, runner: Any = None) -> torch.Tensor:
     """Returns the logits of a whole prompt in one step."""
-    runner, count = open_runner(folder, backend), len(seen.ids)
+    runner, count = runner or open_runner(folder, backend), len(seen.ids)
     seq = PlannedSeq(
         1, "a", seen.ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes,
         is_adapted=any(picture.adapts for picture in seen.pictures),

@@ -18,8 +18,11 @@ from family import open_core, restyled, seeded
 from PIL import Image
 from safetensors.torch import save_file
 from seeing import Case, picture
+from tiny_models import runner_of
 
+from workbench.checkpoint.weights import WeightForm
 from workbench.errors import ModelNotFound, ModelUnsupported
+from workbench.kernels.products import FORMATS
 from workbench.model.load import load_model
 from workbench.pictures.sights.phi4_vision import tiles_of
 
@@ -219,6 +222,20 @@ def test_a_text_and_a_prompt_with_a_picture_share_no_kv(tmp_path: Path):
         cached.append(max(out.num_cached for out in outs))
     assert cached[:2] == [0, 0], "a picture's prompt had the K/V of a text"
     assert min(cached[2:]) > len("See ")
+
+
+def test_a_model_in_8_bits_has_its_adapters(tmp_path: Path):
+    plain = made()
+    folder = written(tmp_path, plain, adapters(plain), is_joined=True)
+    prompts = seeing.looked(folder, [CASES[0], CASES[3]])
+    small = load_model(folder, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(FORMATS, "int8wo"))
+    assert small.has_blocks()
+    for seen in prompts:
+        coarse = seeing.prefill_logits(folder, seen, "torch", runner_of(small, "torch"))
+        dense = seeing.prefill_logits(folder, seen, "torch")
+        assert torch.nn.functional.cosine_similarity(coarse, dense, -1).mean() > 0.99
+    together = seeing.run(open_core(small, sees=True), prompts)
+    assert together == [seeing.run(open_core(small, sees=True), [seen])[0] for seen in prompts]
 
 
 def test_a_folder_without_adapters_is_refused(tmp_path: Path):
