@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import oracle
 import pytest
 import seeing
 import torch
@@ -16,10 +17,12 @@ from safetensors.torch import load_file, save_file
 from seeing import Case, picture
 from test_llava import CLIP, TEXT
 from test_llava_next import SIGLIP, Pictures
+from tokenizers.processors import TemplateProcessing
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
+import workbench
 from workbench.errors import InvalidRequest, ModelNotFound, ModelUnsupported, NotSupported
 from workbench.model.load import load_model
 
@@ -165,8 +168,7 @@ def test_yi_vl_with_the_tower_in_a_folder_below(tmp_path: Path):
     reference = yi()
     folder = first(reference, tmp_path, "llama", "./vit/tower", mm_projector_type="mlp2x_gelu_Norm", image_aspect_ratio="pad")
     restyled(folder, architectures=["YiVLForCausalLM"])
-    oracle = [Case(case.text, case.pictures) for case in CASES]
-    wanted = [seeing.Seen(reference, square(pad=True), case) for case in oracle]
+    wanted = [seeing.Seen(reference, square(pad=True), case) for case in CASES]
     ours = [Case(case.text.replace("<image>", "<image_placeholder>"), case.pictures) for case in CASES]
     prompts = seeing.looked(folder, ours)
     assert [seen.ids for seen in prompts] == [one.ids for one in wanted]
@@ -207,3 +209,22 @@ def test_a_full_vocabulary_lends_the_id_of_unknown_words(tmp_path: Path):
     assert seen.ids.count(IMAGE) == 16
     with pytest.raises(InvalidRequest, match="1 tokens of pictures more"):
         seeing.looked(folder, [Case("<unk> and <image>", (picture(1),))])
+
+
+@pytest.mark.heavy
+def test_an_engine_writes_one_start_before_a_prompt_and_none_before_a_conversation(tmp_path: Path):
+    reference, template = made("llava", "llama", CLIP), "<s>" + seeing.TEMPLATE
+    folder = first(reference, tmp_path, "llama", image_aspect_ratio="pad")
+    words = seeing.tokenizer((), template)
+    words.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
+    words.save_pretrained(folder)
+    one, greedy = picture(1), {"max_new_tokens": 8, "temperature": 0, "ignore_eos": True}
+    parts = [{"type": "image", "image": seeing.png(one)}, {"type": "text", "text": "What?"}]
+    with workbench.Engine(str(folder), dtype="float32", max_total_tokens=1024) as engine:
+        results = [
+            engine.generate("Is <image> it?", greedy, image_data=one),
+            engine.chat([{"role": "user", "content": parts}], greedy),
+        ]
+    cases = Case("<s>Is <image> it?", (one,)), Case("<s>user: <image>What?\nassistant: ", (one,))
+    wanted = [seeing.Seen(reference, square(pad=True), case) for case in cases]
+    assert [one["output_ids"] for one in results] == [[*oracle.greedy(seen, seen.ids, 8).output] for seen in wanted]
