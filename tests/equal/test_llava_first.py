@@ -225,6 +225,6 @@ def test_an_engine_writes_one_start_before_a_prompt_and_none_before_a_conversati
             engine.generate("Is <image> it?", greedy, image_data=one),
             engine.chat([{"role": "user", "content": parts}], greedy),
         ]
-    cases = Case("<s>Is <image> it?", (one,)), Case("<s>user: <image>What?\nassistant: ", (one,))
+    cases = Case("<s>Is <image> it?", (one,)), Case("<s>user: <image>What?assistant: ", (one,))
     wanted = [seeing.Seen(reference, square(pad=True), case) for case in cases]
     assert [one["output_ids"] for one in results] == [[*oracle.greedy(seen, seen.ids, 8).output] for seen in wanted]
