@@ -23,7 +23,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 CHANGELOG = ROOT / "docs/changelog.md"
-CITATION = ROOT / ".github/CITATION.cff"
+CITATION = ROOT / "CITATION.cff"
 HEAD = re.compile(r"^## (\S+)(?: \((\d{4}-\d{2}-\d{2})\))?$", re.MULTILINE)
 """Heading of a version in the changelog, such as `## 0.2.0 (2026-11-30)`; without a date it is not released yet."""
 CITED = re.compile(r"^version: (\S+)$", re.MULTILINE)
@@ -92,9 +92,7 @@ def faults_of_metadata(text: bytes) -> Iterator[str]:
         return
     if metadata.description_content_type != "text/markdown" or not metadata.description:
         yield "metadata: the description is not the README"
-    yield from faults_of_version(
-        metadata.version, CHANGELOG.read_text("utf-8"), (ROOT / ".github/CITATION.cff").read_text("utf-8")
-    )
+    yield from faults_of_version(metadata.version, CHANGELOG.read_text("utf-8"), CITATION.read_text("utf-8"))
 
 
 def faults_of_version(version: Version, changelog: str, citation: str) -> Iterator[str]:

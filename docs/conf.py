@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -12,19 +11,10 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(DOCS))
 
+from generate.runs import package_hash  # noqa: E402
 from generate.write import write_all  # noqa: E402
 
 import workbench  # noqa: E402
-
-
-def package_hash() -> str:
-    """Returns a hash of everything that the outputs of a notebook may depend on beside the notebook itself."""
-    found = hashlib.sha256()
-    for path in sorted((ROOT / "workbench").rglob("*")):
-        if path.suffix in {".py", ".js", ".css", ".cpp", ".h", ".json", ".jinja"}:
-            found.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    return found.hexdigest()[:16]
-
 
 project = "workbench"
 version = release = workbench.__version__
@@ -49,7 +39,7 @@ nb_execution_mode = os.environ.get("WORKBENCH_DOCS_EXECUTE", "cache")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 # A run is kept for a notebook's code and the package's source: change either, and it runs again.
-nb_execution_cache_path = str(DOCS / "_build" / "runs" / package_hash())
+nb_execution_cache_path = str(DOCS / "_build" / "runs" / package_hash(ROOT))
 nb_merge_streams = True
 # A live view has its still picture beside it; without this a page would fetch widget code from elsewhere and draw both.
 nb_ipywidgets_js = {}

@@ -15,7 +15,7 @@ from workbench.errors import NotSupported, WorkbenchError, install
 COMMANDS = {
     "serve": ("workbench.serve_cli", "serve a model over HTTP"),
     "models": ("workbench.models_cli", "list, fetch, verify or remove models"),
-    "bench": ("workbench.bench.commands", "benchmarks: offline, one_batch, serving, server, http, ..."),
+    "bench": ("workbench.bench.commands", "measure engines, servers, the cache, constraints and views"),
     "eval": ("workbench.eval.commands", "accuracy on the files of GSM8K or MMLU"),
     "doctor": ("workbench.doctor", "what this machine has: versions, device, memory, disk, missing packages"),
 }

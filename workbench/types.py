@@ -27,7 +27,7 @@ ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 
 @documented
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling parameters and stop conditions of one request: rows K1-K19 of the checklist, with their names and defaults."""
+    """Sampling parameters and stop conditions of one request, with the names and defaults of the reference."""
 
     max_new_tokens: int = 128
     """Most output tokens, at least 0; `max_tokens` is the same."""
@@ -213,12 +213,20 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """True: its tokens attend to each other in both directions, so no chunk may end within one of its runs."""
     adapts: bool = False
     """True: all tokens of its prompt are computed by adapted weights, and share no K/V with a prompt without such a picture."""
+    num_crossed: int = 0
+    """Number of rows of keys and values that layers of cross attention have of it. Above 0 its one token is a word of the text,
+    and the text behind it looks at the picture in these layers; 0: the model makes vectors in the places of its tokens."""
     kind: Literal["image", "video"] = "image"
     width: int = 0
     """Pixels, before processing."""
     height: int = 0
     thumbnail: str = ""
     """Small form as a `data:` URL, for views; may be empty."""
+
+    @property
+    def is_crossed(self) -> bool:
+        """True if the text behind it looks at it by cross attention."""
+        return self.num_crossed > 0
 
     def rows(self, start: int, end: int) -> tuple[list[int], list[int]]:
         """Returns (places in the prompt, numbers of the vectors) of its tokens at positions [start, end)."""
@@ -285,6 +293,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     return_hidden_states: bool = False
     """Switch to return the hidden states of the prompt, which then reuses no prefix, and of the output except its last
     token."""
+
+    @property
+    def picture_rows(self) -> dict[str, int]:
+        """Rows of keys and values of the pictures that the text looks at by cross attention, by digest."""
+        return {picture.digest: picture.num_crossed for picture in self.pictures if picture.is_crossed}
 
 
 class EncodeRequest(msgspec.Struct, frozen=True, kw_only=True):

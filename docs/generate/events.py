@@ -59,5 +59,5 @@ def section(kind: type[msgspec.Struct]) -> typing.Iterator[str | list[str]]:
     if names:
         yield table(
             ("field", "type", "meaning"),
-            ((code(name), code(type_name(hints[name])), words(docs.get(name, ""))) for name in names),
+            ((code(name), code(type_name(hints[name])), words(docs[name])) for name in names),
         )

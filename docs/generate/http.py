@@ -9,15 +9,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from generate.markdown import code, page, table, words
-from workbench.field_docs import field_docs
-from workbench.native.requests import PromptOptions
 from workbench.server.app import ROUTES
 from workbench.server.middleware import MANAGEMENT
-from workbench.types import ALIASES, SamplingParams
 
 ABOUT = """
 A server shows the same at `/docs`, and as schemas at `/openapi.json`. Behaviour that all routes share is on
-[](../server.md): keys, errors, streams, limits. Routes with a ⚿ ask for the management key (`--admin-api-key`) where one is set.
+[](../server.md): keys, errors, streams, limits. Routes with a † ask for the management key (`--admin-api-key`) where one is set.
+None stands for `null` and for a field that is left out.
 """
 GROUPS = (
     ("OpenAI", ("/v1/chat", "/v1/completions", "/v1/responses", "/v1/models", "/v1/embeddings", "/v1/files", "/v1/batches")),
@@ -42,7 +40,7 @@ def endpoints_page() -> str:
     groups: dict[str, list[str | list[str]]] = {name: [] for name, _ in GROUPS}
     for path, methods in openapi()["paths"].items():
         name = next(name for name, starts in GROUPS if path.startswith(starts))
-        mark = " ⚿" if path in MANAGEMENT else ""
+        mark = " †" if path in MANAGEMENT else ""
         for method, operation in methods.items():
             groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
             if found := [*parameters(operation), *fields(body_of(operation))]:
@@ -62,7 +60,7 @@ def parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for each in operation.get("parameters", ()):
         schema = each["schema"]
         default = code(repr(schema["default"])) if "default" in schema else ""
-        yield code(each["name"]), kind(schema), default, f"in the {each['in']}"
+        yield code(each["name"]), kind(schema), default, f"{words(each['description'])} In the {each['in']}."
 
 
 def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -70,12 +68,7 @@ def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else code(repr(field["default"])) if "default" in field else ""
-        yield code(name), kind(field), default, words(field.get("description") or meaning(name))
-
-
-def meaning(name: str) -> str:
-    """Returns the meaning of a parameter that has one name in all APIs; empty for other fields."""
-    return (field_docs(SamplingParams) | field_docs(PromptOptions)).get(ALIASES.get(name, name), "")
+        yield code(name), kind(field), default, words(field["description"])
 
 
 def kind(schema: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def option_rows(actions: Iterable[argparse.Action]) -> Iterator[tuple[str, str]]
         else:
             name = code(shown_value(action))
         help = (action.help or "").replace("%(default)s", str(action.default)).replace("%%", "%")
-        choices = f" One of: {', '.join(map(str, action.choices))}." if action.choices else ""
+        choices = f"; one of {', '.join(map(str, action.choices))}" if action.choices else ""
         yield name, words(f"{help}{choices}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
 
 import workbench
 from generate.markdown import page
+from workbench.config import ServerArgs
 
 ABOUT = """
 `import workbench` has these names and loads none of them before it is used. Types are checked by mypy in strict mode
@@ -21,6 +23,10 @@ ELSEWHERE = {
     "WorkbenchError": "[Its classes](errors.md).",
 }
 """Names whose fields have a page of their own."""
+SETTINGS = {field.name for field in dataclasses.fields(ServerArgs)}
+MOST_SETTINGS = 12
+"""Most settings that a signature lists; more are one parameter, and `BY_PAGE` stands below."""
+BY_PAGE = "`settings` are all names of the [configuration](configuration.md)."
 TITLES = (
     ("Engines", ("workbench.api", "workbench.server")),
     ("Values", ("workbench.types", "workbench.native", "workbench.config", "workbench.errors", "workbench.why")),
@@ -47,8 +53,10 @@ def of_name(name: str) -> Iterator[str | list[str]]:
     if name in ELSEWHERE:
         yield f"{described(vars(member).get('__doc__') if isinstance(member, type) else member)}\n\n{ELSEWHERE[name]}"
         return
-    yield fenced(name, member)
+    yield (signature := fenced(name, member))
     yield described(member)
+    if "    **settings," in signature:
+        yield BY_PAGE
     if isinstance(member, type):
         for method in methods(member):
             yield f"#### {name}.{method}"
@@ -81,6 +89,10 @@ def fenced(name: str, member: object) -> str:
     except ValueError:
         return f"```python\n{name}\n```"
     parameters = [p for key, p in found.parameters.items() if key not in ("self", "cls")]
+    settings = [p for p in parameters if p.name in SETTINGS and p.kind is p.KEYWORD_ONLY]
+    if len(settings) > MOST_SETTINGS:
+        rest = inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)
+        parameters = [*(p for p in parameters if p not in settings and p.kind is not p.VAR_KEYWORD), rest]
     found = found.replace(parameters=parameters)
     text = plain(f"{name}{found}")
     if len(text) > 100:
@@ -113,12 +125,12 @@ def plain(text: str) -> str:
 
 
 def described(member: object) -> str:
-    """Returns a docstring as Markdown: an indented example becomes a block of code."""
+    """Returns a docstring as Markdown: an example, indented or with prompts, becomes a block of code."""
     text = inspect.cleandoc(member) if isinstance(member, str) else inspect.getdoc(member) or ""
     blocks = []
     for paragraph in text.split("\n\n"):
         lines = paragraph.split("\n")
-        if lines and all(line.startswith("    ") for line in lines if line):
+        if lines and all(line.startswith(("    ", ">>> ", "... ")) for line in lines if line):
             blocks.append("\n".join(["```python", *(line[4:] for line in lines), "```"]))
         else:
             blocks.append(paragraph.replace("<", "&lt;"))

@@ -49,7 +49,7 @@ def sampling_page() -> str:
     """Writes one row per field of `SamplingParams`, and per option of a request."""
     docs, hints = field_docs(SamplingParams), typing.get_type_hints(SamplingParams)
     rows = [
-        (code(field.name), code(type_name(hints[field.name])), code(repr(default_of(field))), words(docs.get(field.name, "")))
+        (code(field.name), code(type_name(hints[field.name])), code(repr(default_of(field))), words(docs[field.name]))
         for field in msgspec.structs.fields(SamplingParams)
     ]
     others = ", ".join(f"`{other}` for `{name}`" for other, name in ALIASES.items())
@@ -90,13 +90,4 @@ def keys(kind: type) -> typing.Iterator[tuple[str, ...]]:
     for name, hint in kind.__annotations__.items():
         optional = re.fullmatch(r"NotRequired\[(.*)\]", hint.__forward_arg__)
         kind_of = optional[1] if optional else hint.__forward_arg__
-        yield code(name), code(kind_of), "" if optional else "yes", words(docs.get(name) or UNSAID[name])
-
-
-UNSAID = {
-    "prompt_tokens": "Tokens of the prompt.",
-    "output_top_logprobs": "The same for each output token.",
-    "output_token_ids_logprobs": "The same for each output token.",
-    "meta_info": "Costs, reasons and probabilities: the table below.",
-}
-"""Meanings of keys that say themselves in the code, where they follow another."""
+        yield code(name), code(kind_of), "" if optional else "yes", words(docs[name])

@@ -47,7 +47,9 @@ def type_in_words(kind: object) -> str:
     """Returns the type of a setting; the values of a Literal."""
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(map(repr, typing.get_args(kind)))
-    return kind.__name__ if isinstance(kind, type) else str(kind)
+    if typing.get_origin(kind) is typing.Union:
+        return " or ".join(map(type_in_words, typing.get_args(kind)))
+    return "None" if kind is type(None) else kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def moving_table() -> list[str]:

@@ -26,5 +26,5 @@ def views_page() -> str:
     for name, says in HELP.items():
         arguments = (VIEWS[name].arguments or {}) if name in VIEWS else {}
         options = "; ".join(f"{code(argument)} {words(how['help'].replace('%%', '%'))}" for argument, how in arguments.items())
-        rows.append((code(f"%wb {name}"), code(f"engine.view({name!r})"), words(says), options))
+        rows.append((code(f"%wb {name}"), code(f"engine.view({name!r})"), words(says), options or "none"))
     return page("Views", NOTES, table(("magic", "call", "what it shows", "its options"), rows))

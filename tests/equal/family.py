@@ -108,7 +108,8 @@ def matters(reference: Oracle, **without: Any) -> None:
 def open_core(model: CausalLM, num_slots: int = 1024, **config: Any) -> EngineCore:
     kv = create_store(model.attention_specs(), num_slots, torch.float32, torch.device("cpu"))
     runner = TorchRunner(model, kv, create_backend("torch", kv), Sampler(model.vocab_size))
-    values = {"num_tokens": num_slots, "context_length": 512, "vocab_size": model.vocab_size, "chunked_prefill_size": 512}
+    sizes = {"vocab_size": model.vocab_size, "num_embeddings": model.num_embeddings}
+    values = {"num_tokens": num_slots, "context_length": 512, "chunked_prefill_size": 512, **sizes}
     return make_core(runner=runner, clock=time.monotonic, **values | config)
 
 

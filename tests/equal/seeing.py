@@ -110,7 +110,9 @@ class Seen:
         if self._types is not None:
             tail = ids.shape[1] - self._types.shape[1]
             more[self._kinds] = torch.nn.functional.pad(self._types, (0, tail))
-        return self._reference(input_ids=ids, **self.inputs, **more, **options)
+        if (looks := self.inputs.get("cross_attention_mask")) is not None:  # what is written sees what the last token saw
+            more["cross_attention_mask"] = torch.cat((looks, looks[:, -1:].expand(-1, ids.shape[1] - looks.shape[1], -1, -1)), 1)
+        return self._reference(input_ids=ids, **self.inputs | more, **options)
 
     @cached_property
     def logits(self) -> torch.Tensor:

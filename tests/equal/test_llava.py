@@ -12,29 +12,19 @@ import torch
 import transformers
 from family import seeded
 from seeing import Case, picture
+from tiny_configs import CLIP, TEXT
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 ARCHITECTURE = "LlavaForConditionalGeneration"
 IMAGE = 258
 """The id of <image> in the tokenizer of `seeing`."""
-TEXT: dict[str, Any] = {
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": None,
-}  # fmt: skip
-CLIP: dict[str, Any] = {
-    "model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
-    "num_attention_heads": 2, "image_size": 28, "patch_size": 7, "projection_dim": 16,
-}  # fmt: skip
 CASES = (
     Case("What is <image> this?", (picture(1),)),
     Case("What is <image> this?", (picture(2),)),
     Case("<image><image>\nCompare both.", (picture(1), picture(3, 20, 60))),
     Case("No picture at all."),
 )
-
-
-ARCHITECTURE = "LlavaForConditionalGeneration"
 
 
 def made(text_type: str = "llama", vision: dict[str, Any] = CLIP, **values: Any) -> Any:

@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 import seeing
+import tiny_configs
 import torch
 import transformers
 from family import seeded
 from seeing import Case, picture
+from tiny_configs import TEXT
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
 from workbench.pictures.tiles import best_resolution, without_padding
 
-TEXT: dict[str, Any] = {
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": None,
-}  # fmt: skip
-CLIP: dict[str, Any] = {
-    "model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
-    "num_attention_heads": 2, "image_size": 12, "patch_size": 4, "projection_dim": 16,
-}  # fmt: skip
+CLIP = tiny_configs.CLIP | {"image_size": 12, "patch_size": 4}
 SIGLIP = {key: value for key, value in CLIP.items() if key != "projection_dim"} | {
     "model_type": "siglip_vision_model", "vision_use_head": False,
 }  # fmt: skip

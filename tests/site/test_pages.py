@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 TITLES = {"Tutorials", "How-to guides", "Reference", "Explanation"}
 
@@ -94,6 +97,13 @@ def test_the_site_is_small(site):
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 30e6
     large = [path.name for path in pages(site) if path.stat().st_size > 2.5e6]
     assert large == []
+
+
+@pytest.mark.skipif("WORKBENCH_SITE" not in os.environ, reason="the site was built without running its pages")
+def test_every_explanation_has_a_figure_that_the_engine_made(site):
+    for page in (site / "explanation").glob("*.html"):
+        outputs = re.split(r'class="cell_output', text(page))[1:]
+        assert any('class="wb' in each or '<img alt="../_images/' in each or "<svg" in each for each in outputs), page.name
 
 
 def test_a_tutorial_has_the_link_to_its_notebook(site):

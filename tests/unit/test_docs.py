@@ -56,6 +56,34 @@ def first_cells(page: str) -> set[str]:
     return {row[0].strip("`") for row in rows_of(page)}
 
 
+@pytest.mark.heavy
+def test_no_row_of_a_generated_page_lacks_its_meaning():
+    write = of("write")
+    lacks = [
+        (name, row[0])
+        for name, make in write.PAGES.items()
+        if name != "backends"  # a table of marks
+        for row in rows_of(make())
+        if len(row[-1]) < 2
+    ]
+    assert lacks == []
+
+
+def test_the_openapi_document_describes_every_field_and_parameter():
+    http = of("http")
+    lacks = [
+        (method, path, each)
+        for path, methods in http.openapi()["paths"].items()
+        for method, operation in methods.items()
+        for each, says in [
+            *((name, field.get("description")) for name, field in http.body_of(operation).get("properties", {}).items()),
+            *((one["name"], one.get("description")) for one in operation.get("parameters", ())),
+        ]
+        if not says
+    ]
+    assert lacks == []
+
+
 def test_the_configuration_page_has_a_row_for_every_field():
     rows = re.findall(r"^\| `(\w+)` \| `--([\w-]+)` \|", of("settings").configuration_page(), re.MULTILINE)
     assert rows == [(f.name, f.name.replace("_", "-")) for f in dataclasses.fields(ServerArgs)]
@@ -193,7 +221,7 @@ def test_the_page_of_the_routes_has_every_route_and_every_field_of_its_body():
     routes = {(method, path): each for path, methods in http.openapi()["paths"].items() for method, each in methods.items()}
     assert len(found) == len(routes) + 1
     for (method, path), operation in routes.items():
-        section = found[f"`{method.upper()} {path}`{' ⚿' if path in MANAGEMENT else ''}"]
+        section = found[f"`{method.upper()} {path}`{' †' if path in MANAGEMENT else ''}"]
         assert len(operation["description"]) > 10
         for field in [
             *http.body_of(operation).get("properties", {}),
@@ -222,6 +250,7 @@ def test_the_page_of_the_events_has_every_event_with_every_field():
         assert section is not None, event
         fields = set(event.__struct_fields__) - {"time"}
         assert first_cells(section[1]) == fields, event
+        assert all(len(row[-1]) > 8 for row in rows_of(section[1])), event
     assert set(workbench.events.__all__) - set(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == {
         "AnyEvent", "Event", "EventLog", "MatchReason", "WaitReason", "MAX_USERS", "NUM_FIRST", "NUM_SHOWN",
     }  # fmt: skip
@@ -278,6 +307,21 @@ def test_the_module_page_lists_every_module_with_its_summary(tmp_path):
     assert "| `a.py` | First a \\| b. |" in page
     assert "| `b.py` | Second line. |" in page
     assert page.index("## pkg\n") < page.index("## pkg.sub\n")
+
+
+def test_runs_of_notebooks_are_kept_until_a_source_of_the_package_changes(tmp_path):
+    package_hash = of("runs").package_hash
+    (tmp_path / "workbench/views").mkdir(parents=True)
+    (tmp_path / "workbench/a.py").write_text("one")
+    (tmp_path / "workbench/views/view.js").write_text("one")
+    kept = package_hash(tmp_path)
+    (tmp_path / "workbench/a.pyc").write_text("compiled")
+    (tmp_path / "notes.md").write_text("one")
+    assert package_hash(tmp_path) == kept
+    (tmp_path / "workbench/views/view.js").write_text("two")
+    changed = package_hash(tmp_path)
+    (tmp_path / "workbench/a.py").rename(tmp_path / "workbench/b.py")
+    assert len({kept, changed, package_hash(tmp_path)}) == 3
 
 
 def test_generated_pages_replace_stale_ones_and_a_notebook_gets_its_links(tmp_path, monkeypatch):
@@ -358,6 +402,21 @@ def test_every_option_that_a_how_to_page_names_exists():
         named = set(re.findall(r"`(--[a-z][\w-]*)", page.read_text(encoding="utf-8")))
         assert named <= known, page.name
     assert set(re.findall(r"`(--[a-z][\w-]*)", of("magics").ABOUT + of("models").FORMS + of("metrics").ABOUT)) <= known
+
+
+def test_the_page_of_installing_has_every_extra_of_a_user():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = rows_of((PAGES / "how-to/install.md").read_text(encoding="utf-8"))
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert named == set(extras) - {"docs", "test"}
+
+
+def test_the_page_of_slow_requests_has_every_reason_of_a_wait():
+    from workbench.events import WaitReason
+
+    page = (PAGES / "how-to/slow.md").read_text(encoding="utf-8")
+    rows = {row[0].strip("`") for row in rows_of(page.split("| it waits for |")[1])}
+    assert rows == set(get_args(WaitReason))
 
 
 def rooms_of_the_architecture_page() -> list[str]:

@@ -226,7 +226,7 @@ def test_a_compose_file_fits_its_schema(name):
 def test_the_citation_fits_its_schema():
     import jsonschema
 
-    jsonschema.validate(yaml.safe_load((ROOT / ".github/CITATION.cff").read_text()), schema_of("citation-file-format"))
+    jsonschema.validate(yaml.safe_load((ROOT / "CITATION.cff").read_text()), schema_of("citation-file-format"))
 
 
 def tool(name: str) -> str:

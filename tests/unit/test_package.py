@@ -18,6 +18,7 @@ from workbench.errors import install
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {"notebooks", "workbench", "docs", "tests", "environment.yml", "pyproject.toml", "Makefile", "README.md", "LICENSE"}
+TOP_LEVEL |= {"CITATION.cff"}  # hosts and reference managers look for it here alone
 EXTRAS = set("engine srt vision notebook server openai anthropic vertexai litellm otel cuda docs test all".split())
 HEAVY = ("torch", "numpy", "transformers", "tokenizers", "IPython", "ipywidgets", "anywidget", "zmq")
 
@@ -139,6 +140,38 @@ def test_notebooks_assert_what_they_claim_and_use_the_kernel_of_the_environment(
     code = "\n".join("".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code")
     assert re.search(r"^\s*assert ", code, re.MULTILINE)
     assert book["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.name)
+def test_a_notebook_is_read_in_less_than_ten_minutes(path):
+    """At 200 words a minute, and 1.2 seconds for a line of code."""
+    cells = json.loads(path.read_text())["cells"]
+    texts = {kind: "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == kind) for kind in ("markdown", "code")}
+    lines = [line for line in texts["code"].splitlines() if line.strip()]
+    assert len(texts["markdown"].split()) / 200 + len(lines) * 1.2 / 60 < 10
+
+
+@pytest.mark.parametrize("number", ["05", "06", "07"])
+def test_the_exercises_of_a_notebook_have_a_hidden_answer_and_a_cell_that_checks_it(number):
+    (path,) = (ROOT / "notebooks").glob(f"{number}-*.ipynb")
+    cells = json.loads(path.read_text())["cells"]
+    (start,) = [i for i, cell in enumerate(cells) if "".join(cell["source"]).startswith("## Exercises")]
+    asked = [i for i in range(start, len(cells)) if re.search(r"^\*\*\d\.\*\* ", "".join(cells[i]["source"]), re.MULTILINE)]
+    assert len(asked) >= 2
+    for i in asked:
+        assert re.search(r"<details><summary>Answer</summary>\n\n.{20,}\n\n</details>", "".join(cells[i]["source"]), re.DOTALL)
+        assert "hide-input" in cells[i + 1]["metadata"]["tags"]
+        assert "assert " in "".join(cells[i + 1]["source"])
+
+
+def test_notebooks_are_numbered_without_a_gap_and_the_page_of_tutorials_counts_them():
+    names = [path.name for path in notebooks()]
+    assert [name[:2] for name in names] == [f"{i:02}" for i in range(len(names))]
+    words = {10: "Ten", 11: "Eleven", 12: "Twelve", 13: "Thirteen"}
+    assert f"{words[len(names)]} notebooks" in (ROOT / "docs/tutorials.md").read_text()
+    assert f"{words[len(names)].lower()} notebooks" in (ROOT / "docs/index.md").read_text()
+    welcome = (ROOT / "notebooks/00-welcome.ipynb").read_text()
+    assert all(f"]({name})" in welcome for name in names[1:]), "the first notebook leads to all others"
 
 
 def test_commands_in_the_readme_exist(project):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TokenizerManager:
-    """Row B14: `engine.tokenizer_manager.tokenizer` is the Hugging Face tokenizer."""
+    """The place of the Hugging Face tokenizer in programs of the reference: `engine.tokenizer_manager.tokenizer`."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -187,7 +187,7 @@ class Engine(TextEngine, Inspected):
 
 
 class Runtime(Engine):
-    """Row A43: the engine under the name that programs of the reference use. The last one opened is their default backend."""
+    """The engine under the name that programs of the reference use. The last one opened is their default backend."""
 
     @cached_property
     def endpoint(self) -> EngineBackend:

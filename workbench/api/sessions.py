@@ -1,4 +1,4 @@
-"""`Sessions`: the turns of conversations by token ids. A prompt may continue one of them (row L7).
+"""`Sessions`: the turns of conversations by token ids. A prompt may continue one of them.
 
 A turn is a request: its prompt and its output. The prefix cache holds its K/V like that of any other request.
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.attention.crossed import Crossed
 from workbench.types import Segment, slots_of_pages
 
 
@@ -55,6 +56,8 @@ class StepTensors:
     the picture's last token."""
     axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
     adapted: Tensor | None = None  # [n] int64, rows that adapted weights compute; None where there are none
+    crossed: Crossed | None = None
+    """The pictures that rows look at by cross attention; None where none does."""
 
 
 def slots_of(segments: tuple[Segment, ...], page_size: int, num_tokens: int) -> list[int]:

@@ -32,7 +32,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", choices=TYPES, default="Q4_K", help="format of all matrices; the head of a K type has Q6_K")
     parser.add_argument("--output", required=True, help="file to write")
     parser.add_argument("--tokenizer", default="smollm2-135m", help="model whose tokenizer is used (default: smollm2-135m)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:

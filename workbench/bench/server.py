@@ -66,7 +66,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
     add("--request-rate", type=float, default=1.0, help="requests per second of `rate` (default: 1)")
     add("--num-short", type=int, default=30, help="requests of `rate` in a round (default: 30)")
     add("--short-output-len", type=int, default=32, help="output tokens of `rate` (default: 32)")
-    add("--seed", type=int, default=1)
+    add("--seed", type=int, default=1, help="seed of prompts and arrivals (default: 1)")
     add("--output-file", type=Path, help="write all rounds, medians and ratios to this file, as JSON")
 
 

@@ -24,7 +24,7 @@ def add_args(parser: argparse.ArgumentParser) -> None:
 def _server_args(add: Any) -> None:
     add("--backend", choices=list(BACKENDS), default="workbench", help="API to measure (default: workbench, the native one)")
     add("--base-url", help="address of the server; replaces --host and --port")
-    add("--host", default="127.0.0.1")
+    add("--host", default="127.0.0.1", help="address of the server (default: 127.0.0.1)")
     add("--port", type=int, help=f"port (default: that of the backend, {PORT} for most)")
     add("--model", "--model-path", help="name in the body of OpenAI's API (default: the first that the server lists)")
     add("--tokenizer", help="model whose tokenizer counts ShareGPT's tokens (default: the one that the server names)")
@@ -33,7 +33,7 @@ def _server_args(add: Any) -> None:
     add("--extra-request-body", type=json.loads, default={}, metavar="JSON", help="an object of more fields of every body")
     add("--disable-stream", action="store_true", help="whole answers: the first token counts as there with the last one")
     add("--disable-ignore-eos", action="store_true", help="let the model end its answers")
-    add("--temperature", type=float, default=0.0)
+    add("--temperature", type=float, default=0.0, help="divisor of the logits; 0: always the likeliest token (default: 0)")
     add("--profile", action="store_true", help="let the server write a trace into its folder WORKBENCH_TORCH_PROFILER_DIR")
     add("--disable-tqdm", action="store_true", help="show no progress bar; there is none anyway")
 

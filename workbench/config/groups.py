@@ -1,6 +1,6 @@
 """The settings by theme. Each group is a frozen value that a room takes whole.
 
-Names and defaults are the reference's (section M of the checklist), and are the same everywhere: keyword, flag, field.
+Names and defaults are the reference's, and are the same everywhere: keyword, flag, field.
 None and "auto" are settled once, in `workbench.launch`, where the machine and the model are known.
 """
 

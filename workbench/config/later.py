@@ -1,4 +1,4 @@
-"""Server arguments of the reference that are not built yet (section M of the checklist).
+"""Server arguments of the reference that are not built yet.
 
 Each is accepted, wherever engine arguments are, at the value that has no effect. At another value it is refused with the
 reason and a way round, so that it never seems to have an effect.

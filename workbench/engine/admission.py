@@ -54,6 +54,8 @@ class Admission:
         """Waiting requests by sequence id, with their match in the tree."""
         self._waits: dict[int, Wait] = {}
         """By sequence id: stays in the queue of requests that were refused a place, while events are recorded."""
+        self._waits_for_pictures = False
+        """True once a request of the step being filled found no room for its pictures: later ones do not overtake it."""
 
     # -- the queue ----------------------------------------------------------------------------------------------
 
@@ -101,6 +103,7 @@ class Admission:
 
     def fill(self, step: Prefill) -> None:
         """Changes: offers all waiting requests a place in the step, in policy order."""
+        self._waits_for_pictures = False
         candidates = iter(self._ordered())
         for candidate in candidates:
             if not self._offer(candidate, step):
@@ -128,6 +131,10 @@ class Admission:
             self.refuse(seq, "one prefill at a time", blocked_by=step.seqs[0].rid)
         elif (other := self._computing_same_prefix(candidate)) is not None:
             self.refuse(seq, "shared prefix in progress", blocked_by=other.rid)
+        elif (lack := self._lack_of_rows(seq)) is not None:
+            needed, available = lack
+            self._waits_for_pictures = True
+            self.refuse(seq, "picture memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
         elif (lack := self._lack_of_memory(candidate)) is not None:
             needed, available = lack
             self.refuse(seq, "memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
@@ -145,6 +152,16 @@ class Admission:
         pinned = cache.num_pages_pinned_by(candidate.match)
         available = cache.num_available_pages - self.batch.num_promised_pages - pinned
         return (needed, max(available, 0)) if self.batch.running and needed > available else None
+
+    def _lack_of_rows(self, seq: Sequence) -> tuple[int, int] | None:
+        """Returns (rows needed, rows available) if its pictures have more rows than the running ones leave; else None."""
+        most = self.config.num_picture_rows
+        if not (most and seq.request.pictures and self.batch.running):
+            return None
+        running = self.batch.picture_rows()
+        needed = sum(rows for digest, rows in seq.request.picture_rows.items() if digest not in running)
+        available = max(most - sum(running.values()), 0)
+        return (needed, available) if needed and (self._waits_for_pictures or needed > available) else None
 
     def _computing_same_prefix(self, candidate: Candidate) -> Sequence | None:
         """Returns the sequence in the middle of its prompt that will make the most of this one's prefix, if that is worth a

@@ -35,7 +35,7 @@ def plan_ahead(scheduler: Scheduler, plan: StepPlan) -> StepPlan | None:
             return None
         seqs.append(_next(seq, planned))
     scheduler.cache.tell_taken()
-    return StepPlan(plan.step + 1, tuple(seqs), plan.page_size, scheduler.detail)
+    return StepPlan(plan.step + 1, tuple(seqs), plan.page_size, scheduler.detail, plan.looked_at)
 
 
 def with_draws(ahead: StepPlan, result: StepResult, scheduler: Scheduler) -> StepPlan | None:

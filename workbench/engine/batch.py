@@ -61,6 +61,14 @@ class Batch:
         """Pages kept back for output of the running sequences that is still to come."""
         return sum(self.cache.num_pages_for(self.promise.num_tokens(seq)) for seq in self.running)
 
+    def picture_rows(self) -> dict[str, int]:
+        """Returns the rows of keys and values of the pictures that running sequences look at, by digest."""
+        found: dict[str, int] = {}
+        for seq in self.running:
+            if seq.request.pictures:
+                found |= seq.request.picture_rows
+        return found
+
     # -- entering and leaving -----------------------------------------------------------------------------------
 
     def enter(self, seq: Sequence, lease: Lease) -> None:

@@ -18,10 +18,14 @@ class CoreConfig(ScheduleArgs, CacheArgs):
     num_pages: int
     context_length: int
     vocab_size: int
+    num_embeddings: int = 0
+    """Rows of the embedding, where it has more than the vocabulary: ids of a prompt are below it. 0 is as many."""
     hidden_size: int = 0
     """Width of the model; 0 for one that takes no embeddings."""
     sees: bool = False
     """True for a model that takes pictures."""
+    num_picture_rows: int = 0
+    """Most rows of keys and values that the pictures of running requests have in layers of cross attention; 0 is no limit."""
     max_running_requests: int = 256
     chunked_prefill_size: int = -1
     eos_ids: frozenset[int] = frozenset()
@@ -48,7 +52,7 @@ def check_request(config: CoreConfig, request: Request) -> None:
     num_prompt, num_total = len(request.input_ids), len(request.input_ids) + params.max_new_tokens
     if num_prompt == 0:
         raise InvalidRequest.because("prompt", "the prompt is empty", hint="a model continues text: write some before it")
-    _check_ids("input_ids", request.input_ids, config.vocab_size)
+    _check_ids("input_ids", request.input_ids, config.num_embeddings or config.vocab_size)
     embeds = request.input_embeds
     if embeds is not None and not config.hidden_size:
         raise NotSupported("this model takes no input_embeds", hint="send text or input_ids")
@@ -78,6 +82,11 @@ def check_request(config: CoreConfig, request: Request) -> None:
     if not -1 <= request.logprob_start_len <= num_prompt:
         limit = f"between -1 and {num_prompt}, the number of prompt tokens"
         raise InvalidRequest("logprob_start_len", request.logprob_start_len, limit)
+    if request.return_logprob and request.logprob_start_len >= 0:
+        scored = enumerate(request.input_ids[request.logprob_start_len :], request.logprob_start_len)
+        if (beyond := max((at for at, token in scored if token >= config.vocab_size and at > 0), default=None)) is not None:
+            needed = f"above {beyond}: the token there stands for a picture and has no log-probability"
+            raise InvalidRequest("logprob_start_len", request.logprob_start_len, needed)
     if request.timeout_s is not None and not request.timeout_s > 0:
         raise InvalidRequest("timeout_s", request.timeout_s, "above 0 seconds")
 
@@ -89,6 +98,10 @@ def _check_pictures(config: CoreConfig, request: Request) -> None:
     for picture in request.pictures:
         if picture.end > end or sum(count for _, count in picture.places) != picture.num_tokens:
             raise InvalidRequest("pictures", picture.places, f"{picture.num_tokens} places in a prompt of {end} tokens")
+    num_rows = sum(request.picture_rows.values())
+    if num_rows > config.num_picture_rows > 0:
+        message = f"the pictures have {num_rows:,} rows of keys and values, there is room for {config.num_picture_rows:,}"
+        raise InvalidRequest.because("image_data", message, hint="send fewer or smaller pictures, or free memory and load again")
     if request.axes is not None and len(request.axes.data) != 12 * end:
         raise InvalidRequest("axes", f"{len(request.axes.data)} bytes", f"{12 * end}, three numbers for each token of the prompt")
 

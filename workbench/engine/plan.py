@@ -94,7 +94,7 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     input_embeds: InputEmbeds | None = None
     """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
     pictures: tuple[Picture, ...] = ()
-    """The pictures that have tokens among the new ones."""
+    """The pictures that have tokens among the new ones, and those at which the new ones may look by cross attention."""
     is_adapted: bool = False
     """True: the sequence is computed by the model's adapted weights, because of a picture in its prompt."""
     axes: Axes | None = None
@@ -129,6 +129,8 @@ class StepPlan(msgspec.Struct, frozen=True):
     page_size: int
     detail: bool = False
     """True if each drawn token comes with its `TokenDetail`."""
+    looked_at: frozenset[str] = frozenset()
+    """Digests of the pictures that running requests look at, in this step or later: what a runner keeps of them stays."""
 
     @property
     def num_new(self) -> int:

@@ -82,8 +82,10 @@ class Prefill:
 
 
 def _seen_in(pictures: tuple[Picture, ...], start: int, end: int) -> tuple[Picture, ...]:
-    """Returns the pictures that have tokens at positions [start, end)."""
-    return tuple(picture for picture in pictures if picture.start < end and picture.end > start) if pictures else ()
+    """Returns the pictures that have tokens at positions [start, end), and those at which tokens there may look."""
+    if not pictures:
+        return ()
+    return tuple(one for one in pictures if one.start < end and (one.is_crossed or one.end > start))
 
 
 def _uncut(seq: Sequence, num_new: int) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.attention.base import AttentionBackend, StepContext
 from workbench.attention.kv import KVStore
 from workbench.attention.step import Given, Span, StepTensors, as_tensor, last_slots
+from workbench.engine.crossing import crossed_in
 from workbench.engine.features import Features
 from workbench.engine.plan import PlannedSeq, Sampled, SampleRow, SeqResult, StepPlan, StepResult, accepted
 from workbench.kernels.compiled import kernels
@@ -53,8 +54,15 @@ class TorchRunner:
     def tensors(self, plan: StepPlan) -> StepTensors:
         """Returns the plan as tensors, with the vectors of its pictures."""
         step = step_tensors(plan, self.device, self.kv)
-        given = _given(plan, self.device, lambda picture: self.features.of(self.model, picture, self.device))
-        return step if given is None else replace(step, given=given)
+        if not any(seq.pictures or seq.input_embeds for seq in plan.seqs):
+            return step
+
+        self.features.held = plan.looked_at
+
+        def see(picture: Picture) -> Tensor:
+            return self.features.of(self.model, picture, self.device)
+
+        return replace(step, given=_given(plan, self.device, see), crossed=crossed_in(plan, self.device, see))
 
     def _draw(self, hidden: Tensor, plan: StepPlan, starts: list[int]) -> list[tuple[Sampled, ...]]:
         """Returns the accepted draws of each sequence; all rows are sampled together."""
@@ -74,7 +82,8 @@ class TorchRunner:
 
     def forward(self, step: StepTensors) -> Tensor:
         """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
-        ctx = StepContext(step.positions, self.attention.prepare(step), step.given, step.axes, step.adapted)
+        attention = self.attention.prepare(step)
+        ctx = StepContext(step.positions, attention, step.given, step.axes, crossed=step.crossed, adapted=step.adapted)
         hidden: Tensor = self.model(step.token_ids, ctx)
         return hidden
 
@@ -134,7 +143,7 @@ def _given(plan: StepPlan, device: torch.device, see: Callable[[Picture], Tensor
             whole = torch.frombuffer(bytearray(seq.input_embeds.data), dtype=torch.float32).view(-1, seq.input_embeds.width)
             parts.append(whole[seq.num_cached : seq.num_tokens].to(device))
             rows += range(start, start + len(parts[-1]))
-        for picture in seq.pictures:
+        for picture in (one for one in seq.pictures if not one.is_crossed):
             places, numbers = picture.rows(seq.num_cached, seq.num_tokens)
             if places:
                 parts.append(see(picture)[as_tensor(numbers, device)])

@@ -200,7 +200,8 @@ def _penalise(logits: Tensor, rows: Sequence[SampleRow]) -> None:
             continue
         generated, counts = np.unique(np.array(row.output_ids, dtype=np.int64), return_counts=True)
         if params.repetition_penalty != 1.0:
-            seen = torch.from_numpy(np.union1d(_distinct(row.prompt_ids), generated)).to(logits.device)
+            ids = np.union1d(_distinct(row.prompt_ids), generated)
+            seen = torch.from_numpy(ids[ids < logits.shape[1]]).to(logits.device)  # a picture's token may have no logit
             values = logits[i, seen]
             logits[i, seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
         if params.frequency_penalty or params.presence_penalty:

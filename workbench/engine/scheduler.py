@@ -101,7 +101,8 @@ class Scheduler:
         if not prefill and not is_mixed:
             decode = self._plan_decode()
         self.cache.tell_taken()
-        return StepPlan(self.num_steps, (*decode, *prefill), self.cache.page_size, self.detail)
+        looked_at = frozenset(self.batch.picture_rows()) if self.config.num_picture_rows else frozenset()
+        return StepPlan(self.num_steps, (*decode, *prefill), self.cache.page_size, self.detail, looked_at)
 
     def has_planned(self, step: int) -> None:
         """Changes: `step`, a decode step that was planned ahead, is the last one planned."""

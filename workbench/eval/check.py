@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,12 @@ def _compare_vectors(encoder: Encoder, theirs: Any, tokenizer: Any) -> Iterator[
         what = f"{model.architecture} is computed with tokens that see the whole text, and transformers computes them in order"
         raise NotSupported(what, hint="there is nothing to compare it with")
     prompts = [list(tokenizer.encode(text)) for text in PROMPTS] if tokenizer else _random_prompts(model.vocab_size)
-    count = len(model.attention_specs())
+    count = model.config.num_hidden_layers
     with noted(_layers(model, count)) as ours:
         _vector(encoder, prompts[1])
     with noted(_layers(theirs, count)) as others, torch.inference_mode():
         theirs(torch.tensor([prompts[1]]))
-    names = ["embedding", *(f"layer {i}" for i in range(count))]
-    yield from (stage(name, *pair) for name, *pair in zip(names, ours, others, strict=True))
+    yield from _stages(ours, others)
     what = "scores" if model.num_labels else "vector"
     for i, prompt in enumerate(prompts):
         with torch.inference_mode():
@@ -170,14 +170,12 @@ def open_theirs(path: Path, kind: str = "CausalLM") -> Any:
 def compare_stages(runner: TorchRunner, theirs: Any, prompt: Sequence[int]) -> Iterator[Stage]:
     """Returns the stages of one prompt: before the first layer, after each, after the last norm, and the logits."""
     plan = StaticBatch(runner, [prompt], 1).plan()
-    with noted(_layers(runner.model, len(runner.model.attention_specs()))) as ours:
+    with noted(_layers(runner.model, runner.model.config.num_hidden_layers)) as ours:
         our_logits = last_logits(runner, plan)[0]
     layers = _layers(theirs, theirs.config.get_text_config().num_hidden_layers)
     with noted(layers) as others:
         logits = theirs(torch.tensor([prompt]), logits_to_keep=1).logits[0, -1]
-    names = ["embedding", *(f"layer {i}" for i in range(len(layers)))]
-    stages = [stage(name, *pair) for name, *pair in zip(names, ours, others, strict=True)]
-    return iter([*stages, stage("logits", our_logits, logits)])
+    return iter([*_stages(ours, others), stage("logits", our_logits, logits)])
 
 
 def stage(name: str, ours: Tensor, theirs: Tensor) -> Stage:
@@ -185,18 +183,25 @@ def stage(name: str, ours: Tensor, theirs: Tensor) -> Stage:
     return Stage(name, float(apart.max()), float((apart / (size + size.median() + 1e-9)).max()))
 
 
+def _stages(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Iterator[Stage]:
+    """Yields the stages that both have: transformers leaves out layers that look at pictures where there is none."""
+    assert theirs.keys() <= ours.keys()
+    yield from (stage(name, ours[name], rows) for name, rows in theirs.items())
+
+
 @contextmanager
-def noted(layers: nn.ModuleList) -> Iterator[list[Tensor]]:
-    """Notes what goes into the first layer and what comes out of each, [T, H], while the block runs."""
-    found: list[Tensor] = []
+def noted(layers: nn.ModuleList) -> Iterator[dict[str, Tensor]]:
+    """Notes what goes into the first layer and what comes out of each that is called, [T, H], while the block runs."""
+    found: dict[str, Tensor] = {}
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found.append(_rows(inputs[0]))
+        found["embedding"] = _rows(inputs[0])
 
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        found.append(_rows(output))
+    def after(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        found[name] = _rows(output)
 
-    hooks = [layers[0].register_forward_pre_hook(before), *(layer.register_forward_hook(after) for layer in layers)]
+    each = (layer.register_forward_hook(partial(after, f"layer {i}")) for i, layer in enumerate(layers))
+    hooks = [layers[0].register_forward_pre_hook(before), *each]
     try:
         yield found
     finally:

@@ -14,3 +14,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
 
     time: float
     """Seconds on the engine's own clock: monotonic in a real engine, virtual in a simulation."""
+
+
+class RequestEvent(Event, frozen=True, kw_only=True):
+    """An event of one request."""
+
+    rid: str
+    """Id of the request."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.events.base import Event
+from workbench.events.base import RequestEvent
 from workbench.types import GrammarSpec
 
 NUM_SHOWN = 8
@@ -19,19 +19,23 @@ MatchReason = Literal[
 ]
 """Reasons why the cache reused no more of a prompt."""
 WaitReason = Literal[
-    "memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling", "paused"
-]
+    "memory", "picture memory", "batch full", "token budget", "one prefill at a time", "shared prefix in progress", "compiling",
+    "paused",
+]  # fmt: skip
 """Reasons why a request stays in the queue."""
 
 
-class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
+class RequestArrived(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A request entered the queue."""
 
-    rid: str
     num_prompt: int
+    """Number of tokens in its prompt."""
     max_new_tokens: int
+    """Most output tokens that it may have."""
     namespace: str = ""
+    """Name of the radix tree in which it shares prefixes."""
     priority: int = 0
+    """Rank in the queue: higher ones are scheduled first."""
     grammar: GrammarSpec | None = None
     """The constraint on its output."""
     first_ids: tuple[int, ...] = ()
@@ -40,13 +44,15 @@ class RequestArrived(Event, frozen=True, kw_only=True, tag=True):
     """Client that sent it, in words; empty for a call from Python."""
 
 
-class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
+class PrefixMatched(RequestEvent, frozen=True, kw_only=True, tag=True):
     """Admission looked the prompt up in the cache; `workbench.why.prefix.reasons` words the reason."""
 
-    rid: str
     num_prompt: int
+    """Number of tokens in the prompt."""
     num_cached: int
+    """Number of prompt tokens whose K/V was stored and is used again."""
     reason: MatchReason
+    """The reason why the cache held no more of the prompt."""
     node_id: int
     """The node where the match ended; 0 is the root."""
     expected: tuple[int, ...] = ()
@@ -58,67 +64,75 @@ class PrefixMatched(Event, frozen=True, kw_only=True, tag=True):
     elsewhere: int = 0
     """For "other namespace": the number of tokens that match there."""
     namespace: str = ""
+    """Name of the radix tree in which it was looked up."""
 
 
-class GrammarCompiled(Event, frozen=True, kw_only=True, tag=True):
+class GrammarCompiled(RequestEvent, frozen=True, kw_only=True, tag=True):
     """The constraint of a request is ready."""
 
-    rid: str
     kind: str
     """The kind of constraint: "regex", "json_schema", ..."""
     backend: str
+    """Name of the grammar backend that compiled it."""
     where: Literal["thread", "child"]
     """The thread of the first caller, or a child process."""
     seconds: float
+    """Seconds that the compilation took."""
     num_bytes: int
+    """Bytes of memory that the compiled grammar takes."""
     is_cached: bool
     """True if an earlier request compiled it; `seconds` is then that request's time."""
 
 
-class RequestWaiting(Event, frozen=True, kw_only=True, tag=True):
+class RequestWaiting(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A request waits for a reason.
 
     Recorded when the reason is new in this stay in the queue, and ever more rarely while reasons alternate. The
     `RequestWaited` that ends the stay has the time of each.
     """
 
-    rid: str
     reason: WaitReason
+    """The reason why it has no place in the next step."""
     blocked_by: str = ""
     """The request it waits for, if there is one."""
     num_needed: int = 0
+    """For "memory": the pages that it needs; for "batch full": the running requests with it."""
     num_available: int = 0
+    """For "memory": the pages that can be had; for "batch full": the most running requests."""
 
 
 class Waited(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The time that one reason took in one stay in the queue."""
 
     reason: WaitReason
+    """The reason."""
     seconds: float
+    """Seconds of the stay that had this reason."""
     blocked_by: str
     """The request that blocked it for the longest time; empty if none did."""
     has_others: bool = False
     """True if other requests blocked it too, one after the other."""
 
 
-class RequestWaited(Event, frozen=True, kw_only=True, tag=True):
+class RequestWaited(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A stay in the queue ended."""
 
-    rid: str
     parts: tuple[Waited, ...]
     """The reasons and their times, the longest first."""
 
 
-class RequestScheduled(Event, frozen=True, kw_only=True, tag=True):
+class RequestScheduled(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A request left the queue.
 
     `num_cached + num_pending` is its whole length; a resumed request has output tokens already.
     """
 
-    rid: str
     num_cached: int
+    """Number of its tokens whose K/V is there already."""
     num_pending: int
+    """Number of its tokens that are still to be computed."""
     resumed: bool = False
+    """True if it ran before and was retracted."""
 
 
 class TokenDetail(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -147,11 +161,11 @@ class TokenDetail(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds that this detail added to the step, divided among its tokens."""
 
 
-class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
+class TokenSampled(RequestEvent, frozen=True, kw_only=True, tag=True):
     """An output token was drawn, or the grammar forced it."""
 
-    rid: str
     token_id: int
+    """Id of the token."""
     position: int
     """The index of the token in the output, from 0."""
     num_allowed: int | None = None
@@ -162,17 +176,19 @@ class TokenSampled(Event, frozen=True, kw_only=True, tag=True):
     """The distribution; None while token detail is off, and for a forced token."""
 
 
-class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
+class RequestRetracted(RequestEvent, frozen=True, kw_only=True, tag=True):
     """The request went back to the queue: memory ran out in decode, or the weights were replaced."""
 
-    rid: str
     num_output: int
+    """Number of output tokens that it has, and keeps."""
     num_lost: int
     """The number of tokens whose K/V it held; those still in the tree when it resumes are not computed again."""
     needed_by: str
     """Id of the request that needed the space; empty if the weights were replaced."""
     old_ratio: float
+    """The promise before: the share of their remaining output for which running requests keep room free."""
     new_ratio: float
+    """The promise from now on, which is at least as high."""
 
     @property
     def cause(self) -> str:
@@ -180,12 +196,16 @@ class RequestRetracted(Event, frozen=True, kw_only=True, tag=True):
         return f"{self.needed_by} needed the space" if self.needed_by else "the weights were replaced"
 
 
-class RequestFinished(Event, frozen=True, kw_only=True, tag=True):
+class RequestFinished(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A request ended."""
 
-    rid: str
     reason: Literal["stop", "length", "abort"]
+    """The kind of end: by a stop or the end of text, at the limit of tokens, or by an abort."""
     detail: str
+    """The stop that was met, or the reason of an abort, in words; may be empty."""
     num_prompt: int
+    """Number of tokens in its prompt."""
     num_cached: int
+    """Number of prompt tokens that were not computed again."""
     num_output: int
+    """Number of output tokens."""

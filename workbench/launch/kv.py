@@ -17,6 +17,8 @@ from workbench.launch.kv_factors import factors_of_layers
 from workbench.launch.place import DTYPES, Hardware, name_of
 
 CPU_POOL_SHARE, CUDA_STATIC_SHARE = 0.25, 0.9
+CPU_PICTURE_SHARE, CUDA_PICTURE_SHARE = 0.1, 0.25
+"""Parts of the free memory for keys and values of pictures, in models that look at these by cross attention."""
 
 
 def make_kv(
@@ -43,6 +45,13 @@ def make_kv(
         needed = f"few enough for the memory, at {per_token:,} bytes each"
         hint = "ask for less, or leave it out: memory then decides"
         raise InvalidRequest("max_total_tokens", num_slots, needed, hint=hint) from error
+
+
+def room_for_pictures(device: torch.device) -> int:
+    """Returns the bytes that keys and values of pictures may take, beside the K/V store and the weights."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * CUDA_PICTURE_SHARE)
+    return int(psutil.virtual_memory().available * CPU_PICTURE_SHARE)
 
 
 def _kept(name: str, place: Hardware) -> torch.dtype:

@@ -20,6 +20,7 @@ from workbench.checkpoint.pooling import read_pooling
 from workbench.client.waiters import answer
 from workbench.config import ServerArgs
 from workbench.engine.encode import Encoder
+from workbench.engine.features import KEPT_BYTES
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.errors import InvalidRequest, ModelCorrupt, NotSupported
@@ -27,7 +28,7 @@ from workbench.hub.from_args import find_model, find_tokenizer
 from workbench.hub.progress import READING, Progress
 from workbench.kernels.compiled import COMPILING, kernels, mode
 from workbench.kernels.cores import num_cores
-from workbench.launch.kv import make_kv
+from workbench.launch.kv import make_kv, room_for_pictures
 from workbench.launch.kv_factors import read_factors
 from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
@@ -71,7 +72,10 @@ def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
         return _with_encoder(model, kv, attention, tokenizer, path, place, args.page_size)
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
-    return Loaded(TorchRunner(model, kv, attention, sampler), tokenizer, eos_ids, place.dtype)
+    runner = TorchRunner(model, kv, attention, sampler)
+    if model.picture_row_bytes():
+        runner.features.most_bytes = max(room_for_pictures(place.device), KEPT_BYTES)
+    return Loaded(runner, tokenizer, eos_ids, place.dtype)
 
 
 def _with_encoder(

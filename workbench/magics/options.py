@@ -9,6 +9,7 @@ import argparse
 import difflib
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from workbench.config import HttpArgs, ServerArgs, add_flags
@@ -88,10 +89,9 @@ def reworded(message: str) -> str:
     return message
 
 
-def gen_parser(prog: str, description: str) -> Parser:
-    """Returns the parser of `%%wb_gen`, whose options `%%wb_chat` shares."""
-    parser = Parser(prog, description)
-    add = parser.add_argument_group("how to sample (what is not given has the engine's default)").add_argument
+def _sampling(parser: Parser, title: str) -> Callable[..., argparse.Action]:
+    """Adds a group with the options of every magic that generates; returns its `add_argument`."""
+    add = parser.add_argument_group(title).add_argument
     add(
         "--max-tokens",
         "--max-new-tokens",
@@ -102,9 +102,16 @@ def gen_parser(prog: str, description: str) -> Parser:
     )
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
+    add("--seed", type=int, metavar="S", help="same seed, same draws")
+    return add
+
+
+def gen_parser(prog: str, description: str) -> Parser:
+    """Returns the parser of `%%wb_gen`, whose options `%%wb_chat` shares."""
+    parser = Parser(prog, description)
+    add = _sampling(parser, "how to sample (what is not given has the engine's default)")
     add("--top-k", type=int, metavar="K", help="draw from this many likeliest tokens")
     add("--min-p", type=float, metavar="P", help="drop tokens less likely than P times the likeliest")
-    add("--seed", type=int, metavar="S", help="same seed, same draws")
     ends = r"end before this text; may be repeated; \n, \t and \\ are understood"
     add("--stop", action="append", metavar="TEXT", type=unescape, help=ends)
     add = parser.add_argument_group("what the text must look like (one of them)").add_argument
@@ -141,18 +148,7 @@ def chat_parser(prog: str, description: str) -> Parser:
 
 def program_parser(prog: str, description: str) -> Parser:
     parser = Parser(prog, description)
-    add = parser.add_argument_group("defaults of the cell's generations").add_argument
-    add(
-        "--max-tokens",
-        "--max-new-tokens",
-        type=int,
-        dest="max_new_tokens",
-        metavar="N",
-        help="stop after N tokens (default: 128)",
-    )
-    add("--temperature", type=float, metavar="T", help="0 always takes the likeliest token (default: 1)")
-    add("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up this probability")
-    add("--seed", type=int, metavar="S", help="same seed, same draws")
+    _sampling(parser, "defaults of the cell's generations")
     add = parser.add_argument_group("from where and to where").add_argument
     add("--engine", metavar="NAME", help="which engine, where several run")
     add("-o", "--out", metavar="VAR", help="also store the state in this variable")

@@ -48,6 +48,8 @@ class Model(Layer):
         self.config = config
         self.vocab_size, self.max_positions = config.vocab_size, config.max_position_embeddings
         self.hidden_size = config.hidden_size
+        self.num_embeddings = config.vocab_size
+        """Rows of the embedding: ids of prompts are below it. Those beyond the vocabulary are never drawn."""
 
     def attention_specs(self) -> tuple[AttentionSpec, ...]:
         """Returns the specs of all layers that attend: from them the K/V store is made."""
@@ -75,8 +77,13 @@ class Model(Layer):
 
     def see(self, *args: Any, **arrays: Any) -> Tensor:
         """Returns the vectors of one picture or video in the places of its tokens: [num_tokens, H]. The arguments are the
-        arrays of its `Picture`, by name. Only models that see have this."""
+        arrays of its `Picture`, by name. Only models that see have this; of those that look at pictures by cross attention it
+        returns the keys and values of these layers, [C, 2, P, Hkv, D] (`attention/crossed.py`)."""
         raise NotImplementedError
+
+    def picture_row_bytes(self) -> int:
+        """Returns the bytes of keys and values of one row of a picture; 0 for a model without cross attention."""
+        return 0
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Returns the logits: [R, H] -> [R, V]. Only decoders that make text have them."""

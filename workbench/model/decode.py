@@ -22,6 +22,13 @@ from workbench.model.rope import Rope
 from workbench.model.rotary import Turn
 
 
+def one_by_one(blocks: Iterable[nn.Module], x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
+    """Returns x [T, H] after all blocks."""
+    for block, turn in zip(blocks, turns, strict=True):
+        x = block(x, turn, ctx)
+    return x
+
+
 class AtOnce:
     """The blocks of a model, and the table of them that the kernels read, made with the first step of a store."""
 
@@ -30,6 +37,11 @@ class AtOnce:
         self._blocks, self._ropes = list(blocks), ropes
         self._kv: ViewableKV | None = None
         self._table: _Table | None = None
+
+    def or_one_by_one(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
+        """Returns x [T, H] after all blocks, which may be x itself, changed."""
+        done = self(x, turns, ctx)
+        return one_by_one(self._blocks, x, turns, ctx) if done is None else done
 
     def __call__(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor | None:
         """Returns x [T, H] after all blocks, which may be x itself, changed; None where they must be called one by one.

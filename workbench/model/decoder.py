@@ -10,11 +10,11 @@ from torch import Tensor
 from workbench.attention.base import StepContext
 from workbench.model.base import CausalLM
 from workbench.model.config import ModelConfig
-from workbench.model.decode import AtOnce
+from workbench.model.decode import AtOnce, one_by_one
 from workbench.model.layer import Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.rope import Rope
-from workbench.model.rotary import Rotary
+from workbench.model.rotary import Rotary, Turn
 
 
 class Decoder(CausalLM):
@@ -64,13 +64,13 @@ class Decoder(CausalLM):
         x = self.embed(token_ids, ctx)
         made = {rope: rotary.at(ctx.positions, ctx.axes) for rope, rotary in self.rotaries.items()}
         turns = [None if rope is None else made[rope] for rope in self.ropes]
-        done = self.at_once(x, turns, ctx)
-        if done is None:
-            for layer, turn in zip(self.layers, turns, strict=True):
-                x = layer(x, turn, ctx)
-            done = x
-        out: Tensor = self.norm(done)
+        out: Tensor = self.norm(self.through(x, turns, ctx))
         return out
+
+    def through(self, x: Tensor, turns: Sequence[Turn | None], ctx: StepContext) -> Tensor:
+        """Returns x [T, H] after all layers; it may be x itself, changed. `turns` has one entry for each."""
+        done = self.at_once(x, turns, ctx)
+        return one_by_one(self.layers, x, turns, ctx) if done is None else done
 
     def logits(self, hidden: Tensor) -> Tensor:
         logits = super().logits(hidden)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.weights import PLAIN_GROUP, Weights
@@ -62,6 +63,9 @@ MOST_AT_ONCE = 516
 """Rows of experts, as many as are quantised at a time, up to which one call computes all of them."""
 FEW = 12
 """Rows of an expert for which dense numbers are read in place. With more, a product of torch's own is faster."""
+ROWS_OF_A_PRODUCT = 32
+"""Rows of an expert's product are a multiple of this. oneDNN compiles a product for each number of rows that it meets, and an
+expert has another number in every step: that took most of the time. What the rows behind its own give is dropped."""
 
 
 class Experts(Layer):
@@ -124,11 +128,14 @@ class Experts(Layer):
                 return out
         flat = choice.experts.flatten()
         order = flat.argsort(stable=True)  # places [row * k + rank], those of one expert together
-        counts = flat.bincount(minlength=self.num).tolist()
-        results = x.new_empty(num_rows * top_k, self.hidden_size)
-        for expert, places in zip(self.each, order.split(counts), strict=True):
-            if len(places):
-                results[places] = expert(x[places // top_k])
+        step = 1 if self.are_blocks else ROWS_OF_A_PRODUCT
+        rows = x.index_select(0, F.pad(order // top_k, (0, step - 1)))
+        results, start = x.new_empty(num_places, self.hidden_size), 0
+        for expert, count in zip(self.each, flat.bincount(minlength=self.num).tolist(), strict=True):
+            if count:
+                results[start : start + count] = expert(rows[start : start + -(-count // step) * step])[:count]
+                start += count
+        results = results.index_select(0, order.argsort())
         parts = (results * choice.weights.view(-1, 1).to(x.dtype)).view(num_rows, top_k, -1).unbind(1)
         out = parts[0]
         for part in parts[1:]:

@@ -122,6 +122,8 @@ _ENTRIES = (
     _entry("gpt2", "GPT2LMHeadModel", "GPT-2", "gpt2", "gpt2", "GPT-2 124M to 1.5B"),
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
+    _entry("mllama", "MllamaForCausalLM", "Llama 3.2 Vision (text)", "mllama_text_model", "",
+           "the text half of Llama 3.2 Vision, saved alone", "TEXT"),
     # Models that see.
     _seeing("llava_pixtral", "LlavaForConditionalGeneration", "LLaVA", "llava", "LLaVA 1.5 7B and 13B, BakLLaVA, Pixtral 12B",
             "llava.llava_sight"),
@@ -140,6 +142,8 @@ _ENTRIES = (
             "idefics3.IdeficsSight"),
     _seeing("mistral3", "Mistral3ForConditionalGeneration", "Mistral 3 (pictures)", "mistral3", "Mistral Small 3.1 and 3.2",
             "pixtral.PixtralSight"),
+    _seeing("mllama", "MllamaForConditionalGeneration", "Llama 3.2 Vision", "mllama", "Llama 3.2 Vision 11B and 90B",
+            "mllama.MllamaSight"),
     _seeing("minicpmv", "MiniCPMV", "MiniCPM-V", "minicpmv", "MiniCPM-V 2.0, 2.5 (Llama 3) and 2.6",
             "minicpmv.MiniCPMVSight"),
     _seeing("phi3_vision", "Phi3VForCausalLM", "Phi-3-Vision", "phi3_v", "Phi-3-vision-128k, Phi-3.5-vision",
@@ -189,7 +193,6 @@ _ENTRIES = (
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 _RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
 LACKING = {
-    "MllamaForConditionalGeneration": "layers of cross attention, whose keys and values are a picture's and not a token's",
     "MiniCPMO": "towers and decoders of sound; MiniCPM-V runs", "QWenVLForConditionalGeneration": _RESAMPLER,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip
@@ -229,7 +232,9 @@ def family_of_gguf(file: GgufFile) -> Entry:
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
         known = ", ".join(entry.gguf for entry in FAMILIES.values() if entry.gguf)
-        raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=f"supported architectures: {known}")
+        in_folders = next((entry for entry in FAMILIES.values() if entry.model_type == architecture), None)
+        hint = f"{in_folders.title} runs from a folder of safetensors" if in_folders else f"supported architectures: {known}"
+        raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=hint)
     return found
 
 

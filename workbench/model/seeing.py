@@ -30,6 +30,8 @@ USUAL: dict[str, dict[str, Any]] = {
                 "num_attention_heads": 32},
     "gemma3_text": {"vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
                     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256},
+    "mllama_text_model": {"vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 40,
+                          "num_attention_heads": 32, "num_key_value_heads": 8},
     "qwen2": {"vocab_size": 151_936, "hidden_size": 4096, "intermediate_size": 22_016, "num_hidden_layers": 32,
               "num_attention_heads": 32},
 }  # fmt: skip
@@ -47,6 +49,7 @@ class Seeing(Model):
         super().__init__(text.config)
         self.text = text
         self.makes_text = text.makes_text
+        self.num_embeddings = text.num_embeddings
 
     def load(self, weights: Weights) -> None:
         """Changes: the text half reads its tensors below the names of its own family, other parts below their attributes."""

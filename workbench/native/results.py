@@ -24,6 +24,7 @@ class MetaInfo(TypedDict):
     id: str
     """Request id."""
     prompt_tokens: int
+    """Tokens of the prompt."""
     completion_tokens: int
     """Output tokens so far."""
     cached_tokens: int
@@ -45,9 +46,11 @@ class MetaInfo(TypedDict):
     input_top_logprobs: NotRequired[list[TopLogprobs]]
     """With `top_logprobs_num`: the likeliest tokens at each of these positions."""
     output_top_logprobs: NotRequired[list[TopLogprobs]]
+    """With `top_logprobs_num`: the likeliest tokens in the place of each output token."""
     input_token_ids_logprobs: NotRequired[list[TopLogprobs]]
     """With `token_ids_logprob`: those tokens at each of these positions, in its order."""
     output_token_ids_logprobs: NotRequired[list[TopLogprobs]]
+    """With `token_ids_logprob`: those tokens in the place of each output token, in its order."""
     hidden_states: NotRequired[list[NDArray[np.float32]]]
     """With `return_hidden_states`: float32 [prompt tokens, width], then [width] for each output token except the last."""
 
@@ -62,6 +65,7 @@ class Completion(TypedDict):
     output_ids: list[int]
     """Output token ids."""
     meta_info: MetaInfo
+    """Costs, reasons and probabilities."""
     index: NotRequired[int]
     """In a stream of several requests: the number of the request; samples of a prompt are neighbours."""
 

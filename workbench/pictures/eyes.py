@@ -70,7 +70,12 @@ class Eyes:
         """
         count = sum(one.kind == "image" for one in shown)
         found = [self._processed(one, is_local, count) for one in shown]
-        ids = self.sight.encode(self._spelled(prompt, found), encode) if isinstance(prompt, str) else self._spread(prompt, found)
+        if isinstance(prompt, str):
+            # In the type of the prompt: a text that a template made has its special tokens written out.
+            text = type(prompt)(self._spelled(self.sight.written(prompt), found))
+            ids = self.sight.encode(text, encode)
+        else:
+            ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
@@ -101,7 +106,7 @@ class Eyes:
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
             digest=_digest(kind, arrays), arrays=arrays, num_tokens=seen.num_tokens, is_whole=seen.is_whole, adapts=seen.adapts,
-            kind=kind, width=first.width, height=first.height, thumbnail=image.thumbnail(first),
+            kind=kind, num_crossed=seen.num_crossed, width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)
 
@@ -128,10 +133,10 @@ class Eyes:
         """Returns the text with each placeholder replaced by the text of its picture."""
         kinds = {self.sight.placeholder: "image", self.sight.video_placeholder: "video"}
         kinds.pop("", None)
-        parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", self.sight.plain(text))
+        parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", text)
         self._check_counts([kinds[part] for part in parts[1::2]], found)
         queues = self._texts(found)
-        return type(text)("".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts)))
+        return "".join(next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts))
 
     def _spread(self, ids: tuple[int, ...], found: Sequence[_Processed]) -> tuple[int, ...]:
         """Returns the ids with each placeholder replaced by the ids of its picture; those that have all of them as they are."""

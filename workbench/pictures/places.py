@@ -20,7 +20,7 @@ def without_numbers(prompt: str, mark: str) -> str:
     if stated != [*range(1, len(stated) + 1)]:
         message = f"the placeholders of pictures have the numbers {', '.join(map(str, stated))}"
         raise InvalidRequest.because(FIELD, message, hint="number them 1, 2, 3 in the order in which they stand")
-    return type(prompt)(NUMBERED.sub(mark, prompt))
+    return NUMBERED.sub(mark, prompt)
 
 
 def free_ids(words: Words, vocab_size: int, count: int) -> tuple[int, ...]:

@@ -43,6 +43,8 @@ class Seen:
     """True: its tokens attend to each other in both directions."""
     adapts: bool = False
     """True: with it, the model computes a prompt by adapted weights."""
+    num_crossed: int = 0
+    """Rows of keys and values in layers of cross attention; see `Picture`."""
 
 
 class Sight:
@@ -63,13 +65,13 @@ class Sight:
         self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
 
+    def written(self, text: str) -> str:
+        """Returns the text of a prompt as the model's processor writes it. Here: as it is."""
+        return text
+
     def open_processor(self) -> Processor:
         """Returns the processor of the folder. Raises ModelCorrupt for a folder without the files of one."""
         return Processor(self.folder)
-
-    def plain(self, prompt: str) -> str:
-        """Returns a prompt with all of its placeholders in their one form. Here: as it is. Raises InvalidRequest."""
-        return prompt
 
     def encode(self, prompt: str, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
         """Returns the ids of a prompt, or a part of one, in which the texts of pictures stand in the place of placeholders.

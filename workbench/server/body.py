@@ -9,10 +9,15 @@ import json
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from workbench.field_docs import field_docs
+from workbench.native.requests import PromptOptions
 from workbench.server.limits import check_sizes
 from workbench.server.problem import Problem
+from workbench.types import ALIASES, SamplingParams
 
 FORMS = ("", "application/x-www-form-urlencoded")
 """The content types of curl without a header given; their bodies are read as JSON."""
@@ -24,6 +29,25 @@ class Body(BaseModel):
     """The base of all request bodies. Fields that are not declared are kept in `model_extra` and ignored."""
 
     model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Returns the schema with the meaning of each field as its description."""
+        schema = handler(core)
+        docs = meanings(cls)
+        for name, field in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            field.setdefault("description", docs.get(name, ""))
+        return schema
+
+
+def meanings(model: type[Body]) -> dict[str, str]:
+    """Returns the meaning of each field: its docstring, else that of the sampling parameter or option whose name it has."""
+    docs = field_docs(SamplingParams) | field_docs(PromptOptions)
+    docs |= {name: docs[first] for name, first in ALIASES.items()}
+    for cls in model.__mro__[::-1]:
+        if cls.__module__.startswith("workbench."):
+            docs |= field_docs(cls)
+    return docs
 
 
 async def read_json(http: Request) -> dict[str, Any]:

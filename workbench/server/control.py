@@ -41,19 +41,28 @@ class TensorsBody(Body):
     serialized_named_tensors: list[str]
     """Files of safetensors in base64, one or more. Pickled tensors are refused."""
     load_format: None = None
+    """Nothing but null: the format is that of safetensors."""
     flush_cache: Literal[True] = True
+    """Nothing but true: K/V of the old weights has no use."""
 
 
 class ProfileBody(Body):
     """The body of `/start_profile`. A trace has the folder of the server's choice, and ends with `/stop_profile`."""
 
     output_dir: None = None
+    """Nothing but null: the folder is WORKBENCH_TORCH_PROFILER_DIR."""
     start_step: None = None
+    """Nothing but null: a trace begins at once."""
     num_steps: None = None
+    """Nothing but null: a trace ends with `/stop_profile`."""
     activities: None = None
+    """Nothing but null: a trace has all that the device offers."""
     profile_by_stage: Literal[False] | None = None
+    """Nothing but false: prefill and decode are in one trace."""
     with_stack: Literal[False] | None = None
+    """Nothing but false: a trace has no stacks."""
     record_shapes: Literal[False] | None = None
+    """Nothing but false: a trace has no shapes."""
 
 
 NOT_UPDATED: dict[int | str, dict[str, Any]] = {

@@ -31,6 +31,7 @@ class TextsBody(Body):
     """The part that the bodies of all these routes have."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     log_metrics: bool | None = True
     """False leaves the texts out of the metrics."""
 
@@ -41,7 +42,9 @@ class EncodeBody(TextsBody):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
 
     text: shapes.Texts = None
+    """Text, or several."""
     input_ids: shapes.Ids = None
+    """Token ids in the place of texts."""
 
 
 class EmbeddingsBody(TextsBody):
@@ -50,8 +53,11 @@ class EmbeddingsBody(TextsBody):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["input_ids"]}]})
 
     input: shapes.Prompts | None = None
+    """Text, texts, token ids, or lists of these."""
     input_ids: shapes.Ids = None
+    """Token ids in the place of `input`."""
     encoding_format: Literal["float", "base64"] | None = "float"
+    """Form of a vector: numbers, or base64 of little-endian float32."""
     dimensions: int | None = None
     """Length of the vectors: their first numbers, normalised again. None: all."""
 
@@ -60,16 +66,22 @@ class ScoreBody(TextsBody):
     """The body of `/v1/score`."""
 
     text_1: str | list[str]
+    """Text, or one for each of `text_2`."""
     text_2: str | list[str]
+    """Text, or several, each scored with its `text_1`."""
 
 
 class RerankBody(TextsBody):
     """The body of `/rerank`."""
 
     query: str
+    """Text that the documents are compared with."""
     documents: list[str]
+    """Texts to put in order."""
     top_n: int | None = None
+    """Number of documents that are returned, at least 1. None: all."""
     return_documents: bool | None = True
+    """Switch to return the texts beside their scores."""
 
 
 @router.post("/encode", openapi_extra=json_body(EncodeBody))

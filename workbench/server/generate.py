@@ -34,9 +34,13 @@ class GenerateBody(Body):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in PROMPTS]})
 
     text: Texts = None
+    """Prompt, or several. One of `text`, `input_ids` and `input_embeds` is given."""
     input_ids: Ids = None
+    """Prompt, or several, as token ids."""
     sampling_params: Params = None
+    """Sampling parameters by name; several prompts may have a list of them."""
     stream: bool | None = False
+    """Switch to send the answer as it grows, in server-sent events."""
     rid: str | list[str] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: int | list[int] | None = None
@@ -46,6 +50,7 @@ class GenerateBody(Body):
     return_text_in_logprobs: bool | None = None
     return_hidden_states: bool | None = None
     log_metrics: bool | None = True
+    """Switch to count the request in the metrics."""
     priority: int | list[int] | None = None
     timeout_s: float | None = None
     namespace: str | list[str] | None = None

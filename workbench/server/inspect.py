@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as Name
 from starlette.responses import Response
 
 from workbench.api.handle import Handle
@@ -62,7 +63,9 @@ def _files(handle: Handle) -> dict[str, bytes]:
 
 
 @router.get("/engine/events", openapi_extra=answers(MSGPACK))
-async def events(http: Request, history: int = MOST_BEHIND) -> Response:
+async def events(
+    http: Request, history: Annotated[int, Query(description="Most events from before the call.")] = MOST_BEHIND
+) -> Response:
     """Streams the event log: each message is its length in 4 bytes, the most significant first, and a `News` in msgpack.
 
     Begins with the last `history` events.
@@ -137,7 +140,7 @@ class Tail:
     "/engine/call/{name}",
     openapi_extra=answers(MSGPACK) | {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
 )
-async def call(http: Request, name: str) -> Response:
+async def call(http: Request, name: Annotated[str, Name(description="Name of the call.")]) -> Response:
     """Answers one call of the engine between two steps. The body has its arguments by name."""
     if name not in QUESTIONS + CHANGES:
         raise Problem(404, f"there is no call {name!r}; there are {', '.join(QUESTIONS + CHANGES)}", code="not_found")

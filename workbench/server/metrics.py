@@ -36,7 +36,7 @@ TTFT = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 1
 E2E = (.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60)  # fmt: skip
 PER_TOKEN = (.005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5)  # fmt: skip
 FUNCTION = tuple(0.05 * 1.5**k for k in range(18))
-"""Upper bounds of the buckets in seconds; rows N4 to N7 of the checklist."""
+"""Upper bounds of the buckets in seconds; those of the reference."""
 REASONS = ("stop", "length", "abort")
 
 

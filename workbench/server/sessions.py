@@ -25,6 +25,7 @@ class CloseBody(Body):
     """The body of `/close_session`."""
 
     session_id: str
+    """Id of the session."""
 
 
 @router.post("/open_session", openapi_extra=json_body(OpenBody))

@@ -27,19 +27,28 @@ class TokenizeBody(Body):
     """The body of `/tokenize`: a text, or a conversation."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     prompt: str | list[str] | None = None
+    """Text, or several. Either it or `messages` is given."""
     text: str | list[str] | None = None
+    """Second name of `prompt`."""
     messages: Annotated[list[dict[str, Any]] | None, WithJsonSchema(one_of(MESSAGES, NULL))] = None
+    """Conversation, written as the chat template does."""
     add_special_tokens: bool | None = True
+    """Switch to add the tokens that the tokenizer puts around a text, such as the model's beginning of text."""
     add_generation_prompt: bool | None = True
+    """Switch to end a conversation with the beginning of an answer."""
     return_token_strs: bool | None = False
+    """Switch to add the text of each token; for one text alone."""
 
 
 class DetokenizeBody(Body):
     """The body of `/detokenize`."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     tokens: list[int] | list[list[int]]
+    """Token ids, or several lists of them."""
     skip_special_tokens: bool | None = False
 
 
@@ -47,10 +56,13 @@ class FunctionCallBody(Body):
     """The body of `/function_call`."""
 
     text: str
+    """Text that a model generated."""
     tools: Annotated[
         list[dict[str, Any]], WithJsonSchema(many(record({"type": {"const": "function"}, "function": FUNCTION}), 0))
     ] = []
+    """Tools that may be called; calls of others stay in the text. Empty: all calls are read."""
     tool_call_parser: str | None = None
+    """Name of the parser. None: the server's (`--tool-call-parser`)."""
 
 
 @router.post("/tokenize", openapi_extra=json_body(TokenizeBody))

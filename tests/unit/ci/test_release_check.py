@@ -25,7 +25,7 @@ def check():
 
 
 def test_the_changelog_and_the_citation_have_the_version_of_the_package(check):
-    changelog, citation = (ROOT / "docs/changelog.md").read_text(), (ROOT / ".github/CITATION.cff").read_text()
+    changelog, citation = (ROOT / "docs/changelog.md").read_text(), (ROOT / "CITATION.cff").read_text()
     found = [*check.faults_of_version(Version(workbench.__version__), changelog, citation)]
     assert [fault for fault in found if "when" not in fault] == []
 

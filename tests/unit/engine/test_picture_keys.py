@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from workbench.engine import picture_keys
+from workbench.engine.crossing import looks
 from workbench.engine.picture_keys import PictureKeys
+from workbench.engine.plan import PlannedSeq
 from workbench.testing import make_core, make_request, run_to_end
 from workbench.types import Picture, first_of
 
@@ -65,3 +67,40 @@ def test_the_first_tokens_count_a_picture_as_one():
     assert first_of((1, -4, -4, -4, 2, 3), 3) == (1, -4, -4, -4, 2)
     assert first_of((-4, -4, -5, -5, 1), 1) == (-4, -4)
     assert first_of((), 3) == ()
+
+
+def looks_of(pictures: tuple[Picture, ...], start: int, end: int) -> dict[int, str]:
+    """Returns the names of the pictures that each new token at positions [start, end) sees."""
+    seq = PlannedSeq(1, "a", (0,) * (end - start), start, (), pictures=pictures)
+    return {
+        start + row: "".join(picture.digest[0] for picture in seen)
+        for first, stop, seen in looks(seq)
+        for row in range(first, stop)
+    }
+
+
+def crossed(name: str, place: int) -> Picture:
+    return Picture(digest=name * 32, arrays={}, num_tokens=1, places=((place, 1),), num_crossed=5)
+
+
+def test_text_looks_at_the_pictures_right_before_it():
+    pictures = (crossed("1", 2), crossed("2", 5), crossed("3", 6), crossed("4", 9))
+    whole = looks_of(pictures, 0, 12)
+    assert [whole.get(at, "") for at in range(12)] == ["", "", "1", "1", "1", "2", "23", "23", "23", "4", "4", "4"]
+    for size in (1, 2, 3, 5):
+        parts: dict[int, str] = {}
+        for start in range(0, 12, size):
+            parts |= looks_of(tuple(one for one in pictures if one.start < start + size), start, min(start + size, 12))
+        assert parts == whole
+
+
+def test_pictures_that_are_looked_at_stay_in_the_plan():
+    core = make_core(sees=True, chunked_prefill_size=4)
+    core.add(make_request("a", PROMPT, 3, pictures=(crossed("1", 2),)))
+    plans = []
+    while core.has_work and (step := core.begin()) is not None:
+        plans.append(step.plan.seqs[0])
+        core.execute(step)
+        core.finish(step)
+    assert [len(seq.pictures) for seq in plans] == [1] * len(plans)
+    assert plans[-1].is_decode

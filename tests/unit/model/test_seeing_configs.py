@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import ModelUnsupported
+from workbench.errors import ModelUnsupported, WorkbenchError
 from workbench.model.check import check_config
 
 CLIP = {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "model_type": "clip_vision_model",
@@ -84,7 +84,31 @@ MISTRAL3: dict[str, Any] = {
     "text_config": MISTRAL | {"hidden_size": 5120, "head_dim": 128, "num_hidden_layers": 40, "vocab_size": 131072},
     "vision_config": PIXTRAL_TOWER,
 }  # fmt: skip
-ALL = (NEXT, ONEVISION, QWEN25, GEMMA3, SMOLVLM, MISTRAL3)
+JUNK = {"add_cross_attention": False, "bad_words_ids": None, "chunk_size_feed_forward": 0, "cross_attention_hidden_size": None,
+        "diversity_penalty": 0.0, "max_length": 20, "num_beams": 1, "pruned_heads": {}, "repetition_penalty": 1.0,
+        "return_dict": True, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "use_bfloat16": False}  # fmt: skip
+"""Keys that older versions of transformers wrote into every half."""
+MLLAMA: dict[str, Any] = {
+    "architectures": ["MllamaForConditionalGeneration"], "image_token_index": 128256, "model_type": "mllama",
+    "torch_dtype": "bfloat16",
+    "text_config": JUNK | {
+        "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38], "dropout": 0, "bos_token_id": 128000,
+        "eos_token_id": [128001, 128008, 128009], "hidden_act": "silu", "hidden_size": 4096, "initializer_range": 0.02,
+        "intermediate_size": 14336, "max_position_embeddings": 131072, "model_type": "mllama_text_model",
+        "num_attention_heads": 32, "num_hidden_layers": 40, "num_key_value_heads": 8, "pad_token_id": 128004,
+        "rms_norm_eps": 1e-05, "rope_scaling": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                                                "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        "rope_theta": 500000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": 128256,
+    },
+    "vision_config": JUNK | {
+        "attention_heads": 16, "hidden_act": "gelu", "hidden_size": 1280, "image_size": 560,
+        "intermediate_layers_indices": [3, 7, 15, 23, 30], "intermediate_size": 5120, "max_num_tiles": 4,
+        "model_type": "mllama_vision_model", "norm_eps": 1e-05, "num_channels": 3, "num_global_layers": 8,
+        "num_hidden_layers": 32, "patch_size": 14, "vision_output_dim": 7680, "supported_aspect_ratios":
+        [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+    },
+}  # fmt: skip
+ALL = (NEXT, ONEVISION, QWEN25, GEMMA3, SMOLVLM, MISTRAL3, MLLAMA)
 
 
 @pytest.mark.parametrize("values", ALL, ids=lambda values: values["model_type"])
@@ -113,6 +137,28 @@ def test_a_null_of_the_text_half_is_no_value_left_out():
 def test_one_matrix_serves_as_head_where_either_half_ties_it():
     assert check_config(ONEVISION).config.tie_word_embeddings
     assert not check_config(NEXT).config.tie_word_embeddings
+
+
+def test_layers_that_look_at_pictures_are_made_between_the_others():
+    checked = check_config(MLLAMA)
+    model = checked.family.model(checked.config)
+    assert [spec.layer for spec in model.attention_specs()] == [at for at in range(40) if at % 5 != 3]
+    assert (model.vocab_size, model.num_embeddings) == (128_256, 128_264)
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        ("text_config", {"tie_word_embeddings": True}, "more rows than the head"),
+        ("text_config", {"cross_attention_layers": [3, 40]}, "and 40 layers"),
+        ("vision_config", {"intermediate_layers_indices": [3, 32]}, "takes features of the layers"),
+        ("vision_config", {"vision_output_dim": 1280}, "1280 numbers of a row"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(part: str, values: dict[str, Any], message: str):
+    checked = check_config(MLLAMA | {part: MLLAMA[part] | values})
+    with pytest.raises(WorkbenchError, match=message):
+        checked.family.model(checked.config)
 
 
 @pytest.mark.parametrize("part", ["vision_config", "text_config"])

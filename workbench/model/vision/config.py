@@ -53,6 +53,40 @@ class PixtralConfig(TowerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MllamaTowerConfig(TowerConfig):
+    hidden_size: int = 1280
+    intermediate_size: int = 5120
+    num_hidden_layers: int = 32
+    num_global_layers: int = 8
+    """Layers of the second transformer, whose gates open what it adds."""
+    attention_heads: int = 16
+    image_size: int = 448
+    """Pixels of a tile's side."""
+    patch_size: int = 14
+    hidden_act: Activation = "gelu"
+    norm_eps: float = 1e-5
+    max_num_tiles: int = 4
+    intermediate_layers_indices: tuple[int, ...] = (3, 7, 15, 23, 30)
+    """Layers of the first transformer whose features stand beside those of the last."""
+    supported_aspect_ratios: tuple[tuple[int, int], ...] = (
+        (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (3, 1), (4, 1),
+    )  # fmt: skip
+    """Shapes in which tiles may stand; their numbers begin at 1."""
+    vision_output_dim: int = 7680
+    """Numbers of a row's features."""
+
+    @property
+    def num_rows(self) -> int:
+        """The number of a tile's rows: its patches, and one for the whole."""
+        return int((self.image_size // self.patch_size) ** 2 + 1)
+
+    @property
+    def num_ratios(self) -> int:
+        """The number of rows of tables by shape."""
+        return len(self.supported_aspect_ratios) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class QwenTowerConfig(TowerConfig):
     """The keys that both towers of Qwen have."""
 

@@ -40,8 +40,8 @@ class Phi3VisionSight(Sight):
     def open_processor(self) -> Processor:
         return OwnProcessor(self.folder)
 
-    def plain(self, prompt: str) -> str:
-        return without_numbers(prompt, MARK)
+    def written(self, text: str) -> str:
+        return without_numbers(text, MARK)
 
     def encode(self, prompt: str, encode: Encode) -> tuple[int, ...]:
         """Returns the ids; each text between pictures is encoded alone, with the special tokens that the tokenizer adds to a

@@ -48,8 +48,8 @@ class Phi4VisionSight(Sight):
     def open_processor(self) -> Processor:
         return OwnProcessor(self.folder)
 
-    def plain(self, prompt: str) -> str:
-        return without_numbers(prompt, MARK)
+    def written(self, text: str) -> str:
+        return without_numbers(text, MARK)
 
     def see(self, picture: Image) -> Seen:
         columns, rows = tiles_of(picture.size, self.side, self.most)

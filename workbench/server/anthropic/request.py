@@ -27,17 +27,27 @@ class CountBody(Body):
     """The body of `/v1/messages/count_tokens`."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     messages: AnthropicMessages
+    """Conversation: texts, pictures, calls of tools and their results."""
     max_tokens: Positive = None
+    """Most output tokens, at least 1. An answer needs it, a count does not."""
     system: str | list[dict[str, Any]] | None = None
+    """Text of the system message, or blocks of text."""
     temperature: Temperature = None
     top_p: TopP = None
     top_k: TopK = None
     stop_sequences: StopList = None
+    """Strings that end the text. The text ends before them."""
     stream: bool | None = False
+    """Switch to send the answer as it grows, in server-sent events."""
     tools: AnthropicTools = None
+    """Functions that the model may call."""
     tool_choice: AnthropicChoice = None
+    """Choice of the type `auto`, `any` (some tool), `tool` (the one named) or `none`."""
     thinking: dict[str, Any] | None = None
+    """Switch of the reasoning, of the type `enabled`, `adaptive` or `disabled`; `budget_tokens` is the most tokens of it. Needs
+    `--reasoning-parser`."""
 
     def call(self, needs_limit: bool = True, can_reason: bool = True) -> ChatCall:
         """Returns the call. Raises InvalidRequest, NotSupported with the place of what it cannot read.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -25,11 +25,18 @@ from workbench.server.wire import Json
 
 router = APIRouter()
 T = TypeVar("T")
+FileId = Annotated[str, Path(description="Id of the file.")]
+BatchId = Annotated[str, Path(description="Id of the batch.")]
+After = Annotated[str | None, Query(description="Id of the last entry of the page before. None: the first page.")]
+MOST = "Most entries of a page."
 CHUNK = 2**20
 UPLOAD = {
     "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {
         "type": "object", "required": ["file", "purpose"],
-        "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "Bytes of the file, with its name."},
+            "purpose": {"type": "string", "description": "Use of the file: `batch`."},
+        },
     }}}}
 }  # fmt: skip
 
@@ -38,9 +45,13 @@ class BatchBody(Body):
     """The body of `/v1/batches`."""
 
     input_file_id: str
+    """Id of the uploaded file with a request on each line."""
     endpoint: str
+    """Route that answers the lines, such as `/v1/chat/completions`."""
     completion_window: str = "24h"
+    """Time after which a batch expires: 24 hours, nothing else."""
     metadata: dict[str, str] | None = None
+    """Notes of the client, returned as they are."""
 
 
 def _runner(http: Request) -> BatchRunner:
@@ -79,28 +90,29 @@ async def upload(http: Request) -> Response:
 
 @router.get("/v1/files")
 async def files(
-    http: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
-    order: Literal["asc", "desc"] = "desc", purpose: str | None = None,
+    http: Request, after: After = None, limit: Annotated[int, Query(ge=1, le=10_000, description=MOST)] = 10_000,
+    order: Annotated[Literal["asc", "desc"], Query(description="Order by age: the newest first, or the oldest.")] = "desc",
+    purpose: Annotated[str | None, Query(description="Use of the files that are listed. None: all.")] = None,
 ) -> Response:  # fmt: skip
-    """Returns files, the newest first unless `order` is "asc"; those behind the file `after`."""
+    """Returns a page of the files."""
     found = [each for each in _runner(http).store.files() if purpose in (None, each["purpose"])]
     return Json(_page(found[:: 1 if order == "desc" else -1], after, limit))
 
 
 @router.get("/v1/files/{file_id}")
-async def file(http: Request, file_id: str) -> Response:
+async def file(http: Request, file_id: FileId) -> Response:
     """Returns facts of a file."""
     return Json(_file(http, file_id))
 
 
 @router.get("/v1/files/{file_id}/content")
-async def content(http: Request, file_id: str) -> Response:
+async def content(http: Request, file_id: FileId) -> Response:
     """Returns the bytes of a file."""
     return FileResponse(_runner(http).store.path_of(_file(http, file_id)["id"]), media_type="application/octet-stream")
 
 
 @router.delete("/v1/files/{file_id}")
-async def delete(http: Request, file_id: str) -> Response:
+async def delete(http: Request, file_id: FileId) -> Response:
     """Removes a file."""
     found = _file(http, file_id)
     if not await _stored(_runner(http).store.remove_file, found["id"]):
@@ -126,21 +138,23 @@ async def create(http: Request) -> Response:
 
 
 @router.get("/v1/batches")
-async def batches(http: Request, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
-    """Returns batches, the newest first; those behind the batch `after`."""
+async def batches(
+    http: Request, after: After = None, limit: Annotated[int, Query(ge=1, le=100, description=MOST)] = 20
+) -> Response:
+    """Returns a page of the batches, the newest first."""
     runner = _runner(http)
     page = _page([{"id": each} for each in runner.store.batches()], after, limit)
     return Json(page | {"data": [_shown(runner, each["id"]) for each in page["data"]]})
 
 
 @router.get("/v1/batches/{batch_id}")
-async def batch(http: Request, batch_id: str) -> Response:
+async def batch(http: Request, batch_id: BatchId) -> Response:
     """Returns a batch."""
     return Json(_shown(_runner(http), batch_id))
 
 
 @router.post("/v1/batches/{batch_id}/cancel")
-async def cancel(http: Request, batch_id: str) -> Response:
+async def cancel(http: Request, batch_id: BatchId) -> Response:
     """Cancels a batch: open requests finish, no other is begun. The status is "cancelling" until then."""
     runner = _runner(http)
     status = _shown(runner, batch_id)["status"]

@@ -20,11 +20,18 @@ class OllamaBody(Body):
     """The fields that Ollama's chat and generate share."""
 
     model: str
+    """Name of a model; whatever it is, the served one answers."""
     stream: bool | None = True
+    """Switch to send the answer as it grows, in lines of JSON."""
     format: JsonFormat = None
+    """Constraint on the answer: "json" for any JSON object, or a JSON schema."""
     options: dict[str, Any] | None = None
+    """Options by Ollama's names: `temperature`, `top_p`, `top_k`, `min_p`, `seed`, `stop`, `num_predict`, `repeat_penalty`,
+    `presence_penalty`, `frequency_penalty`. Others are ignored."""
     think: bool | str | None = None
+    """Switch of the reasoning, for a chat template that has `enable_thinking`."""
     keep_alive: str | float | None = None
+    """Time to keep a model loaded; without effect, as the served model stays."""
 
     def sampling(self) -> dict[str, Any]:
         """Returns the sampling parameters. Without a limit the output may fill the context, as in Ollama."""
@@ -49,18 +56,26 @@ class ChatBody(OllamaBody):
     """The body of `/api/chat`."""
 
     messages: Messages = []
+    """Conversation. Without messages the answer is that the model is loaded."""
     tools: Tools = None
+    """Functions that the model may call."""
 
 
 class GenerateBody(OllamaBody):
     """The body of `/api/generate`."""
 
     prompt: str | None = ""
+    """Text of the user. Without it the answer is that the model is loaded."""
     suffix: str | None = None
+    """Text behind the answer; not available, only empty values are accepted."""
     system: str | None = None
+    """Text of the system message."""
     template: str | None = None
+    """Template in the place of the model's; not available, only empty values are accepted."""
     raw: bool | None = False
+    """Switch to continue the prompt as it is, without the chat template."""
     images: list[str] | None = None
+    """Pictures in base64, shown before the prompt."""
 
     def check(self) -> None:
         """Raises NotSupported for a field without a feature."""
@@ -73,26 +88,36 @@ class EmbedBody(Body):
     """The body of `/api/embed`."""
 
     model: str
+    """Name of a model; whatever it is, the served one answers."""
     input: str | list[str] = ""
+    """Text, or several."""
     truncate: bool | None = True
     """Switch to cut a text that is longer than the context."""
     dimensions: int | None = None
     """Length of the vectors: their first numbers, normalised again. None: all."""
     options: dict[str, Any] | None = None
+    """Options of a model, without effect on vectors."""
     keep_alive: str | float | None = None
+    """Time to keep a model loaded; without effect, as the served model stays."""
 
 
 class EmbeddingsBody(Body):
     """The body of `/api/embeddings`."""
 
     model: str
+    """Name of a model; whatever it is, the served one answers."""
     prompt: str | None = ""
+    """Text."""
     options: dict[str, Any] | None = None
+    """Options of a model, without effect on vectors."""
     keep_alive: str | float | None = None
+    """Time to keep a model loaded; without effect, as the served model stays."""
 
 
 class ShowBody(Body):
     """The body of `/api/show`."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     name: str | None = None
+    """Second name of `model`."""

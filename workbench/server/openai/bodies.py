@@ -47,14 +47,18 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 
 class StreamOptions(Body):
     include_usage: bool | None = None
+    """Switch to end the stream with a chunk that has the token counts."""
     continuous_usage_stats: bool | None = None
+    """Switch to put the token counts so far into every chunk."""
 
 
 class SamplingBody(Body):
     """The fields that chats and completions share."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     max_tokens: Limit = None
+    """Most output tokens, at least 0. None: up to the end of the context in a chat, 16 in a completion."""
     temperature: Temperature = None
     top_p: TopP = None
     top_k: TopK = None
@@ -63,11 +67,13 @@ class SamplingBody(Body):
     frequency_penalty: Penalty = None
     repetition_penalty: Repetition = None
     n: Count = None
+    """Number of answers to each prompt, 1 to 128."""
     seed: Seed = None
     stop: Stops = None
     stop_token_ids: Tokens = None
     logit_bias: Bias = None
     min_tokens: Limit = None
+    """Fewest output tokens, at most `max_tokens`: before them neither the end of text nor a stop token is drawn."""
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     regex: str | None = None
@@ -75,10 +81,15 @@ class SamplingBody(Body):
     json_schema: str | dict[str, Any] | None = None
     structural_tag: str | dict[str, Any] | None = None
     response_format: ResponseFormat = None
+    """Form of the answer: `text`, `json_object`, `json_schema` or `structural_tag`."""
     stream: bool | None = None
+    """Switch to send the answer as it grows, in server-sent events."""
     stream_options: StreamOptions | None = None
+    """Switches `include_usage`, for a last chunk with the token counts, and `continuous_usage_stats`, for the counts so far in
+    every chunk."""
     rid: str | None = None
     user: str | None = None
+    """Name of the user, without effect."""
 
     def sampling(self) -> dict[str, Any]:
         """Returns the fields of `SamplingParams` that are given."""
@@ -114,17 +125,29 @@ class ChatBody(SamplingBody):
     """The body of `/v1/chat/completions`."""
 
     messages: Messages
+    """Conversation: texts, pictures, calls of tools and their results."""
     max_completion_tokens: Limit = None
+    """Most output tokens; before `max_tokens`, if both are given. None: up to the end of the context."""
     tools: Tools = None
+    """Functions that the model may call."""
     tool_choice: ToolChoice = None
+    """Choice: whether a tool may, must or must not be called, or the one to call. None: it may."""
     parallel_tool_calls: bool | None = None
+    """Switch to let the model make more than one call; true if left out."""
     logprobs: bool | None = None
+    """Switch to return the log-probability of each output token."""
     top_logprobs: Scored = None
+    """Number of likeliest tokens to score beside each token, 0 to 20; needs `logprobs`."""
     separate_reasoning: bool | None = None
+    """Switch to part reasoning from the answer, where the server has a reasoning parser; true if left out."""
     chat_template_kwargs: dict[str, Any] | None = None
+    """Further variables of the chat template, such as `enable_thinking`."""
     add_generation_prompt: bool | None = None
+    """Switch to end the prompt with the beginning of an answer; true if left out."""
     continue_final_message: bool | None = None
+    """Switch to continue the last message, one of the assistant, in the place of a new one."""
     reasoning_effort: str | None = None
+    """Variable `reasoning_effort` of the chat template."""
 
 
 class CompletionBody(SamplingBody):
@@ -133,6 +156,8 @@ class CompletionBody(SamplingBody):
     prompt: Prompts
     """Text, texts, token ids, or lists of these."""
     best_of: Count = None
+    """Number of texts of which the `n` with the highest mean log-probability are returned. None: `n`."""
     echo: bool | None = None
+    """Switch to begin the text with the prompt."""
     logprobs: int | bool | None = None
     """Number of likeliest tokens to score beside each token. 0: the token alone."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 
 from workbench.server.problem import Problem
 from workbench.server.serving import Serving, serving_of
@@ -21,7 +21,7 @@ async def list_models(http: Request) -> dict[str, Any]:
 
 
 @router.get("/v1/models/{model_id:path}")
-async def get_model(http: Request, model_id: str) -> dict[str, Any]:
+async def get_model(http: Request, model_id: Annotated[str, Path(description="Name of the served model.")]) -> dict[str, Any]:
     """Returns the served model by its name."""
     serving = serving_of(http)
     if model_id != serving.name:

@@ -7,9 +7,9 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from workbench.server.body import json_body, read_body
@@ -24,6 +24,7 @@ from workbench.server.sse import EventStream, data
 from workbench.server.wire import Json
 
 router = APIRouter()
+ResponseId = Annotated[str, Path(description="Id of the answer.")]
 
 
 @router.post("/v1/responses", openapi_extra=json_body(ResponsesBody))
@@ -39,7 +40,7 @@ async def create_response(http: Request) -> Response:
 
 
 @router.get("/v1/responses/{response_id}")
-async def get_response(http: Request, response_id: str) -> Response:
+async def get_response(http: Request, response_id: ResponseId) -> Response:
     """Returns a stored answer."""
     if http.query_params.get("stream", "false").lower() == "true":
         raise Problem(400, "a stored response cannot be streamed: leave out stream", "stream", "not_supported")
@@ -47,14 +48,14 @@ async def get_response(http: Request, response_id: str) -> Response:
 
 
 @router.delete("/v1/responses/{response_id}")
-async def delete_response(http: Request, response_id: str) -> Response:
+async def delete_response(http: Request, response_id: ResponseId) -> Response:
     """Drops a stored answer. Answers that continue it keep the conversation."""
     _store(http).delete(response_id)
     return Json({"id": response_id, "object": "response", "deleted": True})
 
 
 @router.get("/v1/responses/{response_id}/input_items")
-async def input_items(http: Request, response_id: str) -> Response:
+async def input_items(http: Request, response_id: ResponseId) -> Response:
     """Returns the input that a stored answer answers."""
     items = _store(http).demand(response_id).input
     numbered = [{"type": "message", "id": f"item_{response_id}_{i}", **item} for i, item in enumerate(items)]

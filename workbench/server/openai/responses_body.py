@@ -30,24 +30,39 @@ class ResponsesBody(Body):
     """The body of `/v1/responses`."""
 
     model: str | None = None
+    """Name of a model; whatever it is, the served one answers."""
     input: str | list[dict[str, Any]] = []
     """A text of the user, or the items of a conversation."""
     instructions: str | None = None
+    """Text of the system message."""
     previous_response_id: str | None = None
+    """Id of a stored answer whose conversation goes on."""
     tools: list[dict[str, Any]] | None = None
+    """Functions that the model may call."""
     tool_choice: str | dict[str, Any] | None = None
+    """Choice: `auto`, `none`, `required`, one function, or some of the tools."""
     parallel_tool_calls: bool | None = None
+    """Switch to let the model make more than one call; true if left out."""
     text: dict[str, Any] | None = None
+    """Object whose `format` is the form of the answer: `text`, `json_object` or `json_schema`."""
     reasoning: dict[str, Any] | None = None
+    """Object whose `effort` is the variable `reasoning_effort` of the chat template."""
     max_output_tokens: int | None = None
+    """Most output tokens, at least 1. None: up to the end of the context."""
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
+    """Number of likeliest tokens to score beside each token, 0 to 20."""
     include: list[str] | None = None
+    """Parts to add to the answer: `message.output_text.logprobs`; others that the API has are accepted and empty."""
     store: bool | None = None
+    """Switch to keep the answer, so that others can continue it; true if left out."""
     stream: bool | None = None
+    """Switch to send the answer as it grows, in server-sent events."""
     metadata: dict[str, str] | None = None
+    """Notes of the client, returned as they are."""
     user: str | None = None
+    """Name of the user, returned as it is."""
 
     @property
     def has_logprobs(self) -> bool:

@@ -36,8 +36,11 @@ class AskBody(Body):
     """The body of `/page/ask`: a message to one view of an open page."""
 
     page: str
+    """Id of the page, from its first message."""
     view: str
+    """Name of the view."""
     message: dict[str, object]
+    """The message: what was clicked or chosen."""
 
 
 @router.get("/", include_in_schema=False)

@@ -7,6 +7,7 @@ those that it imports, in one scope. So no two of them may declare the same name
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +37,13 @@ def script(entry: Path) -> str:
     exported, where modules import each other in a circle, where two declare the same name, or where a module is written in a
     way that this cannot read.
     """
-    return "".join(COMMENT.sub("", IMPORT.sub("", text)) for text in modules(entry).values())
+    return joined(modules(entry))
+
+
+def joined(found: Mapping[Path, str]) -> str:
+    """Returns modules as one text, in their order. Raises `CannotJoin` where two declare the same name, or one cannot be read."""
+    _check_names(found)
+    return "".join(COMMENT.sub("", IMPORT.sub("", text)) for text in found.values())
 
 
 def styles(path: Path) -> str:
@@ -48,7 +55,6 @@ def modules(entry: Path) -> dict[Path, str]:
     """Returns the texts of all modules that `entry` needs, itself last, each after those that it imports. Raises `CannotJoin`."""
     found: dict[Path, str] = {}
     _collect(entry.resolve(), found, ())
-    _check_names(found)
     return found
 
 
@@ -72,7 +78,7 @@ def _collect(path: Path, found: dict[Path, str], above: tuple[Path, ...]) -> Non
     found[path] = text
 
 
-def _check_names(found: dict[Path, str]) -> None:
+def _check_names(found: Mapping[Path, str]) -> None:
     owners: dict[str, Path] = {}
     for path, text in found.items():
         for unread in (*OTHER_IMPORT.finditer(IMPORT.sub("", text)), *PATTERN.finditer(text)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from workbench.html.parts import CARD
 from workbench.html.styles import stylesheet
-from workbench.views.live.scripts import VIEWS, script
+from workbench.views.live.scripts import VIEWS, joined, modules
 
 HERE = Path(__file__).parent
 VIEWS_OF_PAGE = "workbenchViews"
@@ -21,11 +22,16 @@ EXPORT = re.compile(r"^export (default )?", re.MULTILINE)
 def scripts(names: tuple[str, ...]) -> str:
     """Returns one ES module that plays every recording in a page whose views are among these names.
 
-    Each view is a block of its own, in which its names are its own.
+    What several views import comes first, once. Then each view is a block of its own, in which its names are its own.
     """
-    blocks = [_block(name, script(VIEWS / name / "view.js")) for name in names]
-    player = _block("player", script(HERE / "play.js"))
-    return f"const {VIEWS_OF_PAGE} = {{}};\n{''.join(blocks)}{player}{VIEWS_OF_PAGE}.player({VIEWS_OF_PAGE});\n"
+    needed = {name: modules(VIEWS / name / "view.js") for name in names} | {"player": modules(HERE / "play.js")}
+    uses = Counter(path for found in needed.values() for path in found)
+    shared = {path: text for found in needed.values() for path, text in found.items() if uses[path] > 1}
+    blocks = [
+        _block(name, joined({path: text for path, text in found.items() if path not in shared})) for name, found in needed.items()
+    ]
+    start = f"const {VIEWS_OF_PAGE} = {{}};\n{_plain(joined(shared), '')}"
+    return f"{start}{''.join(blocks)}{VIEWS_OF_PAGE}.player({VIEWS_OF_PAGE});\n"
 
 
 @cache
@@ -36,5 +42,9 @@ def styles(names: tuple[str, ...]) -> str:
 
 
 def _block(name: str, module: str) -> str:
-    body = EXPORT.sub(lambda found: f"{VIEWS_OF_PAGE}.{name} = " if found[1] else "", module)
-    return f"{{\n{body}}}\n"
+    return f"{{\n{_plain(module, f'{VIEWS_OF_PAGE}.{name} = ')}}}\n"
+
+
+def _plain(module: str, default: str) -> str:
+    """Returns a module without the word `export`, and with `default` in the place of that of its default export."""
+    return EXPORT.sub(lambda found: default if found[1] else "", module)

@@ -21,6 +21,8 @@ def waits_for(reason: WaitReason, blocked_by: str, num_needed: int, num_availabl
     words = behind(reason, blocked_by)
     if reason == "memory" and num_needed:
         return f"{words}: {plural(num_needed, 'page')} needed, {num_available:,} available"
+    if reason == "picture memory":
+        return f"{words}: {plural(num_needed, 'row')} of pictures needed, {num_available:,} available"
     if reason == "batch full":
         return f"{words}: {num_available:,} running at most"
     return words
