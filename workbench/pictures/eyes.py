@@ -92,11 +92,16 @@ class Eyes:
         """
         found = self._all_processed(shown, is_local)
         if isinstance(prompt, str):
-            ids = encode(self._spelled(type(prompt)(self.sight.written(prompt)) if found else prompt, found).text)
+            ids = encode(self._spelled(type(prompt)(self.sight.written(prompt)), found).text)
         else:
             ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
+
+    def check_plain(self, prompt: str | tuple[int, ...], ids: tuple[int, ...]) -> None:
+        """Raises InvalidRequest for a prompt without pictures, and its ids, that has a placeholder or a token of pictures."""
+        _ = self._spelled(prompt, ()) if isinstance(prompt, str) else self._spread(prompt, ())
+        self._placed(ids, ())
 
     def places(
         self, prompt: str, shown: Sequence[Shown], encode: Callable[[str], tuple[tuple[int, ...], Ends]], *, is_local: bool
