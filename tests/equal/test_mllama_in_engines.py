@@ -18,6 +18,7 @@ from test_mllama import IMAGE, MARK
 from tokenizers.processors import TemplateProcessing
 
 import workbench
+from workbench.attention import merge
 from workbench.checkpoint.weights import WeightForm
 from workbench.engine.features import Features
 from workbench.errors import InvalidRequest
@@ -26,6 +27,7 @@ from workbench.events import RequestWaiting
 from workbench.kernels.build import find_compiler
 from workbench.kernels.compiled import kernels
 from workbench.kernels.cores import num_processors
+from workbench.kernels.ops import attend_all
 from workbench.kernels.products import FORMATS
 from workbench.model.decode import AtOnce
 from workbench.model.load import load_model
@@ -34,6 +36,8 @@ from workbench.testing import events_of
 
 PROMPT = f"What is {MARK} this?"
 GREEDY = {"max_new_tokens": 12, "temperature": 0, "ignore_eos": True}
+WIDE = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
+"""A text half whose heads are as long as those that compiled kernels know."""
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for part in m['content'] %}{% if part['type'] == 'image' %}<|image|>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
@@ -200,14 +204,39 @@ def test_a_processor_of_another_number_of_tiles_is_refused(folder: Path, tmp_pat
 
 @pytest.mark.process
 @pytest.mark.heavy
+def test_compiled_attention_looks_at_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if find_compiler() is None:
+        pytest.skip("no compiler, so no kernels")
+    kernels.begin()
+    kernels.wait()
+    reference = mllama.as_published(mllama.made(WIDE))
+    folder = seeing.saved(reference, mllama.processor(), tmp_path)
+    used: list[bool] = []
+
+    def noting(*args: Any, **options: Any) -> Any:
+        done = attend_all(*args, **options)
+        used.append(done is not None)
+        return done
+
+    monkeypatch.setattr(merge, "attend_all", noting)
+    cases = [Case(PROMPT, (picture(1),)), Case(f"{MARK}{MARK}Who?", (picture(2), picture(3, 20, 60)))]
+    with opened(folder) as engine:
+        shown = [[png(one) for one in case.pictures] for case in cases]
+        results = engine.generate([case.text for case in cases], GREEDY, image_data=shown)
+    assert [result["output_ids"] for result in results] == expected(reference, *cases)
+    assert len(used) >= 2 * 2 * 12
+    assert all(used)
+
+
+@pytest.mark.process
+@pytest.mark.heavy
 def test_layers_between_those_that_look_decode_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Quantised weights decode through all layers of a stretch in one call, with the tokens of one layer after the other."""
     if find_compiler() is None:
         pytest.skip("no compiler, so no kernels")
     kernels.begin()
     kernels.wait()
-    text = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 1}
-    folder = seeing.saved(mllama.made(text), mllama.processor(), tmp_path)
+    folder = seeing.saved(mllama.made(WIDE), mllama.processor(), tmp_path)
     model = load_model(folder, dtype=torch.float32, device=torch.device("cpu"), form=WeightForm(FORMATS, "int8wo"))
     prompts = seeing.looked(folder, [Case(PROMPT, (picture(1),)), Case(PROMPT, (picture(2),)), Case("x")])
     used: list[bool] = []
