@@ -211,6 +211,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of its tokens in the prompt, (first, count) in order; the counts add up to `num_tokens`."""
     is_whole: bool = False
     """True: its tokens attend to each other in both directions, so no chunk may end within one of its runs."""
+    adapts: bool = False
+    """True: all tokens of its prompt are computed by adapted weights, and share no K/V with a prompt without such a picture."""
     num_crossed: int = 0
     """Number of rows of keys and values that layers of cross attention have of it. Above 0 its one token is a word of the text,
     and the text behind it looks at the picture in these layers; 0: the model makes vectors in the places of its tokens."""

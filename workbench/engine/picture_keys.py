@@ -9,6 +9,8 @@ from workbench.events import PictureNumbered
 from workbench.types import Picture, Request
 
 MAX_KNOWN = 10_000
+ADAPTED = 1 << 30
+"""Number that is added to the first token of a prompt for adapted weights, so that none of its K/V is another prompt's."""
 
 
 class PictureKeys:
@@ -32,6 +34,8 @@ class PictureKeys:
         for picture, number in zip(request.pictures, self.numbers(request), strict=True):
             for first, count in picture.places:
                 tokens[first : first + count] = [-number] * count
+        if any(picture.adapts for picture in request.pictures):
+            tokens[0] += ADAPTED
         return tuple(tokens)
 
     def numbers(self, request: Request) -> tuple[int, ...]:

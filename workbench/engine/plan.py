@@ -95,6 +95,8 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
     pictures: tuple[Picture, ...] = ()
     """The pictures that have tokens among the new ones, and those at which the new ones may look by cross attention."""
+    is_adapted: bool = False
+    """True: the sequence is computed by the model's adapted weights, because of a picture in its prompt."""
     axes: Axes | None = None
     """The rotary positions of the whole prompt, where they are not those of the tokens in the text."""
     hidden_from: int | None = None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from workbench.errors import InvalidRequest
+from workbench.errors import InvalidRequest, NotSupported
 from workbench.pictures import image
 from workbench.pictures.reader import FIELD, Reader
 from workbench.pictures.sight import Seen, Sight
@@ -92,7 +92,9 @@ class Eyes:
         """
         found = self._all_processed(shown, is_local)
         if isinstance(prompt, str):
-            ids = encode(self._spelled(type(prompt)(self.sight.written(prompt)), found).text)
+            # In the type of the prompt: a text that a template made has its special tokens written out.
+            text = self._spelled(type(prompt)(self.sight.written(prompt)), found).text
+            ids = self.sight.encode(text, encode) if found else encode(text)
         else:
             ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
@@ -100,7 +102,7 @@ class Eyes:
 
     def check_plain(self, prompt: str | tuple[int, ...], ids: tuple[int, ...]) -> None:
         """Raises InvalidRequest for a prompt without pictures, and its ids, that has a placeholder or a token of pictures."""
-        _ = self._spelled(prompt, ()) if isinstance(prompt, str) else self._spread(prompt, ())
+        _ = self._spelled(self.sight.written(prompt), ()) if isinstance(prompt, str) else self._spread(prompt, ())
         self._placed(ids, ())
 
     def places(
@@ -108,8 +110,13 @@ class Eyes:
     ) -> tuple[Spelled, SeenPrompt, Ends]:
         """Returns a text with its pictures, for views: spelled, as a prompt, and the ends of its tokens as `encode` gives them.
 
-        Raises what `prompt` raises.
+        Raises what `prompt` raises, and NotSupported for a model whose tokenizer has no token of pictures.
         """
+        if shown and not self.sight.has_tokens:
+            raise NotSupported(
+                "the tokenizer of this model has no token of pictures, so the view cannot place them",
+                hint="leave the pictures out to see the text around them",
+            )
         found = self._all_processed(shown, is_local)
         spelled = self._spelled(prompt, found)
         ids, ends = encode(spelled.text)
@@ -156,7 +163,7 @@ class Eyes:
         arrays = {name: Array(value.tobytes(), str(value.dtype), value.shape) for name, value in seen.arrays.items()}
         picture = Picture(
             digest=_digest(f"{kind}{seen.step_s or ''}", arrays), step_s=seen.step_s, arrays=arrays,
-            num_tokens=seen.num_tokens, is_whole=seen.is_whole, num_crossed=seen.num_crossed, kind=kind,
+            num_tokens=seen.num_tokens, is_whole=seen.is_whole, adapts=seen.adapts, num_crossed=seen.num_crossed, kind=kind,
             width=first.width, height=first.height, thumbnail=image.thumbnail(first),
         )  # fmt: skip
         return _Processed(picture, seen.text)
@@ -186,7 +193,7 @@ class Eyes:
         kinds.pop("", None)
         parts = re.split("(" + "|".join(map(re.escape, sorted(kinds, key=len, reverse=True))) + ")", text)
         self._check_counts([kinds[part] for part in parts[1::2]], found)
-        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
+        queues = self._texts(found)
         written = [next(queues[kinds[part]]) if i % 2 else part for i, part in enumerate(parts)]
         starts = [*accumulate(map(len, parts), initial=0)]
         cuts = tuple((starts[i], starts[i + 1], len(written[i])) for i in range(1, len(parts), 2))
@@ -202,17 +209,26 @@ class Eyes:
             return ids
         at = [(i, mark) for i in range(len(ids)) for mark in marks if ids[i : i + len(mark)] == mark]
         self._check_counts([marks[mark] for _, mark in at], found)
-        queues = {kind: iter([one.text for one in found if one.picture.kind == kind]) for kind in ("image", "video")}
+        queues = self._texts(found)
         spread: list[int] = []
         done = 0
         for i, mark in at:
             spread += ids[done:i]
-            spread += self.sight.words.encode(next(queues[marks[mark]]), add_special_tokens=False)
+            spread += self.sight.encode(next(queues[marks[mark]]), self._exactly)
             done = i + len(mark)
         return (*spread, *ids[done:])
 
+    def _texts(self, found: Sequence[_Processed]) -> dict[str, Iterator[str]]:
+        """Returns the texts of pictures and those of videos, in order."""
+        kinds = {kind: [one.text for one in found if one.picture.kind == kind] for kind in ("image", "video")}
+        return {kind: iter([self.sight.numbered(text, i) for i, text in enumerate(texts)]) for kind, texts in kinds.items()}
+
+    def _exactly(self, text: str) -> tuple[int, ...]:
+        """Returns the ids of a text without special tokens around it."""
+        return self.sight.words.encode(text, add_special_tokens=False)
+
     def _mark(self, placeholder: str) -> tuple[int, ...]:
-        return self.sight.words.encode(placeholder, add_special_tokens=False) if placeholder else ()
+        return self._exactly(placeholder) if placeholder else ()
 
     def _check_counts(self, kinds: Sequence[str], found: Sequence[_Processed]) -> None:
         """Raises InvalidRequest unless there are as many placeholders of each kind as pictures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 class Words(Protocol):
     """The part of a tokenizer that sights use."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of its ids, added tokens included."""
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> tuple[int, ...]: ...
 
@@ -41,6 +45,8 @@ class Seen:
     """True: its tokens attend to each other in both directions."""
     step_s: float = 0.0
     """Seconds between neighbouring patches of a video, where the model turns by them."""
+    adapts: bool = False
+    """True: with it, the model computes a prompt by adapted weights."""
     num_crossed: int = 0
     """Rows of keys and values in layers of cross attention; see `Picture`."""
 
@@ -55,18 +61,33 @@ class Sight:
     placeholder: str
     """Text that stands for one picture in a prompt as users and chat templates write it."""
     video_placeholder: str = ""
+    has_tokens: bool = True
+    """False where ids stand for pictures that are not the tokens of their texts: `encode` writes them."""
     usual_frames: int = 8
     """Frames of a video whose caller wishes nothing, where the folder's files have no number either."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         """Reads `preprocessor_config.json` and its neighbours. `config` is config.json. Raises ModelCorrupt, NotSupported."""
         self.folder, self.config, self.words = folder, config, words
-        self.processor = Processor(folder)
+        self.processor = self.open_processor()
         self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
 
     def written(self, text: str) -> str:
         """Returns the text of a prompt as the model's processor writes it. Here: as it is."""
+        return text
+
+    def open_processor(self) -> Processor:
+        """Returns the processor of the folder. Raises ModelCorrupt for a folder without the files of one."""
+        return Processor(self.folder)
+
+    def encode(self, prompt: str, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
+        """Returns the ids of a prompt, or a part of one, in which the texts of pictures stand in the place of placeholders.
+        Here: those of `encode`, in which the tokenizer has a token for each vector."""
+        return encode(prompt)
+
+    def numbered(self, text: str, index: int) -> str:
+        """Returns the text of the picture that has this index, from 0 on, among those of a prompt. Here: as it is."""
         return text
 
     def see(self, picture: Image) -> Seen:
