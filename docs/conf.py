@@ -34,6 +34,8 @@ source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build", "generate", "extensions", "examples", "deploy/monitoring"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
+# Quotes and dashes stay as they are written: many are parts of names, such as --model-path.
+smartquotes = False
 # Notebooks are stored without outputs, so the pages need a run; WORKBENCH_DOCS_EXECUTE=off leaves the outputs out.
 nb_execution_mode = os.environ.get("WORKBENCH_DOCS_EXECUTE", "cache")
 nb_execution_timeout = 600

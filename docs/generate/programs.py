@@ -19,6 +19,8 @@ from workbench.lang.default import flush_cache, get_server_info, set_default_bac
 from workbench.lang.program import Program, function, run_batch
 from workbench.lang.state import ForkGroup, ProgramState
 from workbench.lang.verbs import VERBS
+from workbench.native.requests import PromptOptions
+from workbench.types import ALIASES, GRAMMAR_FIELDS, SamplingParams
 
 MEANINGS: dict[Feature, str] = {
     "completion": "continues plain text: a prompt without roles",
@@ -43,6 +45,10 @@ MEANINGS: dict[Feature, str] = {
     "flush_cache": "forgets what it has read",
     "get_server_info": "has facts about itself",
 }
+LISTED = {*GRAMMAR_FIELDS, "n", "stop", "temperature", "max_tokens"}
+SHARED = {*SamplingParams.__struct_fields__, *ALIASES, *PromptOptions.__dataclass_fields__} - LISTED
+"""Parameters that every word takes which generates, beside those that its row lists."""
+MOST_SHARED = 3
 BY_MODEL = ("image", "video")
 """Features that an engine has with some models."""
 NOTES = """
@@ -93,8 +99,8 @@ def language_page() -> str:
     ]
     lines: list[str | list[str]] = ["`import workbench as sgl` has every word below; a program runs on any backend."]
     for title, prefix, functions in parts:
-        rows = ((code(prefix + signature(f)), words(summary(f))) for f in functions)
-        lines += [f"## {title}", table(("primitive", "meaning"), rows)]
+        rows = ((code(prefix + name_of(f)), parameters(f), words(summary(f))) for f in functions)
+        lines += [f"## {title}", table(("word", "parameters", "meaning"), rows)]
     lacks = ((code(feature), MEANINGS[feature]) for feature in get_args(Feature))
     ending = "A program that asks for a feature that its [backend](backends.md) lacks gets an error that names both."
     return page(
@@ -111,13 +117,21 @@ def methods(cls: type) -> list[object]:
     ]
 
 
-def signature(member: object) -> str:
-    """Returns name and parameters without types."""
+def name_of(member: object) -> str:
+    """Returns the name of a function, method or property."""
+    return (member.fget if isinstance(member, property) else member).__name__
+
+
+def parameters(member: object) -> str:
+    """Returns the parameters with their defaults; those that every generation takes are one link."""
     if isinstance(member, property):
-        return member.fget.__name__
-    found = inspect.signature(member)
-    shown = [p.replace(annotation=p.empty) for name, p in found.parameters.items() if name != "self"]
-    return f"{member.__name__}{found.replace(parameters=shown, return_annotation=found.empty)}"
+        return "a property"
+    found = {name: p.replace(annotation=p.empty) for name, p in inspect.signature(member).parameters.items() if name != "self"}
+    shared = set(found) & SHARED
+    shown = [code(str(p)) for name, p in found.items() if len(shared) < MOST_SHARED or name not in shared]
+    if len(shared) >= MOST_SHARED:
+        shown.append("[sampling parameters and options](sampling.md)")
+    return ", ".join(shown) or "none"
 
 
 def mark(feature: Feature, cls: type[Backend], has: bool) -> str:

@@ -122,8 +122,8 @@ def test_the_page_of_the_backends_has_a_mark_for_what_each_can_do():
 def test_the_language_page_has_a_row_with_a_meaning_for_every_public_word():
     from workbench.lang.state import ProgramState
 
-    page = of("programs").language_page().replace("\\|", "/")
-    rows = dict(re.findall(r"^\| `([\w.]+)[^|]*` \| (.*) \|$", page, re.MULTILINE))
+    words_of_pages = rows_of(of("programs").language_page().split("## What a backend may lack")[0])
+    rows = {word.strip("`"): meaning for word, _, meaning in words_of_pages}
     words = {
         name for name, module in workbench._PUBLIC.items() if module.startswith("workbench.lang") and "backends" not in module
     }
