@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from workbench.text.pictured import ADAPTED
 from workbench.types import Request
 
 MAX_KNOWN = 10_000
-ADAPTED = 1 << 30
-"""Number that is added to the first token of a prompt for adapted weights, so that none of its K/V is another prompt's."""
 
 
 class PictureKeys:
