@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             own.add_argument("name", nargs="?", help=NAMES.get(action, "alias"))
         if action == "check":
             own.add_argument("--tokens", type=int, default=24, help="tokens of each text (default: 24)")
+            own.add_argument("--picture", metavar="FILE", help="picture for a model that sees (default: one that is drawn)")
         if action == "quantize":
             own.add_argument("--to", required=True, metavar="FORMAT", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32")
             own.add_argument("--output", metavar="FILE", help="file to write; by default MODEL-FORMAT.gguf in this folder")
@@ -86,10 +87,13 @@ def _check(args: argparse.Namespace) -> int:
     if args.tokens < 1:
         raise InvalidRequest("tokens", args.tokens, "at least 1")
     path = resolve(args.name, download_dir=args.download_dir).path
-    settings: dict[str, Any] = {"dtype": "float32", "device": "cpu", "attention_backend": "reference", "max_total_tokens": 1024}
+    settings: dict[str, Any] = {"dtype": "float32", "device": "cpu", "attention_backend": "reference", "max_total_tokens": 4096}
     if path.is_file() or "quantization_config" in read_config(path):
         settings["quantization"] = "dequant"
-    found = compare(ServerArgs.make(model_path=str(path), **settings), path, args.tokens)
+    picture = Path(args.picture).expanduser() if args.picture else None
+    if picture is not None and not picture.is_file():
+        raise InvalidRequest.because("picture", f"there is no file {picture}", hint="check the path")
+    found = compare(ServerArgs.make(model_path=str(path), **settings), path, args.tokens, picture)
     print(found.to_text())
     return 0 if found.is_equal else 1
 

@@ -16,12 +16,13 @@ from workbench.model.registry import FAMILIES, Entry
 
 NOTES = """
 A model is given as an alias of `workbench models`, a hub id (`org/name`, `org/name@revision`, `org/name:file.gguf`), a folder
-with config.json and `*.safetensors`, or a GGUF file, from which configuration and tokenizer are read too.
+with config.json and `*.safetensors`, or a GGUF file, from which configuration and tokenizer are read too. Where the table names
+an architecture of GGUF files, `workbench models quantize` writes them of a folder.
 
 Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
 weights are fetched: other architectures, other methods of quantisation and settings of them than those below, activations and
-rotary embeddings that are not computed. Pickled weights
-are never opened.
+rotary embeddings that are not computed. Pickled weights (`pytorch_model*.bin`) are opened with `load_format="pt"` alone, and then
+tensors are all that is read of them: a file that holds anything else is refused.
 
 Quantised folders that are read: {methods}. Dense ones are quantised while they are read by `quantization`: {schemes}.
 

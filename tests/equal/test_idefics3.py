@@ -13,6 +13,9 @@ from family import seeded
 from seeing import Case, picture
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
+from workbench import cli
+from workbench.pictures.eyes import Eyes
+
 SPECIAL = ("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>",
            *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)))  # fmt: skip
 TEXT: dict[str, Any] = {
@@ -50,3 +53,22 @@ def processor(*, cuts: bool) -> Any:
 def test_idefics(tmp_path: Path, kind: str, cuts: bool):
     reference, words = made(kind), processor(cuts=cuts)
     seeing.hold(seeing.saved(reference, words, tmp_path), reference, words, CASES)
+
+
+def test_a_model_that_sees_is_checked_with_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    reference, words = made("smolvlm"), processor(cuts=False)
+    folder = seeing.saved(reference, words, tmp_path / "model")
+    named = tmp_path / "picture.png"
+    named.write_bytes(seeing.png(picture(5)))
+    for more in ([], ["--picture", str(named)]):
+        assert cli.main(["models", "check", str(folder), "--tokens", "2", *more]) == 0
+        rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+        assert rows[5:9] == ["picture: embedding", "picture: layer 0", "picture: layer 1", "picture: logits"]
+    plain = Eyes._made  # eyes that see another picture
+    monkeypatch.setattr(Eyes, "_made", lambda eyes, kind, data, count: plain(eyes, kind, [seeing.png(picture(6))], count))
+    assert cli.main(["models", "check", str(folder), "--tokens", "2"]) == 1
+    first = next(line for line in capsys.readouterr().out.splitlines() if line.endswith("<- the first that differs"))
+    assert first.startswith("picture: embedding")
+    assert cli.main(["models", "check", str(folder), "--picture", str(tmp_path / "none.png")]) == 2

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "serving": "a running server under load: throughput, percentiles of first token, later tokens and whole answers",
     "server": "two running servers on the same prompts, in turns: full load, chats of several turns, one request a second",
     "http": "what HTTP adds to an engine: first token, later tokens, 1,000 open streams",
+    "loading": "a folder of safetensors becomes a model: seconds beside plain reading of its bytes, and memory",
     "random_gguf": "writes a GGUF file of a published shape with random blocks, for figures of models that are not at hand",
     "overhead": "import time, the cost of recording events, decoding while a Python cell is busy",
 }

@@ -57,11 +57,11 @@ def write_random(output: Path, settings: Mapping[str, Any], type_name: str, toke
     tensors = []
     for name, shape in ((names.renamed(name), shape) for name, shape in shapes.items()):
         if len(shape) == 1:
-            tensors.append((SourceTensor(name, shape, partial(torch.ones, shape)), Kind.F32))
+            tensors.append((SourceTensor(name, shape, [partial(torch.ones, shape)]), Kind.F32))
             continue
         kind = "Q6_K" if name == "output.weight" and type_name.endswith("_K") else type_name
         read = partial(_matrix, kind, shape, zlib.crc32(name.encode(), seed), DUMMY_STD / stds[kind])
-        tensors.append((SourceTensor(name, shape, read), Kind[kind]))
+        tensors.append((SourceTensor(name, shape, [read]), Kind[kind]))
     bars = Bars()
     try:
         return write_gguf(output, "llama", meta, tensors, lambda path: None, bars)

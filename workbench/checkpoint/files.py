@@ -10,6 +10,7 @@ from typing import Any
 from workbench.errors import ModelCorrupt, ModelNotFound, ModelUnsupported
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLED = "pytorch_model.bin"
 GET_AGAIN = "get the file again from where it came"
 
 
@@ -34,7 +35,7 @@ def weight_files(folder: Path) -> list[Path]:
     damaged index.
     """
     refuse_adapter(folder)
-    files = _listed(folder)
+    files = _listed(folder, "model.safetensors", "*.safetensors")
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if not files and pickles:
         raise pickle_error(str(folder), pickles)
@@ -44,10 +45,22 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _listed(folder: Path) -> list[Path]:
-    index, usual = folder / "model.safetensors.index.json", folder / "model.safetensors"
+def pickled_files(folder: Path) -> list[Path]:
+    """Returns the folder's `pytorch_model*.bin`: those of its index, else the one of the usual name, else all by name.
+
+    Raises as `weight_files` does.
+    """
+    refuse_adapter(folder)
+    files = _listed(folder, PICKLED, "pytorch_model*.bin")
+    if not files:
+        raise ModelNotFound(f"{folder} has no pytorch_model*.bin", hint='load_format="auto" reads *.safetensors')
+    return files
+
+
+def _listed(folder: Path, name: str, pattern: str) -> list[Path]:
+    index, usual = folder / f"{name}.index.json", folder / name
     if not index.is_file():
-        return [usual] if usual.is_file() else sorted(folder.glob("*.safetensors"))
+        return [usual] if usual.is_file() else sorted(folder.glob(pattern))
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -58,10 +71,16 @@ def _listed(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def check_whole(folder: Path) -> None:
-    """Raises unless the folder has a config.json and all of its weight files, each as long as its tensors need."""
+def check_whole(folder: Path, load_format: str = "auto") -> None:
+    """Raises unless the folder has a config.json and all of its weight files, each as long as its tensors need.
+
+    Of pickled ones, which count for the format "pt", the length is seen when they are opened.
+    """
     refuse_adapter(folder)  # first: such a folder seldom has a config.json
     read_config(folder)
+    if load_format == "pt":
+        pickled_files(folder)
+        return
     for file in weight_files(folder):
         _check_length(file)
 
@@ -93,5 +112,5 @@ def pickle_error(where: str, pickles: list[str]) -> ModelUnsupported:
     """Returns the error for weights that exist as pickles only."""
     return ModelUnsupported(
         f"{where} has only pickled weights ({', '.join(pickles[:3])}), which can run code when they are opened",
-        hint="use a safetensors version, or save it again with transformers: model.save_pretrained(folder)",
+        hint='use a safetensors version; or read tensors alone, where nothing in the files runs, with load_format="pt"',
     )

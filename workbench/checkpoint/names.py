@@ -17,13 +17,15 @@ NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 class Change:
     """The difference between a tensor in a file and the tensor that a layer means, in both directions.
 
-    That of a matrix is in the order of its rows alone: of a quantised one only the order is asked for.
+    That of a matrix is in the order of its rows alone, where nothing else is said: of a quantised one the order is asked for.
     """
 
     undo: Callable[[Tensor], Tensor]
     """Function from what the file holds to what the layer means."""
     do: Callable[[Tensor], Tensor]
     """Its inverse, for writing a file."""
+    of_rows: bool = True
+    """False: it moves single numbers, so blocks become dense first."""
 
 
 @dataclass(frozen=True)

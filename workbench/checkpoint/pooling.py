@@ -1,4 +1,4 @@
-"""The files of sentence-transformers beside a model: which vector stands for a text. Needs no torch."""
+"""The files of sentence-transformers beside a model, or a key of a GGUF file: which vector stands for a text. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from workbench.checkpoint.gguf_file import GgufFile, open_gguf_file
 from workbench.errors import ModelCorrupt, ModelUnsupported
 
 Pool = Literal["mean", "cls", "last"]
@@ -29,11 +30,17 @@ class Pooling:
     """Longest text for which the model was made; None is the model's own limit."""
 
 
+GGUF_TYPES: dict[int, Pool] = {1: "mean", 2: "cls", 3: "last"}
+"""Values of `pooling_type` in GGUF files."""
+
+
 def read_pooling(folder: Path, default: Pooling) -> Pooling:
-    """Returns the pooling of the folder's `modules.json`, or `default` where there is none (a GGUF file has none).
+    """Returns the pooling of the folder's `modules.json`, or of a GGUF file, or `default` where there is none.
 
     Raises ModelUnsupported for a module or a pooling that is not computed.
     """
+    if folder.is_file():
+        return _of_gguf(open_gguf_file(folder), default)
     if not (folder / "modules.json").is_file():
         return default
     modules = _read(folder / "modules.json")
@@ -49,6 +56,23 @@ def read_pooling(folder: Path, default: Pooling) -> Pooling:
     limits = folder / "sentence_bert_config.json"
     max_tokens = _read(limits).get("max_seq_length") if limits.is_file() else None
     return Pooling(pools[0] if pools else default.pool, "Normalize" in kinds, max_tokens)
+
+
+def gguf_type(pooling: Pooling) -> int:
+    """Returns the value of `pooling_type` for a pooling."""
+    return next(number for number, pool in GGUF_TYPES.items() if pool == pooling.pool)
+
+
+def _of_gguf(file: GgufFile, default: Pooling) -> Pooling:
+    """Returns the pooling of a file that names one. It does not say whether vectors have length 1: readers give them that."""
+    number = file.meta.get(f"{file.architecture}.pooling_type")
+    if number is None:
+        return default
+    if number not in GGUF_TYPES:
+        what = {0: "none: a vector for each token", 4: "rank: a score for a pair of texts"}.get(number, "unknown")
+        hint = f"computed: {', '.join(f'{one} ({pool})' for one, pool in GGUF_TYPES.items())}"
+        raise ModelUnsupported(f"{file.path} has the pooling_type {number} ({what}), which is not computed here", hint=hint)
+    return Pooling(GGUF_TYPES[number], normalise=True)
 
 
 def _pool(path: Path) -> Pool:

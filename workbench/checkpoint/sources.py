@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Checkpoint, Stored
-from workbench.checkpoint.names import Cut, Names
+from workbench.checkpoint.names import Change, Cut, Names
 from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 
 DUMMY_STD = 0.02
@@ -46,7 +45,7 @@ class StoredSource:
             return value.view(shape) if rows is None and isinstance(value, Tensor) else value
         whole = self._checkpoint.read(stored) if cut is None else self._cut(stored, cut)
         if change is not None:
-            whole = _apply(change.undo, whole, shape)  # its rows may lie anywhere
+            whole = _apply(change, whole, shape)  # its rows may lie anywhere
         if rows is None:
             return whole
         return whole.cut(rows) if isinstance(whole, Blocks) else whole[rows]
@@ -63,10 +62,12 @@ class StoredSource:
         return replace(whole, data=whole.data[rows], shape=(len(rows), *whole.shape[1:]), order=None)
 
 
-def _apply(undo: Callable[[Tensor], Tensor], value: Tensor | Blocks, shape: Shape) -> Tensor | Blocks:
+def _apply(change: Change, value: Tensor | Blocks, shape: Shape) -> Tensor | Blocks:
     if not isinstance(value, Blocks):
-        return undo(value)
-    order = undo(torch.arange(shape[0]))
+        return change.undo(value)
+    if not change.of_rows:
+        return change.undo(value.dense())
+    order = change.undo(torch.arange(shape[0]))
     return replace(value, order=order if value.order is None else value.order[order])
 
 
@@ -124,7 +125,7 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
                 hint="use the same model in bfloat16, float16 or float32, or a GGUF of it",
             )
         ]
-    if _without_ones(found.shape) != _without_ones(shape):
+    if without_ones(found.shape) != without_ones(shape):
         return [
             ModelCorrupt(
                 f"the file has {stored} {list(found.shape)}, its configuration wants {list(shape)} for {name}",
@@ -134,9 +135,9 @@ def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[Workben
     return []
 
 
-def _without_ones(shape: Shape) -> Shape:
-    """Returns the sizes that are not 1: GGUF files leave those out."""
-    return tuple(size for size in shape if size != 1)
+def without_ones(shape: Shape) -> Shape:
+    """Returns the sizes that are not 1: GGUF files leave those out. A single number keeps one."""
+    return tuple(size for size in shape if size != 1) or (1,)
 
 
 def _named(names: list[str]) -> str:

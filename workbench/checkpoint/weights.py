@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,22 @@ class WeightForm:
 DENSE = WeightForm()
 
 
+class Joint:
+    """Memory in which matrices lie side by side until they are packed: one piece for a whole load, since new memory takes as long
+    to get as to fill."""
+
+    def __init__(self) -> None:
+        self._numbers: Tensor | None = None
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Returns the rows of all parts in one matrix, which lasts until the next call."""
+        count, first = sum(part.numel() for part in parts), parts[0]
+        if self._numbers is None or self._numbers.dtype != first.dtype or len(self._numbers) < count:
+            self._numbers = torch.empty(count, dtype=first.dtype)
+        out = self._numbers[:count].view(-1, *first.shape[1:])
+        return torch.cat([*parts], out=out)
+
+
 class Weights:
     """The tensors below one name. A layer takes what it needs, and hands each of its parts the tensors below the part's name."""
 
@@ -40,21 +56,27 @@ class Weights:
         path: tuple[str, ...] = (),
         *,
         form: WeightForm = DENSE,
+        joint: Joint | None = None,
     ) -> None:
         """Reads from `source` in `dtype`, on `device`."""
         self.dtype, self.device, self.form = dtype, device, form
+        self.joint = joint or Joint()
         self._source, self._path = source, path
 
     def at(self, name: str) -> Weights:
         """Returns the tensors of a part: `at("self_attn")`, `at("3")`."""
         return self._of((*self._path, name))
 
+    def within(self, path: str) -> Weights:
+        """Returns the tensors of a part further down: `within("layers.0.mlp")`."""
+        return self._of((*self._path, *path.split("."))) if path else self
+
     def beside(self, name: str) -> Weights:
         """Returns the tensors of a neighbour: in `layers.0.self_attn.qkv`, `beside("q_proj")`."""
         return self._of((*self._path[:-1], name))
 
     def _of(self, path: tuple[str, ...]) -> Weights:
-        return Weights(self._source, self.dtype, self.device, path, form=self.form)
+        return Weights(self._source, self.dtype, self.device, path, form=self.form, joint=self.joint)
 
     def has(self, name: str) -> bool:
         """Returns whether an optional tensor is there; of random weights none is."""

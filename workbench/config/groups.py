@@ -43,8 +43,9 @@ class ModelArgs(Group):
     """Kind of tokenizer. Only the fast one exists."""
     skip_tokenizer_init: bool = False
     """No tokenizer: token ids in, token ids out; no text, no stop strings, no constraints."""
-    load_format: Literal["auto", "safetensors", "gguf", "dummy"] = "auto"
-    """Format of the weights. auto: the format of the files; dummy: seeded random weights, made from config.json alone."""
+    load_format: Literal["auto", "safetensors", "gguf", "pt", "dummy"] = "auto"
+    """Format of the weights. auto: safetensors or GGUF, as the files are; pt: `pytorch_model*.bin`, of which tensors alone are
+    read and nothing runs; dummy: seeded random weights, made from config.json alone."""
     trust_remote_code: bool = False
     """Permission for tokenizers and configs to run code from the model's repository."""
     context_length: Annotated[int | None, at_least(1)] = None

@@ -16,7 +16,7 @@ class ServerOptions(TypedDict, total=False):
     tokenizer_path: str | os.PathLike[str] | None
     tokenizer_mode: Literal["auto"] | None
     skip_tokenizer_init: bool | None
-    load_format: Literal["auto", "safetensors", "gguf", "dummy"] | None
+    load_format: Literal["auto", "safetensors", "gguf", "pt", "dummy"] | None
     trust_remote_code: bool | None
     context_length: int | None
     chat_template: str | os.PathLike[str] | None

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from workbench.checks import as_float, as_int
 from workbench.errors import InvalidRequest
 
-_PICKLED = "pickled weights can run code when they are opened; save them with transformers: model.save_pretrained(folder)"
-REFUSED = {("load_format", "pt"): _PICKLED, ("load_format", "npcache"): _PICKLED}
+_PICKLED = "it would be pickled weights and copies of them; pt reads such weights, auto those that are saved by save_pretrained"
+REFUSED = {("load_format", "npcache"): _PICKLED}
 """Hints for values that the reference has and this engine refuses."""
 
 

@@ -111,6 +111,11 @@ class PlannedSeq(msgspec.Struct, frozen=True):
         return self.num_cached + len(self.token_ids)
 
     @property
+    def num_pictured(self) -> int:
+        """The number of new tokens that are of pictures."""
+        return sum(picture.num_in(self.num_cached, self.num_tokens) for picture in self.pictures)
+
+    @property
     def num_drafts(self) -> int:
         """The number of tokens at the end that are guesses; they count only if the rows before them draw the same."""
         return max(len(self.rows) - 1, 0)

@@ -68,7 +68,8 @@ def resolve(
 ) -> LocalModel:
     """Returns where a model is on this machine, after fetching it if need be. The files are there and whole.
 
-    `load_format`: "safetensors" and "gguf" insist on that kind of file; "dummy" is content with a configuration.
+    `load_format`: "safetensors" and "gguf" insist on that kind of file; "pt" reads pickled weights; "dummy" is content with a
+    configuration.
     `check` is called before weights are fetched, and never for "dummy".
     `progress` is called while bytes move; by default a bar is drawn where tqdm is installed.
     Raises ModelNotFound (with every place that was searched), ModelUnsupported, ModelCorrupt, DiskFull, and what `check` raises.
@@ -160,7 +161,7 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
     else:
         refuse_adapter(path)
         check(path)
-        check_whole(path)
+        check_whole(path, load_format)
     return LocalModel(path.absolute(), name, f"folder {path}")
 
 
@@ -180,11 +181,11 @@ def _resolve_hub(name: str, revision: str | None, cache_dir: Path | None, load_f
         _want_format(load_format, "gguf", name)
         path = hf_hub.fetch_file(repo, file, revision or at, cache_dir)
         return LocalModel(_resolve_gguf(path, name, load_format, check).path, name, f"hub {repo}, {file}")
-    _want_format(load_format, "safetensors", name)
+    _want_format(load_format, "pt" if load_format == "pt" else "safetensors", name)
     weights = load_format != "dummy"
-    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, check, weights=weights)
+    path = hf_hub.fetch_folder(repo, revision or at, cache_dir, check, weights=weights, pickled=load_format == "pt")
     if weights:
-        check_whole(path)
+        check_whole(path, load_format)
     else:
         read_config(path)
     return LocalModel(path, name, f"hub {repo} at {path.name}")
@@ -248,5 +249,5 @@ def _unknown(text: str) -> ModelNotFound:
 
 
 def _want_format(asked: str, is_kind: str, name: str) -> None:
-    if asked in ("safetensors", "gguf") and asked != is_kind:
+    if asked in ("safetensors", "gguf", "pt") and asked != is_kind:
         raise InvalidRequest("load_format", asked, f"auto or {is_kind} for {name}")

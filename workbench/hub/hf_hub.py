@@ -18,9 +18,12 @@ NESTED = ["*_Pooling/config.json", "additional_chat_templates/*.jinja"]
 
 
 def fetch_folder(
-    repo: str, revision: str | None, cache_dir: Path | None, check: Callable[[Path], None], *, weights: bool = True
-) -> Path:
+    repo: str, revision: str | None, cache_dir: Path | None, check: Callable[[Path], None], *, weights: bool = True,
+    pickled: bool = False,
+) -> Path:  # fmt: skip
     """Returns a snapshot folder with the safetensors, JSON and tokenizer files of the top level; nothing that could run code.
+
+    With `pickled`, `pytorch_model*.bin` in the place of safetensors.
 
     Small files come first, and `check` is called with their folder: what it raises for, costs no download of weights.
     """
@@ -32,8 +35,8 @@ def fetch_folder(
         check(path)
     commit = revision if modelscope.is_used() else path.name
     _snapshot(repo, commit, cache_dir, NESTED, top_level=False)
-    path = _snapshot(repo, commit, cache_dir, [*TEXT_FILES, "*.safetensors"])
-    if not any(path.glob("*.safetensors")):
+    path = _snapshot(repo, commit, cache_dir, [*TEXT_FILES, "pytorch_model*.bin" if pickled else "*.safetensors"])
+    if not pickled and not any(path.glob("*.safetensors")):
         _refuse_other_weights(repo, path.name)
     return path
 

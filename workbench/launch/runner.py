@@ -141,6 +141,7 @@ def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, To
             dtype=place.dtype,
             device=place.device,
             dummy=args.load_format == "dummy",
+            pickled=args.load_format == "pt",
             override=override_of(args),
             seed=args.random_seed or 0,
             form=weight_form(args, place),

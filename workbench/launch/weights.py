@@ -80,8 +80,9 @@ class Replacement:
     def _read(self, args: ServerArgs, path: Path, given: dict[str, Tensor]) -> Model:
         place = Hardware.of(self._args)
         return load_model(
-            path, dtype=place.dtype, device=place.device, dummy=args.load_format == "dummy", override=override_of(args),
-            seed=args.random_seed or 0, form=weight_form(args, place), num_positions=args.context_length, given=given,
+            path, dtype=place.dtype, device=place.device, dummy=args.load_format == "dummy", pickled=args.load_format == "pt",
+            override=override_of(args), seed=args.random_seed or 0, form=weight_form(args, place),
+            num_positions=args.context_length, given=given,
         )  # fmt: skip
 
     def _use(self, model: Model) -> None:

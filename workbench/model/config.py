@@ -96,9 +96,7 @@ class ModelConfig:
         """Returns the config with one spelling of what config.json can say in several ways."""
         if self.ropes_by_kind:
             return self
-        rope = self.rope()
-        if rope.rope_type == "yarn" and rope.original_max_position_embeddings is None:
-            rope = replace(rope, original_max_position_embeddings=self.max_position_embeddings)
+        rope = self.rope().settled(self.max_position_embeddings)
         return replace(self, rope_theta=rope.rope_theta, rope_scaling=asdict(rope), rope_parameters=None)
 
     @classmethod
@@ -125,6 +123,9 @@ class PartlyRotated(ModelConfig):
         part = {"partial_rotary_factor": self.partial_rotary_factor}
         return Rope.make(self.rope_theta, part, self.rope_scaling or self.rope_parameters)
 
+    def settled(self) -> Self:
+        return replace(super().settled(), partial_rotary_factor=self.rope().partial_rotary_factor)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windowed(ModelConfig):
@@ -148,7 +149,8 @@ class Windowed(ModelConfig):
         kinds: list[LayerKind] = [
             "sliding_attention" if self.window(layer) is not None else "full_attention" for layer in range(self.num_hidden_layers)
         ]
-        return replace(super().settled(), layer_types=kinds)
+        window = self.sliding_window if "sliding_attention" in kinds else None
+        return replace(super().settled(), layer_types=kinds, sliding_window=window)
 
 
 @dataclass(frozen=True, kw_only=True)

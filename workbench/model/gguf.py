@@ -30,7 +30,7 @@ HEAD_NORMS = {f"layers.*.self_attn.{one}_norm": f"blk.*.attn_{one}_norm" for one
 KEYS = frozenset(
     "embedding_length feed_forward_length block_count context_length attention.head_count attention.head_count_kv "
     "attention.key_length attention.value_length attention.layer_norm_rms_epsilon attention.layer_norm_epsilon "
-    "attention.causal "
+    "attention.causal pooling_type "
     "rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor rope.scale_linear "
     "rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow".split()
 )
@@ -40,6 +40,7 @@ NO_EFFECT = frozenset(
 )
 NEUTRAL: dict[str, tuple[Any, ...]] = {"logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
 """Values at which a key that is not read changes nothing. Of other keys these are nothing, 0 and false."""
+RMS_EPS = "attention.layer_norm_rms_epsilon"
 ROPE_DIVISORS = "rope_freqs.weight"
 
 
@@ -109,10 +110,16 @@ def values_of(gguf: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
     }
 
 
+def num_rows(gguf: GgufFile, name: str) -> int:
+    """Returns the rows of a table; one that is written as a vector has one."""
+    shape = gguf.tensors[name].shape
+    return shape[0] if len(shape) > 1 else 1
+
+
 def _epsilon(gguf: GgufFile) -> float:
     arch, meta = gguf.architecture, gguf.meta
     layer_norm: float | None = meta.get(f"{arch}.attention.layer_norm_epsilon")
-    return layer_norm if layer_norm is not None else float(meta.need(f"{arch}.attention.layer_norm_rms_epsilon"))
+    return layer_norm if layer_norm is not None else float(meta.need(f"{arch}.{RMS_EPS}"))
 
 
 def _head_dim(gguf: GgufFile, usual: int) -> int:
@@ -138,7 +145,7 @@ def meta_of(config: ModelConfig, rope: Rope) -> dict[str, Any]:
         "attention.head_count_kv": config.num_key_value_heads,
         "attention.key_length": config.head_dim,
         "attention.value_length": config.head_dim,
-        "attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
+        RMS_EPS: float(config.rms_norm_eps),
         "rope.dimension_count": config.head_dim,
         "rope.freq_base": float(rope.rope_theta),
     }
@@ -157,6 +164,22 @@ def meta_of(config: ModelConfig, rope: Rope) -> dict[str, Any]:
 def plain_meta(config: ModelConfig) -> dict[str, Any]:
     """Returns the metadata of a family that has no keys of its own: the inverse of `plain_values`."""
     return meta_of(config, config.rope())
+
+
+def partly_rotated_meta(config: ModelConfig) -> dict[str, Any]:
+    """Returns the metadata of a family that may rotate only a part of each head: the inverse of `partly_rotated_values`."""
+    rope = config.rope()
+    return meta_of(config, rope) | {"rope.dimension_count": round(config.head_dim * rope.partial_rotary_factor)}
+
+
+def layer_normed(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """Returns the values of a family that has the epsilon of its layer norms under another key than most."""
+    return {key if word == "rms_norm_eps" else word: value for word, value in values.items()}
+
+
+def layer_normed_meta(meta: dict[str, Any], eps: float) -> dict[str, Any]:
+    """Returns the metadata of a family with layer norms: the inverse of `layer_normed`."""
+    return {key: value for key, value in meta.items() if key != RMS_EPS} | {"attention.layer_norm_epsilon": float(eps)}
 
 
 def plain_tables(config: ModelConfig) -> dict[str, list[float]]:

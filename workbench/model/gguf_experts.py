@@ -6,6 +6,7 @@ from typing import Any
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
+from workbench.model.config import ModelConfig
 
 _PARTS = ("gate", "up", "down")
 NAMES = (
@@ -33,6 +34,12 @@ def values_of(file: GgufFile, head_dim: int | None = None) -> dict[str, Any]:
     """Returns what all families of experts say, but for the experts, under the names of config.json."""
     theta = file.meta.get(f"{file.architecture}.rope.freq_base", 10_000.0)
     return {**gguf.values_of(file, head_dim), "rope_theta": theta, "rope_scaling": gguf.rope_scaling(file)}
+
+
+def meta_of(config: ModelConfig, num: int, used: int, size: int) -> dict[str, Any]:
+    """Returns the metadata of a family of `num` experts of `size`, of which a row takes `used`."""
+    own = {"expert_count": num, "expert_used_count": used, "expert_feed_forward_length": size}
+    return gguf.plain_meta(config) | own
 
 
 def counts(file: GgufFile) -> tuple[int, int]:

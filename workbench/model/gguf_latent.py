@@ -6,6 +6,7 @@ from typing import Any
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf, gguf_experts
+from workbench.model.mla import LatentConfig
 
 NAMES = gguf_experts.NAMES | {
     "layers.*.self_attn.q_a_proj": "blk.*.attn_q_a",
@@ -16,11 +17,33 @@ NAMES = gguf_experts.NAMES | {
     "layers.*.self_attn.kv_b_proj": "blk.*.attn_kv_b",
     "layers.*.self_attn.k_b_proj": "blk.*.attn_k_b",
     "layers.*.self_attn.v_b_proj": "blk.*.attn_v_b",
+    # As they are written.
+    "layers.*.self_attn.kv_b_proj.keys": "blk.*.attn_k_b.weight",
+    "layers.*.self_attn.kv_b_proj.values": "blk.*.attn_v_b.weight",
 }
 KEYS = gguf_experts.KEYS | frozenset(
     "attention.q_lora_rank attention.kv_lora_rank attention.key_length_mla attention.value_length_mla "
     "rope.scaling.yarn_log_multiplier expert_group_count expert_group_used_count".split()
 )
+
+
+def meta_of(config: LatentConfig) -> dict[str, Any]:
+    """Returns the metadata of a model with attention over latents, but for its experts: the inverse of `values_of`."""
+    rope = config.rope()
+    turned, key = config.qk_rope_head_dim, config.qk_nope_head_dim + config.qk_rope_head_dim
+    meta = gguf.meta_of(config, rope) | {
+        "attention.kv_lora_rank": config.kv_lora_rank, "rope.dimension_count": turned,
+        "attention.key_length": key, "attention.value_length": config.v_head_dim,
+    }  # fmt: skip
+    if config.splits_maps:  # then those are the sizes of what the store keeps
+        meta |= {"attention.key_length_mla": key, "attention.value_length_mla": config.v_head_dim, "attention.head_count_kv": 1}
+        rank = config.kv_lora_rank
+        meta |= {"attention.key_length": rank + turned, "attention.value_length": rank}
+    if config.q_lora_rank is not None:
+        meta["attention.q_lora_rank"] = config.q_lora_rank
+    if rope.rope_type == "yarn" and rope.mscale_all_dim:
+        meta["rope.scaling.yarn_log_multiplier"] = rope.mscale_all_dim / 10
+    return meta
 
 
 def values_of(file: GgufFile) -> dict[str, Any]:

@@ -69,10 +69,13 @@ class BlockWeight:
 
 def keep(weight: Tensor) -> LinearWeight:
     """Returns the weight in the form that this device multiplies fastest."""
+    return PackedWeight(weight) if keeps_packed(weight) else DenseWeight(weight)
+
+
+def keeps_packed(weight: Tensor) -> bool:
+    """Returns whether a weight is kept in a layout of its own, as a copy."""
     is_empty = weight.numel() == 0  # of a survey
-    if weight.device.type == "cpu" and not is_empty and packs(weight.dtype):
-        return PackedWeight(weight)
-    return DenseWeight(weight)
+    return weight.device.type == "cpu" and not is_empty and packs(weight.dtype)
 
 
 @cache
@@ -153,7 +156,11 @@ class FusedLinear(Linear):
     def load(self, weights: Weights) -> None:
         parts = [weights.beside(part).matrix("weight", rows, self.in_features) for part, rows in self.parts.items()]
         biases = [weights.beside(part).tensor("bias", rows) for part, rows in self.parts.items()] if self.has_bias else []
-        self._set(side_by_side(parts, weights.dtype), torch.cat(biases) if biases else None)
+        bias, dense = torch.cat(biases) if biases else None, [part for part in parts if isinstance(part, Tensor)]
+        if len(dense) == len(parts) and keeps_packed(dense[0]):
+            self._set(weights.joint.join(dense), bias)  # packing copies it
+        else:
+            self._set(side_by_side(parts, weights.dtype), bias)
 
     def split(self, x: Tensor, norm: Norm | None = None) -> tuple[Tensor, ...]:
         """Returns the result of each part, of norm(x)."""

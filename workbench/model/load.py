@@ -16,6 +16,7 @@ from workbench.checkpoint.folders.folder import QuantisedFolder
 from workbench.checkpoint.gguf_tensors import GgufCheckpoint, open_gguf
 from workbench.checkpoint.given import GivenTensors
 from workbench.checkpoint.names import Names
+from workbench.checkpoint.pickled_files import open_pickled
 from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import RandomSource, StoredSource, Survey
 from workbench.checkpoint.weights import DENSE, WeightForm, Weights
@@ -32,6 +33,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     dummy: bool = False,
+    pickled: bool = False,
     override: dict[str, Any] | None = None,
     seed: int = 0,
     form: WeightForm = DENSE,
@@ -40,9 +42,10 @@ def load_model(
 ) -> Model:
     """Returns the model of a folder or GGUF file, ready for inference; with `dummy`, with random weights from the seed.
 
-    `override` replaces keys of config.json; `num_positions` is the length of the engine's longest text, by default as many as
-    the model has positions; `given` are tensors in the place of those of the same names. Raises ModelUnsupported,
-    ModelNotFound or ModelCorrupt with the file's name, for tensors that are missing or that no layer reads before any is read.
+    `override` replaces keys of config.json; `pickled` reads `pytorch_model*.bin`; `num_positions` is the length of the engine's
+    longest text, by default as many as the model has positions; `given` are tensors in the place of those of the same names.
+    Raises ModelUnsupported, ModelNotFound or ModelCorrupt with the file's name, for tensors that are missing or that no layer
+    reads before any is read.
     """
     checked = check_model(path, override, dummy=dummy)
     model = checked.family.model(checked.config)
@@ -51,7 +54,9 @@ def load_model(
         model.load(Weights(RandomSource(seed), dtype, device, form=form))
         _note_form(model, path, form, None)
     else:
-        _load_stored(model, path, checked, dtype, device, form, given or {})
+        opened, names = open_checkpoint(path, checked, pickled=pickled)
+        opened = GivenTensors(opened, given) if given else opened
+        _load_stored(model, path, checked, opened, names, dtype, device, form)
     model.num_positions = num_positions
     model.build_tables(dtype, device)
     if device.type == "cpu" and not packs(dtype):
@@ -61,11 +66,9 @@ def load_model(
 
 
 def _load_stored(
-    model: Model, path: Path, checked: Checked, dtype: torch.dtype, device: torch.device, form: WeightForm,
-    given: Mapping[str, Tensor],
+    model: Model, path: Path, checked: Checked, opened: Checkpoint, names: Names, dtype: torch.dtype, device: torch.device,
+    form: WeightForm,
 ) -> None:  # fmt: skip
-    opened, names = open_checkpoint(path, checked)
-    opened = GivenTensors(opened, given) if given else opened
     with opened as checkpoint:
         survey = Survey(checkpoint, names)
         model.load(Weights(survey, dtype, torch.device("cpu")))
@@ -85,17 +88,17 @@ def _note_form(model: Model, path: Path, form: WeightForm, declared: Declared | 
     model.quantization = method if method is None or model.has_blocks() else "dequant"
 
 
-def open_checkpoint(path: Path, checked: Checked) -> tuple[Checkpoint, Names]:
+def open_checkpoint(path: Path, checked: Checked, *, pickled: bool = False) -> tuple[Checkpoint, Names]:
     """Returns the weights of a folder or GGUF file, and how their names pair with those of the family's layers."""
     if path.is_file():
         return open_gguf(path), checked.family.gguf_names(checked.config)
-    names, opened = checked.family.safetensors_names(checked.config), opened_folder(path, checked)
+    names, opened = checked.family.safetensors_names(checked.config), opened_folder(path, checked, pickled=pickled)
     return opened if checked.declared is None else QuantisedFolder(opened, checked.declared), names
 
 
-def opened_folder(path: Path, checked: Checked) -> Checkpoint:
+def opened_folder(path: Path, checked: Checked, *, pickled: bool = False) -> Checkpoint:
     """Returns the tensors of a folder, with those of the model that lie in another one."""
-    opened = open_safetensors(path)
+    opened: Checkpoint = open_pickled(path) if pickled else open_safetensors(path)
     if checked.family.beside is None:
         return opened
     try:

@@ -6,7 +6,10 @@ part of the key that all heads share, and the maps from latent to heads are appl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +18,7 @@ from workbench.attention.base import Own, StepContext
 from workbench.attention.spec import AttentionSpec
 from workbench.checkpoint.weights import Weights
 from workbench.model.config import ModelConfig
-from workbench.model.layer import Layer
+from workbench.model.layer import Gathered, Layer
 from workbench.model.layers import RMSNorm
 from workbench.model.linear import FusedLinear, Linear
 from workbench.model.rope import Rope, yarn_growth
@@ -40,6 +43,8 @@ class LatentConfig(ModelConfig):
     v_head_dim: int = 128
     qk_head_dim: int | None = None
     """Numbers of a key, the sum of both parts; stated by transformers 5."""
+    splits_maps: ClassVar[bool] = False
+    """True where GGUF files have a tensor for the keys of all heads and one for their values."""
     disable_mla: bool = False
     """True: the plain form. A setting of the engine, in no config.json."""
 
@@ -47,6 +52,10 @@ class LatentConfig(ModelConfig):
         both = self.qk_nope_head_dim + self.qk_rope_head_dim
         if self.qk_head_dim not in (None, both):
             raise ValueError(f"qk_head_dim = {self.qk_head_dim}, and its parts have {both} numbers")
+
+    def settled(self) -> Self:
+        own: dict[str, Any] = {"head_dim": self.qk_rope_head_dim, "num_key_value_heads": self.num_attention_heads}
+        return replace(super().settled(), qk_head_dim=None, **own)
 
     def score_scale(self, rope: Rope) -> float:
         """Returns the factor on scores, which a stretched rotary embedding enlarges."""
@@ -64,7 +73,7 @@ class HeadMaps(Layer):
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         self.num_heads, self.rank = config.num_attention_heads, config.kv_lora_rank
-        self.sizes = (config.qk_nope_head_dim, config.v_head_dim)
+        self.sizes, self.splits = (config.qk_nope_head_dim, config.v_head_dim), config.splits_maps
 
     def load(self, weights: Weights) -> None:
         keys, values = weights.beside("k_b_proj"), weights.beside("v_b_proj")
@@ -75,6 +84,19 @@ class HeadMaps(Layer):
             whole = weights.tensor("weight", self.num_heads * sum(self.sizes), self.rank).view(-1, sum(self.sizes), self.rank)
             self.keys, self.values = (part.contiguous() for part in whole.split(self.sizes, 1))
         self.num_bytes = self.keys.nbytes + self.values.nbytes
+
+    def gathered(self, weights: Weights) -> Mapping[str, Gathered] | None:
+        if not self.splits:
+            return None
+        (nope, value), shape = self.sizes, (self.num_heads, sum(self.sizes), self.rank)
+
+        def part(index: int) -> Tensor:
+            whole = weights.tensor("weight", shape[0] * shape[1], self.rank).view(shape)
+            keys, values = whole.split(self.sizes, 1)
+            return values if index else keys.transpose(1, 2)
+
+        sizes = {"keys": (self.num_heads, self.rank, nope), "values": (self.num_heads, value, self.rank)}
+        return {name: Gathered(size, [partial(part, index)]) for index, (name, size) in enumerate(sizes.items())}
 
     def heads(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Returns keys [T, Hq, nope] and values [T, Hq, Dv] of a latent [T, rank]."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from workbench.kernels.products import Experts as AllExperts
 from workbench.model.block_matrix import BlockMatrix
 from workbench.model.blocks import MLP
 from workbench.model.config import Activation
-from workbench.model.layer import Layer
+from workbench.model.layer import Gathered, Layer
 from workbench.model.linear import BlockWeight, DenseWeight, Linear, LinearWeight
 from workbench.model.routing import Choice, Chooser
 
@@ -73,6 +74,7 @@ class Experts(Layer):
 
     joined: AllExperts | None = None
     """All of them as the kernels compute them at once; None where one has another form."""
+    has_biases = False
 
     def __init__(self, num: int, hidden_size: int, intermediate_size: int, make: Callable[[int, int], MLP]) -> None:
         """Makes each expert by `make`, from both sizes."""
@@ -112,6 +114,35 @@ class Experts(Layer):
         one = weights.at(str(index))
         up = [one.matrix(f"{name}.weight", inner, hidden) for name in ("gate_proj", "up_proj")]
         return up, one.matrix("down_proj.weight", hidden, inner)
+
+    def gathered(self, weights: Weights) -> Mapping[str, Gathered]:
+        """Returns a stack of all experts for each part."""
+
+        def matrix(index: int, part: int) -> Tensor | Blocks:
+            up, down = self.matrices(weights, index)
+            if part == 2:
+                return down
+            if len(up) == 2:
+                return up[part]
+            both = up[0].dense() if isinstance(up[0], Blocks) else up[0]
+            return both.chunk(2)[part]
+
+        def bias(index: int, part: int) -> Tensor:
+            up, down = self.biases(weights, index)
+            assert up is not None
+            assert down is not None
+            return down if part == 2 else up.chunk(2)[part]
+
+        hidden, inner = self.hidden_size, self.intermediate_size
+        shapes = {"gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
+        found: dict[str, Gathered] = {}
+        for part, (name, shape) in enumerate(shapes.items()):
+            matrices = [partial(matrix, index, part) for index in range(self.num)]
+            found[f"{name}.weight"] = Gathered((self.num, *shape), matrices)
+            if self.has_biases:
+                biases = [partial(bias, index, part) for index in range(self.num)]
+                found[f"{name}.bias"] = Gathered((self.num, shape[0]), biases)
+        return found
 
     def forward(self, x: Tensor, choice: Choice) -> Tensor:
         """Returns the sum over each row's experts of weight times result: [T, H] -> [T, H].

@@ -43,6 +43,11 @@ class Entry:
     """Family of `given`."""
 
     @property
+    def gguf_architecture(self) -> str:
+        """The value of `general.architecture` in its GGUF files."""
+        return self.gguf.partition(" of ")[0]
+
+    @property
     def family(self) -> Family[Any]:
         """Imports the family's file, and torch with it."""
         if self.resolved is not None:
@@ -77,7 +82,7 @@ _ENTRIES = (
            "Llama 1 to 3.3, SmolLM and SmolLM2, TinyLlama, and others saved under this architecture"),
     _entry("gemma3", "Gemma3ForCausalLM", "Gemma 3 (text)", "gemma3_text", "gemma3",
            "Gemma 3 270M and 1B, and the text half of larger ones saved alone"),
-    _entry("mistral", "MistralForCausalLM", "Mistral", "mistral", "", "Mistral 7B, NeMo 12B, Small 3 (text)"),
+    _entry("mistral", "MistralForCausalLM", "Mistral", "mistral", "llama", "Mistral 7B, NeMo 12B, Small 3 (text)"),
     _entry("qwen2", "Qwen2ForCausalLM", "Qwen 2", "qwen2", "qwen2", "Qwen 2, Qwen 2.5, QwQ, and R1 distilled to Qwen"),
     _entry("qwen3", "Qwen3ForCausalLM", "Qwen 3", "qwen3", "qwen3", "Qwen 3 0.6B to 32B"),
     _entry("gemma", "GemmaForCausalLM", "Gemma", "gemma", "gemma", "Gemma 2B and 7B, CodeGemma"),
@@ -102,16 +107,16 @@ _ENTRIES = (
     _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
     _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
     _entry("phimoe", "PhimoeForCausalLM", "Phi 3.5 MoE", "phimoe", "phimoe", "Phi-3.5-MoE-instruct"),
-    _entry("phimoe", "PhiMoEForCausalLM", "Phi 3.5 MoE, as published", "phimoe", "", "Phi-3.5-MoE-instruct", "PUBLISHED"),
+    _entry("phimoe", "PhiMoEForCausalLM", "Phi 3.5 MoE, as published", "phimoe", "phimoe", "Phi-3.5-MoE-instruct", "PUBLISHED"),
     _entry("xverse_moe", "XverseMoeForCausalLM", "XVERSE MoE", "xverse", "", "XVERSE-MoE-A4.2B"),
     _entry("grok", "Grok1ForCausalLM", "Grok 1", "grok-1", "grok", "Grok 1"),
-    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "", "Grok 1", "FIRST"),
+    _entry("grok", "Grok1ModelForCausalLM", "Grok 1, as first converted", "", "grok", "Grok 1", "FIRST"),
     _entry("gpt_oss", "GptOssForCausalLM", "gpt-oss", "gpt_oss", "gpt-oss", "gpt-oss-20b and 120b"),
     _entry("minicpm3", "MiniCPM3ForCausalLM", "MiniCPM 3", "minicpm3", "minicpm3", "MiniCPM3-4B"),
     _entry("chatglm", "ChatGLMModel", "ChatGLM", "chatglm", "chatglm of fused tensors",
            "ChatGLM2 6B, ChatGLM3 6B, GLM-4 9B as published by its authors"),
-    _entry("chatglm", "ChatGLMForConditionalGeneration", "ChatGLM for conditional generation", "chatglm", "",
-           "the same, saved under this architecture", "GENERATION"),
+    _entry("chatglm", "ChatGLMForConditionalGeneration", "ChatGLM for conditional generation", "chatglm",
+           "chatglm of fused tensors", "the same, saved under this architecture", "GENERATION"),
     _entry("internlm2", "InternLM2ForCausalLM", "InternLM 2", "internlm2", "internlm2", "InternLM 2 and 2.5"),
     _entry("exaone", "ExaoneForCausalLM", "Exaone 3", "exaone", "exaone", "Exaone 3.0 and 3.5"),
     _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "", "Baichuan 2 7B and 13B"),
@@ -179,10 +184,11 @@ _ENTRIES = (
             "Skywork reward models on Gemma 2"),
     _pooled("reward", "internlm2", "InternLM2ForRewardModel", "InternLM 2 with a reward head", "internlm2",
             "InternLM2 reward models"),
-    _entry("bert", "BertModel", "BERT", "bert", "", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
+    _entry("bert", "BertModel", "BERT", "bert", "bert", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
     _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "",
            "cross-encoders (MS MARCO MiniLM) and classifiers",
            "CLASSIFIER"),
+    _entry("nomic_bert", "NomicBertModel", "Nomic BERT", "nomic_bert", "nomic-bert", "nomic-embed-text v1 and v1.5"),
     _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
     _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
            "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
@@ -231,7 +237,7 @@ def family_of_gguf(file: GgufFile) -> Entry:
     by_name = {entry.gguf: entry for entry in reversed(FAMILIES.values()) if entry.gguf}
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
-        known = ", ".join(entry.gguf for entry in FAMILIES.values() if entry.gguf)
+        known = ", ".join(dict.fromkeys(entry.gguf for entry in FAMILIES.values() if entry.gguf))
         in_folders = next((entry for entry in FAMILIES.values() if entry.model_type == architecture), None)
         hint = f"{in_folders.title} runs from a folder of safetensors" if in_folders else f"supported architectures: {known}"
         raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=hint)

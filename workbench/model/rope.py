@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
@@ -74,10 +74,31 @@ class Rope:
             values.setdefault("factor", 0.0)
         return cls(**values)
 
+    def settled(self, max_positions: int) -> Rope:
+        """Returns the embedding with one spelling of what can be said in several ways, for a model of so many positions."""
+        original = self.original_max_position_embeddings or max_positions
+        if self.rope_type in ("default", "linear", "dynamic"):
+            return replace(self, original_max_position_embeddings=None)
+        if self.rope_type != "longrope":
+            return replace(self, original_max_position_embeddings=original)
+        if self.short_mscale != self.long_mscale:
+            return replace(self, factor=0.0, original_max_position_embeddings=original)
+        scale = self.short_mscale or longrope_scale(self, max_positions, original)
+        own: dict[str, Any] = {"attention_factor": scale, "short_mscale": None, "long_mscale": None}
+        return replace(self, factor=0.0, original_max_position_embeddings=original, **own)
+
 
 def yarn_growth(factor: float, by: float) -> float:
     """Returns the factor by which yarn enlarges queries and keys that are stretched by `factor`, at the strength `by`."""
     return 1.0 if factor <= 1 else 0.1 * by * math.log(factor) + 1.0
+
+
+def longrope_scale(rope: Rope, max_positions: int, original: float) -> float:
+    """Returns the factor of longrope on cos and sin: as stated, or from the stretch."""
+    if rope.attention_factor is not None:
+        return float(rope.attention_factor)
+    stretch = rope.factor or max_positions / original
+    return 1.0 if stretch <= 1 else math.sqrt(1 + math.log(stretch) / math.log(original))
 
 
 def check_rope(name: str, described: Any, rotates_part: bool = False, turns_by_axes: bool = False) -> None:

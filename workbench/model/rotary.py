@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.errors import ModelCorrupt
 from workbench.kernels.ops import rotate
-from workbench.model.rope import Rope, yarn_growth
+from workbench.model.rope import Rope, longrope_scale, yarn_growth
 
 Turn = tuple[Tensor, Tensor]
 """cos and sin [T, 1, R] of one step; R is the size of a head, or of its part that is rotated."""
@@ -101,16 +101,8 @@ def frequencies(head_dim: int, rope: Rope, max_positions: int, num_positions: in
         if len(divisors) != len(inv_freq):
             raise ModelCorrupt(f"config.json has {len(divisors)} factors of longrope for {len(inv_freq)} frequencies")
         stated = rope.long_mscale if longest > original else rope.short_mscale
-        return inv_freq / torch.tensor(divisors), stated or _longrope_scale(rope, max_positions, original)
+        return inv_freq / torch.tensor(divisors), stated or longrope_scale(rope, max_positions, original)
     return inv_freq, 1.0
-
-
-def _longrope_scale(rope: Rope, max_positions: int, original: float) -> float:
-    """Returns the factor on cos and sin: as stated, or from the stretch."""
-    if rope.attention_factor is not None:
-        return float(rope.attention_factor)
-    stretch = rope.factor or max_positions / original
-    return 1.0 if stretch <= 1 else math.sqrt(1 + math.log(stretch) / math.log(original))
 
 
 def _llama3(inv_freq: Tensor, rope: Rope, original: float) -> Tensor:

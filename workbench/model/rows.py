@@ -50,5 +50,6 @@ def head_norms(config: ModelConfig) -> dict[str, Change]:
 def _by_heads(change: Change) -> Change:
     """Returns the change for numbers that lie as [heads, D]."""
     return Change(
-        lambda weight: change.undo(weight.flatten()).view_as(weight), lambda weight: change.do(weight.flatten()).view_as(weight)
-    )
+        lambda weight: change.undo(weight.flatten()).view_as(weight), lambda weight: change.do(weight.flatten()).view_as(weight),
+        of_rows=False,
+    )  # fmt: skip

@@ -62,6 +62,27 @@ class Processor:
         return read_values(self.folder)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the values of a file, none where there is no such file. Raises ModelCorrupt for one that is no JSON."""
+    if not path.is_file():
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
+    return values
+
+
+def read_values(folder: Path, *names: str) -> dict[str, Any]:
+    """Returns the settings in these files of a folder, by default those of a processor; none where there are no such files.
+    Raises ModelCorrupt."""
+    found: dict[str, Any] = {}
+    for name in (names or FILES)[::-1]:
+        values = read_json(folder / name)
+        found |= values.get("image_processor", {}) | values
+    return found
+
+
 class StatedProcessor(Processor):
     """A processor of transformers with the settings that a family's code has, for folders without the files of one."""
 
@@ -89,18 +110,3 @@ class OwnProcessor(Processor):
     def made(self) -> Any:
         """The module of pillow. Raises NotSupported where it is not installed."""
         return pillow()
-
-
-def read_values(folder: Path, *names: str) -> dict[str, Any]:
-    """Returns the settings in these files of a folder, by default those of a processor; none where there are no such files.
-    Raises ModelCorrupt."""
-    found: dict[str, Any] = {}
-    for name in (names or FILES)[::-1]:
-        path = folder / name
-        if path.is_file():
-            try:
-                values = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
-            found |= values.get("image_processor", {}) | values
-    return found

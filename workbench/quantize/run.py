@@ -49,6 +49,8 @@ def quantize_model(
             hint = f"quantise the dense model; write {' or '.join(DENSE)}; or take the loss with --requantize"
             raise NotSupported(f"{path.name} is quantised already ({source.quantised}): quantised twice it is worse", hint=hint)
         kinds = _kinds(source, target, say)
+        for note in source.notes:
+            say(note)
         meta = dict(source.meta) | {"general.file_type": GGUFValue(int(target.file_type), GGUFValueType.UINT32)}
         if target.is_quantised:
             meta["general.quantization_version"] = GGUFValue(GGML_QUANT_VERSION, GGUFValueType.UINT32)

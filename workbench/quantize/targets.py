@@ -33,8 +33,9 @@ TARGETS = {
     "bf16": Target(Kind.BF16, LlamaFileType.MOSTLY_BF16),
     "f32": Target(Kind.F32, LlamaFileType.ALL_F32),
 }
-ROUTER = ".ffn_gate_inp.weight"
-"""End of the name of a matrix whose rounding would choose other experts."""
+WHOLE = (".ffn_gate_inp.weight", "_norm.weight", ".bias", "position_embd.weight", "token_types.weight")
+"""Ends of the names of tensors that stay as they are: of routers, whose rounding would choose other experts, and of what is
+added or multiplied number by number."""
 DENSE = tuple(name for name, target in TARGETS.items() if not target.is_quantised)
 
 
@@ -53,10 +54,10 @@ def target_of(name: str) -> Target:
 def kind_of(name: str, shape: tuple[int, ...], target: Target, names: Collection[str]) -> Kind:
     """Returns the format of one tensor among `names`.
 
-    Vectors and routers stay F32. The head, or the embedding that serves as head, has 8 bits where other matrices have 4 or
-    5. A row that is no whole number of blocks becomes F16.
+    Vectors, routers, norms, biases and tables of positions stay F32. The head, or the embedding that serves as head, has 8 bits
+    where other matrices have 4 or 5. A row that is no whole number of blocks becomes F16.
     """
-    if len(shape) == 1 or name.endswith(ROUTER):
+    if len(shape) == 1 or name.endswith(WHOLE):
         return Kind.F32
     if not target.is_quantised:
         return target.kind

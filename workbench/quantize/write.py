@@ -113,17 +113,18 @@ def _padded(tensor: SourceTensor, kind: Kind) -> int:
 
 def _pieces(tensor: SourceTensor, kind: Kind) -> Iterator[bytes]:
     """Yields the bytes of a tensor, some rows at a time."""
-    value = tensor.read()
-    step = max(1, CHUNK * tensor.shape[0] // prod(tensor.shape))
-    for start in range(0, tensor.shape[0], step):
-        rows = slice(start, min(start + step, tensor.shape[0]))
-        part = value.cut(rows) if isinstance(value, Blocks) else value[rows]
-        if isinstance(part, Blocks) and part.type == kind.name:
-            yield part.data.numpy().tobytes()
-            continue
-        floats = part.dense() if isinstance(part, Blocks) else part.float()
-        _check_range(tensor.name, floats, kind)
-        yield quantize(floats.numpy(), kind).tobytes()
+    for read in tensor.reads:
+        value = read()
+        step = max(1, CHUNK * value.shape[0] // prod(value.shape))
+        for start in range(0, value.shape[0], step):
+            rows = slice(start, min(start + step, value.shape[0]))
+            part = value.cut(rows) if isinstance(value, Blocks) else value[rows]
+            if isinstance(part, Blocks) and part.type == kind.name:
+                yield part.data.numpy().tobytes()
+                continue
+            floats = part.dense() if isinstance(part, Blocks) else part.float()
+            _check_range(tensor.name, floats, kind)
+            yield quantize(floats.contiguous().numpy(), kind).tobytes()
 
 
 def _check_range(name: str, rows: Tensor, kind: Kind) -> None:

@@ -1,8 +1,8 @@
 """The tokenizer that a GGUF file's metadata describes.
 
-Two kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
+Three kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
 named by `tokenizer.ggml.pre`. `llama` is SentencePiece's BPE, whose merges are implied: any two pieces that join to
-a third, best piece first.
+a third, best piece first. `bert` is WordPiece: a piece that begins a word is written with a mark before it, any other without.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
@@ -20,6 +20,18 @@ from workbench.text.pieces import SPACE, bpe_of_pieces, surround, write_spaces
 
 # Token types of the format.
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+"""Key of tokenizer_config.json -> the token's name in a file."""
+WORD_PIECE_ROLES = {
+    "cls_token": "bos",
+    "sep_token": "seperator",
+    "mask_token": "mask",
+    "unk_token": "unknown",
+    "pad_token": "padding",
+}
+"""The same of BERT. The name of the separator is spelled so in the format."""
+GOES_ON = "##"
+CONVERT_AGAIN = "convert the model again with a current llama.cpp"
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _WORDS = (rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+", rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*")
@@ -81,9 +93,13 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
         tokenizer = _byte_level_bpe(gguf, tokens)
     elif kind == "llama":
         tokenizer = _sentencepiece_bpe(gguf, tokens)
+    elif kind == "bert":
+        tokenizer = _word_pieces(gguf, tokens)
     else:
-        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama")
+        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama, bert")
     _add_special_tokens(tokenizer, gguf, tokens)
+    if kind == "bert":
+        return tokenizer  # what goes around a text is written by it
     bos, eos = adds(gguf)
     if bos or eos:
         before, after = ([tokens[token_id(gguf, name) or 0]] if wanted else [] for name, wanted in (("bos", bos), ("eos", eos)))
@@ -114,7 +130,8 @@ def tokenizer_config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
         "add_bos_token": bos,
         "add_eos_token": eos,
     }
-    for key, name in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
+    roles = WORD_PIECE_ROLES if gguf.meta.get("tokenizer.ggml.model") == "bert" else ROLES
+    for key, name in roles.items():
         token = token_id(gguf, name)
         if token is not None:
             config[key] = tokens[token]
@@ -127,12 +144,23 @@ def tokenizer_config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
 def vocabulary(gguf: GgufFile) -> list[str]:
     """Returns all tokens by their ids, as a tokenizer spells them. Raises ModelCorrupt for one that is listed twice."""
     tokens: list[str] = gguf.meta.need("tokenizer.ggml.tokens")
+    if gguf.meta.get("tokenizer.ggml.model") == "bert":
+        types = gguf.meta.get("tokenizer.ggml.token_type") or [0] * len(tokens)
+        tokens = [_word_piece(token, kind) for token, kind in zip(tokens, types, strict=True)]
     if _is_gemma(gguf):
         # Runs of spaces are stored as spaces, unlike every other piece with a space in it.
         tokens = [SPACE * len(token) if token.startswith("  ") and not token.strip(" ") else token for token in tokens]
     if len(set(tokens)) != len(tokens):
         raise ModelCorrupt(f"{gguf.path}: the vocabulary lists {len(tokens) - len(set(tokens))} tokens twice")
     return tokens
+
+
+def _word_piece(token: str, kind: int) -> str:
+    """Returns a piece as tokenizers spell it: one that goes on in a word begins with ##."""
+    is_special = kind in (UNKNOWN, CONTROL) or (token.startswith("[") and token.endswith("]"))
+    if is_special and not token.startswith(SPACE):
+        return token
+    return token[1:] if token.startswith(SPACE) else f"{GOES_ON}{token}"
 
 
 def _is_gemma(gguf: GgufFile) -> bool:
@@ -156,6 +184,29 @@ def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[name]
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _word_pieces(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
+    """Returns BERT's tokenizer. A file does not say whether case counts: it does where the vocabulary has capital letters."""
+    ids = {token: index for index, token in enumerate(tokens)}
+    cls, sep, unknown = ("bos" if token_id(gguf, "cls") is None else "cls"), "seperator", token_id(gguf, "unknown")
+    first, last = (token_id(gguf, name) for name in (cls, sep))
+    first, last = ids.get("[CLS]") if first is None else first, ids.get("[SEP]") if last is None else last
+    unknown = ids.get("[UNK]") if unknown is None else unknown
+    if first is None or last is None or unknown is None:
+        raise ModelCorrupt(f"{gguf.path} names no tokens for the beginning, the end and the unknown", hint=CONVERT_AGAIN)
+    types = gguf.meta.get("tokenizer.ggml.token_type") or [0] * len(tokens)
+    plain = (token for token, kind in zip(tokens, types, strict=True) if kind not in (UNKNOWN, CONTROL) and token[:1] != "[")
+    lower = all(token == token.lower() for token in plain)
+    tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token=tokens[unknown], max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix=GOES_ON)
+    one, other = tokens[first], tokens[last]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{one} $A {other}", pair=f"{one} $A {other} $B:1 {other}:1", special_tokens=[(one, first), (other, last)]
+    )
     return tokenizer
 
 

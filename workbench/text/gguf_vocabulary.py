@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.errors import ModelUnsupported, shown
 from workbench.text.chat import source_of
-from workbench.text.gguf_tokenizer import CONTROL, PRE_TOKENIZERS, UNKNOWN, USER_DEFINED
+from workbench.text.gguf_tokenizer import CONTROL, GOES_ON, PRE_TOKENIZERS, UNKNOWN, USER_DEFINED, WORD_PIECE_ROLES
 from workbench.text.pieces import SPACE
 from workbench.text.tokenizer import Tokenizer
 
@@ -39,9 +39,13 @@ def tokenizer_meta(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
         tokens[index], types[index] = token, NORMAL
     for added in state["added_tokens"]:
         types[added["id"]] = CONTROL if added["special"] else USER_DEFINED
+    if model["type"] == "WordPiece":
+        return _word_pieces(tokenizer, model, tokens, types)
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model.get("merges", ())]
     if model["type"] != "BPE":
-        raise ModelUnsupported(f"the tokenizer is of the kind {shown(model['type'])}", hint="kinds that are written: BPE")
+        raise ModelUnsupported(
+            f"the tokenizer is of the kind {shown(model['type'])}", hint="kinds that are written: BPE, WordPiece"
+        )
     if model.get("byte_fallback"):
         ggml = _pieces(model, tokens, types, merges)
     else:
@@ -51,6 +55,19 @@ def tokenizer_meta(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     return {f"tokenizer.ggml.{key}": value for key, value in ggml.items()} | (
         {"tokenizer.chat_template": template} if template else {}
     )
+
+
+def _word_pieces(tokenizer: Tokenizer, model: dict[str, Any], tokens: list[str], types: list[int]) -> dict[str, Any]:
+    if model.get("continuing_subword_prefix") != GOES_ON:
+        raise ModelUnsupported(f"pieces that go on in a word begin with {shown(model.get('continuing_subword_prefix'))}")
+    hf, spelled = tokenizer.hf, []
+    for token, kind in zip(tokens, types, strict=True):
+        goes_on = token.startswith(GOES_ON)
+        spelled.append(token if kind not in (NORMAL, UNUSED) else token[len(GOES_ON) :] if goes_on else f"{SPACE}{token}")
+    ids = {name: hf.convert_tokens_to_ids(token) for role, name in WORD_PIECE_ROLES.items() if (token := getattr(hf, role))}
+    found = {"model": "bert", "pre": "default", "tokens": spelled, "token_type": types}
+    found |= {f"{name}_token_id": index for name, index in ids.items()}
+    return {f"tokenizer.ggml.{key}": value for key, value in found.items()}
 
 
 def first_difference(one: Tokenizer, other: Tokenizer) -> str | None:

@@ -1,4 +1,5 @@
-"""The kernels compile for 64-bit ARM, and there give the same bits as here. Needs a cross compiler and QEMU."""
+"""The kernels compile for 64-bit ARM, and there products have the same bits as here, attention and experts the numbers of plain
+arithmetic. Needs a cross compiler and QEMU."""
 
 from __future__ import annotations
 
@@ -39,3 +40,17 @@ def test_products_and_codes_have_the_bits_of_this_processor(program, tmp_path):
     for level in ARM:
         there = compiled(program, CROSS, level, tmp_path / level.name, "-static")
         assert subprocess.check_output([QEMU, str(there)], text=True) == want, level.name
+
+
+@needs_cross
+@pytest.mark.skipif(not isa.available() or build.find_compiler() is None, reason="no kernels here to compare with")
+def test_attention_and_experts_are_near_plain_arithmetic(tmp_path):
+    """Sums are in another order with every width of vectors, so their bits differ."""
+    levels = [(isa.available()[0], build.find_compiler(), ()), *((level, CROSS, ("-static",)) for level in ARM)]
+    for level, compiler, more in levels:
+        program = compiled("attention_main.cpp", compiler, level, tmp_path / level.name, *more)
+        start = [QEMU] if more else []
+        found = dict(line.split() for line in subprocess.check_output([*start, str(program)], text=True).splitlines())
+        assert len(found) == 9, level.name
+        for name, difference in found.items():
+            assert float(difference) < (2e-5 if name.endswith("float32") else 0.03), (level.name, name, difference)

@@ -267,12 +267,12 @@ def test_a_checkpoint_that_does_not_load_is_not_written(folders: dict[str, Path]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelCorrupt, match=r"lacks the tensor norm\.weight"):
         make(folder, "q8_0")
-    bert = write_config(tmp_path / "bert", {
-        "architectures": ["BertModel"], "model_type": "bert", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8,
+    roberta = write_config(tmp_path / "roberta", {
+        "architectures": ["RobertaModel"], "model_type": "roberta", "vocab_size": 9, "hidden_size": 8, "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 8,
     })  # fmt: skip
-    with pytest.raises(ModelUnsupported, match="BERT has no form in GGUF"):
-        make(bert, "q8_0")
+    with pytest.raises(ModelUnsupported, match="RoBERTa has no form in GGUF"):
+        make(roberta, "q8_0")
 
 
 @pytest.mark.parametrize(

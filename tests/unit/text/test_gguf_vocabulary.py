@@ -73,8 +73,8 @@ def test_further_end_tokens_are_kept_up_to_two(tmp_path: Path):
 
 
 def test_a_tokenizer_of_another_kind_is_refused():
-    with pytest.raises(ModelUnsupported, match="WordPiece"):
-        tokenizer_meta(wrap(Backend(models.WordPiece({"<s>": 0, "</s>": 1, "a": 2}, unk_token="<s>"))), VOCAB_SIZE)
+    with pytest.raises(ModelUnsupported, match="Unigram"):
+        tokenizer_meta(wrap(Backend(models.Unigram([("<s>", 0.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0))), VOCAB_SIZE)
     tokenizer = wrap(KINDS["byte level"]())
     tokenizer.backend.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(ModelUnsupported, match="Whitespace"):

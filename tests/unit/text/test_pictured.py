@@ -10,7 +10,10 @@ from workbench.types import Picture, Request
 def key_of(text: str, *, adapts: bool = False, place: int | None = None) -> tuple[int, ...]:
     """Returns the key of a prompt of bytes, with a picture of two tokens at its place."""
     picture = Picture(digest="one", arrays={}, num_tokens=2, places=() if place is None else ((place, 2),), adapts=adapts)
-    return PictureKeys().tokens(Request(rid="a", input_ids=tuple(text.encode()), pictures=() if place is None else (picture,)))
+    request = Request(rid="a", input_ids=tuple(text.encode()), pictures=() if place is None else (picture,))
+    keys = PictureKeys()
+    keys.meet(request, 0.0)
+    return keys.tokens(request)
 
 
 def named(ids: tuple[int, ...]) -> str:

@@ -74,5 +74,12 @@ def _family(model: type[BaichuanForCausalLM], rules: GgufRules[BaichuanConfig] |
 FAMILY = _family(BaichuanForCausalLM)
 FIRST = _family(
     BaiChuanForCausalLM,
-    GgufRules[BaichuanConfig](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    GgufRules[BaichuanConfig](
+        names=gguf.LLAMA_NAMES,
+        keys=gguf.KEYS,
+        values=gguf.plain_values,
+        changes=neighbours,
+        meta=gguf.plain_meta,
+        tables=gguf.plain_tables,
+    ),
 )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from workbench.attention.base import StepContext
 from workbench.attention.spec import AttentionSpec
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.pooling import Pooling
+from workbench.model import gguf
 from workbench.model.base import Model
 from workbench.model.config import Activation, Labels, ModelConfig
-from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family
+from workbench.model.family import COMMON_NEUTRAL, INV_FREQ, Family, GgufRules
 from workbench.model.layer import Layer
 from workbench.model.layers import ACTIVATIONS, Embedding, LayerNorm
 from workbench.model.linear import FusedLinear, Linear
@@ -31,6 +33,10 @@ class BertConfig(ModelConfig):
         """The row of the table of positions that a text's first token has."""
         return 0
 
+    def settled(self) -> Self:
+        # Keys of decoders, which mean nothing here.
+        return replace(super().settled(), tie_word_embeddings=False, attention_bias=False, is_causal=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RobertaConfig(BertConfig):
@@ -43,12 +49,15 @@ class RobertaConfig(BertConfig):
 
 
 class BertEmbeddings(Layer):
-    """The sum of a token's, its position's and its segment's vector. The second text of a pair is the second segment."""
+    """The sum of a token's, its position's and its segment's vector. The second text of a pair is the second segment.
 
-    def __init__(self, config: BertConfig) -> None:
+    A model that rotates queries and keys has no vectors of positions.
+    """
+
+    def __init__(self, config: BertConfig, *, has_positions: bool = True) -> None:
         super().__init__()
         self.word_embeddings = Embedding(config.vocab_size, config.hidden_size)
-        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size)
+        self.position_embeddings = Embedding(config.max_position_embeddings, config.hidden_size) if has_positions else None
         self.token_type_embeddings = Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.first_position, self.num_segments = config.first_position, config.type_vocab_size
@@ -56,8 +65,10 @@ class BertEmbeddings(Layer):
     def forward(self, token_ids: Tensor, ctx: StepContext) -> Tensor:  # [T] -> [T, H]
         has_pairs = ctx.in_second is not None and self.num_segments > 1
         segments = ctx.in_second if has_pairs else torch.zeros_like(token_ids[:1])
-        places = self.position_embeddings(ctx.positions + self.first_position)
-        return self.norm(self.word_embeddings(token_ids) + places + self.token_type_embeddings(segments))
+        x = self.word_embeddings(token_ids)
+        if self.position_embeddings is not None:
+            x = x + self.position_embeddings(ctx.positions + self.first_position)
+        return self.norm(x + self.token_type_embeddings(segments))
 
 
 class BertLayer(Layer):
@@ -136,18 +147,50 @@ NAMES = {
     "pooler": "pooler.dense",
 }
 ROBERTA_NAMES = NAMES | {"pooler": "classifier.dense", "classifier": "classifier.out_proj"}
+GGUF_NAMES = {
+    "embeddings.word_embeddings": "token_embd",
+    "embeddings.position_embeddings": "position_embd",
+    "embeddings.token_type_embeddings": "token_types",
+    "embeddings.norm": "token_embd_norm",
+    "layers.*.query": "blk.*.attn_q",
+    "layers.*.key": "blk.*.attn_k",
+    "layers.*.value": "blk.*.attn_v",
+    "layers.*.out": "blk.*.attn_output",
+    "layers.*.attention_norm": "blk.*.attn_output_norm",
+    "layers.*.up": "blk.*.ffn_up",
+    "layers.*.down": "blk.*.ffn_down",
+    "layers.*.norm": "blk.*.layer_output_norm",
+}
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    """Returns the values of a file, also of RoBERTa, whose table of positions is written without the rows before the first."""
+    return gguf.layer_normed(gguf.values_of(file), "layer_norm_eps") | {
+        "max_position_embeddings": gguf.num_rows(file, "position_embd.weight"),
+        "type_vocab_size": gguf.num_rows(file, "token_types.weight"),
+    }
+
+
+def _gguf_meta(config: BertConfig) -> dict[str, Any]:
+    meta = gguf.layer_normed_meta(gguf.plain_meta(config), config.layer_norm_eps)
+    return {key: value for key, value in meta.items() if not key.startswith("rope.")}
+
+
+GGUF = GgufRules[BertConfig](names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta)
 POSITION_IDS = r"(^|\.)embeddings\.position_ids$"
 
 
-def _family(config: Any, model: Any, names: dict[str, str], leftovers: str) -> Family[Any]:
+def _family(
+    config: Any, model: Any, names: dict[str, str], leftovers: str, rules: GgufRules[BertConfig] | None = None
+) -> Family[Any]:
     return Family(
-        config=config, model=model, names=names, prefixes=("", "bert.", "roberta."),
+        config=config, model=model, names=names, gguf=rules, prefixes=("", "bert.", "roberta."),
         leftovers=f"{INV_FREQ}|{POSITION_IDS}|{leftovers}",
         neutral=COMMON_NEUTRAL | {"position_embedding_type": ("absolute",)},
     )  # fmt: skip
 
 
-FAMILY = _family(BertConfig, BertModel, NAMES, r"(^|\.)pooler\.|^cls\.")
+FAMILY = _family(BertConfig, BertModel, NAMES, r"(^|\.)pooler\.|^cls\.", GGUF)
 CLASSIFIER = _family(BertLabelsConfig, BertForSequenceClassification, NAMES, r"(?!)")
 ROBERTA = _family(RobertaConfig, BertModel, ROBERTA_NAMES, r"(^|\.)pooler\.|^lm_head\.")
 ROBERTA_CLASSIFIER = _family(RobertaLabelsConfig, BertForSequenceClassification, ROBERTA_NAMES, r"(?!)")

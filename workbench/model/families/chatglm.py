@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
@@ -37,7 +37,12 @@ class ChatGLMConfig(GlmForm):
         return usual | {"num_key_value_heads": groups}
 
     def rope(self) -> Rope:
-        return Rope.make(self.rope_theta * self.rope_ratio, {"partial_rotary_factor": self.partial_rotary_factor})
+        part = {"partial_rotary_factor": self.partial_rotary_factor}
+        return Rope.make(self.rope_theta * self.rope_ratio, part, self.rope_scaling)
+
+    def settled(self) -> Self:
+        own: dict[str, Any] = {"multi_query_attention": False, "multi_query_group_num": 1, "rope_ratio": 1.0}
+        return replace(super().settled(), **own)
 
 
 class ChatGLMModel(GlmForCausalLM):
@@ -88,7 +93,10 @@ def _family(model: type[ChatGLMModel]) -> Family[ChatGLMConfig]:
     return Family(
         config=ChatGLMConfig, model=model, names=NAMES, cuts=_cuts, changes=changes, neutral=NEUTRAL,
         prefixes=("transformer.", ""), leftovers=r"(^|\.)rotary_pos_emb\.inv_freq$",
-        gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, changes=changes, cuts=_gguf_cuts),
+        gguf=GgufRules(
+            names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, changes=changes, cuts=_gguf_cuts,
+            meta=gguf.partly_rotated_meta,
+        ),
     )  # fmt: skip
 
 

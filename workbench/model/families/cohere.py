@@ -70,11 +70,22 @@ NEUTRAL = COMMON_NEUTRAL | {
 
 
 def gguf_values(file: GgufFile) -> dict[str, Any]:
-    values = gguf.plain_values(file)
-    return values | {"layer_norm_eps": values["rms_norm_eps"], "logit_scale": file.meta.need(f"{file.architecture}.logit_scale")}
+    values = gguf.layer_normed(gguf.plain_values(file), "layer_norm_eps")
+    return values | {"logit_scale": file.meta.need(f"{file.architecture}.logit_scale")}
+
+
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    return gguf_values(file) | {"use_qk_norm": "blk.0.attn_q_norm.weight" in file.tensors}
+
+
+def gguf_meta(config: CohereForm) -> dict[str, Any]:
+    return gguf.layer_normed_meta(gguf.plain_meta(config), config.layer_norm_eps) | {"logit_scale": float(config.logit_scale)}
 
 
 FAMILY = Family[CohereConfig](
     config=CohereConfig, model=CohereForCausalLM, neutral=NEUTRAL, changes=_changes,
-    gguf=GgufRules[CohereConfig](names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale"}, values=gguf_values, changes=neighbours),
+    gguf=GgufRules[CohereConfig](
+        names=gguf.NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS | {"logit_scale"}, values=_gguf_values, meta=gguf_meta,
+        changes=_changes,
+    ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
 from workbench.model.blocks import Attention
 from workbench.model.config import Windowed
-from workbench.model.families.cohere import NEUTRAL, CohereDecoder, CohereForm, gguf_values
+from workbench.model.families.cohere import NEUTRAL, CohereDecoder, CohereForm, gguf_meta, gguf_values
 from workbench.model.family import Family, GgufRules
 from workbench.model.rows import neighbours
 
@@ -37,10 +37,16 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return gguf_values(file) | {"sliding_window": file.meta.need("cohere2.attention.sliding_window")}
 
 
+def _gguf_meta(config: Cohere2Config) -> dict[str, Any]:
+    window = {} if config.sliding_window is None else {"attention.sliding_window": config.sliding_window}
+    return gguf_meta(config) | window
+
+
 FAMILY = Family[Cohere2Config](
     config=Cohere2Config, model=Cohere2ForCausalLM, changes=neighbours,
     neutral=NEUTRAL | {"order_of_interleaved_layers": ("local_attn_first",), "layer_switch": (4,)},
     gguf=GgufRules[Cohere2Config](
-        names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale", "attention.sliding_window"}, values=_gguf_values, changes=neighbours
+        names=gguf.NAMES, keys=gguf.KEYS | {"logit_scale", "attention.sliding_window"}, values=_gguf_values, changes=neighbours,
+        meta=_gguf_meta,
     ),
 )  # fmt: skip

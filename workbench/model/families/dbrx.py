@@ -13,7 +13,7 @@ from workbench.checkpoint.base import Blocks
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
-from workbench.model import gguf_experts
+from workbench.model import gguf, gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.config import ModelConfig
 from workbench.model.decoder import Decoder
@@ -104,11 +104,18 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("rms_norm_eps", "attention_bias")} | own
 
 
+def _gguf_meta(config: DbrxConfig) -> dict[str, Any]:
+    meta = gguf_experts.meta_of(config, config.moe_num_experts, config.moe_top_k, config.intermediate_size)
+    clip = {} if config.clip_qkv is None else {"attention.clamp_kqv": float(config.clip_qkv)}
+    return gguf.layer_normed_meta(meta, NORM_EPS) | clip
+
+
 FAMILY = Family(
     gguf=GgufRules(
         names=gguf_experts.NAMES | {"layers.*.post_attention_layernorm": "blk.*.attn_output_norm"},
         keys=gguf_experts.KEYS | {"attention.clamp_kqv", "attention.layer_norm_epsilon"},
         values=_gguf_values,
+        meta=_gguf_meta,
         cuts=partial(_cuts, stored="blk.*.attn_qkv"),
     ),
     config=DbrxConfig,

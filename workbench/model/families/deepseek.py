@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_experts
@@ -28,6 +28,9 @@ class DeepseekConfig(LlamaConfig):
     """First layers, which have no experts."""
     moe_layer_freq: int = 1
     """Every so many layers one has experts."""
+
+    def settled(self) -> Self:
+        return replace(super().settled(), n_shared_experts=self.n_shared_experts or 0)
 
     @property
     def expert_size(self) -> int:
@@ -80,8 +83,21 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf_experts.values_of(file), **gguf_layout(file)}
 
 
+def gguf_layout_meta(config: DeepseekConfig) -> dict[str, Any]:
+    """Returns the metadata of the layout of layers, and of their experts: the inverse of `gguf_layout`."""
+    experts = gguf_experts.meta_of(config, config.n_routed_experts, config.num_experts_per_tok, config.expert_size)
+    own = {"expert_shared_count": config.n_shared_experts or 0, "leading_dense_block_count": config.first_k_dense_replace}
+    return experts | own
+
+
+def _gguf_meta(config: DeepseekV1Config) -> dict[str, Any]:
+    return gguf_layout_meta(config) | {"expert_weights_scale": 1.0}
+
+
 FAMILY = Family(
     config=DeepseekV1Config,
     model=DeepseekForCausalLM,
-    gguf=GgufRules[DeepseekV1Config](names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, changes=neighbours),
+    gguf=GgufRules[DeepseekV1Config](
+        names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, meta=_gguf_meta, changes=neighbours
+    ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_latent
 from workbench.model.blocks import Block
 from workbench.model.decoder import Decoder
-from workbench.model.families.deepseek import DeepseekConfig, gguf_layout
+from workbench.model.families.deepseek import DeepseekConfig, gguf_layout, gguf_layout_meta
 from workbench.model.family import Family, GgufRules
 from workbench.model.mla import LatentAttention, LatentConfig
 from workbench.model.routing import TopK
@@ -17,6 +17,8 @@ from workbench.model.routing import TopK
 
 @dataclass(frozen=True, kw_only=True)
 class DeepseekLatentConfig(DeepseekConfig, LatentConfig):
+    splits_maps: ClassVar[bool] = True
+
     routed_scaling_factor: float = 1.0
     """Factor on the weights of routed experts."""
     n_group: int | None = None
@@ -41,6 +43,11 @@ class DeepseekV2Config(DeepseekLatentConfig):
     scoring_func: Literal["softmax"] = "softmax"
     topk_method: Literal["greedy", "group_limited_greedy"] = "greedy"
 
+    def settled(self) -> Self:
+        is_limited = self.topk_method == "group_limited_greedy" and (self.n_group or 1) > 1
+        own: dict[str, Any] = {} if is_limited else {"topk_method": "greedy", "n_group": 1, "topk_group": 1}
+        return replace(super().settled(), **own)
+
 
 class DeepseekV2ForCausalLM(DeepseekLatentForCausalLM):
     def __init__(self, config: DeepseekV2Config) -> None:
@@ -62,6 +69,10 @@ class DeepseekV3Config(DeepseekLatentConfig):
     rope_interleave: bool = True
     num_nextn_predict_layers: int = 0
     """Layers after the last one that predict further tokens; they are not read."""
+
+    def settled(self) -> Self:
+        groups: dict[str, Any] = {"n_group": self.n_group or 1, "topk_group": self.topk_group or 1}
+        return replace(super().settled(), num_nextn_predict_layers=0, **groups)
 
 
 class DeepseekV3ForCausalLM(DeepseekLatentForCausalLM):
@@ -106,14 +117,27 @@ def _gguf_values_3(file: GgufFile) -> dict[str, Any]:
     return {**_gguf_values(file), "norm_topk_prob": file.meta.get("deepseek2.expert_weights_norm", False)}
 
 
-V2 = Family(
+def _gguf_meta(config: DeepseekV2Config | DeepseekV3Config) -> dict[str, Any]:
+    is_sigmoid = config.scoring_func == "sigmoid"
+    return {
+        **gguf_layout_meta(config),
+        **gguf_latent.meta_of(config),
+        "expert_weights_scale": float(config.routed_scaling_factor),
+        "expert_weights_norm": getattr(config, "norm_topk_prob", False),  # V2 has no such key
+        "expert_gating_func": 2 if is_sigmoid else 1,
+        "expert_group_count": config.n_group or 1,
+        "expert_group_used_count": config.topk_group or 1,
+    }
+
+
+V2 = Family[DeepseekV2Config](
     config=DeepseekV2Config,
     model=DeepseekV2ForCausalLM,
-    gguf=GgufRules(names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_2),
+    gguf=GgufRules[DeepseekV2Config](names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_2, meta=_gguf_meta),
 )
-V3 = Family(
+V3 = Family[DeepseekV3Config](
     config=DeepseekV3Config,
     model=DeepseekV3ForCausalLM,
     more_leftovers=_layers_beyond,
-    gguf=GgufRules(names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_3),
+    gguf=GgufRules[DeepseekV3Config](names=gguf_latent.NAMES, keys=gguf_latent.KEYS, values=_gguf_values_3, meta=_gguf_meta),
 )

@@ -36,7 +36,9 @@ NAMES = {
     "layers.*.mlp.down_proj": "h.*.mlp.c_proj",
 }
 LEFTOVERS = r"(^|\.)rotary(_emb)?\.inv_freq$"
-FAMILY = Family(
+FAMILY = Family[ExaoneConfig](
     config=ExaoneConfig, model=ExaoneForCausalLM, names=NAMES, prefixes=("transformer.", ""), leftovers=LEFTOVERS,
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values),
+    gguf=GgufRules[ExaoneConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, meta=gguf.plain_meta, tables=gguf.plain_tables
+    ),
 )  # fmt: skip

@@ -56,6 +56,7 @@ def gguf_cuts(config: GlmForm) -> Mapping[str, Cut]:
 FAMILY = Family(
     config=GlmConfig, model=GlmForCausalLM, changes=changes, cuts=cuts,
     gguf=GgufRules(
-        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts,
+        meta=gguf.partly_rotated_meta,
     ),
 )  # fmt: skip

@@ -37,6 +37,7 @@ FAMILY = Family[GlmConfig](
         "layers.*.post_feedforward_layernorm": "layers.*.post_mlp_layernorm",
     },
     gguf=GgufRules[GlmConfig](
-        names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts
+        names=GGUF_NAMES, keys=gguf.KEYS, values=gguf.partly_rotated_values, changes=changes, cuts=gguf_cuts,
+        meta=gguf.partly_rotated_meta,
     ),
 )  # fmt: skip

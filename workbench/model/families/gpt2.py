@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -36,6 +36,9 @@ class GPT2Config(ModelConfig):
     @classmethod
     def derived(cls, stated: Mapping[str, Any]) -> dict[str, Any]:
         return super().derived(stated) | {"intermediate_size": 4 * stated["hidden_size"]}
+
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=True)  # its biases are no matter of the key
 
 
 class GPT2LMHeadModel(Decoder):
@@ -84,8 +87,12 @@ GGUF_NAMES = gguf.LLAMA_NAMES | {"embed_positions": "position_embd"}
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    values = gguf.values_of(file)
-    return values | {"layer_norm_epsilon": values["rms_norm_eps"]}
+    return gguf.layer_normed(gguf.values_of(file), "layer_norm_epsilon")
+
+
+def _gguf_meta(config: GPT2Config) -> dict[str, Any]:
+    meta = gguf.layer_normed_meta(gguf.plain_meta(config), config.layer_norm_epsilon)
+    return {key: value for key, value in meta.items() if not key.startswith("rope.")}
 
 
 def _gguf_cuts(config: GPT2Config) -> Mapping[str, Cut]:
@@ -98,5 +105,5 @@ NEUTRAL = COMMON_NEUTRAL | dict.fromkeys(SUMMARY, ("cls_index", True, False, 0.1
 FAMILY = Family(
     config=GPT2Config, model=GPT2LMHeadModel, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"\.attn\.(masked_)?bias$",
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, cuts=_gguf_cuts),
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta, cuts=_gguf_cuts),
 )  # fmt: skip

@@ -54,6 +54,8 @@ def clamped(gate_up: Tensor, limit: float, alpha: float) -> Tensor:
 class GptOssExperts(Experts):
     """Experts with biases. In folders the rows of gate and up alternate, and dense matrices are transposed."""
 
+    has_biases = True
+
     def __init__(self, config: GptOssConfig) -> None:
         def make(hidden: int, inner: int) -> MLP:
             mlp = MLP(hidden, inner, "silu", bias=True)
@@ -122,8 +124,14 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return values | {"intermediate_size": gguf_experts.expert_size(file)}
 
 
+def _gguf_meta(config: GptOssConfig) -> dict[str, Any]:
+    window = {} if config.sliding_window is None else {"attention.sliding_window": config.sliding_window}
+    experts = gguf_experts.meta_of(config, config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
+    return experts | window
+
+
 FAMILY = Family(
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf_experts.KEYS | {"attention.sliding_window"}, values=_gguf_values),
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf_experts.KEYS | {"attention.sliding_window"}, values=_gguf_values, meta=_gguf_meta),
     config=GptOssConfig,
     model=GptOssForCausalLM,
     names={"layers.*.mlp.gate": "layers.*.mlp.router"},

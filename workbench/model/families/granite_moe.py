@@ -9,7 +9,7 @@ from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
-from workbench.model.families.granite import GraniteConfig
+from workbench.model.families.granite import FACTORS, GraniteConfig
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.moe import Experts, MoE, Router, plain_mlp
 from workbench.model.routing import TopK
@@ -45,19 +45,23 @@ NAMES = {
 }
 
 
+def _gguf_meta(config: GraniteMoeConfig) -> dict[str, Any]:
+    experts = gguf_experts.meta_of(config, config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
+    return experts | {key: float(getattr(config, ours)) for key, ours in FACTORS.items()}
+
+
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
     num, used = gguf_experts.counts(file)
-    keys = ("embedding_scale", "attention.scale", "residual_scale", "logit_scale")
-    stated = dict(zip(FACTORS, (file.meta.get(f"granitemoe.{key}") for key in keys), strict=True))
+    stated = {ours: file.meta.get(f"granitemoe.{key}") for key, ours in FACTORS.items()}
     return {**gguf_experts.values_of(file), **stated, "num_local_experts": num, "num_experts_per_tok": used}
 
 
-FACTORS = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 FAMILY = Family(
     gguf=GgufRules[GraniteMoeConfig](
         names=gguf_experts.NAMES,
-        keys=gguf_experts.KEYS | {"embedding_scale", "attention.scale", "residual_scale", "logit_scale"},
+        keys=gguf_experts.KEYS | FACTORS.keys(),
         values=_gguf_values,
+        meta=_gguf_meta,
         changes=neighbours,
     ),
     config=GraniteMoeConfig,

@@ -89,6 +89,13 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return values | {word: value for word, value in stated.items() if value}
 
 
-GGUF = GgufRules[GrokConfig](names=GGUF_NAMES, keys=gguf_experts.KEYS | frozenset(GGUF_FACTORS.values()), values=_gguf_values)
+def _gguf_meta(config: GrokConfig) -> dict[str, Any]:
+    experts = gguf_experts.meta_of(config, config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
+    return experts | {key: float(getattr(config, word)) for word, key in GGUF_FACTORS.items()}
+
+
+GGUF = GgufRules[GrokConfig](
+    names=GGUF_NAMES, keys=gguf_experts.KEYS | frozenset(GGUF_FACTORS.values()), values=_gguf_values, meta=_gguf_meta
+)
 FAMILY = Family(config=GrokConfig, model=Grok1ForCausalLM, names=NAMES, gguf=GGUF)
-FIRST = Family(config=GrokConfig, model=Grok1ModelForCausalLM, names=NAMES)
+FIRST = Family(config=GrokConfig, model=Grok1ModelForCausalLM, names=NAMES, gguf=GGUF)

@@ -42,5 +42,8 @@ def cuts(config: InternLM2Config) -> Mapping[str, Cut]:
 
 FAMILY = Family[InternLM2Config](
     config=InternLM2Config, model=InternLM2ForCausalLM, names=NAMES, cuts=cuts,
-    gguf=GgufRules[InternLM2Config](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[InternLM2Config](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours,
+        meta=gguf.plain_meta, tables=gguf.plain_tables,
+    ),
 )  # fmt: skip

@@ -49,10 +49,18 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
+def _gguf_meta(config: MiniCPMConfig) -> dict[str, Any]:
+    return gguf.plain_meta(config) | {
+        "embedding_scale": float(config.scale_emb),
+        "residual_scale": config.scale_depth / config.num_hidden_layers**0.5,
+        "logit_scale": config.hidden_size / config.dim_model_base,
+    }
+
+
 FAMILY = Family[MiniCPMConfig](
     config=MiniCPMConfig, model=MiniCPMForCausalLM,
     gguf=GgufRules[MiniCPMConfig](
         names=gguf.LLAMA_NAMES, keys=gguf.KEYS | {"embedding_scale", "residual_scale", "logit_scale"}, values=_gguf_values,
-        changes=neighbours,
+        changes=neighbours, meta=_gguf_meta, tables=gguf.plain_tables,
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from workbench.model import gguf_latent
 from workbench.model.blocks import MLP, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.llama import LlamaConfig
+from workbench.model.families.phi3 import longrope_meta, longrope_tables
 from workbench.model.family import Family, GgufRules
 from workbench.model.mla import LatentAttention, LatentConfig
 
@@ -53,6 +54,11 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return values
 
 
+def _gguf_meta(config: MiniCPM3Config) -> dict[str, Any]:
+    meta = gguf_latent.meta_of(config)
+    return {key: value for key, value in meta.items() if key != "attention.value_length"} | longrope_meta(config)
+
+
 FAMILY = Family(
     config=MiniCPM3Config,
     model=MiniCPM3ForCausalLM,
@@ -60,6 +66,8 @@ FAMILY = Family(
         names=gguf_latent.NAMES,
         keys=gguf_latent.KEYS,
         values=_gguf_values,
+        meta=_gguf_meta,
+        tables=longrope_tables,
         leftovers=r"^rope_factors_(long|short)\.weight$",
     ),
 )

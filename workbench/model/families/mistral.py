@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from workbench.checkpoint.gguf_file import GgufFile
+from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family
+from workbench.model.family import Family, GgufRules
+from workbench.model.rows import neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +31,15 @@ class MistralForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-FAMILY = Family(config=MistralConfig, model=MistralForCausalLM)
+def _gguf_values(file: GgufFile) -> dict[str, Any]:
+    return gguf.plain_values(file) | {"sliding_window": None}
+
+
+FAMILY = Family[MistralConfig](
+    config=MistralConfig, model=MistralForCausalLM,
+    # Files are those of Llama, which has no window.
+    gguf=GgufRules[MistralConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=gguf.plain_meta, changes=neighbours,
+        tables=gguf.plain_tables,
+    ),
+)  # fmt: skip

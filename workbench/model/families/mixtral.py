@@ -51,10 +51,16 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf_experts.values_of(file), "num_local_experts": num, "num_experts_per_tok": used}
 
 
+def _gguf_meta(config: MixtralConfig) -> dict[str, Any]:
+    return gguf_experts.meta_of(config, config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
+
+
 FAMILY = Family(
     config=MixtralConfig,
     model=MixtralForCausalLM,
     names=NAMES,
     neutral=COMMON_NEUTRAL,
-    gguf=GgufRules[MixtralConfig](names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, changes=neighbours),
+    gguf=GgufRules[MixtralConfig](
+        names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, changes=neighbours, meta=_gguf_meta
+    ),
 )

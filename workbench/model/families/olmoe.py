@@ -50,8 +50,12 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     return {**gguf_experts.values_of(file), "num_experts": num, "num_experts_per_tok": used}
 
 
+def _gguf_meta(config: OlmoeConfig) -> dict[str, Any]:
+    return gguf_experts.meta_of(config, config.num_experts, config.num_experts_per_tok, config.intermediate_size)
+
+
 FAMILY = Family(
     config=OlmoeConfig,
     model=OlmoeForCausalLM,
-    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values),
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values, meta=_gguf_meta),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
@@ -22,6 +22,9 @@ class PhiConfig(PartlyRotated):
     layer_norm_eps: float = 1e-5
     qk_layernorm: bool = False
 
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=True)  # its biases are no matter of the key
+
 
 class PhiForCausalLM(Decoder):
     def __init__(self, config: PhiConfig) -> None:
@@ -37,8 +40,11 @@ class PhiForCausalLM(Decoder):
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    values = gguf.partly_rotated_values(file)
-    return values | {"layer_norm_eps": values["rms_norm_eps"]}
+    return gguf.layer_normed(gguf.partly_rotated_values(file), "layer_norm_eps")
+
+
+def _gguf_meta(config: PhiConfig) -> dict[str, Any]:
+    return gguf.layer_normed_meta(gguf.partly_rotated_meta(config), config.layer_norm_eps)
 
 
 FAMILY = Family(
@@ -52,5 +58,5 @@ FAMILY = Family(
         "layers.*.mlp.up_proj": "layers.*.mlp.fc1",
         "layers.*.mlp.down_proj": "layers.*.mlp.fc2",
     },
-    gguf=GgufRules(names=gguf.NAMES, keys=gguf.KEYS, values=_gguf_values),
+    gguf=GgufRules(names=gguf.NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta),
 )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Cut, one_after_the_other
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
-from workbench.model.config import Activation, PartlyRotated, Windowed
+from workbench.model.config import Activation, ModelConfig, PartlyRotated, Windowed
 from workbench.model.decoder import Decoder
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
-from workbench.model.rope import Rope
+from workbench.model.rope import Rope, longrope_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,11 @@ class Phi3Config(PartlyRotated, Windowed):
     """Positions in training, before the stretch."""
     rms_norm_eps: float = 1e-5
     hidden_act: Activation = "silu"
+
+    def settled(self) -> Self:
+        config = super().settled()
+        original = (config.rope_scaling or {})["original_max_position_embeddings"] or self.max_position_embeddings
+        return replace(config, original_max_position_embeddings=int(original))
 
     def rope(self) -> Rope:
         described = self.rope_scaling or self.rope_parameters or {}
@@ -66,6 +71,30 @@ def gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
+def gguf_meta(config: Phi3Config) -> dict[str, Any]:
+    meta = gguf.partly_rotated_meta(config)
+    if config.sliding_window is not None:
+        meta["attention.sliding_window"] = config.sliding_window
+    return meta | longrope_meta(config)
+
+
+def longrope_meta(config: ModelConfig) -> dict[str, Any]:
+    """Returns the metadata of a rotary embedding with two lists of divisors, which are tensors of the file."""
+    rope = config.rope()
+    if rope.rope_type != "longrope":
+        return {}
+    original = int(rope.original_max_position_embeddings or config.max_position_embeddings)
+    stretch = longrope_scale(rope, config.max_position_embeddings, original)
+    return {"rope.scaling.original_context_length": original, "rope.scaling.attn_factor": float(stretch)}
+
+
+def longrope_tables(config: ModelConfig) -> dict[str, list[float]]:
+    """Returns these lists, by the names of their tensors."""
+    rope = config.rope()
+    lists = {"short": rope.short_factor, "long": rope.long_factor}
+    return {f"rope_factors_{one}.weight": list(numbers) for one, numbers in lists.items() if numbers}
+
+
 GGUF_KEYS = gguf.KEYS | {"attention.sliding_window", "rope.scaling.attn_factor", "rope.scaling.original_context_length"}
 GGUF_LEFTOVERS = r"^rope_factors_(short|long)\.weight$"
 FAMILY = Family(
@@ -73,6 +102,6 @@ FAMILY = Family(
     neutral=COMMON_NEUTRAL | {"full_attn_mod": (1,), "interpolate_factor": (1,)},
     gguf=GgufRules(
         names=gguf.LLAMA_NAMES, keys=GGUF_KEYS, values=gguf_values, cuts=_gguf_cuts,
-        leftovers=GGUF_LEFTOVERS,
+        leftovers=GGUF_LEFTOVERS, meta=gguf_meta, tables=longrope_tables,
     ),
 )  # fmt: skip

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_experts
 from workbench.model.blocks import Attention, Block
 from workbench.model.decoder import Decoder
 from workbench.model.families.mixtral import NAMES, MixtralConfig
-from workbench.model.families.phi3 import GGUF_KEYS, GGUF_LEFTOVERS, gguf_values
+from workbench.model.families.phi3 import GGUF_KEYS, GGUF_LEFTOVERS, gguf_values, longrope_meta, longrope_tables
 from workbench.model.family import Family, GgufRules
 from workbench.model.layers import LayerNorm
 from workbench.model.moe import Experts, MoE, Router, plain_mlp
@@ -27,6 +27,10 @@ class PhimoeConfig(MixtralConfig):
     """Width of the band in which logits of experts count as close."""
     original_max_position_embeddings: int | None = None
     """Positions in training, for the long rotary embedding."""
+
+    def settled(self) -> Self:
+        config = super().settled()
+        return replace(config, original_max_position_embeddings=(config.rope_scaling or {})["original_max_position_embeddings"])
 
     def rope(self) -> Rope:
         trained = {"original_max_position_embeddings": self.original_max_position_embeddings}
@@ -66,9 +70,20 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
     }
 
 
+def _gguf_meta(config: PhimoeConfig) -> dict[str, Any]:
+    window = {} if config.sliding_window is None else {"attention.sliding_window": config.sliding_window}
+    experts = gguf_experts.meta_of(config, config.num_local_experts, config.num_experts_per_tok, config.intermediate_size)
+    return experts | window | longrope_meta(config)
+
+
 def _family(model: type[PhimoeForCausalLM]) -> Family[PhimoeConfig]:
     rules = GgufRules[PhimoeConfig](
-        names=gguf_experts.NAMES, keys=GGUF_KEYS | gguf_experts.KEYS, values=_gguf_values, leftovers=GGUF_LEFTOVERS
+        names=gguf_experts.NAMES,
+        keys=GGUF_KEYS | gguf_experts.KEYS,
+        values=_gguf_values,
+        leftovers=GGUF_LEFTOVERS,
+        meta=_gguf_meta,
+        tables=longrope_tables,
     )
     return Family(config=PhimoeConfig, model=model, names=NAMES, gguf=rules)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -29,6 +29,26 @@ class QWenConfig(ModelConfig):
     """True stretches the rotary embedding beyond these, which is not computed; nor are scaled queries there."""
     use_logn_attn: bool = False
 
+    @property
+    def adapts(self) -> bool:
+        """True where positions beyond those of training would be computed in another way."""
+        return self.use_dynamic_ntk or self.use_logn_attn
+
+    @property
+    def num_positions(self) -> int:
+        """Positions up to which it is computed."""
+        return min(self.seq_length, self.max_position_embeddings) if self.adapts else self.max_position_embeddings
+
+    def settled(self) -> Self:
+        num = self.num_positions
+        own: dict[str, Any] = {
+            "seq_length": num,
+            "max_position_embeddings": num,
+            "use_dynamic_ntk": False,
+            "use_logn_attn": False,
+        }
+        return replace(super().settled(), attention_bias=True, **own)  # its biases are no matter of the key
+
 
 class QWenLMHeadModel(Decoder):
     def __init__(self, config: QWenConfig) -> None:
@@ -38,8 +58,7 @@ class QWenLMHeadModel(Decoder):
             return Block(config, Attention(config, layer, qkv_bias=True), mlp)
 
         super().__init__(config, block, ropes=config.rope())
-        self.adapts = config.use_dynamic_ntk or config.use_logn_attn
-        self.max_positions = min(config.seq_length, config.max_position_embeddings) if self.adapts else self.max_positions
+        self.adapts, self.max_positions = config.adapts, config.num_positions
 
     def build_tables(self, dtype: torch.dtype, device: torch.device) -> None:
         if self.adapts and (self.num_positions or 0) > self.max_positions:
@@ -74,5 +93,5 @@ NEUTRAL = COMMON_NEUTRAL | dict.fromkeys(FLAGS, (True, False, "auto")) | {"no_bi
 FAMILY = Family(
     config=QWenConfig, model=QWenLMHeadModel, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"(^|\.)rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$",
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, cuts=_gguf_cuts),
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, cuts=_gguf_cuts, meta=gguf.plain_meta),
 )  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf_experts
@@ -34,6 +34,10 @@ class QwenMoeConfig(LlamaConfig):
     """First layers, of which every second has a window; read by Qwen 2 MoE alone."""
     sliding_window: int | None = None
 
+    def settled(self) -> Self:
+        windowless: dict[str, Any] = {} if self.use_sliding_window else {"sliding_window": None, "max_window_layers": 0}
+        return replace(super().settled(), **windowless)
+
     def has_experts(self, layer: int) -> bool:
         return layer not in self.mlp_only_layers and (layer + 1) % self.decoder_sparse_step == 0
 
@@ -53,6 +57,9 @@ class Qwen2MoeConfig(QwenMoeConfig, Windowed):
     moe_intermediate_size: int = 1408
     shared_expert_intermediate_size: int = 5632
     qkv_bias: bool = True
+
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=self.qkv_bias)  # its biases have a key of their own
 
     def slides(self, layer: int) -> bool:
         return layer % 2 == 0 and layer < self.max_window_layers
@@ -116,14 +123,27 @@ def _gguf_values_3(file: GgufFile) -> dict[str, Any]:
     return {**_gguf_values(file), "norm_topk_prob": True}  # which the file leaves to its readers
 
 
+def _gguf_meta(config: QwenMoeConfig, num: int) -> dict[str, Any]:
+    return gguf_experts.meta_of(config, num, config.num_experts_per_tok, config.moe_intermediate_size)
+
+
+def _gguf_meta_2(config: Qwen2MoeConfig) -> dict[str, Any]:
+    shared = {"expert_shared_feed_forward_length": config.shared_expert_intermediate_size}
+    return _gguf_meta(config, config.num_experts) | shared
+
+
+def _gguf_meta_3(config: Qwen3MoeConfig) -> dict[str, Any]:
+    return _gguf_meta(config, config.num_experts)
+
+
 QWEN2 = Family(
     config=Qwen2MoeConfig,
     model=Qwen2MoeForCausalLM,
     names=NAMES,
-    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_2),
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_2, meta=_gguf_meta_2),
 )
 QWEN3 = Family(
     config=Qwen3MoeConfig,
     model=Qwen3MoeForCausalLM,
-    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_3),
+    gguf=GgufRules(names=gguf_experts.NAMES, keys=gguf_experts.KEYS, values=_gguf_values_3, meta=_gguf_meta_3),
 )

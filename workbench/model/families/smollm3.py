@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
@@ -34,6 +35,10 @@ class SmolLM3Config(Windowed):
     def slides(self, layer: int) -> bool:
         return self.use_sliding_window and not self.rotates(layer)
 
+    def settled(self) -> Self:
+        listed = [int(self.rotates(layer)) for layer in range(self.num_hidden_layers)]
+        return replace(super().settled(), no_rope_layers=listed, no_rope_layer_interval=0, use_sliding_window=False)
+
 
 class SmolLM3ForCausalLM(Decoder):
     def __init__(self, config: SmolLM3Config) -> None:
@@ -50,5 +55,8 @@ class SmolLM3ForCausalLM(Decoder):
 
 FAMILY = Family[SmolLM3Config](
     config=SmolLM3Config, model=SmolLM3ForCausalLM,
-    gguf=GgufRules[SmolLM3Config](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[SmolLM3Config](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours,
+        meta=gguf.plain_meta, tables=gguf.plain_tables,
+    ),
 )  # fmt: skip

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -16,6 +16,7 @@ from workbench.model.blocks import MLP, Attention, Block, ParallelBlock
 from workbench.model.config import Activation, PartlyRotated
 from workbench.model.decoder import Decoder
 from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
+from workbench.model.layer import Gathered
 from workbench.model.layers import HeadsLayerNorm, LayerNorm
 
 
@@ -32,6 +33,9 @@ class StableLmConfig(PartlyRotated):
     qk_layernorm: bool = False
     use_parallel_residual: bool = False
 
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=self.use_qkv_bias)  # its biases have a key of their own
+
 
 class ListedHeadsNorm(HeadsLayerNorm):
     """One tensor in the file for each head."""
@@ -43,6 +47,11 @@ class ListedHeadsNorm(HeadsLayerNorm):
         heads = [weights.at("norms").at(str(head)).tensor("weight", self.size, neutral=1.0) for head in range(self.num_heads)]
         self.weight = torch.stack(heads)
         self.num_bytes = self.weight.nbytes
+
+    def gathered(self, weights: Weights) -> Mapping[str, Gathered]:
+        norms = weights.at("norms")
+        reads = [partial(norms.at(str(head)).tensor, "weight", self.size) for head in range(self.num_heads)]
+        return {"weight": Gathered((self.num_heads, self.size), reads)}
 
 
 class StableLmForCausalLM(Decoder):
@@ -60,13 +69,17 @@ class StableLmForCausalLM(Decoder):
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    values = gguf.partly_rotated_values(file)
+    values = gguf.layer_normed(gguf.partly_rotated_values(file), "layer_norm_eps")
     return values | {
-        "layer_norm_eps": values["rms_norm_eps"],
         "use_parallel_residual": file.meta.get("stablelm.use_parallel_residual", False),
         "use_qkv_bias": values["attention_bias"],
         "qk_layernorm": "blk.0.attn_q_norm.weight" in file.tensors,
     }
+
+
+def _gguf_meta(config: StableLmConfig) -> dict[str, Any]:
+    meta = gguf.layer_normed_meta(gguf.partly_rotated_meta(config), config.layer_norm_eps)
+    return meta | {"use_parallel_residual": config.use_parallel_residual}
 
 
 FAMILY = Family(
@@ -74,5 +87,7 @@ FAMILY = Family(
     model=StableLmForCausalLM,
     neutral=COMMON_NEUTRAL | {"rotary_scaling_factor": (1,)},
     names={f"layers.*.self_attn.{one}_norm.norms.*": f"layers.*.self_attn.{one}_layernorm.norms.*" for one in "qk"},
-    gguf=GgufRules(names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS | {"use_parallel_residual"}, values=_gguf_values),
+    gguf=GgufRules(
+        names=gguf.LLAMA_NAMES | gguf.HEAD_NORMS, keys=gguf.KEYS | {"use_parallel_residual"}, values=_gguf_values, meta=_gguf_meta
+    ),
 )

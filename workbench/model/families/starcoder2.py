@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
@@ -24,6 +24,9 @@ class Starcoder2Config(Windowed):
     norm_epsilon: float = 1e-5
     use_bias: bool = True
 
+    def settled(self) -> Self:
+        return replace(super().settled(), attention_bias=self.use_bias)  # its biases have a key of their own
+
 
 class Starcoder2ForCausalLM(Decoder):
     def __init__(self, config: Starcoder2Config) -> None:
@@ -38,8 +41,12 @@ class Starcoder2ForCausalLM(Decoder):
 
 
 def _gguf_values(file: GgufFile) -> dict[str, Any]:
-    values = gguf.plain_values(file)
-    return values | {"norm_epsilon": values["rms_norm_eps"], "use_bias": "blk.0.attn_q.bias" in file.tensors}
+    values = gguf.layer_normed(gguf.plain_values(file), "norm_epsilon")
+    return values | {"use_bias": "blk.0.attn_q.bias" in file.tensors}
+
+
+def _gguf_meta(config: Starcoder2Config) -> dict[str, Any]:
+    return gguf.layer_normed_meta(gguf.plain_meta(config), config.norm_epsilon)
 
 
 FAMILY = Family(
@@ -47,5 +54,5 @@ FAMILY = Family(
     model=Starcoder2ForCausalLM,
     neutral=COMMON_NEUTRAL | {"mlp_type": ("default",), "norm_type": ("layer_norm",)},
     names={"layers.*.mlp.up_proj": "layers.*.mlp.c_fc", "layers.*.mlp.down_proj": "layers.*.mlp.c_proj"},
-    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values),
+    gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta),
 )

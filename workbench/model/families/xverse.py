@@ -14,5 +14,8 @@ class XverseForCausalLM(LlamaForCausalLM):
 
 FAMILY = Family[LlamaConfig](
     config=LlamaConfig, model=XverseForCausalLM, neutral=NEUTRAL | {"max_tokenizer_truncation": (6144, 8192, 16_384)},
-    gguf=GgufRules[LlamaConfig](names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours),
+    gguf=GgufRules[LlamaConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours,
+        meta=gguf.plain_meta, tables=gguf.plain_tables,
+    ),
 )  # fmt: skip

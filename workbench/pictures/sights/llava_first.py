@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.errors import NotSupported
 from workbench.pictures.llava_words import NORMED, in_later_words
@@ -14,9 +14,7 @@ from workbench.pictures.processor import Processor, StatedProcessor
 from workbench.pictures.sight import Seen, Sight, Words
 from workbench.pictures.sights.llava import LlavaSight
 from workbench.pictures.sights.llava_next import LlavaNextSight, OnevisionSight
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from workbench.pictures.video import Frames
 
 KINDS = {
     "llava": ("llava", "LlavaImageProcessorPil"), "next": ("llava_next", "LlavaNextImageProcessorPil"),
@@ -29,6 +27,7 @@ class FirstSight(LlavaSight):
     """Texts between pictures are made ids one by one. A picture's places have an id that no text has."""
 
     kind = "llava"
+    has_tokens = False
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         image, video = _ids_of(config, words)
@@ -74,7 +73,7 @@ class FirstOnevisionSight(FirstSight, OnevisionSight):
         if self.video_token_id >= 0:
             self.video_mark = self.video_placeholder = "<video>"
 
-    def see_video(self, frames: Sequence[Image]) -> Seen:
+    def see_video(self, frames: Frames) -> Seen:
         stated = self.config.get("mm_spatial_pool_mode", "bilinear"), self.config.get("mm_newline_position", "one_token")
         if stated != ("bilinear", "one_token") or self.video_token_id < 0:
             raise NotSupported("videos of this model are not computed", hint="send the frames as pictures")

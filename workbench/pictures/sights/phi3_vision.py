@@ -25,6 +25,8 @@ WHITE = (255, 255, 255)
 class Phi3VisionSight(Sight):
     """Four patches of a tile are a token. A token is behind each row, and one between the tiles and the small form."""
 
+    has_tokens = False
+
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
         known = words.encode(MARK, add_special_tokens=False)
         place = known[0] if len(known) == 1 and known[0] < config["vocab_size"] else free_ids(words, config["vocab_size"], 1)[0]
