@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from workbench.engine.picture_keys import PictureKeys
+from workbench.testing import make_request
 from workbench.text.pictured import naming_pictures
-from workbench.types import Picture, Request
+from workbench.types import Picture
 
 
 def key_of(text: str, *, adapts: bool = False, place: int | None = None) -> tuple[int, ...]:
     """Returns the key of a prompt of bytes, with a picture of two tokens at its place."""
     picture = Picture(digest="one", arrays={}, num_tokens=2, places=() if place is None else ((place, 2),), adapts=adapts)
-    request = Request(rid="a", input_ids=tuple(text.encode()), pictures=() if place is None else (picture,))
+    request = make_request("a", tuple(text.encode()), 1, pictures=() if place is None else (picture,))
     keys = PictureKeys()
     keys.meet(request, 0.0)
     return keys.tokens(request)
