@@ -211,6 +211,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of its tokens in the prompt, (first, count) in order; the counts add up to `num_tokens`."""
     is_whole: bool = False
     """True: its tokens attend to each other in both directions, so no chunk may end within one of its runs."""
+    adapts: bool = False
+    """True: all tokens of its prompt are computed by adapted weights, and share no K/V with a prompt without such a picture."""
     num_crossed: int = 0
     """Number of rows of keys and values that layers of cross attention have of it. Above 0 its one token is a word of the text,
     and the text behind it looks at the picture in these layers; 0: the model makes vectors in the places of its tokens."""
@@ -218,6 +220,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 0
     """Pixels, before processing."""
     height: int = 0
+    step_s: float = 0.0
+    """Seconds between neighbouring patches of a video, where its model turns by them."""
     thumbnail: str = ""
     """Small form as a `data:` URL, for views; may be empty."""
 
@@ -238,6 +242,14 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
             done += count
         return places, numbers
 
+    def num_in(self, start: int, end: int) -> int:
+        """Returns the number of its tokens at positions [start, end)."""
+        return sum(max(0, min(first + count, end) - max(first, start)) for first, count in self.places)
+
+    def moved(self, by: int) -> Picture:
+        """Returns the picture with all places so many tokens later."""
+        return msgspec.structs.replace(self, places=tuple((first + by, count) for first, count in self.places))
+
     @property
     def end(self) -> int:
         """The position behind its last token."""
@@ -256,6 +268,14 @@ class Axes(msgspec.Struct, frozen=True):
     """int32 [3, num_prompt] in the machine's byte order."""
     next: int
     """Position, on all axes, of the first token behind the prompt; later ones count up from it."""
+
+
+class SeenPrompt(msgspec.Struct, frozen=True):
+    """A prompt as requests have it: token ids, its pictures, and rotary positions where they are not those of the tokens."""
+
+    ids: tuple[int, ...]
+    pictures: tuple[Picture, ...] = ()
+    axes: Axes | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,8 @@ def endpoints_page() -> str:
             groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
             if found := [*parameters(operation), *fields(body_of(operation))]:
                 groups[name].append(table(("field", "type", "default", "meaning"), found))
+            if found := [*parts_of_messages(body_of(operation))]:
+                groups[name] += ["Parts of a message beside text:", table(("part", "field", "type", "meaning"), found)]
     parts = (part for name, parts in groups.items() for part in (f"## {name}", *parts))
     return page("HTTP endpoints", ABOUT, *parts)
 
@@ -69,6 +71,28 @@ def fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else code(repr(field["default"])) if "default" in field else ""
         yield code(name), kind(field), default, words(field["description"])
+
+
+def parts_of_messages(schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yields a row per field, with a meaning, of the parts that a message's content may have."""
+    message = schema.get("properties", {}).get("messages", {}).get("items", {})
+    contents = message.get("properties", {}).get("content", {}).get("anyOf", ())
+    for content in contents:
+        for part in content.get("items", {}).get("anyOf", ()):
+            name = code(part["properties"]["type"]["const"])
+            for place, field in described("", part):
+                yield name, code(place), kind(field), words(field["description"])
+
+
+def described(place: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields the values in an object that have a meaning, with their places: what is no object itself."""
+    for each in schema.get("anyOf", (schema,)):
+        for name, field in each.get("properties", {}).items():
+            inner = f"{place}.{name}" if place else name
+            if "properties" in field or "anyOf" in field:
+                yield from described(inner, field)
+            elif "description" in field:
+                yield inner, field
 
 
 def kind(schema: Mapping[str, Any]) -> str:

@@ -120,6 +120,25 @@ class Seen:
         return found
 
 
+class Placed:
+    """The oracle of one prompt of a model that transformers lacks: its text half, with vectors in the places of some tokens."""
+
+    def __init__(self, text: Any, ids: Sequence[int], places: Sequence[int], vectors: torch.Tensor) -> None:
+        self.ids = tuple(ids)
+        self._text, self._places, self._vectors = text, [*places], vectors
+
+    @torch.inference_mode()
+    def __call__(self, ids: torch.Tensor, **options: Any) -> Any:
+        x = self._text.get_input_embeddings()(ids).clone()
+        x[0, self._places] = self._vectors
+        return self._text(inputs_embeds=x, **options)
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        found: torch.Tensor = self(torch.tensor([self.ids])).logits[0]
+        return found
+
+
 def eyes_of(folder: Path) -> tuple[Eyes, Tokenizer]:
     """Returns the eyes of a model's folder, and its tokenizer."""
     words = load_tokenizer(folder)
@@ -149,10 +168,13 @@ def run(core: Any, prompts: Sequence[SeenPrompt]) -> list[tuple[int, ...]]:
     return [tuple(tokens) for tokens in outputs.values()]
 
 
-def prefill_logits(folder: Path, seen: SeenPrompt, backend: str) -> torch.Tensor:
+def prefill_logits(folder: Path, seen: SeenPrompt, backend: str, runner: Any = None) -> torch.Tensor:
     """Returns the logits of a whole prompt in one step."""
-    runner, count = open_runner(folder, backend), len(seen.ids)
-    seq = PlannedSeq(1, "a", seen.ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes)
+    runner, count = runner or open_runner(folder, backend), len(seen.ids)
+    seq = PlannedSeq(
+        1, "a", seen.ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes,
+        is_adapted=any(picture.adapts for picture in seen.pictures),
+    )  # fmt: skip
     with torch.inference_mode():
         return runner.model.logits(runner.forward(runner.tensors(StepPlan(1, (seq,), 1)))).float()
 
@@ -164,6 +186,11 @@ def hold(folder: Path, reference: Any, processor: Any, cases: Sequence[Case]) ->
     wanted = [Seen(reference, processor, case) for case in cases]
     prompts = looked(folder, cases)
     assert [seen.ids for seen in prompts] == [one.ids for one in wanted]
+    hold_prompts(folder, prompts, wanted)
+
+
+def hold_prompts(folder: Path, prompts: Sequence[SeenPrompt], wanted: Sequence[Any]) -> None:
+    """Does so for prompts whose ids were compared; `wanted` are oracles with `ids`, `logits` and a call for more tokens."""
     for backend in BACKENDS:
         torch.testing.assert_close(prefill_logits(folder, prompts[0], backend), wanted[0].logits, rtol=1e-4, atol=1e-4)
     expected = [oracle.greedy(one, one.ids, NUM_NEW) for one in wanted]

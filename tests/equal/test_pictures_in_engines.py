@@ -18,7 +18,10 @@ from seeing import Case, picture, png
 
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
-from workbench.types import FinishReason
+from workbench.native.prompts import Rendered
+from workbench.process.messages import MESSAGES
+from workbench.process.pictures import packed, unpacked
+from workbench.types import Array, FinishReason, Picture, Request, SamplingParams
 
 PROMPT = "What is <image> this?"
 GREEDY = {"max_new_tokens": 12, "temperature": 0, "ignore_eos": True}
@@ -143,6 +146,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no file": ({"prompt": PROMPT, "image_data": "/no/such/file.png"}, "a file that exists"),
     "more pictures": ({"prompt": PROMPT, "image_data": [png(picture(1))] * 2}, "1 <image> for 2 pictures"),
     "fewer pictures": ({"prompt": "<image><image>", "image_data": png(picture(1))}, "2 <image> for 1 picture"),
+    "no pictures": ({"prompt": "<image> and <image>"}, "2 <image> for 0 pictures"),
+    "no pictures in ids": ({"input_ids": [258, 65]}, "1 <image> for 0 pictures"),
+    "no pictures in the second": ({"prompt": ["a", "<image>"]}, "1 <image> for 0 pictures"),
     "no placeholder": ({"prompt": "What?", "image_data": png(picture(1))}, "0 <image> for 1 picture"),
     "word": ({"prompt": PROMPT, "image_data": png(picture(1)), "modalities": "smell"}, "one of image, multi-images, video"),
     "list": ({"prompt": [PROMPT, PROMPT], "image_data": png(picture(1))}, "one value for 2 prompts"),
@@ -216,6 +222,96 @@ def test_programs_show_pictures(reference: Any, folder: Path, template: str, tmp
         break_ = "" if template == seeing.TEMPLATE else "\n"
         cases = (Case(f"user: <image>{break_}Who?assistant: ", (one,)), Case("See <image>", (other,)))
         assert texts == [words.decode(ids) for ids in expected(reference, *cases)]
+
+
+def test_a_program_scores_options_behind_a_picture(reference: Any, engine: workbench.Engine):
+    """The scores are those of transformers: the mean log-probability of an option's tokens."""
+    choices = [" cat", " dogs"]
+
+    @workbench.function
+    def asked(s):
+        s += "See " + workbench.image(png(picture(2)))
+        s += workbench.gen("what", choices=choices)
+
+    state = asked.run(backend=engine)
+    scores = []
+    for choice in choices:
+        seen = seeing.Seen(reference, llava.processor(), Case(f"See <image>{choice}", (picture(2),)))
+        places = range(len(seen.ids) - len(choice), len(seen.ids))
+        logprobs = seen.logits.log_softmax(-1)
+        scores.append(sum(float(logprobs[at - 1, seen.ids[at]]) for at in places) / len(places))
+    meta = state.get_meta_info("what")
+    assert meta["normalized_prompt_logprobs"] == pytest.approx(scores, abs=1e-4)
+    assert state["what"] == choices[scores.index(max(scores))]
+
+
+def test_the_branches_of_a_fork_share_a_picture(reference: Any, engine: workbench.Engine):
+    one = picture(21)
+    tails = [" first", " second", " third"]
+    metas: list[Any] = []
+
+    @workbench.function
+    def asked(s):
+        s += "Both " + workbench.image(png(one))
+        forks = s.fork(len(tails))
+        for fork, tail in zip(forks, tails, strict=True):
+            fork += tail + workbench.gen("says", max_tokens=12, temperature=0, ignore_eos=True)
+        forks.join()
+        s["all"] = [fork["says"] for fork in forks]
+        metas.extend(fork.get_meta_info("says") for fork in forks)
+
+    state = asked.run(backend=engine)
+    words = engine.tokenizer
+    assert state["all"] == [
+        words.decode(ids) for ids in expected(reference, *(Case(f"Both <image>{tail}", (one,)) for tail in tails))
+    ]
+    assert all(meta["cached_tokens"] >= len("Both ") + NUM_TOKENS for meta in metas)
+
+
+def test_a_session_goes_on_behind_its_pictures(reference: Any, engine: workbench.Engine):
+    one, other = picture(31), picture(32)
+    session = engine.open_session()
+    first = engine.generate("A <image> b", GREEDY, image_data=one, session_params={"id": session})
+    behind = {"id": session, "rid": first["meta_info"]["id"]}
+    second = engine.generate(" and <image>?", GREEDY, image_data=other, session_params=behind)
+    third = engine.generate(" then?", GREEDY, session_params=behind | {"rid": second["meta_info"]["id"]})
+    cut = engine.generate(" so?", GREEDY, session_params=behind | {"offset": len("A ") + NUM_TOKENS})
+    with pytest.raises(InvalidRequest, match="is within a picture"):
+        engine.generate(" so?", GREEDY, session_params=behind | {"offset": 5})
+    engine.close_session(session)
+    both = seeing.Seen(reference, llava.processor(), Case("A <image> b and <image>?", (one, other)))
+    at = len("A  b") + NUM_TOKENS  # where the first answer stands
+    ids = (*both.ids[:at], *first["output_ids"], *both.ids[at:])
+    assert second["output_ids"] == [*oracle.greedy(both, ids, 12).output]
+    ids = (*ids, *second["output_ids"], *engine.tokenizer(" then?", add_special_tokens=False)["input_ids"])
+    assert third["output_ids"] == [*oracle.greedy(both, ids, 12).output]
+    assert ids_of([cut]) == expected(reference, Case("A <image> so?", (one,)))
+
+
+@pytest.mark.parametrize("num_pictures", [0, 1])
+def test_a_text_that_a_template_wrote_stays_one(folder: Path, num_pictures: int):
+    """A tokenizer adds no begin token to it: the template wrote that."""
+    eyes, words = seeing.eyes_of(folder)
+    given: list[str] = []
+
+    def encode(text: str) -> tuple[int, ...]:
+        given.append(text)
+        return words.encode(text)
+
+    eyes.prompt(Rendered("<image>" * num_pictures), Case("", (picture(1),) * num_pictures).shown, encode, is_local=True)
+    assert isinstance(given[0], Rendered)
+
+
+def test_samples_send_their_picture_to_a_process_once():
+    arrays = {"pixels": Array(bytes(10_000), "uint8", (10_000,))}
+    one, other = (Picture(digest=name, arrays=arrays, num_tokens=2, places=((i, 2),), thumbnail="t" * 500)
+                  for i, name in enumerate("ab"))  # fmt: skip
+    requests = [
+        Request(rid=f"r{i}", input_ids=(1,) * 4, params=SamplingParams(), pictures=(one, other.moved(i))) for i in range(4)
+    ]
+    call = MESSAGES["submit"].call(1, packed(requests))
+    assert len(call.arguments) < 26_000
+    assert unpacked(MESSAGES["submit"].read_arguments(call)["requests"]) == requests
 
 
 def test_views_and_answers_name_pictures(folder: Path):

@@ -11,16 +11,20 @@ import seeing
 import torch
 import transformers
 from family import seeded
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Case, picture
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+import workbench
 from workbench.checkpoint.weights import DENSE, WeightForm
 from workbench.engine.features import tensor_of
 from workbench.errors import ModelCorrupt
 from workbench.kernels.products import FORMATS
 from workbench.model.linear import BlockWeight
 from workbench.model.load import load_model
+from workbench.native.media import Shown
+from workbench.pictures.video import Length, Wish
 
 SPECIAL = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 IDS = {"image_token_id": 258, "video_token_id": 259, "vision_start_token_id": 260, "vision_end_token_id": 261}
@@ -159,3 +163,54 @@ def test_a_tower_in_8_bits_and_in_bfloat16_sees_about_the_same(tmp_path: Path, k
         for other in (small, coarse):
             alike = torch.nn.functional.cosine_similarity(other.see(**arrays).float(), expected, -1)
             assert alike.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("length", "wish", "count"),
+    [(Length(100, 25), Wish(), 8), (Length(100, 25), Wish(fps=7), 28), (Length(9, 30), Wish(), 4), (Length(5000, 5), Wish(), 768),
+     (Length(77, 10), Wish(num_frames=8), 8), (Length(77, 10), Wish(num_frames=5), 4), (Length(3, 10), Wish(), 2),
+     (Length(1, 10), Wish(), 1)],
+)  # fmt: skip
+def test_frames_of_a_video(tmp_path: Path, length: Length, wish: Wish, count: int):
+    """Two a second, an even number between 4 and 768, at the places where transformers' processor of videos takes them."""
+    folder = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path)
+    expected = torch.arange(0, length.num_frames, length.num_frames / count).int()
+    assert seeing.eyes_of(folder)[0].sight.choose_frames(length, wish) == expected.tolist()
+
+
+@pytest.mark.parametrize(("fps", "steps"), [(None, 2), (1.0, 4), (4.0, 1), (8.0, 0)])
+def test_positions_in_time_follow_the_rate_of_a_video(tmp_path: Path, fps: float | None, steps: int):
+    """A patch has two frames, and `tokens_per_second` is 2: so many positions are between two patches."""
+    folder = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path)
+    eyes, words = seeing.eyes_of(folder)
+    shown = Shown("video", [seeing.png(picture(seed)) for seed in (1, 2, 3, 4)], fps)
+    seen = eyes.prompt("<|video_pad|>", [shown], words.encode, is_local=True)
+    axes = torch.frombuffer(bytearray(seen.axes.data), dtype=torch.int32).view(3, -1)
+    assert axes[0].unique().tolist() == sorted({0, steps})
+    others = eyes.prompt("<|video_pad|>", [Shown("video", shown.source, 3.0)], words.encode, is_local=True)
+    assert seen.pictures[0].digest != others.pictures[0].digest, "K/V of other positions is not shared"
+
+
+def test_an_animated_picture_is_the_video_of_its_frames(tmp_path: Path):
+    """It gives the tokens and the K/V of the list, in every form, and a program takes as many frames as it names."""
+    folder, path = seeing.saved(made("qwen2_5_vl"), processor(), tmp_path), tmp_path / "fade.gif"
+    frames = [Image.new("RGB", (40, 40), (50 * i, 0, 90)) for i in range(4)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=500)
+    greedy = {"max_new_tokens": 8, "temperature": 0, "ignore_eos": True}
+    text, whole = "See <|video_pad|> then?", [[seeing.png(frame) for frame in frames]]
+    videos = (whole, path, {"url": str(path)}, {"url": path, "fps": 2}, {"url": path, "num_frames": 4})
+
+    @workbench.function
+    def asked(s, num_frames):
+        s += "See " + workbench.video(str(path), num_frames) + " then?"
+        s += workbench.gen("says", max_tokens=8, temperature=0, ignore_eos=True)
+
+    with workbench.Engine(str(folder), dtype="float32", max_total_tokens=1024) as engine:
+        results = [engine.generate(text, greedy, image_data=video, modalities=["video"]) for video in videos]
+        assert len({tuple(one["output_ids"]) for one in results}) == 1
+        assert all(one["meta_info"]["cached_tokens"] == one["meta_info"]["prompt_tokens"] - 1 for one in results[1:])
+        whole, half = (asked.run(num_frames, backend=engine) for num_frames in (4, 2))
+        counts = [state.get_meta_info("says")["prompt_tokens"] for state in (whole, half)]
+        num_tokens = results[0]["meta_info"]["prompt_tokens"] - len("See  then?")
+        assert counts == [len("See  then?") + num_tokens, len("See  then?") + num_tokens // 2]
+        assert whole["says"] == results[0]["text"]

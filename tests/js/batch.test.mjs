@@ -159,6 +159,8 @@ test("a step says who was in it, who was held up, and what each that waited wait
   ]);
   const words = stepInWords(step);
   assert.equal(words[0], "step 8: 250 ms, 100 prefill and 0 decode tokens, 16 reused, budget left 28, 2 waiting");
+  const seen = aboutStep({ ...STATE, steps: { ...STATE.steps, pictured: [0, 64, 0] } }, 8);
+  assert.match(stepInWords(seen)[0], /100 prefill and 0 decode tokens, 64 of them of pictures, 16 reused/);
   assert.equal(words[1], "in it: <b> (100 of its prompt)");
   assert.equal(words[2], "not in it: a (held up), c (token budget, behind <b>)");
   assert.equal(aboutStep(STATE, 1), null);

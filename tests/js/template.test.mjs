@@ -37,6 +37,22 @@ test("a stretch is cut where tokens are left out, and says how many", () => {
   );
 });
 
+test("all tokens of a picture are one, and no gap", () => {
+  const tokens = [
+    [0, 7, "u", null, 1],
+    [1, 9, "[picture: 4 tokens]", 0, 1, 0, 5],
+    [6, 8, "?", 0, 0],
+  ];
+  const laid = layoutTemplate(tokens, ["user"]);
+  assert.deepEqual(
+    laid.map((one) => [one.role, one.tokens.length, one.gap]),
+    [
+      [null, 1, 0],
+      ["user", 2, 0],
+    ],
+  );
+});
+
 test("two messages of one role stay apart", () => {
   assert.equal(
     layoutTemplate(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "equal"))
@@ -117,6 +118,37 @@ def test_conversations_of_every_api(server: Any, answers: dict[str, str]):
     assert response["output"][0]["content"][0]["text"] == answers["chat"]
     tokens = post(server, "/tokenize", {"messages": [{"role": "user", "content": [image, asked]}]})
     assert tokens["count"] == openai["usage"]["prompt_tokens"]
+
+
+def test_the_schema_has_pictures_with_the_meaning_of_each_field(server: Any):
+    paths = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
+
+    def body(path: str) -> Any:
+        return paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    chat, native, anthropic = map(body, ("/v1/chat/completions", "/generate", "/v1/messages"))
+    image = {"type": "image_url", "image_url": {"url": URL, "detail": "low"}}
+    video = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA", "fps": 2}}
+    for part in (image, video):
+        jsonschema.validate({"messages": [{"role": "user", "content": [part]}]}, chat)
+    for wrong in ({**image, "image_url": {"detail": "low"}}, {**image, "image_url": {"url": URL, "detail": "none"}},
+                  {**video, "video_url": {"url": URL, "fps": 0}}):  # fmt: skip
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"messages": [{"role": "user", "content": [wrong]}]}, chat)
+    source = {"type": "base64", "media_type": "image/png", "data": TEXT}
+    messages = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    jsonschema.validate({"messages": messages, "max_tokens": 1}, anthropic)
+    for value in (TEXT, [TEXT, None], {"url": [TEXT, TEXT], "fps": 1}, [[{"url": TEXT, "num_frames": 3}], [TEXT]], None):
+        jsonschema.validate({"text": "x", "image_data": value}, native)
+    parts = chat["properties"]["messages"]["items"]["properties"]["content"]["anyOf"][1]["items"]["anyOf"][1:]
+    fields = {
+        name: field
+        for part in parts
+        for each in part["properties"].values()
+        for name, field in each.get("properties", {}).items()
+    }
+    assert set(fields) == {"url", "detail", "fps", "num_frames"}
+    assert all(field["description"].endswith(".") for field in fields.values())
 
 
 def test_two_pictures_differ(server: Any):

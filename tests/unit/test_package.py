@@ -19,7 +19,7 @@ from workbench.errors import install
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {"notebooks", "workbench", "docs", "tests", "environment.yml", "pyproject.toml", "Makefile", "README.md", "LICENSE"}
 TOP_LEVEL |= {"CITATION.cff"}  # hosts and reference managers look for it here alone
-EXTRAS = set("engine srt vision notebook server openai anthropic vertexai litellm otel cuda docs test all".split())
+EXTRAS = set("engine srt vision video notebook server openai anthropic vertexai litellm otel cuda docs test all".split())
 HEAVY = ("torch", "numpy", "transformers", "tokenizers", "IPython", "ipywidgets", "anywidget", "zmq")
 
 

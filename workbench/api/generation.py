@@ -12,14 +12,14 @@ from typing import Protocol, TypeVar
 
 from workbench.api.handle import Handle
 from workbench.api.request_log import RequestLog
-from workbench.api.sessions import Sessions, Turn
+from workbench.api.sessions import Sessions, Turn, without_begin
 from workbench.client.protocol import EngineClient
 from workbench.client.stream import Stream, read, read_async
 from workbench.native.collector import Collector
 from workbench.native.requests import GenerateRequest, PromptBatch, make_batch
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import Request, SamplingParams, TokenOut
+from workbench.types import Request, SamplingParams, SeenPrompt, TokenOut
 
 
 class Observer(Protocol):
@@ -151,7 +151,7 @@ class Generation:
 
     def _submit(self, request: GenerateRequest) -> Running:
         handle = self._handle
-        batch = make_batch(request, handle.encode, self._limited, self._seeds, self._continued, handle.see)
+        batch = make_batch(request, self._limited, self._seeds, self._continued, handle.see)
         name = handle.tokenizer.token_text if handle.has_tokenizer else None
         collectors = [
             Collector(each, name_token=name if with_text else None, has_text=name is not None)
@@ -164,10 +164,14 @@ class Generation:
         observers = [observe(batch.requests) for observe in self._observe]
         return Running(batch, streams, collectors, turns, handle.args.stream_interval, observers)
 
-    def _continued(self, session: SessionParams, rid: str, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """Returns the tokens of a prompt behind those of the turn that it continues."""
+    def _continued(self, session: SessionParams, rid: str, own: SeenPrompt) -> SeenPrompt:
+        """Returns a prompt behind the turn that it continues. A begin token in the middle is left out."""
+        before = self.sessions.context(session, rid)
         bos = self._handle.tokenizer.bos_token_id if self._handle.has_tokenizer else None
-        return self.sessions.prompt(session, rid, ids, bos)
+        own = without_begin(own, bos) if before.ids else own
+        if before.pictures or own.pictures:
+            return self._handle.eyes.joined(before, own)
+        return SeenPrompt(before.ids + own.ids)
 
     def _log_of(self, requests: Sequence[Request]) -> Observer:
         return RequestLog(requests, self._handle.tokenizer.decode if self._handle.has_tokenizer else None)

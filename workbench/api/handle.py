@@ -16,7 +16,7 @@ from workbench.client.closed import Closed
 from workbench.client.opened import Opened
 from workbench.client.protocol import EngineClient
 from workbench.config import ServerArgs
-from workbench.errors import NotSupported
+from workbench.errors import NotSupported, WorkbenchError
 from workbench.events import EventLog
 from workbench.hub.find import resolve
 from workbench.model.registry import FAMILIES
@@ -29,7 +29,7 @@ from workbench.pictures.reader import Reader
 from workbench.text import chat
 from workbench.text.parts import fitted, has_media, take_media
 from workbench.text.tokenizer import Tokenizer
-from workbench.types import Axes, Picture
+from workbench.types import SeenPrompt
 
 
 class Handle:
@@ -79,13 +79,23 @@ class Handle:
         config = read_config(path) | json.loads(args.json_model_override_args)
         return Eyes(open_sight(entry.sight, path, config, self.tokenizer), Reader(args.allowed_media))
 
-    def see(self, prompt: Prompt, shown: Sequence[Shown]) -> tuple[tuple[int, ...], tuple[Picture, ...], Axes | None]:
-        """Returns a prompt with pictures as token ids, the processed pictures, and rotary positions where they are others.
+    def see(self, prompt: Prompt, shown: Sequence[Shown]) -> SeenPrompt:
+        """Returns a prompt with its pictures as requests have it.
 
-        Raises InvalidRequest for pictures that cannot be read or stand nowhere in the prompt, NotSupported.
+        Raises InvalidRequest for pictures that cannot be read or stand nowhere in the prompt, and for a placeholder without a
+        picture; NotSupported.
         """
-        seen = self.eyes.prompt(prompt, shown, self.encode, is_local=not CALL.get().origin)
-        return seen.ids, seen.pictures, seen.axes
+        if not shown and not self.can_see:
+            return SeenPrompt(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        return self.eyes.prompt(prompt, shown, self.encode, is_local=not CALL.get().origin)
+
+    @cached_property
+    def can_see(self) -> bool:
+        """True if the model takes pictures, and its folder has what reading them needs."""
+        try:
+            return self.sees and self.has_tokenizer and bool(self.eyes)
+        except WorkbenchError:
+            return False
 
     @property
     def sees(self) -> bool:

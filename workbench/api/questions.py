@@ -22,6 +22,7 @@ from workbench.client.protocol import EngineClient
 from workbench.errors import EngineDead, InvalidRequest, NotSupported
 from workbench.grammar import Vocabulary
 from workbench.native.options import ConstraintOptions
+from workbench.pictures.eyes import Eyes
 from workbench.text.pictured import naming_pictures
 from workbench.text.readable import text_of
 from workbench.types import GrammarSpec
@@ -189,12 +190,17 @@ class Questions:
         def client() -> EngineClient:
             return Closed(log) if (running := alive()) is None else running.client
 
+        def eyes() -> Eyes:
+            if (running := alive()) is None:
+                raise EngineDead("the engine has ended")
+            return running.eyes
+
         page_size = handle.args.page_size
         facts = Facts(
             decode=self._decode, model=handle.args.model_path, page_size=page_size,
             num_pages=handle.info.max_total_num_tokens // page_size, tokenizer=handle.hf_tokenizer,
             info=handle.args.to_dict() | structs.asdict(handle.info),
-            grammar=self._grammar_of if handle.has_tokenizer else None, advice=self.advice,
+            grammar=self._grammar_of if handle.has_tokenizer else None, eyes=eyes if handle.sees else None, advice=self.advice,
         )  # fmt: skip
         return Source(log, facts, client, self.detail, handle.epoch)
 

@@ -15,12 +15,14 @@ from workbench.client.stream import Stream
 from workbench.errors import InvalidRequest, QueueFull
 from workbench.native.requests import PromptBatch
 from workbench.native.session import SessionParams
-from workbench.types import Request
+from workbench.types import Request, SeenPrompt
 
 MOST_SESSIONS = 1024
 MOST_TOKENS = 1 << 24
 """Most tokens that all sessions hold together; a turn counts at least `LEAST`."""
 LEAST = 64
+TOKEN_BYTES = 64
+"""Memory of one token of a turn, about."""
 
 
 @dataclass(eq=False)
@@ -40,13 +42,20 @@ class Turn:
 
     @property
     def cost(self) -> int:
-        """Most tokens that it will hold."""
-        return max(len(self.request.input_ids) + self.request.params.max_new_tokens, LEAST)
+        """Most tokens that it will hold; pictures count as many as are as large."""
+        request = self.request
+        num_bytes = sum(len(array.data) for picture in request.pictures for array in picture.arrays.values())
+        return max(len(request.input_ids) + request.params.max_new_tokens, LEAST) + num_bytes // TOKEN_BYTES
 
-    def tokens(self, offset: int | None) -> tuple[int, ...]:
-        """Returns its prompt and its output, cut to `[:offset]`."""
-        whole = (*self.request.input_ids, *self.output_ids)
-        return whole[:offset] if offset else whole
+    def whole(self, offset: int | None) -> SeenPrompt:
+        """Returns its prompt and its output, cut to `[:offset]`. Raises InvalidRequest for a cut within a picture."""
+        ids = (*self.request.input_ids, *self.output_ids)
+        ids = ids[:offset] if offset else ids
+        pictures = tuple(picture for picture in self.request.pictures if picture.start < len(ids))
+        if pictures and pictures[-1].end > len(ids):
+            message = f"session_params.offset {offset} is within a picture, tokens {pictures[-1].start} to {pictures[-1].end - 1}"
+            raise InvalidRequest.because("session_params.offset", message, hint="cut before the picture or behind it")
+        return SeenPrompt(ids, pictures)
 
 
 class Sessions:
@@ -81,10 +90,11 @@ class Sessions:
             self._num_tokens -= sum(turn.cost for turn in self._of("session_id", session_id).values())
             del self._turns[session_id]
 
-    def prompt(self, params: SessionParams, rid: str, ids: tuple[int, ...], bos_id: int | None) -> tuple[int, ...]:
-        """Returns the tokens of a prompt behind those of the turn that it continues. Changes nothing.
+    def context(self, params: SessionParams, rid: str) -> SeenPrompt:
+        """Returns the turn that a prompt (its request id) continues; empty where it continues none. Changes nothing.
 
-        Raises InvalidRequest for a session that is not open, and a turn that is unknown, running or there already.
+        Raises InvalidRequest for a session that is not open, a turn that is unknown, running or there already, and a cut within
+        a picture.
         """
         with self._lock:
             turns = self._of("session_params.id", params.id)
@@ -93,13 +103,12 @@ class Sessions:
             if self._num_tokens > MOST_TOKENS:
                 raise QueueFull(f"the sessions hold {self._num_tokens:,} tokens", hint="close those that are not needed")
             if params.rid is None:
-                return ids
+                return SeenPrompt(())
             if (turn := turns.get(params.rid)) is None:
                 raise InvalidRequest("session_params.rid", params.rid, "the request id of a turn of the session")
             if turn.is_running and not params.replace:
                 raise InvalidRequest("session_params.rid", params.rid, "a turn that has ended", hint="wait for it, or replace it")
-            context = turn.tokens(params.offset)
-        return context + (ids[1:] if context and ids[:1] == (bos_id,) else ids)
+            return turn.whole(params.offset)
 
     def begin(self, batch: PromptBatch, streams: Sequence[Stream]) -> tuple[list[Turn | None], list[str]]:
         """Records the requests of a call, which are queued. Returns one turn for each (None outside of sessions), and the ids of
@@ -129,6 +138,13 @@ class Sessions:
         if session_id not in self._turns:
             raise InvalidRequest(field, session_id, "the id of an open session", hint="open_session returns one")
         return self._turns[session_id]
+
+
+def without_begin(prompt: SeenPrompt, bos_id: int | None) -> SeenPrompt:
+    """Returns a prompt without a begin token, which belongs in front of a conversation alone."""
+    if prompt.ids[:1] != (bos_id,):
+        return prompt
+    return SeenPrompt(prompt.ids[1:], tuple(picture.moved(-1) for picture in prompt.pictures))
 
 
 def _below(turns: dict[str, Turn], rid: str | None) -> list[str]:

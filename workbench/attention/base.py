@@ -52,6 +52,7 @@ class StepContext:
     given: Given | None = None
     """Embeddings in the place of tokens; None where no request gave any."""
     axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
+    adapted: Tensor | None = None  # [n] int64, rows that adapted weights compute; None where there are none
     crossed: Crossed | None = None
     """The pictures that rows look at by cross attention; None where none does."""
     in_second: Tensor | None = None  # [T] int64, 1 for tokens of the second text of a pair; None where there is no pair

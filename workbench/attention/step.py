@@ -55,6 +55,7 @@ class StepTensors:
     """Runs of rows (first, end) that see each other in both directions, in models that see a picture as a whole. Each reaches to
     the picture's last token."""
     axes: Tensor | None = None  # [3, T] int64, rotary positions by time, height, width; None where all are `positions`
+    adapted: Tensor | None = None  # [n] int64, rows that adapted weights compute; None where there are none
     crossed: Crossed | None = None
     """The pictures that rows look at by cross attention; None where none does."""
 

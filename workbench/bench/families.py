@@ -12,12 +12,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
 from workbench.api.engine import Engine
+from workbench.bench.pictured import IMAGE, Pictures, pictured_prompts, their_writer, write_processor, writer
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
@@ -45,12 +47,25 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 30_522,
         "max_position_embeddings": 512, "pad_token_id": 0,
     }),
+    "vision": ("llava", {
+        "image_token_index": IMAGE,
+        "text_config": {
+            "model_type": "llama", **COMMON, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12,
+            "num_attention_heads": 8, "num_key_value_heads": 4,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model", "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
+            "num_attention_heads": 8, "image_size": 224, "patch_size": 16, "projection_dim": 512,
+        },
+    }),
 }  # fmt: skip
-"""Kind -> the type in transformers, and its configuration."""
+"""Kind -> the type in transformers, and its configuration. Each prompt of the one that sees has a picture."""
 STREAMS, PROMPT, NEW = 8, 256, 64
 STD = 0.02
 
 
+Make = Callable[[random.Random], list[list[int]]]
+"""Function that makes the prompts of a round, those of the first call and as many of the second."""
 Write = Callable[[list[list[int]], int], None]
 """Function that reads prompts and writes so many tokens behind each; an encoder makes a vector of each."""
 
@@ -100,16 +115,22 @@ def kinds_table(kinds: Sequence[str], args: ServerArgs, rounds: int) -> str:
 
 
 def _row(kind: str, args: ServerArgs, rounds: int) -> list[str]:
-    is_encoder, model = kind == "encoder", _made(kind)
+    is_encoder, sees, model = kind == "encoder", kind == "vision", _made(kind)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        with _opened(folder, args, is_embedding=is_encoder) as engine:
+        if sees:
+            write_processor(Path(folder), model.config.vision_config.image_size, model.config.text_config.vocab_size)
+        with _opened(folder, args, is_embedding=is_encoder, skip_tokenizer_init=not sees) as engine:
             info = engine.get_server_info()
             model = model.to(getattr(torch, info["dtype"]))
-            ours = Side(_encoder(engine), 0) if is_encoder else Side(_writer(engine), info["kv_bytes_per_token"])
-            theirs = Side(_their_encoder(model), 0) if is_encoder else Side(_their_writer(model), _their_kv_bytes(model))
-            _measure(ours, theirs, model.config.vocab_size, rounds)
+            if sees:
+                ours, theirs, make = _seeing_sides(engine, model, Path(folder))
+            else:
+                ours = Side(_encoder(engine), 0) if is_encoder else Side(_writer(engine), info["kv_bytes_per_token"])
+                theirs = Side(_their_encoder(model), 0) if is_encoder else Side(_their_writer(model), _their_kv_bytes(model))
+                make = _random_prompts(model.config.vocab_size)
+            _measure(ours, theirs, make, rounds)
     decode = "" if is_encoder else _pair(ours.decode_speed, theirs.decode_speed)
     kept = "none" if is_encoder else f"{ours.kv_bytes:,} ({theirs.kv_bytes:,})"
     size = f"{num_weights / 1e6:.0f} M"
@@ -119,27 +140,46 @@ def _row(kind: str, args: ServerArgs, rounds: int) -> list[str]:
 def _made(kind: str) -> Any:
     """Returns transformers' model of a kind, with seeded weights."""
     model_type, values = KINDS[kind]
-    config = transformers.AutoConfig.for_model(model_type, **COMMON | values)
+    config = transformers.AutoConfig.for_model(model_type, **({} if kind == "vision" else COMMON) | values)
     torch.manual_seed(0)
-    auto = transformers.AutoModel if kind == "encoder" else transformers.AutoModelForCausalLM
-    model = auto.from_config(config, dtype=torch.float32)
+    autos = {"encoder": transformers.AutoModel, "vision": transformers.AutoModelForImageTextToText}
+    model = autos.get(kind, transformers.AutoModelForCausalLM).from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=STD)
     return model.eval()
 
 
-def _opened(folder: str, args: ServerArgs, *, is_embedding: bool) -> Engine:
-    given = args.to_dict() | {"model_path": folder, "skip_tokenizer_init": True, "is_embedding": is_embedding}
-    if not is_embedding:
+def _opened(folder: str, args: ServerArgs, **options: bool) -> Engine:
+    given = args.to_dict() | {"model_path": folder} | options
+    if not options["is_embedding"]:
         given["max_total_tokens"] = 4 * STREAMS * (PROMPT + NEW)
     return Engine(**given)
 
 
-def _measure(ours: Side, theirs: Side, vocab_size: int, rounds: int) -> None:
+def _random_prompts(vocab_size: int) -> Make:
+    return lambda rng: [random_ids(rng, PROMPT, vocab_size) for _ in range(2 * STREAMS)]
+
+
+def _seeing_sides(engine: Engine, model: Any, folder: Path) -> tuple[Side, Side, Make]:
+    """Returns both systems with prompts that have a picture each, and what makes these."""
+    tower, vocab_size = model.config.vision_config, model.config.text_config.vocab_size
+    num_tokens, pictures = (tower.image_size // tower.patch_size) ** 2, Pictures(tower.image_size)
+
+    def make(rng: random.Random) -> list[list[int]]:
+        prompts = pictured_prompts(rng, 2 * STREAMS, PROMPT, num_tokens, vocab_size)
+        pictures.prepare(prompts)
+        return prompts
+
+    ours = Side(writer(engine, pictures), engine.get_server_info()["kv_bytes_per_token"])
+    return ours, Side(their_writer(model, folder, pictures, num_tokens), _their_kv_bytes(model)), make
+
+
+def _measure(ours: Side, theirs: Side, make: Make, rounds: int) -> None:
     rng = random.Random(0)
     for turn in range(1 + rounds):
-        prompts, others = ([random_ids(rng, PROMPT, vocab_size) for _ in range(STREAMS)] for _ in range(2))
+        made = make(rng)
+        prompts, others = made[:STREAMS], made[STREAMS:]
         for side in (ours, theirs):
             side.measure(prompts, others)
             if not turn:  # it warmed up

@@ -76,7 +76,7 @@ class EngineCore:
         self._finished: list[TokenOut] = []
         self._deadlines: dict[str, float] = {}
         self._next_id = 1
-        self._pictures = PictureKeys()
+        self.pictures = PictureKeys()
 
     @property
     def has_work(self) -> bool:
@@ -109,17 +109,21 @@ class EngineCore:
             raise InvalidRequest("rid", request.rid, "an id that is not in use")
         self.check_queue(len(self._by_rid))
         output = self._output(request, matcher, is_constrained=is_compiling or matcher is not None)
-        seq = Sequence(self._next_id, request, self.clock(), output, self._pictures.tokens(request), processor)
+        arrived = self.clock()
+        new_pictures = self.pictures.meet(request, arrived)
+        seq = Sequence(self._next_id, request, arrived, output, self.pictures.tokens(request), processor)
         self._next_id += 1
         self._by_rid[request.rid] = seq
         if request.timeout_s is not None:
             self._deadlines[request.rid] = seq.arrived + request.timeout_s
         if self.log.on:
+            for picture in new_pictures:
+                self.log.add(picture)
             self.log.add(
                 RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
                                max_new_tokens=request.params.max_new_tokens, priority=request.priority,
                                grammar=request.params.constraint, first_ids=first_of(seq.prompt_key, NUM_FIRST),
-                               origin=request.origin)
+                               origin=request.origin, pictures=self.pictures.numbers(request))
             )  # fmt: skip
         self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:
@@ -291,7 +295,9 @@ class EngineCore:
     def _log_step(self, step: Step, outcomes: list[Outcome], commit_s: float, *, is_overlapped: bool) -> None:
         num_kept = {outcome.seq.seq_id: outcome.num_kept for outcome in outcomes}
         members = tuple(
-            StepMember(seq.rid, seq.num_cached, num_kept.get(seq.seq_id, 0), "decode" if seq.is_decode else "prefill")
+            StepMember(
+                seq.rid, seq.num_cached, num_kept.get(seq.seq_id, 0), "decode" if seq.is_decode else "prefill", seq.num_pictured
+            )
             for seq in step.plan.seqs
         )
         cache = self.cache

@@ -95,6 +95,8 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     """The embeddings of a prompt that was given as such, from position 0 on: the tokens at its places stand for nothing."""
     pictures: tuple[Picture, ...] = ()
     """The pictures that have tokens among the new ones, and those at which the new ones may look by cross attention."""
+    is_adapted: bool = False
+    """True: the sequence is computed by the model's adapted weights, because of a picture in its prompt."""
     axes: Axes | None = None
     """The rotary positions of the whole prompt, where they are not those of the tokens in the text."""
     hidden_from: int | None = None
@@ -107,6 +109,11 @@ class PlannedSeq(msgspec.Struct, frozen=True):
     @property
     def num_tokens(self) -> int:
         return self.num_cached + len(self.token_ids)
+
+    @property
+    def num_pictured(self) -> int:
+        """The number of new tokens that are of pictures."""
+        return sum(picture.num_in(self.num_cached, self.num_tokens) for picture in self.pictures)
 
     @property
     def num_drafts(self) -> int:

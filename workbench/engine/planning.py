@@ -33,6 +33,7 @@ class Planner:
             top_logprobs_num=request.top_logprobs_num, token_ids_logprob=request.token_ids_logprob,
             hidden_from=seq.hidden_from(num_new), input_embeds=request.input_embeds if start < seq.num_prompt else None,
             pictures=_seen_in(request.pictures, start, start + num_new), axes=request.axes,
+            is_adapted=any(picture.adapts for picture in request.pictures),
         )  # fmt: skip
 
     def _rows(self, seq: Sequence, drafts: tuple[int, ...]) -> tuple[SampleRow, ...]:

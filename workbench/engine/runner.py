@@ -82,7 +82,8 @@ class TorchRunner:
 
     def forward(self, step: StepTensors) -> Tensor:
         """Returns the hidden states of all new tokens [T, H]. Changes: their K/V is in the store afterwards."""
-        ctx = StepContext(step.positions, self.attention.prepare(step), step.given, step.axes, step.crossed)
+        attention = self.attention.prepare(step)
+        ctx = StepContext(step.positions, attention, step.given, step.axes, crossed=step.crossed, adapted=step.adapted)
         hidden: Tensor = self.model(step.token_ids, ctx)
         return hidden
 
@@ -128,6 +129,7 @@ def step_tensors(plan: StepPlan, device: torch.device, kv: KVStore) -> StepTenso
         page_size=plan.page_size,
         axes=_axes(plan, device),
         mutual=_mutual(plan),
+        adapted=_adapted(plan, device),
     )
 
 
@@ -147,6 +149,13 @@ def _given(plan: StepPlan, device: torch.device, see: Callable[[Picture], Tensor
                 parts.append(see(picture)[as_tensor(numbers, device)])
                 rows += [start + place - seq.num_cached for place in places]
     return Given(as_tensor(rows, device), torch.cat(parts)) if rows else None
+
+
+def _adapted(plan: StepPlan, device: torch.device) -> Tensor | None:
+    """Returns the rows of sequences that adapted weights compute; None where there are none."""
+    starts = zip(plan.seqs, _starts(plan), strict=True)
+    rows = [row for seq, start in starts if seq.is_adapted for row in range(start, start + seq.num_new)]
+    return as_tensor(rows, device) if rows else None
 
 
 def _mutual(plan: StepPlan) -> tuple[tuple[int, int], ...]:

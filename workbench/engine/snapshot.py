@@ -38,10 +38,14 @@ def snapshot(core: EngineCore) -> Snapshot:
 
 
 def _events(core: EngineCore) -> Iterator[AnyEvent]:
-    yield from _tree(core)
     scheduler = core.scheduler
-    for seq in (*scheduler.running, *scheduler.compiling, *scheduler.waiting):
-        yield _arrived(seq)
+    seqs = (*scheduler.running, *scheduler.compiling, *scheduler.waiting)
+    shown = {-token for node in core.cache.nodes() if min(node.token_ids) < 0 for token in node.token_ids if token < 0}
+    shown |= {number for seq in seqs for number in core.pictures.numbers(seq.request)}
+    yield from core.pictures.of(shown)
+    yield from _tree(core)
+    for seq in seqs:
+        yield _arrived(seq, core.pictures.numbers(seq.request))
         for position, token_id in enumerate(seq.output_ids):  # what else was known of them is gone
             yield TokenSampled(time=seq.arrived, rid=seq.rid, token_id=token_id, position=position)
     for seq in scheduler.running:
@@ -76,10 +80,10 @@ def _tree(core: EngineCore) -> Iterator[NodeAdded]:
         )  # fmt: skip
 
 
-def _arrived(seq: Sequence) -> RequestArrived:
+def _arrived(seq: Sequence, pictures: tuple[int, ...]) -> RequestArrived:
     request = seq.request
     return RequestArrived(
         time=seq.arrived, rid=seq.rid, num_prompt=seq.num_prompt, max_new_tokens=request.params.max_new_tokens,
         namespace=request.namespace, priority=request.priority, grammar=request.params.constraint,
-        first_ids=first_of(seq.prompt_key, NUM_FIRST), origin=request.origin,
+        first_ids=first_of(seq.prompt_key, NUM_FIRST), origin=request.origin, pictures=pictures,
     )  # fmt: skip

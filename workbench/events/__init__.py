@@ -25,6 +25,7 @@ from workbench.events.request import (
     NUM_SHOWN,
     GrammarCompiled,
     MatchReason,
+    PictureNumbered,
     PrefixMatched,
     RequestArrived,
     RequestFinished,
@@ -40,9 +41,9 @@ from workbench.events.request import (
 from workbench.events.step import BandwidthMeasured, SnapshotTaken, StepExecuted, StepMember
 
 AnyEvent = (
-    RequestArrived | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled | StepExecuted
-    | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased | RequestRetracted
-    | RequestFinished | CacheFlushed | SnapshotTaken | BandwidthMeasured
+    RequestArrived | PictureNumbered | GrammarCompiled | PrefixMatched | RequestWaiting | RequestWaited | RequestScheduled
+    | StepExecuted | PagesTaken | PagesReturned | TokenSampled | NodeAdded | NodeSplit | NodeEvicted | PathHeld | PathReleased
+    | RequestRetracted | RequestFinished | CacheFlushed | SnapshotTaken | BandwidthMeasured
     | ProgramStarted | PartReached | RequestLinked | PartFinished | ProgramFinished
 )  # fmt: skip
 """The union of all events, for decoders."""
@@ -67,6 +68,7 @@ __all__ = [
     "PartReached",
     "PathHeld",
     "PathReleased",
+    "PictureNumbered",
     "PrefixMatched",
     "ProgramFinished",
     "ProgramStarted",

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.events.base import RequestEvent
+from workbench.events.base import Event, RequestEvent
 from workbench.types import GrammarSpec
 
 NUM_SHOWN = 8
@@ -42,6 +42,27 @@ class RequestArrived(RequestEvent, frozen=True, kw_only=True, tag=True):
     """The first tokens of its prompt; views label the request with them."""
     origin: str = ""
     """Client that sent it, in words; empty for a call from Python."""
+    pictures: tuple[int, ...] = ()
+    """The numbers of its prompt's pictures, in order."""
+
+
+class PictureNumbered(Event, frozen=True, kw_only=True, tag=True):
+    """A picture or video came that the engine does not know. Its tokens in the tree are its number below 0 (-3 for picture 3)."""
+
+    number: int
+    """Its number in this engine, 1 for the first."""
+    digest: str
+    """The hash of the picture as the model takes it."""
+    kind: Literal["image", "video"]
+    """The kind: a picture, or a video."""
+    num_tokens: int
+    """The number of its tokens."""
+    width: int
+    """The pixels from left to right before processing; of a video those of a frame."""
+    height: int
+    """The pixels from top to bottom."""
+    thumbnail: str
+    """A small form as a `data:` URL; empty where none was made."""
 
 
 class PrefixMatched(RequestEvent, frozen=True, kw_only=True, tag=True):

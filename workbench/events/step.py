@@ -20,6 +20,8 @@ class StepMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The number of tokens that it computed and kept: rejected drafts do not count."""
     kind: Literal["prefill", "decode"]
     """The kind of work: tokens of the prompt, or the next token of the output."""
+    num_pictured: int = 0
+    """The number of those tokens that are of pictures."""
 
 
 class StepExecuted(Event, frozen=True, kw_only=True, tag=True):

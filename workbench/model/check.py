@@ -80,7 +80,7 @@ def check_model(path: Path, override: Mapping[str, Any] | None = None, *, dummy:
     With `dummy`, files about quantisation beside config.json do not matter.
     """
     beside = None if dummy or path.is_file() else path
-    return check_config(read_values(path) | dict(override or {}), beside)
+    return check_config(read_values(path) | dict(override or {}), beside, path)
 
 
 def checker(args: ServerArgs) -> Callable[[Path], None]:
@@ -122,8 +122,8 @@ def end_ids(path: Path) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
-def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Checked:
-    """Judges a config.json. `folder` may hold further files about quantisation.
+def check_config(values: Mapping[str, Any], folder: Path | None = None, place: Path | None = None) -> Checked:
+    """Judges a config.json. `folder` may hold further files about quantisation; `place` is the model's folder, if it has one.
 
     Raises ModelUnsupported for what is not computed, ModelCorrupt for what makes no model.
     """
@@ -131,7 +131,7 @@ def check_config(values: Mapping[str, Any], folder: Path | None = None) -> Check
     found = declared(values, folder)
     family, values = entry.family, dict(values)
     if family.composed is not None:
-        family, values = family.composed(values)
+        family, values = family.composed(values, place)
     reworded = reword(values, family.config.words)
     _check_keys(entry, family, reworded)
     _check_counts(family.config, reworded)

@@ -49,7 +49,7 @@ class AtOnce:
         Every row must be the new token of a decoding sequence. `turns` has one entry for each block.
         """
         step = ctx.attention
-        if not isinstance(step, FastStep):
+        if not isinstance(step, FastStep) or ctx.adapted is not None:
             return None
         if step.kv is not self._kv:
             self._kv, self._table = step.kv, _table(self._blocks, self._ropes, step.kv)

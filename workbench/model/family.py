@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workbench.checkpoint.names import Change, Cut, Names
 from workbench.model.config import ModelConfig
 
 if TYPE_CHECKING:
+    from workbench.checkpoint.base import Checkpoint
     from workbench.checkpoint.gguf_file import GgufFile
     from workbench.model.base import Model
 
@@ -21,6 +23,7 @@ COMMON_NEUTRAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1,), "lo
 
 
 Config = TypeVar("Config", bound=ModelConfig)
+Compose = Callable[[Mapping[str, Any], Path | None], tuple["Family[Any]", dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,12 @@ class Family(Generic[Config]):
     more_leftovers: Callable[[Config], str] = lambda config: r"(?!)"
     """Function from the typed config to further ones."""
 
-    composed: Callable[[Mapping[str, Any]], tuple[Family[Any], dict[str, Any]]] | None = None
-    """Function from config.json to the family that it makes together with the text half which it names (`seeing.py`), and to
-    the values of that family's config; None for a family whose config is the file's."""
+    composed: Compose | None = None
+    """Function from config.json and its folder to the family that it makes together with the text half which it names
+    (`seeing.py`), and to the values of that family's config; None for a family whose config is the file's."""
+
+    beside: Callable[[Checkpoint, Config], Checkpoint] | None = None
+    """Function from a folder's tensors to those of the model, where some may lie in another folder."""
 
     def safetensors_names(self, config: Config) -> Names:
         leftovers = f"{self.leftovers}|{self.more_leftovers(config)}"

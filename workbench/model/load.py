@@ -92,7 +92,17 @@ def open_checkpoint(path: Path, checked: Checked, *, pickled: bool = False) -> t
     """Returns the weights of a folder or GGUF file, and how their names pair with those of the family's layers."""
     if path.is_file():
         return open_gguf(path), checked.family.gguf_names(checked.config)
-    opened: Checkpoint
-    opened = open_pickled(path) if pickled else open_safetensors(path)
-    names = checked.family.safetensors_names(checked.config)
+    names, opened = checked.family.safetensors_names(checked.config), opened_folder(path, checked, pickled=pickled)
     return opened if checked.declared is None else QuantisedFolder(opened, checked.declared), names
+
+
+def opened_folder(path: Path, checked: Checked, *, pickled: bool = False) -> Checkpoint:
+    """Returns the tensors of a folder, with those of the model that lie in another one."""
+    opened: Checkpoint = open_pickled(path) if pickled else open_safetensors(path)
+    if checked.family.beside is None:
+        return opened
+    try:
+        return checked.family.beside(opened, checked.config)
+    except BaseException:
+        opened.__exit__()
+        raise

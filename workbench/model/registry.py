@@ -149,6 +149,23 @@ _ENTRIES = (
             "pixtral.PixtralSight"),
     _seeing("mllama", "MllamaForConditionalGeneration", "Llama 3.2 Vision", "mllama", "Llama 3.2 Vision 11B and 90B",
             "mllama.MllamaSight"),
+    _seeing("minicpmv", "MiniCPMV", "MiniCPM-V", "minicpmv", "MiniCPM-V 2.0, 2.5 (Llama 3) and 2.6",
+            "minicpmv.MiniCPMVSight"),
+    _seeing("phi3_vision", "Phi3VForCausalLM", "Phi-3-Vision", "phi3_v", "Phi-3-vision-128k, Phi-3.5-vision",
+            "phi3_vision.Phi3VisionSight"),
+    _seeing("phi4_vision", "Phi4MMForCausalLM", "Phi-4-multimodal", "phi4mm", "Phi-4-multimodal-instruct: text and pictures",
+            "phi4_vision.Phi4VisionSight", "AUTHORS"),
+    _seeing("phi4_vision", "Phi4MultimodalForCausalLM", "Phi-4-multimodal, as transformers saves it", "phi4_multimodal",
+            "Phi-4-multimodal-instruct: text and pictures", "phi4_vision.Phi4VisionSight", "TRANSFORMERS"),
+    # LLaVA in the folders of its authors.
+    _seeing("llava_first", "LlavaLlamaForCausalLM", "LLaVA in its first form, on Llama", "",
+            "liuhaotian/llava-v1.5 and v1.6 on Vicuna, lmms-lab/llama3-llava-next-8b, Yi-VL 6B and 34B",
+            "llava_first.first_sight", "LLAMA"),
+    _seeing("llava_first", "LlavaMistralForCausalLM", "LLaVA in its first form, on Mistral", "",
+            "liuhaotian/llava-v1.6-mistral-7b", "llava_first.first_sight", "MISTRAL"),
+    _seeing("llava_first", "LlavaQwenForCausalLM", "LLaVA in its first form, on Qwen", "",
+            "lmms-lab/llava-next-72b, lmms-lab/llava-onevision-qwen2", "llava_first.first_sight", "QWEN"),
+    _seeing("llava_first", "YiVLForCausalLM", "Yi-VL", "", "Yi-VL 6B and 34B", "llava_first.first_sight", "LLAMA"),
     # Encoders, and decoders that make vectors or scores.
     _pooled("headless", "llama", "LlamaModel", "Llama without a head", "llama", "embedding models on Llama"),
     _pooled("classifier", "llama", "LlamaForSequenceClassification", "Llama with a classification head", "llama",
@@ -181,12 +198,8 @@ _ENTRIES = (
 )  # fmt: skip
 FAMILIES = {entry.architecture: entry for entry in _ENTRIES}
 _RESAMPLER = "a resampler, whose queries attend to a picture's patches, between the tower and the text"
-_ADAPTERS = "adapters of low rank in every layer, which count for pictures alone"
 LACKING = {
-    "MiniCPMV": _RESAMPLER, "MiniCPMO": _RESAMPLER, "QWenVLForConditionalGeneration": _RESAMPLER,
-    "LlavaLlamaForCausalLM": "a reader of files in its authors' own form; LLaVA as transformers saves it runs",
-    "Phi3VForCausalLM": "tiles of CLIP with separators between them", "Phi4MMForCausalLM": _ADAPTERS,
-    "Phi4MultimodalForCausalLM": _ADAPTERS,
+    "MiniCPMO": "towers and decoders of sound; MiniCPM-V runs", "QWenVLForConditionalGeneration": _RESAMPLER,
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip
 """Architectures that are known and not computed, and the part that they would need."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor
 
 from workbench.attention.base import StepContext
+from workbench.checkpoint.base import Checkpoint
+from workbench.checkpoint.names import Cut
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM, Model
 from workbench.model.check import NO_EFFECT
 from workbench.model.config import ModelConfig
-from workbench.model.family import Family
+from workbench.model.family import Compose, Family
 from workbench.model.layer import Layer, load_parts
 from workbench.model.registry import FAMILIES
 
@@ -116,15 +119,17 @@ def seeing(
     more_leftovers: Callable[[Any], str] = lambda config: r"(?!)",
     neutral: Mapping[str, tuple[Any, ...]] | None = None,
     text_architecture: str | None = None,
+    beside: Callable[[Checkpoint, Any], Checkpoint] | None = None,
+    cuts: Callable[[Any], Mapping[str, Cut]] | None = None,
 ) -> Family[Any]:
     """Returns a family that sees. Its text half is of the family that `text_config` names by its `model_type`, by default of
     `text_type`; `text_architecture` names it where none but one fits.
 
     `model` makes it of the config, which has the keys of both, and the text half. The other arguments are those of `Family`, for
-    all that is not the text half's; `leftovers` are further ones.
+    all that is not the text half's; `leftovers` are further ones, and `cuts` take the place of the text half's.
     """
 
-    def compose(values: Mapping[str, Any]) -> tuple[Family[Any], dict[str, Any]]:
+    def compose(values: Mapping[str, Any], folder: Path | None) -> tuple[Family[Any], dict[str, Any]]:
         own = {key: value for key, value in values.items() if key != "text_config"}
         text = values.get("text_config") or {}
         kind = text.get("model_type", text_type)
@@ -148,14 +153,21 @@ def seeing(
             leftovers=f"{half.leftovers}|{leftovers}",
             more_leftovers=lambda made: f"{half.more_leftovers(made)}|{more_leftovers(made)}",
             neutral={**half.neutral, **(neutral or {})},
+            beside=beside,
+            cuts=cuts or half.cuts,
         )
-        beside = USUAL.get(kind, {}) | own
+        stated = USUAL.get(kind, {}) | own
         # A null of the text half states as much as a value ("sliding_window": null), and less than one beside it.
-        flat = beside | {key: value for key, value in text.items() if value is not None or beside.get(key) is None}
+        flat = stated | {key: value for key, value in text.items() if value is not None or stated.get(key) is None}
         if is_tied := [half["tie_word_embeddings"] for half in (own, text) if half.get("tie_word_embeddings") is not None]:
             flat["tie_word_embeddings"] = any(is_tied)  # older files state it of the text half alone
         return family, flat | {key: own[key] for key in ("architectures", "model_type") if key in own}
 
+    return composed_by(compose)
+
+
+def composed_by(compose: Compose) -> Family[Any]:
+    """Returns the family that `compose` makes of each config.json."""
     return Family(config=ModelConfig, model=_alone, composed=compose)
 
 

@@ -109,7 +109,8 @@ class GenerateOptions(SamplingOptions, ConstraintOptions, RequestOptions, total=
     """Embeddings in the place of a prompt: one row for each token, as wide as the model."""
     image_data: Any
     """Pictures of the prompt, in the order of their placeholders: a path, a URL of a host in `allowed_media`, a data URL, base64
-    text, bytes or a pillow image, or a list of these. With several prompts: a list with one such value for each, or None."""
+    text, bytes or a pillow image, or a list of these. A video is a film or an animated picture, the list of its frames, or a dict
+    of `url` (either) and of `fps` or `num_frames`. With several prompts: a list with one such value for each, or None."""
     modalities: str | Sequence[Any] | None
     """Kind of `image_data`: "image", "multi-images" (the same) or "video", whose frames are the pictures."""
 

@@ -18,7 +18,7 @@ from workbench.native.media import Shown, read_shown
 from workbench.native.prompts import Prompt, read_embeds, read_prompts, token_ids
 from workbench.native.results import Completion, Results
 from workbench.native.session import SessionParams
-from workbench.types import ALIASES, Axes, InputEmbeds, Picture, Request, SamplingParams
+from workbench.types import ALIASES, InputEmbeds, Request, SamplingParams, SeenPrompt
 
 SAMPLE_SEED_STEP = 0x9E3779B97F4A7C15
 """Difference between the seeds of two samples of a prompt: samples differ, and the same call repeats them."""
@@ -123,10 +123,6 @@ class GenerateRequest:
                 _check_tokenless(one, shown)
             if one.session_params is not None and sampling.n > 1:
                 raise InvalidRequest("n", sampling.n, "1 in a session")
-        if any(shown) and any(one.session_params is not None for one in chosen):
-            raise InvalidRequest.because(
-                "session_params", "a session continues tokens, no pictures", hint="send the whole prompt"
-            )
         return cls(tuple(map(PromptRequest, prompts, params, chosen, shown)), is_one, stream)
 
     @classmethod
@@ -166,17 +162,17 @@ class PromptBatch:
         return result if len(self.requests) == 1 else {**result, "index": i}
 
 
-See = Callable[[Prompt, Sequence[Shown]], tuple[tuple[int, ...], tuple[Picture, ...], Axes | None]]
-"""Returns a prompt with pictures as token ids, the processed pictures, and the rotary positions where they are others."""
-Continued = Callable[[SessionParams, str, tuple[int, ...]], tuple[int, ...]]
-"""Returns the tokens of a prompt (its request id, its own tokens) behind those of the turn that it continues."""
+See = Callable[[Prompt, Sequence[Shown]], SeenPrompt]
+"""Returns a prompt, with its pictures, as token ids."""
+Continued = Callable[[SessionParams, str, SeenPrompt], SeenPrompt]
+"""Returns a prompt (its request id, its own part) behind the turn that it continues."""
 
 
 def make_batch(
-    request: GenerateRequest, encode: Callable[[str], tuple[int, ...]],
-    limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random, continued: Continued, see: See,
+    request: GenerateRequest, limit: Callable[[tuple[int, ...], SamplingParams], tuple[int, ...]], seeds: random.Random,
+    continued: Continued, see: See,
 ) -> PromptBatch:  # fmt: skip
-    """Returns the engine's requests. `encode` turns a text into token ids, `see` one with pictures, `limit` may shorten ids.
+    """Returns the engine's requests. `see` turns a prompt into token ids, `limit` may shorten those without pictures.
 
     Draws from `seeds` for prompts without a seed.
     """
@@ -184,28 +180,20 @@ def make_batch(
     with_text: list[bool] = []
     sessions: list[SessionParams | None] = []
     for each in request.prompts:
-        pictures: tuple[Picture, ...] = ()
-        axes: Axes | None = None
-        if each.shown and not isinstance(each.prompt, InputEmbeds):
-            ids, pictures, axes = see(each.prompt, each.shown)
+        if isinstance(each.prompt, InputEmbeds):
+            seen = SeenPrompt((0,) * each.prompt.num_tokens)
         else:
-            ids = _ids(each.prompt, encode)
+            seen = see(each.prompt, each.shown)
         rid = each.options.rid or uuid.uuid4().hex[:12]
         if (session := each.options.session_params) is not None:
-            ids = continued(session, rid, ids)
+            seen = continued(session, rid, seen)
         seed = seeds.getrandbits(63) if each.params.seed is None else each.params.seed
+        kept = seen.ids if isinstance(each.prompt, InputEmbeds) or seen.pictures else limit(seen.ids, each.params)
         for j in range(each.params.n):
-            kept = ids if isinstance(each.prompt, InputEmbeds) or each.shown else limit(ids, each.params)
-            requests.append(structs.replace(_sample(each, kept, rid, j, seed), pictures=pictures, axes=axes))
+            requests.append(structs.replace(_sample(each, kept, rid, j, seed), pictures=seen.pictures, axes=seen.axes))
             with_text.append(each.options.return_text_in_logprobs)
             sessions.append(session)
     return PromptBatch(requests, with_text, [each.params.n for each in request.prompts], request.is_one, sessions)
-
-
-def _ids(prompt: Prompt | InputEmbeds, encode: Callable[[str], tuple[int, ...]]) -> tuple[int, ...]:
-    if isinstance(prompt, InputEmbeds):
-        return (0,) * prompt.num_tokens
-    return encode(prompt) if isinstance(prompt, str) else prompt
 
 
 def _check_tokenless(options: PromptOptions, shown: Sequence[object]) -> None:

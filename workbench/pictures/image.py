@@ -16,27 +16,13 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 64_000_000
-MAX_FRAMES = 256
 THUMBNAIL = 48
 """Longest side of a small form in pixels."""
 
 
 def decode(data: bytes, field: str = "image_data") -> Image:
     """Returns a picture in RGB, upright. Raises InvalidRequest for bytes that are none, are cut off, or have too many pixels."""
-    return _upright(_first(data, field), field)
-
-
-def frames(data: bytes, field: str = "image_data") -> list[Image]:
-    """Returns all frames of an animated picture, in order. Raises as `decode`."""
-    picture = _first(data, field)
-    count = getattr(picture, "n_frames", 1)
-    if count > MAX_FRAMES:
-        raise InvalidRequest(field, f"a video of {count:,} frames", f"at most {MAX_FRAMES} frames")
-    found = []
-    for at in range(count):
-        picture.seek(at)
-        found.append(_upright(picture.copy(), field))
-    return found
+    return upright(opened(data, field), field)
 
 
 def thumbnail(picture: Image) -> str:
@@ -48,7 +34,8 @@ def thumbnail(picture: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _first(data: bytes, field: str) -> Any:
+def opened(data: bytes, field: str) -> Any:
+    """Returns a picture that is not decoded yet, of an animated one the first. Raises as `decode`."""
     image = pillow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -65,7 +52,8 @@ def _first(data: bytes, field: str) -> Any:
     return picture
 
 
-def _upright(picture: Any, field: str) -> Image:
+def upright(picture: Any, field: str) -> Image:
+    """Returns a picture, decoded if need be, in RGB and upright. Raises InvalidRequest for damaged bytes."""
     try:
         picture.load()
         turned = importlib.import_module("PIL.ImageOps").exif_transpose(picture)

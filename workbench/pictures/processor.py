@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,13 +59,54 @@ class Processor:
 
     @cached_property
     def _values(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name in FILES[::-1]:
-            path = self.folder / name
-            if path.is_file():
-                try:
-                    values = json.loads(path.read_text(encoding="utf-8"))
-                except ValueError as error:
-                    raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
-                found |= values.get("image_processor", {}) | values
-        return found
+        return read_values(self.folder)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the values of a file, none where there is no such file. Raises ModelCorrupt for one that is no JSON."""
+    if not path.is_file():
+        return {}
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelCorrupt(f"{path} is no JSON: {in_one_line(error)}") from None
+    return values
+
+
+def read_values(folder: Path, *names: str) -> dict[str, Any]:
+    """Returns the settings in these files of a folder, by default those of a processor; none where there are no such files.
+    Raises ModelCorrupt."""
+    found: dict[str, Any] = {}
+    for name in (names or FILES)[::-1]:
+        values = read_json(folder / name)
+        found |= values.get("image_processor", {}) | values
+    return found
+
+
+class StatedProcessor(Processor):
+    """A processor of transformers with the settings that a family's code has, for folders without the files of one."""
+
+    def __init__(self, folders: Sequence[Path], package: str, name: str, settings: Mapping[str, Any]) -> None:
+        """Makes the class `name` in `package`. Means and deviations are those of the first folder that has files with them."""
+        self._package, self._name = package, name
+        found = next((values for folder in folders if (values := read_values(folder))), {})
+        self._settings = {**settings, **{key: found[key] for key in ("image_mean", "image_std") if found.get(key)}}
+
+    @cached_property
+    def made(self) -> Any:
+        pillow()
+        module = importlib.import_module(f"transformers.models.{self._package}.image_processing_pil_{self._package}")
+        return getattr(module, self._name)(**self._settings)
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return dict(self._settings)
+
+
+class OwnProcessor(Processor):
+    """The settings of a folder's processor, for families whose pictures are processed here."""
+
+    @cached_property
+    def made(self) -> Any:
+        """The module of pillow. Raises NotSupported where it is not installed."""
+        return pillow()

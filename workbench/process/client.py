@@ -26,6 +26,7 @@ from workbench.hub.progress import Progress, Relay
 from workbench.model.outside import places
 from workbench.process.channel import Channel
 from workbench.process.messages import MESSAGES, ONE_VERSION, Answer, FromChild, Loading, Message, Outputs, ProcessCalls, Refusal
+from workbench.process.pictures import packed
 from workbench.process.supervise import ChildProcess
 from workbench.types import Request
 
@@ -82,7 +83,7 @@ class ProcessClient:
         rids = [request.rid for request in requests]
         streams = self._waiters.open_streams(rids)
         try:
-            self._start(ProcessCalls.submit, list(requests)).result()
+            self._start(ProcessCalls.submit, packed(requests)).result()
         except BaseException as error:
             self._waiters.forget(rids)
             if not isinstance(error, WorkbenchError):  # an interrupt: the child may have taken them

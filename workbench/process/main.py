@@ -26,6 +26,7 @@ from workbench.model.outside import Place, register
 from workbench.process.channel import Channel
 from workbench.process.log import write_log
 from workbench.process.messages import Answer, Call, Loading, Outputs, Refusal, message_of
+from workbench.process.pictures import unpacked
 from workbench.process.supervise import end_with_parent
 from workbench.types import Request, TokenOut
 from workbench.wire_error import Failure, encode
@@ -87,7 +88,7 @@ class Child:
         return self._opened.info
 
     def submit(self, requests: list[Request]) -> None:
-        streams = self._client.submit(requests)
+        streams = self._client.submit(unpacked(requests))
         for stream in streams:
             stream.notify = self._forward
         self._forward(streams)  # for outputs that came before

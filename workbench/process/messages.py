@@ -31,7 +31,8 @@ class ProcessCalls(EngineCalls, Protocol):
         """Loads the engine, with models from outside known; sends `Loading` meanwhile. The first call."""
 
     def submit(self, requests: list[Request]) -> None:
-        """Queues requests, or raises for the first that can never be served. Their outputs come as `Outputs`."""
+        """Queues requests, or raises for the first that can never be served. Their outputs come as `Outputs`. Pictures are
+        `packed` (`process.pictures`)."""
 
     def abort(self, rid: str, message: str) -> None:
         """Ends a request, or all samples of a group."""

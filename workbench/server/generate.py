@@ -16,7 +16,7 @@ from workbench.native.results import Completion
 from workbench.server.body import Body, json_body, read_json
 from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving, serving_of
-from workbench.server.shapes import Ids, Params, Texts
+from workbench.server.shapes import Ids, Params, Pictures, Texts
 from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
@@ -58,7 +58,7 @@ class GenerateBody(Body):
     session_params: dict[str, Any] | list[dict[str, Any] | None] | None = None
     input_embeds: list[list[float]] | list[list[list[float]]] | None = None
     """Embeddings in the place of a prompt: one row for each token."""
-    image_data: str | list[str | list[str] | None] | None = None
+    image_data: Pictures = None
     """Pictures of the prompt: data URLs, base64 text, or places that the server allows. Of several prompts: a list for each."""
     modalities: str | list[str | list[str] | None] | None = None
     """Kind of the pictures: image, multi-images (the same) or video."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 
 from workbench.server.limits import LONGEST, MAX_SAMPLES
+from workbench.server.picture_shapes import ANTHROPIC_PICTURE, IMAGE_DATA, PICTURE, VIDEO
 
 NULL = {"type": "null"}
 TEXT = {"type": "string"}
@@ -41,12 +42,14 @@ TOKEN = {"type": "integer", "minimum": 0}
 STOP = {"type": "string", "minLength": 1}
 STOPS = one_of(STOP, many(STOP, 0, LONGEST["stop"]), NULL)
 PART = record({"type": {"const": "text"}, "text": TEXT})
-MESSAGES = many(record({"role": {"enum": ["system", "user", "assistant"]}, "content": one_of(TEXT, many(PART))}))
+MESSAGES = many(
+    record({"role": {"enum": ["system", "user", "assistant"]}, "content": one_of(TEXT, many(one_of(PART, PICTURE, VIDEO)))})
+)
 FUNCTION = record({"name": NAME}, description=TEXT, parameters=TOOL_SCHEMA)
 TOOLS = one_of(many(record({"type": {"const": "function"}, "function": FUNCTION}), 0, LONGEST["tools"]), NULL)
 ANTHROPIC_TOOLS = one_of(many(record({"name": NAME, "input_schema": TOOL_SCHEMA}, description=TEXT), 0, LONGEST["tools"]), NULL)
 BLOCK = one_of(
-    PART, record({"type": {"const": "tool_use"}, "id": NAME, "name": NAME, "input": {"type": "object"}}),
+    PART, ANTHROPIC_PICTURE, record({"type": {"const": "tool_use"}, "id": NAME, "name": NAME, "input": {"type": "object"}}),
     record({"type": {"const": "tool_result"}, "tool_use_id": NAME, "content": TEXT}),
 )  # fmt: skip
 ANTHROPIC_MESSAGES = many(record({"role": {"enum": ["user", "assistant"]}, "content": one_of(TEXT, many(BLOCK))}))
@@ -91,6 +94,7 @@ Bias = Annotated[
         one_of({"type": "object", "propertyNames": {"pattern": "^[0-9]{1,4}$"}, "additionalProperties": {"type": "number"}}, NULL)
     ),
 ]
+Pictures = Annotated[Any, WithJsonSchema(IMAGE_DATA)]
 Messages = Annotated[list[dict[str, Any]], WithJsonSchema(MESSAGES)]
 AnthropicMessages = Annotated[list[dict[str, Any]], WithJsonSchema(ANTHROPIC_MESSAGES)]
 Tools = Annotated[list[dict[str, Any]] | None, WithJsonSchema(TOOLS)]

@@ -9,7 +9,10 @@ from workbench.errors import InvalidRequest
 
 Message = dict[str, Any]
 Media = tuple[str, Any]
-"""Kind ("image" or "video") and source of a picture; a video's source may be the list of its frames."""
+"""Kind ("image" or "video") and source of a picture; a video's source may be the list of its frames, or a dict of either (`url`)
+and of the frames to take (`fps` or `num_frames`)."""
+WISHES = {"fps": "fps", "num_frames": "num_frames", "nframes": "num_frames"}
+"""Keys of a part with a video that say which frames to take, and their names here."""
 KINDS = {
     "image": "image", "image_url": "image", "input_image": "image",
     "video": "video", "video_url": "video", "input_video": "video",
@@ -34,6 +37,11 @@ def has_media(messages: Any) -> bool:
         return False
     contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
     return any(isinstance(part, Mapping) and part.get("type") in KINDS for parts in contents for part in _listed(parts))
+
+
+def num_media(message: Mapping[str, Any]) -> int:
+    """Returns the number of pictures in a message that `take_media` returned."""
+    return sum(isinstance(part, Mapping) and part.get("type") in ("image", "video") for part in _listed(message.get("content")))
 
 
 def fitted(messages: Sequence[Message], template: str, marks: Mapping[str, str]) -> list[Message]:
@@ -84,14 +92,18 @@ def _without(message: Message, place: str, taken: list[Media]) -> Message:
 
 
 def _source(part: Mapping[str, Any], place: str) -> Any:
-    """Returns the source of a part, the value of its `image_url`, `image`, `url`, `path` or the like, or the `url` in it."""
+    """Returns the source of a part, the value of its `image_url`, `image`, `url`, `path` or the like, or the `url` in it; of a
+    video with the frames to take, where it names these."""
     names = (str(part["type"]), "image_url", "video_url", "image", "video", "url", "path", "base64")
     found = next((part[name] for name in names if part.get(name) is not None), None)
+    given = dict(part)
     if isinstance(found, Mapping):
+        given |= found
         found = found.get("url")
     if found is None or found == "":
         raise InvalidRequest(place, part, 'a part like {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}}')
-    return found
+    wish = {name: given[key] for key, name in WISHES.items() if given.get(key) is not None}
+    return {"url": found, **wish} if wish and KINDS[str(part["type"])] == "video" else found
 
 
 def _listed(content: Any) -> Sequence[Any]:

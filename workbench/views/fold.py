@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from workbench.errors import InvalidRequest
 from workbench.events import Event
@@ -13,6 +13,9 @@ from workbench.html.parts import View
 from workbench.text.readable import no_text
 from workbench.types import GrammarSpec
 from workbench.views.advice import IN_PYTHON, Advice
+
+if TYPE_CHECKING:
+    from workbench.pictures.eyes import Eyes
 
 Handlers = Mapping[type[Event], Callable[[Any], None]]
 PictureT = TypeVar("PictureT", bound=View, covariant=True)
@@ -33,6 +36,8 @@ class Facts:
     """The constant part of `get_server_info()`."""
     grammar: Callable[[GrammarSpec], Any] | None = None
     """Function that makes a constraint for this model's tokens (`workbench.Grammar`); None without a tokenizer."""
+    eyes: Callable[[], Eyes] | None = None
+    """Function that opens the reader of pictures, or raises a WorkbenchError; None for a model that sees none."""
     advice: Advice = IN_PYTHON
     """Words for what a reader may do next."""
 

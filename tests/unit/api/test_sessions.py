@@ -6,16 +6,17 @@ import threading
 import time
 
 import pytest
+from msgspec import structs
 
 import workbench
 from workbench.api import sessions
-from workbench.api.sessions import Sessions
+from workbench.api.sessions import Sessions, without_begin
 from workbench.client.stream import Stream
 from workbench.errors import InvalidRequest, QueueFull, UnknownParameter
 from workbench.model.tiny import write_config
 from workbench.native.requests import PromptBatch
 from workbench.native.session import SessionParams
-from workbench.types import Request, SamplingParams
+from workbench.types import Picture, Request, SamplingParams, SeenPrompt
 
 A, B, C = [3, 1, 4, 1, 5], [9, 2, 6], [8, 8]
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
@@ -168,13 +169,27 @@ def finished(rid):
 
 def test_the_beginning_of_a_text_is_marked_once():
     """A tokenizer puts its first token before every text; inside a conversation it has no place."""
+    picture = Picture(digest="", arrays={}, num_tokens=2, places=((1, 2),))
+    seen = SeenPrompt((0, 6, 6, 7), (picture,))
+    assert without_begin(seen, 0) == SeenPrompt((6, 6, 7), (picture.moved(-1),))
+    assert without_begin(seen, None) == without_begin(seen, 6) == seen
+
+
+@pytest.mark.parametrize(("offset", "num_pictures"), [(None, 1), (1, 0), (2, None), (3, 1), (-2, 1), (-4, None)])
+def test_an_offset_cuts_no_picture(offset, num_pictures):
     own = Sessions()
     own.open(session_id="s")
-    first = own.prompt(SessionParams("s"), "a", (0, 5), bos_id=0)
-    own.begin(batch_of({"id": "s"}, "a", first), [finished("a")])
-    assert first == (0, 5)
-    assert own.prompt(SessionParams("s", "a"), "b", (0, 6), bos_id=0) == (0, 5, 6)
-    assert own.prompt(SessionParams("s", "a"), "b", (0, 6), bos_id=None) == (0, 5, 0, 6)
+    picture = Picture(digest="", arrays={}, num_tokens=2, places=((1, 2),))
+    batch = batch_of({"id": "s"}, "a", (5, 6, 6, 7))
+    batch.requests[0] = structs.replace(batch.requests[0], pictures=(picture,))
+    (turn,), _ = own.begin(batch, [finished("a")])
+    turn.output_ids += [8, 9]
+    if num_pictures is None:
+        with pytest.raises(InvalidRequest, match="is within a picture, tokens 1 to 2"):
+            own.context(SessionParams("s", "a", offset), "b")
+    else:
+        seen = own.context(SessionParams("s", "a", offset), "b")
+        assert seen == SeenPrompt((5, 6, 6, 7, 8, 9)[:offset], (picture,) * num_pictures)
 
 
 def test_sessions_have_limits(monkeypatch):
@@ -188,9 +203,9 @@ def test_sessions_have_limits(monkeypatch):
     for i in range(3):
         own.begin(batch_of({"id": "s"}, f"r{i}"), [finished(f"r{i}")])
     with pytest.raises(QueueFull, match="192 tokens"):
-        own.prompt(SessionParams("t"), "x", (1,), None)
+        own.context(SessionParams("t"), "x")
     own.begin(batch_of({"id": "s", "replace": True}, "only"), [finished("only")])
-    assert own.prompt(SessionParams("t"), "x", (1,), None) == (1,)
+    assert own.context(SessionParams("t"), "x") == SeenPrompt(())
     own.close("s")
     assert own._num_tokens == 0
 

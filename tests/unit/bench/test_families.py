@@ -23,8 +23,14 @@ def test_every_kind_has_a_row_with_both_speeds(monkeypatch):
     for kind, (model_type, values) in families.KINDS.items():
         fewer = {key: SMALL[key] for key in SMALL.keys() & values.keys()} | ({"num_key_value_heads": 4} if kind == "mla" else {})
         kinds[kind] = model_type, values | TINY | fewer
+    model_type, values = families.KINDS["vision"]
+    text = values["text_config"] | TINY | {"num_key_value_heads": 2}
+    tower = (
+        values["vision_config"] | {key: TINY[key] for key in TINY if key != "vocab_size"} | {"image_size": 16, "patch_size": 8}
+    )
+    kinds["vision"] = model_type, values | {"text_config": text, "vision_config": tower}
     monkeypatch.setattr(families, "KINDS", kinds)
-    for name, value in {"STREAMS": 2, "PROMPT": 8, "NEW": 3}.items():
+    for name, value in {"STREAMS": 2, "PROMPT": 10, "NEW": 3}.items():
         monkeypatch.setattr(families, name, value)
     text = families.kinds_table(list(kinds), ServerArgs.make(device="cpu", dtype="float32"), 1)
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
@@ -36,4 +42,4 @@ def test_every_kind_has_a_row_with_both_speeds(monkeypatch):
 
 def test_an_unknown_kind_is_refused(capsys):
     assert main(["bench", "offline", "--families", "sparse"]) == 2
-    assert "dense, moe, mla, encoder" in capsys.readouterr().err
+    assert "dense, moe, mla, encoder, vision" in capsys.readouterr().err

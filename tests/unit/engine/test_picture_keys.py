@@ -8,7 +8,9 @@ from workbench.engine import picture_keys
 from workbench.engine.crossing import looks
 from workbench.engine.picture_keys import PictureKeys
 from workbench.engine.plan import PlannedSeq
-from workbench.testing import make_core, make_request, run_to_end
+from workbench.engine.snapshot import snapshot
+from workbench.events import PictureNumbered, RequestArrived, StepExecuted
+from workbench.testing import events_of, make_core, make_request, run_to_end
 from workbench.types import Picture, first_of
 
 PROMPT = (5, 6, 7, *[9] * 6, 8)
@@ -57,9 +59,43 @@ def test_no_chunk_cuts_a_picture_that_is_whole(chunk: int):
 def test_no_number_is_used_twice(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(picture_keys, "MAX_KNOWN", 2)
     keys = PictureKeys()
-    numbers = [keys.tokens(make_request("a", PROMPT, 1, pictures=(picture(name),)))[3] for name in "12132"]
-    assert numbers == [-1, -2, -1, -3, -4]
+    numbers, new = [], []
+    for name in "12132":
+        request = make_request("a", PROMPT, 1, pictures=(picture(name),))
+        new.append([(one.number, one.digest[0]) for one in keys.meet(request, 0.0)])
+        assert keys.tokens(request)[3] == -keys.numbers(request)[0]
+        numbers += keys.numbers(request)
+    assert numbers == [1, 2, 1, 3, 4]
+    assert new == [[(1, "1")], [(2, "2")], [], [(3, "3")], [(4, "2")]]
+    assert [one.number for one in keys.of({1, 3, 4})] == [3, 4]
     assert keys.tokens(make_request("a", PROMPT, 1)) == PROMPT
+
+
+@pytest.mark.parametrize("chunk", [-1, 4])
+def test_the_log_has_each_picture_once_and_how_many_of_a_steps_tokens_are_of_pictures(chunk: int):
+    core = make_core(chunked_prefill_size=chunk, sees=True)
+    for rid, name in (("a", "1"), ("b", "2"), ("c", "1")):
+        core.add(make_request(rid, PROMPT, 4, pictures=(picture(name),)))
+    run_to_end(core)
+    assert [(event.number, event.digest[0]) for event in events_of(core, PictureNumbered)] == [(1, "1"), (2, "2")]
+    assert [event.pictures for event in events_of(core, RequestArrived)] == [(1,), (2,), (1,)]
+    members = [member for event in events_of(core, StepExecuted) for member in event.members]
+    assert [sum(m.num_pictured for m in members if m.rid == rid) for rid in "ab"] == [6, 6]
+    assert all(m.num_pictured == len(range(max(3, m.num_cached), min(9, m.num_cached + m.num_new))) for m in members)
+
+
+def test_a_snapshot_has_the_pictures_of_the_tree_and_of_requests():
+    core = make_core(sees=True)
+    for rid, name in (("a", "1"), ("b", "2")):
+        core.add(make_request(rid, PROMPT, 4, pictures=(picture(name),)))
+        run_to_end(core)
+    core.flush_cache()
+    core.add(make_request("c", PROMPT, 4, pictures=(picture("3"),)))
+    run_to_end(core)
+    core.add(make_request("d", PROMPT, 4, pictures=(picture("2"),)))
+    taken = snapshot(core).events
+    assert [event.number for event in taken if isinstance(event, PictureNumbered)] == [2, 3]
+    assert [event.pictures for event in taken if isinstance(event, RequestArrived)] == [(2,)]
 
 
 def test_the_first_tokens_count_a_picture_as_one():

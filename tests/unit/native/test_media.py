@@ -31,6 +31,25 @@ def test_pictures_of_several_prompts():
     assert shown(["a", ["b", "c"], None], None, 3, False) == [[("image", "a")], [("image", "b"), ("image", "c")], []]
 
 
+def test_a_video_says_which_frames_to_take():
+    for video in ({"url": "a", "fps": 2}, {"url": "a", "num_frames": 4}, {"url": ["b", "c"], "fps": 0.5}):
+        wanted = Shown("video", video["url"], video.get("fps"), video.get("num_frames"))
+        assert read_shown(video, "video", 1, True) == read_shown([video], ["video"], 1, True) == [(wanted,)]
+        assert read_shown(["d", video], ["image", "video"], 1, True) == [(Shown("image", "d"), wanted)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(({"url": "a", "fps": 1},), "image_data is"), (({"fps": 1}, "video"), '"url"'),
+     (({"url": "a", "frames": 1}, "video"), '"fps" or "num_frames"'), (({"url": "a", "fps": 0}, "video"), "fps is 0"),
+     (({"url": "a", "fps": 1, "num_frames": 2}, "video"), "fps and num_frames"),
+     (({"url": "a", "num_frames": 0}, "video"), "num_frames is 0"), (({"url": "a", "fps": "x"}, "video"), "fps is 'x'")],
+)  # fmt: skip
+def test_a_video_of_another_form_is_refused(arguments: tuple[Any, ...], words: str):
+    with pytest.raises(InvalidRequest, match=words):
+        shown(*arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(("a", None, 2, False), "one value for 2 prompts"), ((["a"], None, 2, False), "1 values for 2 prompts"),

@@ -13,21 +13,18 @@ from workbench.field_docs import field_docs
 from workbench.native.options import ConstraintOptions, GenerateBody, GenerateOptions, SamplingOptions
 from workbench.native.requests import KINDS, MEDIA, SAMPLING, GenerateRequest, PromptOptions, make_batch
 from workbench.native.results import Completion
-from workbench.types import GRAMMAR_FIELDS, SamplingParams
+from workbench.types import GRAMMAR_FIELDS, SamplingParams, SeenPrompt
 
 A, B = [1, 2, 3], [4, 5]
 
 
-def encode(text: str) -> tuple[int, ...]:
-    return tuple(text.encode())
-
-
-def unseeing(prompt, shown):
-    raise AssertionError("no prompt here has pictures")
+def see(prompt, shown) -> SeenPrompt:
+    assert not shown, "no prompt here has pictures"
+    return SeenPrompt(tuple(prompt.encode()) if isinstance(prompt, str) else prompt)
 
 
 def batch(request: GenerateRequest):
-    return make_batch(request, encode, lambda ids, params: ids, random.Random(0), lambda session, rid, ids: ids, unseeing)
+    return make_batch(request, lambda ids, params: ids, random.Random(0), lambda session, rid, own: own, see)
 
 
 @pytest.mark.parametrize(

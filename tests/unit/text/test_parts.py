@@ -42,6 +42,16 @@ def test_neighbouring_frames_are_one_video():
 
 
 @pytest.mark.parametrize(
+    ("part", "source"),
+    [({"video": "u", "fps": 2.0}, {"url": "u", "fps": 2.0}), ({"video": "u", "nframes": 4}, {"url": "u", "num_frames": 4}),
+     ({"video_url": {"url": "u", "fps": 1}}, {"url": "u", "fps": 1}), ({"video": "u"}, "u"),
+     ({"video": ["a", "b"], "fps": 2}, {"url": ["a", "b"], "fps": 2})],
+)  # fmt: skip
+def test_a_video_says_which_frames_to_take(part: dict[str, object], source: object):
+    assert take_media([user({"type": "video", **part})])[1] == [("video", source)]
+
+
+@pytest.mark.parametrize(
     "part", [{"type": "image"}, {"type": "image_url", "image_url": {}}, {"type": "image_url", "image_url": ""}]
 )
 def test_a_picture_without_a_source_is_refused_by_its_place(part: dict[str, object]):

@@ -125,9 +125,8 @@ class NativeBackend(Backend):
         """Scores the options and returns the best. Raises BackendLacks for a temperature above 0."""
         if call.temperature > 1e-5:
             raise BackendLacks(self.name, f"select with temperature {call.temperature:g}", hint="options are scored, not drawn")
-        if call.prompt.media:
-            raise BackendLacks(self.name, "select behind a picture", hint="use gen with choices=..., which draws among them")
-        scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles)
+        media = _media(call.prompt)
+        scorer = Scorer(self, call.rid, self.text_of(call.prompt), is_rendered=call.prompt.has_roles, media=media)
         options = scorer.options(call.choices)
         if getattr(call.method, "needs_unconditional", False):
             options = scorer.with_unconditional(options)
@@ -147,9 +146,13 @@ class NativeBackend(Backend):
 
 
 def _media(prompt: Prompt) -> dict[str, Any]:
-    """Returns the pictures of a prompt as options of `generate`, each as a URL."""
+    """Returns the pictures of a prompt as options of `generate`, each as a URL, and videos with the number of their frames."""
     if not prompt.media:
         return {}
-    kinds = ["video" if isinstance(part, Video) else "image" for part in prompt.media]
-    urls: list[Any] = [read_media(part.source, kind).as_url for part, kind in zip(prompt.media, kinds, strict=True)]
-    return {"image_data": [[url] if kind == "video" else url for url, kind in zip(urls, kinds, strict=True)], "modalities": kinds}
+    sources: list[Any] = []
+    for part in prompt.media:
+        if isinstance(part, Video):
+            sources.append({"url": read_media(part.source, "video").as_url, "num_frames": part.num_frames})
+        else:
+            sources.append(read_media(part.source).as_url)
+    return {"image_data": sources, "modalities": ["video" if isinstance(part, Video) else "image" for part in prompt.media]}

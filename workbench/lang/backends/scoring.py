@@ -7,9 +7,9 @@ option ("token healing"). So all scores cover the same range of text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench.common_prefix import num_common
 from workbench.lang.nodes import OptionTokens
@@ -26,8 +26,12 @@ FIRST_WINDOW = 2
 class Scorer:
     """The requests of one select. `usage` counts them."""
 
-    def __init__(self, backend: NativeBackend, rid: str, text: str, *, is_rendered: bool) -> None:
+    def __init__(
+        self, backend: NativeBackend, rid: str, text: str, *, is_rendered: bool, media: Mapping[str, list[Any]]
+    ) -> None:  # fmt: skip
+        """Scores options behind `text`, in which the pictures of `media` (options of `generate`) have placeholders."""
         self._backend = backend
+        self._media = media
         self._rid = rid
         self._text = text
         self._is_rendered = is_rendered
@@ -67,6 +71,8 @@ class Scorer:
 
     def _score(self, texts: list[str], more: RequestOptions) -> list[Completion]:
         bodies = [self._backend.prompt_body(text, is_rendered=self._is_rendered) for text in texts]
+        media = {name: [values] * len(texts) for name, values in self._media.items()}
+        more = cast("RequestOptions", {**more, **media})
         if "text" in bodies[0]:
             return self._send({"text": [body["text"] for body in bodies]}, more, len(bodies))
         return self._send({"input_ids": [body["input_ids"] for body in bodies]}, more, len(bodies))

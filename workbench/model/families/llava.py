@@ -11,13 +11,14 @@ from workbench.errors import ModelUnsupported, shown
 from workbench.model.base import CausalLM
 from workbench.model.config import Activation
 from workbench.model.layer import Layer
-from workbench.model.layers import ACTIVATIONS
+from workbench.model.layers import ACTIVATIONS, LayerNorm
 from workbench.model.linear import Linear
 from workbench.model.seeing import Seeing, SeeingKeys, tower_config
 from workbench.model.vision import clip, siglip
 from workbench.model.vision.clip import ClipConfig, ClipTower
 from workbench.model.vision.config import SiglipConfig
 from workbench.model.vision.siglip import SiglipTower
+from workbench.pictures.llava_words import NORMED
 
 USUAL_TOWER = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336,
@@ -26,6 +27,7 @@ USUAL_TOWER = {
 """The tower that transformers supposes where config.json has no `vision_config`."""
 TOWERS = ("vision_tower.", "vision_tower.vision_model.", "model.vision_tower.", "model.vision_tower.vision_model.")
 TOWER = {f"vision_tower.{name}": stored for name, stored in (clip.NAMES | siglip.NAMES).items()}
+NORM_EPS = 1e-5
 UNUSED = r"vision_tower\.(vision_model\.)?(post_layernorm|head)\.|\.position_ids$"
 """Tensors that no layer reads: those behind the layer whose features are taken."""
 
@@ -44,15 +46,18 @@ class LlavaKeys(SeeingKeys):
 
 
 class Projector(Layer):
-    """Two linear layers from the tower's width to the text's."""
+    """Two linear layers from the tower's width to the text's, each with a norm behind it where it `is_normed`."""
 
-    def __init__(self, in_size: int, out_size: int, activation: Activation, bias: bool) -> None:
+    def __init__(self, in_size: int, out_size: int, activation: Activation, bias: bool, is_normed: bool = False) -> None:
         super().__init__()
         self.linear_1, self.linear_2 = Linear(in_size, out_size, bias), Linear(out_size, out_size, bias)
+        self.norm_1, self.norm_2 = (LayerNorm(out_size, NORM_EPS) if is_normed else None for _ in range(2))
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear_2(self.activation(self.linear_1(x)))
+        if self.norm_1 is None or self.norm_2 is None:
+            return self.linear_2(self.activation(self.linear_1(x)))
+        return self.norm_2(self.linear_2(self.activation(self.norm_1(self.linear_1(x)))))
 
 
 class LlavaForConditionalGeneration(Seeing):
@@ -72,8 +77,9 @@ class LlavaForConditionalGeneration(Seeing):
             )
         width = tower.hidden_size * len(layers)
         self.multi_modal_projector = Projector(
-            width, config.hidden_size, config.projector_hidden_act, config.multimodal_projector_bias
-        )
+            width, config.hidden_size, config.projector_hidden_act, config.multimodal_projector_bias,
+            is_normed=getattr(config, "mm_projector_type", None) == NORMED,
+        )  # fmt: skip
 
     def see(self, **arrays: Tensor) -> Tensor:
         """Returns the vectors of one picture: `pixels` [1, C, S, S] -> [num_tokens, H]."""

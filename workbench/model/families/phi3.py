@@ -45,7 +45,7 @@ class Phi3ForCausalLM(Decoder):
         super().__init__(config, block, ropes=config.rope())
 
 
-def _cuts(
+def cuts(
     config: Phi3Config, qkv: str = "layers.*.self_attn.qkv_proj", gate_up: str = "layers.*.mlp.gate_up_proj"
 ) -> Mapping[str, Cut]:
     queries, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
@@ -55,7 +55,7 @@ def _cuts(
 
 
 def _gguf_cuts(config: Phi3Config) -> Mapping[str, Cut]:
-    return _cuts(config, "blk.*.attn_qkv", "blk.*.ffn_up")
+    return cuts(config, "blk.*.attn_qkv", "blk.*.ffn_up")
 
 
 def gguf_values(file: GgufFile) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def longrope_tables(config: ModelConfig) -> dict[str, list[float]]:
 GGUF_KEYS = gguf.KEYS | {"attention.sliding_window", "rope.scaling.attn_factor", "rope.scaling.original_context_length"}
 GGUF_LEFTOVERS = r"^rope_factors_(short|long)\.weight$"
 FAMILY = Family(
-    config=Phi3Config, model=Phi3ForCausalLM, cuts=_cuts,
+    config=Phi3Config, model=Phi3ForCausalLM, cuts=cuts,
     neutral=COMMON_NEUTRAL | {"full_attn_mod": (1,), "interpolate_factor": (1,)},
     gguf=GgufRules(
         names=gguf.LLAMA_NAMES, keys=GGUF_KEYS, values=gguf_values, cuts=_gguf_cuts,

@@ -17,8 +17,9 @@ from workbench.model.vision.vit import PatchProduct, VitAttention, VitBlock
 class SiglipTower(Layer):
     """Pictures of the size that the places are learned for: pixels [B, C, S, S] in, features of each patch [B, N, H] out."""
 
-    def __init__(self, config: SiglipConfig, num_layers: int | None = None, normed: bool = True) -> None:
-        """Computes the first `num_layers`, by default all, and the norm behind the last where the features are `normed`."""
+    def __init__(self, config: SiglipConfig, num_layers: int | None = None, normed: bool = True, joined: bool = False) -> None:
+        """Computes the first `num_layers`, by default all, and the norm behind the last where the features are `normed`;
+        `joined` as of `VitAttention`."""
         super().__init__()
         size, patch = config.hidden_size, config.patch_size
         norm = partial(LayerNorm, eps=config.layer_norm_eps)
@@ -27,7 +28,7 @@ class SiglipTower(Layer):
         self.position_embedding = Embedding(self.side**2, size)
         self.layers = nn.ModuleList(
             VitBlock(
-                size, VitAttention(size, config.num_attention_heads),
+                size, VitAttention(size, config.num_attention_heads, joined=joined),
                 UngatedMLP(size, config.intermediate_size, config.hidden_act), norm,
             )
             for _ in range(config.num_hidden_layers if num_layers is None else num_layers)
@@ -36,15 +37,15 @@ class SiglipTower(Layer):
 
     def forward(self, pixels: Tensor) -> Tensor:  # [B, C, S, S] -> [B, N, H]
         patches = self.patch_embedding.of_pixels(pixels)
-        x = patches.flatten(1, 2) + self.position_embedding(self.places(*patches.shape[1:3]))
+        x = patches.flatten(1, 2) + self.position_embedding(self.places(*patches.shape[1:3]).to(patches.device))
         return self.of_patches(x)
 
-    def of_patches(self, x: Tensor) -> Tensor:
-        """Returns the features of patches with their places [B, N, H]."""
+    def of_patches(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Returns the features of patches with their places [B, N, H]. Patches that are not `seen` [B, N] are no keys."""
         num_pictures, num_patches = x.shape[:2]
         flat = x.flatten(0, 1)
         for layer in self.layers:
-            flat = layer(flat, [num_patches] * num_pictures)
+            flat = layer(flat, [num_patches] * num_pictures, seen=None if seen is None else seen.flatten())
         return (flat if self.post_layernorm is None else self.post_layernorm(flat)).view_as(x)
 
     def places(self, rows: int, columns: int) -> Tensor:

@@ -50,14 +50,16 @@ def cut_into_patches(pixels: Tensor, height: int, width: int) -> Tensor:
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
-def attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Returns attention [N, heads, D] of rows that stand in stretches of `lengths`: each row sees its whole stretch."""
+def attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], seen: Tensor | None = None) -> Tensor:
+    """Returns attention [N, heads, D] of rows that stand in stretches of `lengths`: each row sees its whole stretch, or the rows
+    of it that are `seen`, bool [N]."""
     out, start = torch.empty_like(v), 0
     for length, alike in groupby(lengths):
         count = len(list(alike))
         rows = slice(start, start + count * length)
-        parts = (x[rows].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
-        out[rows] = F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(0, 1)
+        query, key, value = (x[rows].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
+        mask = None if seen is None else seen[rows].view(count, 1, 1, length)
+        out[rows] = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(0, 1)
         start = rows.stop
     return out
 
@@ -75,10 +77,12 @@ class VitAttention(Layer):
         self.qkv = Linear(hidden_size, 3 * hidden_size, bias) if joined else FusedLinear(hidden_size, parts, bias)
         self.proj = Linear(hidden_size, hidden_size, out_bias)
 
-    def forward(self, x: Tensor, lengths: Sequence[int], turn: Turn | None = None) -> Tensor:  # [N, H] -> [N, H]
+    def forward(
+        self, x: Tensor, lengths: Sequence[int], turn: Turn | None = None, seen: Tensor | None = None
+    ) -> Tensor:  # [N, H] -> [N, H]
         heads = self.qkv(x).unflatten(-1, (3 * self.num_heads, -1))
         q, k = rotate_part(heads[:, : 2 * self.num_heads], turn).chunk(2, 1)
-        return self.proj(attend_within(q, k, heads[:, 2 * self.num_heads :], lengths).flatten(1))
+        return self.proj(attend_within(q, k, heads[:, 2 * self.num_heads :], lengths, seen).flatten(1))
 
 
 class VitBlock(Layer):
@@ -90,7 +94,9 @@ class VitBlock(Layer):
         self.norm1, self.norm2 = norm(hidden_size), norm(hidden_size)
         self.attn, self.mlp = attention, mlp
 
-    def forward(self, x: Tensor, lengths: Sequence[int], turn: Turn | None = None) -> Tensor:  # [N, H] -> [N, H]
-        x = x + self.attn(self.norm1(x), lengths, turn)
+    def forward(
+        self, x: Tensor, lengths: Sequence[int], turn: Turn | None = None, seen: Tensor | None = None
+    ) -> Tensor:  # [N, H] -> [N, H]
+        x = x + self.attn(self.norm1(x), lengths, turn, seen)
         out: Tensor = self.mlp(x, self.norm2, added=x)
         return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from workbench.pictures.sight import Seen, Words
 from workbench.pictures.sights.llava import LlavaSight
 from workbench.pictures.tiles import best_resolution, shrunk, without_padding
+from workbench.pictures.video import Frames
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,7 +57,7 @@ class OnevisionSight(LlavaNextSight):
         num_tokens = (pixels.shape[-1] // self.patch_size) ** 2 + self.num_more + 1
         return Seen({"pixels": pixels}, self.mark * num_tokens, num_tokens)
 
-    def see_video(self, frames: Sequence[Image]) -> Seen:
-        squares = np.stack([self.processor([frame])["pixel_values"][0][0] for frame in frames])
+    def see_video(self, frames: Frames) -> Seen:
+        squares = np.stack([self.processor([frame])["pixel_values"][0][0] for frame in frames.pictures])
         num_tokens = len(squares) * math.ceil(squares.shape[-1] // self.patch_size / 2) ** 2 + 1
         return Seen({"frames": squares}, self.video_mark * num_tokens, num_tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.pictures.sight import Seen, Sight, Words
+from workbench.pictures.video import Frames, Length, Wish, evenly
 from workbench.types import Axes
 from workbench.types import Picture as PromptPicture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SECONDS_PER_GRID = 1.0
-"""Time between two neighbouring patches of a video: frames are given without times, and count as taken twice a second."""
+FPS, LEAST_FRAMES, MOST_FRAMES = 2.0, 4, 768
+"""Frames that are taken of one second of a video, and of the whole, where the folder's files have other numbers neither."""
 
 
 class QwenSight(Sight):
@@ -32,24 +33,39 @@ class QwenSight(Sight):
         vision = config.get("vision_config") or {}
         self.merge: int = vision.get("spatial_merge_size", 2)
         self.frames: int = vision.get("temporal_patch_size", 2)
-        per_second = vision.get("tokens_per_second", 4) if config.get("model_type") == "qwen2_5_vl" else 1
-        self.steps: float = per_second * SECONDS_PER_GRID
-        """Positions on the axis of time from one patch of a video to the next."""
+        self.per_second: float = vision.get("tokens_per_second", 4) if config.get("model_type") == "qwen2_5_vl" else 0
+        """Positions on the axis of time for one second of a video. 0: one from each patch to the next."""
 
     def see(self, picture: Image) -> Seen:
         made = self.processor([picture])
         return self._seen(made["pixel_values"], made["image_grid_thw"], self.mark)
 
-    def see_video(self, frames: Sequence[Image]) -> Seen:
+    def choose_frames(self, length: Length, wish: Wish) -> list[int]:
+        """Returns the numbers of frames, a whole number of patches in time where the video is as long."""
+        count = wish.num_frames if wish.num_frames is not None or wish.fps is not None else self.video_value("num_frames")
+        if count is None:
+            least, most = self.video_value("min_frames") or LEAST_FRAMES, self.video_value("max_frames") or MOST_FRAMES
+            wished = length.num_frames / length.fps * (wish.fps or self.video_value("fps") or FPS)
+            most -= most % self.frames
+            number = math.floor(min(max(wished, least), most, length.num_frames))
+            number -= number % self.frames
+        else:
+            number = round(count / self.frames) * self.frames
+        return evenly(length.num_frames, min(max(number, 1), length.num_frames))
+
+    def see_video(self, frames: Frames) -> Seen:
         """Returns a video; the last frame is repeated where patches lack one."""
-        made = self.processor([*frames, *[frames[-1]] * (-len(frames) % self.frames)], **self._video_size())
+        pictures = frames.pictures
+        pictures = [*pictures, *[pictures[-1]] * (-len(pictures) % self.frames)]
+        made = self.processor(pictures, **self._video_size())
         grids = made["image_grid_thw"]
         rows, columns = grids[0, 1:].tolist()
         # Each picture's patches [N, C, frames, P * P] hold it `frames` times; a video's take one frame of each.
         single = made["pixel_values"].reshape(len(grids) // self.frames, self.frames, rows * columns, 3, self.frames, -1)
         patches = np.stack([single[:, i, :, :, 0] for i in range(self.frames)], 3)
         flat = patches.reshape(-1, made["pixel_values"].shape[1])
-        return self._seen(flat, np.array([[len(single), rows, columns]], dtype=np.int64), self.video_mark)
+        grid = np.array([[len(single), rows, columns]], dtype=np.int64)
+        return self._seen(flat, grid, self.video_mark, self.frames / frames.fps if self.per_second else 0.0)
 
     def axes(self, ids: tuple[int, ...], pictures: Sequence[PromptPicture]) -> Axes | None:
         """Returns positions that count on through text. A picture begins where the text before it ends; the text behind it begins
@@ -63,7 +79,7 @@ class QwenSight(Sight):
             now += picture.start - done
             grid = np.frombuffer(picture.arrays["grid"].data, dtype=np.int64)
             frames, rows, columns = int(grid[0]), int(grid[1]) // self.merge, int(grid[2]) // self.merge
-            steps = self.steps if picture.kind == "video" else 1
+            steps = self.per_second * picture.step_s or 1
             times = (np.arange(frames) * steps).astype(np.int64)
             parts.append(
                 np.stack([x.ravel() for x in np.meshgrid(times, np.arange(rows), np.arange(columns), indexing="ij")]) + now
@@ -74,21 +90,16 @@ class QwenSight(Sight):
         whole = np.concatenate(parts, 1).astype(np.int32)
         return Axes(whole.tobytes(), int(whole.max()) + 1)
 
-    def _seen(self, patches: np.ndarray[Any, Any], grid: np.ndarray[Any, Any], mark: str) -> Seen:
+    def _seen(self, patches: np.ndarray[Any, Any], grid: np.ndarray[Any, Any], mark: str, step_s: float = 0.0) -> Seen:
         num_tokens = int(grid.prod()) // self.merge**2
-        return Seen({"patches": patches, "grid": grid}, mark * num_tokens, num_tokens)
+        return Seen({"patches": patches, "grid": grid}, mark * num_tokens, num_tokens, step_s=step_s)
 
     def _video_size(self) -> dict[str, Any]:
         """Returns the limits of a frame's pixels, where the folder has other ones for videos than for pictures."""
-        for name, key in (("video_preprocessor_config.json", ""), ("processor_config.json", "video_processor")):
-            path = self.folder / name
-            values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            values = values.get(key, {}) if key else values
-            size = values.get("size") or {}
-            least, most = values.get("min_pixels", size.get("shortest_edge")), values.get("max_pixels", size.get("longest_edge"))
-            if least and most:
-                return {"size": {"shortest_edge": least, "longest_edge": most}}
-        return {}
+        size = self.video_value("size") or {}
+        least = self.video_value("min_pixels") or size.get("shortest_edge")
+        most = self.video_value("max_pixels") or size.get("longest_edge")
+        return {"size": {"shortest_edge": least, "longest_edge": most}} if least and most else {}
 
 
 def _line(start: int, count: int) -> np.ndarray[Any, Any]:

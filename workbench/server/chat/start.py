@@ -50,7 +50,7 @@ def _ids_of(handle: Handle, text: str, media: Sequence[Media]) -> tuple[int, ...
     if not media:
         return handle.tokenizer.encode(text, add_special_tokens=False)
     (shown,) = read_shown(**media_options(media), count=1, is_one=True)
-    return handle.see(Rendered(text), shown)[0]
+    return handle.see(Rendered(text), shown).ids
 
 
 def _text_of(handle: Handle, call: ChatCall, tools: ToolChoice | None) -> tuple[str, list[Media]]:

@@ -32,7 +32,7 @@ class ResponsesBody(Body):
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
     input: str | list[dict[str, Any]] = []
-    """A text of the user, or the items of a conversation."""
+    """A text of the user, or the items of a conversation. A part of type input_image has its picture in `image_url`."""
     instructions: str | None = None
     """Text of the system message."""
     previous_response_id: str | None = None

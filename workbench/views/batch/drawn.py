@@ -124,12 +124,12 @@ def as_us(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-COLUMNS = ("number", "start", "end", "prefill", "decode", "reused", "left", "waiting")
+COLUMNS = ("number", "start", "end", "prefill", "decode", "reused", "left", "waiting", "pictured")
 
 
 def row_of(step: DrawnStep) -> tuple[int, ...]:
     """Returns a step's values in the order of `COLUMNS`."""
-    counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting)
+    counts = (step.num_prefill, step.num_decode, step.num_reused, step.budget_left, step.num_waiting, step.num_pictured)
     return (step.number, as_us(step.start), as_us(step.end), *counts)
 
 

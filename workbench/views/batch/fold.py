@@ -180,6 +180,7 @@ class BatchFold(Fold[BatchPicture]):
         num_decode = sum(member.num_new for member in event.members) - num_prefill
         step = DrawnStep(
             event.step, start, event.time, event.plan_s, event.execute_s, event.commit_s, event.members, num_prefill, num_decode,
+            sum(member.num_pictured for member in event.members),
             sum(num_cached for _, num_cached in self._admitted), event.budget_left, event.num_waiting,
             tuple(rid for rid, _ in self._admitted), tuple(self._retracted),
         )  # fmt: skip

@@ -15,6 +15,7 @@ import { count } from "../live/text.js";
  * @property {number[]} reused
  * @property {number[]} left
  * @property {number[]} waiting
+ * @property {number[]} [pictured] tokens of pictures among both
  */
 /**
  * The life of one request: a name, and its stretches as columns. `first` and `last` are steps, 0 outside of any.

@@ -36,6 +36,8 @@ class DrawnStep(msgspec.Struct, frozen=True, gc=False):
     """Prompt tokens computed."""
     num_decode: int
     """Output tokens computed."""
+    num_pictured: int
+    """Tokens of pictures among both."""
     num_reused: int
     """Tokens that requests admitted in it took from the cache."""
     budget_left: int

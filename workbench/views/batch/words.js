@@ -38,7 +38,8 @@ export function aboutStep({ steps, lanes = [] }, number) {
     }
   }
   const counts = { prefill: steps.prefill[i], decode: steps.decode[i], reused: steps.reused[i] };
-  const rest = { left: steps.left[i], waiting: steps.waiting[i], seconds: (steps.end[i] - steps.start[i]) / 1e6 };
+  const pictured = steps.pictured?.[i] ?? 0;
+  const rest = { pictured, left: steps.left[i], waiting: steps.waiting[i], seconds: (steps.end[i] - steps.start[i]) / 1e6 };
   return { number, ...counts, ...rest, members, outside };
 }
 
@@ -51,6 +52,7 @@ export function stepInWords(step) {
   const counts = [
     duration(step.seconds),
     `${count(step.prefill)} prefill and ${count(step.decode)} decode tokens`,
+    ...(step.pictured ? [`${count(step.pictured)} of them of pictures`] : []),
     `${count(step.reused)} reused`,
     `budget left ${count(step.left)}`,
     `${count(step.waiting)} waiting`,

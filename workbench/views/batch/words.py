@@ -72,6 +72,7 @@ def about_step(step: DrawnStep) -> str:
     more = f" and {len(step.members) - MAX_NAMED:,} more" if len(step.members) > MAX_NAMED else ""
     words = (
         duration(step.end - step.start), f"{step.num_prefill:,} prefill and {step.num_decode:,} decode tokens",
+        *([f"{step.num_pictured:,} of them of pictures"] if step.num_pictured else []),
         f"{step.num_reused:,} reused", f"budget left {step.budget_left:,}", f"{step.num_waiting:,} waiting",
     )  # fmt: skip
     return f"step {step.number}: {', '.join(words)}: {', '.join(names)}{more}"

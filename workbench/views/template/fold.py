@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from workbench.errors import NotSupported
-from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit
+from workbench.errors import NotSupported, WorkbenchError
+from workbench.events import CacheFlushed, Event, NodeAdded, NodeEvicted, NodeSplit, PictureNumbered
 from workbench.text import chat
+from workbench.types import first_of
 from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.seen import SeenPicture
 from workbench.views.template.picture import SEES, TemplateView
 from workbench.views.template.state import Messages, Turn, turn_before, turn_of
 from workbench.views.tree.fold import TreeFold
 from workbench.views.tree.state import Row
 from workbench.why.prefix.reasons import why_no_more
 
+if TYPE_CHECKING:
+    from workbench.pictures.eyes import Eyes
+
+UNSEEN = 1 << 62
+"""Number that no picture has."""
 NEXT_TOKENS = 8
 """Tokens of the stored text that are shown where it goes on differently."""
 
@@ -56,7 +63,9 @@ class TemplateFold(Fold[TemplateView]):
         self.tree = TreeFold(facts)
         super().__init__(facts)
         self.turn, self.before, self.namespace = turn, before, namespace
-        self._ids = tuple(token.id for token in turn.tokens)
+        self._numbers: dict[str, int] = {}
+        """Numbers of the turn's pictures that the engine has seen, by digest."""
+        self._ids = self._keys()
         self._lost: dict[int, float] = {}
         """Places in the prompt where a part left the tree, and when."""
         self._found: Found | None = None
@@ -64,7 +73,20 @@ class TemplateFold(Fold[TemplateView]):
         self._state: tuple[Stored, dict[str, Any]] | None = None
 
     def handlers(self) -> Handlers:
-        return {NodeAdded: self._added, NodeSplit: self._split, NodeEvicted: self._evicted, CacheFlushed: self._flushed}
+        return {
+            NodeAdded: self._added, NodeSplit: self._split, NodeEvicted: self._evicted, CacheFlushed: self._flushed,
+            PictureNumbered: self._numbered,
+        }  # fmt: skip
+
+    def _keys(self) -> tuple[int, ...]:
+        """Returns the prompt as the tree has it. A picture that the engine has not seen is in no tree."""
+        return tuple(key if isinstance(key, int) else -self._numbers.get(key, UNSEEN) for key in self.turn.keys)
+
+    def _numbered(self, event: PictureNumbered) -> None:
+        if any(picture.digest == event.digest for picture in self.turn.pictures):
+            self._numbers[event.digest] = event.number
+            self._ids, self._found = self._keys(), None
+        self.tree.apply(event)
 
     def _added(self, event: NodeAdded) -> None:
         if event.namespace == self.namespace:
@@ -135,7 +157,7 @@ class TemplateFold(Fold[TemplateView]):
             return "nothing stored", why_no_more("nothing stored", at)
         if any(ids[0] == self._ids[at] for ids in stored):
             return "below page size", why_no_more("below page size", at)
-        goes_on = self.facts.decode(stored[0][:NEXT_TOKENS])
+        goes_on = self.facts.decode(first_of(stored[0], NEXT_TOKENS))
         return "diverged", why_no_more("diverged", at, stored=goes_on)
 
     # -- as a picture and as JSON ---------------------------------------------------------------------------------
@@ -156,13 +178,18 @@ class TemplateFold(Fold[TemplateView]):
     def _drawn(self, stored: Stored) -> dict[str, Any]:
         picture = self.picture()
         owners = [node for node, num in stored.path for _ in range(num)]
-        tokens = [
-            [i, token.id, token.text, token.message, owners[i] if i < len(owners) else 0]
-            for start, end in picture.windows() for i, token in enumerate(self.turn.tokens[start:end], start)
-        ]  # fmt: skip
+        pictures = self.turn.pictures
+        tokens = []
+        for start, end in picture.windows():
+            for i, token in enumerate(self.turn.tokens[start:end], start):
+                if token.picture is None or i == pictures[token.picture].start:
+                    row = [i, token.id, token.text, token.message, owners[i] if i < len(owners) else 0]
+                    whole = [] if token.picture is None else [token.picture, pictures[token.picture].end - i]
+                    tokens.append(row + whole)
         return {
             "sentences": picture.sentences(), "roles": list(self.turn.roles), "tokens": tokens, "num_tokens": len(self._ids),
             "break_at": picture.break_at, "around": [list(row) for row in picture.around()],
+            "pictures": [SeenPicture.of(one).to_state() for one in pictures],
         }  # fmt: skip
 
 
@@ -178,11 +205,20 @@ def template_fold(
 ) -> TemplateFold:
     """Returns the fold for a conversation. `against` is one to compare it with, by default the same one turn before.
 
-    Raises `NotSupported` for an engine without a tokenizer, and what the model's template raises for these messages.
+    Raises `NotSupported` for an engine without a tokenizer, what the model's template raises for these messages, and what reading
+    their pictures raises. Where the model's folder is not here, pictures are what the template writes for them.
     """
     if facts.tokenizer is None:
         raise NotSupported("this engine has no tokenizer (skip_tokenizer_init)", hint="load without skip_tokenizer_init")
     now = chat.checked(messages)
     before = against or turn_before(now)
-    turn = turn_of(facts.tokenizer, now, tools)
-    return TemplateFold(facts, turn, turn_of(facts.tokenizer, chat.checked(before), tools) if before else None)
+    eyes = _opened(facts)
+    turn = turn_of(facts.tokenizer, now, tools, eyes)
+    return TemplateFold(facts, turn, turn_of(facts.tokenizer, chat.checked(before), tools, eyes) if before else None)
+
+
+def _opened(facts: Facts) -> Eyes | None:
+    try:
+        return None if facts.eyes is None else facts.eyes()
+    except WorkbenchError:
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, lines, plural, soft, table
+from workbench.views.seen import SeenPicture
 from workbench.views.template.state import PromptToken, Turn
 
 SEES = "A conversation as the model reads it, token by token: who wrote what, what is stored, where the prefix breaks."
@@ -38,8 +39,8 @@ class TemplateView(View):
         """Tokens with which both turns begin; None without a turn to compare with."""
         if self.before is None:
             return None
-        pairs = zip(self.before.tokens, self.turn.tokens, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0].id == pair[1].id, pairs))
+        pairs = zip(self.before.keys, self.turn.keys, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     @cached_property
     def break_at(self) -> int | None:
@@ -58,7 +59,9 @@ class TemplateView(View):
     def summary(self) -> str:
         said = sum(token.message is not None for token in self.turn.tokens)
         messages, tokens = plural(len(self.turn.roles), "message"), plural(len(self.turn.tokens), "token")
-        return f"{messages}, {tokens}: {said:,} written in them, {len(self.turn.tokens) - said:,} by the template"
+        seen = sum(picture.num_tokens for picture in self.turn.pictures)
+        shown = f" ({seen:,} of {plural(len(self.turn.pictures), 'picture')})" if seen else ""
+        return f"{messages}, {tokens}: {said:,} written in them{shown}, {len(self.turn.tokens) - said:,} by the template"
 
     def cache_says(self) -> str:
         if not self.reuse:
@@ -111,6 +114,7 @@ class TemplateView(View):
             "roles": list(self.turn.roles),
             "tokens": [{"id": t.id, "text": t.text, "message": t.message, "role": self.turn.role(t)} for t in self.turn.tokens],
             "missing": list(self.turn.missing),
+            "pictures": [{"start": one.start, "end": one.end, **asdict(SeenPicture.of(one))} for one in self.turn.pictures],
         }
         compared = {"num_same": self.num_same, "break": self.break_says()} if self.before is not None else {}
         return known | compared | ({"cache": dict(self.reuse)} if self.reuse else {})
@@ -140,7 +144,7 @@ class TemplateView(View):
     def windows(self) -> list[tuple[int, int]]:
         """Returns the ranges of tokens that are drawn."""
         size, middle = len(self.turn.tokens), self.num_same or self.num_cached
-        if size <= MAX_DRAWN:
+        if size - sum(picture.end - picture.start - 1 for picture in self.turn.pictures) <= MAX_DRAWN:
             return [(0, size)]
         third = MAX_DRAWN // 3
         wanted = [(0, third), (max(third, middle - third // 2), min(size - third, middle + third // 2)), (size - third, size)]
@@ -150,11 +154,22 @@ class TemplateView(View):
         html, at = "", start
         for message, group in _by_message(self.turn.tokens[start:end]):
             role = None if message is None else self.turn.roles[message]
-            tokens = "".join(_token(t, at + i, self.num_cached, self.break_at) for i, t in enumerate(group))
+            tokens = "".join(self._token(t, at + i) for i, t in enumerate(group))
             at += len(group)
             kind, name = (_kind(role), f' data-name="{to_html(role)}"') if role is not None else ("wb-own", "")
             html += f'<span class="wb-tok {kind}"{name}>{tokens}</span>'
         return html
+
+    def _token(self, token: PromptToken, index: int) -> str:
+        tag = "u" if index < self.num_cached else "span"
+        broken = '<b class="wb-cut">▼ breaks</b>' if index == self.break_at else ""
+        title, drawn = f"token {index}, id {token.id}", to_html(token.text)
+        if token.picture is not None:
+            picture = self.turn.pictures[token.picture]
+            if index != picture.start:
+                return broken
+            title, drawn = f"tokens {index} to {picture.end - 1}", SeenPicture.of(picture).to_html()
+        return f'{broken}<{tag} title="{title}">{drawn}</{tag}>'
 
     def around(self) -> list[tuple[str, str, str]]:
         """Returns both turns around the place where they part: (which, the same, what follows)."""
@@ -177,9 +192,3 @@ def _kind(role: str) -> str:
 
 def _joined(tokens: Sequence[PromptToken]) -> str:
     return repr("".join(token.text for token in tokens))
-
-
-def _token(token: PromptToken, index: int, num_cached: int, mark: int | None) -> str:
-    tag = "u" if index < num_cached else "span"
-    broken = '<b class="wb-cut">▼ breaks</b>' if index == mark else ""
-    return f'{broken}<{tag} title="token {index}, id {token.id}">{to_html(token.text)}</{tag}>'

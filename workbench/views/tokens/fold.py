@@ -10,10 +10,11 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from workbench.errors import InvalidRequest
-from workbench.events import RequestArrived, RequestFinished, TokenSampled
+from workbench.events import PictureNumbered, RequestArrived, RequestFinished, TokenSampled
 from workbench.html.escape import visible
 from workbench.html.parts import View
 from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.seen import SeenPictures
 from workbench.views.tokens.colours import MEASURES
 from workbench.views.tokens.drawn import Drawn
 from workbench.views.tokens.picture import SEES, TokenStrip, no_detail
@@ -40,6 +41,7 @@ class RequestFold(Fold[PictureT]):
     """Places behind the last token that may be asked about."""
 
     def __init__(self, facts: Facts | None = None, rid: str | None = None) -> None:
+        self.seen = SeenPictures()
         super().__init__(facts)
         self.rid = rid
         self.outputs: dict[str, ShownOutput] = {}
@@ -49,13 +51,16 @@ class RequestFold(Fold[PictureT]):
         self._drawn: tuple[ShownOutput, Drawn] | None = None
 
     def handlers(self) -> Handlers:
-        return {RequestArrived: self._arrived, TokenSampled: self._sampled, RequestFinished: self._finished}
+        return {
+            RequestArrived: self._arrived, TokenSampled: self._sampled, RequestFinished: self._finished,
+            PictureNumbered: self.seen.add,
+        }  # fmt: skip
 
     # -- events -------------------------------------------------------------------------------------------------
 
     def _arrived(self, event: RequestArrived) -> None:
         self.outputs.pop(event.rid, None)  # an id may be used again
-        self.outputs[event.rid] = ShownOutput(event.rid, event.grammar)
+        self.outputs[event.rid] = ShownOutput(event.rid, event.grammar, pictures=event.pictures)
         self._ended.pop(event.rid, None)
         while len(self.outputs) > MAX_REQUESTS and self._ended:
             del self.outputs[self._ended.popitem(last=False)[0]]
@@ -121,6 +126,7 @@ class RequestFold(Fold[PictureT]):
             "rid": output.rid, "finish": output.finish, "rows": rows, "first": len(output.tokens) - len(shown),
             "detail_s": output.detail_s, "vocab_size": self.facts.info.get("vocab_size", 0),
             "grammar": f"{output.grammar.kind} {visible(output.grammar.text[:60])}" if output.grammar else "",
+            "pictures": [picture.to_state() for picture in self.seen.of(output.pictures)],
         }  # fmt: skip
 
     def detail(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +214,8 @@ class TokensFold(RequestFold[TokenStrip]):
         texts = tuple(self._draw(output).texts[-MAX_STILL:])
         ids = {token.token_id for token in tokens} | {i for token in tokens for i in alternatives(token)}
         names = {i: self._name(i) for i in ids}
-        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.advice)
+        pictures = self.seen.of(output.pictures)
+        return TokenStrip(output.rid, tokens, texts, output.finish, self.by, output.detail_s, names, self.facts.advice, pictures)
 
 
 def alternatives(token: OutputToken) -> set[int]:

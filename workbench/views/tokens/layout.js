@@ -3,6 +3,7 @@
 
 import { count, duration } from "../live/text.js";
 
+/** @import {SeenPicture} from "../live/pictures.js" */
 /** @import {Selection} from "../live/selection.js" */
 /** @typedef {number | null} Known */
 /**
@@ -24,6 +25,7 @@ import { count, duration } from "../live/text.js";
  * @property {string} [by] the measure that colours, until another is chosen
  * @property {Record<string, string[]>} [measures] for each measure its words and the words of its five levels
  * @property {string} [no_detail] what to say where a measure, in the place of {}, was not recorded
+ * @property {SeenPicture[]} [pictures] those of its prompt
  * @property {number | null} [step] the step that the view was opened with
  */
 /** A token of the strip; `level` and `line` go from 0 to 4, null where it is not known or not drawn. */

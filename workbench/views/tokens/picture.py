@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from msgspec import structs
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import View, duration, lines, plural, soft, table
 from workbench.views.advice import IN_PYTHON, Advice
+from workbench.views.seen import SeenPicture, pictures_html
 from workbench.views.tokens.colours import MEASURES
 from workbench.views.tokens.marks import legend, marked_token
 from workbench.views.tokens.state import OutputToken, percent, quote
 
 SEES = "What one request has written, token by token: how each came about, and what the model thought of it."
+BEHIND = "Its prompt has "
+"""Words before the pictures of a prompt."""
 MAX_TOLD = 8
 """Overruled tokens that are explained."""
 HEAD = ("step", "came", "the model gave it", "it wanted", "the mask removed", "and left")
@@ -43,6 +46,8 @@ class TokenStrip(View):
     names: Mapping[int, str] = field(default_factory=dict)
     """Texts of the tokens in details."""
     advice: Advice = IN_PYTHON
+    pictures: tuple[SeenPicture, ...] = ()
+    """Pictures of its prompt."""
 
     @property
     def overruled(self) -> list[OutputToken]:
@@ -55,7 +60,8 @@ class TokenStrip(View):
             return visible(self.finish)
         rows = self._rows()
         told = ["", lines(HEAD, rows, numeric=(0,))] if rows else []
-        return visible("\n".join([self._summary(), "".join(self.texts), *told]))
+        shown = [f"{BEHIND}{'; '.join(picture.words for picture in self.pictures)}"] if self.pictures else []
+        return visible("\n".join([self._summary(), *shown, "".join(self.texts), *told]))
 
     def to_dict(self) -> dict[str, Any]:
         tokens = [
@@ -66,7 +72,8 @@ class TokenStrip(View):
             }
             for token, text in zip(self.tokens, self.texts, strict=True)
         ]  # fmt: skip
-        return {"id": self.rid, "finish": self.finish, "detail_s": self.detail_s, "tokens": tokens}
+        pictures = [asdict(picture) for picture in self.pictures]
+        return {"id": self.rid, "finish": self.finish, "detail_s": self.detail_s, "pictures": pictures, "tokens": tokens}
 
     def body(self) -> str:
         if not self.rid:
@@ -75,7 +82,8 @@ class TokenStrip(View):
         rows = self._rows()
         told = f"<p>Where the constraint overruled the model</p>{table(HEAD, rows, numeric=(0,))}" if rows else ""
         return (
-            f"<p><b>Tokens</b> {to_html(self._summary())}</p>{soft(SEES)}{self._scale()}"
+            f"<p><b>Tokens</b> {to_html(self._summary())}</p>{soft(SEES)}{pictures_html(self.pictures, BEHIND)}"
+            f"{self._scale()}"
             f'<div class="wb-text wb-out wb-strip">{drawn}</div>{legend(token.kind for token in self.tokens)}{told}'
         )
 

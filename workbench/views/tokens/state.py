@@ -134,6 +134,8 @@ class ShownOutput:
     """Why it ended; empty while it runs."""
     detail_s: float | None = None
     """Seconds that token detail took; None where it was off all the time."""
+    pictures: tuple[int, ...] = ()
+    """Numbers of its prompt's pictures."""
 
     def add(self, event: TokenSampled) -> None:
         """Adds the event's token at its position and drops all behind it."""

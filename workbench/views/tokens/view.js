@@ -3,6 +3,7 @@
 
 import { el, morph, patch } from "../live/dom.js";
 import { widget } from "../live/mount.js";
+import { pictureLine } from "../live/pictures.js";
 import { KINDS, layoutStrip, SAYS, words } from "./layout.js";
 import { aboutTokens, makeChoice, makeRequestChoice, makeTokenList } from "./request.js";
 
@@ -79,11 +80,12 @@ function makeTokens(view) {
     view.redraw();
   });
   const about = el("span", { class: "wb-soft" });
+  const shown = el("div"); // the pictures of the prompt
   const scale = el("p", { class: "wb-soft wb-scale" });
   const legend = el("p", { class: "wb-soft wb-kinds" });
   const list = makeTokenList(view);
   const tools = el("div", { class: "wb-head wb-if-any" }, requests.root, colour.root, under.root, about);
-  view.root.append(el("p", {}, head), view.about, tools, scale, legend, list.root, list.panel);
+  view.root.append(el("p", {}, head), view.about, tools, shown, scale, legend, list.root, list.panel);
   return {
     remove: list.remove,
     draw(/** @type {TokensState} */ state, selected) {
@@ -94,6 +96,7 @@ function makeTokens(view) {
       under.fill([["kind", "how it came about"], ...measures], line);
       morph(about, aboutTokens(state));
       morph(head, state.rid ? `Tokens of ${state.rid}` : "Tokens");
+      morph(shown, pictureLine(state.pictures ?? [], "Its prompt has "));
       drawScale(scale, state, by);
       drawLegend(legend, state);
       drawStrip(list.root, state, layoutStrip(state, by, line), list.explain(state));

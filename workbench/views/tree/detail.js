@@ -1,7 +1,8 @@
 // @ts-check
 // The selection in full: a node's text and the requests that made and found it, or how a request is tied to the tree.
 
-import { el, morph } from "../live/dom.js";
+import { el, fill, morph } from "../live/dom.js";
+import { pictureLine } from "../live/pictures.js";
 import { count, plural } from "../live/text.js";
 import { chip } from "./chip.js";
 import { RENEW_MS } from "./journal.js";
@@ -9,6 +10,7 @@ import { ago, placeInText, requestText } from "./words.js";
 
 /** @import {Child} from "../live/dom.js" */
 /** @import {View} from "../live/mount.js" */
+/** @import {SeenPicture} from "../live/pictures.js" */
 /** @import {Layout} from "./layout.js" */
 /**
  * The reply to {do: "detail", id: node}.
@@ -25,6 +27,7 @@ import { ago, placeInText, requestText } from "./words.js";
  * @property {number} made_at
  * @property {string[]} used_by
  * @property {string[]} held_by
+ * @property {SeenPicture[]} [pictures] those that have tokens in it
  * @property {string} [in_python] how a cell asks for it; a recording has no cells
  */
 
@@ -83,9 +86,11 @@ export function makeDetail(view) {
     if (facts.error) return say(facts.error);
     age = { node: el("span"), at: facts.made_at };
     const rows = factRows(view, facts, age.node);
-    root.replaceChildren(
+    fill(
+      root,
       el("p", {}, el("b", {}, `node ${facts.id}`)),
       el("div", { class: "wb-text" }, el("span", { class: "wb-soft" }, facts.text_before), el("u", {}, facts.text)),
+      pictureLine(facts.pictures ?? []),
       el(
         "table",
         {},

@@ -16,6 +16,7 @@ from workbench.events import (
     NodeSplit,
     PathHeld,
     PathReleased,
+    PictureNumbered,
     PrefixMatched,
     RequestScheduled,
     TokenSampled,
@@ -23,6 +24,7 @@ from workbench.events import (
 from workbench.text.readable import no_text
 from workbench.types import first_of
 from workbench.views.fold import Facts, Fold, Handlers
+from workbench.views.seen import SeenPictures
 from workbench.views.tree.drawn import DrawnNodes
 from workbench.views.tree.picture import SEES, NodeFacts, NodeLine, TreePicture
 from workbench.views.tree.state import Held, Nodes, Row, above, left_out
@@ -45,6 +47,7 @@ class TreeFold(Fold[TreePicture]):
     sees = SEES
 
     def __init__(self, facts: Facts | None = None) -> None:
+        self.seen = SeenPictures()
         super().__init__(facts)
         self.nodes = Nodes()
         self.drawn = DrawnNodes(self.nodes, self._head)
@@ -66,7 +69,7 @@ class TreeFold(Fold[TreePicture]):
         return {
             NodeAdded: self._added, NodeSplit: self._split, NodeEvicted: self._evicted, PathHeld: self._hold,
             PathReleased: self._release, RequestScheduled: self._scheduled, TokenSampled: self._sampled,
-            PrefixMatched: self._matched,
+            PrefixMatched: self._matched, PictureNumbered: self.seen.add,
         }  # fmt: skip
 
     # -- events -------------------------------------------------------------------------------------------------
@@ -199,8 +202,8 @@ class TreeFold(Fold[TreePicture]):
             text_before=before, num_before=len(above), num_hits=row.num_hits, made_by=row.made_by, used_by=row.used_by,
             held_by=tuple(rid for rid, held in self.nodes.held.items() if row in held.row.path()), made_at=row.made_at,
             used_at=row.used_at, kv_bytes=len(row.token_ids) * info.get("kv_bytes_per_token", 0),
-            kv_dtype=info.get("kv_cache_dtype", ""),
-            age_s=max(now, self.now) - row.made_at, idle_s=max(now, self.now) - row.used_at,
+            kv_dtype=info.get("kv_cache_dtype", ""), age_s=max(now, self.now) - row.made_at,
+            idle_s=max(now, self.now) - row.used_at, pictures=self.seen.in_tokens(row.token_ids),
         )  # fmt: skip
 
     def evictions(self, now: float = 0.0) -> EvictionJournal:
@@ -255,7 +258,8 @@ class TreeFold(Fold[TreePicture]):
             journal = self.evictions()
             return {"title": journal.title, "head": HEAD, "numeric": NUMERIC, "rows": journal.rows(), "rest": journal.rest}
         if "text" not in asked:
-            return self.node(int(asked.get("id", 0))).to_dict()
+            node = self.node(int(asked.get("id", 0)))
+            return node.to_dict() | {"pictures": [picture.to_state() for picture in node.pictures]}
         found = self.search(str(asked["text"]))
         drawn = {step.id for node_id in found[:MAX_FOUND] for step in self.nodes.by_id[node_id].path()}
         rows = [self.drawn.row(row) for row in self.nodes.walk(drawn)]
@@ -284,14 +288,9 @@ class TreeFold(Fold[TreePicture]):
                 )
             )  # fmt: skip
         return TreePicture(
-            tuple(lines),
-            len(self.nodes.by_id),
-            self.num_tokens,
-            self.num_referenced,
-            self.num_evicted,
-            self.empty,
+            tuple(lines), len(self.nodes.by_id), self.num_tokens, self.num_referenced, self.num_evicted, self.empty,
             self.facts.advice.opens.format("tree"),
-        )
+        )  # fmt: skip
 
     def _head(self, row: Row) -> str:
         if row.head is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.html.escape import to_html, visible
 from workbench.html.parts import BarPart, View, bar, duration, key, plural, size, soft, table
+from workbench.views.seen import SeenPicture, pictures_html
 
 SEES = "Text that is stored once: what goes on from a text is indented below it. The wider a block, the more tokens."
 MAX_LINES, LINE_WIDTH = 60, 56
@@ -42,6 +43,8 @@ class NodeFacts(View):
     kv_bytes: int = 0
     """Size of its K/V; 0 where that is unknown."""
     kv_dtype: str = ""
+    pictures: tuple[SeenPicture, ...] = ()
+    """Pictures that have tokens in it."""
 
     @property
     def evictable(self) -> str:
@@ -53,6 +56,7 @@ class NodeFacts(View):
     def facts(self) -> list[tuple[str, str]]:
         return [
             ("tokens", f"{len(self.token_ids):,}, {place_in_text(self.num_before)}"),
+            *([("pictures", "; ".join(picture.words for picture in self.pictures))] if self.pictures else []),
             *([("K/V", f"{size(self.kv_bytes)} in {self.kv_dtype}")] if self.kv_bytes else []),
             ("made by", f"{self.made_by}, {duration(self.age_s)} ago"),
             ("found by", f"{plural(self.num_hits, 'time')}: {', '.join(self.used_by)}" if self.used_by else "not yet"),
@@ -67,7 +71,8 @@ class NodeFacts(View):
 
     def body(self) -> str:
         text = f'<span class="wb-soft">{to_html(self.text_before)}</span><u>{to_html(self.text)}</u>'
-        return f'<p><b>node {self.id}</b></p><div class="wb-text">{text}</div>{table((), self.facts())}'
+        shown = pictures_html(self.pictures)
+        return f'<p><b>node {self.id}</b></p><div class="wb-text">{text}</div>{shown}{table((), self.facts())}'
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,8 @@ from random_runs import CONFIGS, OPERATIONS, TRUNK, facts, open_core, perform
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.events import EventLog
-from workbench.testing import FoldReader
+from workbench.testing import FoldReader, make_core, make_request, run_to_end
+from workbench.types import Picture
 from workbench.views.fold import Facts
 from workbench.views.template.fold import TemplateFold, template_fold
 from workbench.views.template.picture import MAX_DRAWN, TemplateView
@@ -51,6 +53,69 @@ def test_the_tokens_are_the_whole_text_whatever_offsets_leave_out(text, cuts):
     ends = sorted(min(cut, len(text)) for cut in [*cuts, len(text)])
     made = Turn.of(["user"], text, [(0, len(text) // 2, 0)], ids=range(len(ends)), ends=ends)
     assert "".join(token.text for token in made.tokens) == text
+
+
+SMALL = "data:image/png;base64,AAAA"
+
+
+def picture(digest: str, *places: tuple[int, int], thumbnail: str = SMALL) -> Picture:
+    num_tokens = sum(count for _, count in places)
+    return Picture(
+        digest=digest, arrays={}, num_tokens=num_tokens, places=places, width=40, height=30, thumbnail=thumbnail
+    )  # fmt: skip
+
+
+def pictured(digest: str = "a", **more: str) -> Turn:
+    """Returns a turn with a picture of two rows of two tokens, with a mark between."""
+    ids = (5, 9, 9, 8, 9, 9, 6)
+    return Turn.of(["user"], "u<i><i>|<i><i>?", [(14, 15, 0)], ids, (1, 4, 7, 8, 11, 14, 15),
+                   pictures=[picture(digest, (1, 2), (4, 2), **more)], owners=[0])  # fmt: skip
+
+
+def test_all_tokens_of_a_picture_are_one_block_of_its_message():
+    made = pictured()
+    assert [(token.text, token.message, token.picture) for token in made.tokens] == [
+        ("u", None, None), ("[picture: 4 tokens, 40 x 30 pixels]", 0, 0), *[("", 0, 0)] * 4, ("?", 0, None),
+    ]  # fmt: skip
+    assert made.keys == (5, "a", "a", 8, "a", "a", 6)
+    view = TemplateView(made, pictured("b"))
+    assert (view.num_same, view.break_at) == (1, 1)
+    assert view.to_html().count(SMALL) == 1
+    assert "[picture: 4 tokens, 40 x 30 pixels]" in view.to_text()
+    assert "written in them (4 of 1 picture)" in view.summary()
+    assert view.to_dict()["pictures"][0] | {"thumbnail": ""} == {
+        "start": 1, "end": 6, "number": 0, "kind": "image", "num_tokens": 4, "width": 40, "height": 30, "thumbnail": "",
+    }  # fmt: skip
+
+
+def test_a_thumbnail_that_is_an_address_is_not_drawn():
+    view = TemplateView(pictured(thumbnail='https://example.org/"onload="'))
+    assert "<img" not in view.to_html()
+    assert TemplateFold(None, view.turn).state()["pictures"][0]["thumbnail"] == ""
+
+
+def test_a_prompt_of_pictures_alone_is_drawn_whole():
+    many = (1, 4000)
+    made = Turn.of(["user"], "u" + "i" * 4000, [], (5, *[9] * 4000), range(1, 4002), pictures=[picture("a", many)], owners=[0])
+    assert TemplateView(made).windows() == [(0, 4001)]
+
+
+@pytest.mark.parametrize("page_size", [1, 2])
+def test_the_stored_part_of_a_prompt_with_a_picture(page_size: int):
+    core = make_core(page_size=page_size, sees=True)
+    readers = {name: FoldReader(core, partial(TemplateFold, facts(core), pictured(name))) for name in "ab"}
+    ids = tuple(token.id for token in pictured().tokens)
+    before = [readers[name].read().stored().num_cached for name in "ab"]
+    core.add(make_request("a", ids, 2, pictures=pictured("a").pictures))
+    run_to_end(core)
+    fold = readers["a"].read()
+    assert before == [0, 0]
+    assert fold.stored().num_cached == 6
+    assert readers["b"].read().stored().num_cached == 1 - 1 % page_size
+    rows = fold.state()["tokens"]
+    assert [row[0] for row in rows] == [0, 1, 6]
+    assert rows[1][5:] == [0, 5]
+    assert rows[1][4] > 0, "the block names its node"
 
 
 def test_the_place_where_two_turns_part_is_told_with_both_tokens():
