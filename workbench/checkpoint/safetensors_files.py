@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.checkpoint.base import Stored
 from workbench.checkpoint.files import GET_AGAIN, weight_files
+from workbench.checkpoint.mapped_files import MappedFiles
 from workbench.errors import ModelCorrupt
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -24,6 +25,8 @@ class SafetensorsCheckpoint:
         self.path = path
         self.tensors: dict[str, Stored] = {}
         self._handles: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
+        self._mapped = MappedFiles()
         self._stack = ExitStack()
         with ExitStack() as opened:
             for file in files:
@@ -41,17 +44,22 @@ class SafetensorsCheckpoint:
             stored = handle.get_slice(name)
             is_dense = stored.get_dtype() in FLOATS
             self.tensors[name] = Stored(tuple(stored.get_shape()), stored.get_dtype(), is_dense, is_readable=is_dense)
-            self._handles[name] = handle
+            self._handles[name], self._files[name] = handle, file
 
     def read(self, name: str, rows: slice | None = None) -> Tensor:
         handle = self._handles[name]
-        found: Tensor = handle.get_tensor(name) if rows is None else handle.get_slice(name)[rows]
+        if rows is not None:
+            part: Tensor = handle.get_slice(name)[rows]
+            return part
+        found: Tensor = handle.get_tensor(name)
+        self._mapped.note(self._files[name], found)
         return found
 
     def __enter__(self) -> SafetensorsCheckpoint:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._mapped.let_go()
         self._stack.close()
 
 
