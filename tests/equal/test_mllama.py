@@ -182,7 +182,7 @@ def test_prompts_share_what_is_before_a_picture(tmp_path: Path, options: dict[st
     reference = as_published(made())
     folder = seeing.saved(reference, processor(), tmp_path)
     cases = [Case(f"A long text stands before {MARK}.", (picture(seed),)) for seed in (1, 2, 1)]
-    cases.append(Case("A long text stands before nothing."))
+    cases.append(Case("<s>A long text stands before nothing."))
     prompts = seeing.looked(folder, cases)
     core = family.open_core(load_model(folder, dtype=torch.float32, device=torch.device("cpu")), sees=True, **options)
     shared = prompts[0].ids.index(IMAGE)
