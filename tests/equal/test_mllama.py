@@ -41,7 +41,7 @@ CASES = (
     Case(f"See {MARK} there.", (picture(1),)),
     Case(f"See {MARK} there.", (picture(2),)),
     Case(f"One {MARK}, two {MARK}{MARK}, three {MARK}", (picture(1), picture(3, 20, 60), picture(1), picture(4, 90, 9))),
-    Case("No picture at all."),
+    Case("<s>No picture at all."),
 )
 PICTURES_FIRST = (
     Case(f"{MARK}What is this?", (picture(1),)),

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from family import seeded
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.idefics3 import modeling_idefics3 as idefics3
+from transformers.models.mllama import modeling_mllama as mllama
 from transformers.models.pixtral import modeling_pixtral as pixtral
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen25
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2
@@ -22,10 +24,11 @@ from workbench.checkpoint.safetensors_files import open_safetensors
 from workbench.checkpoint.sources import StoredSource, Survey
 from workbench.checkpoint.weights import Weights
 from workbench.model.layer import Layer
+from workbench.model.vision import mllama as our_mllama
 from workbench.model.vision import pixtral as our_pixtral
 from workbench.model.vision import qwen_vl
 from workbench.model.vision import siglip as our_siglip
-from workbench.model.vision.config import PixtralConfig, Qwen2Tower, Qwen25Tower, SiglipConfig
+from workbench.model.vision.config import MllamaTowerConfig, PixtralConfig, Qwen2Tower, Qwen25Tower, SiglipConfig
 
 CPU = torch.device("cpu")
 
@@ -89,6 +92,25 @@ def test_pixtral(tmp_path: Path):
     canvas = pixels(2, 3, 24, 20)
     expected = reference(canvas, image_sizes=torch.tensor([[24, 12], [16, 20]])).last_hidden_state[0]
     close(ours([canvas[0, :, :24, :12], canvas[1, :, :16, :20]]), expected)
+
+
+MLLAMA: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_global_layers": 2, "attention_heads": 4,
+    "image_size": 20, "patch_size": 4, "max_num_tiles": 3, "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [2, 1], [3, 1]],
+    "vision_output_dim": 96, "intermediate_layers_indices": [2, 0], "norm_eps": 1e-3,
+}  # fmt: skip
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_tiles", [1, 2, 3])
+def test_tower_of_llama_vision(tmp_path: Path, num_tiles: int):
+    reference = seeded(mllama.MllamaVisionModel(mllama.MllamaVisionConfig(**MLLAMA)))
+    tower = our_mllama.MllamaTower(msgspec.convert(MLLAMA, MllamaTowerConfig))
+    ours = loaded(tower, reference, our_mllama.NAMES, tmp_path)
+    tiles = torch.cat((pixels(num_tiles, 3, 20, 20), torch.zeros(3 - num_tiles, 3, 20, 20)))
+    mask = torch.tensor([[[at < num_tiles for at in range(3)]]]).long()
+    expected = reference(tiles[None, None], torch.tensor([[num_tiles]]), mask).last_hidden_state[0, 0, :num_tiles]
+    close(ours(tiles[:num_tiles], torch.tensor([num_tiles])), expected.flatten(0, 1))
 
 
 GRIDS = [(1, 4, 6), (2, 10, 4), (1, 4, 6)]

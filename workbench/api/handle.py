@@ -85,8 +85,11 @@ class Handle:
         Raises InvalidRequest for pictures that cannot be read or stand nowhere in the prompt, and for a placeholder without a
         picture; NotSupported.
         """
-        if not shown and not self.can_see:
-            return SeenPrompt(self.encode(prompt) if isinstance(prompt, str) else prompt)
+        if not shown:
+            ids = self.encode(prompt) if isinstance(prompt, str) else prompt
+            if self.can_see:
+                self.eyes.check_plain(prompt, ids)
+            return SeenPrompt(ids)
         return self.eyes.prompt(prompt, shown, self.encode, is_local=not CALL.get().origin)
 
     @cached_property

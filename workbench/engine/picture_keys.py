@@ -6,11 +6,10 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from workbench.events import PictureNumbered
+from workbench.text.pictured import ADAPTED
 from workbench.types import Picture, Request
 
 MAX_KNOWN = 10_000
-ADAPTED = 1 << 30
-"""Number that is added to the first token of a prompt for adapted weights, so that none of its K/V is another prompt's."""
 
 
 class PictureKeys:

@@ -93,12 +93,17 @@ class Eyes:
         found = self._all_processed(shown, is_local)
         if isinstance(prompt, str):
             # In the type of the prompt: a text that a template made has its special tokens written out.
-            spelled = self._spelled(type(prompt)(self.sight.written(prompt)), found)
-            ids = self.sight.encode(spelled.text, encode) if found else encode(prompt)
+            text = self._spelled(type(prompt)(self.sight.written(prompt)), found).text
+            ids = self.sight.encode(text, encode) if found else encode(text)
         else:
             ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
+
+    def check_plain(self, prompt: str | tuple[int, ...], ids: tuple[int, ...]) -> None:
+        """Raises InvalidRequest for a prompt without pictures, and its ids, that has a placeholder or a token of pictures."""
+        _ = self._spelled(self.sight.written(prompt), ()) if isinstance(prompt, str) else self._spread(prompt, ())
+        self._placed(ids, ())
 
     def places(
         self, prompt: str, shown: Sequence[Shown], encode: Callable[[str], tuple[tuple[int, ...], Ends]], *, is_local: bool
