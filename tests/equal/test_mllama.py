@@ -21,6 +21,7 @@ from family import seeded
 from seeing import Case, picture
 from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
+from workbench import cli
 from workbench.model.load import load_model
 
 ARCHITECTURE = "MllamaForConditionalGeneration"
@@ -197,3 +198,11 @@ def test_prompts_share_what_is_before_a_picture(tmp_path: Path, options: dict[st
         reused = [0, shared, len(seen.ids) - 1, shared][i]
         page = options.get("page_size", 1)
         assert outs[-1].num_cached == (0 if "disable_radix_cache" in options else reused - reused % page)
+
+
+def test_models_check_compares_the_layers_of_cross_attention_with_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = seeing.saved(made(), processor(), tmp_path)
+    assert cli.main(["models", "check", str(folder), "--tokens", "2"]) == 0
+    rows = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert "picture: layer 1" in rows
+    assert "layer 1" not in rows, "without a picture transformers leaves it out"

@@ -328,3 +328,8 @@ def test_views_and_answers_name_pictures(folder: Path):
         parts = [{"type": "image", "image": png(picture(1))}, {"type": "text", "text": "Who?"}]
         talk = engine.view("template", live=False, messages=[{"role": "user", "content": parts}])
         assert "Who?" in str(talk)
+        assert "[picture: 16 tokens, 40 x 30 pixels]" in str(talk)
+        assert (talk._repr_html_().count("data:image/jpeg"), talk.turn.pictures[0].num_tokens) == (1, NUM_TOKENS)
+        engine.chat([{"role": "user", "content": parts}], GREEDY)
+        talk = engine.view("template", live=False, messages=[{"role": "user", "content": parts}])
+        assert talk.num_cached == len(talk.turn.tokens) - 1, "what a chat stored is what the view would send"

@@ -91,15 +91,12 @@ def compare(args: ServerArgs, path: Path, num_new: int, picture: Path | None = N
     stages = _text_stages(runner, theirs, prompts[1])
     notes = []
     if model.sees:
-        if tokenizer is None or not any((path / name).is_file() for name in FILES):
+        try:
+            stages += _picture_stages(runner, theirs, path, checked.entry.sight, tokenizer, picture)
+        except NotSupported as error:
             if picture is not None:
-                message = f"{path} lacks what turns a picture into tokens: a tokenizer and {FILES[0]}"
-                raise NotSupported(message, hint="leave --picture out to compare text alone")
-            notes.append("no picture is compared: the folder has no tokenizer and no description of how pictures are read")
-        else:
-            shown = drawn() if picture is None else picture.read_bytes()
-            sight = open_sight(checked.entry.sight, path, read_config(path), tokenizer)
-            stages += picture_stages(runner, theirs, path, sight, tokenizer, shown)
+                raise
+            notes.append(f"no picture is compared: {error.message}")
     batch = StaticBatch(runner, prompts, num_new)
     for _ in range(num_new):
         batch.step()
@@ -121,6 +118,17 @@ def _text_stages(runner: TorchRunner, theirs: Any, prompt: Sequence[int]) -> lis
         return logits
 
     return compare_stages(runner.model, lambda: last_logits(runner, plan)[0], theirs, others)
+
+
+def _picture_stages(
+    runner: TorchRunner, theirs: Any, path: Path, place: str, tokenizer: Any, picture: Path | None
+) -> list[Stage]:
+    """Returns the stages of a prompt with a picture. Raises NotSupported where nothing turns one into tokens."""
+    if tokenizer is None or not any((path / name).is_file() for name in FILES):
+        message = f"{path} lacks a tokenizer, or {FILES[0]}"
+        raise NotSupported(message, hint="leave --picture out to compare text alone")
+    sight = open_sight(place, path, read_config(path), tokenizer)
+    return picture_stages(runner, theirs, path, sight, tokenizer, drawn() if picture is None else picture.read_bytes())
 
 
 def _kind_of(model: Model) -> str:

@@ -44,7 +44,7 @@ def picture_stages(
 
     Raises NotSupported where transformers has no processor for the folder.
     """
-    text = f"{sight.placeholder} {QUESTION}"
+    text = f"{sight.placeholder}{QUESTION}"
     seen = Eyes(sight, Reader(None)).prompt(text, [Shown("image", picture)], tokenizer.encode, is_local=True)
     inputs = dict(_processor(folder)(text=[text], images=[image.decode(picture)], return_tensors="pt"))
     ids = tuple(inputs["input_ids"][0].tolist())
@@ -52,7 +52,10 @@ def picture_stages(
         same = sum(one == other for one, other in zip(seen.ids, ids, strict=False))
         return [Stage("picture: tokens", float(len(ids) - same), 1 - same / max(len(ids), len(seen.ids)))]
     count = len(ids)
-    seq = PlannedSeq(1, "picture", ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes)
+    seq = PlannedSeq(
+        1, "picture", ids, 0, (Segment(0, tuple(range(count))),), pictures=seen.pictures, axes=seen.axes,
+        is_adapted=any(one.adapts for one in seen.pictures),
+    )  # fmt: skip
     if count > runner.kv.num_slots:
         message = f"a prompt with this picture has {count:,} tokens, and {runner.kv.num_slots:,} fit"
         raise NotSupported(message, hint="name a smaller one with --picture")
