@@ -13,8 +13,13 @@ from workbench.hub import modelscope
 from workbench.hub.disk import full_disk_is_an_error_of_ours
 
 TEXT_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
-NESTED = ["*_Pooling/config.json", "additional_chat_templates/*.jinja"]
-"""Files below the top level that count: a pooling, and templates by name."""
+PARTS = ("vision-lora", "vit")
+"""Folders in which a model has a part with weights: the adapters of Phi-4-multimodal, the tower of Yi-VL."""
+NESTED = [
+    "*_Pooling/config.json", "additional_chat_templates/*.jinja",
+    *(f"{part}/*.{kind}" for part in PARTS for kind in ("json", "safetensors")),
+]  # fmt: skip
+"""Files below the top level that count: a pooling, templates by name, and parts of the model."""
 
 
 def fetch_folder(
@@ -31,10 +36,10 @@ def fetch_folder(
     if not weights:
         return path
     refuse_adapter(path)
-    if (path / "config.json").is_file():
-        check(path)
     commit = revision if modelscope.is_used() else path.name
     _snapshot(repo, commit, cache_dir, NESTED, top_level=False)
+    if (path / "config.json").is_file():
+        check(path)
     path = _snapshot(repo, commit, cache_dir, [*TEXT_FILES, "pytorch_model*.bin" if pickled else "*.safetensors"])
     if not pickled and not any(path.glob("*.safetensors")):
         _refuse_other_weights(repo, path.name)

@@ -214,11 +214,32 @@ def test_what_config_says_is_refused_before_weights_are_fetched(case: str, folde
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(ModelUnsupported, match=message):
         hub.resolve("org/name", check=checks())
-    assert len(asked) == 1
-    assert not any("safetensors" in pattern for pattern in asked[0])
+    assert len(asked) == 2
+    assert not any("*.safetensors" in patterns for patterns in asked)
     if case == "key":
         assert hub.resolve("org/name", check=checks(**dict.fromkeys(changes))).path == folder
         assert "*.safetensors" in asked[-1]
+
+
+def test_a_part_in_a_folder_below_is_there_when_the_model_is_judged(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """The fake hub has adapters in a folder of their own, beside files below that match no pattern."""
+    import huggingface_hub
+
+    write_config(folder)
+    stored = ["vision-lora/adapter_config.json", "vision-lora/adapter_model.safetensors", "onnx/model.safetensors"]
+
+    def snapshot_download(repo: str, *, allow_patterns: list[str], ignore_patterns: list[str] | None, **how: object) -> str:
+        for file in huggingface_hub.utils.filter_repo_objects(
+            stored, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        ):
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).touch()
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    seen: list[list[str]] = []
+    hub.resolve("org/name", check=lambda path: seen.append([file for file in stored if (path / file).is_file()]))
+    assert seen == [stored[:2]]
 
 
 @pytest.mark.parametrize("case", REFUSED)
