@@ -284,7 +284,7 @@ def test_fewer_kinds_than_layers_are_an_error():
     [
         ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "^FalconForCausalLM is not supported"),
         ({"architectures": ["OtherModel"]}, "^OtherModel is not supported"),
-        ({"architectures": ["MiniCPMV"]}, "^MiniCPMV is not computed yet: it needs a resampler"),
+        ({"architectures": ["MiniCPMO"]}, "^MiniCPMO is not computed yet: it needs towers and decoders of sound"),
         ({"architectures": None, "model_type": "falcon"}, "^model_type 'falcon' is not supported"),
         ({"model_type": "mistral"}, "names LlamaForCausalLM and model_type 'mistral': which is it"),
     ],
