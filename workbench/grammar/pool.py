@@ -110,6 +110,7 @@ class CompilePool:
             except BaseException as caught:  # whoever waits for it must not wait for ever
                 error = caught  # type: ignore[assignment]
             if child is not None and child.process.poll() is not None:
+                child.kill()  # closes its files
                 self._children.discard(child)
                 child = None
             with self._lock:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ModelCorrupt, ModelNotFound, WorkbenchError, in_one_line
+from workbench.text.hf import transformers
 
 FILES = ("tokenizer.json", "tekken.json", "tokenizer.model", "*.tiktoken", "vocab.json", "vocab.txt")
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -67,14 +68,10 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
     config = read_json(folder / "tokenizer_config.json")
     if mode == "auto" and not (trust_remote_code and "auto_map" in config):
         if (folder / "tokenizer.json").is_file():
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            return transformers().PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         if (made := _made(folder, config)) is not None:
             return made
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(
+    return transformers().AutoTokenizer.from_pretrained(
         str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
     )
 
@@ -103,8 +100,6 @@ def _made(folder: Path, config: dict[str, Any]) -> Any:
 
 def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> Any:
     """Returns an object of transformers with the added and special tokens that tokenizer_config.json lists."""
-    from transformers import PreTrainedTokenizerFast
-
     from workbench.text.pieces import NotCopied, add_tokens, surround
 
     described = (config.get("added_tokens_decoder") or {}).values()
@@ -125,7 +120,9 @@ def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> A
     after = [roles["eos_token"]] if config.get("add_eos_token") and "eos_token" in roles else []
     if before or after:
         surround(tokenizer, before, after)
-    return PreTrainedTokenizerFast(tokenizer_object=NotCopied(tokenizer), clean_up_tokenization_spaces=False, **roles)
+    return transformers().PreTrainedTokenizerFast(
+        tokenizer_object=NotCopied(tokenizer), clean_up_tokenization_spaces=False, **roles
+    )
 
 
 def _added(config: dict[str, Any]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from workbench.text.hf import transformers
 from workbench.text.pieces import NotCopied
 
 if TYPE_CHECKING:
@@ -27,10 +28,8 @@ class LaterTokenizer:
         """The object of transformers. Imports transformers."""
         with self._lock:
             if self._made is None:
-                from transformers import PreTrainedTokenizerFast
-
                 tokenizer = NotCopied(self.backend_tokenizer)
-                self._made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **self._config)
+                self._made = transformers().PreTrainedTokenizerFast(tokenizer_object=tokenizer, **self._config)
             return self._made
 
     @property

@@ -13,6 +13,7 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.text import chat
 from workbench.text.conversation import find_conversation
 from workbench.text.folder import open_folder, read_json
+from workbench.text.hf import transformers
 from workbench.text.later_tokenizer import LaterTokenizer
 
 # Tokens that end a turn. One is an end token if the model's own chat template writes it.
@@ -48,7 +49,7 @@ def load_tokenizer(
 def import_tokenizers() -> None:
     """Imports what `load_tokenizer` needs, which takes most of its time."""
     importlib.import_module("workbench.text.gguf_tokenizer")
-    _ = importlib.import_module("transformers").PreTrainedTokenizerFast
+    _ = transformers().PreTrainedTokenizerFast
 
 
 class Tokenizer:
