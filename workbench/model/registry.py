@@ -119,7 +119,7 @@ _ENTRIES = (
            "chatglm of fused tensors", "the same, saved under this architecture", "GENERATION"),
     _entry("internlm2", "InternLM2ForCausalLM", "InternLM 2", "internlm2", "internlm2", "InternLM 2 and 2.5"),
     _entry("exaone", "ExaoneForCausalLM", "Exaone 3", "exaone", "exaone", "Exaone 3.0 and 3.5"),
-    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "", "Baichuan 2 7B and 13B"),
+    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "baichuan of unit rows", "Baichuan 2 7B and 13B"),
     _entry("baichuan", "BaiChuanForCausalLM", "Baichuan", "baichuan", "baichuan", "Baichuan 7B and 13B", "FIRST"),
     _entry("xverse", "XverseForCausalLM", "XVERSE", "xverse", "xverse", "XVERSE 7B, 13B and 65B"),
     _entry("minicpm", "MiniCPMForCausalLM", "MiniCPM", "minicpm", "minicpm", "MiniCPM 1B and 2B"),
@@ -226,7 +226,7 @@ def family_of_gguf(file: GgufFile) -> Entry:
     """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are.
 
     Some architectures are several families, told apart by what their experts are, or by tensors that they fuse; the narrowest
-    that fits counts.
+    that fits counts. Where nothing in a file tells two apart, both are read as one.
     """
     architecture, where = file.architecture, str(file.path)
     has_experts = file.meta.get(f"{architecture}.expert_count", 0) > 0
