@@ -76,7 +76,7 @@ def _as_it_is(head: Tensor) -> Tensor:
 
 
 def _with_unit_head(config: BaichuanConfig) -> Mapping[str, Change]:
-    """Returns the changes for a file of Baichuan 2, which holds the head as it is multiplied: no key of a file says which kind it is."""
+    """Returns the changes for a file of Baichuan 2: its head is as it is multiplied, since no key says which kind it is."""
     return neighbours(config) | {"lm_head": Change(_as_it_is, F.normalize, of_rows=False)}
 
 
