@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+PLACE = -2
+"""Stands in the places of pictures while a prompt is read, where the id that the model gets there is that of a word too."""
+
+
 class Words(Protocol):
     """The part of a tokenizer that sights use."""
 
@@ -55,7 +59,9 @@ class Sight:
     """The way in which one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
 
     token_id: int
-    """Id of the token whose places take the vectors of pictures."""
+    """Id of the token whose places take the vectors of pictures; `PLACE` where the one that the model gets is a word's too."""
+    written_id: int
+    """Id that the model gets in these places."""
     video_token_id: int = -1
     """That of videos; -1 for a model that sees none."""
     placeholder: str
@@ -70,7 +76,7 @@ class Sight:
         """Reads `preprocessor_config.json` and its neighbours. `config` is config.json. Raises ModelCorrupt, NotSupported."""
         self.folder, self.config, self.words = folder, config, words
         self.processor = self.open_processor()
-        self.token_id = self._id("image_token_index", "image_token_id")
+        self.token_id = self.written_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
 
     def written(self, text: str) -> str:
@@ -85,6 +91,11 @@ class Sight:
         """Returns the ids of a prompt, or a part of one, in which the texts of pictures stand in the place of placeholders.
         Here: those of `encode`, in which the tokenizer has a token for each vector."""
         return encode(prompt)
+
+    def marked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the ids of a whole prompt with `token_id` in the places of pictures, where a caller or the tokenizer wrote
+        `written_id`. Here: as they are."""
+        return ids
 
     def numbered(self, text: str, index: int) -> str:
         """Returns the text of the picture that has this index, from 0 on, among those of a prompt. Here: as it is."""
