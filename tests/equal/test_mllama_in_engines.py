@@ -160,6 +160,20 @@ def test_pictures_that_have_no_room_wait_and_are_seen_once(folder: Path):
         core.add(seeing.request("big", three))
 
 
+def test_the_room_for_pictures_is_a_setting(folder: Path):
+    (seen,) = seeing.looked(folder, [Case(PROMPT, (picture(1, 16, 16),))])
+    with opened(folder, picture_memory_mb=1) as engine:
+        assert engine.get_server_info()["picture_memory_bytes"] == 1 << 20
+        engine.generate(PROMPT, GREEDY, image_data=png(picture(1, 16, 16)))
+        one = engine.get_server_info()["picture_bytes"]
+        assert one == seen.pictures[0].num_crossed * core_of(folder).runner.model.picture_row_bytes()
+        count = (1 << 20) // one + 1
+        with pytest.raises(InvalidRequest, match=r"there is room for [0-9,]+\n.*a larger picture_memory_mb"):
+            engine.generate(MARK * count, GREEDY, image_data=[png(picture(seed, 16, 16)) for seed in range(count)])
+        assert engine.generate(PROMPT, GREEDY, image_data=png(picture(2, 16, 16)))["output_ids"]
+        assert engine.get_server_info()["picture_bytes"] == 2 * one
+
+
 def test_models_check(folder: Path):
     from workbench.config import ServerArgs
 

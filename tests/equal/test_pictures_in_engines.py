@@ -18,6 +18,8 @@ from seeing import Case, picture, png
 
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.html.parts import size
+from workbench.magics.facts import engine_status
 from workbench.native.prompts import Rendered
 from workbench.process.messages import MESSAGES
 from workbench.process.pictures import packed, unpacked
@@ -168,6 +170,17 @@ def test_bad_pictures_are_refused_and_the_engine_goes_on(engine: workbench.Engin
 def test_places_that_are_not_allowed(engine: workbench.Engine):
     with pytest.raises(NotSupported, match=r"not fetched from example\.org"):
         engine.generate(PROMPT, GREEDY, image_data="https://example.org/a.png")
+
+
+def test_the_room_for_vectors_is_a_setting(folder: Path):
+    with opened(folder, picture_memory_mb=1) as engine:
+        info = engine.get_server_info()
+        assert (info["picture_memory_mb"], info["picture_memory_bytes"], info["picture_bytes"]) == (1, 1 << 20, 0)
+        engine.generate(PROMPT, GREEDY, image_data=png(picture(1)))
+        used = engine.get_server_info()["picture_bytes"]
+        assert 0 < used < 1 << 20
+        status = engine_status("e", engine, place="here", uptime_s=1)
+        assert status.pictures == f"{size(used)} in use, 1.0 MiB at most"
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(engine: workbench.Engine):
