@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import family
-import oracle
 import pytest
 import seeing
 import test_mllama as mllama
 import torch
-from seeing import Case, picture, png
+from seeing import Case, opened, picture, png
 from test_mllama import IMAGE, MARK
 from tokenizers.processors import TemplateProcessing
 
@@ -55,10 +54,6 @@ def folder(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seeing.saved(reference, mllama.processor(), tmp_path_factory.mktemp("model"))
 
 
-def opened(folder: Path, **options: Any) -> workbench.Engine:
-    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
-
-
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[workbench.Engine]:
     with opened(folder) as engine:
@@ -66,8 +61,7 @@ def engine(folder: Path) -> Iterator[workbench.Engine]:
 
 
 def expected(reference: Any, *cases: Case) -> list[list[int]]:
-    wanted = [seeing.Seen(reference, mllama.processor(), case) for case in cases]
-    return [[*oracle.greedy(one, one.ids, GREEDY["max_new_tokens"]).output] for one in wanted]
+    return seeing.expected(reference, mllama.processor(), *cases, count=GREEDY["max_new_tokens"])
 
 
 def begun(prompt: str) -> str:

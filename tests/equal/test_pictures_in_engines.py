@@ -14,7 +14,7 @@ import oracle
 import pytest
 import seeing
 import test_llava as llava
-from seeing import Case, picture, png
+from seeing import Case, opened, picture, png
 
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
@@ -41,10 +41,6 @@ def folder(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seeing.saved(reference, llava.processor(), tmp_path_factory.mktemp("model"))
 
 
-def opened(folder: Path, **options: Any) -> workbench.Engine:
-    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
-
-
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[workbench.Engine]:
     with opened(folder) as engine:
@@ -52,8 +48,7 @@ def engine(folder: Path) -> Iterator[workbench.Engine]:
 
 
 def expected(reference: Any, *cases: Case) -> list[list[int]]:
-    wanted = [seeing.Seen(reference, llava.processor(), case) for case in cases]
-    return [[*oracle.greedy(one, one.ids, GREEDY["max_new_tokens"]).output] for one in wanted]
+    return seeing.expected(reference, llava.processor(), *cases, count=GREEDY["max_new_tokens"])
 
 
 def ids_of(results: Any) -> list[list[int]]:

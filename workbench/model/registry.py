@@ -232,7 +232,7 @@ def family_of_gguf(file: GgufFile) -> Entry:
     """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are.
 
     Some architectures are several families, told apart by what their experts are, or by tensors that they fuse; the narrowest
-    that fits counts. Where nothing in a file tells two apart, both are read as one.
+    that fits counts. Two that no file differs in are read as one.
     """
     architecture, where = file.architecture, str(file.path)
     has_experts = file.meta.get(f"{architecture}.expert_count", 0) > 0

@@ -248,10 +248,8 @@ class Eyes:
 
     def _settled(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the ids as the model gets them."""
-        sight = self.sight
-        if sight.token_id == sight.written_id:
-            return ids
-        return tuple(sight.written_id if token == sight.token_id else token for token in ids)
+        written, place = self.sight.written_id, self.sight.token_id
+        return ids if written is None else tuple(written if token == place else token for token in ids)
 
     def _placed(self, ids: tuple[int, ...], pictures: Sequence[Picture]) -> tuple[Picture, ...]:
         """Returns the pictures with the places of their tokens among `ids`."""

@@ -59,9 +59,9 @@ class Sight:
     """The way in which one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
 
     token_id: int
-    """Id of the token whose places take the vectors of pictures; `PLACE` where the one that the model gets is a word's too."""
-    written_id: int
-    """Id that the model gets in these places."""
+    """Id of the token whose places take the vectors of pictures; `PLACE` where there is a `written_id`."""
+    written_id: int | None = None
+    """Id that the model gets in these places, where it is that of a word too; None is `token_id`."""
     video_token_id: int = -1
     """That of videos; -1 for a model that sees none."""
     placeholder: str
@@ -76,7 +76,7 @@ class Sight:
         """Reads `preprocessor_config.json` and its neighbours. `config` is config.json. Raises ModelCorrupt, NotSupported."""
         self.folder, self.config, self.words = folder, config, words
         self.processor = self.open_processor()
-        self.token_id = self.written_id = self._id("image_token_index", "image_token_id")
+        self.token_id = self._id("image_token_index", "image_token_id")
         self.placeholder = words.decode((self.token_id,), skip_special_tokens=False).strip()
 
     def written(self, text: str) -> str:

@@ -38,7 +38,7 @@ class BaichuanConfig(LlamaConfig):
         return self.hidden_size == HIDDEN_OF_13B
 
     def settled(self) -> Self:
-        # It says that the head has rows of length 1, and in GGUF files the head itself has them.
+        # The key shows that the head has rows of length 1, and in GGUF files the head itself has them.
         return replace(super().settled(), z_loss_weight=None)
 
 
@@ -76,7 +76,7 @@ def _as_it_is(head: Tensor) -> Tensor:
 
 
 def _with_unit_head(config: BaichuanConfig) -> Mapping[str, Change]:
-    """Returns the changes for a file of Baichuan 2: its head is as it is multiplied, since no key says which kind it is."""
+    """Returns the changes for a file of Baichuan 2: its head is as it is multiplied, since no key shows which kind it is."""
     return neighbours(config) | {"lm_head": Change(_as_it_is, F.normalize, of_rows=False)}
 
 

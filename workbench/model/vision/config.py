@@ -21,16 +21,22 @@ class TowerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiglipConfig(TowerConfig):
-    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "vision_use_head": (False, True)
-    }  # the head makes one vector of a picture
+class SquareConfig(TowerConfig):
+    """The sizes of a tower that takes squares, with the values of CLIP and SigLIP where nothing is stated."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     image_size: int = 224
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipConfig(SquareConfig):
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "vision_use_head": (False, True)
+    }  # the head makes one vector of a picture
+
     hidden_act: Activation = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
 

@@ -33,7 +33,8 @@ class FirstSight(LlavaSight):
         image, video = _ids_of(config, words)
         super().__init__(folder, {**config, "image_token_index": image, "video_token_index": max(video, 0)}, words)
         self.video_token_id, self.video_mark, self.video_placeholder = -1, "", ""
-        self.token_id = PLACE if is_unknown(words, image) else image
+        if is_unknown(words, image):
+            self.token_id, self.written_id = PLACE, image
         self.mark = self.placeholder = "<image_placeholder>" if config.get("mm_projector_type") == NORMED else "<image>"
 
     def open_processor(self) -> Processor:

@@ -32,7 +32,7 @@ class MiniCPMVSight(Sight):
         if len(found) != 1:
             raise ModelCorrupt(f"the tokenizer has no token {UNKNOWN}, the one of pictures", hint="fetch the folder again")
         super().__init__(folder, {**config, "image_token_id": found[0]}, words)
-        self.token_id, self.placeholder = PLACE, PLACEHOLDER
+        self.token_id, self.written_id, self.placeholder = PLACE, found[0], PLACEHOLDER
         marks = ("image", "slice")
         self.opening = {words.encode(f"<{mark}>", add_special_tokens=False)[-1:] for mark in marks}
         self.closing = {words.encode(f"</{mark}>", add_special_tokens=False)[:1] for mark in marks}
@@ -65,7 +65,7 @@ class MiniCPMVSight(Sight):
         return self.marked(encode(prompt))
 
     def marked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        count, found = self.num_queries, list(ids)
+        count, found = self.num_queries, [*ids]
         run = [self.written_id] * count
         for start in range(1, len(ids) - count):
             end = start + count

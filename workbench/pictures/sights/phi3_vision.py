@@ -31,7 +31,8 @@ class Phi3VisionSight(Sight):
         known = words.encode(MARK, add_special_tokens=False)
         place = known[0] if len(known) == 1 and known[0] < config["vocab_size"] else free_ids(words, config["vocab_size"], 1)[0]
         super().__init__(folder, {**config, "image_token_id": place}, words)
-        self.token_id = PLACE if is_unknown(words, place) else place
+        if is_unknown(words, place):
+            self.token_id, self.written_id = PLACE, place
         self.placeholder = MARK
         vision = config.get("vision_config") or {}
         self.side: int = vision.get("image_size", SIDE)
