@@ -17,7 +17,7 @@ from workbench.checkpoint.names import Cut
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM, Model
-from workbench.model.check import NO_EFFECT
+from workbench.model.check import NO_EFFECT, check_parts
 from workbench.model.config import ModelConfig
 from workbench.model.family import Compose, Family
 from workbench.model.layer import Layer, load_parts
@@ -94,6 +94,7 @@ def tower_config(kind: type[Made], values: Mapping[str, Any], no_effect: Sequenc
     """Returns `vision_config` as a typed config, a dataclass. Raises ModelUnsupported for a key that it does not read and that
     may change what is computed, ModelCorrupt for values of other types."""
     known, neutral = {one.name for one in fields(kind)}, getattr(kind, "neutral", {})  # type: ignore[arg-type]
+    check_parts(values, "vision_config.{}".format)
     silent = {*NO_EFFECT, *no_effect, "projection_dim", "vocab_size", "initializer_factor"}
     for key, value in values.items():
         is_off = value is None or value is False or value in ("", [], {})
