@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from workbench.errors import ModelUnsupported
 from workbench.model.config import Activation
+
+
+def layer_of(stated: int, count: int, key: str) -> int:
+    """Returns the number of a layer of a tower of `count`, where 0 is in front of the first; below 0 it is counted from the end.
+
+    Raises ModelUnsupported, with the key of config.json that states it, for one that is not there.
+    """
+    found = stated if stated >= 0 else count + 1 + stated
+    if not 0 <= found <= count:
+        raise ModelUnsupported(
+            f"config.json has {key} = {stated}, and a tower of {count} layers", hint="is vision_config that of this model?"
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
