@@ -1,4 +1,4 @@
-"""Folders whose files contradict each other are refused in two lines, before memory is taken; what is not concerned still runs."""
+"""Folders whose files contradict each other are refused in two lines; what that does not concern still runs."""
 
 from __future__ import annotations
 
