@@ -21,6 +21,7 @@ from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_f
 from workbench.errors import InvalidRequest
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.environment import prepare_libraries
+from workbench.kernels.quick_imports import quick_imports
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.signature import takes
@@ -66,7 +67,8 @@ class Engine(TextEngine, Inspected):
             if progress is not None:
                 progress(IMPORTING, 0, 0)
             prepare_libraries()
-            from workbench.launch.engine import open_engine
+            with quick_imports():
+                from workbench.launch.engine import open_engine
 
             opened = open_engine(self.server_args, progress)
         super().__init__(Handle(opened, self.server_args))

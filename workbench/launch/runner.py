@@ -94,7 +94,7 @@ def check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
 
     A wider embedding is padded. Added tokens may lie beyond it, such as one for pictures in a model that reads none.
     """
-    highest = max(tokenizer.backend.get_vocab(with_added_tokens=False).values(), default=0)
+    highest = tokenizer.highest_id
     if highest >= vocab_size and highest not in tokenizer.backend.get_added_tokens_decoder():
         raise ModelCorrupt(
             f"the tokenizer has ids up to {highest:,}, the model's embedding has {vocab_size:,} rows",
@@ -130,10 +130,17 @@ def _compiled_kernels(device: torch.device, progress: Progress | None) -> Iterat
         kernels.settle()
 
 
+def _tokenizer(args: ServerArgs) -> Tokenizer | None:
+    tokenizer = find_tokenizer(args)
+    if tokenizer is not None:
+        _ = tokenizer.highest_id  # looked up beside the weights
+    return tokenizer
+
+
 def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, Tokenizer | None]:
     """Reads weights and tokenizer at the same time: importing transformers takes as long as reading a small model."""
     tokenizer: Future[Tokenizer | None] = Future()
-    finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")
+    finder = threading.Thread(target=answer, args=(tokenizer, partial(_tokenizer, args)), name="workbench-tokenizer")
     finder.start()
     try:
         model = load_model(

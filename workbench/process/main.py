@@ -22,6 +22,7 @@ from workbench.errors import EngineDead
 from workbench.events import AnyEvent
 from workbench.hub.progress import IMPORTING, Progress
 from workbench.kernels.environment import prepare_libraries
+from workbench.kernels.quick_imports import quick_imports
 from workbench.model.outside import Place, register
 from workbench.process.channel import Channel
 from workbench.process.log import write_log
@@ -139,7 +140,8 @@ def open_here(args: ServerArgs, progress: Progress) -> Opened:
     """Opens the engine in this process. Imports torch, which only the child does."""
     progress(IMPORTING, 0, 0)
     prepare_libraries()
-    from workbench.launch.engine import open_engine
+    with quick_imports():
+        from workbench.launch.engine import open_engine
 
     return open_engine(args, progress)
 
