@@ -448,7 +448,9 @@ sys.stdin.read()
 
 def test_a_message_that_is_not_known_ends_the_engine_with_its_name_and_leaves_no_child(monkeypatch, folder):
     before = psutil.Process().children()
-    monkeypatch.setattr(process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]]))
+    monkeypatch.setattr(
+        process_module, "ChildProcess", lambda command, _: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]])
+    )
     with pytest.raises(EngineDead, match=r"message that is not known here.*Teleported.*same version"):
         ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
     assert psutil.Process().children() == before

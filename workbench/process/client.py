@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,17 +18,19 @@ from workbench.client.answers import EngineInfo
 from workbench.client.forward import forwarding
 from workbench.client.opened import Opened
 from workbench.client.stream import Stream
-from workbench.client.waiters import Waiters
+from workbench.client.waiters import Waiters, answer
 from workbench.config import ServerArgs
 from workbench.errors import SHUT_DOWN, EngineDead, WorkbenchError
 from workbench.events import EventLog
 from workbench.hub.from_args import find_tokenizer
-from workbench.hub.progress import Progress, Relay
+from workbench.hub.progress import READING, Progress, Relay
+from workbench.kernels.quick_imports import child_environment
 from workbench.model.outside import places
 from workbench.process.channel import Channel
 from workbench.process.messages import MESSAGES, ONE_VERSION, Answer, FromChild, Loading, Message, Outputs, ProcessCalls, Refusal
 from workbench.process.pictures import packed
 from workbench.process.supervise import ChildProcess
+from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
 
 SEND_WAIT_MS = 100
@@ -42,9 +45,20 @@ def ignore(reason: str) -> None:
 def open_process(args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> Opened:
     """Opens an engine like `launch.engine.open_engine`, with the model in a child. The parent reads the tokenizer and loads
     no torch. `on_end` is that of `ProcessClient`."""
-    client = ProcessClient(args, progress, on_end)
+    found: Future[Tokenizer | None] = Future()
+    finder = threading.Thread(target=answer, args=(found, partial(find_tokenizer, args)), name="workbench-tokenizer")
+
+    def report(what: str, done: int, total: int) -> None:
+        if what.startswith(READING) and finder.ident is None:  # the model is here: the child has found it
+            finder.start()
+        if progress is not None:
+            progress(what, done, total)
+
+    client = ProcessClient(args, report, on_end)
     try:
-        tokenizer = find_tokenizer(args)
+        if finder.ident is None:
+            finder.start()
+        tokenizer = found.result()
     except BaseException:
         client.close()
         raise
@@ -70,7 +84,9 @@ class ProcessClient:
         self._fault = ""
         self._loading = Relay()
         self._channel: Channel[FromChild] = Channel(FromChild, send_wait_ms=SEND_WAIT_MS)
-        self._child = ChildProcess([sys.executable, "-m", "workbench.process.main", *self._channel.addresses])
+        self._child = ChildProcess(
+            [sys.executable, "-m", "workbench.process.main", *self._channel.addresses], child_environment()
+        )
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
         try:
