@@ -25,7 +25,9 @@ class Expected:
     """Distance between the two best logits at each step."""
 
 
+@lru_cache(maxsize=1)
 def load(gguf: Path):
+    """Returns transformers' model of a file, for all tests of a run: not to be changed."""
     with reading_once():
         return transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
 
