@@ -12,7 +12,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the browser test
 from workbench.testing.jupyter import BROWSER_ARGS, Notebook, Server, find_chromium  # noqa: E402
 
 WAIT_S = 60
-"""How long a page may take on a busy machine to become what a test expects. One that is right returns at once."""
+"""Seconds that a page may take on a busy machine to become as a test expects. One that is right ends the wait at once."""
 playwright.expect.set_options(timeout=WAIT_S * 1000)
 
 

@@ -77,7 +77,7 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     assert {"tree", "batch", "kv"} <= set(heard), "one message moved all views"
     notebook.run(4)
     notebook.view(4).scroll_into_view_if_needed()
-    # What moves comes to rest.
+    # Lines that move come to rest.
     assert settles(lambda: tree.evaluate(LINES) == notebook.view(4).evaluate(LINES)), tree.evaluate(LINES)
     assert len(tree.evaluate(LINES)) >= 5
     assert notebook.console == []
