@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
-from workbench.errors import EngineDead, WorkbenchError
+from workbench.errors import EngineDead, WorkbenchError, in_one_line
 from workbench.process.client import ProcessClient, open_process
 from workbench.server.serving import Serving
 from workbench.server.traces import open_traces
@@ -73,8 +73,8 @@ class Supervisor:
         """Opens another engine in the place of the dead one; returns False if it could not."""
         try:
             handle = self._open(self.serving.args)  # which name the weights that were loaded last
-        except WorkbenchError as error:
-            logger.error("the engine could not be started again: %s", error)
+        except Exception as error:  # no memory for a process, for instance: a later attempt may find some
+            logger.error("the engine could not be started again: %s", in_one_line(error))
             return False
         with self._lock:
             if self._closing.is_set():
