@@ -6,7 +6,7 @@ at the end of a prefill chunk and when the request finishes or is retracted.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from workbench.cache.eviction import EvictionPolicy
@@ -294,6 +294,10 @@ class PrefixCache:
             for node in path_to(lease.node):
                 pins[node.id] += 1
         wrong = {node.id: (node.num_pins, pins[node.id]) for node in nodes if node.num_pins != pins[node.id]}
+        held = Counter(lease.node.namespace for lease in self.leases)
+        roots = self.tree.roots.items()
+        if idle := [name for name, root in roots if root.num_pins != held[name] or not (root.num_pins or root.children)]:
+            raise CacheCorrupt(f"roots {idle[:8]} hold nothing and stay, or count other leases than they have")
         pinned = sum(len(node.segment.pages) for node in nodes if node.num_pins)
         total = sum(len(node.segment.pages) for node in nodes)
         misplaced = [node.id for node in nodes if (node.place is not None) != node.is_unused_leaf]
