@@ -155,10 +155,7 @@ class EngineCore:
         """Ends a request, or every sample of a group; its pages are free before the next step. Returns False if there is none."""
         ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
         for seq in ending:
-            tail = seq.output.abort(message, seq.output_ids)
-            assert tail.finish is not None
-            self._finish(seq, tail.finish)
-            self._finished.append(TokenOut(rid=seq.rid, text=tail.text, num_cached=seq.num_reused, finish=tail.finish))
+            self._abort(seq, message)
         return bool(ending)
 
     def fail(self, rid: str, message: str) -> None:
@@ -210,8 +207,9 @@ class EngineCore:
     def finish(self, step: Step, *, is_overlapped: bool = False) -> list[TokenOut]:
         """Commits a step that was executed. Returns what `step` does. `is_overlapped`: the next step is computed meanwhile."""
         if step.result is None:
-            for planned in step.plan.seqs:
-                self.abort(planned.rid, step.failure)  # nothing of the step was committed, other requests go on
+            for planned in step.plan.seqs:  # nothing of the step was committed, other requests go on
+                if (seq := self._by_rid.get(planned.rid)) is not None and seq.seq_id == planned.seq_id:
+                    self._abort(seq, step.failure)
             return self.drain()
         started = self.clock()
         outcomes = self.scheduler.commit(step.plan, step.result)
@@ -252,8 +250,15 @@ class EngineCore:
     def _expire(self) -> None:
         if self._deadlines:
             now = self.clock()
-            for rid in [rid for rid, deadline in self._deadlines.items() if now >= deadline]:
-                self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
+            for seq in [self._by_rid[rid] for rid, deadline in self._deadlines.items() if now >= deadline]:
+                self._abort(seq, f"timed out after {seq.request.timeout_s:g} s (timeout_s)")
+
+    def _abort(self, seq: Sequence, message: str) -> None:
+        """Ends one request, whose last output comes with the next ones."""
+        tail = seq.output.abort(message, seq.output_ids)
+        assert tail.finish is not None
+        self._finish(seq, tail.finish)
+        self._finished.append(TokenOut(rid=seq.rid, text=tail.text, num_cached=seq.num_reused, finish=tail.finish))
 
     def _output(self, request: Request, matcher: Matcher | None, *, is_constrained: bool) -> Output:
         text = None if self._text_for is None else self._text_for(request)
