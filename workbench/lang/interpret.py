@@ -103,6 +103,10 @@ class Executor:
                 step.slots.append(self._open_scopes.pop()[1])
         self._enqueue(step)
 
+    def set_var(self, name: str, value: Any) -> None:
+        """Gives a name a value of the program's own; a reader that waits for the name wakes."""
+        self._new_slot(name).set(value, {})
+
     def fork(self, num: int, place: SourceLine) -> list[Executor]:
         """Returns `num` states that continue from here; they begin once this state has reached the fork."""
         step = QueuedNode(Fork(num), place)

@@ -110,9 +110,7 @@ class ProgramState:
 
     def set_var(self, name: str, value: Any) -> None:
         """Sets a variable to a value of the program's own."""
-        slot = Slot()
-        self._executor.slots.setdefault(name, []).append(slot)
-        slot.set(value, {})
+        self._executor.set_var(name, value)
 
     @contextmanager
     def _within(self, begin: ProgramNode, end: ProgramNode) -> Iterator[ProgramState]:
