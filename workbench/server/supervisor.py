@@ -40,7 +40,8 @@ class Supervisor:
         """Ends the engine for good. Open requests end with EngineDead."""
         self._closing.set()
         with self._lock:
-            self.serving.handle.close()
+            handle = self.serving.handle
+        handle.close()  # without the lock: it waits for the thread that may be opening another engine
         traces, self._traces = self._traces, None
         if traces is not None:
             traces.close()
@@ -77,11 +78,13 @@ class Supervisor:
             logger.error("the engine could not be started again: %s", in_one_line(error))
             return False
         with self._lock:
-            if self._closing.is_set():
-                handle.close()
-            else:
+            is_wanted = not self._closing.is_set()
+            if is_wanted:
                 self.serving.replace(handle)
-                logger.error("the engine was started again, as process %d", _process(handle).pid)
+        if is_wanted:
+            logger.error("the engine was started again, as process %d", _process(handle).pid)
+        else:
+            handle.close()
         return True
 
     # -- on the thread of the watchdog ----------------------------------------------------------------------------
