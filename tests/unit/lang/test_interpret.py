@@ -241,7 +241,7 @@ def test_a_role_method_inside_a_concatenation_stands_where_it_is_written(backend
 
     state = run(body, backend)
     assert state.ret_value == [{"role": "user", "content": "u"}, {"role": "user", "content": "v"}]
-    assert [turn.role for turn in state._executor.prompt().turns] == [None, "user", None, "user"]
+    assert [turn.role for turn in state._executor.text.prompt().turns] == [None, "user", None, "user"]
 
 
 def test_an_open_role_is_a_warning_and_roles_do_not_nest(backend):
