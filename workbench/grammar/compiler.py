@@ -216,7 +216,7 @@ class GrammarCompiler:
             self._num_bytes -= self._entries.pop(oldest).num_bytes
 
     def _fail(self, spec: GrammarSpec, entry: _Entry, error: BaseException) -> None:
-        """Gives the error to all who wait. An interrupt is raised again, on the one thread that it came to."""
+        """Gives the error to all waiters. An interrupt is raised again, on the one thread that it came to."""
         with self._lock:
             if self._entries.get(spec) is entry:
                 del self._entries[spec]

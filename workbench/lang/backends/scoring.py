@@ -86,7 +86,7 @@ class Scorer:
         results = self._backend.send(body, [self._rid, *rids])
         self.usage["num_requests"] += count
         for meta in (result["meta_info"] for result in results):
-            reason = meta.get("finish_reason") or {}
+            reason: Mapping[str, Any] = meta.get("finish_reason") or {}
             if reason.get("type") == "abort":  # it has scores of a part of its option, or none
                 raise Aborted(f"the choice was aborted: {reason.get('message')}")
             self.usage["prompt_tokens"] += meta.get("prompt_tokens") or 0
