@@ -11,7 +11,7 @@ import seeing
 import test_llava as llava
 import torch
 from seeing import opened, picture, png
-from test_families_pooled import made
+from test_encoder_ggufs import bert
 from test_families_pooled import opened as encoder
 
 from workbench.errors import ModelCorrupt, ModelUnsupported
@@ -59,7 +59,7 @@ def test_a_tokenizer_without_the_token_of_pictures_is_enough_for_text(folder: Pa
      ({"modules.json": [], "sentence_bert_config.json": {"max_seq_length": "x"}}, "max_seq_length = 'x', it must be a whole")],
 )  # fmt: skip
 def test_files_beside_an_encoder(tmp_path: Path, files: dict[str, Any], message: str):
-    made("BertModel", "bert").save_pretrained(tmp_path)
+    bert().save_pretrained(tmp_path)
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     with pytest.raises(ModelCorrupt, match=message) as refused:

@@ -37,7 +37,10 @@ CONFIG: dict[str, Any] = {
     "feed_forward_type": "geglu", "emb_pooler": "mean", "attn_implementation": "torch", "pad_token_id": 0,
     "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"},
 }  # fmt: skip
-FOR_CODE = CONFIG | {"auto_map": {"AutoModel": "jinaai/jina-bert-v2-qk-post-norm--modeling_bert.JinaBertModel"}}
+FOR_CODE = CONFIG | {
+    "architectures": ["JinaBertModel"],
+    "auto_map": {"AutoModel": "jinaai/jina-bert-v2-qk-post-norm--modeling_bert.JinaBertModel"},
+}
 
 
 class JinaBert:
