@@ -237,4 +237,6 @@ def test_every_make_target_is_phony_and_ci_runs_the_tests():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert targets == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-    assert re.search(r"^make .*\btest\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert re.search(r"^make check\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    for name in ("test", "check"):
+        assert "$(JOBS)" in re.search(rf"^{name}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]

@@ -71,8 +71,8 @@ class ProcessClient:
     def __init__(self, args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> None:
         """Starts the process and waits until its engine is open.
 
-        When the process has ended by itself, calls `on_end` with the reason, after all waiters got it, on the thread that
-        receives. `on_end` may open another engine.
+        When the process of an open engine has ended by itself, calls `on_end` with the reason, after all waiters got it, on the
+        thread that receives. `on_end` may open another engine. An end while the engine loads is raised here alone.
         """
         self.log = EventLog(args.event_log_size)
         self.engine = forwarding(self._start)
@@ -80,7 +80,9 @@ class ProcessClient:
         self._waiters = Waiters()
         self._unanswered: dict[int, tuple[Future[Any], Message]] = {}
         self._numbers = itertools.count(1)
-        self._is_closing = False
+        self._is_open = self._is_closing = False
+        self._opening = threading.Lock()
+        """Held to decide whether the process ended before or after its engine was open."""
         self._fault = ""
         self._loading = Relay()
         self._channel: Channel[FromChild] = Channel(FromChild, send_wait_ms=SEND_WAIT_MS)
@@ -91,6 +93,10 @@ class ProcessClient:
         self._thread.start()
         try:
             self.info: EngineInfo = self._loading.wait(self._start(ProcessCalls.open, args.to_dict(), places()), progress)
+            with self._opening:
+                self._is_open = not self.ended
+            if self.ended:
+                raise EngineDead(self.ended)
         except BaseException:
             self.close()
             raise
@@ -176,7 +182,9 @@ class ProcessClient:
             reason = self._reason()
             self._waiters.end(reason)
             self._unanswered.clear()
-        if not self._is_closing:
+        with self._opening:
+            is_lost = self._is_open and not self._is_closing
+        if is_lost:
             self._on_end(reason)
 
     def _receive(self, message: FromChild) -> None:
