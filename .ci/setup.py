@@ -62,6 +62,7 @@ def main(argv: list[str]) -> int:
         if not is_installed(args.extras):
             print(f"Setting up .venv with {', '.join(args.extras)}: {NEEDS}.", flush=True)
             install(args.extras, stages)
+            begin_imports()
     except Failed as error:
         print(f"{error}\nThe setup stopped here; what is done is kept, and `make` goes on from there.", file=sys.stderr)
         return 1
@@ -123,6 +124,15 @@ def install(extras: list[str], stages: list[tuple[str, float]]) -> None:
     with timed("settings", stages):
         settle(extras)
     STAMP.write_text(json.dumps({"of": fingerprint(), "extras": extras}))
+
+
+def begin_imports() -> None:
+    """Starts a process that imports the engine, whose bytecode is then there for the first one: packages come without."""
+    code = "import workbench; workbench.Engine; import workbench.launch.engine"
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.Popen(
+        [PYTHON, "-c", code], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def make_venv() -> None:

@@ -160,6 +160,21 @@ setup.main(["engine", "--", sys.executable, "-c", "import os; print(os.environ['
     assert done.stdout.strip() == str(setup.BIN)
 
 
+def test_a_new_setup_begins_the_imports_of_an_engine_and_an_old_one_does_not(setup, monkeypatch):
+    done, is_installed = [], False
+    monkeypatch.setattr(setup, "is_installed", lambda extras: is_installed)
+    monkeypatch.setattr(setup, "install", lambda *_: done.append("installed"))
+    monkeypatch.setattr(setup.subprocess, "Popen", lambda command, env, **_: done.append((*command, env)))
+    assert setup.main(["engine"]) == 0
+    installed, (python, _, code, env) = done
+    assert (installed, python, env["PYTHONDONTWRITEBYTECODE"]) == ("installed", setup.PYTHON, "")
+    assert importlib.util.find_spec(code.rpartition("import ")[2])
+
+    is_installed = True
+    assert setup.main(["engine"]) == 0
+    assert len(done) == 2
+
+
 def test_an_older_python_is_told_so_before_anything_is_made(setup, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(setup, "STAMP", tmp_path / "stamp")
     monkeypatch.setattr(setup, "call", lambda *_: pytest.fail("nothing may be run"))

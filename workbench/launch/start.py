@@ -41,6 +41,7 @@ def _ahead(args: ServerArgs) -> Found | None:
     importlib.import_module("workbench.text.gguf_tokenizer")  # its library has to come first
     library, found = load_ahead(), Found()
     threading.Thread(target=answer, args=(found, partial(find_tokenizer, args)), name="workbench-tokenizer").start()
+    importlib.import_module("workbench.engine.local_client")  # and with it all of the engine that needs no torch
     if library is not None:
         library.join()
     return found

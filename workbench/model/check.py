@@ -19,6 +19,7 @@ from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.config import ServerArgs
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.kernels.environment import prepare_libraries
+from workbench.kernels.quick_imports import quick_imports
 from workbench.model.config import SIZES, ModelConfig
 from workbench.model.family import Family
 from workbench.model.gguf import check_kind
@@ -94,7 +95,8 @@ def checker(args: ServerArgs) -> Callable[[Path], None]:
 
     def check(path: Path) -> None:
         prepare_libraries()  # before torch, which comes in with the family's file
-        checked = check_model(path, override_of(args), dummy=args.load_format == "dummy")
+        with quick_imports():
+            checked = check_model(path, override_of(args), dummy=args.load_format == "dummy")
         check_scheme(args, path, checked.declared)
 
     return check

@@ -104,12 +104,12 @@ def test_blocks_of_threads_that_overlap_leave_the_settings_as_they_were(monkeypa
 
 @pytest.mark.parametrize("collects", [True, False])
 def test_garbage_is_collected_behind_the_block_as_before(collects):
-    was = gc.isenabled()
+    was, frozen = gc.isenabled(), gc.get_freeze_count()
     try:
         (gc.enable if collects else gc.disable)()
         with quick.quick_imports():
             assert not gc.isenabled()
         assert gc.isenabled() == collects
-        assert gc.get_freeze_count() == 0
+        assert gc.get_freeze_count() <= frozen
     finally:
         (gc.enable if was else gc.disable)()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from workbench.errors import ModelCorrupt
+from workbench.model import decoder
 from workbench.model.rope import Rope
 from workbench.model.rotary import Rotary, frequencies, rotate_part
 from workbench.model.rows import neighbours_of
@@ -90,3 +92,14 @@ def test_products_of_neighbours_turned_are_those_of_rows_put_apart(size: int):
     ])  # fmt: skip
     products = [torch.einsum("qhd,khd->hqk", one, one) for one in (ours, theirs)]
     torch.testing.assert_close(*products, rtol=1e-3, atol=1e-2)
+
+
+def test_the_tables_of_layers_with_the_same_embedding_are_made_once(monkeypatch):
+    made = []
+    monkeypatch.setattr(decoder, "Rotary", lambda size, rope, *_, **__: made.append(rope))
+    one, other = Rope(rope_theta=500.0), Rope(rope_theta=900.0)
+    model = SimpleNamespace(
+        ropes=[one, None, one, other, one], rotary_size=16, num_positions=None, max_positions=64, embed_scale=1.0
+    )
+    decoder.Decoder.build_tables(cast("Any", model), torch.float32, torch.device("cpu"))
+    assert made == list(model.rotaries) == [one, other]
