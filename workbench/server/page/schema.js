@@ -10,12 +10,24 @@ function forms(schema) {
   return options.flatMap(forms);
 }
 
-/** Returns the kind of a value in words. @param {any} schema @returns {string} */
+const LONGEST_KIND = 60;
+
+/** @param {string[]} kinds */
+const joined = (kinds) => [...new Set(kinds)].join(" or ");
+
+/** Returns the kind of a value in words, without that of the items where these are many. @param {any} schema @returns {string} */
 export function kind(schema) {
   if ("const" in schema) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((/** @type {any} */ value) => JSON.stringify(value)).join(" or ");
-  if (schema.anyOf) return [...new Set(forms(schema).map(kind))].join(" or ");
-  if (schema.type === "array") return `list of ${kind(schema.items ?? {})}`;
+  if (schema.anyOf) {
+    const kinds = forms(schema).map(kind);
+    const all = joined(kinds);
+    return all.length <= LONGEST_KIND ? all : joined(kinds.map((each) => each.split(" of ")[0]));
+  }
+  if (schema.type === "array") {
+    const item = kind(schema.items ?? {});
+    return item.includes(" or ") ? `list of (${item})` : `list of ${item}`;
+  }
   if (schema.type === "integer" || schema.type === "number") return `${schema.type}${range(schema)}`;
   return schema.type ?? "any";
 }
