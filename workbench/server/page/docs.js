@@ -8,14 +8,20 @@ const routes = /** @type {HTMLElement} */ (document.getElementById("routes"));
 const search = /** @type {HTMLInputElement} */ (document.getElementById("search"));
 const base = new URL(".", document.baseURI);
 
-/** The headings, each with the beginnings of its paths; a path belongs to the first that has one. */
-const GROUPS = [
-  ["OpenAI", /^\/v1\/(chat|completions|responses|models|embeddings|files|batches)/],
-  ["Anthropic", /^\/v1\/messages/],
-  ["Ollama", /^\/api\//],
-  ["Looking in", /^\/(engine|page)\//],
-  ["Native", /^\//],
-];
+/** The headings, each with the beginnings of its paths in order; a path belongs to the first that has one. */
+const GROUPS = /** @type {[string, string[]][]} */ ([
+  ["OpenAI", ["chat", "completions", "responses", "models", "embeddings", "files", "batches"].map((name) => `/v1/${name}`)],
+  ["Anthropic", ["/v1/messages"]],
+  ["Ollama", ["/api/chat", "/api/"]],
+  ["Looking in", ["/engine/", "/page/"]],
+  ["Native", ["/generate", "/tokenize", "/"]],
+]);
+
+/** Returns the numbers of a path's group and of its beginning in that. @param {string} path */
+function placeOf(path) {
+  const group = GROUPS.findIndex(([, starts]) => starts.some((start) => path.startsWith(start)));
+  return [group, GROUPS[group][1].findIndex((start) => path.startsWith(start))];
+}
 
 /** @param {string} tag @param {(Node | string)[]} inside */
 function node(tag, ...inside) {
@@ -112,12 +118,12 @@ async function show() {
   const answer = await fetch(new URL("openapi.json", base), { headers: key ? { authorization: `Bearer ${key}` } : {} });
   if (!answer.ok) throw new Error(`the server answered ${answer.status}; enter the key on the page of the chat first`);
   const { paths } = await answer.json();
-  const sections = GROUPS.map(([name]) => node("section", node("h2", String(name))));
+  const sections = GROUPS.map(([name]) => node("section", node("h2", name)));
   let count = 0;
-  for (const [path, methods] of Object.entries(paths)) {
-    const place = GROUPS.findIndex(([, pattern]) => /** @type {RegExp} */ (pattern).test(path));
+  const sorted = Object.entries(paths).sort(([a], [b]) => placeOf(a)[1] - placeOf(b)[1]);
+  for (const [path, methods] of sorted) {
     for (const [method, operation] of Object.entries(methods)) {
-      sections[place].append(draw(path, method, operation));
+      sections[placeOf(path)[0]].append(draw(path, method, operation));
       count += 1;
     }
   }
