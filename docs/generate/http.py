@@ -21,11 +21,11 @@ None stands for `null` and for a field that is left out.
 GROUPS = (
     ("OpenAI", ("/v1/chat", "/v1/completions", "/v1/responses", "/v1/models", "/v1/embeddings", "/v1/files", "/v1/batches")),
     ("Anthropic", ("/v1/messages",)),
-    ("Ollama", ("/api/",)),
+    ("Ollama", ("/api/chat", "/api/")),
     ("Looking in", ("/engine/", "/page/")),
-    ("Native", ("/",)),
+    ("Native", ("/generate", "/tokenize", "/")),
 )
-"""Heading -> beginnings of its paths; a path belongs to the first group that has one."""
+"""Heading -> beginnings of its paths in order; a path belongs to the first group that has one."""
 
 
 def openapi() -> dict[str, Any]:
@@ -39,8 +39,8 @@ def openapi() -> dict[str, Any]:
 def endpoints_page() -> str:
     """Writes a section per API, and per route what it does and the fields of its body."""
     groups: dict[str, list[str | list[str]]] = {name: [] for name, _ in GROUPS}
-    for path, methods in openapi()["paths"].items():
-        name = next(name for name, starts in GROUPS if path.startswith(starts))
+    for path, methods in sorted(openapi()["paths"].items(), key=lambda each: place_of(each[0])[1]):
+        name, _ = place_of(path)
         mark = " †" if path in MANAGEMENT else ""
         for method, operation in methods.items():
             groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
@@ -52,6 +52,12 @@ def endpoints_page() -> str:
                 groups[name] += ["Parts of a message beside text:", table(("part", "field", "type", "meaning"), found)]
     parts = (part for name, parts in groups.items() for part in (f"## {name}", *parts))
     return page("HTTP endpoints", ABOUT, *parts)
+
+
+def place_of(path: str) -> tuple[str, int]:
+    """Returns the heading of a path, and the number of its beginning there."""
+    name, starts = next((name, starts) for name, starts in GROUPS if path.startswith(starts))
+    return name, next(i for i, start in enumerate(starts) if path.startswith(start))
 
 
 def body_of(operation: Mapping[str, Any]) -> Mapping[str, Any]:
