@@ -37,7 +37,6 @@ myst_heading_anchors = 4
 # Quotes and dashes stay as they are written: many are parts of names, such as --model-path.
 smartquotes = False
 # Notebooks are stored without outputs, so the pages need a run; WORKBENCH_DOCS_EXECUTE=off leaves the outputs out.
-nb_merge_streams = True  # text that is printed piece by piece is one text
 nb_execution_mode = os.environ.get("WORKBENCH_DOCS_EXECUTE", "cache")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
