@@ -1,4 +1,7 @@
-"""Sphinx extension: what a cell prints piece by piece is one text on its page. MyST-NB's own joining ends each piece with a line end."""
+"""Sphinx extension: what a cell prints piece by piece is one text on its page.
+
+MyST-NB's own joining ends each piece with a line end.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ def setup(app: Any) -> dict[str, Any]:
 
 
 def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a cell's outputs with one for all that was printed to stdout, and behind it one for stderr, as a terminal shows them."""
+    """Returns a cell's outputs, of which one has all that was printed to stdout, and the next all of stderr.
+
+    Both are as a terminal shows them in the end.
+    """
     texts: dict[str, str] = {"stdout": "", "stderr": ""}
     for output in outputs:
         if output["output_type"] == "stream":
