@@ -292,7 +292,7 @@ def _checked(name: str, value: Any) -> Any:
         return token_ids(name, value)
     if isinstance(value, Mapping):
         return SessionParams.make(value)
-    return value
+    return as_int(name, value) if isinstance(value, int) and kind is not bool else value
 
 
 def _spread(name: str, values: Sequence[Any], count: int) -> Sequence[Any]:
