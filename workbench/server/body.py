@@ -36,6 +36,8 @@ class Body(BaseModel):
     """Fields of which a body has at least one."""
     NEEDS: ClassVar[dict[str, Schema]] = {}
     """Schema of a whole body with this field."""
+    ALSO: ClassVar[str] = ""
+    """Rule that the schema has in words alone."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -46,7 +48,7 @@ class Body(BaseModel):
         for name, field in own.get("properties", {}).items():
             field.setdefault("description", docs.get(name, ""))
         added = rules(cls.ONE_OF, cls.ANY_OF, cls.NEEDS)
-        says = " ".join(each["description"] for each in (own, added) if "description" in each)
+        says = " ".join(filter(None, (own.get("description"), added.get("description"), cls.ALSO)))
         own.update(added | {"description": says})
         return schema
 

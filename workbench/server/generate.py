@@ -37,7 +37,7 @@ class GenerateBody(Body):
     input_ids: shapes.Ids = None
     """Prompt, or several, as token ids."""
     sampling_params: shapes.Params = None
-    """Sampling parameters by name; several prompts may have a list of them."""
+    """Sampling parameters by name, with at most one constraint; several prompts may have a list of them."""
     stream: bool | None = False
     """Switch to send the answer as it grows, in server-sent events."""
     rid: shapes.EachName = None

@@ -90,8 +90,8 @@ RANGES: dict[str, Schema] = {
     "max_whitespace": one_of(whole(0, 1024), NULL), "custom_params": one_of(ANY_OBJECT, NULL),
 }  # fmt: skip
 """Schema of a sampling parameter by name."""
-CONSTRAINTS = apart("json_schema", "regex", "ebnf", "choices", "grammar", "structural_tag")
-"""The rule that a request has one constraint."""
+ONE_CONSTRAINT = "At most one of `json_schema`, `regex`, `ebnf`, `choices`, `grammar` and `structural_tag` is given."
+"""The rule that a request has one constraint, in words: as a schema it would have as many parts as there are pairs."""
 MEANINGS = field_docs(SamplingParams)
 PARAMS: Schema = {
     "type": "object",
@@ -99,7 +99,7 @@ PARAMS: Schema = {
         name: RANGES[first] | {"description": MEANINGS[first]}
         for name, first in ({each: each for each in RANGES} | ALIASES).items()
     },
-    "additionalProperties": False, "dependentSchemas": CONSTRAINTS | apart("max_tokens", "max_new_tokens")
+    "additionalProperties": False, "dependentSchemas": apart("max_tokens", "max_new_tokens")
     | apart("min_tokens", "min_new_tokens"),
 }  # fmt: skip
 SESSION = record({"id": SOME_TEXT}, closed=True, rid=one_of(TEXT, NULL), offset=one_of(whole(), NULL), replace=SWITCH)

@@ -9,9 +9,9 @@ from workbench.server.body import Body
 from workbench.server.problem import Problem
 from workbench.server.schema import NULL, Schema, needs
 from workbench.server.shapes import (
-    CONSTRAINTS,
     FREE_CHOICE,
     LEFT_OUT,
+    ONE_CONSTRAINT,
     SOME_TOOLS,
     TRUE,
     Bias,
@@ -67,7 +67,8 @@ class StreamOptions(Body):
 class SamplingBody(Body):
     """The fields that chats and completions share."""
 
-    NEEDS: ClassVar[dict[str, Schema]] = CONSTRAINTS | needs("stream_options", NULL, stream=TRUE)
+    NEEDS: ClassVar[dict[str, Schema]] = needs("stream_options", NULL, stream=TRUE)
+    ALSO = ONE_CONSTRAINT
 
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
