@@ -55,7 +55,9 @@ def load(tmp_path_factory):
 
 
 def test_no_case_ends_in_a_fault(load):
-    operations = [each.ok() for each in load(enable_metrics=True, tool_call_parser="hermes").get_all_operations()]
+    operations = [
+        each.ok() for each in load(enable_metrics=True, tool_call_parser="hermes", reasoning_parser="qwen3").get_all_operations()
+    ]
     with_body = [each for each in operations if each.body]
     assert {each.path for each in operations if each.method == "post" and not each.body} == WITHOUT_BODY
     for operation in operations:
