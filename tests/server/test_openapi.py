@@ -41,7 +41,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def load(tmp_path_factory):
     """Returns a function that opens an engine of a tiny model; all are closed at the end."""
-    folder = str(write_byte_model(tmp_path_factory.mktemp("model"), context_length=256))
+    folder = str(write_byte_model(tmp_path_factory.mktemp("model"), context_length=1024))
     with ExitStack() as stack:
 
         def schema(**args):
@@ -94,11 +94,14 @@ EACH = {
 
 
 def fitting(value):
-    """Returns token ids of the model for any, and messages and lists without pictures."""
+    """Returns token ids of the model for any, and the contents of messages without pictures."""
     if isinstance(value, list):
-        return [fitting(each) for each in value if not (isinstance(each, dict) and each.get("type") in MEDIA)]
+        return [fitting(each) for each in value]
     if isinstance(value, dict):
-        return {name: fitting(each) for name, each in value.items()}
+        fits = {name: fitting(each) for name, each in value.items()}
+        if isinstance(parts := fits.get("content"), list):
+            fits["content"] = [part for part in parts if not (isinstance(part, dict) and part.get("type") in MEDIA)]
+        return fits
     return value % VOCABULARY if isinstance(value, int | float) and value > VOCABULARY else value
 
 
