@@ -85,7 +85,7 @@ def check_bodies(operations, num_cases, must_answer):
 OF_OTHERS = {"image_data", "session_params", "custom_logit_processor", "images", "token_ids_logprob", "rid"}
 """Fields whose values need another model or setting, or what the server has made before."""
 MEDIA = {"image_url", "video_url", "image"}
-VOCABULARY, WIDTH = 256, 32
+VOCABULARY, WIDTH, LONGEST_TEXT = 256, 32, 40
 EACH = {
     "return_logprob", "logprob_start_len", "top_logprobs_num", "return_text_in_logprobs", "return_hidden_states", "priority",
     "timeout_s", "namespace", "modalities", "sampling_params",
@@ -94,7 +94,7 @@ EACH = {
 
 
 def fitting(value):
-    """Returns token ids of the model for any, and the contents of messages without pictures."""
+    """Returns token ids of the model for any, short texts, and the contents of messages without pictures."""
     if isinstance(value, list):
         return [fitting(each) for each in value]
     if isinstance(value, dict):
@@ -102,6 +102,8 @@ def fitting(value):
         if isinstance(parts := fits.get("content"), list):
             fits["content"] = [part for part in parts if not (isinstance(part, dict) and part.get("type") in MEDIA)]
         return fits
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT]
     return value % VOCABULARY if isinstance(value, int | float) and value > VOCABULARY else value
 
 
