@@ -15,8 +15,11 @@ FAST := not slow and not model and not process and not heavy
 # CI keeps the time of every test: TEST_TIMES=FOLDER.
 report = $(if $(TEST_TIMES),--junitxml=$(TEST_TIMES)/$(1).xml)
 
+# All tests, in parts. Two run at a time, on two cores, in this order: the longest first, so that both cores have work to the end.
+JOBS := test-unit test-equal test-server test-pages test-notebook
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-parts test-engines test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs compile html docs-serve release-check strip clean
+.PHONY: help setup lab demo test check test-unit test-equal test-server test-pages test-notebook test-notebooks test-fast test-fast-first test-fast-second test-all test-browser soak clients screenshots lint bench-peers test-schemas docs compile html docs-serve release-check strip clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,15 +35,26 @@ demo:  ## the same without a browser: run the welcome notebook and print what it
 	@$(SETUP) engine notebook server --model $(MODEL) -- $(BIN)/python -m workbench.bench.demo $(WELCOME)
 
 test: setup  ## every test and every notebook; those in a browser where there is a Chromium
-	@$(MAKE) -j2 --no-print-directory test-parts test-engines
-	$(TEST_ENV) $(BIN)/python -m pytest -rs $(PYTEST_ARGS) $(call report,browser) tests/browser
-	$(if $(NOTEBOOKS),$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS))
+	@$(MAKE) -j2 --no-print-directory $(if $(NOTEBOOKS),test-notebooks) $(JOBS)
 
-# Two at once, on two cores; what is timed by a browser runs alone.
-test-parts: PARTS := tests/unit tests/notebook tests/js
-test-engines: PARTS := tests/equal tests/server tests/clients tests/gpu tests/site
-test-parts test-engines:
+# The site runs every notebook, cell by cell: so they are not run a second time. Its tests come after it, the others beside it.
+check:  ## what CI runs: lint, the site, every test
+	@$(SETUP) engine notebook server test docs
+	@WORKBENCH_SITE="$(CURDIR)/docs/_build/html" $(MAKE) -j2 -k --no-print-directory docs lint $(JOBS) BUILT=docs
+
+test-unit: PARTS := tests/unit tests/js
+test-equal: PARTS := tests/equal tests/gpu
+test-server: PARTS := tests/server tests/clients
+test-pages: PARTS := tests/browser tests/site
+test-notebook: PARTS := tests/notebook
+test-pages: $(BUILT)
+# Beside another part one thread is faster than two, and tests/unit compares what several threads compute.
+test-equal: TEST_ENV += OMP_NUM_THREADS=1
+$(JOBS):
 	$(TEST_ENV) WORKBENCH_OPENAPI_CASES=2000 $(BIN)/python -m pytest -q -rs $(PYTEST_ARGS) $(call report,$@) $(PARTS)
+
+test-notebooks:
+	$(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(NOTEBOOKS)
 
 test-fast: setup  ## every test that needs no model, browser or child process and no long computing: about a minute on two cores
 	@$(MAKE) -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget) --no-print-directory test-fast-first test-fast-second

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (extra `test`)")
 from workbench.testing.jupyter import BROWSER_ARGS, Notebook, Server, find_chromium  # noqa: E402
+
+WAIT_S = 60
+"""Seconds that a page may take on a busy machine to become as a test expects. One that is right ends the wait at once."""
+playwright.expect.set_options(timeout=WAIT_S * 1000)
+
+
+@pytest.fixture(scope="session")
+def settles() -> Callable[[Callable[[], bool]], bool]:
+    """A function that returns whether a condition becomes true."""
+
+    def settles(condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + WAIT_S
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    return settles
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +64,7 @@ def browser(chromium: str) -> Iterator[playwright.Browser]:
 def notebook(server: Server, browser: playwright.Browser) -> Iterator[Notebook]:
     """A page of its own for each test, and afterwards no kernel."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(2 * WAIT_S * 1000)
     yield Notebook(context.new_page(), server)
     context.close()
     server.stop_kernels()

@@ -42,7 +42,7 @@ def say(page, text):
     page.wait_for_selector("#said li:last-child small", timeout=60_000)
 
 
-def test_a_chat_streams_and_the_views_follow(engine, page):
+def test_a_chat_streams_and_the_views_follow(engine, page, settles):
     with workbench.serve(engine, port=0) as served:
         page.goto(served.url)
         expect(page.locator("#served")).to_contain_text("smollm2-135m, context of")
@@ -59,7 +59,7 @@ def test_a_chat_streams_and_the_views_follow(engine, page):
         expect(page.locator("#view-throughput svg")).to_have_count(4)
         expect(page.locator("#view-tokens .wb-strip")).to_contain_text(answer.split()[0])
         page.check("#detail")
-        page.wait_for_timeout(100)
+        assert settles(lambda: engine.detail.is_on)
         assert engine.generate("In detail", max_new_tokens=3)
         expect(page.locator("#view-tokens .wb-strip .wb-l0, #view-tokens .wb-strip [class*=wb-l]").first).to_be_visible()
         page.uncheck("#detail")
@@ -121,6 +121,6 @@ def test_views_come_back_when_the_server_does_and_ends_are_said(engine, page):
     served.stop()
     expect(page.locator("#served")).to_contain_text("fetch")
     with workbench.serve(engine, port=port):
-        expect(page.locator("#served")).to_contain_text("smollm2-135m", timeout=10_000)
+        expect(page.locator("#served")).to_contain_text("smollm2-135m")
         engine.generate("After the break", max_new_tokens=4)
         expect(page.locator("#view-tree")).to_contain_text("After the break")

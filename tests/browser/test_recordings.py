@@ -91,7 +91,7 @@ def test_a_run_is_played(source, open_page):
     button = page.locator(".wb-player button")
     button.click()
     expect(button).to_contain_text("pause")
-    expect(button).to_contain_text("play", timeout=3000)
+    expect(button).to_contain_text("play")
     expect(page.locator(".wb-player output")).to_contain_text(f"step {recording.moments[-1].step}")
 
 

@@ -35,7 +35,7 @@ PROGRAM = """from workbench import assistant, gen, select, user
 names = dict(user=user, assistant=assistant, gen=gen, select=select)
 session.program('''
 s += user("Tell me about rivers.")
-s += assistant(gen("answer", max_tokens=60, ignore_eos=True, temperature=0))
+s += assistant(gen("answer", max_tokens=200, ignore_eos=True, temperature=0))
 forks = s.fork(2)
 for fork, word in zip(forks, ["long", "short"]):
     fork += user(f"Is it {word}?")
@@ -57,7 +57,7 @@ LINES = """tree => [...tree.querySelectorAll(".wb-outline [data-node]")]
 
 
 @pytest.mark.parametrize("face", ["lab/tree", "notebooks"])
-def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str) -> None:
+def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: str, settles) -> None:
     hears = "print([name for name, view in dashboard.views.items() if view._has_ticker])"
     notebook.open([LOAD, "%wb dashboard -o dashboard", BUSY, hears, "%wb tree"], face=face)
     notebook.run(0)
@@ -76,11 +76,10 @@ def test_the_dashboard_moves_while_a_cell_is_blocked(notebook: Notebook, face: s
     heard = ast.literal_eval(notebook.run(3))
     assert {"tree", "batch", "kv"} <= set(heard), "one message moved all views"
     notebook.run(4)
-    notebook.page.wait_for_timeout(1500)  # what moved has come to rest
     notebook.view(4).scroll_into_view_if_needed()
-    grown, drawn_anew = tree.evaluate(LINES), notebook.view(4).evaluate(LINES)
-    assert len(grown) >= 5
-    assert grown == drawn_anew
+    # Lines that move come to rest.
+    assert settles(lambda: tree.evaluate(LINES) == notebook.view(4).evaluate(LINES)), tree.evaluate(LINES)
+    assert len(tree.evaluate(LINES)) >= 5
     assert notebook.console == []
     assert set(notebook.hosts) == {HOST}
 

@@ -25,7 +25,9 @@ class Expected:
     """Distance between the two best logits at each step."""
 
 
+@lru_cache(maxsize=1)
 def load(gguf: Path):
+    """Returns transformers' model of a file, for all tests of a run: not to be changed."""
     with reading_once():
         return transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).eval()
 
@@ -55,9 +57,10 @@ def greedy(model, prompt: tuple[int, ...], num_new: int, guess: Sequence[int] = 
     return Expected(tuple(prompt), tuple(output), tuple(logprobs), tuple(gaps))
 
 
+@lru_cache(maxsize=1000)
 @torch.inference_mode()
 def prompt_logprobs(model, prompt: tuple[int, ...]) -> list[float]:
-    """Returns the log-probability of every prompt token but the first."""
+    """Returns the log-probability of every prompt token but the first: not to be changed."""
     scores = model(torch.tensor([prompt])).logits[0].double().log_softmax(-1)
     return [float(scores[i, token]) for i, token in enumerate(prompt[1:])]
 

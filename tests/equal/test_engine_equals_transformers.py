@@ -115,7 +115,9 @@ def test_what_the_oracle_says_does_not_depend_on_the_guess(family):
 
 
 def test_alone_cold_and_warm_equal_transformers(family):
+    """Every second prompt: all of them are in one batch below."""
     model, _, expected, _ = family
+    expected = expected[::2]
     core = open_core(model, num_slots=16384)
     for _ in range(2):  # the second time around every prompt is in the cache
         same([run(core, [want.prompt])[0] for want in expected], expected)
@@ -136,7 +138,8 @@ def test_mixed_chunks_and_larger_pages_equal_transformers(family):
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_tiny_chunks_equal_transformers_on_short_prompts(family, chunk):
     model, _, expected, _ = family
-    short = [want for want in expected if len(want.prompt) <= 64]
+    short = [want for want in expected if len(want.prompt) <= (16 if chunk == 1 else 64)]
+    assert len(short) > 10
     agree(open_core(model, chunked_prefill_size=chunk), short)
 
 
@@ -157,7 +160,7 @@ def test_retracted_requests_continue_as_transformers_would(family):
 
 def test_logprobs_of_prompt_and_output_are_those_of_transformers(family):
     model, _tokenizer, expected, reference = family
-    some = [want for want in expected if 2 <= len(want.prompt) <= 300]
+    some = [want for want in expected if 2 <= len(want.prompt) <= 300][::2]
     core = open_core(model, chunked_prefill_size=100)
     params = SamplingParams(max_new_tokens=NUM_NEW, temperature=0, ignore_eos=True)
     for i, want in enumerate(some):

@@ -42,9 +42,13 @@ def distributions(reference, prompt, output) -> torch.Tensor:
     return logits.double().log_softmax(-1)
 
 
-def allowed_after(engine, text: bytes) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def vocabulary(engine) -> Vocabulary:
+    return Vocabulary(engine.tokenizer, engine.get_server_info()["vocab_size"], frozenset({engine.tokenizer.eos_token_id}))
+
+
+def allowed_after(vocabulary: Vocabulary, text: bytes) -> torch.Tensor:
     """Returns bool [V], found by trying each token against every text the pattern matches."""
-    vocabulary = Vocabulary(engine.tokenizer, engine.get_server_info()["vocab_size"], frozenset({engine.tokenizer.eos_token_id}))
     wholes = [choice.encode() for choice in CHOICES if choice.encode().startswith(text)]
     rests = {whole[len(text) :] for whole in wholes}
     fits = {rest[:i] for rest in rests for i in range(1, len(rest) + 1)}
@@ -82,7 +86,7 @@ def check(event: TokenSampled, logprobs: torch.Tensor, allowed: torch.Tensor | N
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_a_batch_of_free_and_constrained_requests(engine, reference, temperature: float) -> None:
+def test_a_batch_of_free_and_constrained_requests(engine, reference, vocabulary, temperature: float) -> None:
     prompts = ["Is the apple red or green? It is", "The capital of France is", "Answer yes or no:"]
     params = {"temperature": temperature, "max_new_tokens": 12, "seed": 7}
     constrained = {**params, "regex": TYPE}
@@ -97,7 +101,7 @@ def test_a_batch_of_free_and_constrained_requests(engine, reference, temperature
         table = distributions(reference, ids, output)
         text = b""
         for event, logprobs in zip(events, table, strict=True):
-            check(event, logprobs, None if is_free else allowed_after(engine, text))
+            check(event, logprobs, None if is_free else allowed_after(vocabulary, text))
             text += engine.tokenizer.decode([event.token_id], skip_special_tokens=True).encode()
             num_overruled += event.detail.overruled
     assert num_overruled > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def _ipython(tmp_path_factory) -> InteractiveShell:
         patch.setenv("IPYTHONDIR", str(folder))
         shell = TerminalInteractiveShell.instance(simple_prompt=True)
     shell.history_manager.enabled = False
+    # Each reset of the shell collects garbage: what other tests imported and made so far need not be looked through each time.
+    gc.collect()
+    gc.freeze()
     return shell
 
 

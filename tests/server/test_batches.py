@@ -203,7 +203,7 @@ class FullDisk:
         return getattr(self._database, name)
 
 
-def wait_for(true, timeout_s=30):
+def wait_for(true, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline

@@ -68,8 +68,8 @@ def test_a_client_that_leaves_frees_its_place(url, engine, example, monkeypatch)
 
 
 def comes_to(engine, num_running: int) -> bool:
-    """Returns whether so many requests run within 10 seconds."""
-    deadline = time.monotonic() + 10
+    """Returns whether so many requests run within a minute."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and engine.get_server_info()["num_running"] != num_running:
         time.sleep(0.01)
     return engine.get_server_info()["num_running"] == num_running

@@ -166,7 +166,7 @@ def test_many_tools_are_answered_or_refused(http):
 def test_a_hard_constraint_ends_in_time_and_holds_up_no_other(server, http, extra):
     began = time.monotonic()
     answer = http.post(CHAT, json=TALK | extra)
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 60
     assert answer.status_code in (200, 400), answer.text[:300]
     assert answer.status_code == 200 or refused(answer)
 
@@ -196,7 +196,7 @@ def test_slow_and_closed_connections_hold_up_no_other(server, http):
         each.sendall(head if i % 2 else head[:30])
     began = time.monotonic()
     assert http.post(CHAT, json=TALK).status_code == 200
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     for each in sockets:
         each.close()
     length = b"POST /generate HTTP/1.1\r\nContent-Length: -5\r\n\r\n"

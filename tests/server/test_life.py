@@ -50,7 +50,7 @@ def engine_of(server):
     return next(child for child in children if "workbench.process.main" in child.cmdline())
 
 
-def until(condition, timeout_s=20.0):
+def until(condition, timeout_s=90.0):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if condition():
@@ -60,7 +60,7 @@ def until(condition, timeout_s=20.0):
 
 
 def status(server, path="/health"):
-    return httpx.get(f"{server.url}{path}", timeout=5).status_code
+    return httpx.get(f"{server.url}{path}", timeout=60).status_code
 
 
 class Reader(threading.Thread):
@@ -86,16 +86,16 @@ class Reader(threading.Thread):
 def test_a_killed_engine_gives_its_requests_an_error_and_another_takes_its_place(start):
     server = start("--max-restarts", "1")
     reader = Reader(server)
-    assert reader.begun.wait(10)
+    assert reader.begun.wait(60)
     first = engine_of(server)
     first.kill()
-    reader.join(20)
+    reader.join(60)
     assert json.loads(reader.lines[-1].removeprefix("data: "))["error"]["code"] == "engine_unavailable"
     assert until(lambda: status(server) == 200)
-    assert httpx.post(f"{server.url}/generate", json=SHORT).json()["meta_info"]["completion_tokens"] == 4
+    assert httpx.post(f"{server.url}/generate", json=SHORT, timeout=60).json()["meta_info"]["completion_tokens"] == 4
     engine_of(server).kill()
     assert until(lambda: status(server) == 503), "the limit of restarts is reached"
-    answer = httpx.post(f"{server.url}/generate", json=SHORT)
+    answer = httpx.post(f"{server.url}/generate", json=SHORT, timeout=60)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
@@ -106,20 +106,20 @@ def test_a_stopped_engine_is_not_healthy_and_the_watchdog_replaces_it(start):
     assert status(server) == 503
     assert until(lambda: status(server) == 200 and engine_of(server).pid != stopped.pid)
     assert not psutil.pid_exists(stopped.pid)
-    assert httpx.post(f"{server.url}/generate", json=SHORT).status_code == 200
+    assert httpx.post(f"{server.url}/generate", json=SHORT, timeout=60).status_code == 200
 
 
 def test_a_killed_server_leaves_no_engine_and_its_port_is_free(start, folder, server_process):
     server = start()
     reader = Reader(server)
-    assert reader.begun.wait(10)
+    assert reader.begun.wait(60)
     children = psutil.Process(server.process.pid).children(recursive=True)
     server.process.kill()
-    reader.join(10)
-    _, alive = psutil.wait_procs(children, 5)
+    reader.join(60)
+    _, alive = psutil.wait_procs(children, 60)
     assert alive == []
     again = start("--port", str(server.port))
-    assert httpx.post(f"http://127.0.0.1:{server.port}/generate", json=SHORT).status_code == 200
+    assert httpx.post(f"http://127.0.0.1:{server.port}/generate", json=SHORT, timeout=60).status_code == 200
     again.url = server.url
 
 
@@ -127,24 +127,24 @@ def test_a_signal_to_end_lets_running_requests_finish_and_refuses_new_ones(start
     server = start()
     body = ENDLESS | {"sampling_params": {"max_new_tokens": 400, "ignore_eos": True}}
     reader = Reader(server, body)
-    assert reader.begun.wait(10)
+    assert reader.begun.wait(60)
     server.process.terminate()
-    refused = httpx.post(f"{server.url}/generate", json=SHORT)
+    refused = httpx.post(f"{server.url}/generate", json=SHORT, timeout=60)
     reader.join(60)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert reader.lines[-1] == "data: [DONE]"
     assert json.loads(reader.lines[-2].removeprefix("data: "))["meta_info"]["completion_tokens"] == 400
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_requests_that_outlast_the_limit_end_with_an_answer(start):
     server = start("--drain-timeout-s", "0.5")
     reader = Reader(server)
-    assert reader.begun.wait(10)
+    assert reader.begun.wait(60)
     server.process.terminate()
-    reader.join(20)
+    reader.join(60)
     assert (reader.error, "error" in json.loads(reader.lines[-1].removeprefix("data: "))) == (None, True)
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_a_used_port_is_refused_at_once(start):
@@ -163,4 +163,4 @@ def test_a_client_that_leaves_frees_its_slots(start, stream):
     ):
         assert stream
         assert httpx.get(f"{server.url}/get_load").json()["num_running"] == 1
-    assert until(lambda: httpx.get(f"{server.url}/get_load").json()["num_running"] == 0, 5)
+    assert until(lambda: httpx.get(f"{server.url}/get_load").json()["num_running"] == 0)

@@ -23,7 +23,7 @@ open(sys.argv[1], "w").write(f"{child.pid}\\n")
 """Code that starts a process which watches nothing, and writes down its id."""
 
 
-def wait_until(true, seconds=20):
+def wait_until(true, seconds=60):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not become true"

@@ -46,7 +46,7 @@ class Engine:
         return 7
 
 
-def wait_until(true, seconds: float = 10) -> None:
+def wait_until(true, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not become true"

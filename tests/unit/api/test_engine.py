@@ -771,7 +771,7 @@ def test_an_engine_that_nobody_holds_any_more_ends(folder):
     gc.collect()
     assert list(chunks)[-1]["meta_info"]["completion_tokens"] == 6, "a stream that is read holds its engine"
     del chunks
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (set(threading.enumerate()) - before or model() is not None) and time.monotonic() < deadline:
         time.sleep(0.02)
         gc.collect()

@@ -34,8 +34,10 @@ class Tree:
 
     def take(self, count: int, scattered: bool) -> tuple[int, ...]:
         source = self.scattered if scattered else self.free
-        pages = [page for page in source if page in set(self.free)][:count]
-        self.free = [page for page in self.free if page not in set(pages)]
+        free = set(self.free)
+        pages = [page for page in source if page in free][:count]
+        taken = set(pages)
+        self.free = [page for page in self.free if page not in taken]
         return tuple(pages)
 
     def node(self, num_tokens: int) -> Segment:

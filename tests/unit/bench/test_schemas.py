@@ -76,7 +76,7 @@ def test_a_case_over_its_time_ends_alone(letters: Vocabulary, monkeypatch: pytes
 
     monkeypatch.setattr(Measure, "row", row)
     cases = [Case(name, "f", {}, ()) for name in ("slow", "a", "b")]
-    rows = list(measure_all(cases, "workbench", letters, processes=1, limit_s=10, num_draws=0, seed=0))
+    rows = list(measure_all(cases, "workbench", letters, processes=1, limit_s=4, num_draws=0, seed=0))
     assert [(row["name"], row["taken"], row.get("why")) for row in rows] == [
         ("slow", False, "the time limit"), ("a", True, None), ("b", True, None),
     ]  # fmt: skip

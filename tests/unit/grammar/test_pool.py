@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from workbench.errors import EngineDead, InvalidRequest, NotSupported, WorkbenchError
+from workbench.errors import Aborted, EngineDead, InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
+from workbench.grammar import compiler as compiler_module
 from workbench.grammar.normalise import is_quick
 from workbench.types import GrammarSpec
 
@@ -40,7 +41,7 @@ def limited(vocabulary: Vocabulary, **limits) -> GrammarCompiler:
     return GrammarCompiler(vocabulary, Options(limits=Limits(**{"num_workers": 1, "timeout_s": 60} | limits)))
 
 
-def wait_until(true, seconds=20) -> None:
+def wait_until(true, seconds=60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not become true"
@@ -152,7 +153,7 @@ def test_a_compilation_that_nobody_waits_for_is_stopped(compiler) -> None:
     assert psutil.pid_exists(pid), "the other one still waits"
     second.cancel()
     wait_until(lambda: not psutil.pid_exists(pid))
-    assert compiler.start(GrammarSpec("regex", "b" + PADDING)).result(20).num_allowed > 0
+    assert compiler.start(GrammarSpec("regex", "b" + PADDING)).result(60).num_allowed > 0
 
 
 def test_refusals_come_at_once_and_errors_from_a_child_are_the_same(compiler) -> None:
@@ -193,3 +194,28 @@ def test_a_pathological_constraint_works_or_ends_with_an_error(name: str, vocabu
     error = coming.exception()
     assert error.field.startswith(kind) if isinstance(error, InvalidRequest) else coming.result().num_allowed > 0
     compiler.close()
+
+
+def test_an_interrupt_of_one_who_compiles_is_no_interrupt_of_others_who_wait(monkeypatch, compiler):
+    compiling, others_wait = threading.Event(), threading.Event()
+
+    def interrupted(backend, spec):
+        compiling.set()
+        others_wait.wait(10)
+        raise KeyboardInterrupt
+
+    def compile_first():
+        with pytest.raises(KeyboardInterrupt):
+            compiler.get(spec)
+
+    spec = GrammarSpec("regex", "[ab]")
+    monkeypatch.setattr(compiler_module, "_quickly", interrupted)
+    first = threading.Thread(target=compile_first)
+    first.start()
+    assert compiling.wait(10)
+    other = compiler.start(spec)
+    others_wait.set()
+    assert isinstance(other.exception(10), Aborted)
+    first.join()
+    monkeypatch.undo()
+    assert compiler.get(spec).start().num_allowed >= 2, "it is compiled at the next request"

@@ -36,7 +36,7 @@ def widget(source):
 
 def test_a_page_knows_by_the_wall_clock_how_long_ago_a_node_was_used(widget):
     used_at = json.loads(widget.get_state()["rows"])[0][4]
-    assert time.time() - widget.epoch - used_at == pytest.approx(time.monotonic() - used_at, abs=0.2)
+    assert time.time() - widget.epoch - used_at == pytest.approx(time.monotonic() - used_at, abs=1)
 
 
 def test_the_clock_of_an_engine_that_ended_stands_still(widget, source):
