@@ -100,7 +100,7 @@ def fitting(value):
     if isinstance(value, dict):
         fits = {name: fitting(each) for name, each in value.items()}
         if isinstance(parts := fits.get("content"), list):
-            fits["content"] = [part for part in parts if not (isinstance(part, dict) and part.get("type") in MEDIA)]
+            fits["content"] = [part for part in parts if not (isinstance(part, dict) and str(part.get("type")) in MEDIA)]
         return fits
     if isinstance(value, str):
         return value[:LONGEST_TEXT]
