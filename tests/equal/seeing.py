@@ -19,6 +19,7 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
+import workbench
 from workbench.attention.registry import BACKENDS
 from workbench.engine.plan import PlannedSeq, StepPlan
 from workbench.model.load import load_model
@@ -90,6 +91,10 @@ class Case:
         return [*(Shown("image", png(one)) for one in self.pictures), *videos]
 
 
+def opened(folder: Path, **options: Any) -> workbench.Engine:
+    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
+
+
 class Seen:
     """The oracle of one prompt: transformers' processor and model."""
 
@@ -118,6 +123,11 @@ class Seen:
     def logits(self) -> torch.Tensor:
         found: torch.Tensor = self(torch.tensor([self.ids])).logits[0]
         return found
+
+
+def expected(reference: Any, processor: Any, *cases: Case, count: int) -> list[list[int]]:
+    """Returns the `count` greedy tokens of the oracle behind each prompt."""
+    return [[*oracle.greedy(one, one.ids, count).output] for one in (Seen(reference, processor, case) for case in cases)]
 
 
 class Placed:

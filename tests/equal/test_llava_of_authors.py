@@ -23,7 +23,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
 import workbench
-from workbench.errors import InvalidRequest, ModelNotFound, ModelUnsupported, NotSupported
+from workbench.errors import ModelNotFound, ModelUnsupported, NotSupported
 from workbench.model.load import load_model
 
 IMAGE = 258
@@ -205,10 +205,18 @@ def test_other_ways_are_refused(tmp_path: Path, values: dict[str, Any], message:
 
 def test_a_full_vocabulary_lends_the_id_of_unknown_words(tmp_path: Path):
     folder = first(made("llava", "llama", CLIP), tmp_path, "llama", special=["<unk>", *(f"<{i}>" for i in range(61))])
-    seen = seeing.looked(folder, CASES[:1])[0]
-    assert seen.ids.count(IMAGE) == 16
-    with pytest.raises(InvalidRequest, match="1 tokens of pictures more"):
-        seeing.looked(folder, [Case("<unk> and <image>", (picture(1),))])
+    eyes, words = seeing.eyes_of(folder)
+    case = Case("<unk><image><unk>", (picture(1),))
+    seen = eyes.prompt(case.text, case.shown, words.encode, is_local=True)
+    assert seen.ids.count(IMAGE) == 18
+    assert seen.pictures[0].places == ((seen.ids.index(IMAGE) + 1, 16),)
+    eyes.check_plain("<unk> alone", words.encode("<unk> alone"))
+    with pytest.raises(NotSupported, match=r"no token of pictures, so the view cannot place them\n.*leave the pictures out"):
+        eyes.places(case.text, case.shown, words.places, is_local=True)
+    assert eyes.places("<unk> alone", (), words.places, is_local=True)[1].ids == words.encode("<unk> alone")
+    alone = eyes.prompt("<image>", case.shown, words.encode, is_local=True)
+    assert alone.ids.count(IMAGE) == 16
+    assert eyes.prompt(alone.ids, case.shown, words.encode, is_local=True) == alone
 
 
 @pytest.mark.heavy

@@ -202,6 +202,20 @@ def test_minicpmv(tmp_path: Path, version: float):
     seeing.hold_prompts(folder, prompts, wanted)
 
 
+def test_an_unknown_word_is_no_picture(tmp_path: Path):
+    folder = written(tmp_path, seeded(Oracle(2.6)))
+    case = Case(f"<unk>{MARK}<unk>{MARK} <unk>", (picture(1, 20, 25), picture(3, 20, 60)))
+    eyes, words = seeing.eyes_of(folder)
+    seen = eyes.prompt(case.text, case.shown, words.encode, is_local=True)
+    runs = [run for one in seen.pictures for run in one.places]
+    marks = [(words.decode(seen.ids[a - 1 : a], False), words.decode(seen.ids[a + n : a + n + 1], False)) for a, n in runs]
+    assert set(marks) == {("<image>", "</image>"), ("<slice>", "</slice>")}
+    assert {n for _, n in runs} == {QUERIES}
+    assert seen.ids.count(UNKNOWN) == QUERIES * len(runs) + 3
+    assert eyes.prompt(seen.ids, case.shown, words.encode, is_local=True) == seen
+    eyes.check_plain("<unk> alone", words.encode("<unk> alone"))
+
+
 def test_the_last_layer_of_the_tower_may_be_dropped(tmp_path: Path):
     oracle = seeded(Oracle(2.6))
     folder = written(tmp_path, oracle, drop_vision_last_layer=True)

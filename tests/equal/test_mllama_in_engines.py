@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import family
-import oracle
 import pytest
 import seeing
 import test_mllama as mllama
 import torch
-from seeing import Case, picture, png
+from seeing import Case, opened, picture, png
 from test_mllama import IMAGE, MARK
 from tokenizers.processors import TemplateProcessing
 
@@ -55,10 +54,6 @@ def folder(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seeing.saved(reference, mllama.processor(), tmp_path_factory.mktemp("model"))
 
 
-def opened(folder: Path, **options: Any) -> workbench.Engine:
-    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
-
-
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[workbench.Engine]:
     with opened(folder) as engine:
@@ -66,8 +61,7 @@ def engine(folder: Path) -> Iterator[workbench.Engine]:
 
 
 def expected(reference: Any, *cases: Case) -> list[list[int]]:
-    wanted = [seeing.Seen(reference, mllama.processor(), case) for case in cases]
-    return [[*oracle.greedy(one, one.ids, GREEDY["max_new_tokens"]).output] for one in wanted]
+    return seeing.expected(reference, mllama.processor(), *cases, count=GREEDY["max_new_tokens"])
 
 
 def begun(prompt: str) -> str:
@@ -158,6 +152,20 @@ def test_pictures_that_have_no_room_wait_and_are_seen_once(folder: Path):
     (three,) = seeing.looked(folder, [Case(MARK * 3, tuple(picture(seed, 16, 16) for seed in (1, 2, 3)))])
     with pytest.raises(InvalidRequest, match=f"have {3 * rows} rows of keys and values, there is room for {2 * rows}"):
         core.add(seeing.request("big", three))
+
+
+def test_the_room_for_pictures_is_a_setting(folder: Path):
+    (seen,) = seeing.looked(folder, [Case(PROMPT, (picture(1, 16, 16),))])
+    with opened(folder, picture_memory_mb=1) as engine:
+        assert engine.get_server_info()["picture_memory_bytes"] == 1 << 20
+        engine.generate(PROMPT, GREEDY, image_data=png(picture(1, 16, 16)))
+        one = engine.get_server_info()["picture_bytes"]
+        assert one == seen.pictures[0].num_crossed * core_of(folder).runner.model.picture_row_bytes()
+        count = (1 << 20) // one + 1
+        with pytest.raises(InvalidRequest, match=r"there is room for [0-9,]+\n.*a larger picture_memory_mb"):
+            engine.generate(MARK * count, GREEDY, image_data=[png(picture(seed, 16, 16)) for seed in range(count)])
+        assert engine.generate(PROMPT, GREEDY, image_data=png(picture(2, 16, 16)))["output_ids"]
+        assert engine.get_server_info()["picture_bytes"] == 2 * one
 
 
 def test_models_check(folder: Path):

@@ -14,10 +14,12 @@ import oracle
 import pytest
 import seeing
 import test_llava as llava
-from seeing import Case, picture, png
+from seeing import Case, opened, picture, png
 
 import workbench
 from workbench.errors import InvalidRequest, NotSupported, PromptTooLong
+from workbench.html.parts import size
+from workbench.magics.facts import engine_status
 from workbench.native.prompts import Rendered
 from workbench.process.messages import MESSAGES
 from workbench.process.pictures import packed, unpacked
@@ -39,10 +41,6 @@ def folder(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seeing.saved(reference, llava.processor(), tmp_path_factory.mktemp("model"))
 
 
-def opened(folder: Path, **options: Any) -> workbench.Engine:
-    return workbench.Engine(str(folder), dtype="float32", **{"max_total_tokens": 1024} | options)
-
-
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[workbench.Engine]:
     with opened(folder) as engine:
@@ -50,8 +48,7 @@ def engine(folder: Path) -> Iterator[workbench.Engine]:
 
 
 def expected(reference: Any, *cases: Case) -> list[list[int]]:
-    wanted = [seeing.Seen(reference, llava.processor(), case) for case in cases]
-    return [[*oracle.greedy(one, one.ids, GREEDY["max_new_tokens"]).output] for one in wanted]
+    return seeing.expected(reference, llava.processor(), *cases, count=GREEDY["max_new_tokens"])
 
 
 def ids_of(results: Any) -> list[list[int]]:
@@ -168,6 +165,17 @@ def test_bad_pictures_are_refused_and_the_engine_goes_on(engine: workbench.Engin
 def test_places_that_are_not_allowed(engine: workbench.Engine):
     with pytest.raises(NotSupported, match=r"not fetched from example\.org"):
         engine.generate(PROMPT, GREEDY, image_data="https://example.org/a.png")
+
+
+def test_the_room_for_vectors_is_a_setting(folder: Path):
+    with opened(folder, picture_memory_mb=1) as engine:
+        info = engine.get_server_info()
+        assert (info["picture_memory_mb"], info["picture_memory_bytes"], info["picture_bytes"]) == (1, 1 << 20, 0)
+        engine.generate(PROMPT, GREEDY, image_data=png(picture(1)))
+        used = engine.get_server_info()["picture_bytes"]
+        assert 0 < used < 1 << 20
+        status = engine_status("e", engine, place="here", uptime_s=1)
+        assert status.pictures == f"{size(used)} in use, 1.0 MiB at most"
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(engine: workbench.Engine):

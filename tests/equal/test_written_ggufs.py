@@ -24,6 +24,7 @@ from workbench.bench.random_model import NoTensors
 from workbench.checkpoint.sources import Survey
 from workbench.errors import ModelUnsupported
 from workbench.model.check import check_model
+from workbench.model.families import baichuan
 from workbench.model.registry import FAMILIES
 from workbench.model.tiny import write_config
 from workbench.quantize.run import quantize_model
@@ -88,6 +89,7 @@ SEEDED: dict[str, dict[str, Any]] = {
                           "rope_scaling": {key: value for key, value in LLAMA_3.items() if key != "rope_theta"}},
     "XverseForCausalLM": WORDS,
     "BaiChuanForCausalLM": WORDS,
+    "BaichuanForCausalLM": WORDS | {"z_loss_weight": 0},
     "MiniCPMForCausalLM": WORDS | {"num_key_value_heads": 2, "scale_emb": 6, "scale_depth": 1.4, "dim_model_base": 16},
     "QWenLMHeadModel": {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 192,
                         "layer_norm_epsilon": 1e-6, "rotary_emb_base": 500.0, "kv_channels": 16, "seq_length": 512,
@@ -156,6 +158,11 @@ def test_a_written_file_has_the_logits_of_its_folder(case: str, tmp_path: Path):
     path = written(folder)
     torch.testing.assert_close(logits(path), logits(folder), rtol=1e-4, atol=1e-4)
     check_words(path)
+
+
+def test_a_written_file_of_baichuan_13b_has_the_logits_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(baichuan, "HIDDEN_OF_13B", 64)
+    test_a_written_file_has_the_logits_of_its_folder("BaichuanForCausalLM", tmp_path)
 
 
 def test_every_family_that_is_read_from_gguf_files_is_written():

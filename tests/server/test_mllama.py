@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(server_process: Any, folder: Path) -> Iterator[Any]:
-    server = server_process("--model-path", str(folder), "--dtype", "float32", "--max-total-tokens", "2000")
+    server = server_process("--model-path", str(folder), "--dtype", "float32", "--max-total-tokens", "2000", "--enable-metrics",
+                            "--picture-memory-mb", "4")  # fmt: skip
     yield server
     server.close()
 
@@ -45,6 +46,16 @@ def asked(*shown: bytes, text: str = "Who?") -> dict[str, Any]:
     images = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
     messages = [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
     return {"model": "m", "max_tokens": 8, "temperature": 0, "messages": messages}
+
+
+def test_the_memory_of_pictures_is_a_metric(server: Any):
+    assert httpx.post(f"{server.url}/v1/chat/completions", json=asked(ONE), timeout=200).status_code == 200
+    lines = [line for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line.startswith("workbench_picture_")]
+    found = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
+    used = found["workbench_picture_bytes"]
+    assert used > 0
+    assert found["workbench_picture_usage"] == used / (4 << 20)
+    assert httpx.get(f"{server.url}/get_server_info").json()["picture_bytes"] == used
 
 
 def test_conversations_with_different_pictures_at_once(server: Any, folder: Path):

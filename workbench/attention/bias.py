@@ -33,8 +33,8 @@ class LinearBias:
         return cls((*slopes, *between))
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
-        distance = (columns - rows).float()
-        return torch.tensor(self.slopes, device=distance.device).view(-1, *[1] * distance.dim()) * distance
+        distance = (columns - rows).abs().float()
+        return -torch.tensor(self.slopes, device=distance.device).view(-1, *[1] * distance.dim()) * distance
 
 
 @dataclass(frozen=True)

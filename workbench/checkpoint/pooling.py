@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.checkpoint.gguf_file import GgufFile, open_gguf_file
-from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 
 Pool = Literal["mean", "cls", "last"]
 MODES: dict[str, Pool] = {
@@ -44,6 +44,8 @@ def read_pooling(folder: Path, default: Pooling) -> Pooling:
     if not (folder / "modules.json").is_file():
         return default
     modules = _read(folder / "modules.json")
+    if not isinstance(modules, list) or not all(isinstance(module, dict) and "path" in module for module in modules):
+        raise ModelCorrupt(f"{folder / 'modules.json'} holds no list of modules", hint="is the model's folder complete?")
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     unknown = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if unknown:
@@ -55,6 +57,9 @@ def read_pooling(folder: Path, default: Pooling) -> Pooling:
     ]
     limits = folder / "sentence_bert_config.json"
     max_tokens = _read(limits).get("max_seq_length") if limits.is_file() else None
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        message = f"{limits} has max_seq_length = {shown(max_tokens)}, it must be a whole number above 0"
+        raise ModelCorrupt(message, hint="is the model's folder complete?")
     return Pooling(pools[0] if pools else default.pool, "Normalize" in kinds, max_tokens)
 
 

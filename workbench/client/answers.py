@@ -44,6 +44,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str | None = None
     """Method or scheme whose blocks are multiplied: "gguf", "awq", "int8wo" and others. "dequant": quantised weights that are
     dense here. None: the weights are dense."""
+    picture_memory_bytes: int = 0
+    """Most bytes of what the model makes of pictures: vectors, or keys and values in layers of cross attention; 0 for one that
+    sees none."""
 
 
 class WeightsInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     process_rss_bytes: int
     available_bytes: int
     """Free memory of the engine's machine."""
+    picture_bytes: int = 0
+    """Bytes in use of `EngineInfo.picture_memory_bytes`."""
     memory_bandwidth: float | None = None
     """Bytes per second, as `measure_bandwidth` found last; None before that."""
 

@@ -39,7 +39,7 @@ class DetailSwitch:
             if client is None:
                 raise EngineDead(SHUT_DOWN)
             client.engine.token_detail(on)
-        except (EngineDead, NotSupported):
+        except BaseException as error:  # an interrupt too: nothing lets go of what is not held
             self._holders.discard(holder)
-            if on:
+            if on or not isinstance(error, (EngineDead, NotSupported)):
                 raise

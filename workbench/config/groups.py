@@ -120,6 +120,10 @@ class CacheArgs(Group):
     for the KV pool alone (None: 0.25)."""
     max_total_tokens: Annotated[int | None, at_least(1)] = None
     """Size of the KV pool in tokens. None: as many as mem_fraction_static allows."""
+    picture_memory_mb: Annotated[int | None, at_least(1)] = None
+    """Memory in MiB for what a model makes of pictures: the vectors of those seen last, or the keys and values of running
+    requests' pictures in layers of cross attention. None: 256 for vectors; for keys and values 0.1 of the free memory on a CPU,
+    0.25 of it on a GPU, and 256 at least."""
     page_size: Annotated[int, at_least(1)] = 1
     """Tokens per KV page. Prefixes are shared in whole pages."""
     eviction_policy: str = "lru"

@@ -39,6 +39,7 @@ class ServerOptions(TypedDict, total=False):
     quantization_param_path: str | os.PathLike[str] | None
     mem_fraction_static: float | None
     max_total_tokens: int | None
+    picture_memory_mb: int | None
     page_size: int | None
     eviction_policy: str | None
     disable_radix_cache: bool | None

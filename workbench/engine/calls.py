@@ -27,6 +27,8 @@ class RunnerStatus:
     """The kernels that compute: "compiled", "torch", ..."""
     kv_touched_tokens: int
     """Tokens of the K/V store that have been written at least once."""
+    picture_bytes: int = 0
+    """Memory of what the model made of pictures and still keeps."""
 
 
 Replace = Callable[[str, str | None], WeightsInfo]
@@ -91,7 +93,7 @@ class CoreCalls:
             new_token_ratio=scheduler.new_token_ratio, num_retractions=scheduler.num_retractions,
             tokens_free=cache.num_free_pages * page, tokens_tree=cache.num_tree_pages * page,
             tokens_running=cache.num_owned_pages * page,
-            kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens,
+            kernels=status.kernels, kv_touched_tokens=status.kv_touched_tokens, picture_bytes=status.picture_bytes,
             process_rss_bytes=psutil.Process().memory_info().rss, available_bytes=psutil.virtual_memory().available,
             memory_bandwidth=None if self._measured is None else self._measured.bytes_per_s,
         )  # fmt: skip

@@ -28,7 +28,8 @@ class Features:
         """Keeps vectors of up to `most_bytes`, and always those used last."""
         self.most_bytes = most_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._num_bytes = 0
+        self.num_bytes = 0
+        """Memory of the vectors that are kept."""
         self._model: Model | None = None
         self.held: frozenset[str] = frozenset()
         """Digests of the pictures whose vectors stay, whatever room they take."""
@@ -40,7 +41,7 @@ class Features:
         attention. Changes: those used last are kept, of this model and within the bound."""
         if model is not self._model:
             self._kept.clear()
-            self._num_bytes, self._model = 0, model
+            self.num_bytes, self._model = 0, model
         found = self._kept.get(picture.digest)
         if found is not None:
             self._kept.move_to_end(picture.digest)
@@ -51,11 +52,11 @@ class Features:
             raise ValueError(f"the model made {found_rows} rows of a picture of {wanted}")
         self.num_seen += 1
         self._kept[picture.digest] = made
-        self._num_bytes += made.nbytes
+        self.num_bytes += made.nbytes
         for digest in [digest for digest in self._kept if digest not in self.held and digest != picture.digest]:
-            if self._num_bytes <= self.most_bytes:
+            if self.num_bytes <= self.most_bytes:
                 break
-            self._num_bytes -= self._kept.pop(digest).nbytes
+            self.num_bytes -= self._kept.pop(digest).nbytes
         return made
 
 

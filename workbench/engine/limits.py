@@ -101,7 +101,9 @@ def _check_pictures(config: CoreConfig, request: Request) -> None:
     num_rows = sum(request.picture_rows.values())
     if num_rows > config.num_picture_rows > 0:
         message = f"the pictures have {num_rows:,} rows of keys and values, there is room for {config.num_picture_rows:,}"
-        raise InvalidRequest.because("image_data", message, hint="send fewer or smaller pictures, or free memory and load again")
+        raise InvalidRequest.because(
+            "image_data", message, hint="send fewer or smaller pictures, or load with a larger picture_memory_mb"
+        )
     if request.axes is not None and len(request.axes.data) != 12 * end:
         raise InvalidRequest("axes", f"{len(request.axes.data)} bytes", f"{12 * end}, three numbers for each token of the prompt")
 

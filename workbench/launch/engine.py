@@ -109,7 +109,7 @@ def core_config(args: ServerArgs, loaded: Loaded, seed: int) -> CoreConfig:
         num_embeddings=model.num_embeddings,
         hidden_size=model.hidden_size,
         sees=model.sees,
-        num_picture_rows=loaded.runner.features.most_bytes // row if (row := model.picture_row_bytes()) else 0,
+        num_picture_rows=max(loaded.runner.features.most_bytes // row, 1) if (row := model.picture_row_bytes()) else 0,
         eos_ids=frozenset(token for token in loaded.eos_ids if token < model.vocab_size),
         random_seed=seed,
         check=os.environ.get("WORKBENCH_CHECK") == "1",
@@ -174,6 +174,7 @@ def describe(args: ServerArgs, loaded: Loaded, config: CoreConfig, seed: int, lo
         load_s=load_s,
         num_labels=model.num_labels,
         quantization=model.quantization,
+        picture_memory_bytes=loaded.runner.features.most_bytes if model.sees else 0,
     )
 
 
@@ -191,4 +192,5 @@ def _windowed_bytes(specs: Sequence[AttentionSpec], kv: KVStore) -> int:
 
 
 def _status(runner: TorchRunner) -> RunnerStatus:
-    return RunnerStatus(kernels.status() if runner.device.type == "cpu" else "torch", runner.kv.num_touched)
+    kind = kernels.status() if runner.device.type == "cpu" else "torch"
+    return RunnerStatus(kind, runner.kv.num_touched, runner.features.num_bytes)

@@ -11,6 +11,7 @@ from workbench.attention.kv import KVStore, bytes_per_token
 from workbench.attention.registry import create_store
 from workbench.attention.spec import AttentionSpec
 from workbench.config import ServerArgs
+from workbench.engine.features import KEPT_BYTES
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.kernels.codes import CODES
 from workbench.launch.kv_factors import factors_of_layers
@@ -47,11 +48,18 @@ def make_kv(
         raise InvalidRequest("max_total_tokens", num_slots, needed, hint=hint) from error
 
 
-def room_for_pictures(device: torch.device) -> int:
-    """Returns the bytes that keys and values of pictures may take, beside the K/V store and the weights."""
+def room_for_pictures(wanted_mb: int | None, device: torch.device, *, is_crossed: bool) -> int:
+    """Returns the bytes that what a model makes of pictures may take, beside the K/V store and the weights.
+
+    `is_crossed` is true where these are keys and values in layers of cross attention, which running requests hold.
+    """
+    if wanted_mb is not None:
+        return wanted_mb << 20
+    if not is_crossed:
+        return KEPT_BYTES
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * CUDA_PICTURE_SHARE)
-    return int(psutil.virtual_memory().available * CPU_PICTURE_SHARE)
+        return max(int(torch.cuda.mem_get_info(device)[0] * CUDA_PICTURE_SHARE), KEPT_BYTES)
+    return max(int(psutil.virtual_memory().available * CPU_PICTURE_SHARE), KEPT_BYTES)
 
 
 def _kept(name: str, place: Hardware) -> torch.dtype:

@@ -20,7 +20,6 @@ from workbench.checkpoint.pooling import read_pooling
 from workbench.client.waiters import answer
 from workbench.config import ServerArgs
 from workbench.engine.encode import Encoder
-from workbench.engine.features import KEPT_BYTES
 from workbench.engine.runner import TorchRunner
 from workbench.engine.sampler import Sampler
 from workbench.errors import InvalidRequest, ModelCorrupt, NotSupported
@@ -76,8 +75,9 @@ def load_runner(args: ServerArgs, progress: Progress | None = None, found: Futur
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
     runner = TorchRunner(model, kv, attention, sampler)
-    if model.picture_row_bytes():
-        runner.features.most_bytes = max(room_for_pictures(place.device), KEPT_BYTES)
+    if model.sees:
+        is_crossed = model.picture_row_bytes() > 0
+        runner.features.most_bytes = room_for_pictures(args.picture_memory_mb, place.device, is_crossed=is_crossed)
     return Loaded(runner, tokenizer, eos_ids, place.dtype)
 
 

@@ -87,11 +87,17 @@ def engine_status(name: str, engine: Any, *, place: str, uptime_s: float) -> Eng
         kv=kept_as(info),
         kernels=info.get("kernels", ""),
         reads=reads.words(info.get("memory_bandwidth")),
+        pictures=_picture_room(info),
         num_running=info["num_running"],
         num_waiting=info["num_waiting"],
         cached_tokens=sum(event.num_cached for event in ended),
         prompt_tokens=sum(event.num_prompt for event in ended),
     )
+
+
+def _picture_room(info: Mapping[str, Any]) -> str:
+    room = info.get("picture_memory_bytes", 0)
+    return f"{size(info['picture_bytes'])} in use, {size(room)} at most" if room else ""
 
 
 def unfinished(events: Iterable[Any]) -> list[str]:

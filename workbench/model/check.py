@@ -6,6 +6,7 @@ Imports the file of the family that the configuration names, and torch with it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ from workbench.model.rope import check_rope
 from workbench.model.scheme import check_scheme
 from workbench.model.words import Reworded, reword
 
+OF_A_MODEL = "is this the config.json of a model?"
+MOST_PARTS = 4096
+"""More layers, or experts in one, than any model has: they would take time and memory before a tensor is found missing."""
+PARTS = re.compile(r"layers$|experts$|^depth$")
+"""Keys that count parts of a model."""
 COUNTS = (*SIZES, "num_key_value_heads", "head_dim", "max_position_embeddings")
 
 NO_EFFECT = frozenset(
@@ -170,9 +176,11 @@ def _check_counts(config: type[ModelConfig], reworded: Reworded) -> None:
     for key in COUNTS:
         value, said = values.get(key), reworded.said(key)
         if isinstance(value, list | dict):
-            raise ModelUnsupported(f"config.json has {said} = {shown(value)}: sizes that differ by layer are not supported")
+            message = f"config.json has {said} = {shown(value)}: sizes that differ by layer are not supported"
+            raise ModelUnsupported(message, hint="models run whose layers are all of one size")
         if value is not None and (type(value) is not int or value < 1):
-            raise ModelCorrupt(f"config.json has {said} = {shown(value)}, it must be a whole number above 0")
+            raise ModelCorrupt(f"config.json has {said} = {shown(value)}, it must be a whole number above 0", hint=OF_A_MODEL)
+    check_parts(values, reworded.said)
     derived = config.derived({"hidden_size": 1, "num_attention_heads": 1} | values)
     missing = [key for key in SIZES if key not in values and key not in derived]
     if missing:
@@ -181,10 +189,20 @@ def _check_counts(config: type[ModelConfig], reworded: Reworded) -> None:
     values = derived | values
     heads, kv_heads = values["num_attention_heads"], values["num_key_value_heads"]
     if heads % kv_heads:
-        raise ModelCorrupt(f"config.json has {heads} attention heads for {kv_heads} of keys and values, not a multiple")
+        message = f"config.json has {heads} attention heads for {kv_heads} of keys and values, not a multiple"
+        raise ModelCorrupt(message, hint=OF_A_MODEL)
     kinds = values.get("layer_types")
     if kinds is not None and len(kinds) < values["num_hidden_layers"]:
-        raise ModelCorrupt(f"config.json has {len(kinds)} layer_types for {values['num_hidden_layers']} layers")
+        message = f"config.json has {len(kinds)} layer_types for {values['num_hidden_layers']} layers"
+        raise ModelCorrupt(message, hint=OF_A_MODEL)
+
+
+def check_parts(values: Mapping[str, Any], said: Callable[[str], str]) -> None:
+    """Raises ModelCorrupt for keys that count more parts than any model has. `said` gives the key of config.json for one."""
+    for key, value in values.items():
+        if PARTS.search(key) and isinstance(value, int) and value > MOST_PARTS:
+            message = f"config.json has {said(key)} = {value:,}, more than the {MOST_PARTS:,} that are read"
+            raise ModelCorrupt(message, hint=OF_A_MODEL)
 
 
 def _ropes(family: Family[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ _ENTRIES = (
            "chatglm of fused tensors", "the same, saved under this architecture", "GENERATION"),
     _entry("internlm2", "InternLM2ForCausalLM", "InternLM 2", "internlm2", "internlm2", "InternLM 2 and 2.5"),
     _entry("exaone", "ExaoneForCausalLM", "Exaone 3", "exaone", "exaone", "Exaone 3.0 and 3.5"),
-    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "", "Baichuan 2 7B and 13B"),
+    _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "baichuan of unit rows", "Baichuan 2 7B and 13B"),
     _entry("baichuan", "BaiChuanForCausalLM", "Baichuan", "baichuan", "baichuan", "Baichuan 7B and 13B", "FIRST"),
     _entry("xverse", "XverseForCausalLM", "XVERSE", "xverse", "xverse", "XVERSE 7B, 13B and 65B"),
     _entry("minicpm", "MiniCPMForCausalLM", "MiniCPM", "minicpm", "minicpm", "MiniCPM 1B and 2B"),
@@ -189,6 +189,12 @@ _ENTRIES = (
            "cross-encoders (MS MARCO MiniLM) and classifiers",
            "CLASSIFIER"),
     _entry("nomic_bert", "NomicBertModel", "Nomic BERT", "nomic_bert", "nomic-bert", "nomic-embed-text v1 and v1.5"),
+    _entry("jina_bert", "JinaBertModel", "Jina BERT 2", "bert", "jina-bert-v2",
+           "jina-embeddings-v2: English, Chinese, German, Spanish, code"),
+    _entry("jina_bert", "JinaBertForMaskedLM", "Jina BERT 2, as published", "bert", "jina-bert-v2",
+           "the same, as most of them name it"),
+    _entry("jina_bert", "JinaBertForSequenceClassification", "Jina BERT 2 with a classification head", "bert", "",
+           "jina-reranker-v1", "CLASSIFIER"),
     _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
     _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
            "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
@@ -208,6 +214,7 @@ LACKING = {
 def family_of(values: Mapping[str, Any]) -> Entry:
     """Returns the entry that config.json names. Raises ModelUnsupported with the list of those there are."""
     kind, names = values.get("model_type"), values.get("architectures") or []
+    names = [names] if isinstance(names, str) else names
     by_type = next((entry for entry in FAMILIES.values() if entry.model_type == kind), None)
     found = next((FAMILIES[name] for name in names if name in FAMILIES), by_type if not names else None)
     known = f"architectures that run: {', '.join(FAMILIES)}"
@@ -226,7 +233,7 @@ def family_of_gguf(file: GgufFile) -> Entry:
     """Returns the entry of a GGUF file's architecture. Raises ModelUnsupported with the list of those there are.
 
     Some architectures are several families, told apart by what their experts are, or by tensors that they fuse; the narrowest
-    that fits counts.
+    that fits counts. Two that no file differs in are read as one.
     """
     architecture, where = file.architecture, str(file.path)
     has_experts = file.meta.get(f"{architecture}.expert_count", 0) > 0

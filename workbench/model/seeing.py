@@ -17,7 +17,7 @@ from workbench.checkpoint.names import Cut
 from workbench.checkpoint.weights import Weights
 from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM, Model
-from workbench.model.check import NO_EFFECT
+from workbench.model.check import NO_EFFECT, OF_A_MODEL, check_parts
 from workbench.model.config import ModelConfig
 from workbench.model.family import Compose, Family
 from workbench.model.layer import Layer, load_parts
@@ -94,6 +94,7 @@ def tower_config(kind: type[Made], values: Mapping[str, Any], no_effect: Sequenc
     """Returns `vision_config` as a typed config, a dataclass. Raises ModelUnsupported for a key that it does not read and that
     may change what is computed, ModelCorrupt for values of other types."""
     known, neutral = {one.name for one in fields(kind)}, getattr(kind, "neutral", {})  # type: ignore[arg-type]
+    check_parts(values, "vision_config.{}".format)
     silent = {*NO_EFFECT, *no_effect, "projection_dim", "vocab_size", "initializer_factor"}
     for key, value in values.items():
         is_off = value is None or value is False or value in ("", [], {})
@@ -132,6 +133,8 @@ def seeing(
     def compose(values: Mapping[str, Any], folder: Path | None) -> tuple[Family[Any], dict[str, Any]]:
         own = {key: value for key, value in values.items() if key != "text_config"}
         text = values.get("text_config") or {}
+        if not isinstance(text, Mapping):
+            raise ModelCorrupt(f"config.json has text_config = {shown(text)}, it must be an object", hint=OF_A_MODEL)
         kind = text.get("model_type", text_type)
         entry = next((e for e in FAMILIES.values() if text_architecture == e.architecture), None) or next(
             (e for e in FAMILIES.values() if e.model_type == kind and not e.form and not e.sight), None

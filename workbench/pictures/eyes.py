@@ -98,6 +98,7 @@ class Eyes:
         else:
             ids = self._spread(prompt, found)
         pictures = self._placed(ids, [one.picture for one in found])
+        ids = self._settled(ids)
         return SeenPrompt(ids, pictures, self.sight.axes(ids, pictures))
 
     def check_plain(self, prompt: str | tuple[int, ...], ids: tuple[int, ...]) -> None:
@@ -120,7 +121,8 @@ class Eyes:
         found = self._all_processed(shown, is_local)
         spelled = self._spelled(prompt, found)
         ids, ends = encode(spelled.text)
-        return spelled, SeenPrompt(ids, self._placed(ids, [one.picture for one in found])), ends
+        ids = self.sight.marked(ids) if found else ids
+        return spelled, SeenPrompt(self._settled(ids), self._placed(ids, [one.picture for one in found])), ends
 
     def joined(self, before: SeenPrompt, after: SeenPrompt) -> SeenPrompt:
         """Returns one prompt behind another. Tokens between the pictures of `before` may be those of an answer."""
@@ -205,8 +207,10 @@ class Eyes:
         marks.pop((), None)
         wanted = sum(one.picture.num_tokens for one in found)
         own = {self.sight.token_id, self.sight.video_token_id}
-        if sum(token in own for token in ids) == wanted != len(found):
-            return ids
+        place, word = self.sight.token_id, self.sight.written_id
+        for marked in (self.sight.marked(ids), tuple(place if token == word else token for token in ids)):
+            if sum(token in own for token in marked) == wanted != len(found):
+                return marked
         at = [(i, mark) for i in range(len(ids)) for mark in marks if ids[i : i + len(mark)] == mark]
         self._check_counts([marks[mark] for _, mark in at], found)
         queues = self._texts(found)
@@ -241,6 +245,11 @@ class Eyes:
                 if not given:
                     hint = f"give the {words} in image_data, or leave {mark} out: it stands for one"
                 raise InvalidRequest.because(FIELD, message, hint=hint)
+
+    def _settled(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the ids as the model gets them."""
+        written, place = self.sight.written_id, self.sight.token_id
+        return ids if written is None else tuple(written if token == place else token for token in ids)
 
     def _placed(self, ids: tuple[int, ...], pictures: Sequence[Picture]) -> tuple[Picture, ...]:
         """Returns the pictures with the places of their tokens among `ids`."""

@@ -10,6 +10,7 @@ from workbench.pictures.reader import FIELD
 from workbench.pictures.sight import Words
 
 Encode = Callable[[str], tuple[int, ...]]
+UNKNOWN = "<unk>"
 NUMBERED = re.compile(r"<\|image_(\d+)\|>")
 """The placeholder in prompts for the models of the Phi family, numbered from 1 on in the order of the pictures."""
 
@@ -28,12 +29,17 @@ def free_ids(words: Words, vocab_size: int, count: int) -> tuple[int, ...]:
     words where none is left. Raises ModelUnsupported."""
     free = list(range(words.vocab_size, min(vocab_size, words.vocab_size + count)))
     if not free:
-        unknown = words.encode("<unk>", add_special_tokens=False)
+        unknown = words.encode(UNKNOWN, add_special_tokens=False)
         if len(unknown) != 1:
             message = f"all {vocab_size:,} ids of the vocabulary are tokens: none is left for pictures"
             raise ModelUnsupported(message, hint="give a tokenizer with <unk>, or the same model as transformers saves it")
         free = [*unknown]
     return (*free, *[-1] * (count - len(free)))
+
+
+def is_unknown(words: Words, token_id: int) -> bool:
+    """Returns whether an id is that of unknown words, which a text may have too."""
+    return words.encode(UNKNOWN, add_special_tokens=False) == (token_id,)
 
 
 def encode_between(prompt: str, marks: Mapping[str, int], first: Encode, further: Encode) -> tuple[int, ...]:

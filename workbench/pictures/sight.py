@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+PLACE = -2
+"""Stands in the places of pictures while a prompt is read, where the id that the model gets there is that of a word too."""
+
+
 class Words(Protocol):
     """The part of a tokenizer that sights use."""
 
@@ -55,7 +59,9 @@ class Sight:
     """The way in which one model sees, by its folder's files. A family's class sets the placeholders and writes `see`."""
 
     token_id: int
-    """Id of the token whose places take the vectors of pictures."""
+    """Id of the token whose places take the vectors of pictures; `PLACE` where there is a `written_id`."""
+    written_id: int | None = None
+    """Id that the model gets in these places, where it is that of a word too; None is `token_id`."""
     video_token_id: int = -1
     """That of videos; -1 for a model that sees none."""
     placeholder: str
@@ -85,6 +91,11 @@ class Sight:
         """Returns the ids of a prompt, or a part of one, in which the texts of pictures stand in the place of placeholders.
         Here: those of `encode`, in which the tokenizer has a token for each vector."""
         return encode(prompt)
+
+    def marked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the ids of a whole prompt with `token_id` in the places of pictures, where a caller or the tokenizer wrote
+        `written_id`. Here: as they are."""
+        return ids
 
     def numbered(self, text: str, index: int) -> str:
         """Returns the text of the picture that has this index, from 0 on, among those of a prompt. Here: as it is."""

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from starlette.responses import PlainTextResponse, Response
 
 from workbench.api.handle import Handle
-from workbench.client.answers import Load
+from workbench.client.answers import EngineInfo, Load
 from workbench.errors import EngineDead
 from workbench.events import (
     Event,
@@ -65,6 +65,8 @@ class MetricSet:
         self.queued = make(Gauge, "num_queue_reqs", "Number of requests that wait.")
         self.used_tokens = make(Gauge, "num_used_tokens", "Number of tokens in use of the K/V pool.")
         self.token_usage = make(Gauge, "token_usage", "Fraction of the K/V pool that is in use.")
+        self.picture_bytes = make(Gauge, "picture_bytes", "Memory of what the model made of pictures and keeps, in bytes.")
+        self.picture_usage = make(Gauge, "picture_usage", "Fraction of the memory for pictures that is in use.")
         self.throughput = make(Gauge, "gen_throughput", "Generated tokens per second.")
         self.hit_rate = make(Gauge, "cache_hit_rate", "Fraction of prompt tokens whose K/V was reused.")
 
@@ -164,8 +166,9 @@ class Metrics:
             per_token = (time - timing.first) / (timing.num_output - 1)
             self._each(lambda m: m.per_token.observe(per_token))
 
-    def gauges(self, load: Load, now: float, capacity: int) -> None:
-        """Sets the gauges to the engine's present state; `now` is on its clock, `capacity` in tokens."""
+    def gauges(self, load: Load, now: float, info: EngineInfo) -> None:
+        """Sets the gauges to the engine's present state; `now` is on its clock."""
+        capacity, room = info.max_total_num_tokens, info.picture_memory_bytes
         with self._lock:
             used = capacity - load.tokens_free - load.tokens_tree
             self._recent = [time for time in self._recent if now - time <= RATE_S]
@@ -174,6 +177,8 @@ class Metrics:
                 m.queued.set(load.num_waiting)
                 m.used_tokens.set(used)
                 m.token_usage.set(used / capacity)
+                m.picture_bytes.set(load.picture_bytes)
+                m.picture_usage.set(load.picture_bytes / room if room else 0)
                 m.throughput.set(len(self._recent) / RATE_S)
                 m.hit_rate.set(self._num_cached / max(self._num_prompt, 1))
 
@@ -199,5 +204,5 @@ def _scrape(found: Metrics, serving: Serving) -> bytes:
         found.read()
     else:
         found.read()
-        found.gauges(load, now, serving.handle.info.max_total_num_tokens)
+        found.gauges(load, now, serving.handle.info)
     return generate_latest(found.registry)

@@ -28,6 +28,8 @@ class EngineStatus:
     """"compiled for" an instruction set, or "torch" with the reason in brackets."""
     reads: str = ""
     """Memory that decoding reads for a token, and the share of the bandwidth where that was measured; empty if unknown."""
+    pictures: str = ""
+    """Memory of what the model made of pictures, and the most there is for it; empty for one that sees none."""
     num_running: int = 0
     num_waiting: int = 0
     cached_tokens: int = 0
@@ -96,7 +98,8 @@ class Status(View):
     def _below(self) -> list[str]:
         """Returns the lines under the table."""
         reads = [f"memory read per token of engine {e.name}: {e.reads}" for e in self.engines if e.reads]
-        return [*reads, self.note] if self.note else reads
+        pictures = [f"memory for pictures of engine {e.name}: {e.pictures}" for e in self.engines if e.pictures]
+        return [*reads, *pictures, *filter(None, [self.note])]
 
     def to_dict(self) -> dict[str, Any]:
         return {e.name: asdict(e) for e in self.engines}

@@ -264,14 +264,16 @@ COUNTS = [
     ("num_key_value_heads", 3, ModelCorrupt, "4 attention heads for 3 of keys and values"),
     ("hidden_size", 0, ModelCorrupt, "hidden_size = 0, it must be a whole number above 0"),
     ("vocab_size", "256", ModelCorrupt, "vocab_size = '256'"),
+    ("num_hidden_layers", 10**9, ModelCorrupt, "num_hidden_layers = 1,000,000,000, more than the 4,096 that are read"),
     *((key, None, ModelCorrupt, f"config.json has no '{key}'") for key in SIZES),
 ]
 
 
 @pytest.mark.parametrize("key, value, error, message", COUNTS)
 def test_sizes_that_make_no_model_are_errors(key: str, value: Any, error: type[Exception], message: str):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as refused:
         check_config(TINY_LLAMA | {key: value})
+    assert len(str(refused.value).splitlines()) == 2
 
 
 def test_fewer_kinds_than_layers_are_an_error():

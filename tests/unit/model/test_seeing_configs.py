@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import ModelUnsupported, WorkbenchError
+from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 from workbench.model.check import check_config
+from workbench.model.seeing import tower_config
+from workbench.model.vision.clip import ClipConfig
 
 CLIP = {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "model_type": "clip_vision_model",
         "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "projection_dim": 768}  # fmt: skip
@@ -171,3 +173,8 @@ def test_a_key_of_either_half_that_is_not_computed_is_refused(part: str):
 
     with pytest.raises(ModelUnsupported, match="uses_magic"):
         opened()
+
+
+def test_a_tower_of_more_layers_than_any_model_has_is_refused_before_it_is_made():
+    with pytest.raises(ModelCorrupt, match=r"vision_config\.num_hidden_layers = 1,000,000,000, more than the 4,096"):
+        tower_config(ClipConfig, CLIP | {"num_hidden_layers": 10**9})

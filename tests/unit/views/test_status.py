@@ -44,6 +44,14 @@ def test_the_memory_that_is_read_stands_under_the_table_where_it_is_known():
     assert "memory read" not in Status((unknown,)).to_text()
 
 
+def test_the_memory_for_pictures_stands_under_the_table_of_a_model_that_sees():
+    engine = EngineStatus(
+        name="e", model="m", device="cpu", dtype="float32", place="p", uptime_s=3, pictures="1.0 MiB in use, 256.0 MiB at most"
+    )
+    text = Status((engine,)).to_text()
+    assert text.splitlines()[-1] == "memory for pictures of engine e: 1.0 MiB in use, 256.0 MiB at most"
+
+
 def test_only_names_are_broken_within_a_word():
     engine = EngineStatus(name="e", model="m", device="cpu", dtype="bfloat16", place="p", uptime_s=3, kernels="compiled for x")
     html = Status((engine,)).to_html()

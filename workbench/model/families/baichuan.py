@@ -3,14 +3,15 @@ head of Baichuan 2 has rows of length 1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
+from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.attention.bias import LinearBias
-from workbench.checkpoint.names import Cut, one_after_the_other
+from workbench.checkpoint.names import Change, Cut, one_after_the_other
 from workbench.checkpoint.weights import Weights
 from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
@@ -35,6 +36,10 @@ class BaichuanConfig(LlamaConfig):
     def has_slopes(self) -> bool:
         """True for 13B, which has no rotary embedding."""
         return self.hidden_size == HIDDEN_OF_13B
+
+    def settled(self) -> Self:
+        # The key shows that the head has rows of length 1, and in GGUF files the head itself has them.
+        return replace(super().settled(), z_loss_weight=None)
 
 
 class UnitHead(Linear):
@@ -66,20 +71,24 @@ def _cuts(config: BaichuanConfig) -> Mapping[str, Cut]:
     return one_after_the_other("layers.*.self_attn.W_pack", {f"layers.*.self_attn.{part}_proj": rows for part in "qkv"})
 
 
-def _family(model: type[BaichuanForCausalLM], rules: GgufRules[BaichuanConfig] | None = None) -> Family[BaichuanConfig]:
+def _as_it_is(head: Tensor) -> Tensor:
+    return head
+
+
+def _with_unit_head(config: BaichuanConfig) -> Mapping[str, Change]:
+    """Returns the changes for a file of Baichuan 2: its head is as it is multiplied, since no key shows which kind it is."""
+    return neighbours(config) | {"lm_head": Change(_as_it_is, F.normalize, of_rows=False)}
+
+
+def _family(
+    model: type[BaichuanForCausalLM], changes: Callable[[BaichuanConfig], Mapping[str, Change]]
+) -> Family[BaichuanConfig]:
+    rules = GgufRules[BaichuanConfig](
+        names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=changes, meta=gguf.plain_meta,
+        tables=gguf.plain_tables,
+    )  # fmt: skip
     return Family(config=BaichuanConfig, model=model, cuts=_cuts, neutral=NEUTRAL, gguf=rules)
 
 
-# Files hold the head as it is: one of Baichuan 2 has rows of length 1 if whoever wrote the file made them so.
-FAMILY = _family(BaichuanForCausalLM)
-FIRST = _family(
-    BaiChuanForCausalLM,
-    GgufRules[BaichuanConfig](
-        names=gguf.LLAMA_NAMES,
-        keys=gguf.KEYS,
-        values=gguf.plain_values,
-        changes=neighbours,
-        meta=gguf.plain_meta,
-        tables=gguf.plain_tables,
-    ),
-)
+FAMILY = _family(BaichuanForCausalLM, _with_unit_head)
+FIRST = _family(BaiChuanForCausalLM, neighbours)

@@ -121,19 +121,24 @@ class RobertaLabelsConfig(Labels, RobertaConfig):
     pass
 
 
-class BertForSequenceClassification(BertModel):
-    """The first token's scores, through a layer between: `pooler` and `classifier` of BERT are both in RoBERTa's classifier."""
+class FirstTokenScores(Model):
+    """A head of scores before an encoder's class: those of the first token, through a layer between. `pooler` and `classifier`
+    of BERT are both in RoBERTa's classifier."""
 
     pooling = Pooling("cls", normalise=False)
 
-    def __init__(self, config: BertLabelsConfig | RobertaLabelsConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.num_labels = config.label_count
         self.pooler = Linear(config.hidden_size, config.hidden_size, bias=True)
-        self.classifier = Linear(config.hidden_size, self.num_labels, bias=True, is_head=True)
+        self.classifier = Linear(config.hidden_size, config.label_count, bias=True, is_head=True)
 
     def scores(self, pooled: Tensor) -> Tensor:
         return self.classifier(torch.tanh(self.pooler(pooled)))
+
+
+class BertForSequenceClassification(FirstTokenScores, BertModel):
+    pass
 
 
 NAMES = {

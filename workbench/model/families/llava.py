@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from workbench.errors import ModelUnsupported, shown
+from workbench.errors import ModelCorrupt, ModelUnsupported, shown
 from workbench.model.base import CausalLM
 from workbench.model.config import Activation
 from workbench.model.layer import Layer
@@ -16,7 +16,7 @@ from workbench.model.linear import Linear
 from workbench.model.seeing import Seeing, SeeingKeys, tower_config
 from workbench.model.vision import clip, siglip
 from workbench.model.vision.clip import ClipConfig, ClipTower
-from workbench.model.vision.config import SiglipConfig
+from workbench.model.vision.config import SiglipConfig, layer_of
 from workbench.model.vision.siglip import SiglipTower
 from workbench.pictures.llava_words import NORMED
 
@@ -108,10 +108,10 @@ def feature_layers(config: Any) -> list[int]:
     """Returns the layers of the tower whose features are taken, from its beginning; 0 is in front of the first."""
     stated = config.vision_feature_layer
     count = tower_of(config).num_hidden_layers
-    layers = [at if at >= 0 else count + 1 + at for at in (stated if isinstance(stated, list) else [stated])]
-    if not layers or not all(0 <= at <= count for at in layers):
-        raise ModelUnsupported(f"config.json has vision_feature_layer = {shown(stated)}, and a tower of {count} layers")
-    return layers
+    layers = stated if isinstance(stated, list) else [stated]
+    if not layers:
+        raise ModelCorrupt("config.json has vision_feature_layer = [], it must name a layer", hint="is it the one of this model?")
+    return [layer_of(at, count, "vision_feature_layer") for at in layers]
 
 
 def unused_layers(config: Any) -> str:

@@ -15,7 +15,7 @@ from workbench.model.layers import ACTIVATIONS, RMSNorm
 from workbench.model.linear import Linear
 from workbench.model.seeing import Seeing, SeeingKeys, seeing, tower_config
 from workbench.model.vision import pixtral
-from workbench.model.vision.config import PixtralConfig
+from workbench.model.vision.config import PixtralConfig, layer_of
 from workbench.model.vision.grid import shuffled
 from workbench.model.vision.pixtral import PixtralTower
 
@@ -80,11 +80,7 @@ def tower_of(config: Any) -> PixtralConfig:
 
 def feature_layer(config: Any, tower: PixtralConfig) -> int:
     """Returns the number of the tower's layers that are computed."""
-    stated, count = config.vision_feature_layer, tower.num_hidden_layers
-    found: int = stated if stated >= 0 else count + 1 + stated
-    if not 0 <= found <= count:
-        raise ModelUnsupported(f"config.json has vision_feature_layer = {stated}, and a tower of {count} layers")
-    return found
+    return layer_of(config.vision_feature_layer, tower.num_hidden_layers, "vision_feature_layer")
 
 
 def unused_layers(config: Any) -> str:

@@ -16,6 +16,7 @@ from workbench.model.families.llava import USUAL_TOWER, Projector
 from workbench.model.seeing import Seeing, SeeingKeys, seeing, tower_config
 from workbench.model.vision import clip
 from workbench.model.vision.clip import ClipConfig, ClipTower
+from workbench.model.vision.config import layer_of
 from workbench.model.vision.grid import shuffled
 
 LAYOUT = {"use_hd_transform": True, "with_learnable_separator": True, "hd_transform_order": "sub_glb"}
@@ -83,10 +84,7 @@ def tower_of(config: Any) -> ClipConfig:
 def feature_layer(config: Any) -> int:
     """Returns the layer of the tower whose features are taken; 0 is in front of the first."""
     stated, count = (config.img_processor or {}).get("layer_idx", -2), tower_of(config).num_hidden_layers
-    found: int = stated if stated >= 0 else count + 1 + stated
-    if not 0 <= found <= count:
-        raise ModelUnsupported(f"config.json has img_processor.layer_idx = {stated}, and a tower of {count} layers")
-    return found
+    return layer_of(stated, count, "img_processor.layer_idx")
 
 
 def _unused_layers(config: Any) -> str:

@@ -15,18 +15,13 @@ from workbench.model.config import Activation
 from workbench.model.layer import Layer
 from workbench.model.layers import Embedding, LayerNorm
 from workbench.model.vision import siglip
-from workbench.model.vision.config import TowerConfig
+from workbench.model.vision.config import SquareConfig
 from workbench.model.vision.vit import PatchProduct, VitAttention, VitBlock
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipConfig(TowerConfig):
+class ClipConfig(SquareConfig):
     patch_size: int = 32
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    image_size: int = 224
     hidden_act: Activation = "quick_gelu"
     layer_norm_eps: float = 1e-5
 

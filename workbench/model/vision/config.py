@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from workbench.errors import ModelUnsupported
 from workbench.model.config import Activation
+
+
+def layer_of(stated: int, count: int, key: str) -> int:
+    """Returns the number of a layer of a tower of `count`, where 0 is in front of the first; below 0 it is counted from the end.
+
+    Raises ModelUnsupported, with the key of config.json that states it, for one that is not there.
+    """
+    found = stated if stated >= 0 else count + 1 + stated
+    if not 0 <= found <= count:
+        raise ModelUnsupported(
+            f"config.json has {key} = {stated}, and a tower of {count} layers", hint="is vision_config that of this model?"
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +35,22 @@ class TowerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiglipConfig(TowerConfig):
-    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "vision_use_head": (False, True)
-    }  # the head makes one vector of a picture
+class SquareConfig(TowerConfig):
+    """The sizes of a tower that takes squares, with the values of CLIP and SigLIP where nothing is stated."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     image_size: int = 224
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipConfig(SquareConfig):
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "vision_use_head": (False, True)
+    }  # the head makes one vector of a picture
+
     hidden_act: Activation = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.checkpoint.weights import Weights
+from workbench.errors import ModelCorrupt
 from workbench.kernels.ops import Norm
 from workbench.model.layer import Layer
 from workbench.model.layers import AnyNorm
@@ -72,6 +73,9 @@ class VitAttention(Layer):
     ) -> None:
         """Makes the projections; `joined` where a file holds those of queries, keys and values as one tensor `qkv`."""
         super().__init__()
+        if num_heads < 1 or hidden_size % num_heads:
+            message = f"config.json has {num_heads} attention heads for the {hidden_size} numbers of a tower's patch"
+            raise ModelCorrupt(message, hint="is vision_config that of this model?")
         self.num_heads = num_heads
         parts = dict.fromkeys(("q_proj", "k_proj", "v_proj"), hidden_size)
         self.qkv = Linear(hidden_size, 3 * hidden_size, bias) if joined else FusedLinear(hidden_size, parts, bias)

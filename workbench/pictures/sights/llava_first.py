@@ -9,9 +9,9 @@ from typing import Any
 from workbench.errors import NotSupported
 from workbench.pictures.llava_words import NORMED, in_later_words
 from workbench.pictures.pixels import CLIP, HALVES
-from workbench.pictures.places import Encode, encode_between, free_ids
+from workbench.pictures.places import Encode, encode_between, free_ids, is_unknown
 from workbench.pictures.processor import Processor, StatedProcessor
-from workbench.pictures.sight import Seen, Sight, Words
+from workbench.pictures.sight import PLACE, Seen, Sight, Words
 from workbench.pictures.sights.llava import LlavaSight
 from workbench.pictures.sights.llava_next import LlavaNextSight, OnevisionSight
 from workbench.pictures.video import Frames
@@ -24,7 +24,7 @@ KINDS = {
 
 
 class FirstSight(LlavaSight):
-    """Texts between pictures are made ids one by one. A picture's places have an id that no text has."""
+    """Texts between pictures are made ids one by one. A picture's places have an id that no text has, or of unknown words."""
 
     kind = "llava"
     has_tokens = False
@@ -33,6 +33,8 @@ class FirstSight(LlavaSight):
         image, video = _ids_of(config, words)
         super().__init__(folder, {**config, "image_token_index": image, "video_token_index": max(video, 0)}, words)
         self.video_token_id, self.video_mark, self.video_placeholder = -1, "", ""
+        if is_unknown(words, image):
+            self.token_id, self.written_id = PLACE, image
         self.mark = self.placeholder = "<image_placeholder>" if config.get("mm_projector_type") == NORMED else "<image>"
 
     def open_processor(self) -> Processor:

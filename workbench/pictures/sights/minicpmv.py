@@ -10,8 +10,9 @@ import numpy as np
 
 from workbench.errors import ModelCorrupt, ModelUnsupported
 from workbench.pictures.pixels import HALVES, numbers_of
+from workbench.pictures.places import UNKNOWN, Encode
 from workbench.pictures.processor import OwnProcessor, Processor
-from workbench.pictures.sight import Seen, Sight, Words
+from workbench.pictures.sight import PLACE, Seen, Sight, Words
 from workbench.pictures.slices import sliced_into, sliced_size, whole_size
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class MiniCPMVSight(Sight):
     """A slice is written in marks of its own; before 2.6 in those of a picture, and all slices in one more pair."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], words: Words) -> None:
-        self.unknown = "<unk>"
-        found = words.encode(self.unknown, add_special_tokens=False)
+        found = words.encode(UNKNOWN, add_special_tokens=False)
         if len(found) != 1:
-            raise ModelCorrupt(f"the tokenizer has no token {self.unknown}, the one of pictures", hint="fetch the folder again")
+            raise ModelCorrupt(f"the tokenizer has no token {UNKNOWN}, the one of pictures", hint="fetch the folder again")
         super().__init__(folder, {**config, "image_token_id": found[0]}, words)
-        self.placeholder = PLACEHOLDER
+        self.token_id, self.written_id, self.placeholder = PLACE, found[0], PLACEHOLDER
+        marks = ("image", "slice")
+        self.opening = {words.encode(f"<{mark}>", add_special_tokens=False)[-1:] for mark in marks}
+        self.closing = {words.encode(f"</{mark}>", add_special_tokens=False)[:1] for mark in marks}
         stated = self.processor.value
         self.num_queries: int = config.get("query_num", 64)
         self.most = int(stated("max_slice_nums") or 9)
@@ -58,11 +61,23 @@ class MiniCPMVSight(Sight):
             count += columns * rows
         return Seen(arrays, self._text(grid), self.num_queries * count)
 
+    def encode(self, prompt: str, encode: Encode) -> tuple[int, ...]:
+        return self.marked(encode(prompt))
+
+    def marked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        count, found = self.num_queries, [*ids]
+        run = [self.written_id] * count
+        for start in range(1, len(ids) - count):
+            end = start + count
+            if found[start:end] == run and ids[start - 1 : start] in self.opening and ids[end : end + 1] in self.closing:
+                found[start:end] = [PLACE] * count
+        return tuple(found)
+
     def numbered(self, text: str, index: int) -> str:
         return text.replace(NUMBER, str(index))
 
     def _text(self, grid: tuple[int, int] | None) -> str:
-        inner = self.unknown * self.num_queries
+        inner = UNKNOWN * self.num_queries
         number = f"<image_id>{NUMBER}</image_id>" if self.has_numbers else ""
         whole = f"{number}<image>{inner}</image>"
         if grid is None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.pictures.pixels import CLIP, numbers_of
-from workbench.pictures.places import Encode, encode_between, free_ids, without_numbers
+from workbench.pictures.places import Encode, encode_between, free_ids, is_unknown, without_numbers
 from workbench.pictures.processor import OwnProcessor, Processor, pillow
-from workbench.pictures.sight import Seen, Sight, Words
+from workbench.pictures.sight import PLACE, Seen, Sight, Words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +31,8 @@ class Phi3VisionSight(Sight):
         known = words.encode(MARK, add_special_tokens=False)
         place = known[0] if len(known) == 1 and known[0] < config["vocab_size"] else free_ids(words, config["vocab_size"], 1)[0]
         super().__init__(folder, {**config, "image_token_id": place}, words)
+        if is_unknown(words, place):
+            self.token_id, self.written_id = PLACE, place
         self.placeholder = MARK
         vision = config.get("vision_config") or {}
         self.side: int = vision.get("image_size", SIDE)
