@@ -21,7 +21,9 @@ def both_names(alias: str, name: str) -> InvalidRequest:
 
 
 def as_int(name: str, value: Any) -> int:
-    """Returns a value that counts as an integer of 64 bits. Raises InvalidRequest for any other."""
+    """Returns a value that counts as an integer of 64 bits; 2.0 counts as 2, as in JSON. Raises InvalidRequest for any other."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidRequest(name, value, "an integer")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,11 +21,11 @@ None stands for `null` and for a field that is left out.
 GROUPS = (
     ("OpenAI", ("/v1/chat", "/v1/completions", "/v1/responses", "/v1/models", "/v1/embeddings", "/v1/files", "/v1/batches")),
     ("Anthropic", ("/v1/messages",)),
-    ("Ollama", ("/api/",)),
+    ("Ollama", ("/api/chat", "/api/")),
     ("Looking in", ("/engine/", "/page/")),
-    ("Native", ("/",)),
+    ("Native", ("/generate", "/tokenize", "/")),
 )
-"""Heading -> beginnings of its paths; a path belongs to the first group that has one."""
+"""Heading -> beginnings of its paths in order; a path belongs to the first group that has one."""
 
 
 def openapi() -> dict[str, Any]:
@@ -38,11 +39,13 @@ def openapi() -> dict[str, Any]:
 def endpoints_page() -> str:
     """Writes a section per API, and per route what it does and the fields of its body."""
     groups: dict[str, list[str | list[str]]] = {name: [] for name, _ in GROUPS}
-    for path, methods in openapi()["paths"].items():
-        name = next(name for name, starts in GROUPS if path.startswith(starts))
+    for path, methods in sorted(openapi()["paths"].items(), key=lambda each: place_of(each[0])[1]):
+        name, _ = place_of(path)
         mark = " †" if path in MANAGEMENT else ""
         for method, operation in methods.items():
             groups[name] += [f"### `{method.upper()} {path}`{mark}", operation["description"].strip()]
+            if about := rules(body_of(operation)):
+                groups[name].append(about)
             if found := [*parameters(operation), *fields(body_of(operation))]:
                 groups[name].append(table(("field", "type", "default", "meaning"), found))
             if found := [*parts_of_messages(body_of(operation))]:
@@ -51,10 +54,21 @@ def endpoints_page() -> str:
     return page("HTTP endpoints", ABOUT, *parts)
 
 
+def place_of(path: str) -> tuple[str, int]:
+    """Returns the heading of a path, and the number of its beginning there."""
+    name, starts = next((name, starts) for name, starts in GROUPS if path.startswith(starts))
+    return name, next(i for i, start in enumerate(starts) if path.startswith(start))
+
+
 def body_of(operation: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the schema of a route's body; empty if it takes none."""
     contents = operation.get("requestBody", {}).get("content", {})
     return next(iter(contents.values()), {}).get("schema", {})
+
+
+def rules(schema: Mapping[str, Any]) -> str:
+    """Returns what is written about a body beside its fields: which are given together, and which not."""
+    return re.sub(r"^The body of [^.]*\.\s*", "", str(schema.get("description", "")))
 
 
 def parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -95,14 +109,21 @@ def described(place: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapp
                 yield inner, field
 
 
+LONGEST_KIND = 60
+
+
 def kind(schema: Mapping[str, Any]) -> str:
-    """Returns the type of a value in words. None stands for a field that is left out, and is not listed."""
+    """Returns the type of a value in words, without that of the items where these are many. None stands for a field that is left
+    out, and is not listed."""
     if "enum" in schema:
         return " or ".join(code(repr(value)) for value in schema["enum"])
     if "const" in schema:
         return code(repr(schema["const"]))
     if options := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(dict.fromkeys(kind(each) for each in options if each.get("type") != "null"))
+        options = [each for each in options if each.get("type") != "null"]
+        said = " or ".join(dict.fromkeys(map(kind, options)))
+        return said if len(said) <= LONGEST_KIND else " or ".join(dict.fromkeys(kind(each).split(" of ")[0] for each in options))
     if schema.get("type") == "array":
-        return f"list of {kind(schema.get('items', {}))}"
+        item = kind(schema.get("items", {}))
+        return f"list of ({item})" if " or " in item else f"list of {item}"
     return str(schema.get("type", "any"))

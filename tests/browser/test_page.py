@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 
+import httpx
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -88,6 +90,27 @@ def test_the_page_needs_the_key_where_one_is_set(engine, page):
         page.goto(f"{served.url}/docs")
         expect(page.locator("#state")).to_contain_text("routes")
         expect(page.locator("#routes")).to_contain_text("POST /v1/chat/completions")
+
+
+def test_the_page_about_the_api_has_a_table_of_fields_and_calls_that_are_answered(engine, page):
+    with workbench.serve(engine, port=0) as served:
+        page.goto(f"{served.url}/docs")
+        expect(page.locator("#state")).to_contain_text("a click on one shows its fields")
+        page.fill("#search", "logprob_start_len")
+        expect(page.locator("#routes section > details:visible")).to_have_count(1)
+        page.fill("#search", "")
+        for path in ("/generate", "/v1/chat/completions", "/v1/messages", "/tokenize"):
+            route = page.locator("#routes section > details", has=page.get_by_role("heading", name=f"POST {path}", exact=True))
+            route.locator("summary").first.click()
+            assert route.locator("table").first.is_visible()
+            call = shlex.split(route.locator("pre").first.text_content())
+            assert call[:2] == ["curl", f"{served.url}{path}"]
+            assert httpx.post(call[1], content=call[-1], timeout=60).status_code == 200
+        row = page.locator("#routes tr", has=page.get_by_text("top_logprobs", exact=True)).first
+        assert row.locator("td").nth(1).text_content() == "integer 0 to 20"
+        expect(page.locator("#routes")).to_contain_text("Exactly one of text, input_ids and input_embeds is given.")
+        if folder := os.environ.get("WORKBENCH_SCREENSHOTS"):
+            page.screenshot(path=f"{folder}/api.png")
 
 
 def test_views_come_back_when_the_server_does_and_ends_are_said(engine, page):

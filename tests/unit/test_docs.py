@@ -35,11 +35,11 @@ ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs"
 
 
-def of(module: str):
+def of(module: str, folder: str = "generate"):
     """Imports one of the modules that write pages; `docs` is no package of ours, so it is on the path meanwhile alone."""
     sys.path.insert(0, str(PAGES))
     try:
-        return importlib.import_module(f"generate.{module}")
+        return importlib.import_module(f"{folder}.{module}")
     finally:
         sys.path.remove(str(PAGES))
 
@@ -459,3 +459,19 @@ def test_the_benchmark_page_names_every_benchmark():
     page = (ROOT / "docs/benchmarks.md").read_text()
     named = {name.replace("-", "_") for name in re.findall(r"workbench bench ([\w-]+)`", page)}
     assert named | {"peers"} == set(BENCHMARKS)
+
+
+def test_what_a_cell_prints_in_pieces_is_one_text_on_its_page():
+    def printed(name, *texts):
+        return [{"output_type": "stream", "name": name, "text": text} for text in texts]
+
+    picture = {"output_type": "display_data"}
+    outputs = [
+        picture,
+        *printed("stdout", "The", " capital"),
+        picture,
+        *printed("stderr", "\r0/2", "\r2/2\n"),
+        *printed("stdout", ".\n"),
+    ]
+    shown = of("streams", "extensions").joined(outputs)
+    assert shown == [picture, *printed("stdout", "The capital.\n"), *printed("stderr", "2/2\n"), picture]

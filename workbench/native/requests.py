@@ -283,6 +283,8 @@ def _is_nested(ids: Sequence[object]) -> bool:
 def _checked(name: str, value: Any) -> Any:
     """Returns the value in the type of `PromptOptions`. Raises InvalidRequest for another type."""
     kind = KINDS[name]
+    if kind is int:
+        return as_int(name, value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__.lower()
         raise InvalidRequest(name, value, f"of type {wanted}")

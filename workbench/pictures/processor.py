@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ModelCorrupt, ModelUnsupported, NotSupported, in_one_line
+from workbench.errors import ModelCorrupt, ModelUnsupported, NotSupported, in_one_line, install
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ def pillow() -> Any:
     try:
         return importlib.import_module("PIL.Image")
     except ImportError:
-        raise NotSupported("pictures need the package pillow", hint='pip install "radix-workbench[vision]"') from None
+        raise NotSupported("pictures need the package pillow", hint=install("vision")) from None
 
 
 class Processor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import InvalidRequest, NotSupported, in_one_line
+from workbench.errors import InvalidRequest, NotSupported, in_one_line, install
 from workbench.pictures import image
 
 if TYPE_CHECKING:
@@ -188,5 +188,5 @@ def _av() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError:
-        hint = 'pip install "radix-workbench[video]", or send its frames as a list or an animated GIF'
+        hint = f"{install('video')}, or send its frames as a list or an animated GIF"
         raise NotSupported("films need the package av", hint=hint) from None

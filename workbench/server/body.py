@@ -6,7 +6,7 @@ Bodies are no parameters of the routes: FastAPI would refuse those without the h
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
@@ -17,6 +17,7 @@ from workbench.field_docs import field_docs
 from workbench.native.requests import PromptOptions
 from workbench.server.limits import check_sizes
 from workbench.server.problem import Problem
+from workbench.server.schema import Schema, rules
 from workbench.types import ALIASES, SamplingParams
 
 FORMS = ("", "application/x-www-form-urlencoded")
@@ -29,14 +30,26 @@ class Body(BaseModel):
     """The base of all request bodies. Fields that are not declared are kept in `model_extra` and ignored."""
 
     model_config = ConfigDict(extra="allow")
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+    """Fields of which a body has exactly one."""
+    ANY_OF: ClassVar[tuple[str, ...]] = ()
+    """Fields of which a body has at least one."""
+    NEEDS: ClassVar[dict[str, Schema]] = {}
+    """Schema of a whole body with this field."""
+    ALSO: ClassVar[str] = ""
+    """Rule that the schema has in words alone."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Returns the schema with the meaning of each field as its description."""
+        """Returns the schema with the meaning of each field as its description, and with what a body must have."""
         schema = handler(core)
         docs = meanings(cls)
-        for name, field in handler.resolve_ref_schema(schema).get("properties", {}).items():
+        own = handler.resolve_ref_schema(schema)
+        for name, field in own.get("properties", {}).items():
             field.setdefault("description", docs.get(name, ""))
+        added = rules(cls.ONE_OF, cls.ANY_OF, cls.NEEDS)
+        says = " ".join(filter(None, (own.get("description"), added.get("description"), cls.ALSO)))
+        own.update(added | {"description": says})
         return schema
 
 

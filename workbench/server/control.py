@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
+from pydantic import WithJsonSchema
 from starlette.responses import PlainTextResponse, Response
 
 from workbench.checkpoint.joined import joined
 from workbench.config import profile_folder
 from workbench.errors import EngineDead, InvalidRequest, ModelNotFound, WorkbenchError
 from workbench.server.body import Body, json_body, parse, read_body, read_json
+from workbench.server.schema import SOME_TEXT, many
 from workbench.server.serving import serving_of
 from workbench.server.wire import Json
 
 router = APIRouter()
+Name = Annotated[str, WithJsonSchema(SOME_TEXT)]
+FILE = {"type": "string", "minLength": 1, "format": "byte"}
 
 
 class AbortBody(Body):
     """The body of `/abort_request`."""
 
-    rid: str
+    rid: Name
     """Id of the request, or of a group of samples."""
 
 
 class WeightsBody(Body):
     """The body of `/update_weights_from_disk`."""
 
-    model_path: str
+    model_path: Name
     """A folder, a GGUF file or a hub id with the configuration of the served model."""
     load_format: Literal["auto", "safetensors", "gguf", "dummy"] | None = None
     """None: what the checkpoint has."""
@@ -38,7 +42,7 @@ class WeightsBody(Body):
 class TensorsBody(Body):
     """The body of `/update_weights_from_tensor`."""
 
-    serialized_named_tensors: list[str]
+    serialized_named_tensors: Annotated[list[str], WithJsonSchema(many(FILE))]
     """Files of safetensors in base64, one or more. Pickled tensors are refused."""
     load_format: None = None
     """Nothing but null: the format is that of safetensors."""

@@ -7,11 +7,11 @@ import base64
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import ConfigDict
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from workbench.api.encoding import Pair, Vector, shaped
@@ -20,6 +20,7 @@ from workbench.native.prompts import Prompt, read_prompts
 from workbench.server import shapes
 from workbench.server.body import Body, json_body, read_body
 from workbench.server.problem import naming_prompt
+from workbench.server.schema import TEXT, many
 from workbench.server.serving import serving_of, until_left
 from workbench.server.wire import Json
 from workbench.types import EncodeRequest
@@ -39,7 +40,7 @@ class TextsBody(Body):
 class EncodeBody(TextsBody):
     """The body of `/encode` and `/classify`."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["input_ids"]}]})
+    ONE_OF = ("text", "input_ids")
 
     text: shapes.Texts = None
     """Text, or several."""
@@ -50,24 +51,24 @@ class EncodeBody(TextsBody):
 class EmbeddingsBody(TextsBody):
     """The body of `/v1/embeddings`."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["input"]}, {"required": ["input_ids"]}]})
+    ONE_OF = ("input", "input_ids")
 
-    input: shapes.Prompts | None = None
+    input: shapes.PromptsOrNone = None
     """Text, texts, token ids, or lists of these."""
     input_ids: shapes.Ids = None
     """Token ids in the place of `input`."""
     encoding_format: Literal["float", "base64"] | None = "float"
     """Form of a vector: numbers, or base64 of little-endian float32."""
-    dimensions: int | None = None
+    dimensions: shapes.Positive = None
     """Length of the vectors: their first numbers, normalised again. None: all."""
 
 
 class ScoreBody(TextsBody):
     """The body of `/v1/score`."""
 
-    text_1: str | list[str]
+    text_1: shapes.AnyTexts
     """Text, or one for each of `text_2`."""
-    text_2: str | list[str]
+    text_2: shapes.AnyTexts
     """Text, or several, each scored with its `text_1`."""
 
 
@@ -76,9 +77,9 @@ class RerankBody(TextsBody):
 
     query: str
     """Text that the documents are compared with."""
-    documents: list[str]
+    documents: Annotated[list[str], WithJsonSchema(many(TEXT))]
     """Texts to put in order."""
-    top_n: int | None = None
+    top_n: shapes.Positive = None
     """Number of documents that are returned, at least 1. None: all."""
     return_documents: bool | None = True
     """Switch to return the texts beside their scores."""

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import ConfigDict
 from starlette.responses import Response
 
 from workbench.native.requests import KINDS, LATER, MEDIA, SAMPLING, GenerateRequest
 from workbench.native.results import Completion
+from workbench.server import shapes
 from workbench.server.body import Body, json_body, read_json
 from workbench.server.problem import naming_prompt
 from workbench.server.serving import Serving, serving_of
-from workbench.server.shapes import Ids, Params, Pictures, Texts
 from workbench.server.sse import DONE, EventStream, data
 from workbench.server.wire import Json
 
@@ -31,36 +30,36 @@ Each = list[Any]
 class GenerateBody(Body):
     """The body of `/generate`. With several prompts every other field may have a list with one value each."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in PROMPTS]})
+    ONE_OF = PROMPTS
 
-    text: Texts = None
+    text: shapes.Texts = None
     """Prompt, or several. One of `text`, `input_ids` and `input_embeds` is given."""
-    input_ids: Ids = None
+    input_ids: shapes.Ids = None
     """Prompt, or several, as token ids."""
-    sampling_params: Params = None
-    """Sampling parameters by name; several prompts may have a list of them."""
+    sampling_params: shapes.Params = None
+    """Sampling parameters by name, with at most one constraint; several prompts may have a list of them."""
     stream: bool | None = False
     """Switch to send the answer as it grows, in server-sent events."""
-    rid: str | list[str] | None = None
-    return_logprob: bool | list[bool] | None = None
-    logprob_start_len: int | list[int] | None = None
+    rid: shapes.EachName = None
+    return_logprob: shapes.EachSwitch = None
+    logprob_start_len: shapes.EachStart = None
     """Position in the prompt: log-probabilities of the prompt begin behind it. 0: all, the first of them null. -1: none."""
-    top_logprobs_num: int | list[int] | None = None
-    token_ids_logprob: list[int] | list[list[int] | None] | None = None
-    return_text_in_logprobs: bool | None = None
-    return_hidden_states: bool | None = None
+    top_logprobs_num: shapes.EachCount = None
+    token_ids_logprob: shapes.EachTokens = None
+    return_text_in_logprobs: shapes.EachSwitch = None
+    return_hidden_states: shapes.EachSwitch = None
     log_metrics: bool | None = True
     """Switch to count the request in the metrics."""
-    priority: int | list[int] | None = None
-    timeout_s: float | None = None
-    namespace: str | list[str] | None = None
-    custom_logit_processor: str | list[str | None] | None = None
-    session_params: dict[str, Any] | list[dict[str, Any] | None] | None = None
-    input_embeds: list[list[float]] | list[list[list[float]]] | None = None
+    priority: shapes.EachRank = None
+    timeout_s: shapes.EachSeconds = None
+    namespace: shapes.EachName = None
+    custom_logit_processor: shapes.EachText = None
+    session_params: shapes.EachSession = None
+    input_embeds: shapes.Embeds = None
     """Embeddings in the place of a prompt: one row for each token."""
-    image_data: Pictures = None
+    image_data: shapes.Pictures = None
     """Pictures of the prompt: data URLs, base64 text, or places that the server allows. Of several prompts: a list for each."""
-    modalities: str | list[str | list[str] | None] | None = None
+    modalities: shapes.EachModality = None
     """Kind of the pictures: image, multi-images (the same) or video."""
     lora_path: None = None
     """Not available: only null and empty values are accepted."""
@@ -98,7 +97,7 @@ def native_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _behind(start: Any) -> Any:
-    return start + 1 if type(start) is int and start > 0 else start
+    return start + 1 if isinstance(start, int | float) and not isinstance(start, bool) and start > 0 else start
 
 
 def _is_neutral(value: Any) -> bool:

@@ -37,6 +37,7 @@ MOST_BEHIND = 20_000
 """Events that a reader may be behind, beside the history that it wanted; a slower one begins again from the present state."""
 MOST_READERS = 32
 MSGPACK = "application/msgpack"
+CallName = Annotated[str, Name(description="Name of the call.", json_schema_extra={"enum": [*QUESTIONS, *CHANGES]})]
 HEADERS = {"content-type": MSGPACK, "cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -140,7 +141,7 @@ class Tail:
     "/engine/call/{name}",
     openapi_extra=answers(MSGPACK) | {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
 )
-async def call(http: Request, name: Annotated[str, Name(description="Name of the call.")]) -> Response:
+async def call(http: Request, name: CallName) -> Response:
     """Answers one call of the engine between two steps. The body has its arguments by name."""
     if name not in QUESTIONS + CHANGES:
         raise Problem(404, f"there is no call {name!r}; there are {', '.join(QUESTIONS + CHANGES)}", code="not_found")

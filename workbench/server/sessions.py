@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from workbench.server.body import Body, json_body, read_body
+from workbench.server.schema import whole
 from workbench.server.serving import serving_of
 from workbench.server.wire import Json
 
@@ -15,7 +19,7 @@ router = APIRouter()
 class OpenBody(Body):
     """The body of `/open_session`."""
 
-    capacity_of_str_len: int = 0
+    capacity_of_str_len: Annotated[int, WithJsonSchema(whole(0))] = 0
     """Number of characters that the session is expected to hold. It limits nothing."""
     session_id: str | None = None
     """None: a random id."""

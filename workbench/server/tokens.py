@@ -15,8 +15,9 @@ from workbench.native.prompts import token_ids
 from workbench.server.body import Body, json_body, read_body
 from workbench.server.chat.call import ChatCall
 from workbench.server.chat.start import prompt_ids
+from workbench.server.schema import many, one_of, record
 from workbench.server.serving import serving_of
-from workbench.server.shapes import FUNCTION, MESSAGES, NULL, many, one_of, record
+from workbench.server.shapes import FUNCTION, MESSAGES, TOKEN, AnyTextsOrNone, ToolFormat
 from workbench.server.wire import Json
 from workbench.tool_calls import parse
 
@@ -26,13 +27,15 @@ router = APIRouter()
 class TokenizeBody(Body):
     """The body of `/tokenize`: a text, or a conversation."""
 
+    ONE_OF = ("prompt", "text", "messages")
+
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
-    prompt: str | list[str] | None = None
+    prompt: AnyTextsOrNone = None
     """Text, or several. Either it or `messages` is given."""
-    text: str | list[str] | None = None
+    text: AnyTextsOrNone = None
     """Second name of `prompt`."""
-    messages: Annotated[list[dict[str, Any]] | None, WithJsonSchema(one_of(MESSAGES, NULL))] = None
+    messages: Annotated[list[dict[str, Any]] | None, WithJsonSchema(MESSAGES)] = None
     """Conversation, written as the chat template does."""
     add_special_tokens: bool | None = True
     """Switch to add the tokens that the tokenizer puts around a text, such as the model's beginning of text."""
@@ -47,7 +50,7 @@ class DetokenizeBody(Body):
 
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
-    tokens: list[int] | list[list[int]]
+    tokens: Annotated[list[int] | list[list[int]], WithJsonSchema(one_of(many(TOKEN, 0), many(many(TOKEN, 0))))]
     """Token ids, or several lists of them."""
     skip_special_tokens: bool | None = False
 
@@ -61,7 +64,7 @@ class FunctionCallBody(Body):
         list[dict[str, Any]], WithJsonSchema(many(record({"type": {"const": "function"}, "function": FUNCTION}), 0))
     ] = []
     """Tools that may be called; calls of others stay in the text. Empty: all calls are read."""
-    tool_call_parser: str | None = None
+    tool_call_parser: ToolFormat = None
     """Name of the parser. None: the server's (`--tool-call-parser`)."""
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, WithJsonSchema
 
+from workbench.checks import as_int
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
 from workbench.server.chat import ChatCall
+from workbench.server.schema import needs, whole
 from workbench.server.shapes import (
+    FREE_ANTHROPIC_CHOICE,
+    SOME_TOOLS,
     AnthropicChoice,
     AnthropicMessages,
     AnthropicTools,
     Positive,
     StopList,
+    SystemText,
     Temperature,
+    Thinking,
     TopK,
     TopP,
 )
@@ -26,13 +32,15 @@ from workbench.server.shapes import (
 class CountBody(Body):
     """The body of `/v1/messages/count_tokens`."""
 
+    NEEDS = needs("tool_choice", FREE_ANTHROPIC_CHOICE, tools=SOME_TOOLS)
+
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
     messages: AnthropicMessages
     """Conversation: texts, pictures, calls of tools and their results."""
     max_tokens: Positive = None
     """Most output tokens, at least 1. An answer needs it, a count does not."""
-    system: str | list[dict[str, Any]] | None = None
+    system: SystemText = None
     """Text of the system message, or blocks of text."""
     temperature: Temperature = None
     top_p: TopP = None
@@ -45,7 +53,7 @@ class CountBody(Body):
     """Functions that the model may call."""
     tool_choice: AnthropicChoice = None
     """Choice of the type `auto`, `any` (some tool), `tool` (the one named) or `none`."""
-    thinking: dict[str, Any] | None = None
+    thinking: Thinking = None
     """Switch of the reasoning, of the type `enabled`, `adaptive` or `disabled`; `budget_tokens` is the most tokens of it. Needs
     `--reasoning-parser`."""
 
@@ -65,6 +73,7 @@ class CountBody(Body):
         is_thinking = thinking is not None and self._is_thinking(thinking, can_reason)
         kwargs = {} if thinking is None else {"enable_thinking": is_thinking}
         budget = thinking.get("budget_tokens") if thinking is not None and is_thinking else None
+        budget = None if budget is None else int(budget)
         return ChatCall(
             messages=list(self._conversation()), tools=[_tool(tool, i) for i, tool in enumerate(self.tools or ())],
             tool_choice=_choice(choice), parallel_tool_calls=not is_single,
@@ -79,8 +88,8 @@ class CountBody(Body):
             return False
         if not can_reason:
             raise NotSupported("thinking: the server reads no reasoning of this model", hint="serve with --reasoning-parser")
-        if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
-            raise InvalidRequest("thinking.budget_tokens", budget, "a whole number above 0")
+        if budget is not None and (budget := as_int("thinking.budget_tokens", budget)) < 1:
+            raise InvalidRequest("thinking.budget_tokens", budget, "at least 1")
         if budget is not None and self.max_tokens is not None and budget >= self.max_tokens:
             raise InvalidRequest("thinking.budget_tokens", budget, f"below max_tokens ({self.max_tokens})")
         return True
@@ -96,6 +105,9 @@ class MessagesBody(CountBody):
     """The body of `/v1/messages`."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["messages", "max_tokens"]})
+
+    max_tokens: Annotated[int | None, WithJsonSchema(whole(1))] = None
+    """Most output tokens, at least 1."""
 
 
 def _messages(message: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:

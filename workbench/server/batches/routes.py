@@ -11,6 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import WithJsonSchema
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -46,9 +47,9 @@ class BatchBody(Body):
 
     input_file_id: str
     """Id of the uploaded file with a request on each line."""
-    endpoint: str
+    endpoint: Annotated[str, WithJsonSchema({"enum": [*ENDPOINTS]})]
     """Route that answers the lines, such as `/v1/chat/completions`."""
-    completion_window: str = "24h"
+    completion_window: Annotated[str, WithJsonSchema({"const": "24h"})] = "24h"
     """Time after which a batch expires: 24 hours, nothing else."""
     metadata: dict[str, str] | None = None
     """Notes of the client, returned as they are."""

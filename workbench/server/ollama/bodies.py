@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
-from workbench.server.shapes import JsonFormat, Messages, Tools
+from workbench.server.schema import NULL, one_of
+from workbench.server.shapes import RANGES, AnyTexts, JsonFormat, Messages, Positive, Tools
 
 OPTIONS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed", "stop": "stop",
@@ -14,6 +17,12 @@ OPTIONS = {
     "frequency_penalty": "frequency_penalty",
 }  # fmt: skip
 """Sampling parameter by Ollama's option. Others, about a model's place in memory, have no meaning here and are ignored."""
+OPTIONS_SCHEMA = {
+    "type": "object",
+    "properties": {name: RANGES[ours] for name, ours in OPTIONS.items()} | {"num_predict": one_of({"type": "integer"}, NULL)},
+}
+Options = Annotated[dict[str, Any] | None, WithJsonSchema(one_of(OPTIONS_SCHEMA, NULL))]
+Nothing = Annotated[str | None, WithJsonSchema({"enum": ["", None]})]
 
 
 class OllamaBody(Body):
@@ -25,7 +34,7 @@ class OllamaBody(Body):
     """Switch to send the answer as it grows, in lines of JSON."""
     format: JsonFormat = None
     """Constraint on the answer: "json" for any JSON object, or a JSON schema."""
-    options: dict[str, Any] | None = None
+    options: Options = None
     """Options by Ollama's names: `temperature`, `top_p`, `top_k`, `min_p`, `seed`, `stop`, `num_predict`, `repeat_penalty`,
     `presence_penalty`, `frequency_penalty`. Others are ignored."""
     think: bool | str | None = None
@@ -37,7 +46,7 @@ class OllamaBody(Body):
         """Returns the sampling parameters. Without a limit the output may fill the context, as in Ollama."""
         given = self.options or {}
         params = {OPTIONS[name]: value for name, value in given.items() if name in OPTIONS and value is not None}
-        if isinstance(limit := params.get("max_new_tokens"), int) and limit < 0:
+        if isinstance(limit := params.get("max_new_tokens"), int | float) and limit < 0:
             del params["max_new_tokens"]
         return params
 
@@ -66,11 +75,11 @@ class GenerateBody(OllamaBody):
 
     prompt: str | None = ""
     """Text of the user. Without it the answer is that the model is loaded."""
-    suffix: str | None = None
+    suffix: Nothing = None
     """Text behind the answer; not available, only empty values are accepted."""
     system: str | None = None
     """Text of the system message."""
-    template: str | None = None
+    template: Nothing = None
     """Template in the place of the model's; not available, only empty values are accepted."""
     raw: bool | None = False
     """Switch to continue the prompt as it is, without the chat template."""
@@ -89,11 +98,11 @@ class EmbedBody(Body):
 
     model: str
     """Name of a model; whatever it is, the served one answers."""
-    input: str | list[str] = ""
+    input: AnyTexts = ""
     """Text, or several."""
     truncate: bool | None = True
     """Switch to cut a text that is longer than the context."""
-    dimensions: int | None = None
+    dimensions: Positive = None
     """Length of the vectors: their first numbers, normalised again. None: all."""
     options: dict[str, Any] | None = None
     """Options of a model, without effect on vectors."""

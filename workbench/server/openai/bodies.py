@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
 from workbench.server.problem import Problem
+from workbench.server.schema import NULL, Schema, needs
 from workbench.server.shapes import (
+    FREE_CHOICE,
+    LEFT_OUT,
+    ONE_CONSTRAINT,
+    SOME_TOOLS,
+    TRUE,
     Bias,
+    Choices,
     Count,
     Limit,
     Messages,
     MinP,
     Penalty,
     Prompts,
+    Rank,
     Repetition,
     ResponseFormat,
     Scored,
+    ScoredOrNot,
+    Seconds,
     Seed,
+    Short,
+    Space,
     Stops,
     Temperature,
     Tokens,
@@ -55,6 +67,9 @@ class StreamOptions(Body):
 class SamplingBody(Body):
     """The fields that chats and completions share."""
 
+    NEEDS: ClassVar[dict[str, Schema]] = needs("stream_options", NULL, stream=TRUE)
+    ALSO = ONE_CONSTRAINT
+
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
     max_tokens: Limit = None
@@ -80,6 +95,10 @@ class SamplingBody(Body):
     ebnf: str | None = None
     json_schema: str | dict[str, Any] | None = None
     structural_tag: str | dict[str, Any] | None = None
+    choices: Choices = None
+    grammar: str | None = None
+    max_whitespace: Space = None
+    custom_params: dict[str, Any] | None = None
     response_format: ResponseFormat = None
     """Form of the answer: `text`, `json_object`, `json_schema` or `structural_tag`."""
     stream: bool | None = None
@@ -87,8 +106,12 @@ class SamplingBody(Body):
     stream_options: StreamOptions | None = None
     """Switches `include_usage`, for a last chunk with the token counts, and `continuous_usage_stats`, for the counts so far in
     every chunk."""
-    rid: str | None = None
-    user: str | None = None
+    rid: Short = None
+    priority: Rank = None
+    timeout_s: Seconds = None
+    namespace: Short = None
+    custom_logit_processor: str | None = None
+    user: Short = None
     """Name of the user, without effect."""
 
     def sampling(self) -> dict[str, Any]:
@@ -123,6 +146,10 @@ class SamplingBody(Body):
 
 class ChatBody(SamplingBody):
     """The body of `/v1/chat/completions`."""
+
+    NEEDS = (
+        SamplingBody.NEEDS | needs("top_logprobs", LEFT_OUT, logprobs=TRUE) | needs("tool_choice", FREE_CHOICE, tools=SOME_TOOLS)
+    )
 
     messages: Messages
     """Conversation: texts, pictures, calls of tools and their results."""
@@ -159,5 +186,5 @@ class CompletionBody(SamplingBody):
     """Number of texts of which the `n` with the highest mean log-probability are returned. None: `n`."""
     echo: bool | None = None
     """Switch to begin the text with the prompt."""
-    logprobs: int | bool | None = None
+    logprobs: ScoredOrNot = None
     """Number of likeliest tokens to score beside each token. 0: the token alone."""

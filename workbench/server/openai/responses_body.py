@@ -9,51 +9,50 @@ from workbench.errors import InvalidRequest, NotSupported
 from workbench.server.body import Body
 from workbench.server.chat import ChatCall
 from workbench.server.openai.bodies import OPTIONS, SAMPLING
+from workbench.server.openai.responses_shapes import INCLUDED, LOGPROBS, Choice, Include, Input, Reasoning, Text, Tools
 from workbench.server.problem import Problem
+from workbench.server.schema import needs
+from workbench.server.shapes import FREE_CHOICE, SOME_TOOLS, Positive, Scored, Temperature, TopP
 
 REFUSED: dict[str, tuple[Any, ...]] = {
     "background": (None, False), "conversation": (None,), "prompt": (None,), "truncation": (None, "disabled"),
     "max_tool_calls": (None,), "context_management": (None, []),
 }  # fmt: skip
 """Known fields that have no effect here, with their neutral values."""
-LOGPROBS = "message.output_text.logprobs"
-INCLUDED = (
-    LOGPROBS, "reasoning.encrypted_content", "file_search_call.results", "web_search_call.results",
-    "code_interpreter_call.outputs", "web_search_call.action.sources", "computer_call_output.output.image_url",
-    "message.input_image.image_url",
-)  # fmt: skip
-"""Names that `include` may have. All but the first are parts of items that no answer here has."""
 MAX_TOP_LOGPROBS = 20
 
 
 class ResponsesBody(Body):
     """The body of `/v1/responses`."""
 
+    ANY_OF = ("input", "previous_response_id")
+    NEEDS = needs("tool_choice", FREE_CHOICE, tools=SOME_TOOLS)
+
     model: str | None = None
     """Name of a model; whatever it is, the served one answers."""
-    input: str | list[dict[str, Any]] = []
+    input: Input = []
     """A text of the user, or the items of a conversation. A part of type input_image has its picture in `image_url`."""
     instructions: str | None = None
     """Text of the system message."""
     previous_response_id: str | None = None
     """Id of a stored answer whose conversation goes on."""
-    tools: list[dict[str, Any]] | None = None
+    tools: Tools = None
     """Functions that the model may call."""
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: Choice = None
     """Choice: `auto`, `none`, `required`, one function, or some of the tools."""
     parallel_tool_calls: bool | None = None
     """Switch to let the model make more than one call; true if left out."""
-    text: dict[str, Any] | None = None
+    text: Text = None
     """Object whose `format` is the form of the answer: `text`, `json_object` or `json_schema`."""
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning = None
     """Object whose `effort` is the variable `reasoning_effort` of the chat template."""
-    max_output_tokens: int | None = None
+    max_output_tokens: Positive = None
     """Most output tokens, at least 1. None: up to the end of the context."""
-    temperature: float | None = None
-    top_p: float | None = None
-    top_logprobs: int | None = None
+    temperature: Temperature = None
+    top_p: TopP = None
+    top_logprobs: Scored = None
     """Number of likeliest tokens to score beside each token, 0 to 20."""
-    include: list[str] | None = None
+    include: Include = None
     """Parts to add to the answer: `message.output_text.logprobs`; others that the API has are accepted and empty."""
     store: bool | None = None
     """Switch to keep the answer, so that others can continue it; true if left out."""

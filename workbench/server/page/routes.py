@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the views are loaded when the first page opens
 
 router = APIRouter()
 HERE = Path(__file__).parent
-MAX_PAGES = 16
+MAX_PAGES = 64
 SECURITY = {
     "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'self'",

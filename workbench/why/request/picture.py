@@ -33,6 +33,7 @@ def _row(span: LifeSpan, end: float) -> str:
         f'<span class="wb-{escape(span.kind)}" style="flex:0 0 {width:.2f}%;min-width:2px"></span></div>'
     )
     return (
-        f'<tr><td>{escape(span.label)}</td><td class="wb-num">{duration(span.start_s)}</td>'
-        f'<td class="wb-num">{duration(span.duration_s)}</td><td class="wb-way">{way}</td><td>{escape(span.note)}</td></tr>'
+        f'<tr><td class="wb-whole">{escape(span.label)}</td><td class="wb-num">{duration(span.start_s)}</td>'
+        f'<td class="wb-num">{duration(span.duration_s)}</td><td class="wb-way">{way}</td>'
+        f'<td class="wb-whole">{escape(span.note)}</td></tr>'
     )
