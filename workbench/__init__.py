@@ -86,7 +86,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for public
         if name not in _PUBLIC:
             raise AttributeError(f"module 'workbench' has no attribute {name!r}")
         try:
-            module = importlib.import_module(_PUBLIC[name])
+            module = _import(_PUBLIC[name])
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("workbench"):
                 raise
@@ -102,10 +102,17 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+def _import(name: str) -> Any:
+    from workbench.kernels.quick_imports import quick_imports
+
+    with quick_imports():
+        return importlib.import_module(name)
+
+
 def load_ipython_extension(ipython: Any) -> None:
     """Registers the magics: `%load_ext workbench`."""
-    importlib.import_module("workbench.magics").load_ipython_extension(ipython)
+    _import("workbench.magics").load_ipython_extension(ipython)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    importlib.import_module("workbench.magics").unload_ipython_extension(ipython)
+    _import("workbench.magics").unload_ipython_extension(ipython)

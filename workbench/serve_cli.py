@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from workbench.config import ServerArgs
+from workbench.kernels.quick_imports import kept_bytecode
 
 
 def add_parser(subparsers: Any) -> None:
@@ -17,8 +18,9 @@ def add_parser(subparsers: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the server; returns its exit status."""
-    from workbench.server.run import serve
-
     if "model" in args:
         args.model_path = args.model
-    return serve(ServerArgs.from_cli_args(args))
+    with kept_bytecode():
+        from workbench.server.run import serve
+
+        return serve(ServerArgs.from_cli_args(args))

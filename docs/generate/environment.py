@@ -9,7 +9,7 @@ Everything that matters to a result is a [setting](configuration.md). These vari
 what is compiled, what a check may do.
 """
 USERS = {
-    "WORKBENCH_HOME": "Folder of models, compiled kernels and caches. Default: `~/.cache/workbench`.",
+    "WORKBENCH_HOME": "Folder of models, compiled kernels, bytecode and caches. Default: `~/.cache/workbench`.",
     "WORKBENCH_KERNELS": "`auto` (default) compiles the CPU kernels while torch already computes; `wait` waits for them, "
     "so that speeds compare; `torch` uses none.",
     "WORKBENCH_ISA": "Instruction set to compile for, lower than the processor's own: `avx2`, `avx_vnni`, `avx512`, `neon`, ...",

@@ -448,7 +448,9 @@ sys.stdin.read()
 
 def test_a_message_that_is_not_known_ends_the_engine_with_its_name_and_leaves_no_child(monkeypatch, folder):
     before = psutil.Process().children()
-    monkeypatch.setattr(process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]]))
+    monkeypatch.setattr(
+        process_module, "ChildProcess", lambda command, _: ChildProcess([command[0], "-c", UNKNOWN, *command[3:]])
+    )
     with pytest.raises(EngineDead, match=r"message that is not known here.*Teleported.*same version"):
         ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS))
     assert psutil.Process().children() == before
@@ -485,6 +487,26 @@ def test_an_engine_that_dies_by_itself_can_be_replaced_where_its_end_is_told(fol
         for client in clients:
             client.close()
     assert len(ended) == 1, "an engine that was closed is not missed"
+
+
+SHORT_LIVED = """
+import sys
+from workbench.process.channel import Channel
+from workbench.process.messages import Call
+Channel(Call, (sys.argv[1], sys.argv[2])).receive()
+raise SystemExit(4)
+"""
+"""A child that takes the call to open an engine and dies while it loads, as one that finds no memory does."""
+
+
+def test_an_engine_that_dies_while_it_loads_raises_where_it_is_opened_and_is_not_reported_as_ended(monkeypatch, folder):
+    ended = []
+    monkeypatch.setattr(
+        process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", SHORT_LIVED, *command[3:]])
+    )
+    with pytest.raises(EngineDead, match="exit code 4"):
+        ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS), on_end=ended.append)
+    assert ended == [], "who opened it knows: a supervisor would open two in its place"
 
 
 def test_the_parent_side_imports_no_torch():

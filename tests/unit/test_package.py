@@ -48,6 +48,19 @@ def test_parts_that_need_no_model_import_without_torch(module):
 
 
 @pytest.mark.process
+@pytest.mark.heavy
+def test_an_engine_imports_only_what_a_first_token_needs():
+    """On the way to a token that was not asked for in a chat, under a constraint or about a picture."""
+    loaded = modules_after("import workbench; workbench.Engine; import workbench.launch.engine")
+    assert "torch" in loaded
+    parts = {name.partition(".")[0] for name in loaded if not name.startswith("_")} - sys.stdlib_module_names
+    assert parts <= set("workbench torch torchgen msgspec numpy psutil safetensors tokenizers tqdm typing_extensions".split())
+    assert loaded.isdisjoint(
+        {"torch._dynamo", "torch._inductor", "workbench.server", "workbench.magics", "workbench.model.vision"}
+    )
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["why", "views", "lang"])
 def test_explanations_views_and_programs_load_neither_torch_nor_the_engine(room):
     """All their modules, in a fresh interpreter; the import contract checks the same in their source."""

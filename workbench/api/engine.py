@@ -19,10 +19,10 @@ from workbench.api.text import TextEngine
 from workbench.client.answers import WeightsInfo
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_folder
 from workbench.errors import InvalidRequest
-from workbench.hub.progress import IMPORTING, Progress
-from workbench.kernels.environment import prepare_libraries
+from workbench.hub.progress import Progress
 from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
+from workbench.launch.start import start_engine
 from workbench.signature import takes
 
 if TYPE_CHECKING:
@@ -63,12 +63,7 @@ class Engine(TextEngine, Inspected):
 
             opened = open_process(self.server_args, progress)
         else:
-            if progress is not None:
-                progress(IMPORTING, 0, 0)
-            prepare_libraries()
-            from workbench.launch.engine import open_engine
-
-            opened = open_engine(self.server_args, progress)
+            opened = start_engine(self.server_args, progress)
         super().__init__(Handle(opened, self.server_args))
         self._encoding = Encoding(self._handle)
         self._inspect(self._handle)

@@ -40,7 +40,10 @@ class RemoteClient:
     """An `EngineClient` that reads. It generates nothing."""
 
     def __init__(self, server: Server, *, read_only: bool, log_size: int, history: int) -> None:
-        """Follows the log, which begins with the last `history` events that the server holds. Raises BackendFailed."""
+        """Follows the log, which begins with the last `history` events that the server holds.
+
+        Raises BackendFailed, and NotSupported for events of another version.
+        """
         self.log = EventLog(log_size)
         self.engine: EngineCalls = forwarding(self._start)
         self.ended = ""
@@ -116,34 +119,37 @@ class RemoteClient:
     # -- on the thread that follows -----------------------------------------------------------------------------
 
     def _follow(self) -> None:
+        decoder = msgspec.msgpack.Decoder(News)
         away_since: float | None = None
         while not self._is_closing:
             try:
-                for news in self._news():
+                for message in self._messages():
                     away_since = None
-                    self._take(news)
-            except msgspec.ValidationError as error:
-                self._end(f"the server sent an event that is not known here ({error}): {ONE_VERSION}")
+                    self._take(decoder.decode(message))
+            except msgspec.DecodeError as error:
+                unknown = f"the server sent an event that is not known here ({error})"
+                self._end(NotSupported(unknown, hint=ONE_VERSION))
                 return
             except AWAY as error:
                 if not self._has_begun.is_set():
-                    self._refused = error if isinstance(error, WorkbenchError) else BackendFailed(str(error))
-                    self._has_begun.set()
+                    self._end(error if isinstance(error, WorkbenchError) else BackendFailed(str(error)))
                     return
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > PATIENCE_S:
-                    self._end(f"no server answers at {self._server.url}")
+                    self._end(BackendFailed(f"no server answers at {self._server.url}"))
                     return
             if not self._is_closing:
                 time.sleep(PAUSE_S)
 
-    def _end(self, reason: str) -> None:
-        self.ended = self.ended or reason
+    def _end(self, error: WorkbenchError) -> None:
+        """Ends for good. Where nothing had begun yet, the constructor raises the error."""
+        if not self._has_begun.is_set():
+            self._refused = error
+        self.ended = self.ended or str(error)
         self._has_begun.set()
 
-    def _news(self) -> Iterator[News]:
-        """Yields what is new until the stream ends."""
-        decoder = msgspec.msgpack.Decoder(News)
+    def _messages(self) -> Iterator[bytes]:
+        """Yields the messages of the event stream until it ends. What is raised in here counts as a fault of the connection."""
         path = f"/engine/events?history={0 if self._has_begun.is_set() else self._history}"
         with self._server.response("GET", path, None, self._watch) as response:
             while head := response.read(LENGTH_BYTES):
@@ -151,7 +157,7 @@ class RemoteClient:
                 body = response.read(length)
                 if len(body) < length:
                     return
-                yield decoder.decode(body)
+                yield body
 
     @contextmanager
     def _watch(self, cut: Callable[[], None]) -> Iterator[None]:

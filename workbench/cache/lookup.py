@@ -15,7 +15,7 @@ from workbench.types import first_of
 
 MAX_EVICTED = 4096
 MAX_COMPARED = 64
-"""Stored continuations that an explanation compares, the newest first: a root may have a million."""
+"""Stored continuations, and namespaces, that an explanation compares, the newest first: there may be a million."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def look_up(tree: RadixTree, evicted: EvictedPrefixes, token_ids: tuple[int, ...
         return Lookup(**found, reason="scored")
     if (ago := evicted.seconds_ago(token_ids[: done + page], namespace)) is not None:
         return Lookup(**found, reason="evicted", evicted_ago=ago)
-    others = (tree.match(token_ids, other, limit).num_tokens for other in tree.roots if other != namespace)
+    newest = islice(reversed(tree.roots), MAX_COMPARED)
+    others = (tree.match(token_ids, other, limit).num_tokens for other in newest if other != namespace)
     if (elsewhere := max(others, default=0)) > done:
         return Lookup(**found, reason="other namespace", elsewhere=elsewhere)
     rest, prompt = hit.node.token_ids[hit.num_in_node :], token_ids[done:]

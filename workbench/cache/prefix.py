@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from workbench.cache.account import Holding, check_account
 from workbench.cache.eviction import EvictionPolicy
 from workbench.cache.lookup import EvictedPrefixes, Lookup, look_up
 from workbench.cache.pages import PagePool
 from workbench.cache.radix import Match, Node, RadixTree, path_to
-from workbench.errors import CacheCorrupt
 from workbench.events import (
     CacheFlushed,
     EventLog,
@@ -285,21 +285,4 @@ class PrefixCache:
 
     def check(self) -> None:
         """Raises `CacheCorrupt` unless pages balance and pins equal the open leases on each path. Reads only."""
-        nodes = self.tree.nodes.values()
-        owned = [page for node in nodes for page in node.segment.pages]
-        owned += [page for lease in self.leases for page in lease.private]
-        self.pool.check(owned)
-        pins = dict.fromkeys(self.tree.nodes, 0)
-        for lease in self.leases:
-            for node in path_to(lease.node):
-                pins[node.id] += 1
-        wrong = {node.id: (node.num_pins, pins[node.id]) for node in nodes if node.num_pins != pins[node.id]}
-        pinned = sum(len(node.segment.pages) for node in nodes if node.num_pins)
-        total = sum(len(node.segment.pages) for node in nodes)
-        misplaced = [node.id for node in nodes if (node.place is not None) != node.is_unused_leaf]
-        if misplaced:
-            raise CacheCorrupt(f"nodes {misplaced[:8]} are unused leaves or stand in the eviction queue, not both")
-        if wrong or pinned != self.tree.num_pinned_pages or total != self.tree.num_pages:
-            raise CacheCorrupt(
-                f"node pins (held, counted) differ: {wrong}; pinned pages {self.tree.num_pinned_pages}, counted {pinned}"
-            )
+        check_account(self.pool, self.tree, [Holding(lease.node, lease.private) for lease in self.leases])

@@ -19,7 +19,10 @@ Tokens = Sequence[int]
 
 
 class Node:
-    """One edge of the tree with the pages of its tokens. `num_pins` counts the leases whose path runs through it."""
+    """One edge of the tree with the pages of its tokens. `num_pins` counts the leases whose path runs through it.
+
+    The root of a namespace is a node without tokens, and every path runs through it.
+    """
 
     __slots__ = (
         "children", "created", "id", "last_used", "made_at", "made_by", "namespace", "num_hits", "num_pins", "parent", "place",
@@ -201,6 +204,7 @@ class RadixTree:
 
     def pin(self, node: Node) -> None:
         """Changes: nothing on the path to `node` can be evicted until `unpin`."""
+        self._root_of(node).num_pins += 1
         for step in path_to(node):
             if step.num_pins == 0:
                 self.num_pinned_pages += len(step.segment.pages)
@@ -218,6 +222,9 @@ class RadixTree:
             if step.num_pins == 0:
                 self.num_pinned_pages -= len(step.segment.pages)
         self._evictable.update(node)
+        root = self._root_of(node)
+        root.num_pins -= 1
+        self._drop_if_empty(root)
 
     def evict(self, num_pages: int, needed_by: str) -> Iterator[tuple[Node, float]]:
         """Changes: unused leaves leave, smallest key first, until at least `num_pages` pages are free of them.
@@ -234,6 +241,7 @@ class RadixTree:
             self.num_pages -= len(node.segment.pages)
             num_pages -= len(node.segment.pages)
             self._evictable.update(parent)
+            self._drop_if_empty(parent)
             if self.log.on:
                 self.log.add(
                     NodeEvicted(
@@ -241,6 +249,14 @@ class RadixTree:
                     )
                 )
             yield node, key
+
+    def _root_of(self, node: Node) -> Node:
+        return self.roots[node.namespace]
+
+    def _drop_if_empty(self, node: Node) -> None:
+        """Changes: a root without nodes and leases leaves. Prompts of embeddings have one each, so they would pile up."""
+        if node.parent is None and not node.children and node.num_pins == 0:
+            del self.roots[node.namespace]
 
     def _next_id(self) -> int:
         self._last_id += 1

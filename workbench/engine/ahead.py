@@ -28,14 +28,15 @@ def plan_ahead(scheduler: Scheduler, plan: StepPlan) -> StepPlan | None:
     running = scheduler.batch.by_id()
     if scheduler.waiting or scheduler.has_drafts or len(plan.seqs) != len(running):
         return None
-    pairs = [(running.get(planned.seq_id), planned) for planned in plan.seqs]
-    seqs = []
-    for seq, planned in pairs:
-        if seq is None or not _goes_on(seq, planned) or not scheduler.batch.grow_into_free(seq, seq.num_tokens + 1):
-            return None
-        seqs.append(_next(seq, planned))
-    scheduler.cache.tell_taken()
-    return StepPlan(plan.step + 1, tuple(seqs), plan.page_size, scheduler.detail, plan.looked_at)
+    pairs = [(running[planned.seq_id], planned) for planned in plan.seqs if planned.seq_id in running]
+    if len(pairs) != len(running) or not all(_goes_on(seq, planned) for seq, planned in pairs):
+        return None
+    has_room = all(scheduler.batch.grow_into_free(seq, seq.num_tokens + 1) for seq, _ in pairs)
+    scheduler.cache.tell_taken()  # also of those that found room before one did not: they may end and give it back
+    if not has_room:
+        return None
+    seqs = tuple(_next(seq, planned) for seq, planned in pairs)
+    return StepPlan(plan.step + 1, seqs, plan.page_size, scheduler.detail, plan.looked_at)
 
 
 def with_draws(ahead: StepPlan, result: StepResult, scheduler: Scheduler) -> StepPlan | None:

@@ -116,12 +116,12 @@ class Batch:
         self.cache.trim(seq.lease, seq.num_computed)
 
     def retract(self, decoding: list[Sequence]) -> Sequence:
-        """Changes: the sequence with the least output leaves, of equals the longest. Its K/V stays in the tree for as long as
-        the space is not needed. Returns it, to be put back into the queue."""
+        """Changes: of the lowest priority the sequence with the least output leaves, of equals the longest. Its K/V stays in
+        the tree for as long as the space is not needed. Returns it, to be put back into the queue."""
         victims = [seq for seq in self.running if len(decoding) > 1 or not seq.is_decoding]
         if not victims:
             raise CacheCorrupt("one request needs more pages than the pool has, which `add` refuses")
-        victim = min(victims, key=lambda seq: (len(seq.output_ids), -seq.num_prompt, -seq.seq_id))
+        victim = min(victims, key=lambda seq: (seq.request.priority, len(seq.output_ids), -seq.num_prompt, -seq.seq_id))
         needed_by = next(seq.rid for seq in decoding if seq is not victim)
         old_ratio, num_lost = self.promise.ratio, victim.num_computed
         self.leave(victim)

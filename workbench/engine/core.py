@@ -5,40 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from workbench.cache.eviction import EVICTION
 from workbench.cache.prefix import PrefixCache
+from workbench.engine import logged
 from workbench.engine.ahead import plan_ahead, with_draws
 from workbench.engine.constrained import ConstrainedOutput
 from workbench.engine.jump import JumpForward
 from workbench.engine.limits import CoreConfig, check_request
 from workbench.engine.output import Output, TextOut, aborted
 from workbench.engine.picture_keys import PictureKeys
-from workbench.engine.plan import LogitProcessor, Runner, StepPlan, StepResult
-from workbench.engine.scheduler import Outcome, Propose, Scheduler
+from workbench.engine.plan import LogitProcessor, Runner
+from workbench.engine.scheduler import Propose, Scheduler
 from workbench.engine.sequence import Sequence
+from workbench.engine.step import Step
 from workbench.errors import InvalidRequest, QueueFull, in_one_line
-from workbench.events import NUM_FIRST, EventLog, GrammarCompiled, RequestArrived, RequestFinished, StepExecuted, StepMember
+from workbench.events import EventLog
 from workbench.grammar import Matcher
-from workbench.types import FinishReason, Request, TokenOut, first_of
+from workbench.types import FinishReason, Request, TokenOut
 
 logger = logging.getLogger("workbench.engine")
-
-
-@dataclass(slots=True)
-class Step:
-    """A step on its way: planned, then executed, then committed."""
-
-    plan: StepPlan
-    plan_s: float
-    num_waiting: int
-    overlapped_s: float = 0.0
-    """Seconds in which it was planned while the step before was computed."""
-    result: StepResult | None = None
-    """None before it is executed, and where that failed."""
-    failure: str = ""
-    execute_s: float = 0.0
 
 
 class EngineCore:
@@ -119,12 +105,7 @@ class EngineCore:
         if self.log.on:
             for picture in new_pictures:
                 self.log.add(picture)
-            self.log.add(
-                RequestArrived(time=seq.arrived, rid=request.rid, num_prompt=seq.num_prompt, namespace=request.namespace,
-                               max_new_tokens=request.params.max_new_tokens, priority=request.priority,
-                               grammar=request.params.constraint, first_ids=first_of(seq.prompt_key, NUM_FIRST),
-                               origin=request.origin, pictures=self.pictures.numbers(request))
-            )  # fmt: skip
+            self.log.add(logged.arrived(seq, self.pictures.numbers(request)))
         self.scheduler.admission.enqueue(seq, is_compiling=is_compiling)
         if not is_compiling:
             self._begin(seq)
@@ -155,10 +136,7 @@ class EngineCore:
         """Ends a request, or every sample of a group; its pages are free before the next step. Returns False if there is none."""
         ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
         for seq in ending:
-            tail = seq.output.abort(message, seq.output_ids)
-            assert tail.finish is not None
-            self._finish(seq, tail.finish)
-            self._finished.append(TokenOut(rid=seq.rid, text=tail.text, num_cached=seq.num_reused, finish=tail.finish))
+            self._abort(seq, message)
         return bool(ending)
 
     def fail(self, rid: str, message: str) -> None:
@@ -210,8 +188,9 @@ class EngineCore:
     def finish(self, step: Step, *, is_overlapped: bool = False) -> list[TokenOut]:
         """Commits a step that was executed. Returns what `step` does. `is_overlapped`: the next step is computed meanwhile."""
         if step.result is None:
-            for planned in step.plan.seqs:
-                self.abort(planned.rid, step.failure)  # nothing of the step was committed, other requests go on
+            for planned in step.plan.seqs:  # nothing of the step was committed, other requests go on
+                if (seq := self._by_rid.get(planned.rid)) is not None and seq.seq_id == planned.seq_id:
+                    self._abort(seq, step.failure)
             return self.drain()
         started = self.clock()
         outcomes = self.scheduler.commit(step.plan, step.result)
@@ -219,7 +198,9 @@ class EngineCore:
         for out in outs:
             self._settle(out)
         if self.log.on:
-            self._log_step(step, outcomes, self.clock() - started, is_overlapped=is_overlapped)
+            now, budget_left = self.clock(), self.scheduler.budget_left
+            took_s = now - started
+            self.log.add(logged.executed(step, outcomes, self.cache, budget_left, took_s, now, is_overlapped=is_overlapped))
         if self.config.check:
             self.cache.check()
         return [*self.drain(), *outs]
@@ -252,8 +233,15 @@ class EngineCore:
     def _expire(self) -> None:
         if self._deadlines:
             now = self.clock()
-            for rid in [rid for rid, deadline in self._deadlines.items() if now >= deadline]:
-                self.abort(rid, f"timed out after {self._by_rid[rid].request.timeout_s:g} s (timeout_s)")
+            for seq in [self._by_rid[rid] for rid, deadline in self._deadlines.items() if now >= deadline]:
+                self._abort(seq, f"timed out after {seq.request.timeout_s:g} s (timeout_s)")
+
+    def _abort(self, seq: Sequence, message: str) -> None:
+        """Ends one request, whose last output comes with the next ones."""
+        tail = seq.output.abort(message, seq.output_ids)
+        assert tail.finish is not None
+        self._finish(seq, tail.finish)
+        self._finished.append(TokenOut(rid=seq.rid, text=tail.text, num_cached=seq.num_reused, finish=tail.finish))
 
     def _output(self, request: Request, matcher: Matcher | None, *, is_constrained: bool) -> Output:
         text = None if self._text_for is None else self._text_for(request)
@@ -264,11 +252,7 @@ class EngineCore:
     def _begin(self, seq: Sequence) -> None:
         matcher = seq.output.matcher
         if self.log.on and matcher is not None and (made := matcher.made) is not None:
-            spec = seq.request.params.constraint
-            self.log.add(
-                GrammarCompiled(time=self.clock(), rid=seq.rid, kind=spec.kind if spec else "", backend=made.backend,
-                                where=made.where, seconds=made.seconds, num_bytes=made.num_bytes, is_cached=made.is_cached)
-            )  # fmt: skip
+            self.log.add(logged.compiled(seq, made, self.clock()))
         if (out := self.scheduler.begin(seq)) is not None:
             self._settle(out)
             self._finished.append(out)
@@ -283,28 +267,4 @@ class EngineCore:
         del self._by_rid[seq.rid]
         self._deadlines.pop(seq.rid, None)
         if self.log.on:
-            detail = reason.message or ("" if reason.matched is None else repr(reason.matched))
-            if reason.type == "stop" and reason.constraint is not None:
-                detail += ", its constraint is not satisfied"
-            num_output = len(seq.output_ids) - seq.output.num_held
-            self.log.add(
-                RequestFinished(time=self.clock(), rid=seq.rid, reason=reason.type, detail=detail, num_prompt=seq.num_prompt,
-                                num_cached=seq.num_reused, num_output=num_output)
-            )  # fmt: skip
-
-    def _log_step(self, step: Step, outcomes: list[Outcome], commit_s: float, *, is_overlapped: bool) -> None:
-        num_kept = {outcome.seq.seq_id: outcome.num_kept for outcome in outcomes}
-        members = tuple(
-            StepMember(
-                seq.rid, seq.num_cached, num_kept.get(seq.seq_id, 0), "decode" if seq.is_decode else "prefill", seq.num_pictured
-            )
-            for seq in step.plan.seqs
-        )
-        cache = self.cache
-        self.log.add(
-            StepExecuted(time=self.clock(), step=step.plan.step, members=members, plan_s=step.plan_s, execute_s=step.execute_s,
-                         commit_s=0.0 if is_overlapped else commit_s,
-                         overlapped_s=step.overlapped_s + (commit_s if is_overlapped else 0.0),
-                         budget_left=self.scheduler.budget_left, num_waiting=step.num_waiting,
-                         pages_free=cache.num_free_pages, pages_tree=cache.num_tree_pages, pages_owned=cache.num_owned_pages)
-        )  # fmt: skip
+            self.log.add(logged.finished(seq, reason, self.clock()))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from workbench.client.waiters import answer
-from workbench.engine.core import EngineCore, Step
+from workbench.engine.core import EngineCore
+from workbench.engine.step import Step
 from workbench.types import TokenOut
 
 Deliver = Callable[[list[TokenOut]], None]

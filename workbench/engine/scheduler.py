@@ -6,7 +6,8 @@ Rules, in order:
    steps, so that jumping holds up no other request.
 2. Sequences in the middle of their prompt go on first, then waiting requests enter (`Admission`), until the token
    budget, the batch or the memory is used up.
-3. When decode runs out of pages, the request with the least output goes back to the queue (`Batch.retract`).
+3. When decode runs out of pages, the request with the least output, of those with the lowest priority, goes back to the
+   queue (`Batch.retract`).
 4. Drafts, where there are any, ride along in decode steps on free pages. What a step draws is the same with and without.
 """
 

@@ -9,21 +9,18 @@ from collections.abc import Iterator
 
 from workbench.client.answers import Snapshot
 from workbench.engine.core import EngineCore
-from workbench.engine.sequence import Sequence
+from workbench.engine.logged import arrived
 from workbench.events import (
-    NUM_FIRST,
     AnyEvent,
     NodeAdded,
     PagesTaken,
     PathHeld,
-    RequestArrived,
     RequestScheduled,
     RequestWaiting,
     SnapshotTaken,
     Taken,
     TokenSampled,
 )
-from workbench.types import first_of
 
 
 def snapshot(core: EngineCore) -> Snapshot:
@@ -45,7 +42,7 @@ def _events(core: EngineCore) -> Iterator[AnyEvent]:
     yield from core.pictures.of(shown)
     yield from _tree(core)
     for seq in seqs:
-        yield _arrived(seq, core.pictures.numbers(seq.request))
+        yield arrived(seq, core.pictures.numbers(seq.request))
         for position, token_id in enumerate(seq.output_ids):  # what else was known of them is gone
             yield TokenSampled(time=seq.arrived, rid=seq.rid, token_id=token_id, position=position)
     for seq in scheduler.running:
@@ -78,12 +75,3 @@ def _tree(core: EngineCore) -> Iterator[NodeAdded]:
             time=node.made_at, node_id=node.id, parent_id=node.parent.id, token_ids=node.token_ids, pages=node.segment.pages,
             namespace=node.namespace, rid=node.made_by, num_hits=node.num_hits, used_at=node.used_at, used_by=node.used_by,
         )  # fmt: skip
-
-
-def _arrived(seq: Sequence, pictures: tuple[int, ...]) -> RequestArrived:
-    request = seq.request
-    return RequestArrived(
-        time=seq.arrived, rid=seq.rid, num_prompt=seq.num_prompt, max_new_tokens=request.params.max_new_tokens,
-        namespace=request.namespace, priority=request.priority, grammar=request.params.constraint,
-        first_ids=first_of(seq.prompt_key, NUM_FIRST), origin=request.origin, pictures=pictures,
-    )  # fmt: skip

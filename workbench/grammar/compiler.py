@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from workbench.config import home
-from workbench.errors import InvalidRequest, NotSupported
+from workbench.errors import Aborted, InvalidRequest, NotSupported
 from workbench.grammar.effort import OutOfEffort, effort
 from workbench.grammar.matcher import CompiledGrammar, Made, Matcher
 from workbench.grammar.messages import Reply, Setup
@@ -160,22 +160,29 @@ class GrammarCompiler:
         try:
             backend, pool = self._open()
             began = time.perf_counter()
-            if (compiled := _quickly(backend, spec)) is not None:
-                self._end(spec, entry, "thread", lambda: compiled, time.perf_counter() - began)
-                return
-            if not self._has_children:
-                self._has_children = True
-                weakref.finalize(self, pool.close)
-            entry.job = pool.submit(spec)
+            compiled = _quickly(backend, spec)
+            took_s = time.perf_counter() - began
+            if compiled is None:
+                if not self._has_children:
+                    self._has_children = True
+                    weakref.finalize(self, pool.close)
+                entry.job = pool.submit(spec)
         except BaseException as error:
             self._fail(spec, entry, error)
             return
+        if compiled is not None:
+            self._end(spec, entry, "thread", lambda: compiled, took_s)
+        elif entry.job is not None:
+            self._end_with(spec, entry, backend, entry.job)
+
+    def _end_with(self, spec: GrammarSpec, entry: _Entry, backend: Backend, job: Future[Reply]) -> None:
+        """Ends a compilation when its child has answered."""
 
         def load(job: Future[Reply]) -> None:
             seconds = 0.0 if job.exception() else job.result().seconds
             self._end(spec, entry, "child", lambda: backend.load(job.result().data, job.result().unenforced), seconds)
 
-        entry.job.add_done_callback(load)
+        job.add_done_callback(load)
 
     def _end(
         self, spec: GrammarSpec, entry: _Entry, where: Literal["thread", "child"], make: Callable[[], CompiledGrammar],
@@ -209,10 +216,15 @@ class GrammarCompiler:
             self._num_bytes -= self._entries.pop(oldest).num_bytes
 
     def _fail(self, spec: GrammarSpec, entry: _Entry, error: BaseException) -> None:
+        """Gives the error to all waiters. An interrupt is raised again, on the one thread that it came to."""
         with self._lock:
             if self._entries.get(spec) is entry:
                 del self._entries[spec]
-        entry.future.set_exception(error)
+        if isinstance(error, Exception):
+            entry.future.set_exception(error)
+            return
+        entry.future.set_exception(Aborted("the compilation of this constraint was interrupted"))
+        raise error
 
     def _open(self) -> tuple[Backend, CompilePool]:
         """Returns the backend and opens it at the first call. Drops the vocabulary then, whose life must not depend on this

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from workbench.config import ServerArgs
-from workbench.hub.find import Check, LocalModel, resolve
+from workbench.hub.catalog import CATALOG
+from workbench.hub.find import Check, LocalModel, models_dir, present_weights, resolve
 from workbench.hub.progress import Progress
 from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -18,6 +21,16 @@ def find_model(args: ServerArgs, check: Check, progress: Progress | None = None)
         check=check,
         progress=progress,
     )
+
+
+def is_gguf_here(args: ServerArgs) -> bool:
+    """Returns whether the model, and its tokenizer too, is a GGUF file of this machine, so that nothing is fetched for it."""
+    if args.skip_tokenizer_init or args.tokenizer_path is not None:
+        return False
+    entry, path = CATALOG.get(args.model_path), Path(args.model_path).expanduser()
+    if entry is not None:
+        path = present_weights(entry, models_dir(args.download_dir), check=False) or path
+    return path.suffix == ".gguf" and path.is_file()
 
 
 def find_tokenizer(args: ServerArgs) -> Tokenizer | None:

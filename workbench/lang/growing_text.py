@@ -19,10 +19,6 @@ class Flow:
         self._changed = threading.Condition()
         self._watchers: list[Callable[[], None]] = []
 
-    @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
     def put(self, piece: str) -> None:
         if piece and not self._is_closed:
             self._pieces.append(piece)

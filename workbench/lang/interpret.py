@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.common_prefix import num_common
-from workbench.errors import Aborted, BackendLacks, InvalidRequest, ProgramMistake, WorkbenchError
+from workbench.errors import Aborted, BackendLacks, InvalidRequest
 from workbench.events import PartFinished, PartReached
 from workbench.lang.backend_calls import call_backend, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
-from workbench.lang.growing_text import Flow, Slot
+from workbench.lang.growing_text import Slot
 from workbench.lang.lookahead import Ahead
 from workbench.lang.nodes import (
     Fork,
@@ -34,9 +33,10 @@ from workbench.lang.nodes import (
     VarEnd,
     Video,
 )
-from workbench.lang.prompt import Part, Prompt
+from workbench.lang.prompt import Part
 from workbench.lang.run_state import Generated, RunState
 from workbench.lang.source_line import SourceLine, placed
+from workbench.lang.state_text import StateText
 from workbench.lang.tools import tools_text
 
 QUICK = (Text, Image, Video, RoleBegin, RoleEnd, VarBegin, VarEnd)
@@ -62,20 +62,9 @@ class Executor:
     def __init__(self, run: RunState, branch: tuple[int, ...] = (), slots: Mapping[str, list[Slot]] | None = None) -> None:
         self.run = run
         self.branch = branch
-        self.parts: tuple[Part, ...] = ()
-        self.num_inherited = 0
-        """Number of parts that the state took over from its parent."""
+        self.text = StateText(run)
         self.slots: dict[str, list[Slot]] = {name: list(values) for name, values in (slots or {}).items()}
-        self.role_place: SourceLine | None = None
-        """Line that began the last message."""
         self.error: BaseException | None = None
-        self.flow = Flow()
-        """Text of the state as it grows; empty unless the run is streamed."""
-        self.tools: tuple[Mapping[str, Any], ...] = ()
-        """Tools of the last generation."""
-        self._shown = ""
-        self._scopes: list[int] = []
-        """First part of each variable scope that is open in the prompt."""
         self._open_scopes: list[tuple[str, Slot]] = []
         """Scopes that the program has opened; the queue may be behind it."""
         self._num_forks = 0
@@ -102,6 +91,10 @@ class Executor:
                     raise InvalidRequest("the end of a scope", name, "that of the scope opened last")
                 step.slots.append(self._open_scopes.pop()[1])
         self._enqueue(step)
+
+    def set_var(self, name: str, value: Any) -> None:
+        """Gives a name a value of the program's own; a reader that waits for the name wakes."""
+        self._new_slot(name).set(value, {})
 
     def fork(self, num: int, place: SourceLine) -> list[Executor]:
         """Returns `num` states that continue from here; they begin once this state has reached the fork."""
@@ -130,7 +123,7 @@ class Executor:
 
     def end(self, error: BaseException | None) -> None:
         """Ends the text and wakes readers: the program's function has returned, or failed with `error`."""
-        self.flow.close(error)
+        self.text.flow.close(error)
         with self._changed:
             self._changed.notify_all()
 
@@ -152,7 +145,7 @@ class Executor:
         for slots in list(self.slots.values()):
             for slot in slots:
                 slot.fail(error)
-        self.flow.close(error)
+        self.text.flow.close(error)
 
     def _new_slot(self, name: str) -> Slot:
         slot = Slot()
@@ -184,7 +177,8 @@ class Executor:
     def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
         """Starts this child of a fork with its parent's parts, or with its failure."""
         with self._changed:
-            self.parts, self.num_inherited, self._is_held = parts, len(parts), False
+            self.text.inherit(parts)
+            self._is_held = False
             self.error = self.error or error
             if self._queue:
                 self._start()
@@ -224,7 +218,7 @@ class Executor:
             slot.fail(self.error)
         for child in step.children if isinstance(step.node, Fork) else ():
             child.release((), self.error)
-        self.flow.close(self.error)
+        self.text.flow.close(self.error)
         if isinstance(caught, KeyboardInterrupt):  # on the program's own thread, so it ends the run
             raise caught
 
@@ -232,42 +226,30 @@ class Executor:
         node, number = step.node, self._reached(step)
         match node:
             case Text():
-                self._append(node)
+                self.text.append(node)
             case Image() | Video():
                 if (kind := type(node).__name__.lower()) not in self.run.backend.features:
                     raise BackendLacks(self.run.backend.name, kind)
-                self._append(node)
+                self.text.append(node)
             case RoleBegin():
-                self._begin_role(node, step.place)
-            case RoleEnd(role):
-                if Prompt(self.parts).open_role != role:
-                    raise ProgramMistake(
-                        f"{role}_end() stands where no message of this role is open", hint=f"{role}_begin() opens one"
-                    )
-                self._append(node)
+                self.text.begin_role(node, step.place)
+            case RoleEnd():
+                self.text.end_role(node)
             case VarBegin():
-                self._scopes.append(len(self.parts))
+                self.text.begin_scope()
             case VarEnd():
-                text = _text(self.parts[self._scopes.pop() :])
+                text = self.text.end_scope()
                 step.slots[0].flow.put(text)
                 step.slots[0].set(text, {})
             case Gen() | Select():
                 self._answer(node, number, step)
             case Fork(num):
-                if num > 1 and self.parts:
-                    warm(self.run.backend, self.prompt())
+                if num > 1 and self.text.parts:
+                    warm(self.run.backend, self.text.prompt())
                 for child in step.children:
-                    child.release(self.parts, None)
+                    child.release(self.text.parts, None)
             case Join():
                 self._join(node, step)
-
-    def _begin_role(self, node: RoleBegin, place: SourceLine) -> None:
-        if (open_role := Prompt(self.parts).open_role) is not None:
-            raise ProgramMistake(
-                f"a message of role {node.role} begins inside one of role {open_role}", hint="messages stand one after the other"
-            )
-        self.role_place = place
-        self._append(node)
 
     def _reached(self, step: QueuedNode) -> int:
         node = step.node
@@ -286,20 +268,19 @@ class Executor:
 
     # -- calling the backend ------------------------------------------------------------------------------------
 
-    def prompt(self, tools: tuple[Mapping[str, Any], ...] = ()) -> Prompt:
-        return Prompt(self.parts, tools)
-
     def _answer(self, node: Gen | Select, number: int, step: QueuedNode) -> None:
         """Answers a generation or selection: from an earlier run if it is replayed, else by the backend."""
-        self.tools = node.tools if isinstance(node, Gen) else ()
-        run, prompt = self.run, self.prompt(self.tools)
+        self.text.tools = node.tools if isinstance(node, Gen) else ()
+        run, prompt = self.run, self.text.prompt(self.text.tools)
         key = (self.branch, self._num_answers)
         self._num_answers += 1
         written: list[str] = []
 
         def write(piece: str) -> None:
             written.append(piece)
-            self._show(piece, step)
+            for slot in step.slots:
+                slot.flow.put(piece)
+            self.text.show(piece)
 
         found = run.replay.find(key, node, prompt)
         try:
@@ -307,7 +288,7 @@ class Executor:
                 write(_first(found[0]))
             value, meta = found if found is not None else self._call(run, node, prompt, number, write)
         finally:
-            self._append(Text("".join(written)), is_shown=True)  # after a failure, the text before it
+            self.text.append(Text("".join(written)), is_shown=True)  # after a failure, the text before it
         run.answers[key] = Generated(node, prompt, value, meta, is_replayed=found is not None)
         for slot in step.slots:
             slot.set(value, meta)
@@ -327,43 +308,10 @@ class Executor:
                 raise child.error
         if node.mode == "concate_and_append":
             for child in step.children:
-                self.parts += child.parts[child.num_inherited :]
-            self._show_all()
+                self.text.append_own(child.text)
         for slot, made in zip(step.slots, step.gathered, strict=True):
             slot.set([each.result() for each in made], [each.meta_info for each in made])
-
-    # -- text ---------------------------------------------------------------------------------------------------
-
-    def _append(self, part: Part, *, is_shown: bool = False) -> None:
-        if not isinstance(part, Text) or part.value:
-            self.parts += (part,)
-        if not is_shown:
-            self._show_all()
-
-    def _show(self, piece: str, step: QueuedNode) -> None:
-        """Passes new text of a generation to its readers."""
-        for slot in step.slots:
-            slot.flow.put(piece)
-        if self.run.is_streamed:
-            self._shown += piece
-            self.flow.put(piece)
-
-    def _show_all(self) -> None:
-        """Passes literal text and role marks to readers, as the backend writes them."""
-        if not self.run.is_streamed:
-            return
-        try:
-            text = self.run.backend.text_of(self.prompt())
-        except WorkbenchError:  # a template may refuse half a conversation: shown once it is complete
-            return
-        same = len(self._shown) if text.startswith(self._shown) else num_common(text, self._shown)
-        self.flow.put(text[same:])
-        self._shown = text
 
 
 def _first(value: Value) -> str:
     return value if isinstance(value, str) else value[0]
-
-
-def _text(parts: tuple[Part, ...]) -> str:
-    return "".join(part.value for part in parts if isinstance(part, Text))

@@ -18,7 +18,6 @@ from workbench.lang.batch import run_all
 from workbench.lang.default import as_backend, default_backend
 from workbench.lang.interpret import Executor
 from workbench.lang.options import RunOptions
-from workbench.lang.prompt import Prompt
 from workbench.lang.run_state import Replay, RunState
 from workbench.lang.source_line import placed, raised_at, warn_at
 from workbench.lang.state import ProgramState
@@ -227,7 +226,8 @@ class Program:
             run.record(ProgramFinished, error="" if run.failure is None else f"{type(run.failure).__name__}: {run.failure}")
 
     def _warn_of_open_role(self, state: ProgramState) -> None:
-        role, place = Prompt(state._executor.parts).open_role, state._executor.role_place
+        text = state._executor.text
+        role, place = text.prompt().open_role, text.role_place
         if role is not None and place is not None:
             warn_at(f"program {self.name} ended inside the role {role}: {role}_end() is missing", RoleLeftOpen, place)
 

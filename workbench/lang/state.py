@@ -110,9 +110,7 @@ class ProgramState:
 
     def set_var(self, name: str, value: Any) -> None:
         """Sets a variable to a value of the program's own."""
-        slot = Slot()
-        self._executor.slots.setdefault(name, []).append(slot)
-        slot.set(value, {})
+        self._executor.set_var(name, value)
 
     @contextmanager
     def _within(self, begin: ProgramNode, end: ProgramNode) -> Iterator[ProgramState]:
@@ -167,12 +165,12 @@ class ProgramState:
     def text(self) -> str:
         """Returns the whole prompt as the model reads it. Waits and raises as `sync` does."""
         self.sync()
-        return self._executor.run.backend.text_of(self._executor.prompt(self._executor.tools))
+        return self._executor.run.backend.text_of(self._executor.text.prompt(self._executor.text.tools))
 
     def messages(self) -> list[dict[str, Any]]:
         """Returns the conversation: dicts with `role` and `content`. Waits and raises as `sync` does."""
         self.sync()
-        return self._executor.prompt().messages
+        return self._executor.text.prompt().messages
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """Yields new text as it comes, of the whole prompt or of one variable; joined, the pieces are the text.
@@ -284,7 +282,7 @@ class ProgramState:
     def _flow(self, var_name: str | None) -> Flow | list[str]:
         if var_name is not None:
             return self._slots(var_name)[-1].flow
-        return self._executor.flow if self._executor.run.is_streamed else [self.text()]
+        return self._executor.text.flow if self._executor.run.is_streamed else [self.text()]
 
 
 class ForkGroup(Sequence[ProgramState]):

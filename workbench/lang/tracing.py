@@ -75,11 +75,13 @@ def common_prefix(func: Callable[..., Any], inputs: Sequence[Mapping[str, Any]])
     names = dict.fromkeys(name for each in inputs for name in each)
     shared = {name: _shared([each.get(name) for each in inputs]) for name in names}
     outer = running_on.set(TRACED)
-    with contextlib.suppress(StopTracing, Exception):  # if the body fails on a stand-in, the prefix ends there
-        state = ProgramState(tracer)  # type: ignore[arg-type]
-        func(state, **shared)
-        state._settle()
-    running_on.reset(outer)
+    try:
+        with contextlib.suppress(StopTracing, Exception):  # if the body fails on a stand-in, the prefix ends there
+            state = ProgramState(tracer)  # type: ignore[arg-type]
+            func(state, **shared)
+            state._settle()
+    finally:
+        running_on.reset(outer)
     return Prompt(tracer.parts)
 
 

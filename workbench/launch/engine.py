@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 
 import torch
@@ -37,6 +38,7 @@ from workbench.launch.runner import Loaded, load_runner
 from workbench.launch.weights import Replacement, describe_weights
 from workbench.logit_processor import load_processor
 from workbench.text.detokenizer import TextStream
+from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
 
 logger = logging.getLogger("workbench")
@@ -44,15 +46,18 @@ CPU_CHUNK, CUDA_CHUNK = 1024, 8192
 CPU_MAX_RUNNING, CUDA_MAX_RUNNING = 64, 512
 
 
-def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Callable[[], float] = time.monotonic) -> Opened:
+def open_engine(
+    args: ServerArgs, progress: Progress | None = None, tokenizer: Future[Tokenizer | None] | None = None, *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Opened:  # fmt: skip
     """Loads the model and starts the engine's thread. Raises a `WorkbenchError` for what a user can mend.
 
-    `progress` is called on this thread; without it, bars are drawn for what is fetched.
+    `progress` is called on this thread; without it, bars are drawn for what is fetched. `tokenizer` is one that is being read.
     """
     logging.getLogger("workbench").setLevel(args.log_level.upper())
     thread, relay = EngineThread(), Relay()
     try:
-        build = partial(_build, args, clock, thread, None if progress is None else relay, clock())
+        build = partial(_build, args, clock, thread, None if progress is None else relay, tokenizer, clock())
         opened: Opened = relay.wait(thread.start(build), progress)
     except BaseException:
         thread.join()
@@ -63,10 +68,11 @@ def open_engine(args: ServerArgs, progress: Progress | None = None, *, clock: Ca
 
 
 def _build(
-    args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None, started: float
-) -> Opened:
+    args: ServerArgs, clock: Callable[[], float], thread: EngineThread, progress: Progress | None,
+    found: Future[Tokenizer | None] | None, started: float,
+) -> Opened:  # fmt: skip
     """Runs on the engine's thread, as all that touches torch does."""
-    loaded = load_runner(args, progress)
+    loaded = load_runner(args, progress, found)
     runner, tokenizer = loaded.runner, loaded.tokenizer
     seed = secrets.randbits(31) if args.random_seed is None else args.random_seed
     config = core_config(args, loaded, seed)

@@ -52,14 +52,17 @@ class Loaded:
     """Longest text that the files beside the model allow."""
 
 
-def load_runner(args: ServerArgs, progress: Progress | None = None) -> Loaded:
-    """Loads the model with its K/V store, and the tokenizer. Raises a `WorkbenchError` for what a user can mend."""
+def load_runner(args: ServerArgs, progress: Progress | None = None, found: Future[Tokenizer | None] | None = None) -> Loaded:
+    """Loads the model with its K/V store, and the tokenizer, if it is not the one that will be `found`.
+
+    Raises a `WorkbenchError` for what a user can mend.
+    """
     torch.set_num_threads(args.num_threads or min(torch.get_num_threads(), num_cores()))
     place = Hardware.of(args)
     factors = None if args.quantization_param_path is None else read_factors(args.quantization_param_path)
     path = find_model(args, checker(args), progress).path
     with _compiled_kernels(place.device, progress):
-        model, tokenizer = _load_both(args, path, place)
+        model, tokenizer = _load_both(args, path, place, found)
     _check_kind(args, model)
     if tokenizer is not None:
         check_vocabulary(tokenizer, model.vocab_size)
@@ -94,7 +97,7 @@ def check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
 
     A wider embedding is padded. Added tokens may lie beyond it, such as one for pictures in a model that reads none.
     """
-    highest = max(tokenizer.backend.get_vocab(with_added_tokens=False).values(), default=0)
+    highest = tokenizer.highest_id
     if highest >= vocab_size and highest not in tokenizer.backend.get_added_tokens_decoder():
         raise ModelCorrupt(
             f"the tokenizer has ids up to {highest:,}, the model's embedding has {vocab_size:,} rows",
@@ -130,10 +133,19 @@ def _compiled_kernels(device: torch.device, progress: Progress | None) -> Iterat
         kernels.settle()
 
 
-def _load_both(args: ServerArgs, path: Path, place: Hardware) -> tuple[Model, Tokenizer | None]:
+def _tokenizer(args: ServerArgs, found: Future[Tokenizer | None] | None) -> Tokenizer | None:
+    tokenizer = find_tokenizer(args) if found is None else found.result()
+    if tokenizer is not None:
+        _ = tokenizer.highest_id  # looked up beside the weights
+    return tokenizer
+
+
+def _load_both(
+    args: ServerArgs, path: Path, place: Hardware, found: Future[Tokenizer | None] | None
+) -> tuple[Model, Tokenizer | None]:
     """Reads weights and tokenizer at the same time: importing transformers takes as long as reading a small model."""
     tokenizer: Future[Tokenizer | None] = Future()
-    finder = threading.Thread(target=answer, args=(tokenizer, partial(find_tokenizer, args)), name="workbench-tokenizer")
+    finder = threading.Thread(target=answer, args=(tokenizer, partial(_tokenizer, args, found)), name="workbench-tokenizer")
     finder.start()
     try:
         model = load_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 from workbench.events import RequestArrived, RequestFinished, RequestScheduled, StepExecuted, TokenSampled
@@ -114,10 +115,12 @@ def processes(places: Mapping[str, bool]) -> Processes:
     rows = [_row(me, "this kernel", here)]
     mine = {child.pid for child in me.children(recursive=True)}
     for process in psutil.process_iter(["cmdline", "uids"]):
-        words = process.info["cmdline"] or []
-        if WORKER in words and (not hasattr(os, "getuid") or process.info["uids"].real == os.getuid()):
+        words, uids = process.info["cmdline"] or [], process.info["uids"]
+        if WORKER in words and (not hasattr(os, "getuid") or (uids is not None and uids.real == os.getuid())):
             kind = "worker of this kernel" if process.pid in mine else "worker of another session"
-            rows.append(_row(process, kind, tuple(name for name, in_child in places.items() if in_child and process.pid in mine)))
+            engines = tuple(name for name, in_child in places.items() if in_child and process.pid in mine)
+            with suppress(psutil.Error):  # it has ended meanwhile
+                rows.append(_row(process, kind, engines))
     return Processes(tuple(rows))
 
 

@@ -51,7 +51,7 @@ class Decoder(CausalLM):
         size, longest = self.rotary_size, self.num_positions
         self.rotaries = {
             rope: Rotary(size, rope, self.max_positions, dtype=dtype, device=device, num_positions=longest)
-            for rope in self.ropes
+            for rope in dict.fromkeys(self.ropes)  # as a rule all layers have one
             if rope is not None
         }
         # The scale is rounded to the weights' type, as models were trained.

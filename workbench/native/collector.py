@@ -17,12 +17,12 @@ class Collector:
     def __init__(self, request: Request, *, name_token: Callable[[int], str] | None, has_text: bool) -> None:
         self.request = request
         self.finish: FinishReason | None = None
-        self._name = name_token
         self._has_text = has_text
         self._text: list[str] = []
         self._output_ids: list[int] = []
-        self._output: list[TokenLogprob] = []
-        self._prompt: list[TokenLogprob] = []
+        self._prompt, self._output = _Entries(request, name_token), _Entries(request, name_token)
+        if request.return_logprob and request.logprob_start_len == 0:
+            self._prompt.add((TokenLogprob(request.input_ids[0], None),))
         self._num_cached = 0
         self._hidden: list[NDArray[np.float32]] = []
         """Hidden states: the prompt's [num_tokens, width], which grows until it is complete, then [width] per token."""
@@ -34,8 +34,8 @@ class Collector:
         """Adds the output of one step."""
         self._text.append(out.text)
         self._output_ids += out.token_ids
-        self._output += out.logprobs
-        self._prompt += out.prompt_logprobs
+        self._output.add(out.logprobs)
+        self._prompt.add(out.prompt_logprobs)
         for rows in out.hidden:
             self._add_hidden(np.frombuffer(rows.data, np.float32).reshape(-1, rows.width))
         self._num_cached = out.num_cached
@@ -96,19 +96,33 @@ class Collector:
         self._hidden += list(rows)
 
     def _add_logprobs(self, meta: MetaInfo) -> None:
-        request, prompt = self.request, self._prompt
-        if request.logprob_start_len == 0:
-            prompt = [TokenLogprob(request.input_ids[0], None), *prompt]
-        meta["input_token_logprobs"] = [self._entry(p.logprob, p.token_id) for p in prompt]
-        meta["output_token_logprobs"] = [self._entry(p.logprob, p.token_id) for p in self._output]
+        request, prompt, output = self.request, self._prompt, self._output
+        meta["input_token_logprobs"], meta["output_token_logprobs"] = [*prompt.tokens], [*output.tokens]
         if request.top_logprobs_num:
-            meta["input_top_logprobs"] = [self._entries(p.top) for p in prompt]
-            meta["output_top_logprobs"] = [self._entries(p.top) for p in self._output]
+            meta["input_top_logprobs"], meta["output_top_logprobs"] = [*prompt.top], [*output.top]
         if request.token_ids_logprob:
-            meta["input_token_ids_logprobs"] = [self._entries(p.chosen) for p in prompt]
-            meta["output_token_ids_logprobs"] = [self._entries(p.chosen) for p in self._output]
+            meta["input_token_ids_logprobs"], meta["output_token_ids_logprobs"] = [*prompt.chosen], [*output.chosen]
 
-    def _entries(self, pairs: Iterable[tuple[float, int]]) -> TopLogprobs:
+
+class _Entries:
+    """Log-probabilities in the form of results. Each is made once: every chunk of a stream repeats all before it."""
+
+    def __init__(self, request: Request, name_token: Callable[[int], str] | None) -> None:
+        self._name = name_token
+        self._has_top, self._has_chosen = bool(request.top_logprobs_num), bool(request.token_ids_logprob)
+        self.tokens: list[LogprobEntry] = []
+        self.top: list[TopLogprobs] = []
+        self.chosen: list[TopLogprobs] = []
+
+    def add(self, logprobs: Iterable[TokenLogprob]) -> None:
+        for one in logprobs:
+            self.tokens.append(self._entry(one.logprob, one.token_id))
+            if self._has_top:
+                self.top.append(self._all(one.top))
+            if self._has_chosen:
+                self.chosen.append(self._all(one.chosen))
+
+    def _all(self, pairs: Iterable[tuple[float, int]]) -> TopLogprobs:
         return [self._entry(logprob, token) for logprob, token in pairs] or None
 
     def _entry(self, logprob: float | None, token_id: int) -> LogprobEntry:

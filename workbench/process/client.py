@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,17 +18,19 @@ from workbench.client.answers import EngineInfo
 from workbench.client.forward import forwarding
 from workbench.client.opened import Opened
 from workbench.client.stream import Stream
-from workbench.client.waiters import Waiters
+from workbench.client.waiters import Waiters, answer
 from workbench.config import ServerArgs
 from workbench.errors import SHUT_DOWN, EngineDead, WorkbenchError
 from workbench.events import EventLog
 from workbench.hub.from_args import find_tokenizer
-from workbench.hub.progress import Progress, Relay
+from workbench.hub.progress import READING, Progress, Relay
+from workbench.kernels.quick_imports import child_environment
 from workbench.model.outside import places
 from workbench.process.channel import Channel
 from workbench.process.messages import MESSAGES, ONE_VERSION, Answer, FromChild, Loading, Message, Outputs, ProcessCalls, Refusal
 from workbench.process.pictures import packed
 from workbench.process.supervise import ChildProcess
+from workbench.text.tokenizer import Tokenizer
 from workbench.types import Request
 
 SEND_WAIT_MS = 100
@@ -42,9 +45,20 @@ def ignore(reason: str) -> None:
 def open_process(args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> Opened:
     """Opens an engine like `launch.engine.open_engine`, with the model in a child. The parent reads the tokenizer and loads
     no torch. `on_end` is that of `ProcessClient`."""
-    client = ProcessClient(args, progress, on_end)
+    found: Future[Tokenizer | None] = Future()
+    finder = threading.Thread(target=answer, args=(found, partial(find_tokenizer, args)), name="workbench-tokenizer")
+
+    def report(what: str, done: int, total: int) -> None:
+        if what.startswith(READING) and finder.ident is None:  # the model is here: the child has found it
+            finder.start()
+        if progress is not None:
+            progress(what, done, total)
+
+    client = ProcessClient(args, report, on_end)
     try:
-        tokenizer = find_tokenizer(args)
+        if finder.ident is None:
+            finder.start()
+        tokenizer = found.result()
     except BaseException:
         client.close()
         raise
@@ -57,8 +71,8 @@ class ProcessClient:
     def __init__(self, args: ServerArgs, progress: Progress | None = None, on_end: Callable[[str], None] = ignore) -> None:
         """Starts the process and waits until its engine is open.
 
-        When the process has ended by itself, calls `on_end` with the reason, after all waiters got it, on the thread that
-        receives. `on_end` may open another engine.
+        When the process of an open engine has ended by itself, calls `on_end` with the reason, after all waiters got it, on the
+        thread that receives. `on_end` may open another engine. An end while the engine loads is raised here alone.
         """
         self.log = EventLog(args.event_log_size)
         self.engine = forwarding(self._start)
@@ -66,15 +80,23 @@ class ProcessClient:
         self._waiters = Waiters()
         self._unanswered: dict[int, tuple[Future[Any], Message]] = {}
         self._numbers = itertools.count(1)
-        self._is_closing = False
+        self._is_open = self._is_closing = False
+        self._opening = threading.Lock()
+        """Held to decide whether the process ended before or after its engine was open."""
         self._fault = ""
         self._loading = Relay()
         self._channel: Channel[FromChild] = Channel(FromChild, send_wait_ms=SEND_WAIT_MS)
-        self._child = ChildProcess([sys.executable, "-m", "workbench.process.main", *self._channel.addresses])
+        self._child = ChildProcess(
+            [sys.executable, "-m", "workbench.process.main", *self._channel.addresses], child_environment()
+        )
         self._thread = threading.Thread(target=self._pump, name="workbench-process", daemon=True)
         self._thread.start()
         try:
             self.info: EngineInfo = self._loading.wait(self._start(ProcessCalls.open, args.to_dict(), places()), progress)
+            with self._opening:
+                self._is_open = not self.ended
+            if self.ended:
+                raise EngineDead(self.ended)
         except BaseException:
             self.close()
             raise
@@ -160,7 +182,9 @@ class ProcessClient:
             reason = self._reason()
             self._waiters.end(reason)
             self._unanswered.clear()
-        if not self._is_closing:
+        with self._opening:
+            is_lost = self._is_open and not self._is_closing
+        if is_lost:
             self._on_end(reason)
 
     def _receive(self, message: FromChild) -> None:

@@ -20,8 +20,8 @@ from workbench.client.stream import Stream
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead
 from workbench.events import AnyEvent
-from workbench.hub.progress import IMPORTING, Progress
-from workbench.kernels.environment import prepare_libraries
+from workbench.hub.progress import Progress
+from workbench.launch.start import start_engine
 from workbench.model.outside import Place, register
 from workbench.process.channel import Channel
 from workbench.process.log import write_log
@@ -135,15 +135,6 @@ class Child:
         self._channel.send(Outputs(list(outputs), cast("list[AnyEvent]", events), list(failures), num_lost))
 
 
-def open_here(args: ServerArgs, progress: Progress) -> Opened:
-    """Opens the engine in this process. Imports torch, which only the child does."""
-    progress(IMPORTING, 0, 0)
-    prepare_libraries()
-    from workbench.launch.engine import open_engine
-
-    return open_engine(args, progress)
-
-
 if __name__ == "__main__":
     end_with_parent()
-    Child(Channel(Call, (sys.argv[1], sys.argv[2])), open_here).serve()
+    Child(Channel(Call, (sys.argv[1], sys.argv[2])), start_engine).serve()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 PATIENCE_S = 10.0
 TICK_S = 0.005
@@ -22,8 +22,8 @@ TICK_S = 0.005
 class ChildProcess:
     """A running child. Any thread may use it."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment)
         self._lock = threading.Lock()
 
     @property

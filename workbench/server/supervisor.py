@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from workbench.api.handle import Handle
 from workbench.config import ServerArgs
-from workbench.errors import EngineDead, WorkbenchError
+from workbench.errors import EngineDead, WorkbenchError, in_one_line
 from workbench.process.client import ProcessClient, open_process
 from workbench.server.serving import Serving
 from workbench.server.traces import open_traces
@@ -40,7 +40,8 @@ class Supervisor:
         """Ends the engine for good. Open requests end with EngineDead."""
         self._closing.set()
         with self._lock:
-            self.serving.handle.close()
+            handle = self.serving.handle
+        handle.close()  # without the lock: it waits for the thread that may be opening another engine
         traces, self._traces = self._traces, None
         if traces is not None:
             traces.close()
@@ -73,15 +74,17 @@ class Supervisor:
         """Opens another engine in the place of the dead one; returns False if it could not."""
         try:
             handle = self._open(self.serving.args)  # which name the weights that were loaded last
-        except WorkbenchError as error:
-            logger.error("the engine could not be started again: %s", error)
+        except Exception as error:  # no memory for a process, for instance: a later attempt may find some
+            logger.error("the engine could not be started again: %s", in_one_line(error))
             return False
         with self._lock:
-            if self._closing.is_set():
-                handle.close()
-            else:
+            is_wanted = not self._closing.is_set()
+            if is_wanted:
                 self.serving.replace(handle)
-                logger.error("the engine was started again, as process %d", _process(handle).pid)
+        if is_wanted:
+            logger.error("the engine was started again, as process %d", _process(handle).pid)
+        else:
+            handle.close()
         return True
 
     # -- on the thread of the watchdog ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from workbench.kernels.quick_imports import kept_bytecode
 from workbench.text.hf import transformers
 from workbench.text.pieces import NotCopied
 
@@ -29,7 +30,8 @@ class LaterTokenizer:
         with self._lock:
             if self._made is None:
                 tokenizer = NotCopied(self.backend_tokenizer)
-                self._made = transformers().PreTrainedTokenizerFast(tokenizer_object=tokenizer, **self._config)
+                with kept_bytecode():
+                    self._made = transformers().PreTrainedTokenizerFast(tokenizer_object=tokenizer, **self._config)
             return self._made
 
     @property

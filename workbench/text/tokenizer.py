@@ -75,6 +75,11 @@ class Tokenizer:
         size: int = self.backend.get_vocab_size(with_added_tokens=True)
         return size
 
+    @cached_property
+    def highest_id(self) -> int:
+        """The highest id of the tokenizer's own tokens, without added ones."""
+        return max(self.backend.get_vocab(with_added_tokens=False).values(), default=0)
+
     @property
     def bos_token_id(self) -> int | None:
         token: int | None = self._hf.bos_token_id

@@ -230,3 +230,19 @@ def test_what_is_stored_and_yet_computed_is_scored():
     cache = open_cache()
     store(cache, "the cat")
     assert cache.explain(tokens("the cat"), "", 3).reason == "scored"
+
+
+def test_the_root_of_a_namespace_leaves_with_its_last_node_and_its_last_lease():
+    cache = open_cache(20)
+    for i in range(5):
+        with cache.lease(cache.match(tokens("ab"), f"embeddings {i}", 2), "r") as lease:
+            assert cache.grow(lease, 2)
+            cache.commit(lease, tokens("ab"))
+    assert len(cache.tree.roots) == 5
+    lease = cache.lease(cache.match(tokens("ab"), "other", 2), "r")
+    cache.flush()
+    cache.check()
+    assert list(cache.tree.roots) == ["other"], "a request may store something there yet"
+    lease.release()
+    cache.check()
+    assert not cache.tree.roots

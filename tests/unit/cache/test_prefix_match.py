@@ -38,7 +38,8 @@ def test_a_look_up_that_goes_on_from_a_shorter_one_ends_where_a_whole_one_ends(c
     def compare() -> None:
         for limit in range(len(prompt) + 1):
             start = core.cache.match(prompt, "", limit)
-            assert core.cache.tree.match(prompt, "", None, start) == core.cache.tree.match(prompt, "")
+            on, whole = core.cache.tree.match(prompt, "", None, start), core.cache.tree.match(prompt, "")
+            assert (on.num_tokens, on.num_in_node, on.node.id) == (whole.num_tokens, whole.num_in_node, whole.node.id)
 
     perform(core, [*operations, ("add", 20, [0, 1], 2, "")])
     compare()

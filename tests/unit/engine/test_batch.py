@@ -35,6 +35,17 @@ def test_the_request_with_the_least_output_leaves():
     assert [event.rid for event in events_of(core, RequestRetracted)] == ["late"]
 
 
+def test_a_request_leaves_before_those_of_higher_priority_that_have_less_output():
+    core = make_core(num_tokens=60, context_length=60, schedule_conservativeness=0.01)
+    core.add(make_request("low", [1] * 10, 30))
+    core.step()
+    core.step()
+    core.add(make_request("high", [2] * 10, 30, priority=1))
+    outputs = run_to_end(core)
+    assert [event.rid for event in events_of(core, RequestRetracted)] == ["low"]
+    assert outputs["low"].token_ids == plain_loop([1] * 10, 30)[2:], "all that follows the tokens of two steps"
+
+
 def test_of_equals_the_longest_prompt_leaves():
     core = make_core(num_tokens=60, context_length=60, schedule_conservativeness=0.01)
     core.add(make_request("short", [1] * 5, 30))

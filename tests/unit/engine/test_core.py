@@ -406,3 +406,13 @@ def test_where_no_token_is_left_that_request_ends_alone():
     assert finished["stuck"].finish.message.startswith(
         "no token is allowed at output position 0: grammar and min_new_tokens left"
     )
+
+
+def test_a_request_that_times_out_takes_no_samples_along_that_are_grouped_under_its_id():
+    core = make_core()
+    core.add(request("a", max_new_tokens=50, timeout_s=1.0))
+    core.add(request("a-0", max_new_tokens=4, group="a"))
+    core.step()
+    core.clock.now += 2
+    outputs = run_to_end(core)
+    assert (outputs["a"].finish.type, outputs["a-0"].finish.type) == ("abort", "length")

@@ -9,8 +9,8 @@ import pytest
 
 from workbench.engine.fake import FakeRunner
 from workbench.engine.overlap import Overlap
-from workbench.events import RequestFinished, RequestRetracted, StepExecuted
-from workbench.testing import VOCAB_SIZE, events_of, make_core, plain_loop
+from workbench.events import PagesReturned, PagesTaken, RequestFinished, RequestRetracted, StepExecuted
+from workbench.testing import VOCAB_SIZE, ScriptedRunner, events_of, make_core, plain_loop
 from workbench.testing import make_request as request
 
 
@@ -153,3 +153,19 @@ def test_an_error_in_the_books_reaches_the_caller(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         overlap.advance()
     overlap.close()
+
+
+def test_every_page_that_is_given_back_was_said_to_be_taken():
+    """One output reaches its length, so that no step is planned ahead, while that of a request before it ends by its token."""
+    core = make_core(num_tokens=100, runner=ScriptedRunner({"a": [5, 5, 9], "b": [6, 6, 6]}), eos_ids=frozenset({9}))
+    core.add(request("a", [1, 2, 3], 8))
+    core.add(request("b", [4, 5, 6], 3))
+    owners = dict.fromkeys(range(100), "")
+    overlapped(core, [])
+    for event in core.log.read()[1]:
+        match event:
+            case PagesTaken(taken=taken):
+                owners |= {page: one.rid for one in taken for page in one.pages}
+            case PagesReturned(rid=rid, pages=pages):
+                assert {owners[page] for page in pages} == {rid}
+                owners |= dict.fromkeys(pages, "")

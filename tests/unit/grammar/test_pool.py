@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 
-from workbench.errors import EngineDead, InvalidRequest, NotSupported, WorkbenchError
+from workbench.errors import Aborted, EngineDead, InvalidRequest, NotSupported, WorkbenchError
 from workbench.grammar import GrammarCompiler, Limits, Options, Vocabulary
+from workbench.grammar import compiler as compiler_module
 from workbench.grammar.normalise import is_quick
 from workbench.types import GrammarSpec
 
@@ -193,3 +194,28 @@ def test_a_pathological_constraint_works_or_ends_with_an_error(name: str, vocabu
     error = coming.exception()
     assert error.field.startswith(kind) if isinstance(error, InvalidRequest) else coming.result().num_allowed > 0
     compiler.close()
+
+
+def test_an_interrupt_of_one_who_compiles_is_no_interrupt_of_others_who_wait(monkeypatch, compiler):
+    compiling, others_wait = threading.Event(), threading.Event()
+
+    def interrupted(backend, spec):
+        compiling.set()
+        others_wait.wait(10)
+        raise KeyboardInterrupt
+
+    def compile_first():
+        with pytest.raises(KeyboardInterrupt):
+            compiler.get(spec)
+
+    spec = GrammarSpec("regex", "[ab]")
+    monkeypatch.setattr(compiler_module, "_quickly", interrupted)
+    first = threading.Thread(target=compile_first)
+    first.start()
+    assert compiling.wait(10)
+    other = compiler.start(spec)
+    others_wait.set()
+    assert isinstance(other.exception(10), Aborted)
+    first.join()
+    monkeypatch.undo()
+    assert compiler.get(spec).start().num_allowed >= 2, "it is compiled at the next request"

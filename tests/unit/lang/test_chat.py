@@ -52,7 +52,7 @@ def prompt_of(*exprs):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RoleLeftOpen)
-        return sgl.function(body).run(backend=ScriptedBackend())._executor.prompt()
+        return sgl.function(body).run(backend=ScriptedBackend())._executor.text.prompt()
 
 
 def said(messages):

@@ -241,7 +241,7 @@ def test_a_role_method_inside_a_concatenation_stands_where_it_is_written(backend
 
     state = run(body, backend)
     assert state.ret_value == [{"role": "user", "content": "u"}, {"role": "user", "content": "v"}]
-    assert [turn.role for turn in state._executor.prompt().turns] == [None, "user", None, "user"]
+    assert [turn.role for turn in state._executor.text.prompt().turns] == [None, "user", None, "user"]
 
 
 def test_an_open_role_is_a_warning_and_roles_do_not_nest(backend):
@@ -737,3 +737,22 @@ def test_a_rerun_edits_one_of_several_of_a_name_and_refuses_unknown_ones(backend
         state.rerun(edit={"plans": "x"})
     with pytest.raises(InvalidRequest, match="between 0 and 1"):
         state.rerun(edit={("part", 2): "x"})
+
+
+def test_a_reader_of_a_stream_wakes_when_the_program_sets_the_name_itself():
+    waits, may_end, read = threading.Event(), threading.Event(), []
+
+    @sgl.function
+    def program(s):
+        waits.wait(10)
+        s["x"] = 5
+        may_end.wait(10)
+
+    state = program.run(backend=ScriptedBackend(), stream=True)
+    reader = threading.Thread(target=lambda: read.append(state["x"]))
+    reader.start()
+    time.sleep(0.05)
+    waits.set()
+    reader.join(3)
+    assert read == [5], "while the program's function still runs"
+    may_end.set()

@@ -136,7 +136,7 @@ def test_a_state_as_text_is_all_of_it(backend):
 
 def test_an_empty_role_is_an_empty_message(backend):
     state = sgl.function(lambda s: s.__iadd__(sgl.system() + sgl.user("hi"))).run()
-    assert state._executor.parts == (RoleBegin("system"), RoleEnd("system"), RoleBegin("user"), Text("hi"), RoleEnd("user"))
+    assert state._executor.text.parts == (RoleBegin("system"), RoleEnd("system"), RoleBegin("user"), Text("hi"), RoleEnd("user"))
 
 
 def test_a_stream_in_an_event_loop_can_bring_the_meta_information():

@@ -6,7 +6,7 @@ import pytest
 from scripted_backend import ScriptedBackend
 
 import workbench as sgl
-from workbench.lang.tracing import common_prefix
+from workbench.lang.tracing import common_prefix, running_on
 
 TWO = [{"x": "one"}, {"x": "two"}]
 
@@ -111,3 +111,12 @@ def test_a_batch_warms_its_prefix_once_and_one_program_or_none_warms_nothing():
     assert backend.warmed == []
     program.run_batch(TWO, backend=backend)
     assert [prompt.plain_text for prompt in backend.warmed] == ["Intro. Q: "]
+
+
+def test_an_interrupt_in_the_function_ends_the_trace_and_programs_run_afterwards():
+    def body(s, x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        common_prefix(body, TWO)
+    assert running_on.get() is None

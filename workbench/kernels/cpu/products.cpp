@@ -2,7 +2,7 @@
 // multiplied with the whole numbers of the weight's blocks, and the sums of each group are added up as floats in the order of the
 // groups. Real numbers are multiplied with x as it is, in a fixed order too. So a result depends on its own row and its own row of
 // the weight alone, not on the other rows, the tile or the number of threads.
-#include <memory>
+#include <vector>
 
 #include "blocks.h"
 #include "lanes.h"
@@ -220,30 +220,18 @@ __attribute__((noinline)) void add_products(const typename K::Unpacked* weight, 
 }
 
 #if defined(__AVX512F__)
-constexpr int TILE = 12;               // rows of x whose sums fit into the registers
-constexpr int PAIR_TILE = TILE / 2;  // the same for twice W rows of a weight: half as many loads
+constexpr int TILE = 6, PANELS = 2;  // rows of x, and times W rows of a weight, whose sums fit into the registers together
 #else
-constexpr int TILE = 4, PAIR_TILE = 0;
+constexpr int TILE = 4, PANELS = 1;
 #endif
 
-// The same for any number of rows of x.
-template <class F>
-void add_products(const typename F::Unpacked* weight, int64_t num, const Activations& x, int64_t first, int64_t rows, int64_t start,
-                  Vec* sums) {
-    while (rows > 0) {
-        int done = 1;
-        if (rows >= TILE)
-            add_products<F, TILE, 1>(weight, 0, num, x, first, start, sums), done = TILE;
-        else if (TILE > 8 && rows >= 8)
-            add_products<F, 8, 1>(weight, 0, num, x, first, start, sums), done = 8;
-        else if (rows >= 4)
-            add_products<F, 4, 1>(weight, 0, num, x, first, start, sums), done = 4;
-        else if (rows >= 2)
-            add_products<F, 2, 1>(weight, 0, num, x, first, start, sums), done = 2;
-        else
-            add_products<F, 1, 1>(weight, 0, num, x, first, start, sums);
-        first += done, rows -= done, sums += done;
-    }
+// The same for `rows` rows of x, at most R, and PANELS times W rows of a weight.
+template <class K, int R = TILE>
+void add_tile(const typename K::Unpacked* weight, int64_t apart, int64_t num, const Activations& x, int64_t first, int64_t rows,
+              int64_t start, Vec* sums) {
+    if constexpr (R > 1)
+        if (rows < R) return add_tile<K, R - 1>(weight, apart, num, x, first, rows, start, sums);
+    add_products<K, R, PANELS>(weight, apart, num, x, first, start, sums);
 }
 
 // A quantised matrix [rows, width], and where its products go. Python writes these.
@@ -265,6 +253,13 @@ struct Results {
     const void* added;  // numbers of the same shape that are added to rounded results; null: none
     int64_t stride;
     bool is_bf16;
+
+    // Fetches the places of results before they are put: rows lie far apart, and waiting for each takes a tenth of a product's time.
+    void expect(const Part& part, int64_t weight_row, int64_t row) const {
+        int64_t at = (row * stride + part.first_column + weight_row) * (is_bf16 ? 2 : 4);
+        __builtin_prefetch((const char*)data + at, 1);
+        if (added) __builtin_prefetch((const char*)added + at);
+    }
 
     void put(const Part& part, int64_t weight_row, int64_t row, Vec sum) const {
         int64_t at = row * stride + part.first_column;
@@ -291,70 +286,39 @@ struct Results {
     }
 };
 
-constexpr int64_t AT_ONCE = 256;          // numbers of a row that are unpacked at a time: they stay in the nearest cache
-constexpr int64_t HELD_BYTES = 1 << 18;  // of unpacked rows that are multiplied with many rows of x: they stay in the second
-
-template <class F>
-void unpack(Rows rows, int64_t block, int64_t num_blocks, typename F::Unpacked* out) {
-    for (int64_t b = 0; b < num_blocks; b++) F::unpack(rows, (block + b) * F::BYTES, out + b * (F::LEN / GROUP));
-}
-
 struct Task {
     const Part& part;
-    int64_t first, last;  // rows of the part
+    int64_t row;  // the first of PANELS times W rows of the part
 };
 
-// Few rows of x: each piece of the weight is unpacked and used at once.
+// Each piece of the weight is unpacked, stays in the nearest cache, and is multiplied with all rows of x.
 template <class F>
-void multiply_few(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
-    constexpr int64_t BLOCKS = AT_ONCE / F::LEN, GROUPS = AT_ONCE / GROUP;
-    const uint8_t* rows[W];
-    typename F::Unpacked weight[GROUPS];
-    for (int64_t row = task.first; row < task.last; row += W) {
-        task.part.at(row, rows);
-        Vec sums[TILE];
-        for (int64_t r = 0; r < num_rows; r++) sums[r] = Vec{};
-        int64_t num_blocks = x.groups * GROUP / F::LEN;
-        for (int64_t b = 0; b < num_blocks; b += BLOCKS) {
-            int64_t num = std::min(BLOCKS, num_blocks - b), start = b * (F::LEN / GROUP);
+void multiply_task(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
+    constexpr int64_t IN_GROUPS = F::LEN / GROUP, MOST = (F::IS_WHOLE ? 1024 : 128) / GROUP;  // of a block; at once
+    static thread_local std::vector<Vec> sums;
+    typename F::Unpacked weight[PANELS * MOST];
+    const uint8_t* rows[PANELS][W];
+    for (int p = 0; p < PANELS; p++) task.part.at(task.row + p * W, rows[p]);
+    const uint8_t* ahead = rows[0][0] + PANELS * W * task.part.row_bytes;
+    int64_t tiles = (num_rows + TILE - 1) / TILE, tile = (num_rows + tiles - 1) / tiles;
+    int64_t pieces = (x.groups + MOST - 1) / MOST, most = ((x.groups + pieces - 1) / pieces + IN_GROUPS - 1) / IN_GROUPS * IN_GROUPS;
+    sums.assign(num_rows * PANELS, Vec{});
+    for (int64_t start = 0; start < x.groups; start += most) {
+        int64_t num = std::min(most, x.groups - start), at = start / IN_GROUPS * F::BYTES;
+        for (int64_t b = 0; b < num / IN_GROUPS; b++, at += F::BYTES) {
             // The processor foresees a walk through memory, but not one that jumps between W rows.
-            const uint8_t* ahead = rows[0] + W * task.part.row_bytes + b * F::BYTES * W;
-            for (int64_t byte = 0; byte < num * F::BYTES * W; byte += 64) __builtin_prefetch(ahead + byte, 0, 2);
-            unpack<F>(rows, b, num, weight);
-            add_products<typename F::Kind>(weight, num * (F::LEN / GROUP), x, 0, num_rows, start, sums);
+            for (int64_t byte = 0; byte < PANELS * W * F::BYTES; byte += 64) __builtin_prefetch(ahead + PANELS * W * at + byte, 0, 2);
+            for (int p = 0; p < PANELS; p++) F::unpack(rows[p], at, &weight[p * most + b * IN_GROUPS]);
         }
-        for (int64_t r = 0; r < num_rows; r++) out.put(task.part, row, r, sums[r]);
-    }
-}
-
-// Many rows of x: all of the task's weight is unpacked first.
-template <class F>
-void multiply_many(const Task& task, const Activations& x, int64_t num_rows, const Results& out) {
-    static thread_local std::unique_ptr<typename F::Unpacked[]> held;
-    static thread_local int64_t capacity = 0;
-    int64_t num_panels = (task.last - task.first + W - 1) / W, size = num_panels * x.groups;
-    if (capacity < size) held.reset(new typename F::Unpacked[size]), capacity = size;
-    const uint8_t* rows[W];
-    for (int64_t p = 0; p < num_panels; p++) {
-        task.part.at(task.first + p * W, rows);
-        unpack<F>(rows, 0, x.groups * GROUP / F::LEN, &held[p * x.groups]);
-    }
-    auto put = [&](int64_t panel, int64_t first, int64_t num, const Vec* sums) {
-        for (int64_t r = 0; r < num; r++) out.put(task.part, task.first + panel * W, first + r, sums[r]);
-    };
-    for (int64_t first = 0; first < num_rows; first += TILE) {
-        int64_t num = std::min<int64_t>(TILE, num_rows - first), p = 0;
-        if (PAIR_TILE && num == TILE)
-            for (; p + 1 < num_panels; p += 2)
-                for (int64_t r = first; r < first + TILE; r += PAIR_TILE) {
-                    Vec sums[TILE] = {};
-                    add_products<typename F::Kind, std::max(PAIR_TILE, 1), 2>(&held[p * x.groups], x.groups, x.groups, x, r, 0, sums);
-                    put(p, r, PAIR_TILE, sums), put(p + 1, r, PAIR_TILE, sums + PAIR_TILE);
-                }
-        for (; p < num_panels; p++) {
-            Vec sums[TILE] = {};
-            add_products<typename F::Kind>(&held[p * x.groups], x.groups, x, first, num, 0, sums);
-            put(p, first, num, sums);
+        bool is_last = start + num == x.groups;
+        for (int64_t first = 0; first < num_rows; first += tile) {
+            int64_t count = std::min(tile, num_rows - first);
+            Vec* total = &sums[first * PANELS];
+            for (int64_t r = first; is_last && r < first + count; r++) out.expect(task.part, task.row, r);
+            add_tile<typename F::Kind>(weight, most, num, x, first, count, start, total);
+            for (int64_t r = 0; is_last && r < count; r++)
+                for (int p = 0; p < PANELS && task.row + p * W < task.part.rows; p++)
+                    out.put(task.part, task.row + p * W, first + r, total[p * count + r]);
         }
     }
 }
@@ -389,7 +353,7 @@ void with_format(int64_t type, Use use) {
 }
 
 constexpr int64_t ALONE = 256;      // groups that one thread quantises in the time that several take to wait for each other
-constexpr int64_t MOST_ROWS = 516;  // that are quantised at a time: they stay in the second cache, and take little memory
+constexpr int64_t MOST_ROWS = 258;  // that are quantised at a time: they stay in the second cache, and take little memory
 
 // One product of some rows. What "all threads" do may be called in a parallel region by all of them, or outside by one.
 struct Product {
@@ -402,11 +366,9 @@ struct Product {
     void begin(const Part* parts, int64_t num_parts, int64_t num_rows, int64_t width, const Results& out) {
         x.resize(num_rows, width), tasks.clear();
         rows = num_rows, results = out, has_whole = has_real = false;
-        int64_t panels = rows <= TILE ? 1 : std::max<int64_t>(1, std::min<int64_t>(4, HELD_BYTES / (width * W)));
         for (int64_t p = 0; p < num_parts; p++) {
             with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
-            for (int64_t row = 0; row < parts[p].rows; row += panels * W)
-                tasks.push_back({parts[p], row, std::min(row + panels * W, parts[p].rows)});
+            for (int64_t row = 0; row < parts[p].rows; row += PANELS * W) tasks.push_back({parts[p], row});
         }
     }
 
@@ -446,15 +408,9 @@ struct Product {
     // All threads; they do not wait.
     void multiply() const {
         int64_t num = tasks.size();
-        if (rows <= TILE) {
 #pragma omp for schedule(guided) nowait
-            for (int64_t i = 0; i < num; i++)
-                with_format(tasks[i].part.type, [&](auto format) { multiply_few<decltype(format)>(tasks[i], x, rows, results); });
-        } else {
-#pragma omp for schedule(dynamic) nowait
-            for (int64_t i = 0; i < num; i++)
-                with_format(tasks[i].part.type, [&](auto format) { multiply_many<decltype(format)>(tasks[i], x, rows, results); });
-        }
+        for (int64_t i = 0; i < num; i++)
+            with_format(tasks[i].part.type, [&](auto format) { multiply_task<decltype(format)>(tasks[i], x, rows, results); });
     }
 };
 

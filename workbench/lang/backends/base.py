@@ -39,7 +39,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from workbench.errors import BackendLacks
+from workbench.errors import Aborted, BackendLacks
 from workbench.events import EventLog
 from workbench.lang.choices import token_length_normalized
 from workbench.lang.nodes import ChoicesMethod, Image, OptionTokens, Score, Video
@@ -202,12 +202,15 @@ class Backend:
 
     @contextmanager
     def abortable(self, rid: str, close: Callable[[], None]) -> Iterator[None]:
-        """Returns a context in which `abort(rid)` calls `close` on any thread, which must make the reading end or fail."""
+        """Returns a context in which `abort(rid)` calls `close` on any thread, which must make the reading end or fail.
+
+        Raises Aborted where `abort` came first.
+        """
         with self._lock:
+            if rid in self._aborted:
+                self._aborted.discard(rid)
+                raise Aborted("the call was aborted before it began")
             self._closers[rid] = close
-            is_late = rid in self._aborted
-        if is_late:
-            close()
         try:
             yield
         finally:

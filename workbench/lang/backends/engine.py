@@ -57,7 +57,8 @@ class EngineBackend(NativeBackend):
 
     def stream(self, body: GenerateBody, rid: str) -> Iterator[Completion]:
         n = body["sampling_params"].get("n", 1)
-        with self.abortable(rid, lambda: self._abort([rid], n)), closing(self._engine.generate(**body, stream=True)) as results:
+        # The engine ignores an abort of what it does not have yet, so the call opens when it has the request.
+        with closing(self._engine.generate(**body, stream=True)) as results, self.abortable(rid, lambda: self._abort([rid], n)):
             yield from results
 
     def flush_cache(self) -> None:

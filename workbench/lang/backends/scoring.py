@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench.common_prefix import num_common
+from workbench.errors import Aborted
 from workbench.lang.nodes import OptionTokens
 
 if TYPE_CHECKING:
@@ -78,12 +79,16 @@ class Scorer:
         return self._send({"input_ids": [body["input_ids"] for body in bodies]}, more, len(bodies))
 
     def _send(self, prompts: GenerateBody, more: RequestOptions, count: int) -> list[Completion]:
+        """Returns the results of a batch. Raises Aborted where one of them was ended before it was scored."""
         rids = [f"{self._rid}-{self.usage['num_requests'] + i}" for i in range(count)]
         params = {"max_new_tokens": 0, "temperature": 0}
         body: GenerateBody = {**prompts, "sampling_params": params, "rid": rids, **more}
         results = self._backend.send(body, [self._rid, *rids])
         self.usage["num_requests"] += count
         for meta in (result["meta_info"] for result in results):
+            reason: Mapping[str, Any] = meta.get("finish_reason") or {}
+            if reason.get("type") == "abort":  # it has scores of a part of its option, or none
+                raise Aborted(f"the choice was aborted: {reason.get('message')}")
             self.usage["prompt_tokens"] += meta.get("prompt_tokens") or 0
             self.usage["cached_tokens"] += meta.get("cached_tokens") or 0
             self.usage["completion_tokens"] += meta.get("completion_tokens") or 0

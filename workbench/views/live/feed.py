@@ -111,9 +111,17 @@ class Feed:
             first, events = self.source.log.read(self.source.log.num_added if seen < 0 else seen)
             for view in list(self.views):
                 self._show(view, (first, events))
+            self._send_news()
+        return first + len(events)
+
+    def _send_news(self) -> None:
+        """Sends what the views have for pages. Never raises, as `_show`: views say what went wrong, and move on."""
+        try:
             if self.ticker is not None:
                 self.ticker.send_news(list(self.views))
-        return first + len(events)
+        except Exception as error:
+            for view in list(self.views):
+                view.say(self._wrong(in_one_line(error)))
 
     def _show(self, view: Shown, news: tuple[int, list[Event]] | None = None, *, is_last: bool = False) -> None:
         """Shows one view its state. Never raises: the feed's thread has no caller, and the cell that ends is not at fault."""

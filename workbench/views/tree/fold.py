@@ -117,6 +117,7 @@ class TreeFold(Fold[TreePicture]):
             self._evictions.popitem(last=False)
         row.parent.children.pop(row.id, None)
         self._count(row, -1, -len(row.token_ids))
+        self.nodes.drop_if_empty(row.parent)
         self.num_evicted += len(row.token_ids)
         self.drawn.opened.discard(row.id)
         self.drawn.touch(row)
@@ -157,6 +158,8 @@ class TreeFold(Fold[TreePicture]):
         used = held.row.path() if held else []
         for step in used:
             step.used_at = event.time
+        if held is not None:
+            self.nodes.drop_if_empty(held.row)
         self.drawn.touch(*used)
         self.now = max(self.now, event.time)
 

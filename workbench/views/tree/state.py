@@ -61,6 +61,11 @@ class Nodes:
         """Returns the root of a namespace, and makes it where there is none."""
         return self.roots.setdefault(namespace, Row(0, None, namespace=namespace))
 
+    def drop_if_empty(self, row: Row) -> None:
+        """Drops a root without nodes; the next node of its namespace makes another one."""
+        if row.parent is None and not row.children and self.roots.get(row.namespace) is row:
+            del self.roots[row.namespace]
+
     def tops(self) -> list[Row]:
         """Returns the nodes below the roots, the last first."""
         return [row for root in reversed(self.roots.values()) for row in reversed(root.children.values())]

@@ -13,7 +13,7 @@ from native_server import serving
 from scripted_engine import FACTS, ScriptedEngine
 
 import workbench as sgl
-from workbench.errors import BackendFailed, InvalidRequest, NotSupported
+from workbench.errors import Aborted, BackendFailed, InvalidRequest, NotSupported
 from workbench.lang.backends.base import GenerateCall
 from workbench.lang.nodes import Text
 from workbench.lang.prompt import Prompt
@@ -95,7 +95,7 @@ def test_an_abort_cuts_the_line_and_the_server_notices(engine):
 def test_an_abort_before_the_call_ends_it_at_once(server):
     backend = sgl.RuntimeEndpoint(server[0])
     backend.abort("late")
-    with pytest.raises(BackendFailed, match="broke off"):
+    with pytest.raises(Aborted, match="before it began"):
         list(backend.generate(GenerateCall(rid="late", prompt=Prompt((Text("a"),)))))
 
 

@@ -220,3 +220,16 @@ def test_a_fold_that_fails_at_an_event_goes_on_with_the_next_and_says_so(engine)
     assert json.loads(widget.get_state()["rows"])[-1][0] == 7
     assert widget.note.startswith("this view may be wrong: TypeError")
     assert len(widget.note.splitlines()) == 2
+
+
+def test_a_message_that_cannot_be_sent_leaves_the_views_moving(engine, monkeypatch):
+    def refuse(views):
+        raise ValueError("no such line")
+
+    widget = open_view(engine.source, "tree", live=True)
+    monkeypatch.setattr(engine.source.feed, "ticker", SimpleNamespace(send_news=refuse))
+    engine.grow()
+    wait_until(lambda: widget.note.startswith("this view may be wrong: ValueError: no such line"))
+    monkeypatch.undo()
+    engine.grow()
+    wait_until(lambda: drawn(widget) == 2 and widget.note == "")
