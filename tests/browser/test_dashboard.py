@@ -69,7 +69,7 @@ def test_every_panel_says_what_it_is_and_while_it_is_empty_what_fills_it(noteboo
     batch.locator("text=requests 1 to 40 of 61").wait_for()
     notebook.page.set_viewport_size({"width": 700, "height": 2600})
     assert settles(lambda: columns(views.evaluate_all(BOXES)) == [])
-    assert views.evaluate_all(TOO_WIDE) == []
+    assert settles(lambda: views.evaluate_all(TOO_WIDE) == []), views.evaluate_all(TOO_WIDE)
     assert notebook.console == []
 
 
