@@ -154,13 +154,11 @@ class TreeFold(Fold[TreePicture]):
         self.now = max(self.now, event.time)
 
     def _release(self, event: PathReleased) -> None:
-        held = self.nodes.held.pop(event.rid, None)
-        used = held.row.path() if held else []
-        for step in used:
-            step.used_at = event.time
-        if held is not None:
+        if (held := self.nodes.held.pop(event.rid, None)) is not None:
+            for step in (used := held.row.path()):
+                step.used_at = event.time
             self.nodes.drop_if_empty(held.row)
-        self.drawn.touch(*used)
+            self.drawn.touch(*used)
         self.now = max(self.now, event.time)
 
     def _scheduled(self, event: RequestScheduled) -> None:
