@@ -502,7 +502,7 @@ raise SystemExit(4)
 def test_an_engine_that_dies_while_it_loads_raises_where_it_is_opened_and_is_not_reported_as_ended(monkeypatch, folder):
     ended = []
     monkeypatch.setattr(
-        process_module, "ChildProcess", lambda command: ChildProcess([command[0], "-c", SHORT_LIVED, *command[3:]])
+        process_module, "ChildProcess", lambda command, env: ChildProcess([command[0], "-c", SHORT_LIVED, *command[3:]], env)
     )
     with pytest.raises(EngineDead, match="exit code 4"):
         ProcessClient(ServerArgs.make(model_path=str(folder), **ARGS), on_end=ended.append)
