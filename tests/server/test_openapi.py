@@ -26,7 +26,7 @@ NUM_CASES = int(os.environ.get("WORKBENCH_OPENAPI_CASES", "800"))
 SHARE_ANSWERED = 0.3
 """Least share of valid cases that the routes of `MUST_ANSWER` answer: cases that are all refused would test little."""
 MUST_ANSWER = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/tokenize", "/function_call"}
-SMALL = {"n": 3, "best_of": 3, "max_tokens": 20, "max_completion_tokens": 20, "min_tokens": 1}
+SMALL = {"n": 3, "best_of": 3, "max_tokens": 20, "max_completion_tokens": 20, "num_predict": 20, "min_tokens": 1}
 EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score", "/api/embed"}
 WITHOUT_BODY = {"/flush_cache", "/stop_profile", "/v1/batches/{batch_id}/cancel"}
 ENDLESS = {"/engine/events", "/page/events"}
@@ -108,7 +108,12 @@ def fitting(value):
 
 
 def small(case):
-    """Returns the case with less to compute: few samples of few tokens, and without what this model and its settings refuse."""
+    """Returns the case with less to compute: few samples of few tokens, and without what this model and its settings refuse.
+
+    A pause becomes its end: an engine that pauses answers no later case.
+    """
+    if (case.path_parameters or {}).get("name") == "pause_generation":
+        case.path_parameters["name"] = "continue_generation"
     if isinstance(case.body, dict):
         for name in OF_OTHERS & case.body.keys():
             del case.body[name]
@@ -118,7 +123,7 @@ def small(case):
         if "input_embeds" in case.body:
             case.body["input_embeds"] = [[0.5] * WIDTH]
         for name in EACH & case.body.keys():
-            if isinstance(value := case.body[name], list):
+            if isinstance(value := case.body[name], list) and value:
                 case.body[name] = value[0]
         for name, most in SMALL.items():
             if isinstance(value := case.body.get(name), int | float) and value > most:
