@@ -27,6 +27,12 @@ SHARE_ANSWERED = 0.3
 """Least share of valid cases that the routes of `MUST_ANSWER` answer: cases that are all refused would test little."""
 MUST_ANSWER = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/tokenize", "/function_call"}
 SMALL = {"n": 3, "best_of": 3, "max_tokens": 20, "max_completion_tokens": 20, "num_predict": 20, "min_tokens": 1}
+LENGTHS = {
+    "/generate": ("sampling_params", "max_new_tokens"), "/v1/chat/completions": ("", "max_completion_tokens"),
+    "/api/chat": ("options", "num_predict"), "/api/generate": ("options", "num_predict"),
+    "/v1/responses": ("", "max_output_tokens"),
+}  # fmt: skip
+"""Where a route takes the length of an output that would else fill the context."""
 EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score", "/api/embed"}
 WITHOUT_BODY = {"/flush_cache", "/stop_profile", "/v1/batches/{batch_id}/cancel"}
 ENDLESS = {"/engine/events", "/page/events"}
@@ -125,6 +131,10 @@ def small(case):
         for name in EACH & case.body.keys():
             if isinstance(value := case.body[name], list) and value:
                 case.body[name] = value[0]
+        where, limit = LENGTHS.get(case.path, ("", ""))
+        options = case.body.setdefault(where, {}) if where else case.body
+        if limit and isinstance(options, dict) and not isinstance(options.get(limit), int | float):
+            options[limit] = SMALL["max_tokens"]
         for name, most in SMALL.items():
             if isinstance(value := case.body.get(name), int | float) and value > most:
                 case.body[name] = 1 + int(value) % most
