@@ -32,7 +32,7 @@ LENGTHS = {
     "/api/chat": ("options", "num_predict"), "/api/generate": ("options", "num_predict"),
     "/v1/responses": ("", "max_output_tokens"),
 }  # fmt: skip
-"""Where a route takes the length of an output that would else fill the context."""
+"""Places of the length of an output, by route: without one the output fills the context."""
 EMBEDDING = {"/encode", "/v1/embeddings", "/v1/score", "/api/embed"}
 WITHOUT_BODY = {"/flush_cache", "/stop_profile", "/v1/batches/{batch_id}/cancel"}
 ENDLESS = {"/engine/events", "/page/events"}
