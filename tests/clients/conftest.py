@@ -22,9 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_server(smollm2: str) -> Iterator[ServerProcess]:
+def real_server(smollm2: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server of the real model, with the dense form of its weights: a client's own model is transformers'."""
-    server = ServerProcess(*REAL, "--quantization", "dequant")
+    files = str(tmp_path_factory.mktemp("files"))
+    server = ServerProcess(*REAL, "--quantization", "dequant", "--file-storage-pth", files)
     yield server
     server.close()
 
