@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 FAKE = f"""
 import sys; sys.path.insert(0, {str(HERE)!r})
 from fake_engine import open_fake_engine
-from workbench.magics import session
-session._open = open_fake_engine
+from workbench.magics import engines, session
+session._open, engines.busy = open_fake_engine, lambda: ""
 %load_ext workbench
 %wb load
 """
