@@ -20,7 +20,7 @@ def http(tmp_path_factory, server_process):
         "--model-path", folder, "--load-format", "dummy", "--skip-tokenizer-init", "--max-total-tokens", "2000",
         "--enable-metrics", "--metrics-alias", "sglang", "--served-model-name", "the-model",
     )  # fmt: skip
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
     server.close()
 
