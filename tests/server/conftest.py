@@ -26,7 +26,7 @@ class ServerProcess:
         self.process = subprocess.Popen(command, stdout=self._output, stderr=subprocess.STDOUT, env={**os.environ})
         self.wait()
 
-    def wait(self, timeout_s: float = 120) -> None:
+    def wait(self, timeout_s: float = 300) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
