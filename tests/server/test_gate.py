@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
+from http.client import HTTPConnection
+
 import httpx
 import pytest
 
@@ -68,3 +72,14 @@ def test_only_pages_of_named_origins_may_call(http):
 def test_wrong_methods_and_types_have_error_objects(http):
     assert http.get("/generate", headers=KEY).json()["error"]["type"] == "invalid_request_error"
     assert http.post("/generate", content=b"x", headers=KEY | {"content-type": "text/plain"}).status_code == 415
+
+
+def test_a_connection_rests_longer_than_clients_keep_one(http):
+    """Clients use a connection again for some seconds, httpx for five: one that the server closes at that moment is an error."""
+    with closing(HTTPConnection("127.0.0.1", http.base_url.port, timeout=60)) as connection:
+        connection.auto_open = 0
+        connection.connect()
+        for rest_s in (5.5, 0):
+            connection.request("GET", "/health")
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+            time.sleep(rest_s)

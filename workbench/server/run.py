@@ -25,6 +25,9 @@ from workbench.text.tokenizer import import_tokenizers
 NUM_THREADS = 64
 """Threads of the event loop for work that blocks: tokenising, and waiting for the engine's answer."""
 TICK_S = 0.02
+KEEP_ALIVE_S = 75
+"""Seconds that a connection may rest between two requests: longer than clients (5 to 15) and proxies (60) keep one, so that none
+sends a request into one that is just being closed."""
 LAST_ANSWERS_S = 2.0
 """Seconds in which the answers of requests that were cut off reach their clients."""
 READY = "The server is fired up and ready to roll!"
@@ -114,7 +117,7 @@ def configuration(serving: Serving) -> uvicorn.Config:
     level = args.log_level_http or args.log_level
     return uvicorn.Config(
         make_app(serving), log_level=level, access_log=level in ("info", "debug"), timeout_graceful_shutdown=1,
-        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S, server_header=False,
     )  # fmt: skip
 
 
