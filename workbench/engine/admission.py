@@ -54,6 +54,8 @@ class Admission:
         """Waiting requests by sequence id, with their match in the tree."""
         self._waits: dict[int, Wait] = {}
         """By sequence id: stays in the queue of requests that were refused a place, while events are recorded."""
+        self._are_all_told_full = False
+        """Whether all waiting requests were refused because the batch is full, so that nothing changes until one arrives."""
         self._waits_for_pictures = False
         """True once a request of the step being filled found no room for its pictures: later ones do not overtake it."""
 
@@ -75,17 +77,20 @@ class Admission:
     def pause(self) -> None:
         """Changes: pauses generation until `is_paused` is False again."""
         self.is_paused = True
+        self._are_all_told_full = False
         for seq in self.waiting:
             self.refuse(seq, "paused")
 
     def _queue(self, seq: Sequence) -> None:
         self.waiting.append(seq)
+        self._are_all_told_full = False
         if self.is_paused:
             self.refuse(seq, "paused")
 
     def put_back(self, seq: Sequence) -> None:
         """Changes: a request that had to leave the batch is the first to return."""
         self.waiting.insert(0, seq)
+        self._are_all_told_full = False
         if self.is_paused:
             self.refuse(seq, "paused")
 
@@ -112,10 +117,15 @@ class Admission:
 
     def _ordered(self) -> list[Candidate]:
         """Returns the queue in policy order; nothing if the batch is full."""
-        if not self.waiting or self._is_batch_full():
-            for seq in self.waiting:
-                self._refuse_batch_full(seq)
+        if not self.waiting:
             return []
+        if self._is_batch_full():
+            if not self._are_all_told_full:
+                for seq in self.waiting:
+                    self._refuse_batch_full(seq)
+                self._are_all_told_full = True
+            return []
+        self._are_all_told_full = False
         known = self._candidates
         self._candidates = {seq.seq_id: known.get(seq.seq_id) or Candidate(seq, self.cache) for seq in self.waiting}
         return sorted(self.policy([*self._candidates.values()], self.rng), key=lambda c: -c.seq.request.priority)

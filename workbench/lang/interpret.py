@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import Aborted, BackendLacks, InvalidRequest
+from workbench.errors import Aborted, BackendLacks, InvalidRequest, NotSupported
 from workbench.events import PartFinished, PartReached
 from workbench.lang.backend_calls import call_backend, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
@@ -170,9 +170,17 @@ class Executor:
 
     def _start(self) -> None:
         """Starts a thread for the queue if none runs. The caller holds the lock."""
-        if not self._is_busy and not self._is_held:
-            self._is_busy = True
+        if self._is_busy or self._is_held:
+            return
+        self._is_busy = True
+        try:
             threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
+        except RuntimeError as error:
+            self._is_busy = False
+            message = f"program {self.run.name} has {len(self.run.executors)} states, and no thread is left ({error})"
+            self.error = self.error or NotSupported(message, hint="fork into fewer states at once")
+            while self._queue:
+                self._work(self._queue.popleft())  # which fails what waits for it
 
     def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
         """Starts this child of a fork with its parent's parts, or with its failure."""
