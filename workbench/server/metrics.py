@@ -140,8 +140,9 @@ class Metrics:
                 self._num_cached += num_cached
                 self._each(lambda m: m.cached_tokens.inc(num_cached))
             case StepExecuted(members=members):
-                counted = self._timings.keys() | self._ended
-                computed = sum(each.num_new for each in members if each.kind == "prefill" and each.rid in counted)
+                counted = (self._timings, self._ended)
+                prompts = (each for each in members if each.kind == "prefill" and any(each.rid in rids for rids in counted))
+                computed = sum(each.num_new for each in prompts)
                 self._each(lambda m: m.prompt_tokens.inc(computed))
                 self._ended.clear()
             case TokenSampled(rid=rid, time=time) if rid in self._timings:
