@@ -1,22 +1,24 @@
-"""A port for a server that a command starts: until it listens, which takes a moment, the port must stay free."""
+"""A port for a server that another process is to open."""
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
-from contextlib import suppress
 
 PORTS = range(20_000, 32_000)
-"""Ports that no outgoing connection takes before the server does: Linux gives those from 32768 on."""
+"""Below those that Linux gives to outgoing connections (32768 on), one of which could take the port before the server does."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Returns a port of this machine on which nothing listens. Raises OSError for a host that is not here."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as known:
-        known.bind((host, 0))
+    """Returns a port of the host that is free now. Raises OSError if the host is not this machine."""
+    draw = random.SystemRandom()
     while True:
-        port = random.SystemRandom().choice(PORTS)
-        with socket.socket(family, socket.SOCK_STREAM) as free, suppress(OSError):
-            free.bind((host, port))
-            return port
+        port = draw.choice(PORTS)
+        with socket.socket() as free:
+            try:
+                free.bind((host, port))
+                return port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
