@@ -102,7 +102,8 @@ _ENTRIES = (
     _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "qwen3moe", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
     _entry("deepseek", "DeepseekForCausalLM", "DeepSeek (V1) MoE", "deepseek", "deepseek", "deepseek-moe-16b"),
     _entry("deepseek_mla", "DeepseekV2ForCausalLM", "DeepSeek V2", "deepseek_v2", "deepseek2", "DeepSeek-V2, Lite, V2.5", "V2"),
-    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "deepseek2 of sigmoids", "V3, R1", "V3"),
+    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "deepseek2 of sigmoids",
+           "V3, R1, Kimi K2, Moonlight", "V3"),
     _entry("olmoe", "OlmoeForCausalLM", "OLMoE", "olmoe", "olmoe", "OLMoE-1B-7B"),
     _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
     _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
@@ -185,6 +186,7 @@ _ENTRIES = (
     _pooled("reward", "internlm2", "InternLM2ForRewardModel", "InternLM 2 with a reward head", "internlm2",
             "InternLM2 reward models"),
     _entry("bert", "BertModel", "BERT", "bert", "bert", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
+    _entry("bert", "BertForMaskedLM", "BERT with a head for masked tokens", "bert", "", "BERT, and encoders saved with it"),
     _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "",
            "cross-encoders (MS MARCO MiniLM) and classifiers",
            "CLASSIFIER"),
@@ -196,9 +198,13 @@ _ENTRIES = (
     _entry("jina_bert", "JinaBertForSequenceClassification", "Jina BERT 2 with a classification head", "bert", "",
            "jina-reranker-v1", "CLASSIFIER"),
     _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
+    _entry("bert", "RobertaForMaskedLM", "RoBERTa with a head for masked tokens", "roberta", "",
+           "RoBERTa, all-distilroberta and others saved with it", "ROBERTA"),
     _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
            "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
     _entry("bert", "XLMRobertaModel", "XLM-RoBERTa", "xlm-roberta", "", "BGE-M3, multilingual E5, and other encoders", "ROBERTA"),
+    _entry("bert", "XLMRobertaForMaskedLM", "XLM-RoBERTa with a head for masked tokens", "xlm-roberta", "",
+           "XLM-RoBERTa, and encoders saved with it", "ROBERTA"),
     _entry("bert", "XLMRobertaForSequenceClassification", "XLM-RoBERTa with a classification head", "xlm-roberta", "",
            "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
@@ -209,6 +215,9 @@ LACKING = {
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip
 """Architectures that are known and not computed, and the part that they would need."""
+
+OTHER_TYPES = {"kimi_k2": "deepseek_v3"}
+"""The `model_type` of models that are published under the architecture of another one."""
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
@@ -224,7 +233,7 @@ def family_of(values: Mapping[str, Any]) -> Entry:
             raise ModelUnsupported(f"{lacking} is not computed yet: it needs {LACKING[lacking]}", hint=known)
         near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
         raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
-    if kind not in (None, found.model_type) and found.model_type:
+    if OTHER_TYPES.get(str(kind), kind) not in (None, found.model_type) and found.model_type:
         raise ModelUnsupported(f"config.json names {found.architecture} and model_type {shown(kind)}: which is it?", hint=known)
     return found
 

@@ -11,6 +11,8 @@ from workbench.text.hf import transformers
 
 FILES = ("tokenizer.json", "tekken.json", "tokenizer.model", "*.tiktoken", "vocab.json", "vocab.txt")
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+SURROUNDED = frozenset({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"})
+"""Classes of tokenizers whose code puts tokens around a text as `add_bos_token` and `add_eos_token` state."""
 PREFIXES = {"ChatGLMTokenizer": ("[gMASK]", "sop"), "ChatGLM4Tokenizer": ("[gMASK]", "<sop>")}
 """Special tokens before every text, by the class of the tokenizer, where only its code has them."""
 
@@ -68,12 +70,33 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
     config = read_json(folder / "tokenizer_config.json")
     if mode == "auto" and not (trust_remote_code and "auto_map" in config):
         if (folder / "tokenizer.json").is_file():
-            return transformers().PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            hf = transformers().PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            _surround_as_stated(hf, config)
+            return hf
         if (made := _made(folder, config)) is not None:
             return made
     return transformers().AutoTokenizer.from_pretrained(
         str(folder), use_fast=mode == "auto", trust_remote_code=trust_remote_code, local_files_only=True
     )
+
+
+def _surround_as_stated(hf: Any, config: dict[str, Any]) -> None:
+    """Changes: a text has the tokens around it that tokenizer_config.json states, of the classes whose code read it.
+
+    In tokenizer.json of DeepSeek and others that code's tokens are missing.
+    """
+    from workbench.text.pieces import surround
+
+    if str(config.get("tokenizer_class")).removesuffix("Fast") not in SURROUNDED:
+        return
+    now = hf.backend_tokenizer.encode("", add_special_tokens=True).ids
+    has = {"bos": now[:1] == [hf.bos_token_id], "eos": now[-1:] == [hf.eos_token_id]}
+    stated = {name: config.get(f"add_{name}_token") for name in has}
+    wanted = {name: has[name] if flag is None else bool(flag) for name, flag in stated.items()}
+    if wanted == has or any(flag and getattr(hf, f"{name}_token_id") is None for name, flag in wanted.items()):
+        return
+    before, after = ([getattr(hf, f"{name}_token")] if flag else [] for name, flag in wanted.items())
+    surround(hf.backend_tokenizer, before, after)
 
 
 def _made(folder: Path, config: dict[str, Any]) -> Any:

@@ -45,6 +45,18 @@ DEEPSEEK3 = (
 )
 """Pattern for the rest, once digits and signs of Chinese and Japanese are cut out."""
 
+CASED = r"\p{Lu}\p{Ll}\p{Lt}"
+_HAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DEEPSEEK = (
+    "[\r\n]",
+    rf"\s?[{CASED}]+",
+    r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    r"\s+$",
+    _HAN,
+    r"\p{N}",
+)
+DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")
+
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 _BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
@@ -63,14 +75,19 @@ PRE_TOKENIZERS: dict[str, Any] = {
     "gpt-4o": _cut(GPT4O),
     "tekken": _cut(TEKKEN),
     "deepseek-v3": _cut(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK3),
+    "deepseek-llm": _cut(*DEEPSEEK),
+    "deepseek-coder": _cut(*DEEPSEEK_CODER),
     # The cuts of others, with another habit: no token before a text, pieces that are merged, letters as they are.
     "dbrx": _cut(THREE_DIGITS),
     "deepseek-r1-qwen": _cut(ONE_DIGIT),
 }
 SAME_PRE_TOKENIZER = {
-    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "chatglm-bpe": "dbrx", "glm4": "dbrx", "smaug-bpe": "dbrx",
+    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "pixtral": "llama-bpe",
+    "chatglm-bpe": "dbrx", "glm4": "dbrx", "smaug-bpe": "dbrx",
     "stablelm2": "deepseek-r1-qwen", "olmo": "gpt-2", "starcoder": "smollm", "refact": "smollm", "command-r": "smollm",
-    "exaone": "smollm", "llama4": "gpt-4o",
+    "exaone": "smollm", "llama4": "gpt-4o", "phi-2": "gpt-2", "roberta-bpe": "gpt-2", "jina-v1-en": "gpt-2", "jina-es": "gpt-2",
+    "jina-de": "gpt-2", "jina-v2-es": "gpt-2", "jina-v2-de": "gpt-2", "jina-v2-code": "gpt-2",
+    "codeshell": "smollm", "minerva-7b": "smollm", "megrez": "deepseek-r1-qwen",
 }  # fmt: skip
 """Other names of a rule, and names of models whose tokenizers have one of these."""
 WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})

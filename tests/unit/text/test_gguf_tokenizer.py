@@ -61,7 +61,8 @@ SINGLE, BY_THREE = ["2", "0", "2", "4"], ["202", "4"]
 CUTS = {
     "gpt-2": ["It", "'s", " 2024"], "smollm": ["It", "'s", " ", *SINGLE], "qwen2": ["It", "'s", " ", *SINGLE],
     "llama-bpe": ["It", "'s", " ", *BY_THREE], "gpt-4o": ["It's", " ", *BY_THREE], "tekken": ["It", "'s", " ", *SINGLE],
-    "deepseek-v3": ["It", "'s", " ", *BY_THREE],
+    "deepseek-v3": ["It", "'s", " ", *BY_THREE], "deepseek-llm": ["It", "'", "s", " ", *SINGLE],
+    "deepseek-coder": ["It", "'", "s", " ", *SINGLE],
 }  # fmt: skip
 
 
@@ -81,6 +82,16 @@ def test_capitals_begin_words_where_the_rule_has_it_so():
     for rule in ("gpt-4o", "tekken"):
         cut = PRE_TOKENIZERS[rule].pre_tokenize_str("helloWorld HTTPServer/")
         assert ["helloWorld HTTPServer/"[start:end] for _, (start, end) in cut] == ["hello", "World", " HTTPServer", "/"]
+
+
+def test_the_rules_of_deepseek_keep_words_and_signs_apart():
+    text = "a\nb!  東京, 3é "
+    for rule, japanese in (("deepseek-llm", ["東京", ","]), ("deepseek-coder", ["東京", ","])):
+        cut = [text[start:end] for _, (start, end) in PRE_TOKENIZERS[rule].pre_tokenize_str(text)]
+        assert "".join(cut) == text
+        assert cut[:4] == ["a", "\n", "b", "!"]
+        assert [part for part in cut if part.strip() in japanese] == japanese
+        assert cut[-3:] == ["3", "é", " "]
 
 
 def test_names_of_models_stand_for_a_rule_that_is_there():
