@@ -26,6 +26,8 @@ FLOAT32, STRING, ARRAY = 6, 8, 9
 MAX_DIMS = 4
 SPLIT = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 """End of the name of one of several files that a model is split into, with its number."""
+BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+"""Words in the names of files beside a model: a tower, or weights of importance."""
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
@@ -156,6 +158,12 @@ def open_gguf_file(path: Path) -> GgufFile:
 @lru_cache(maxsize=2)
 def _opened(path: Path, size: int, mtime_ns: int) -> GgufFile:
     return GgufFile(path)
+
+
+def begins_model(name: str) -> bool:
+    """Returns whether a file of this name is a model, or the first part of one, and no file beside it."""
+    part = SPLIT.search(name)
+    return BESIDE.search(name) is None and (part is None or int(part[1]) == 1)
 
 
 def check_magic(path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.checkpoint.files import check_whole, read_config, refuse_adapter
-from workbench.checkpoint.gguf_file import MAGIC, SPLIT, open_gguf_file
+from workbench.checkpoint.gguf_file import MAGIC, begins_model, open_gguf_file
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.hub import hf_hub
@@ -27,8 +27,6 @@ from workbench.hub.wheels import fetch_weights, installed_weights
 
 CLOSE = 0.6
 """Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
-BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
-"""Words in the names of files beside a model: a tower, or weights of importance."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 Check = Callable[[Path], None]
@@ -155,7 +153,7 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
         return _resolve_gguf(path, name, load_format, check)
     ggufs = sorted(path.glob("*.gguf"))
     if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
-        models = [one for one in ggufs if _begins_model(one)]
+        models = [one for one in ggufs if begins_model(one.name)]
         if len(models) != 1:
             raise ModelNotFound(f"{path} has {len(models)} GGUF files of models", hint="give the path of the one that is meant")
         return _resolve_gguf(models[0], name, load_format, check)
@@ -166,12 +164,6 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
         check(path)
         check_whole(path, load_format)
     return LocalModel(path.absolute(), name, f"folder {path}")
-
-
-def _begins_model(path: Path) -> bool:
-    """Returns whether a GGUF file is a model by its name, or the first part of one; others lie beside it."""
-    part = SPLIT.search(path.name)
-    return BESIDE.search(path.name) is None and (part is None or int(part[1]) == 1)
 
 
 def _resolve_gguf(path: Path, name: str, load_format: str, check: Check) -> LocalModel:

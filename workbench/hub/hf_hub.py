@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.checkpoint.files import PICKLE_SUFFIXES, pickle_error, refuse_adapter
-from workbench.checkpoint.gguf_file import SPLIT
+from workbench.checkpoint.gguf_file import SPLIT, begins_model
 from workbench.errors import ModelNotFound, NotSupported, install
 from workbench.hub import modelscope
 from workbench.hub.disk import full_disk_is_an_error_of_ours
@@ -70,7 +70,7 @@ def _refuse_other_weights(repo: str, revision: str) -> None:
 
         names = HfApi().list_repo_files(repo, revision=revision)
     pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
-    ggufs = [name for name in names if name.endswith(".gguf")]
+    ggufs = sorted((name for name in names if name.endswith(".gguf")), key=lambda name: not begins_model(name))
     if ggufs:
         raise ModelNotFound(f"{repo} has no safetensors files", hint=f"name one of its GGUF files: {repo}:{ggufs[0]}")
     if pickles:
