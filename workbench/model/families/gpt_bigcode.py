@@ -57,10 +57,10 @@ def _gguf_values(file: GgufFile) -> dict[str, Any]:
 
 HOW = ("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
 NEUTRAL = GPT2_NEUTRAL | dict.fromkeys(HOW, (True, False)) | {"inference_runner": (0,), "pre_allocate_kv_cache": (True, False)}
-FAMILY = Family(
+FAMILY = Family[GPTBigCodeConfig](
     config=GPTBigCodeConfig, model=GPTBigCodeForCausalLM, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"\.attn\.(masked_)?bias$",
-    gguf=GgufRules(
+    gguf=GgufRules[GPTBigCodeConfig](
         names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=gguf_meta, cuts=partial(_cuts, stored="blk.*.attn_qkv")
     ),
 )  # fmt: skip
