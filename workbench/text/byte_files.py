@@ -19,9 +19,19 @@ REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 THREE_DIGITS = rf"{CONTRACTIONS}|\p{{N}}{{1,3}}|{REST}"
 """The cuts of cl100k, Llama 3 and GLM-4."""
 ONE_DIGIT = rf"{CONTRACTIONS}|\p{{N}}|{REST}"
-PATTERNS = {"QWenTokenizer": ONE_DIGIT}
+_UPPER, _LOWER = (rf"[{kinds}\p{{Lm}}\p{{Lo}}\p{{M}}&&[^\p{{Han}}]]" for kinds in (r"\p{Lu}\p{Lt}", r"\p{Ll}"))
+_FIRST, _ENDS = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+KIMI = rf"[\p{{Han}}]+|{_FIRST}{_UPPER}*{_LOWER}+{_ENDS}|{_FIRST}{_UPPER}+{_LOWER}*{_ENDS}|\p{{N}}{{1,3}}|{REST}"
+PATTERNS = {"QWenTokenizer": ONE_DIGIT, "TikTokenTokenizer": KIMI}
 """Cuts by the class of the tokenizer; others have `THREE_DIGITS`. A tiktoken file does not state them."""
-ADDED = {"QWenTokenizer": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]}
+_FIM = [f"<|fim_{part}|>" for part in ("prefix", "middle", "suffix")]
+ADDED = {
+    "QWenTokenizer": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))],
+    "Phi3SmallTokenizer": [
+        "<|dummy_id_2|>", "<|endoftext|>", *_FIM, "<|system|>", "<|user|>", "<|assistant|>", "<|dummy_id_0|>", "<|dummy_id_1|>",
+        "<|end|>", *(f"<|dummy_id_{i}|>" for i in range(3, 12)), "<|endofprompt|>", *(f"<|dummy_id_{i}|>" for i in range(12, 87)),
+    ],
+}  # fmt: skip
 """Special tokens behind those of the file, where no other file lists them."""
 OLDER: list[dict[str, Any]] = [{"rank": i, "token_str": token} for i, token in enumerate(["<unk>", "<s>", "</s>"])]
 """Special tokens of a tekken.json that lists none."""
