@@ -48,7 +48,21 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "deepseek2": (SIZES | LATENT, ("fp8-block",)),
     "exaone": (SIZES | {"num_layers": 2}, ("awq",)),
 }  # fmt: skip
-LEFT_ALONE = re.compile(r"embed|wte|lm_head|output(_layer)?\.weight$|\.gate\.weight|norm|shared_expert_gate")
+TEXT = SIZES | {"rope_theta": 10_000.0, "sliding_window": 64}
+VISION = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "image_size": 28, "patch_size": 14}
+SEEING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "qwen2vl": (SIZES | {"rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]},
+                         "vision_config": {"depth": 2, "embed_dim": 64, "mlp_ratio": 2, "num_heads": 4, "hidden_size": 256}},
+                ("awq",)),
+    "llava old": ({"text_config": TEXT, "vision_config": VISION}, ("gptq-4",)),
+    "gemma3v old": ({"text_config": TEXT, "vision_config": VISION, "mm_tokens_per_image": 4}, ("pack-4",)),
+    "minicpmv26": (SIZES | {"vision_config": VISION}, ("nf4",)),
+    "mistral3": ({"text_config": TEXT, "vision_config": VISION | {"head_dim": 16}}, ("fp8-channel",)),
+}  # fmt: skip
+"""Models that see, whose towers the tools leave dense."""
+LEFT_ALONE = re.compile(
+    r"vision|visual|vpm|resampler|projector|embed|wte|lm_head|output(_layer)?\.weight$|\.gate\.weight|norm|shared_expert_gate"
+)
 """Matrices that the tools leave dense."""
 
 
@@ -71,9 +85,20 @@ class Whole:
         return torch.empty(0, *shape[1:])
 
 
+def smaller(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config with the sizes of `values`, where it has the keys, also in objects of it."""
+    found = dict(config)
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(config.get(key), dict):
+            found[key] = config[key] | value
+        elif value is None or key in config:
+            found[key] = value
+    return found
+
+
 def write_both(folder: Path, name: str, form: str) -> tuple[Path, Path]:
     """Writes a published model of small sizes twice: quantised in this format, and with the same numbers in float32."""
-    config = CONFIGS[name] | {key: value for key, value in SMALL[name][0].items() if value is None or key in CONFIGS[name]}
+    config = smaller(CONFIGS[name], (SMALL | SEEING)[name][0])
     checked, (settings, make) = check_config(config), FORMATS[form]
     source = Whole(checked.family.safetensors_names(checked.config))
     checked.family.model(checked.config).load(Weights(source, torch.float32, CPU))
@@ -101,7 +126,7 @@ def logits(folder: Path, form: WeightForm) -> torch.Tensor:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name, form", [(name, form) for name, (_, forms) in SMALL.items() for form in forms])
+@pytest.mark.parametrize("name, form", [(name, form) for name, (_, forms) in (SMALL | SEEING).items() for form in forms])
 def test_a_quantised_folder(name: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(products, "library", lambda: None)
     quantised, dense = write_both(tmp_path, name, form)

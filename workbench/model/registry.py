@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -257,7 +258,8 @@ def family_of_gguf(file: GgufFile) -> Entry:
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
         known = ", ".join(dict.fromkeys(entry.gguf for entry in FAMILIES.values() if entry.gguf))
-        in_folders = next((entry for entry in FAMILIES.values() if entry.model_type == architecture), None)
+        kind = re.sub("[-_]", "", architecture)
+        in_folders = next((entry for entry in FAMILIES.values() if re.sub("[-_]", "", entry.model_type) == kind), None)
         hint = f"{in_folders.title} runs from a folder of safetensors" if in_folders else f"supported architectures: {known}"
         raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=hint)
     return found
