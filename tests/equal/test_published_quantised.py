@@ -48,7 +48,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "deepseek2": (SIZES | LATENT, ("fp8-block",)),
     "exaone": (SIZES | {"num_layers": 2}, ("awq",)),
 }  # fmt: skip
-TEXT = SIZES | {"rope_theta": 10_000.0, "sliding_window": 64}
+TEXT = SIZES | {"rope_theta": 10_000.0}
 VISION = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "image_size": 28, "patch_size": 14}
 SEEING: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "qwen2vl": (SIZES | {"rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]},

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from workbench.errors import ModelCorrupt
 from workbench.text.pieces import add_tokens, bpe_of_bytes
@@ -38,6 +38,10 @@ OLDER: list[dict[str, Any]] = [{"rank": i, "token_str": token} for i, token in e
 LINE = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?$")
 
 
+COMPOSED = frozenset({"QWenTokenizer"})
+"""Classes of tokenizers that compose letters and their marks first (NFC)."""
+
+
 def is_tiktoken(path: Path) -> bool:
     """Returns whether a file has the lines of tiktoken: a token in base64, and its rank."""
     with path.open("rb") as file:
@@ -55,6 +59,8 @@ def read_tiktoken(path: Path, tokenizer_class: str, added: dict[str, int]) -> To
             if line.strip():
                 raise ModelCorrupt(f"line {number} of {path} is no token and its rank", hint="copy the file again") from None
     made = bpe_of_bytes(tokens, PATTERNS.get(tokenizer_class, THREE_DIGITS))
+    if tokenizer_class in COMPOSED:
+        made.normalizer = normalizers.NFC()
     if not added:
         names = ADDED.get(tokenizer_class, [])
         add_tokens(made, {name: len(tokens) + i for i, name in enumerate(names)}, special=True)

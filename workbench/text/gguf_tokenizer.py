@@ -90,6 +90,12 @@ SAME_PRE_TOKENIZER = {
     "codeshell": "smollm", "minerva-7b": "smollm", "megrez": "deepseek-r1-qwen",
 }  # fmt: skip
 """Other names of a rule, and names of models whose tokenizers have one of these."""
+USUAL_RULES = {
+    "qwen2": "qwen2", "qwen": "qwen2", "phi2": "gpt-2", "gpt2": "gpt-2", "starcoder": "starcoder", "starcoder2": "starcoder",
+    "command-r": "command-r", "olmo": "olmo",
+}  # fmt: skip
+"""Architecture -> the rule of its models, where a file of before May 2024 names none."""
+LLAMA_3_TOKENS = 128_256
 WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
 """Rules of tokenizers in which a piece that is a token by itself is not merged."""
 COMPOSED = frozenset({"qwen2"})
@@ -185,8 +191,15 @@ def _is_gemma(gguf: GgufFile) -> bool:
 
 
 def _pre_tokenizer_name(gguf: GgufFile) -> str:
-    name = str(gguf.meta.get("tokenizer.ggml.pre", "default"))
+    name = str(gguf.meta.get("tokenizer.ggml.pre") or _usual_rule(gguf))
     return SAME_PRE_TOKENIZER.get(name, name)
+
+
+def _usual_rule(gguf: GgufFile) -> str:
+    embedding = gguf.tensors.get("token_embd.weight")
+    if gguf.architecture == "llama" and embedding is not None and embedding.shape[0] == LLAMA_3_TOKENS:
+        return "llama-bpe"
+    return USUAL_RULES.get(gguf.architecture, "default")
 
 
 def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,9 @@ def test_qwens_file_has_the_ids_of_the_library(tmp_path: Path, ranks: dict[bytes
     theirs = tiktoken.Encoding("x", pat_str=ONE_DIGIT, mergeable_ranks=ranks, special_tokens=special)
     ours = load_tokenizer(tmp_path)
     for text in (*TEXTS, "<|im_start|>user\nthe cat<|im_end|>"):
-        assert list(ours.encode(text)) == theirs.encode(text, allowed_special="all"), text
-        assert ours.decode(ours.encode(text), skip_special_tokens=False) == text
+        composed = unicodedata.normalize("NFC", text)  # as the class does
+        assert list(ours.encode(text)) == theirs.encode(composed, allowed_special="all"), text
+        assert ours.decode(ours.encode(text), skip_special_tokens=False) == composed
     assert ours.vocab_size == theirs.n_vocab
     assert ours.eos_token_ids == {special["<|endoftext|>"]}
 

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelUnsupported
+from workbench.text import gguf_tokenizer
 from workbench.text.byte_files import ONE_DIGIT
-from workbench.text.gguf_tokenizer import PRE_TOKENIZERS, SAME_PRE_TOKENIZER, open_tokenizer
+from workbench.text.gguf_tokenizer import PRE_TOKENIZERS, SAME_PRE_TOKENIZER, USUAL_RULES, open_tokenizer
 from workbench.text.pieces import SPACE, implied_merges
 from workbench.text.tokenizer import load_tokenizer
 
@@ -92,6 +93,15 @@ def test_the_rules_of_deepseek_keep_words_and_signs_apart():
         assert cut[:4] == ["a", "\n", "b", "!"]
         assert [part for part in cut if part.strip() in japanese] == japanese
         assert cut[-3:] == ["3", "é", " "]
+
+
+def test_a_file_of_before_there_were_rules_has_that_of_its_architecture(make_gguf: Maker, monkeypatch: pytest.MonkeyPatch):
+    path = make_gguf(pre="")
+    with pytest.raises(ModelUnsupported, match="by the rule 'default'"):
+        open_tokenizer(GgufFile(path))
+    monkeypatch.setattr(gguf_tokenizer, "LLAMA_3_TOKENS", GgufFile(path).tensors["token_embd.weight"].shape[0])
+    assert open_tokenizer(GgufFile(path)).backend_tokenizer.encode("12").tokens[-1] == "12", "of Llama 3"
+    assert set(USUAL_RULES.values()) <= PRE_TOKENIZERS.keys() | SAME_PRE_TOKENIZER.keys()
 
 
 def test_names_of_models_stand_for_a_rule_that_is_there():
