@@ -18,6 +18,14 @@ SURROUNDED = frozenset({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"
 """Classes of tokenizers whose code puts tokens around a text as `add_bos_token` and `add_eos_token` state."""
 PREFIXES = {"ChatGLMTokenizer": ("[gMASK]", "sop"), "ChatGLM4Tokenizer": ("[gMASK]", "<sop>")}
 """Special tokens before every text, by the class of the tokenizer, where only its code has them."""
+BEHIND = {
+    "ChatGLMTokenizer": (
+        "[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>",
+    )
+}  # fmt: skip
+"""Special tokens behind the pieces of a file, so too."""
+TURNS = {"ChatGLMTokenizer": ("<|user|>", "<|observation|>")}
+"""Those that end an answer, since another's turn begins with them."""
 
 
 def open_folder(folder: Path, trust_remote_code: bool, mode: str) -> Any:
@@ -124,7 +132,9 @@ def _made(folder: Path, config: dict[str, Any]) -> Any:
     model = read_piece_model(pieces)
     named = {f"{name}_token": token for name in model.ids if (token := model.special(name)) is not None}
     adds_bos = {"add_bos_token": kind not in PREFIXES}
-    return _wrapped(model.tokenizer(legacy=config.get("legacy", True) is not False), adds_bos | config, named)
+    behind = {str(len(model.tokens) + i): {"content": name, "special": True} for i, name in enumerate(BEHIND.get(kind, ()))}
+    config = adds_bos | config | {"added_tokens_decoder": behind | (config.get("added_tokens_decoder") or {})}
+    return _wrapped(model.tokenizer(legacy=config.get("legacy", True) is not False), config, named)
 
 
 def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> Any:

@@ -87,6 +87,22 @@ def test_the_configuration_beside_it_counts(tmp_path: Path):
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_chatglms_special_tokens_are_those_of_its_class(tmp_path: Path, is_listed: bool):
+    theirs = trained(tmp_path, "bpe")
+    size = theirs.vocab_size()
+    template = "[gMASK]sop{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}<|assistant|>"
+    listed = {str(size + 1): {"content": "[gMASK]", "special": True}, str(size + 6): {"content": "<|user|>", "special": True}}
+    config = {"tokenizer_class": "ChatGLMTokenizer", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | ({"added_tokens_decoder": listed} if is_listed else {})))
+    ours = load_tokenizer(tmp_path)
+    for text in ("the cat", "philosophy of people", "sopcat"):
+        assert list(ours.encode(text)) == [size + 1, size + 3, *theirs.encode(text)], text
+    ids = ours.encode(ours.chat_text([{"role": "user", "content": "the"}]), add_special_tokens=False)
+    assert [token for token in ids if token >= size] == [size + 1, size + 3, size + 6, size + 7]
+    assert ours.eos_token_ids == {theirs.eos_id(), size + 6, size + 8}
+
+
 def test_a_conversation_behind_a_special_token_has_no_space_where_the_config_has_none(tmp_path: Path):
     theirs = trained(tmp_path, "bpe")
     texts = {}
