@@ -129,7 +129,7 @@ def _made(folder: Path, config: dict[str, Any]) -> Any:
         return _wrapped(tokenizer, config | {"added_tokens_decoder": _without_gaps(config, tokenizer.get_vocab_size())}, roles)
     if not pieces.is_file():
         return None
-    model = read_piece_model(pieces)
+    model = read_piece_model(pieces).renamed({index: token for token, index in added.items()})
     named = {f"{name}_token": token for name in model.ids if (token := model.special(name)) is not None}
     adds_bos = {"add_bos_token": kind not in PREFIXES}
     behind = {str(len(model.tokens) + i): {"content": name, "special": True} for i, name in enumerate(BEHIND.get(kind, ()))}

@@ -87,6 +87,17 @@ def test_the_configuration_beside_it_counts(tmp_path: Path):
         load_tokenizer(tmp_path)
 
 
+def test_a_config_may_name_an_unused_piece(tmp_path: Path):
+    theirs = trained(tmp_path, "bpe", control_symbols=["[UNUSED_TOKEN_145]", "[UNUSED_TOKEN_146]"])
+    end, start = (theirs.piece_to_id(f"[UNUSED_TOKEN_{number}]") for number in (145, 146))
+    added = {str(start): {"content": "<|im_start|>", "special": True}, str(end): {"content": "<|im_end|>", "special": True}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": added, "eos_token": "<|im_end|>"}))
+    ours = load_tokenizer(tmp_path)
+    assert ours.vocab_size == theirs.vocab_size()
+    assert list(ours.encode("<|im_start|>the cat<|im_end|>")) == [theirs.bos_id(), start, *theirs.encode("the cat"), end]
+    assert (ours.eos_token_ids, ours.decode([start, end])) == ({end}, "")
+
+
 @pytest.mark.parametrize("is_listed", [True, False])
 def test_chatglms_special_tokens_are_those_of_its_class(tmp_path: Path, is_listed: bool):
     theirs = trained(tmp_path, "bpe")
