@@ -1,8 +1,9 @@
 """The tokenizer that a GGUF file's metadata describes.
 
-Three kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
+Four kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
 named by `tokenizer.ggml.pre`. `llama` is SentencePiece's BPE, whose merges are implied: any two pieces that join to
 a third, best piece first. `bert` is WordPiece: a piece that begins a word is written with a mark before it, any other without.
+`t5` is SentencePiece's Unigram, as in XLM-RoBERTa: of all ways to cut a text the likeliest, by the scores of its pieces.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from workbench.errors import ModelCorrupt, ModelUnsupported
 from workbench.text.byte_files import ONE_DIGIT, THREE_DIGITS
 from workbench.text.later_tokenizer import LaterTokenizer
 from workbench.text.pieces import SPACE, bpe_of_pieces, surround, write_spaces
+from workbench.text.sentencepiece_file import UNIGRAM, PieceModel
 
 # Token types of the format.
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 """Key of tokenizer_config.json -> the token's name in a file."""
 WORD_PIECE_ROLES = {
@@ -118,8 +120,10 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
         tokenizer = _sentencepiece_bpe(gguf, tokens)
     elif kind == "bert":
         tokenizer = _word_pieces(gguf, tokens)
+    elif kind == "t5":
+        tokenizer = _unigram(gguf, tokens)
     else:
-        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama, bert")
+        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama, bert, t5")
     _add_special_tokens(tokenizer, gguf, tokens)
     if kind == "bert":
         return tokenizer  # what goes around a text is written by it
@@ -132,9 +136,9 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
 
 def adds(gguf: GgufFile) -> tuple[bool, bool]:
     """Returns whether a BOS token goes before and an EOS token after a text. In older files the habit of their kind counts."""
-    habit = gguf.meta.get("tokenizer.ggml.model") == "llama" or _pre_tokenizer_name(gguf) == "llama-bpe"
+    habit = gguf.meta.get("tokenizer.ggml.model") in ("llama", "t5") or _pre_tokenizer_name(gguf) == "llama-bpe"
     bos = bool(gguf.meta.get("tokenizer.ggml.add_bos_token", habit))
-    eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", False))
+    eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", gguf.meta.get("tokenizer.ggml.model") == "t5"))
     return bos and token_id(gguf, "bos") is not None, eos and token_id(gguf, "eos") is not None
 
 
@@ -246,6 +250,23 @@ def _sentencepiece_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     tokenizer = bpe_of_pieces(tokens, ranks, token_id(gguf, "unknown"))
     write_spaces(tokenizer, (), bool(gguf.meta.get("tokenizer.ggml.add_space_prefix", True)))
     return tokenizer
+
+
+def _unigram(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
+    stated, unknown = gguf.meta.get, token_id(gguf, "unknown")
+    types = stated("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
+    scores = [float(score) for score in gguf.meta.need("tokenizer.ggml.scores")]
+    charsmap = bytes(byte & 0xFF for byte in stated("tokenizer.ggml.precompiled_charsmap", ()))
+    if unknown is None:
+        unknown = next((i for i, kind in enumerate(types) if kind == UNKNOWN), -1)
+    if unknown < 0 or len(scores) != len(tokens) or len(types) != len(tokens):
+        message = f"{gguf.path} has {len(tokens)} tokens, {len(scores)} scores and {len(types)} types, or no unknown token"
+        raise ModelCorrupt(message, hint=CONVERT_AGAIN)
+    return PieceModel(
+        tokens, scores, types, UNIGRAM, {"unk": unknown}, BYTE in types, charsmap,
+        adds_prefix=bool(stated("tokenizer.ggml.add_space_prefix", True)),
+        joins_spaces=bool(stated("tokenizer.ggml.remove_extra_whitespaces", True)),
+    ).tokenizer(legacy=True)  # fmt: skip
 
 
 def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile, tokens: list[str]) -> None:

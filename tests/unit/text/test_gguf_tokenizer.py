@@ -168,7 +168,7 @@ def test_implied_merges_are_every_way_to_make_a_piece():
 
 
 @pytest.mark.parametrize(
-    "spec, error", [({"pre": "martian"}, "by the rule 'martian'"), ({"tokenizer": "t5"}, "tokenizer of kind 't5'")]
+    "spec, error", [({"pre": "martian"}, "by the rule 'martian'"), ({"tokenizer": "rwkv"}, "tokenizer of kind 'rwkv'")]
 )
 def test_what_would_change_the_text_is_refused(make_gguf: Maker, spec: dict[str, Any], error: str):
     with pytest.raises(ModelUnsupported, match=error):
