@@ -41,12 +41,12 @@ def run(body, backend, **inputs):
 
 def test_gen_does_not_wait_and_reading_does(backend):
     backend.gate.clear()
-    threading.Timer(0.2, backend.gate.set).start()
     seen = []
 
     def body(s):
         s += "a" + sgl.gen("x") + "b" + sgl.gen("y")
         seen.append(backend.gate.is_set())
+        threading.Timer(0.1, backend.gate.set).start()
         seen.append(s["x"])
         seen.append(backend.gate.is_set())
 
@@ -57,7 +57,7 @@ def test_gen_does_not_wait_and_reading_does(backend):
 
 
 def test_forks_ask_at_the_same_time_and_one_state_asks_in_order(backend):
-    barrier = threading.Barrier(4, timeout=10)
+    barrier = threading.Barrier(4, timeout=60)
     backend.answer = lambda text: str(barrier.wait() is not None)
 
     def body(s):
@@ -430,7 +430,7 @@ def test_nothing_hangs_in_a_thread_pool_when_programs_fail():
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(program.run, backend=backend) for _ in range(12)]
-        assert {type(future.exception(timeout=20)) for future in futures} == {BackendFailed}
+        assert {type(future.exception(timeout=60)) for future in futures} == {BackendFailed}
 
 
 # -- interrupts ---------------------------------------------------------------------------------------------------
@@ -614,7 +614,7 @@ def test_programs_nest_and_return_values(backend):
 
 
 def test_a_batch_keeps_its_order_and_asks_at_the_same_time(backend):
-    barrier = threading.Barrier(5, timeout=10)
+    barrier = threading.Barrier(5, timeout=60)
 
     def answer(text):
         barrier.wait()
@@ -744,15 +744,15 @@ def test_a_reader_of_a_stream_wakes_when_the_program_sets_the_name_itself():
 
     @sgl.function
     def program(s):
-        waits.wait(10)
+        waits.wait(60)
         s["x"] = 5
-        may_end.wait(10)
+        may_end.wait(60)
 
     state = program.run(backend=ScriptedBackend(), stream=True)
     reader = threading.Thread(target=lambda: read.append(state["x"]))
     reader.start()
     time.sleep(0.05)
     waits.set()
-    reader.join(3)
+    reader.join(60)
     assert read == [5], "while the program's function still runs"
     may_end.set()
