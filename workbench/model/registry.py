@@ -225,12 +225,12 @@ OTHER_TYPES = {"kimi_k2": "deepseek_v3"}
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
-    """Returns the entry that config.json names. Raises ModelUnsupported with the list of those there are."""
+    """Returns the entry that config.json names. Raises ModelUnsupported with the nearest that there is."""
     kind, names = values.get("model_type"), values.get("architectures") or []
     names = [names] if isinstance(names, str) else names
     by_type = next((entry for entry in FAMILIES.values() if entry.model_type == kind), None)
     found = next((FAMILIES[name] for name in names if name in FAMILIES), by_type if not names else None)
-    known = f"architectures that run: {', '.join(FAMILIES)}"
+    known = f"`workbench models` lists the {len(FAMILIES)} architectures that run"
     if found is None:
         what = ", ".join(map(str, names)) or f"model_type {shown(kind)}"
         if (lacking := next((name for name in names if name in LACKING), None)) is not None:

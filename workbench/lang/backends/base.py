@@ -203,6 +203,11 @@ class Backend:
         if close is not None:
             close()
 
+    def forget(self, rid: str) -> None:
+        """Drops an abort that came when the call was over, or that no call took up: no other has this id."""
+        with self._lock:
+            self._aborted.discard(rid)
+
     # -- for subclasses -----------------------------------------------------------------------------------------
 
     @contextmanager
