@@ -158,6 +158,7 @@ class Backend:
         """Log for the events of programs; the engine's own log for an engine of this process."""
         self._closers: dict[str, Callable[[], None]] = {}
         self._aborted: set[str] = set()
+        """Ids of calls to end, until they end or `forget`."""
         self._lock = threading.Lock()
 
     # -- called by programs -------------------------------------------------------------------------------------
@@ -197,6 +198,11 @@ class Backend:
             close = self._closers.get(rid)
         if close is not None:
             close()
+
+    def forget(self, rid: str) -> None:
+        """Drops an abort that came when the call was over, or that no call took up: no other has this id."""
+        with self._lock:
+            self._aborted.discard(rid)
 
     # -- for subclasses -----------------------------------------------------------------------------------------
 
