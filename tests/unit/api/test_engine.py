@@ -296,6 +296,56 @@ def test_an_abort_ends_the_call_with_what_there_is(roomy):
     roomy.abort("never was")
 
 
+@pytest.mark.parametrize("how", ["generate", "stream", "async", "samples"])
+def test_an_abort_while_a_prompt_is_tokenised_ends_its_request(roomy, monkeypatch, how):
+    """The engine ignores an id that it does not have yet."""
+    see = roomy._handle.see
+
+    def aborted_meanwhile(prompt, shown):
+        roomy.abort("early")
+        return see(prompt, shown)
+
+    monkeypatch.setattr(roomy._handle, "see", aborted_meanwhile)
+    call = {"input_ids": A, "sampling_params": ENDLESS, "rid": "early"}
+    if how == "async":
+        results = [asyncio.run(roomy.async_generate(**call))]
+    elif how == "samples":
+        results = roomy.generate(**call, n=2)
+    else:
+        results = [[*roomy.generate(**call, stream=True)][-1]] if how == "stream" else [roomy.generate(**call)]
+    assert {result["meta_info"]["finish_reason"]["type"] for result in results} == {"abort"}
+    monkeypatch.undo()
+    again = roomy.generate(input_ids=A, sampling_params=GREEDY, rid="early")
+    assert again["meta_info"]["finish_reason"]["type"] == "length"
+
+
+def test_a_long_prompt_blocks_no_other_coroutine_while_it_is_tokenised(engine, monkeypatch):
+    see = engine._handle.see
+
+    def slow(prompt, shown):
+        time.sleep(0.2)
+        return see(prompt, shown)
+
+    monkeypatch.setattr(engine._handle, "see", slow)
+    monkeypatch.setattr(engine._handle, "conversation", lambda messages, tools: (time.sleep(0.2), {"input_ids": A})[1])
+
+    async def longest_block():
+        async def work():
+            await engine.async_generate(input_ids=A, sampling_params=GREEDY)
+            await engine.async_chat([{"role": "user", "content": "a"}], GREEDY)
+            async for _ in await engine.async_generate(input_ids=A, sampling_params=GREEDY, stream=True):
+                pass
+
+        task, longest, last = asyncio.create_task(work()), 0.0, time.monotonic()
+        while not task.done():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await task
+        return longest
+
+    assert asyncio.run(longest_block()) < 0.15, "each prompt takes 0.2 s"
+
+
 def test_an_interrupt_of_the_reading_thread_aborts_and_the_engine_lives(roomy, expected):
     def interrupt_when_it_runs():
         while not any(isinstance(event, TokenSampled) and event.rid == "interrupted" for event in roomy.log.read()[1]):

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from scripted_backend import ScriptedBackend
@@ -17,6 +18,7 @@ from workbench.errors import (
     BackendFailed,
     BackendLacks,
     InvalidRequest,
+    NotSupported,
     ProgramMistake,
     UnknownParameter,
     UnknownVariable,
@@ -465,6 +467,55 @@ def test_an_interrupt_in_run_aborts_every_open_generation(backend):
     for state, name in zip(states, ["y", "x", "x", "x"], strict=True):
         with pytest.raises(Aborted):
             state[name]
+
+
+def test_an_abort_that_comes_when_a_call_is_over_is_not_kept(backend):
+    """An id is used once: what is kept of it would stay for ever."""
+    with monkeypatched(backend, "abort", lambda rid: (backend.gate.set(), wait_until(lambda: not run_state._open))):
+        backend.gate.clear()
+        state = sgl.function(lambda s: s.__iadd__(sgl.gen("x"))).run(backend=backend, stream=True)
+        run_state = state._executor.run
+        wait_until(lambda: backend.calls)
+        run_state.abort()
+    assert len(backend.aborted) == 1
+    assert backend._aborted == set()
+
+
+@contextmanager
+def monkeypatched(backend, name, before):
+    """Calls `before` with its arguments ahead of a method."""
+    method = getattr(backend, name)
+    setattr(backend, name, lambda *args: (before(*args), method(*args))[1])
+    yield
+    delattr(backend, name)
+
+
+def wait_until(ready):
+    while not ready():
+        time.sleep(0.001)
+
+
+def test_states_for_which_no_thread_is_left_say_so(backend, monkeypatch):
+    start, num_left = threading.Thread.start, [3]
+
+    def bounded(thread):
+        if thread.name.startswith("workbench-"):
+            if not num_left[0]:
+                raise RuntimeError("can't start new thread")
+            num_left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", bounded)
+
+    def body(s):
+        s += "a"
+        forks = s.fork(5)
+        for f in forks:
+            f += sgl.gen("x") + "."
+        return [f.text() for f in forks]
+
+    with pytest.raises(NotSupported, match=r"no thread is left \(can't start new thread\)"):
+        run(body, backend)
 
 
 def test_an_interrupt_in_run_batch_aborts_every_program(backend):
