@@ -42,10 +42,12 @@ def find_tokenizer(args: ServerArgs) -> Tokenizer | None:
     where = model
     if args.tokenizer_path is not None:
         where = resolve(args.tokenizer_path, download_dir=args.download_dir, load_format="dummy").path
-    return load_tokenizer(
+    tokenizer = load_tokenizer(
         where,
         chat_template=args.chat_template,
         trust_remote_code=args.trust_remote_code,
         mode=args.tokenizer_mode,
         model_folder=model,
     )
+    _ = tokenizer.highest_id  # here, beside the loading of torch's library: later the weights would wait for it
+    return tokenizer

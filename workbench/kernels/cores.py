@@ -36,12 +36,20 @@ def _siblings(cpu: int) -> str:
 
 def _cgroup_limit() -> float:
     """Returns the processors that the limits of this process's cgroups amount to, infinite where there are none."""
-    limits = [_quota(_read(GROUPS / "cpu" / "cpu.cfs_quota_us"), _read(GROUPS / "cpu" / "cpu.cfs_period_us"))]
-    group = next((line[3:] for line in _read(GROUP_OF_SELF).splitlines() if line.startswith("0::")), "/").strip("/")
-    folder = GROUPS / group
-    places = [place for place in (folder, *folder.parents) if place.is_relative_to(GROUPS)]
-    limits += [_quota(*_read(place / "cpu.max").partition(" ")[::2]) for place in places]
+    groups = {"": "", "cpu": ""}  # of version 2, and of the part of version 1 that limits processors
+    for line in _read(GROUP_OF_SELF).splitlines():
+        _, parts, path = line.split(":", 2)
+        groups |= dict.fromkeys(parts.split(","), path.strip("/"))
+    limits = [_quota(*_read(place / "cpu.max").partition(" ")[::2]) for place in _upwards(GROUPS, groups[""])]
+    older = _upwards(GROUPS / "cpu", groups["cpu"])
+    limits += [_quota(_read(place / "cpu.cfs_quota_us"), _read(place / "cpu.cfs_period_us")) for place in older]
     return min(limits)
+
+
+def _upwards(root: Path, group: str) -> list[Path]:
+    """Returns the folders of a group and of those that it is in."""
+    folder = root / group
+    return [place for place in (folder, *folder.parents) if place.is_relative_to(root)]
 
 
 def _quota(quota: str, period: str) -> float:

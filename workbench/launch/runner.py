@@ -137,19 +137,13 @@ def _compiled_kernels(device: torch.device, progress: Progress | None) -> Iterat
         kernels.settle()
 
 
-def _tokenizer(args: ServerArgs, found: Future[Tokenizer | None] | None) -> Tokenizer | None:
-    tokenizer = find_tokenizer(args) if found is None else found.result()
-    if tokenizer is not None:
-        _ = tokenizer.highest_id  # looked up beside the weights
-    return tokenizer
-
-
 def _load_both(
     args: ServerArgs, path: Path, place: Hardware, found: Future[Tokenizer | None] | None
 ) -> tuple[Model, Tokenizer | None]:
     """Reads weights and tokenizer at the same time: importing transformers takes as long as reading a small model."""
     tokenizer: Future[Tokenizer | None] = Future()
-    finder = threading.Thread(target=answer, args=(tokenizer, partial(_tokenizer, args, found)), name="workbench-tokenizer")
+    find = partial(find_tokenizer, args) if found is None else found.result
+    finder = threading.Thread(target=answer, args=(tokenizer, find), name="workbench-tokenizer")
     finder.start()
     try:
         model = load_model(

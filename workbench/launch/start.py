@@ -26,8 +26,8 @@ def start_engine(args: ServerArgs, progress: Progress | None = None) -> Opened:
     if progress is not None:
         progress(IMPORTING, 0, 0)
     prepare_libraries()
-    tokenizer = None if "torch" in sys.modules else _ahead(args)
     with quick_imports():
+        tokenizer = None if "torch" in sys.modules else _ahead(args)
         from workbench.launch.engine import open_engine
 
     return open_engine(args, progress, tokenizer)

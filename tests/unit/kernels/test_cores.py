@@ -23,7 +23,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             place = tmp_path / "cpu" / f"cpu{cpu}" / "topology"
             place.mkdir(parents=True)
             (place / "thread_siblings_list").write_text(f"{text}\n")
-        (tmp_path / "self").write_text(f"0::/{group}\n" if group is not None else "")
+        (tmp_path / "self").write_text(f"3:cpu,cpuacct:/{group}\n1:name=systemd:/x\n0::/{group}\n" if group is not None else "")
         for name, text in (limits or {}).items():
             file = tmp_path / "groups" / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,8 @@ def test_without_a_topology_each_processor_is_a_core(machine):
         ({"cpu.max": "400000 100000", "a/b/cpu.max": "600000 100000"}, 4),
         ({"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "100000"}, 2),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/a/b/cpu.cfs_quota_us": "300000", "cpu/a/b/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"}, 1),
         ({"a/b/cpu.max": "nonsense"}, 8),
     ],
 )
