@@ -17,7 +17,7 @@ from tiny_text import write_text_model
 import workbench
 
 pytestmark = pytest.mark.heavy
-NUM_SPECS, NUM_THREADS, NUM_EACH = 36, 8, 12
+NUM_SPECS, NUM_THREADS, NUM_EACH = 36, 8, 7
 ARGS = {"load_format": "dummy", "dtype": "float32", "random_seed": 0, "num_threads": 1}
 TEXTS = ["A", "Hello world ", "the the the name " * 3, "x" * 40, "x" * 40 + "y" * 30, "Paris 12 " * 6, "é漢😀 text " * 3]
 FORCED = "a long constant text of which every byte is forced, " * 2
@@ -37,16 +37,14 @@ OPTIONS: list[dict[str, Any]] = [
     {}, {}, {"priority": 2}, {"priority": -1}, {"namespace": "other"}, {"return_logprob": True},
     {"return_logprob": True, "logprob_start_len": 0, "top_logprobs_num": 2}, {"return_hidden_states": True},
 ]  # fmt: skip
-CONFIGS: list[dict[str, Any]] = [
-    {"page_size": 1, "max_total_tokens": 320, "chunked_prefill_size": 7, "schedule_policy": "lpm"},
-    {
-        "page_size": 4,
-        "max_total_tokens": 400,
-        "chunked_prefill_size": 16,
-        "schedule_policy": "random",
-        "enable_mixed_chunk": True,
-    },
-]
+CHUNKS = {"page_size": 1, "max_total_tokens": 320, "chunked_prefill_size": 7, "schedule_policy": "lpm"}
+MIXED = {
+    "page_size": 4,
+    "max_total_tokens": 400,
+    "chunked_prefill_size": 16,
+    "schedule_policy": "random",
+    "enable_mixed_chunk": True,
+}
 Spec = tuple[str, dict[str, Any], dict[str, Any]]
 
 
@@ -89,9 +87,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    with workbench.Engine(
-        folder, max_total_tokens=20_000, disable_radix_cache=True, disable_overlap_schedule=True, **ARGS
-    ) as engine:
+    off = {"disable_radix_cache": True, "disable_overlap_schedule": True}
+    with workbench.Engine(folder, max_total_tokens=20_000, **ARGS, **off) as engine:
         return [ask(engine, each) for each in SPECS]
 
 
@@ -158,8 +155,9 @@ class Crowd:
             engine.abort(rng.choice(rids))
 
 
-@pytest.mark.parametrize("drafts", [False, True])
-@pytest.mark.parametrize("config", CONFIGS, ids=["chunks", "mixed"])
+@pytest.mark.parametrize(
+    ("config", "drafts"), [(CHUNKS, False), (MIXED, False), (CHUNKS, True)], ids=["chunks", "mixed", "drafts"]
+)
 def test_each_answer_is_that_of_its_request_alone(folder, alone, config, drafts):
     with workbench.Engine(folder, max_running_requests=8, schedule_conservativeness=0.02, **ARGS | config) as engine:
         if drafts:
