@@ -25,23 +25,21 @@ def serving(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "slow"),
     [
-        ("/detokenize", {"tokens": [70, 71]}),
-        ("/tokenize", {"prompt": "ab", "return_token_strs": True}),
-        ("/function_call", {"text": "ab", "tool_call_parser": "hermes"}),
+        ("/detokenize", {"tokens": [70, 71]}, "decode"),
+        ("/tokenize", {"prompt": "a", "return_token_strs": True}, "token_text"),
+        ("/function_call", {"text": "ab", "tool_call_parser": "hermes"}, "parse"),
     ],
 )
-def test_long_work_holds_up_no_other_request(serving, monkeypatch, path, body):
-    tokenizer = serving.handle.tokenizer
-    slow = {"decode": tokenizer.decode, "token_text": tokenizer.token_text}
-    for name, method in slow.items():
-        monkeypatch.setattr(tokenizer, name, lambda *args, method=method, **more: (time.sleep(WORK_S), method(*args, **more))[1])
-    monkeypatch.setattr(tokens, "parse", lambda *args: (time.sleep(WORK_S), ("", []))[1])
+def test_long_work_holds_up_no_other_request(serving, monkeypatch, path, body, slow):
+    owner = tokens if slow == "parse" else serving.handle.tokenizer
+    work = getattr(owner, slow)
 
     async def longest_block() -> float:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(serving)), base_url="http://here") as http:
-            await http.post(path, json=body)  # imports what it needs
+            assert (await http.post(path, json=body)).status_code == 200  # imports what it needs
+            monkeypatch.setattr(owner, slow, lambda *args, **more: (time.sleep(WORK_S), work(*args, **more))[1])
             task, longest, last = asyncio.create_task(http.post(path, json=body)), 0.0, time.monotonic()
             while not task.done():
                 await asyncio.sleep(0.001)
