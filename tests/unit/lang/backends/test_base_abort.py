@@ -21,6 +21,14 @@ def test_a_call_that_was_aborted_before_it_opened_does_not_begin_and_its_id_is_f
     assert closed == ["r"]
 
 
+def test_an_abort_of_a_call_that_never_opens_is_forgotten():
+    backend = Backend()
+    backend.abort("r")
+    backend.forget("r")
+    with backend.abortable("r", lambda: None):
+        pass
+
+
 def test_an_abort_while_the_engine_takes_a_stream_ends_it():
     """The engine ignores ids that it does not have, so an abort that came to it too early would be lost."""
     backend, ended = EngineBackend.__new__(EngineBackend), []
