@@ -89,7 +89,9 @@ def folder(tmp_path_factory):
 def alone(folder):
     off = {"disable_radix_cache": True, "disable_overlap_schedule": True}
     with workbench.Engine(folder, max_total_tokens=20_000, **ARGS, **off) as engine:
-        return [ask(engine, each) for each in SPECS]
+        answers = [ask(engine, each) for each in SPECS]
+    assert all(one["meta_info"]["finish_reason"]["type"] != "abort" for samples in answers for one in samples)
+    return answers
 
 
 class Crowd:
