@@ -244,8 +244,9 @@ class PrefixCache:
 
     def flush(self) -> int:
         """Changes: drops all that no request uses. Returns the number of tokens dropped."""
-        num_tokens = self._evict(self.tree.num_evictable_pages, "") * self.page_size
-        self._evicted.clear()
+        num_pages = sum(self._free(node) for node, _ in self.tree.evict(self.tree.num_evictable_pages, ""))
+        num_tokens = num_pages * self.page_size
+        self._evicted.clear()  # a look-up is to find that nothing is stored, and not that it was evicted
         if self.log.on:
             self.log.add(CacheFlushed(time=self.clock(), num_tokens=num_tokens))
         return num_tokens
@@ -272,16 +273,16 @@ class PrefixCache:
                          num_tokens=lease.num_shared, is_hit=is_hit)
             )  # fmt: skip
 
-    def _evict(self, num_pages: int, needed_by: str) -> int:
-        """Changes: frees at least `num_pages` pages if it can. Returns the number of pages freed."""
-        freed = 0
-        if num_pages <= 0:
-            return freed
+    def _evict(self, num_pages: int, needed_by: str) -> None:
+        """Changes: frees at least `num_pages` pages if it can."""
         for node, _ in self.tree.evict(num_pages, needed_by):
-            self.pool.give(node.segment.pages)
-            freed += len(node.segment.pages)
+            self._free(node)
             self._evicted.add(node)
-        return freed
+
+    def _free(self, node: Node) -> int:
+        """Changes: the pages of a node that left the tree are free. Returns their number."""
+        self.pool.give(node.segment.pages)
+        return len(node.segment.pages)
 
     def check(self) -> None:
         """Raises `CacheCorrupt` unless pages balance and pins equal the open leases on each path. Reads only."""

@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """Seconds on the engine's own clock: monotonic in a real engine, virtual in a simulation."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         """Numbers in the lists that it holds, which may be as long as a prompt; long texts count too. They bound a log."""
         return 0
 

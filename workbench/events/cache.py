@@ -26,7 +26,7 @@ class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
     """The pages, by the request that took them."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return sum(len(one.pages) for one in self.taken)
 
 
@@ -37,7 +37,7 @@ class PagesReturned(RequestEvent, frozen=True, kw_only=True, tag=True):
     """Numbers of the pages."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return len(self.pages)
 
 
@@ -64,7 +64,7 @@ class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
     """The last requests that reused it, the newest last."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return len(self.token_ids) + len(self.pages)
 
 

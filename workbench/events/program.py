@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.events.base import Event
+from workbench.events.base import TEXT, Event
 
 
 class ProgramEvent(Event, frozen=True, kw_only=True):
@@ -41,6 +41,10 @@ class PartReached(ProgramEvent, frozen=True, kw_only=True, tag=True):
     place: str = ""
     """The line of the program."""
 
+    @property
+    def num_listed(self) -> int:
+        return len(self.text) // TEXT
+
 
 class RequestLinked(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """The part sent a request to its backend; an engine's log has it under the same id."""
@@ -76,6 +80,10 @@ class PartFinished(ProgramEvent, frozen=True, kw_only=True, tag=True):
     """(token text, log-probability), if the program asked for them."""
     replayed: bool = False
     """True if the text is from an earlier run (`rerun`), without a request."""
+
+    @property
+    def num_listed(self) -> int:
+        return sum(map(len, (self.text, *self.samples))) // TEXT + len(self.scores) + len(self.logprobs)
 
 
 class ProgramFinished(ProgramEvent, frozen=True, kw_only=True, tag=True):

@@ -46,7 +46,7 @@ class RequestArrived(RequestEvent, frozen=True, kw_only=True, tag=True):
     """The numbers of its prompt's pictures, in order."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return 0 if self.grammar is None else len(self.grammar.text) // TEXT
 
 
@@ -69,7 +69,7 @@ class PictureNumbered(Event, frozen=True, kw_only=True, tag=True):
     """A small form as a `data:` URL; empty where none was made."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return len(self.thumbnail) // TEXT
 
 

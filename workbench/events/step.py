@@ -51,7 +51,7 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     """Number of pages that running requests hold alone."""
 
     @property
-    def num_held(self) -> int:
+    def num_listed(self) -> int:
         return len(self.members)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -16,7 +17,7 @@ from workbench.server.body import Body, json_body, read_body
 from workbench.server.chat.call import ChatCall
 from workbench.server.chat.start import prompt_ids
 from workbench.server.schema import many, one_of, record
-from workbench.server.serving import serving_of
+from workbench.server.serving import Serving, serving_of
 from workbench.server.shapes import FUNCTION, MESSAGES, TOKEN, AnyTextsOrNone, ToolFormat
 from workbench.server.wire import Json
 from workbench.tool_calls import parse
@@ -87,7 +88,7 @@ async def tokenize(http: Request) -> Response:
     count = [len(each) for each in ids] if ids and isinstance(ids[0], list) else len(ids)
     answer = {"tokens": ids, "count": count, "max_model_len": info.context_length}
     if body.return_token_strs and not isinstance(count, list):
-        answer["token_strs"] = [tokenizer.token_text(token) for token in ids]
+        answer["token_strs"] = await asyncio.to_thread(lambda: [tokenizer.token_text(token) for token in ids])
     return Json(answer)
 
 
@@ -98,9 +99,7 @@ async def detokenize(http: Request) -> Response:
     body, serving = await read_body(http, DetokenizeBody), serving_of(http)
     nested = bool(body.tokens) and isinstance(body.tokens[0], list)
     rows: list[Any] = body.tokens if nested else [body.tokens]
-    checked = [_in_vocabulary(token_ids("tokens", row), serving.handle.info.vocab_size) for row in rows]
-    skips = bool(body.skip_special_tokens)
-    texts = [serving.handle.tokenizer.decode(ids, skip_special_tokens=skips) for ids in checked]
+    texts = await asyncio.to_thread(_decoded, serving, rows, skips=bool(body.skip_special_tokens))
     return Json({"text": texts if nested else texts[0], "prompt": texts if nested else texts[0]})
 
 
@@ -121,7 +120,7 @@ async def function_call(http: Request) -> Response:
     if name is None:
         raise InvalidRequest.because("tool_call_parser", "no parser is named", hint="name one, or serve with --tool-call-parser")
     tools = [_name_of(tool, i) for i, tool in enumerate(body.tools)]
-    text, calls = parse(name, body.text, tools or None)
+    text, calls = await asyncio.to_thread(parse, name, body.text, tools or None)
     found = [{"tool_index": tools.index(call.name) if call.name in tools else -1, "name": call.name, "parameters": call.arguments}
              for call in calls]  # fmt: skip
     return Json({"normal_text": text, "calls": found})
@@ -132,6 +131,13 @@ def _name_of(tool: dict[str, Any], i: int) -> str:
     if not isinstance(name, str):
         raise InvalidRequest(f"tools[{i}]", tool, 'a tool like {"type": "function", "function": {"name": "f"}}')
     return name
+
+
+def _decoded(serving: Serving, rows: Sequence[Sequence[object]], *, skips: bool) -> list[str]:
+    """Returns the texts of lists of token ids, without special tokens if `skips`. Raises InvalidRequest for ids that are none."""
+    handle = serving.handle
+    checked = [_in_vocabulary(token_ids("tokens", row), handle.info.vocab_size) for row in rows]
+    return [handle.tokenizer.decode(ids, skip_special_tokens=skips) for ids in checked]
 
 
 def _in_vocabulary(ids: tuple[int, ...], size: int) -> tuple[int, ...]:

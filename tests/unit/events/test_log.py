@@ -44,7 +44,7 @@ def test_events_of_long_prompts_leave_a_log_that_has_room_for_more_of_them() -> 
         log.add(NodeAdded(time=0.0, node_id=number, parent_id=0, token_ids=ids, pages=ids, namespace="", rid="a"))
     first, events = log.read()
     assert log.num_added == first + len(events) == 60
-    assert sum(held.num_held for held in events) == NUMBERS * 10_000
+    assert sum(held.num_listed for held in events) == NUMBERS * 10_000
     for number in range(5000):
         log.add(event(number))
     assert len(log.read()[1]) == 5000 + len(events), "short ones take no other's room"

@@ -122,11 +122,12 @@ async def _raw(http: Request, body: GenerateBody, prompt: str) -> Response:
     serving, started = serving_of(http), time.monotonic_ns()
     params = {"max_new_tokens": 128} | body.sampling() | response_fields(body.response_format())
     request = GenerateRequest.make(prompt, None, params, {}, stream=True)
-    running = await serving.generation.submit(request)
+    running = await serving.submit(request)
+    outputs = serving.generation.outputs(running)  # an answer that is never read drops them, which aborts the request
 
     async def events() -> AsyncIterator[ChatEvent]:
         num_tokens, num_prompt = 0, len(running.batch.requests[0].input_ids)
-        async for _, out in serving.generation.outputs(running):
+        async for _, out in outputs:
             num_tokens += len(out.token_ids)
             yield TextDelta(0, out.text)
             if out.finish is not None:

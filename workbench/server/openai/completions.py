@@ -43,8 +43,8 @@ async def completions(http: Request) -> Response:
 
 async def _start(serving: Serving, request: GenerateRequest, body: CompletionBody) -> tuple[list[Answer], Outputs]:
     running = await serving.submit(request)
-    answers = await asyncio.to_thread(_answers, serving, request, running.batch, body)
-    return answers, serving.generation.outputs(running)
+    outputs = serving.generation.outputs(running)  # before anything is waited for: dropped, they abort the requests
+    return await asyncio.to_thread(_answers, serving, request, running.batch, body), outputs
 
 
 def _answers(serving: Serving, request: GenerateRequest, batch: PromptBatch, body: CompletionBody) -> list[Answer]:
