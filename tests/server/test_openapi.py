@@ -24,8 +24,10 @@ from workbench.types import ALIASES
 
 pytestmark = pytest.mark.heavy
 NUM_CASES = int(os.environ.get("WORKBENCH_OPENAPI_CASES", "800"))
-SHARE_ANSWERED = 0.3
+SHARE_ANSWERED = 0.5
 """Least share of valid cases that the routes of `MUST_ANSWER` answer: cases that are all refused would test little."""
+SHARE_OF = {"/v1/messages": 0.3, "/v1/score": 0.3}
+"""The same where more of the cases need something that this model lacks: reasoning, texts that fit its context."""
 MUST_ANSWER = {"/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/tokenize", "/function_call"}
 SMALL = {
     "n": 3, "best_of": 3, "max_tokens": 20, "max_new_tokens": 20, "max_completion_tokens": 20, "num_predict": 20, "min_tokens": 1,
@@ -88,8 +90,8 @@ def check_bodies(operations, num_cases, must_answer):
         valid = statuses(operation, GenerationMode.POSITIVE, num_each)
         invalid = statuses(operation, GenerationMode.NEGATIVE, num_each)
         total += valid.total() + invalid.total()
-        print(f"{operation.path}: {valid[200] / valid.total():.2f} of {valid.total()}")
-        assert operation.path not in must_answer or valid[200] >= SHARE_ANSWERED * valid.total(), f"{operation.path}: {valid}"
+        share = SHARE_OF.get(operation.path, SHARE_ANSWERED)
+        assert operation.path not in must_answer or valid[200] >= share * valid.total(), f"{operation.path}: {valid}"
     return total
 
 
