@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WORKBENCH_CHECK", "1")
 os.environ.setdefault("WORKBENCH_KERNELS", "wait")  # all steps of all tests are computed in the same way
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -30,6 +33,11 @@ settings.register_profile("ci", derandomize=True, deadline=None, database=None, 
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+
+# A limit is there to end what hangs: httpx's own five seconds can pass on a busy machine.
+LIMITS = inspect.signature(httpx.get).parameters["timeout"].default
+for _name in ("connect", "read", "write", "pool"):
+    setattr(LIMITS, _name, 60.0)
 
 IS_FAST = os.environ.get("WORKBENCH_TEST_FAST") == "1"
 """True in `make test-fast`: no model, no browser, no child process."""
@@ -41,7 +49,11 @@ if IS_FAST:
 
 
 def pytest_runtest_logstart() -> None:
+    """Gives every test the same random numbers, whichever tests ran before it."""
     STARTED.clear()
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from workbench.errors import BackendFailed
+from workbench.server.ports import free_port
 
 POLL_S = 0.1
 END_S = 40.0
@@ -61,7 +61,7 @@ def execute_shell_command(command: str) -> subprocess.Popen[bytes]:
 
 def launch_server_cmd(command: str, host: str = "127.0.0.1", port: int | None = None) -> tuple[subprocess.Popen[bytes], int]:
     """Starts a server on a free port; returns its process and the port. `wait_for_server` waits until it is ready."""
-    chosen = port or _free_port(host)
+    chosen = port or free_port(host)
     return execute_shell_command(f"{command.strip()} --host {host} --port {chosen}"), chosen
 
 
@@ -108,13 +108,6 @@ def print_highlight(text: object) -> None:
 def is_in_ci() -> bool:
     """Returns whether SGLANG_IS_IN_CI or CI is set to true."""
     return any(os.environ.get(name, "").lower() in ("true", "1") for name in ("SGLANG_IS_IN_CI", "CI"))
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as free:
-        free.bind((host, 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _is_ready(base_url: str) -> bool:

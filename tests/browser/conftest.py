@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -61,10 +62,21 @@ def browser(chromium: str) -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture
-def notebook(server: Server, browser: playwright.Browser) -> Iterator[Notebook]:
+def new_context(browser: playwright.Browser) -> Callable[..., playwright.BrowserContext]:
+    """Function that opens a context of the browser, whose pages have time."""
+
+    def new_context(**options: Any) -> playwright.BrowserContext:
+        context = browser.new_context(**options)
+        context.set_default_timeout(2 * WAIT_S * 1000)
+        return context
+
+    return new_context
+
+
+@pytest.fixture
+def notebook(server: Server, new_context: Callable[..., playwright.BrowserContext]) -> Iterator[Notebook]:
     """A page of its own for each test, and afterwards no kernel."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(2 * WAIT_S * 1000)
+    context = new_context(viewport={"width": 1280, "height": 1000})
     yield Notebook(context.new_page(), server)
     context.close()
     server.stop_kernels()

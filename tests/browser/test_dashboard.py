@@ -60,11 +60,11 @@ def test_every_panel_says_what_it_is_and_while_it_is_empty_what_fills_it(noteboo
             view.locator(".wb-empty").wait_for(state="hidden")
     assert settles(lambda: leaves_no_hole(columns(views.evaluate_all(BOXES)))), views.evaluate_all(BOXES)
     batch = views.nth(2)
-    assert batch.locator("[data-rid]").count() == 40
+    assert settles(lambda: batch.locator("[data-rid]").count() == 40)
     assert batch.locator("[data-rid]:has-text('What is')").count() > 0
     batch.locator("button:has-text('those before them')").click()
     batch.locator("text=requests 41 to 61 of 61").wait_for()
-    assert batch.locator("[data-rid]").count() == 21
+    assert settles(lambda: batch.locator("[data-rid]").count() == 21)
     batch.locator("button:has-text('later ones')").click()
     batch.locator("text=requests 1 to 40 of 61").wait_for()
     notebook.page.set_viewport_size({"width": 700, "height": 2600})

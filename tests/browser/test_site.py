@@ -38,12 +38,12 @@ def address(site):
 
 
 @pytest.fixture
-def open_page(address, browser):
+def open_page(address, new_context):
     """Opens a page of the site; at the end no page had an error or asked another machine."""
     opened, wrong = [], []
 
     def open_page(name, viewport=WIDE, scheme="light", **options):
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, **options)
+        context = new_context(viewport=viewport, color_scheme=scheme, **options)
         opened.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import seeing
+import test_gemma3_vision as gemma3
 import test_llava as llava
+import test_mllama as mllama
 import torch
 from seeing import opened, picture, png
 from test_encoder_ggufs import bert
@@ -42,6 +44,25 @@ def test_a_model_that_sees(folder: Path, case: str):
     values, error, message = SEEING[case]
     with pytest.raises(error, match=message) as refused:
         load_model(changed(folder, values), dtype=torch.float32, device=torch.device("cpu"))
+    assert len(str(refused.value).splitlines()) == 2
+
+
+MAKERS = {
+    "llava": (llava.made, llava.processor, {"crop_size": {"height": 14, "width": 14}}, "squares of 14 pixels.*takes 28"),
+    "llava as of old": (llava.made, llava.processor, {"crop_size": 35, "size": 35}, "squares of 35 pixels.*takes 28"),
+    "gemma3": (gemma3.made, gemma3.processor, {"size": {"height": 12, "width": 12}}, "squares of 12 pixels.*takes 24"),
+    "mllama": (mllama.made, mllama.processor, {"size": {"height": 32, "width": 32}}, "squares of 32 pixels.*takes 16"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MAKERS)
+def test_a_processor_for_another_tower(tmp_path: Path, case: str):
+    made, processor, values, message = MAKERS[case]
+    folder = seeing.saved(made(), processor(), tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(ModelCorrupt, match=message) as refused:
+        opened(folder)
     assert len(str(refused.value).splitlines()) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -116,6 +117,27 @@ def test_minilm_gives_the_normalised_mean_of_transformers(minilm):
         assert np.dot(wanted[0], near) > 0.8 > 0.3 > np.dot(wanted[0], other)
         with pytest.raises(PromptTooLong, match="302 tokens"):  # the files beside the model allow 256
             engine.encode("dog " * 300)
+
+
+@pytest.mark.model
+@torch.inference_mode()
+def test_two_hundred_texts_of_all_lengths_from_several_threads(minilm):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    model = transformers.AutoModel.from_pretrained(minilm).eval()
+    rng = np.random.default_rng(1)
+    words = "the sea Is 日本 ünder 42 !! long-haul e\u0301 \n 🎉 Zebra".split(" ")
+    texts = ["", " ", "\n", *(" ".join(rng.choice(words, size)) for size in rng.integers(1, 60, 197))]
+    with opened("all-minilm-l6-v2", skip_tokenizer_init=False) as engine, ThreadPoolExecutor(4) as pool:
+        whole = engine.encode(texts)
+        parts = [*pool.map(engine.encode, [texts[start : start + 20] for start in range(0, 200, 20)])]
+    for found in (whole, [one for part in parts for one in part]):
+        assert [one["meta_info"]["prompt_tokens"] for one in found] == [len(tokenizer(text)["input_ids"]) for text in texts]
+        for start in range(0, 200, 50):
+            padded = tokenizer(texts[start : start + 50], padding=True, return_tensors="pt")
+            kept = padded["attention_mask"][..., None]
+            means = ((model(**padded).last_hidden_state * kept).sum(1) / kept.sum(1)).numpy()
+            ours = np.array([one["embedding"] for one in found[start : start + 50]])
+            assert np.abs(ours - means / np.linalg.norm(means, axis=1, keepdims=True)).max() < 1e-4
 
 
 def test_an_engine_in_a_process_gives_the_same(tmp_path):

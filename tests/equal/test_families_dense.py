@@ -193,6 +193,23 @@ def test_gpt2(tmp_path: Path, inner: int | None):
     family.matters(reference, activation_function="relu")
 
 
+@pytest.mark.parametrize("multi_query", [True, False])
+def test_gpt_bigcode(tmp_path: Path, multi_query: bool):
+    sizes = {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 512, "n_inner": None, "multi_query": multi_query}
+    words = {"hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "intermediate_size",
+             "num_key_value_heads"}  # fmt: skip
+    config = transformers.GPTBigCodeConfig(**{key: value for key, value in family.SIZES.items() if key not in words}, **sizes)
+    reference = family.seeded(transformers.GPTBigCodeForCausalLM._from_config(config, attn_implementation="eager"))
+    family.hold(family.written(reference, tmp_path), reference)
+    family.matters(reference, activation_function="relu")
+
+
+def test_olmo(tmp_path: Path):
+    reference = family.made("olmo", clip_qkv=0.4, rope_parameters=DEFAULT)
+    family.hold(family.written(reference, tmp_path), reference)
+    family.matters(reference, clip_qkv=None)
+
+
 @pytest.mark.parametrize("normed", [True, False])
 def test_phi(tmp_path: Path, normed: bool):
     rope = DEFAULT | {"partial_rotary_factor": 0.5}

@@ -145,6 +145,18 @@ def test_the_mean_of_all_tokens_needs_them_all(tmp_path: Path):
 SMALL = {"num_key_value_heads": None, "max_position_embeddings": 72, "pad_token_id": 2}
 
 
+MASKED = {"bert": "BertForMaskedLM", "roberta": "RobertaForMaskedLM", "xlm-roberta": "XLMRobertaForMaskedLM"}
+
+
+@pytest.mark.parametrize("model_type", MASKED)
+def test_a_folder_with_a_head_for_masked_tokens_has_the_vectors_of_its_encoder(model_type: str, tmp_path: Path):
+    reference = made(MASKED[model_type], model_type, **SMALL | {"output_past": True})
+    prompts = [[token for token in prompt if token != 2] for prompt in PROMPTS]
+    with opened(family.written(reference, tmp_path)) as engine:
+        found = np.array([result["embedding"] for result in engine.encode(input_ids=prompts)])
+        assert np.abs(found - [hidden(reference.base_model, prompt).mean(0) for prompt in prompts]).max() < 1e-4
+
+
 @pytest.mark.parametrize("model_type, kind", [("roberta", "RobertaModel"), ("xlm-roberta", "XLMRobertaModel")])
 def test_the_positions_of_roberta_begin_behind_the_padding(model_type: str, kind: str, tmp_path: Path):
     reference = made(kind, model_type, **SMALL)

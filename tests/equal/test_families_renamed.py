@@ -150,6 +150,18 @@ def test_exaone(tmp_path: Path):
     family.matters(reference, rope_parameters=ROPE)
 
 
+@pytest.mark.parametrize("model_type", ["llama", "qwen2"])
+def test_internlm3(tmp_path: Path, model_type: str):
+    """With biases of queries, keys and values it is Qwen 2."""
+    reference = family.made(model_type, rope_parameters=ROPE | {"rope_theta": 10_000.0})
+    folder = written(
+        tmp_path, reference.state_dict(), "InternLM3ForCausalLM", "internlm3", num_hidden_layers=3, vocab_size=family.VOCAB,
+        intermediate_size=96, rms_norm_eps=1e-6, hidden_act="silu", bias=False, qkv_bias=model_type == "qwen2", head_dim=16,
+        num_key_value_heads=2, rope_scaling={"factor": 6.0, "rope_type": "dynamic"}, **SIZES,
+    )  # fmt: skip
+    family.hold(folder, reference)
+
+
 def test_xverse(tmp_path: Path):
     reference = family.made("llama", rope_parameters=ROPE | {"rope_theta": 10_000.0}, num_key_value_heads=4)
     tensors = reference.state_dict() | {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.ones(8) for layer in LAYERS}

@@ -150,6 +150,26 @@ def test_a_gguf_file_of_a_family_that_is_llama_under_another_name(arch: str, tmp
     torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
 
 
+def test_a_gguf_file_of_olmo(tmp_path: Path):
+    reference = family.made("olmo", rope_parameters=ROPE, clip_qkv=0.4)
+    reference.config.layer_norm_eps = 1e-5  # which its class has as a constant
+    meta = meta_of(reference.config, "attention.layer_norm_epsilon") | {"attention.clamp_kqv": 0.4}
+    path = written(tmp_path / "model.gguf", "olmo", permuted(reference.state_dict()), meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gguf_file_of_starcoder(tmp_path: Path):
+    config = transformers.GPTBigCodeConfig(vocab_size=family.VOCAB, n_embd=64, n_layer=3, n_head=4, n_positions=512)
+    reference = family.seeded(transformers.GPTBigCodeForCausalLM._from_config(config, attn_implementation="eager"))
+    tensors = {name: tensor for name, tensor in reference.state_dict().items() if not name.startswith("lm_head")}
+    meta = {
+        "block_count": 3, "context_length": 512, "embedding_length": 64, "feed_forward_length": 256, "attention.head_count": 4,
+        "attention.head_count_kv": 1, "attention.layer_norm_epsilon": 1e-5,
+    }  # fmt: skip
+    path = written(tmp_path / "model.gguf", "starcoder", tensors, meta)
+    torch.testing.assert_close(logits(path), family.logits(reference, PROMPT), rtol=1e-4, atol=1e-4)
+
+
 def test_a_gguf_file_of_minicpm_has_its_three_scales(tmp_path: Path):
     factors = {"embedding_multiplier": 6.0, "residual_multiplier": 0.8, "logits_scaling": 4.0, "attention_multiplier": 0.25}
     reference = family.made("granite", rope_parameters=ROPE, **factors)

@@ -14,6 +14,7 @@ import oracle
 import pytest
 import seeing
 import test_llava as llava
+import torch
 from seeing import Case, opened, picture, png
 
 import workbench
@@ -106,6 +107,39 @@ def test_samples_and_streams_have_the_picture(reference: Any, engine: workbench.
     (wanted,) = expected(reference, Case(PROMPT, (picture(1),)))
     assert ids_of(engine.generate(PROMPT, GREEDY, n=2, image_data=one)) == [wanted] * 2
     assert list(engine.generate(PROMPT, GREEDY, stream=True, image_data=one))[-1]["output_ids"] == wanted
+
+
+def test_one_picture_twice_is_one_in_the_tree(reference: Any, engine: workbench.Engine):
+    one, other = picture(21), picture(22)
+    cases = [Case("<image> and <image>?", pair) for pair in ((one, one), (one, other), (other, one))]
+    results = engine.generate([case.text for case in cases], GREEDY, image_data=[[*map(png, case.pictures)] for case in cases])
+    assert ids_of(results) == expected(reference, *cases)
+    again = engine.generate(cases[0].text, GREEDY, image_data=[png(one)] * 2)
+    assert again["output_ids"] == results[0]["output_ids"]
+    assert again["meta_info"]["cached_tokens"] == again["meta_info"]["prompt_tokens"] - 1
+
+
+def test_a_picture_in_a_second_turn_reuses_the_first(reference: Any, engine: workbench.Engine):
+    one, other = picture(31), picture(32)
+    first = "user: <image>What?assistant: It."
+    engine.generate(first, GREEDY, image_data=png(one))
+    case = Case(f"{first}user: And <image>?", (one, other))
+    second = engine.generate(case.text, GREEDY, image_data=[png(one), png(other)])
+    assert [second["output_ids"]] == expected(reference, case)
+    assert second["meta_info"]["cached_tokens"] >= len(first) - len("<image>") + NUM_TOKENS
+
+
+def test_a_constraint_behind_a_picture(reference: Any, engine: workbench.Engine):
+    seen = seeing.Seen(reference, llava.processor(), Case(PROMPT, (picture(1),)))
+    letters = [engine.tokenizer.encode(letter)[0] for letter in "abc"]
+    wanted: list[int] = []
+    for _ in range(8):
+        scores = seen(torch.tensor([[*seen.ids, *wanted]])).logits[0, -1]
+        wanted.append(max(letters, key=lambda token: float(scores[token])))
+    params = {"max_new_tokens": 8, "temperature": 0, "regex": "[abc]{8}"}
+    for n in (1, 2):
+        results = engine.generate(PROMPT, params, n=n, image_data=png(picture(1)))
+        assert ids_of([results] if n == 1 else results) == [wanted] * n
 
 
 def test_a_conversation_with_pictures(reference: Any, engine: workbench.Engine):

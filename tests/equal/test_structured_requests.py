@@ -112,7 +112,8 @@ def test_a_stream_says_it_at_its_end_and_an_abort_says_it_too(engine):
     *chunks, last = engine.generate("A", params, stream=True, timeout_s=60)
     assert not any("constraint_met" in chunk["meta_info"] for chunk in chunks)
     assert last["meta_info"]["constraint_met"] is True
-    for chunk in engine.generate("A", params, stream=True, rid="leaves"):
+    longer = params | {"regex": "[0-9]{3}-[a-f]{900}", "max_new_tokens": 1000}
+    for chunk in engine.generate("A", longer, stream=True, rid="leaves"):
         engine.abort("leaves")
         last = chunk
     assert last["meta_info"]["finish_reason"]["type"] == "abort"

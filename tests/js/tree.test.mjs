@@ -3,6 +3,7 @@ import test from "node:test";
 
 import {
   ago,
+  ask,
   boxAt,
   clockOf,
   count,
@@ -212,4 +213,23 @@ test("what was evicted is summed up, with the request that last needed the room"
     [3, "evicted", 5, ""],
   ];
   assert.equal(evictedText({ num_evicted: 1, changes }), "1 token evicted, the last for r2");
+});
+
+test("a question is answered with an error where the kernel ends before it answers", async () => {
+  const listeners = { custom: new Set(), status: new Set() };
+  const model = {
+    on: (_name, fn) => listeners.custom.add(fn),
+    off: (_name, fn) => listeners.custom.delete(fn),
+    send: () => {},
+    widget_manager: {
+      kernel: {
+        statusChanged: { connect: (fn) => listeners.status.add(fn), disconnect: (fn) => listeners.status.delete(fn) },
+      },
+    },
+  };
+  const asked = ask(model, { do: "flush" });
+  for (const fn of listeners.status) fn(null, "busy");
+  for (const fn of listeners.status) fn(null, "dead");
+  assert.deepEqual(await asked, { error: "the kernel ended before it answered" });
+  assert.deepEqual([listeners.custom.size, listeners.status.size], [0, 0]);
 });

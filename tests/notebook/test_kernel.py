@@ -28,7 +28,7 @@ session._open, engines.busy = open_fake_engine, lambda: ""
 def execute(*cells: str, allow_errors: bool = False) -> list[Any]:
     """Runs a notebook of these cells and returns them with their outputs."""
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    NotebookClient(book, timeout=120, kernel_name="python3", allow_errors=allow_errors).execute()
+    NotebookClient(book, timeout=120, startup_timeout=120, kernel_name="python3", allow_errors=allow_errors).execute()
     return book.cells
 
 
@@ -105,7 +105,7 @@ class Kernel:
 
 @pytest.fixture
 def kernel() -> Iterator[Kernel]:
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(startup_timeout=120, kernel_name="python3")
     yield Kernel(manager, client)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -180,7 +180,7 @@ def test_a_child_process_is_listed_and_ends_with_the_kernel(kernel, smollm2):
     children = psutil.Process(pid).children(recursive=True)
     assert children
     kernel.client.shutdown()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 

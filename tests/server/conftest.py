@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import httpx
 import pytest
+
+from workbench.server.ports import free_port
 
 
 class ServerProcess:
     """A running `python -m workbench.launch_server`, or another program with its arguments. `url` is its address."""
 
     def __init__(self, *args: str, program: Sequence[str] = ("-m", "workbench.launch_server")) -> None:
-        self.port = int(args[args.index("--port") + 1]) if "--port" in args else _free_port()
+        self.port = int(args[args.index("--port") + 1]) if "--port" in args else free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, *program, "--port", str(self.port), *args]
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe that is not read stops the server when it is full
@@ -31,7 +30,7 @@ class ServerProcess:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
+                if httpx.get(f"{self.url}/health", timeout=10).status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(0.1)
@@ -46,20 +45,11 @@ class ServerProcess:
     def close(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(60)
         finally:
             self.process.kill()
             self.process.wait()
             self._output.close()
-
-
-def _free_port() -> int:
-    """Returns a port that no outgoing connection takes before the server does: Linux gives those ports from 32768 on."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as free, suppress(OSError):
-            free.bind(("127.0.0.1", port))
-            return port
 
 
 @pytest.fixture(scope="session")

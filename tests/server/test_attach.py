@@ -41,7 +41,7 @@ def attached(served):
 
 
 def post(served, path="/generate", key="k", **body):
-    answer = httpx.post(served.url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+    answer = httpx.post(served.url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -195,7 +195,7 @@ def test_the_page_is_for_browsers_and_ollamas_words_for_others(served):
     assert httpx.head(served.url).status_code == 200
     head = {"authorization": "Bearer k"}
     for path in ("/health", "/v1/models", "/engine/events", "/page/events"):
-        assert httpx.head(served.url + path, headers=head, timeout=10).status_code == 200
+        assert httpx.head(served.url + path, headers=head, timeout=60).status_code == 200
     page = httpx.get(served.url, headers={"accept": "text/html,*/*"})
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
@@ -225,7 +225,7 @@ def test_a_served_name_is_shown_whole_with_its_colon(engine):
     with workbench.serve(engine, port=0, served_model_name=name) as served:
         assert [each["id"] for each in httpx.get(f"{served.url}/v1/models").json()["data"]] == [name]
         for asked in (name, "org/model", "any"):
-            answer = httpx.post(f"{served.url}/v1/completions", json={"model": asked, "prompt": "a", "max_tokens": 1}, timeout=30)
+            answer = httpx.post(f"{served.url}/v1/completions", json={"model": asked, "prompt": "a", "max_tokens": 1}, timeout=60)
             assert answer.json()["model"] == name
 
 
@@ -233,7 +233,7 @@ def test_a_page_gets_states_and_answers_and_is_forgotten_when_it_leaves(engine, 
     import json
 
     head = {"authorization": "Bearer k"}
-    with httpx.stream("GET", f"{served.url}/page/events", headers=head, timeout=30) as answer:
+    with httpx.stream("GET", f"{served.url}/page/events", headers=head, timeout=60) as answer:
         lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
         page = next(lines)["page"]
         post(served, text="seen on the page", sampling_params=PARAMS)

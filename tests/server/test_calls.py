@@ -14,7 +14,7 @@ from workbench.model.tiny import write_config
 from workbench.types import EncodeRequest
 
 ARGS = {
-    "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 2000, "random_seed": 0,
+    "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 8000, "random_seed": 0,
     "num_threads": 1,
 }  # fmt: skip
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
@@ -24,7 +24,7 @@ TIMES = {"time", "used_at", "load_s", "process_rss_bytes", "available_bytes", "m
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory):
-    folder = str(write_config(tmp_path_factory.mktemp("model")))
+    folder = str(write_config(tmp_path_factory.mktemp("model"), max_position_embeddings=4000))
     with workbench.Engine(folder, **ARGS) as local, workbench.Engine(folder, process=True, **ARGS) as remote:
         yield local, remote
 
@@ -92,7 +92,7 @@ def test_calls_take_their_arguments_by_name_and_refuse_wrong_ones_before_they_ar
 
 
 def test_a_pause_holds_a_stream_in_the_middle_and_changes_nothing_of_it(engines):
-    params = {"temperature": 0, "max_new_tokens": 200, "ignore_eos": True}
+    params = {"temperature": 0, "max_new_tokens": 800, "ignore_eos": True}
     expected = engines[0].generate(input_ids=A, sampling_params=params)["output_ids"]
     for engine in engines:
         calls = engine._handle.client.engine

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from workbench.model.tiny import write_config
-from workbench.utils import _free_port
+from workbench.server.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "docs/deploy"
 pytestmark = pytest.mark.process
@@ -41,7 +41,7 @@ def test_a_job_writes_its_address_when_it_serves_and_ends_when_its_time_is_up(tm
     )
     tool.chmod(0o755)
     path = f"{tool.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    port = str(_free_port("127.0.0.1"))
+    port = str(free_port("127.0.0.1"))
     environment = {**os.environ, "PATH": path, "MODEL": str(write_config(tmp_path / "model")), "PORT": port, "SLURM_JOB_ID": "7"}
     environment |= {"SLURM_CPUS_PER_TASK": "1"}
     job = subprocess.Popen(["bash", DEPLOY / "slurm/serve.sbatch"], cwd=tmp_path, env=environment, start_new_session=True)

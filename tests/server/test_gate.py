@@ -19,7 +19,7 @@ def http(tmp_path_factory, server_process):
         "--model-path", folder, "--load-format", "dummy", "--skip-tokenizer-init", "--max-total-tokens", "2000", "--api-key",
         "secret-1", "--admin-api-key", "secret-2", "--max-body-mb", "0.5", "--cors-origins", "http://good.example",
     )  # fmt: skip
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
     server.close()
 

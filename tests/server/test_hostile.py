@@ -12,6 +12,8 @@ import pytest
 from byte_model import write_byte_model
 
 pytestmark = pytest.mark.process
+SOON_S = 60
+"""Seconds in which an answer comes, on a busy machine too."""
 CHAT, COMPLETE, NATIVE, MESSAGES = "/v1/chat/completions", "/v1/completions", "/generate", "/v1/messages"
 TALK = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 PROMPT = {"prompt": "hi", "max_tokens": 2}
@@ -35,7 +37,7 @@ def server(tmp_path_factory, server_process):
 
 @pytest.fixture
 def http(server):
-    with httpx.Client(base_url=server.url, timeout=30, headers={"authorization": "Bearer k"}) as client:
+    with httpx.Client(base_url=server.url, timeout=2 * SOON_S, headers={"authorization": "Bearer k"}) as client:
         yield client
         assert client.post(CHAT, json=TALK).status_code == 200, "the server goes on"
 
@@ -43,7 +45,7 @@ def http(server):
 def refused(answer, *statuses):
     """Asserts an answer in the client's time with one of the statuses and the error object of its API; returns its message."""
     assert answer.status_code in (statuses or (400,)), answer.text[:300]
-    assert answer.elapsed.total_seconds() < 20
+    assert answer.elapsed.total_seconds() < SOON_S
     error = answer.json()["error"]
     message = error if isinstance(error, str) else error["message"]
     assert message
@@ -166,7 +168,7 @@ def test_many_tools_are_answered_or_refused(http):
 def test_a_hard_constraint_ends_in_time_and_holds_up_no_other(server, http, extra):
     began = time.monotonic()
     answer = http.post(CHAT, json=TALK | extra)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < SOON_S
     assert answer.status_code in (200, 400), answer.text[:300]
     assert answer.status_code == 200 or refused(answer)
 
@@ -196,11 +198,11 @@ def test_slow_and_closed_connections_hold_up_no_other(server, http):
         each.sendall(head if i % 2 else head[:30])
     began = time.monotonic()
     assert http.post(CHAT, json=TALK).status_code == 200
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < SOON_S
     for each in sockets:
         each.close()
     length = b"POST /generate HTTP/1.1\r\nContent-Length: -5\r\n\r\n"
     for raw in (b"\x00\x01\x02\r\n\r\n", b"GET /v1/models HTTP/9.9\r\n\r\n", length):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as each:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as each:
             each.sendall(raw)
             assert each.recv(100).startswith(b"HTTP/1.1 4")

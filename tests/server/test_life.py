@@ -124,16 +124,17 @@ def test_a_killed_server_leaves_no_engine_and_its_port_is_free(start, folder, se
 
 
 def test_a_signal_to_end_lets_running_requests_finish_and_refuses_new_ones(start):
-    server = start()
-    body = ENDLESS | {"sampling_params": {"max_new_tokens": 400, "ignore_eos": True}}
+    server = start("--drain-timeout-s", "120")
+    body = ENDLESS | {"sampling_params": {"max_new_tokens": 1000, "ignore_eos": True}}
     reader = Reader(server, body)
     assert reader.begun.wait(60)
     server.process.terminate()
-    refused = httpx.post(f"{server.url}/generate", json=SHORT, timeout=60)
-    reader.join(60)
+    while (refused := httpx.post(f"{server.url}/generate", json=SHORT, timeout=60)).is_success:
+        time.sleep(0.01)  # the signal is on its way
+    reader.join(120)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert reader.lines[-1] == "data: [DONE]"
-    assert json.loads(reader.lines[-2].removeprefix("data: "))["meta_info"]["completion_tokens"] == 400
+    assert json.loads(reader.lines[-2].removeprefix("data: "))["meta_info"]["completion_tokens"] == 1000
     assert server.process.wait(60) == 0
 
 

@@ -20,7 +20,7 @@ def http(tmp_path_factory, server_process):
         "--model-path", folder, "--load-format", "dummy", "--skip-tokenizer-init", "--max-total-tokens", "2000",
         "--enable-metrics", "--metrics-alias", "sglang", "--served-model-name", "the-model",
     )  # fmt: skip
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
     server.close()
 
@@ -57,7 +57,7 @@ def test_metrics_count_what_the_answers_say_and_leave_out_checks(http):
         assert (after[f"{prefix}num_used_tokens", ""], after[f"{prefix}token_usage", ""]) == (0, 0)
         cached, prompt = (sum(meta[name] for meta in metas) for name in ("cached_tokens", "prompt_tokens"))
         assert after[f"{prefix}cache_hit_rate", ""] == pytest.approx(cached / prompt)
-        assert after[f"{prefix}gen_throughput", ""] == pytest.approx(1.5)
+        assert 0 < after[f"{prefix}gen_throughput", ""] <= 1.5, "tokens of the last ten seconds"
 
 
 def test_a_request_that_ends_with_its_first_step_counts_its_prompt(http):

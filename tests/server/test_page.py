@@ -67,7 +67,7 @@ def size(news: dict[str, Any]) -> int:
 @contextmanager
 def opened(served: Any) -> Iterator[Iterator[dict[str, Any]]]:
     """Opens a page; its news are {view: {trait: value}}, one message after the other."""
-    with httpx.stream("GET", f"{served.url}/page/events", timeout=30) as answer:
+    with httpx.stream("GET", f"{served.url}/page/events", timeout=60) as answer:
         lines = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: "))
         assert next(lines)["page"]
         yield (line["news"] for line in lines)

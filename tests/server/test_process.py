@@ -32,9 +32,11 @@ from workbench.views.tree.fold import TreeFold
 from workbench.wire_error import Failure
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
-ENDLESS = {"temperature": 0, "max_new_tokens": 480, "ignore_eos": True}
+ENDLESS = {"temperature": 0, "max_new_tokens": 20_000, "ignore_eos": True}
+"""Parameters of an answer that takes many seconds: a caller that stands still for one still comes before its end."""
+NUM_TOKENS, CONTEXT = 80_000, 40_000
 ARGS = {
-    "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 2000, "random_seed": 0,
+    "load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": NUM_TOKENS, "random_seed": 0,
     "num_threads": 1,
 }  # fmt: skip
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
@@ -42,7 +44,7 @@ A, B = [3, 1, 4, 1, 5], [9, 2, 6]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_config(tmp_path_factory.mktemp("model"))
+    return write_config(tmp_path_factory.mktemp("model"), max_position_embeddings=CONTEXT)
 
 
 def open_engine(folder, **args):
@@ -186,7 +188,7 @@ def test_events_arrive_in_order_and_questions_are_answered(engine):
     assert engine.cache.explain(list(range(1, 40)))["num_cached"] == 38
     assert engine.get_server_info()["num_running"] == 0
     memory = engine.memory()
-    assert memory["tokens_free"] + memory["tokens_tree"] == 2000
+    assert memory["tokens_free"] + memory["tokens_tree"] == NUM_TOKENS
     assert engine.flush_cache() == memory["tokens_tree"]
 
 
@@ -221,7 +223,7 @@ def test_an_abort_of_several_samples_by_their_one_id_ends_them_all(where, reques
         ({"input_ids": [10**30]}, InvalidRequest, "input_ids is 1000.*at most 9223372036854775807"),
         ({"input_ids": A, "sampling_params": {"seed": 10**400}}, InvalidRequest, "seed is 1000.*at most 9223372036854775807"),
         ({"input_ids": A, "sampling_params": {"logit_bias": {5: 10**400}}}, InvalidRequest, "logit_bias is 1000.*at most 1.79"),
-        ({"input_ids": A, "sampling_params": {"max_new_tokens": 600}}, PromptTooLong, "max_new_tokens is 600.*at most 507"),
+        ({"input_ids": A, "sampling_params": {"max_new_tokens": 40000}}, PromptTooLong, "max_new_tokens is 40000.*at most 39995"),
         ({"input_ids": A, "sampling_params": {"custom_params": {"f": print}}}, InvalidRequest, "custom_params is {'f':.*msgpack"),
         (
             {"input_ids": A, "sampling_params": {"custom_params": {"f": 10**400}}},
@@ -421,7 +423,7 @@ def test_an_interrupt_while_requests_are_sent_aborts_those_that_the_child_took(e
     def interrupted(call, /, *args, **kwargs):
         future = start(call, *args, **kwargs)
         if call.__name__ == "submit":
-            future.result(20)
+            future.result(60)
             raise KeyboardInterrupt
         return future
 
@@ -463,7 +465,7 @@ def test_a_call_that_the_child_does_not_know_is_refused_and_it_goes_on(engine, m
     later = type("Later", (), {"fly": fly})
     monkeypatch.setattr(process_module, "MESSAGES", {**process_module.MESSAGES, **messages_of(later)})
     with pytest.raises(NotSupported, match="no call 'fly'"):
-        engine._handle.client._start(fly, 3).result(20)
+        engine._handle.client._start(fly, 3).result(60)
     assert len(ids_of(engine.generate(input_ids=A, sampling_params=GREEDY))) == 6
 
 

@@ -147,6 +147,6 @@ def test_a_schema_is_followed(client):
 )  # fmt: skip
 def test_wrong_requests_are_refused_before_a_stream_begins(real_server, body):
     sent = {"model": "m", "input": HELLO, "max_output_tokens": 4, "stream": True} | body
-    answer = httpx.post(f"{real_server.url}/v1/responses", json=sent, timeout=30)
+    answer = httpx.post(f"{real_server.url}/v1/responses", json=sent, timeout=60)
     assert answer.status_code == 400, answer.text
     assert {"message", "type", "param", "code"} == set(answer.json()["error"])

@@ -85,8 +85,8 @@ def client(collector, server_process, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         server = server_process(
-            "--model-path", str(write_byte_model(tmp_path_factory.mktemp("model"))), "--load-format", "dummy",
-            "--max-total-tokens", "2000", "--otlp-traces-endpoint", collector.url, "--served-model-name", "m",
+            "--model-path", str(write_byte_model(tmp_path_factory.mktemp("model"), 8000)), "--load-format", "dummy",
+            "--max-total-tokens", "16000", "--otlp-traces-endpoint", collector.url, "--served-model-name", "m",
         )  # fmt: skip
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
@@ -125,7 +125,7 @@ def test_a_conversation_and_each_of_its_samples_are_spans_of_their_own(client, c
 
 @pytest.mark.process
 def test_the_span_of_a_client_that_left_ends_as_an_error(client, collector):
-    body = {"text": "hello", "sampling_params": GREEDY | {"max_new_tokens": 400}, "rid": "left", "stream": True}
+    body = {"text": "hello", "sampling_params": GREEDY | {"max_new_tokens": 6000}, "rid": "left", "stream": True}
     with client.stream("POST", "/generate", json=body) as answer:
         next(answer.iter_lines())
     found, span = collector.of("left")

@@ -82,7 +82,7 @@ def test_the_command_serves_a_model(run, tmp_path):
     command = f"{run.bin}/workbench serve --model-path {folder} --load-format dummy --skip-tokenizer-init --max-total-tokens 2000"
     process, port = launch_server_cmd(command)
     try:
-        wait_for_server(f"http://127.0.0.1:{port}", timeout=60, process=process)
+        wait_for_server(f"http://127.0.0.1:{port}", timeout=120, process=process)
     finally:
         terminate_process(process)
 

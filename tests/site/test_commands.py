@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from byte_model import write_byte_model
 
+from workbench.model.tiny import write_config
 from workbench.utils import launch_server_cmd, terminate_process, wait_for_server
 
 FOLDER = Path(__file__).parents[2] / "docs/how-to"
@@ -59,6 +61,10 @@ def room(smollm2, tmp_path_factory):
     folder = room / "folder"
     folder.mkdir()
     write_byte_model(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"] |= {"vocab": tokenizer["model"]["vocab"] | {"ab": 257}, "merges": [["a", "b"]]}  # a GGUF has some
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    write_config(folder, vocab_size=258, max_position_embeddings=512, eos_token_id=256)
     config = transformers.AutoConfig.from_pretrained(folder)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     (room / "model.gguf").symlink_to(smollm2)

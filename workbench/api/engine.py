@@ -86,7 +86,7 @@ class Engine(TextEngine, Inspected):
 
         Ids of requests that are not running are ignored.
         """
-        self._handle.client.abort(rid)
+        self._generation.abort(rid)
 
     def open_session(self, capacity_of_str_len: int = 0, session_id: str | None = None) -> str:
         """Opens a session and returns its id. `generate(..., session_params={"id": id, "rid": rid})` continues its turn `rid`.

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from workbench.api.handle import Handle
 from workbench.api.request_log import RequestLog
 from workbench.api.sessions import Sessions, Turn, without_begin
+from workbench.api.underway import Underway
 from workbench.client.protocol import EngineClient
 from workbench.client.stream import Stream, read, read_async
 from workbench.native.collector import Collector
@@ -81,6 +82,13 @@ class Generation:
         self._observe = [*([self._log_of] if handle.args.log_requests else []), *([observe] if observe else [])]
         self.sessions = sessions or Sessions()
         self._seeds = random.Random(handle.info.random_seed)
+        self.underway = Underway()
+        """The request ids that the engine does not have yet."""
+
+    def abort(self, rid: str) -> None:
+        """Ends the request with this id, or all samples of one, also while its prompt is still being tokenised."""
+        self.underway.abort(rid)
+        self._handle.client.abort(rid)
 
     def results(self, request: GenerateRequest) -> Results:
         """Returns the results of all prompts, in the shape of the call: one, a list, or a list of lists."""
@@ -89,10 +97,6 @@ class Generation:
             for i, out in running.read():
                 running.add(i, out)
         return self._shaped(running)
-
-    async def async_results(self, request: GenerateRequest) -> Results:
-        """Returns the same as `results`, without blocking the event loop."""
-        return await self.finished(self._submit(request))
 
     async def finished(self, running: Running) -> Results:
         """Returns the results of requests that were queued by `submit`."""
@@ -106,22 +110,19 @@ class Generation:
         running = self._submit(request)
         return _watched(self._chunks(running), self._handle.client, running)
 
-    def async_stream(self, request: GenerateRequest) -> AsyncIterator[Completion]:
-        """Returns the same as `stream`, without blocking the event loop."""
-        return self.chunks(self._submit(request))
-
     def chunks(self, running: Running) -> AsyncIterator[Completion]:
         """Returns the results, as they grow, of requests that were queued by `submit`."""
         return _watched(self._async_chunks(running), self._handle.client, running)
 
     async def submit(self, request: GenerateRequest) -> Running:
         """Queues the requests of a call. Tokenising and the wait for the engine's answer are on a thread of the event loop."""
-        work = asyncio.ensure_future(asyncio.to_thread(self._submit, request))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            work.add_done_callback(self._abandon)
-            raise
+        with self.underway.of(_rids(request)):  # the thread may begin late
+            work = asyncio.ensure_future(asyncio.to_thread(self._submit, request))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                work.add_done_callback(self._abandon)
+                raise
 
     def _abandon(self, work: asyncio.Future[Running]) -> None:
         """Aborts requests whose caller left while they were queued."""
@@ -150,6 +151,14 @@ class Generation:
                     yield chunk
 
     def _submit(self, request: GenerateRequest) -> Running:
+        rids = _rids(request)
+        with self.underway.of(rids):
+            running = self._queue(request)
+            for rid in self.underway.aborted(rids):
+                self._handle.client.abort(rid)
+        return running
+
+    def _queue(self, request: GenerateRequest) -> Running:
         handle = self._handle
         batch = make_batch(request, self._limited, self._seeds, self._continued, handle.see)
         name = handle.tokenizer.token_text if handle.has_tokenizer else None
@@ -184,6 +193,11 @@ class Generation:
 
     def _shaped(self, running: Running) -> Results:
         return running.batch.shape([collector.result() for collector in running.collectors])
+
+
+def _rids(request: GenerateRequest) -> list[str]:
+    """Returns the ids that the caller gave. Others are new, so that no abort names them yet."""
+    return [each.options.rid for each in request.prompts if each.options.rid]
 
 
 def _ending(client: EngineClient, running: Running) -> ExitStack:

@@ -5,7 +5,9 @@ A type checker sees `Completion` for one prompt, a list for several, a list of l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeAlias, Unpack, overload
 
 from workbench.api.generation import Generation
@@ -120,7 +122,8 @@ class TextEngine:
     ) -> Results | AsyncIterator[Completion]:  # fmt: skip
         """Does what `generate` does, without blocking the event loop. Returns an async iterator with `stream=True`."""
         request = self._request(prompt, sampling_params, input_ids, {**options, "n": n})
-        return self._generation.async_stream(request) if stream else await self._generation.async_results(request)
+        running = await self._generation.submit(request)
+        return self._generation.chunks(running) if stream else await self._generation.finished(running)
 
     @overload
     def chat(  # type: ignore[overload-overlap]
@@ -154,8 +157,9 @@ class TextEngine:
         `tools` are descriptions of functions, for a template that shows them to the model. Other arguments, and what it
         returns, are those of `generate`. Raises what `generate` raises, and NotSupported for a model without a template.
         """
-        talk = self._talk(messages, tools, options)
-        return self.generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
+        with self._underway(options):
+            talk = self._talk(messages, tools, options)
+            return self.generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
 
     @overload
     async def async_chat(  # type: ignore[overload-overlap]
@@ -183,8 +187,9 @@ class TextEngine:
         stream: bool = False, n: int | None = None, **options: Unpack[GenerateOptions],
     ) -> Results | AsyncIterator[Completion]:  # fmt: skip
         """Does what `chat` does, without blocking the event loop. Returns an async iterator with `stream=True`."""
-        talk = self._talk(messages, tools, options)
-        return await self.async_generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
+        with self._underway(options):
+            talk = await asyncio.to_thread(self._talk, messages, tools, options)
+            return await self.async_generate(sampling_params=sampling_params, stream=stream, n=n, **talk, **options)
 
     @overload
     def generate_json(
@@ -222,6 +227,11 @@ class TextEngine:
     def picture_marks(self) -> dict[str, str]:
         """Placeholders of pictures in prompts, by their kind (image, video); empty for a model that sees none."""
         return self._handle.picture_marks
+
+    def _underway(self, options: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Returns a context in which the request of a conversation is on its way to the engine."""
+        rid = options.get("rid")
+        return self._generation.underway.of([rid] if isinstance(rid, str) else [])
 
     def _talk(self, messages: Sequence[Message], tools: Sequence[Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the prompt and the pictures of a conversation."""

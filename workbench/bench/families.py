@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from workbench.api.engine import Engine
-from workbench.bench.pictured import IMAGE, Pictures, pictured_prompts, their_writer, write_processor, writer
+from workbench.bench.pictured import IMAGE, Pictures, num_tokens_of, pictured_prompts, their_writer, write_processor, writer
 from workbench.bench.report import machine, markdown_table
 from workbench.bench.workloads import random_ids
 from workbench.config import ServerArgs
@@ -58,8 +58,22 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
             "num_attention_heads": 8, "image_size": 224, "patch_size": 16, "projection_dim": 512,
         },
     }),
+    "crossed": ("mllama", {
+        "image_token_index": IMAGE,
+        "text_config": {
+            **COMMON, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12, "num_attention_heads": 8,
+            "num_key_value_heads": 4, "cross_attention_layers": [3, 8], "bos_token_id": 0,
+            "tie_word_embeddings": False,
+        },
+        "vision_config": {
+            "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 10, "num_global_layers": 2, "attention_heads": 6,
+            "image_size": 224, "patch_size": 16, "vision_output_dim": 3 * 384, "intermediate_layers_indices": [3, 7],
+        },
+    }),
 }  # fmt: skip
-"""Kind -> the type in transformers, and its configuration. Each prompt of the one that sees has a picture."""
+"""Kind -> the type in transformers, and its configuration. Each prompt of those that see has a picture: of "vision" in the place
+of tokens, of "crossed" in layers of cross attention."""
+SEEING = ("vision", "crossed")
 STREAMS, PROMPT, NEW = 8, 256, 64
 STD = 0.02
 
@@ -115,12 +129,12 @@ def kinds_table(kinds: Sequence[str], args: ServerArgs, rounds: int) -> str:
 
 
 def _row(kind: str, args: ServerArgs, rounds: int) -> list[str]:
-    is_encoder, sees, model = kind == "encoder", kind == "vision", _made(kind)
+    is_encoder, sees, model = kind == "encoder", kind in SEEING, _made(kind)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         if sees:
-            write_processor(Path(folder), model.config.vision_config.image_size, model.config.text_config.vocab_size)
+            write_processor(Path(folder), model.config)
         with _opened(folder, args, is_embedding=is_encoder, skip_tokenizer_init=not sees) as engine:
             info = engine.get_server_info()
             model = model.to(getattr(torch, info["dtype"]))
@@ -140,9 +154,9 @@ def _row(kind: str, args: ServerArgs, rounds: int) -> list[str]:
 def _made(kind: str) -> Any:
     """Returns transformers' model of a kind, with seeded weights."""
     model_type, values = KINDS[kind]
-    config = transformers.AutoConfig.for_model(model_type, **({} if kind == "vision" else COMMON) | values)
+    config = transformers.AutoConfig.for_model(model_type, **({} if kind in SEEING else COMMON) | values)
     torch.manual_seed(0)
-    autos = {"encoder": transformers.AutoModel, "vision": transformers.AutoModelForImageTextToText}
+    autos = {"encoder": transformers.AutoModel} | dict.fromkeys(SEEING, transformers.AutoModelForImageTextToText)
     model = autos.get(kind, transformers.AutoModelForCausalLM).from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
         if parameter.dim() > 1:
@@ -164,7 +178,7 @@ def _random_prompts(vocab_size: int) -> Make:
 def _seeing_sides(engine: Engine, model: Any, folder: Path) -> tuple[Side, Side, Make]:
     """Returns both systems with prompts that have a picture each, and what makes these."""
     tower, vocab_size = model.config.vision_config, model.config.text_config.vocab_size
-    num_tokens, pictures = (tower.image_size // tower.patch_size) ** 2, Pictures(tower.image_size)
+    num_tokens, pictures = num_tokens_of(model.config), Pictures(tower.image_size)
 
     def make(rng: random.Random) -> list[list[int]]:
         prompts = pictured_prompts(rng, 2 * STREAMS, PROMPT, num_tokens, vocab_size)
@@ -172,7 +186,7 @@ def _seeing_sides(engine: Engine, model: Any, folder: Path) -> tuple[Side, Side,
         return prompts
 
     ours = Side(writer(engine, pictures), engine.get_server_info()["kv_bytes_per_token"])
-    return ours, Side(their_writer(model, folder, pictures, num_tokens), _their_kv_bytes(model)), make
+    return ours, Side(their_writer(model, folder, pictures), _their_kv_bytes(model)), make
 
 
 def _measure(ours: Side, theirs: Side, make: Make, rounds: int) -> None:
@@ -222,7 +236,8 @@ def _their_encoder(model: Any) -> Write:
 @torch.inference_mode()
 def _their_kv_bytes(model: Any) -> int:
     cache = model(torch.zeros(1, 1, dtype=torch.int64), use_cache=True).past_key_values
-    return sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
+    filled = [layer for layer in cache.layers if layer.is_initialized]  # layers of cross attention are not, without a picture
+    return sum(part.nbytes for layer in filled for part in (layer.keys, layer.values))
 
 
 def _pair(ours: float, theirs: float) -> str:

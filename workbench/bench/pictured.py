@@ -22,12 +22,31 @@ AT = 4
 Prompts = list[list[int]]
 
 
-def write_processor(folder: Path, side: int, vocab_size: int) -> None:
+def is_crossed(config: Any) -> bool:
+    """Returns whether the text looks at pictures in layers of cross attention."""
+    return bool(config.model_type == "mllama")
+
+
+def num_tokens_of(config: Any) -> int:
+    """Returns the number of tokens of a picture."""
+    tower = config.vision_config
+    return 1 if is_crossed(config) else int((tower.image_size // tower.patch_size) ** 2)
+
+
+def write_processor(folder: Path, config: Any) -> None:
     """Writes what reading pictures needs beside a model: its processor, and a tokenizer of single numbers."""
     from tokenizers import AddedToken, Tokenizer, models
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
-    CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}).save_pretrained(folder)
+    side, vocab_size = config.vision_config.image_size, config.text_config.vocab_size
+    square = {"height": side, "width": side}
+    made: Any = (
+        MllamaImageProcessorPil(size=square, max_image_tiles=config.vision_config.max_num_tiles)
+        if is_crossed(config)
+        else (CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=square))
+    )
+    made.save_pretrained(folder)
     words = {"<image>" if i == IMAGE else f"w{i}": i for i in range(vocab_size)}
     backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
     backend.add_special_tokens([AddedToken("<image>", special=True, normalized=False)])
@@ -69,7 +88,8 @@ def writer(engine: Engine, pictures: Pictures) -> Any:
     return write
 
 
-def their_writer(model: Any, folder: Path, pictures: Pictures, num_tokens: int) -> Any:
+def their_writer(model: Any, folder: Path, pictures: Pictures) -> Any:
+    num_tokens = num_tokens_of(model.config)
     processor = transformers.AutoImageProcessor.from_pretrained(str(folder), backend="pil")
 
     def opened(data: Sequence[bytes]) -> list[Any]:
@@ -77,11 +97,16 @@ def their_writer(model: Any, folder: Path, pictures: Pictures, num_tokens: int) 
 
     @torch.inference_mode()
     def write(prompts: Prompts, new: int) -> None:
-        pixels = processor(opened(pictures.of(prompts)), return_tensors="pt")["pixel_values"].to(model.dtype)
+        shown = opened(pictures.of(prompts))
+        made = dict(processor([[one] for one in shown] if is_crossed(model.config) else shown, return_tensors="pt"))
+        made["pixel_values"] = made["pixel_values"].to(model.dtype)
         ids = torch.tensor([[*prompt[:AT], *[IMAGE] * num_tokens, *prompt[AT + 1 :]] for prompt in prompts])
+        if is_crossed(model.config):  # text behind a picture looks at all of its tiles
+            made.pop("num_tiles", None)
+            looks = torch.ones(*ids.shape, 1, made["pixel_values"].shape[2], dtype=torch.int64)
+            looks[:, :AT] = 0
+            made["cross_attention_mask"] = looks * made["aspect_ratio_mask"][:, None]
         lengths = {"max_new_tokens": new, "min_new_tokens": new}
-        model.generate(
-            ids, pixel_values=pixels, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **lengths
-        )  # fmt: skip
+        model.generate(ids, **made, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **lengths)
 
     return write

@@ -208,7 +208,7 @@ def _measure_call(rounds: int, *, is_drawn: bool) -> str:
 def _cost(name: str, measured: dict[str, Any]) -> str:
     closed, opened, detailed = (measured[kind] for kind in ("closed", "open", "detail"))
     steps = [f"{statistics.median(seconds) * 1e3:.1f} ms" for seconds in (closed, opened, detailed)]
-    rates = ", ".join(f"{view} {rate:.0f}" for view, rate in measured["rates"].items())
+    rates = ", ".join(f"{view} {rate:.1f}" for view, rate in measured["rates"].items())
     rows = [
         ["no view open", steps[0], ""],
         [name, steps[1], spread(opened, closed)],

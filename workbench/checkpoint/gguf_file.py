@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -23,6 +24,10 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 """Number of a metadata type -> its letter in `struct`."""
 FLOAT32, STRING, ARRAY = 6, 8, 9
 MAX_DIMS = 4
+SPLIT = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
+"""End of the name of one of several files that a model is split into, with its number."""
+BESIDE = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+"""Words in the names of files beside a model: a tower, or weights of importance."""
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
@@ -33,6 +38,8 @@ class GgufTensor:
     """Outermost size first, as in PyTorch; the file has them the other way round."""
     start: int
     """Byte of the file at which the tensor begins."""
+    part: int = 0
+    """Index of that file among those of a model that is split."""
 
     @property
     def num_rows(self) -> int:
@@ -44,9 +51,13 @@ class GgufTensor:
 
 
 class GgufFile:
-    """An opened GGUF file. Raises ModelNotFound, ModelCorrupt or ModelUnsupported with the path and the sizes."""
+    """An opened GGUF file, or the first of several that a model is split into: then with the tensors of all.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Raises ModelNotFound, ModelCorrupt or ModelUnsupported with the path and the sizes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, is_part: bool = False) -> None:
+        """Reads the head of the file, and those of the parts behind it, unless it `is_part` of them."""
         self.path = Path(path)
         check_magic(self.path)
         self.size = self.path.stat().st_size
@@ -59,6 +70,10 @@ class GgufFile:
                 raise ModelUnsupported(f"{self.path} is GGUF version {version}", hint=f"versions that are read: {VERSIONS}")
             self.meta = Meta(dict(head.pair() for _ in range(num_keys)))
             self.tensors = self._tensors(head, num_tensors)
+            self.parts = [self.path]
+            """All files, in order."""
+            if not is_part and (count := self.meta.get("split.count", 1)) > 1:
+                self._join(count)
 
     @property
     def architecture(self) -> str:
@@ -69,7 +84,9 @@ class GgufFile:
         tensor = self.tensors[name]
         if tensor.type.name != "F32":
             raise ModelUnsupported(f"{self.path}: tensor {name} has type {tensor.type.name}, F32 is read")
-        return list(struct.unpack_from(f"<{prod(tensor.shape)}f", self._data, tensor.start))
+        with self.parts[tensor.part].open("rb") as file:
+            file.seek(tensor.start)
+            return list(struct.unpack(f"<{prod(tensor.shape)}f", file.read(4 * prod(tensor.shape))))
 
     def end_ids(self) -> frozenset[int]:
         """Returns the ids of all tokens that end a turn or a text."""
@@ -85,6 +102,30 @@ class GgufFile:
             raise
         except Exception as error:
             raise self._damaged(error) from error
+
+    def _join(self, count: int) -> None:
+        """Changes: adds the tensors of the other files."""
+        number = self.meta.get("split.no", 0)
+        names = [SPLIT.sub(f"-{i + 1:05}-of-{count:05}.gguf", self.path.name) for i in range(count)]
+        if SPLIT.search(self.path.name) is None or self.path.name != names[number]:
+            usual = f"NAME-{number + 1:05}-of-{count:05}.gguf"
+            raise ModelUnsupported(f"{self.path} is part {number + 1} of {count}", hint=f"call the parts {usual} and so on")
+        if number:
+            raise ModelUnsupported(f"{self.path} is part {number + 1} of {count}", hint=f"give the first: {names[0]}")
+        self.parts = [self.path.with_name(name) for name in names]
+        missing = [part.name for part in self.parts if not part.is_file()]
+        if missing:
+            message = f"{self.path} is the first of {count} parts, and {missing[0]} is missing"
+            raise ModelNotFound(message, hint=f"put all parts into the folder {self.path.absolute().parent}")
+        for index, path in enumerate(self.parts[1:], 1):
+            part = GgufFile(path, is_part=True)
+            if twice := self.tensors.keys() & part.tensors.keys():
+                raise ValueError(f"{len(twice)} tensors are in two of its {count} parts, {min(twice)} for one")
+            self.tensors |= {name: replace(tensor, part=index) for name, tensor in part.tensors.items()}
+        stated = self.meta.get("split.tensors.count", len(self.tensors))
+        if stated != len(self.tensors):
+            message = f"{self.path} and its {count - 1} further parts have {len(self.tensors)} of {stated} tensors"
+            raise ModelCorrupt(message, hint=GET_AGAIN)
 
     def _damaged(self, error: Exception) -> ModelCorrupt:
         why = f"{type(error).__name__}: {error}"
@@ -111,12 +152,18 @@ def open_gguf_file(path: Path) -> GgufFile:
     """Returns the opened file: the same object while the file is unchanged, because model and tokenizer both read it."""
     check_magic(path)
     state = path.stat()
-    return _opened(path.resolve(), state.st_size, state.st_mtime_ns)
+    return _opened(path.absolute(), state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _opened(path: Path, size: int, mtime_ns: int) -> GgufFile:
     return GgufFile(path)
+
+
+def begins_model(name: str) -> bool:
+    """Returns whether a file of this name is a model, or the first part of one, and no file beside it."""
+    part = SPLIT.search(name)
+    return BESIDE.search(name) is None and (part is None or int(part[1]) == 1)
 
 
 def check_magic(path: Path) -> None:

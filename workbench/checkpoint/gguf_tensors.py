@@ -27,14 +27,12 @@ class GgufCheckpoint:
     def __init__(self, file: GgufFile) -> None:
         self.path: Path = file.path
         self._file = file
-        with file.path.open("rb") as stream:
-            # Copy on write: torch requires a writable buffer, and no write reaches the file.
-            self._data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._data = [_mapped(path) for path in file.parts]
         self.tensors = {name: _stored(tensor) for name, tensor in file.tensors.items()}
 
     def read(self, name: str, rows: slice | None = None) -> Tensor | Blocks:
         tensor = self._file.tensors[name]
-        raw = torch.frombuffer(self._data, dtype=torch.uint8, count=_num_bytes(tensor), offset=tensor.start)
+        raw = torch.frombuffer(self._data[tensor.part], dtype=torch.uint8, count=_num_bytes(tensor), offset=tensor.start)
         if tensor.type.name in DENSE and not _is_matrix(tensor):
             dense = raw.view(DENSE[tensor.type.name]).view(tensor.shape)
             return dense if rows is None else dense[rows]
@@ -47,7 +45,8 @@ class GgufCheckpoint:
             place = SCALES.get(tensor.type.name)
             if place is None:
                 continue
-            data = torch.frombuffer(self._data, dtype=torch.int16, count=_num_bytes(tensor) // 2, offset=tensor.start)
+            count, mapped = _num_bytes(tensor) // 2, self._data[tensor.part]
+            data = torch.frombuffer(mapped, dtype=torch.int16, count=count, offset=tensor.start)
             scales = data.view(-1, tensor.type.block_bytes // 2)[:, place.start // 2 : place.stop // 2]
             bad = int((scales & FLOAT16_EXPONENT == FLOAT16_EXPONENT).sum())
             if bad:
@@ -60,6 +59,12 @@ class GgufCheckpoint:
 
     def __exit__(self, *error: object) -> None:
         """Releases the file; its mapping ends with the last tensor that lies in it."""
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as stream:
+        # Copy on write: torch requires a writable buffer, and no write reaches the file.
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def _num_bytes(tensor: GgufTensor) -> int:

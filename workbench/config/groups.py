@@ -219,7 +219,8 @@ class LoggingArgs(Group):
     """The event log and the logger."""
 
     event_log_size: Annotated[int, at_least(0)] = 200_000
-    """Most events kept for views and explanations. 0 records nothing."""
+    """Most events kept for views and explanations; fewer where prompts are so long that they would take some 300 MB (in
+    proportion to this number). 0 records nothing."""
     decode_log_interval: Annotated[int, at_least(1)] = 40
     """Steps between two progress lines of the log (level info)."""
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

@@ -17,17 +17,9 @@ from workbench.engine.batch import Batch
 from workbench.engine.limits import CoreConfig
 from workbench.engine.planning import Prefill
 from workbench.engine.policy import Candidate, Policy
+from workbench.engine.refusals import Refusals
 from workbench.engine.sequence import Sequence
-from workbench.engine.waiting import Wait
-from workbench.events import (
-    NUM_SHOWN,
-    EventLog,
-    PrefixMatched,
-    RequestScheduled,
-    RequestWaited,
-    RequestWaiting,
-    WaitReason,
-)
+from workbench.events import NUM_SHOWN, EventLog, PrefixMatched, RequestScheduled
 from workbench.types import first_of
 
 MIN_SHARED = 16
@@ -52,8 +44,9 @@ class Admission:
     def __post_init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
         """Waiting requests by sequence id, with their match in the tree."""
-        self._waits: dict[int, Wait] = {}
-        """By sequence id: stays in the queue of requests that were refused a place, while events are recorded."""
+        self.refusals = Refusals(self.log, self.clock)
+        self._are_all_told_full = False
+        """Whether all waiting requests were refused because the batch is full, so that nothing changes until one arrives."""
         self._waits_for_pictures = False
         """True once a request of the step being filled found no room for its pictures: later ones do not overtake it."""
 
@@ -63,7 +56,7 @@ class Admission:
         """Changes: a new request waits, for its constraint or for a place."""
         if is_compiling:
             self.compiling.append(seq)
-            self.refuse(seq, "compiling")
+            self.refusals.add(seq, "compiling")
         else:
             self._queue(seq)
 
@@ -75,29 +68,28 @@ class Admission:
     def pause(self) -> None:
         """Changes: pauses generation until `is_paused` is False again."""
         self.is_paused = True
+        self._are_all_told_full = False
         for seq in self.waiting:
-            self.refuse(seq, "paused")
+            self.refusals.add(seq, "paused")
 
     def _queue(self, seq: Sequence) -> None:
         self.waiting.append(seq)
+        self._are_all_told_full = False
         if self.is_paused:
-            self.refuse(seq, "paused")
+            self.refusals.add(seq, "paused")
 
     def put_back(self, seq: Sequence) -> None:
         """Changes: a request that had to leave the batch is the first to return."""
         self.waiting.insert(0, seq)
+        self._are_all_told_full = False
         if self.is_paused:
-            self.refuse(seq, "paused")
+            self.refusals.add(seq, "paused")
 
     def remove(self, seq: Sequence) -> None:
         """Changes: the request has ended."""
-        self._end_wait(seq)
+        self.refusals.end(seq)
         self._candidates.pop(seq.seq_id, None)
         (self.compiling if seq in self.compiling else self.waiting).remove(seq)
-
-    def wait_of(self, seq: Sequence) -> Wait | None:
-        """Returns the stay of a request in the queue; None if it was not refused, or nothing is recorded. Reads only."""
-        return self._waits.get(seq.seq_id)
 
     # -- places -------------------------------------------------------------------------------------------------
 
@@ -108,14 +100,19 @@ class Admission:
         for candidate in candidates:
             if not self._offer(candidate, step):
                 for behind in candidates:
-                    self.refuse(behind.seq, "memory", blocked_by=candidate.seq.rid)
+                    self.refusals.add(behind.seq, "memory", blocked_by=candidate.seq.rid)
 
     def _ordered(self) -> list[Candidate]:
         """Returns the queue in policy order; nothing if the batch is full."""
-        if not self.waiting or self._is_batch_full():
-            for seq in self.waiting:
-                self._refuse_batch_full(seq)
+        if not self.waiting:
             return []
+        if self._is_batch_full():
+            if not self._are_all_told_full:
+                for seq in self.waiting:
+                    self._refuse_batch_full(seq)
+                self._are_all_told_full = True
+            return []
+        self._are_all_told_full = False
         known = self._candidates
         self._candidates = {seq.seq_id: known.get(seq.seq_id) or Candidate(seq, self.cache) for seq in self.waiting}
         return sorted(self.policy([*self._candidates.values()], self.rng), key=lambda c: -c.seq.request.priority)
@@ -126,18 +123,18 @@ class Admission:
         if self._is_batch_full():
             self._refuse_batch_full(seq)
         elif step.budget <= 0:
-            self.refuse(seq, "token budget", blocked_by=step.seqs[0].rid if step.seqs else "")
+            self.refusals.add(seq, "token budget", blocked_by=step.seqs[0].rid if step.seqs else "")
         elif not step.has_room:
-            self.refuse(seq, "one prefill at a time", blocked_by=step.seqs[0].rid)
+            self.refusals.add(seq, "one prefill at a time", blocked_by=step.seqs[0].rid)
         elif (other := self._computing_same_prefix(candidate)) is not None:
-            self.refuse(seq, "shared prefix in progress", blocked_by=other.rid)
+            self.refusals.add(seq, "shared prefix in progress", blocked_by=other.rid)
         elif (lack := self._lack_of_rows(seq)) is not None:
             needed, available = lack
             self._waits_for_pictures = True
-            self.refuse(seq, "picture memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
+            self.refusals.add(seq, "picture memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
         elif (lack := self._lack_of_memory(candidate)) is not None:
             needed, available = lack
-            self.refuse(seq, "memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
+            self.refusals.add(seq, "memory", blocked_by=self.batch.running[0].rid, needed=needed, available=available)
             return False
         else:
             self._admit(candidate)
@@ -182,7 +179,7 @@ class Admission:
     def _admit(self, candidate: Candidate) -> None:
         """Changes: the request leaves the queue with a lease on all that the cache has of it, and pages for the rest."""
         seq, is_first = candidate.seq, candidate.seq.admitted_at is None
-        self._end_wait(seq)
+        self.refusals.end(seq)
         if self.log.on and is_first:
             self._log_match(candidate)
         self.batch.enter(seq, self.cache.lease(candidate.match, seq.rid))
@@ -205,29 +202,8 @@ class Admission:
                           evicted_ago=lookup.evicted_ago, elsewhere=lookup.elsewhere, namespace=namespace)
         )  # fmt: skip
 
-    # -- refusals -----------------------------------------------------------------------------------------------
-
-    def refuse(self, seq: Sequence, reason: WaitReason, *, blocked_by: str = "", needed: int = 0, available: int = 0) -> None:
-        """Changes: records that a request has no place in this step, and the reason."""
-        if not self.log.on:
-            return
-        now = self.clock()
-        wait = self._waits.get(seq.seq_id)
-        if wait is None:
-            wait = self._waits[seq.seq_id] = Wait(now)
-        if wait.turn_to(reason, blocked_by, now):
-            self.log.add(
-                RequestWaiting(time=now, rid=seq.rid, reason=reason, blocked_by=blocked_by,
-                               num_needed=needed, num_available=available)
-            )  # fmt: skip
-
     def _is_batch_full(self) -> bool:
         return len(self.batch.running) >= self.config.max_running_requests
 
     def _refuse_batch_full(self, seq: Sequence) -> None:
-        self.refuse(seq, "batch full", needed=len(self.batch.running) + 1, available=self.config.max_running_requests)
-
-    def _end_wait(self, seq: Sequence) -> None:
-        if (wait := self._waits.pop(seq.seq_id, None)) is not None:
-            now = self.clock()
-            self.log.add(RequestWaited(time=now, rid=seq.rid, parts=wait.parts(now)))
+        self.refusals.add(seq, "batch full", needed=len(self.batch.running) + 1, available=self.config.max_running_requests)

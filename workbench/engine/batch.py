@@ -56,6 +56,10 @@ class Batch:
     def decoding(self) -> list[Sequence]:
         return [seq for seq in self.running if seq.is_decoding]
 
+    def lacking(self) -> list[Sequence]:
+        """Returns the sequences without pages for all their tokens: behind the last one drawn, a long stretch was forced."""
+        return [seq for seq in self.running if seq.lease and not seq.is_decoding and seq.lease.num_slots < seq.num_tokens]
+
     @property
     def num_promised_pages(self) -> int:
         """Pages kept back for output of the running sequences that is still to come."""
@@ -94,9 +98,9 @@ class Batch:
 
     # -- memory -------------------------------------------------------------------------------------------------
 
-    def fits(self, decoding: list[Sequence]) -> bool:
+    def fits(self, seqs: list[Sequence]) -> bool:
         """Returns whether there are pages for all that is pending of these. Reads only."""
-        needed = sum(self.cache.num_pages_for(seq.num_tokens - seq.lease.num_slots) for seq in decoding if seq.lease)
+        needed = sum(self.cache.num_pages_for(seq.num_tokens - seq.lease.num_slots) for seq in seqs if seq.lease)
         return needed <= self.cache.num_available_pages
 
     def grow(self, seq: Sequence, num_tokens: int) -> bool:
@@ -115,14 +119,17 @@ class Batch:
         assert seq.lease is not None
         self.cache.trim(seq.lease, seq.num_computed)
 
-    def retract(self, decoding: list[Sequence]) -> Sequence:
+    def retract(self, needing: list[Sequence]) -> Sequence:
         """Changes: of the lowest priority the sequence with the least output leaves, of equals the longest. Its K/V stays in
-        the tree for as long as the space is not needed. Returns it, to be put back into the queue."""
-        victims = [seq for seq in self.running if len(decoding) > 1 or not seq.is_decoding]
+        the tree for as long as the space is not needed. Returns it, to be put back into the queue.
+
+        `needing` are the sequences for whose pending tokens there are too few pages.
+        """
+        victims = [seq for seq in self.running if len(needing) > 1 or seq is not needing[0]]
         if not victims:
             raise CacheCorrupt("one request needs more pages than the pool has, which `add` refuses")
         victim = min(victims, key=lambda seq: (seq.request.priority, len(seq.output_ids), -seq.num_prompt, -seq.seq_id))
-        needed_by = next(seq.rid for seq in decoding if seq is not victim)
+        needed_by = next(seq.rid for seq in needing if seq is not victim)
         old_ratio, num_lost = self.promise.ratio, victim.num_computed
         self.leave(victim)
         self.promise.rise(self.decoding())

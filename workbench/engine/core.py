@@ -59,6 +59,8 @@ class EngineCore:
         )
         self.scheduler = Scheduler(config, self.cache, self.log, clock, propose)
         self._by_rid: dict[str, Sequence] = {}
+        self._groups: dict[str, dict[str, Sequence]] = {}
+        """Samples by their group and their own id."""
         self._finished: list[TokenOut] = []
         self._deadlines: dict[str, float] = {}
         self._next_id = 1
@@ -100,6 +102,8 @@ class EngineCore:
         seq = Sequence(self._next_id, request, arrived, output, self.pictures.tokens(request), processor)
         self._next_id += 1
         self._by_rid[request.rid] = seq
+        if request.group:
+            self._groups.setdefault(request.group, {})[request.rid] = seq
         if request.timeout_s is not None:
             self._deadlines[request.rid] = seq.arrived + request.timeout_s
         if self.log.on:
@@ -134,8 +138,10 @@ class EngineCore:
 
     def abort(self, rid: str, message: str = "aborted by the caller") -> bool:
         """Ends a request, or every sample of a group; its pages are free before the next step. Returns False if there is none."""
-        ending = [seq for seq in self._by_rid.values() if rid in (seq.rid, seq.request.group)]
-        for seq in ending:
+        ending = {**self._groups.get(rid, {})}
+        if (one := self._by_rid.get(rid)) is not None:
+            ending[rid] = one
+        for seq in ending.values():
             self._abort(seq, message)
         return bool(ending)
 
@@ -265,6 +271,10 @@ class EngineCore:
     def _finish(self, seq: Sequence, reason: FinishReason) -> None:
         self.scheduler.vacate(seq)
         del self._by_rid[seq.rid]
+        if group := seq.request.group:
+            del self._groups[group][seq.rid]
+            if not self._groups[group]:
+                del self._groups[group]
         self._deadlines.pop(seq.rid, None)
         if self.log.on:
             self.log.add(logged.finished(seq, reason, self.clock()))

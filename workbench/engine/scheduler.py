@@ -96,6 +96,7 @@ class Scheduler:
     def plan(self) -> StepPlan:
         """Changes: admits, reserves pages, retracts. Empty `seqs` only if there is nothing to do."""
         self.num_steps += 1
+        self._give_room_to_forced()
         is_mixed = self.config.enable_mixed_chunk
         decode = self._plan_decode() if is_mixed else []
         prefill = self._plan_prefill(sum(seq.num_new for seq in decode))
@@ -109,6 +110,15 @@ class Scheduler:
         """Changes: `step`, a decode step that was planned ahead, is the last one planned."""
         self.num_steps = step
         self.batch.promise.decay()
+
+    def _give_room_to_forced(self) -> None:
+        """Changes: forced stretches that are too long for a decode step get pages, and leave enough for those that decode."""
+        if not self.batch.lacking():
+            return
+        while not self.batch.fits(needing := [*self.batch.decoding(), *self.batch.lacking()]):
+            self.admission.put_back(self.batch.retract(needing))
+        for seq in self.batch.lacking():
+            self.batch.grow(seq, seq.num_tokens)
 
     def _plan_prefill(self, num_riding: int) -> list[PlannedSeq]:
         budget = max(self.config.prefill_budget - num_riding, 1)

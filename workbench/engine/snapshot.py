@@ -61,7 +61,7 @@ def _events(core: EngineCore) -> Iterator[AnyEvent]:
     if taken:
         yield PagesTaken(time=core.clock(), taken=taken)
     for seq in (*scheduler.compiling, *scheduler.waiting):
-        wait = scheduler.admission.wait_of(seq)
+        wait = scheduler.admission.refusals.wait_of(seq)
         if wait is not None and (present := wait.present) is not None:
             reason, blocked_by, since = present
             yield RequestWaiting(time=since, rid=seq.rid, reason=reason, blocked_by=blocked_by)

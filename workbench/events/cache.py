@@ -25,12 +25,20 @@ class PagesTaken(Event, frozen=True, kw_only=True, tag=True):
     taken: tuple[Taken, ...]
     """The pages, by the request that took them."""
 
+    @property
+    def num_held(self) -> int:
+        return sum(len(one.pages) for one in self.taken)
+
 
 class PagesReturned(RequestEvent, frozen=True, kw_only=True, tag=True):
     """A request's own pages went back to the pool: another request had stored the same tokens, or it left the batch."""
 
     pages: tuple[int, ...]
     """Numbers of the pages."""
+
+    @property
+    def num_held(self) -> int:
+        return len(self.pages)
 
 
 class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
@@ -54,6 +62,10 @@ class NodeAdded(Event, frozen=True, kw_only=True, tag=True):
     """Time of its last use; None if it was made just now."""
     used_by: tuple[str, ...] = ()
     """The last requests that reused it, the newest last."""
+
+    @property
+    def num_held(self) -> int:
+        return len(self.token_ids) + len(self.pages)
 
 
 class NodeSplit(Event, frozen=True, kw_only=True, tag=True):

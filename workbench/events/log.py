@@ -8,15 +8,23 @@ from itertools import islice
 
 from workbench.events.base import Event
 
+NUMBERS = 40
+"""Numbers in the lists of events (`Event.num_held`) for each event that a log may keep: prompts of 8,000 tokens would else
+take gigabytes."""
+LEAST_NUMBERS = 100_000
+
 
 class EventLog:
     """A bounded, numbered list of events. Any thread may write and read."""
 
     def __init__(self, capacity: int = 200_000) -> None:
-        """Keeps the last `capacity` events; 0 records nothing."""
+        """Keeps the last `capacity` events, fewer where their lists are long; 0 records nothing."""
         self.on = capacity > 0
         """False if nothing is recorded. A site that records writes `if log.on: log.add(...)`, so that off costs one branch."""
-        self._events: deque[Event] = deque(maxlen=max(capacity, 1))
+        self._events: deque[Event] = deque()
+        self._most, self._most_held = max(capacity, 1), max(NUMBERS * capacity, LEAST_NUMBERS)
+        self._num_held = 0
+        """Numbers in the lists of the events that are kept."""
         self.num_added = 0
         """The number of events ever added, which is the number of the next one."""
         self._lock = threading.Lock()
@@ -24,13 +32,18 @@ class EventLog:
     def add(self, event: Event) -> None:
         """Appends an event; the oldest leaves a full log."""
         with self._lock:
-            self._events.append(event)
+            events = self._events
+            events.append(event)
             self.num_added += 1
+            self._num_held += event.num_held
+            while len(events) > self._most or (self._num_held > self._most_held and len(events) > 1):
+                self._num_held -= events.popleft().num_held
 
     def skip(self, num_events: int) -> None:
         """Drops all events and counts `num_events` more that cannot be read; readers find that they fell behind."""
         with self._lock:
             self._events.clear()
+            self._num_held = 0
             self.num_added += num_events
 
     def read(self, since: int = 0) -> tuple[int, list[Event]]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.events.base import Event, RequestEvent
+from workbench.events.base import TEXT, Event, RequestEvent
 from workbench.types import GrammarSpec
 
 NUM_SHOWN = 8
@@ -45,6 +45,10 @@ class RequestArrived(RequestEvent, frozen=True, kw_only=True, tag=True):
     pictures: tuple[int, ...] = ()
     """The numbers of its prompt's pictures, in order."""
 
+    @property
+    def num_held(self) -> int:
+        return 0 if self.grammar is None else len(self.grammar.text) // TEXT
+
 
 class PictureNumbered(Event, frozen=True, kw_only=True, tag=True):
     """A picture or video came that the engine does not know. Its tokens in the tree are its number below 0 (-3 for picture 3)."""
@@ -63,6 +67,10 @@ class PictureNumbered(Event, frozen=True, kw_only=True, tag=True):
     """The pixels from top to bottom."""
     thumbnail: str
     """A small form as a `data:` URL; empty where none was made."""
+
+    @property
+    def num_held(self) -> int:
+        return len(self.thumbnail) // TEXT
 
 
 class PrefixMatched(RequestEvent, frozen=True, kw_only=True, tag=True):

@@ -50,6 +50,10 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag=True):
     pages_owned: int
     """Number of pages that running requests hold alone."""
 
+    @property
+    def num_held(self) -> int:
+        return len(self.members)
+
 
 class BandwidthMeasured(Event, frozen=True, kw_only=True, tag=True):
     """The memory of the engine's machine was read for a while, to see how fast that is."""

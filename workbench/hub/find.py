@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.checkpoint.files import check_whole, read_config, refuse_adapter
-from workbench.checkpoint.gguf_file import MAGIC, open_gguf_file
+from workbench.checkpoint.gguf_file import MAGIC, begins_model, open_gguf_file
 from workbench.config import home
 from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, WorkbenchError, install
 from workbench.hub import hf_hub
@@ -153,9 +153,10 @@ def _resolve_path(path: Path, name: str, load_format: str, check: Check) -> Loca
         return _resolve_gguf(path, name, load_format, check)
     ggufs = sorted(path.glob("*.gguf"))
     if load_format == "gguf" or (ggufs and not (path / "config.json").exists()):
-        if len(ggufs) != 1:
-            raise ModelNotFound(f"{path} has {len(ggufs)} GGUF files", hint="give the path of the one that is meant")
-        return _resolve_gguf(ggufs[0], name, load_format, check)
+        models = [one for one in ggufs if begins_model(one.name)]
+        if len(models) != 1:
+            raise ModelNotFound(f"{path} has {len(models)} GGUF files of models", hint="give the path of the one that is meant")
+        return _resolve_gguf(models[0], name, load_format, check)
     if load_format == "dummy":
         read_config(path)
     else:

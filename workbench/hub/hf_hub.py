@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.checkpoint.files import PICKLE_SUFFIXES, pickle_error, refuse_adapter
+from workbench.checkpoint.gguf_file import SPLIT, begins_model
 from workbench.errors import ModelNotFound, NotSupported, install
 from workbench.hub import modelscope
 from workbench.hub.disk import full_disk_is_an_error_of_ours
@@ -69,7 +70,7 @@ def _refuse_other_weights(repo: str, revision: str) -> None:
 
         names = HfApi().list_repo_files(repo, revision=revision)
     pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
-    ggufs = [name for name in names if name.endswith(".gguf")]
+    ggufs = sorted((name for name in names if name.endswith(".gguf")), key=lambda name: not begins_model(name))
     if ggufs:
         raise ModelNotFound(f"{repo} has no safetensors files", hint=f"name one of its GGUF files: {repo}:{ggufs[0]}")
     if pickles:
@@ -77,8 +78,10 @@ def _refuse_other_weights(repo: str, revision: str) -> None:
 
 
 def fetch_file(repo: str, file: str, revision: str | None, cache_dir: Path | None) -> Path:
+    """Returns a file of a repository, beside which are the other parts of a model that is split."""
+    wanted = SPLIT.sub(lambda found: found[0].replace(found[1], "?????", 1), file)
     if modelscope.is_used():
-        path = modelscope.fetch(repo, revision, cache_dir, [file]) / file
+        path = modelscope.fetch(repo, revision, cache_dir, [wanted]) / file
         if not path.is_file():
             raise ModelNotFound(f"{repo} has no file {file} on ModelScope", hint="check its name there")
         return path
@@ -86,7 +89,7 @@ def fetch_file(repo: str, file: str, revision: str | None, cache_dir: Path | Non
         from huggingface_hub import snapshot_download
 
         # Not hf_hub_download: without a network that one retries for 20 seconds.
-        path = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=[file])) / file
+        path = Path(snapshot_download(repo, revision=revision, cache_dir=cache_dir, allow_patterns=[wanted])) / file
     if not path.is_file():
         raise ModelNotFound(f"{repo} has no file {file}", hint="check its name on the hub")
     return path

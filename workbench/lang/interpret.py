@@ -1,4 +1,4 @@
-"""`Executor`: one queue of nodes per state, and a thread that lives while the queue holds work.
+"""`Executor`: does the nodes of one state in their order.
 
 Appending never waits, reading does. A node that fails ends the state: the nodes behind it and all readers fail with the same
 error.
@@ -6,18 +6,17 @@ error.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.errors import Aborted, BackendLacks, InvalidRequest
+from workbench.errors import Aborted, BackendLacks, InvalidRequest, NotSupported
 from workbench.events import PartFinished, PartReached
 from workbench.lang.backend_calls import call_backend, warm
 from workbench.lang.describe import counts, describe, finish_words, logprob_pairs, option_scores
 from workbench.lang.growing_text import Slot
 from workbench.lang.lookahead import Ahead
+from workbench.lang.node_queue import NodeQueue
 from workbench.lang.nodes import (
     Fork,
     Gen,
@@ -70,10 +69,8 @@ class Executor:
         self._num_forks = 0
         self._num_answers = 0
         self._call = call_backend if run.num_ahead is None else Ahead(run.num_ahead)
-        self._queue: deque[QueuedNode] = deque()
-        self._is_busy = False
-        self._is_held = bool(branch)
-        self._changed = threading.Condition()
+        self._queue = NodeQueue(f"workbench-{run.name}", self._work, self._lacks_thread, is_held=bool(branch))
+        self._changed = self._queue.changed
         run.executors.append(self)
 
     # -- the program's side -------------------------------------------------------------------------------------
@@ -134,12 +131,12 @@ class Executor:
     def sync(self) -> None:
         """Waits until the queue is empty, or the run was aborted."""
         with self._changed:
-            self._changed.wait_for(lambda: (not self._queue and not self._is_busy and not self._is_held) or self.run.is_aborted)
+            self._changed.wait_for(lambda: self._queue.is_idle or self.run.is_aborted)
 
     def abandon(self, error: BaseException) -> None:
         """Ends the state: waiting readers get `error`."""
         with self._changed:
-            if self._queue or self._is_busy or self._is_held:
+            if not self._queue.is_idle:
                 self.error = self.error or error
             self._changed.notify_all()
         for slots in list(self.slots.values()):
@@ -155,52 +152,20 @@ class Executor:
         return slot
 
     def _enqueue(self, step: QueuedNode) -> None:
-        with self._changed:
-            if self._is_busy or self._is_held or not isinstance(step.node, QUICK):
-                self._queue.append(step)
-                self._start()
-                return
-            self._is_busy = True
-        try:
-            self._work(step)  # at once, on this thread
-        finally:
-            self._end_step()
+        self._queue.put(step, is_quick=isinstance(step.node, QUICK))
 
     # -- the queue's side ---------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        """Starts a thread for the queue if none runs. The caller holds the lock."""
-        if not self._is_busy and not self._is_held:
-            self._is_busy = True
-            threading.Thread(target=self._drain, name=f"workbench-{self.run.name}", daemon=True).start()
 
     def release(self, parts: tuple[Part, ...], error: BaseException | None) -> None:
         """Starts this child of a fork with its parent's parts, or with its failure."""
         with self._changed:
             self.text.inherit(parts)
-            self._is_held = False
             self.error = self.error or error
-            if self._queue:
-                self._start()
-            self._changed.notify_all()
+            self._queue.release()
 
-    def _drain(self) -> None:
-        while True:
-            with self._changed:
-                if not self._queue:
-                    self._is_busy = False
-                    self._changed.notify_all()
-                    return
-                step = self._queue.popleft()
-            self._work(step)
-
-    def _end_step(self) -> None:
-        """Ends a step on the program's thread; starts a thread if more was queued meanwhile."""
-        with self._changed:
-            self._is_busy = False
-            if self._queue:
-                self._start()
-            self._changed.notify_all()
+    def _lacks_thread(self, error: RuntimeError) -> None:
+        message = f"program {self.run.name} has {len(self.run.executors)} states, and no thread is left ({error})"
+        self.error = self.error or NotSupported(message, hint="fork into fewer states at once")
 
     def _work(self, step: QueuedNode) -> None:
         caught: BaseException | None = None

@@ -113,6 +113,7 @@ class RunState:
         finally:
             with self._lock:
                 self._open.discard(rid)
+            self.backend.forget(rid)
 
     def abort(self, error: BaseException | None = None) -> None:
         """Ends every open request and fails what waits for one; no reader waits any more when this returns."""
@@ -121,6 +122,10 @@ class RunState:
             open_rids, executors = list(self._open), list(self.executors)
         for rid in open_rids:
             self.backend.abort(rid)
+            with self._lock:
+                is_over = rid not in self._open
+            if is_over:  # it ended meanwhile
+                self.backend.forget(rid)
         reason = error if isinstance(error, Exception) else Aborted(f"program {self.name} was aborted")
         for executor in executors:
             executor.abandon(reason)

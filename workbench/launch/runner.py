@@ -33,6 +33,8 @@ from workbench.launch.place import Hardware, weight_form
 from workbench.model.base import Model
 from workbench.model.check import checker, end_ids, override_of
 from workbench.model.load import load_model
+from workbench.model.seeing import Seeing
+from workbench.pictures.processor import check_square
 from workbench.text.tokenizer import Tokenizer
 
 
@@ -75,7 +77,9 @@ def load_runner(args: ServerArgs, progress: Progress | None = None, found: Futur
     sampler = Sampler(model.vocab_size, detect_nan=args.enable_nan_detection)
     eos_ids = end_ids(path) if tokenizer is None else tokenizer.eos_token_ids
     runner = TorchRunner(model, kv, attention, sampler)
-    if model.sees:
+    if isinstance(model, Seeing):
+        if model.square is not None:
+            check_square(path, model.square)
         is_crossed = model.picture_row_bytes() > 0
         runner.features.most_bytes = room_for_pictures(args.picture_memory_mb, place.device, is_crossed=is_crossed)
     return Loaded(runner, tokenizer, eos_ids, place.dtype)

@@ -22,7 +22,7 @@ from workbench.kernels.environment import prepare_libraries
 from workbench.kernels.quick_imports import quick_imports
 from workbench.model.config import SIZES, ModelConfig
 from workbench.model.family import Family
-from workbench.model.gguf import check_kind
+from workbench.model.gguf import check_keys, check_kind
 from workbench.model.registry import Entry, family_of, family_of_gguf
 from workbench.model.rope import check_rope
 from workbench.model.scheme import check_scheme
@@ -41,6 +41,7 @@ NO_EFFECT = frozenset(
     "torch_dtype dtype _from_model_config model_name is_llama_config unsloth_version unsloth_fixed unsloth_optimized "
     "transformers.js_config attn_implementation _attn_implementation _attn_implementation_autoset use_cache cache_implementation "
     "max_sequence_length is_decoder chunk_size_feed_forward tie_last_hidden_states tie_encoder_decoder torchscript use_bfloat16 "
+    "is_composition output_past "
     # Training, and how one product was computed at that time.
     "initializer_range attention_dropout attention_probs_dropout_prob hidden_dropout_prob classifier_dropout "
     "hidden_dropout resid_pdrop embd_pdrop attn_pdrop residual_dropout embedding_dropout embed_dropout resid_dropout "
@@ -113,10 +114,11 @@ def read_values(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return read_config(path)
     gguf = open_gguf_file(path)
+    check_kind(gguf)
     entry = family_of_gguf(gguf)
     rules = entry.family.gguf
     assert rules is not None
-    check_kind(gguf, rules.keys)
+    check_keys(gguf, rules.keys)
     with gguf.is_to_blame():
         values = rules.values(gguf)
     return {"architectures": [entry.architecture], "model_type": entry.model_type, **values}

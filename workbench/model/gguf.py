@@ -41,17 +41,25 @@ NO_EFFECT = frozenset(
 NEUTRAL: dict[str, tuple[Any, ...]] = {"logit_scale": (0, 1), "rope.scaling.attn_factor": (0, 1)}
 """Values at which a key that is not read changes nothing. Of other keys these are nothing, 0 and false."""
 RMS_EPS = "attention.layer_norm_rms_epsilon"
+TOWER = "clip"
+"""Architecture of towers, whose older files state no type."""
 ROPE_DIVISORS = "rope_freqs.weight"
 
 
-def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
-    """Raises for a GGUF that is no model by itself, and for a key of its architecture that is neither read nor known."""
-    kind, num_parts = gguf.meta.get("general.type", "model"), gguf.meta.get("split.count", 0)
+def check_kind(gguf: GgufFile) -> None:
+    """Raises ModelUnsupported for a GGUF that is no model by itself: the tower of one, an adapter, weights of importance."""
+    kind, usual = gguf.meta.get("general.type", "model"), "give the model's own GGUF"
+    if kind == "model" and gguf.architecture == TOWER:
+        kind = "mmproj"
+    if kind == "mmproj":
+        hint = f"{usual}, which reads text; pictures are read from folders of safetensors"
+        raise ModelUnsupported(f"{gguf.path} is the tower of a model that sees (mmproj), and no model", hint=hint)
     if kind != "model":
-        raise ModelUnsupported(f"{gguf.path} holds no model, its general.type is {shown(kind)}", hint="give the model's own GGUF")
-    if num_parts > 1:
-        hint = "join them first: llama-gguf-split --merge FIRST OUT"
-        raise ModelUnsupported(f"{gguf.path} is one of {num_parts} parts of a model", hint=hint)
+        raise ModelUnsupported(f"{gguf.path} holds no model, its general.type is {shown(kind)}", hint=usual)
+
+
+def check_keys(gguf: GgufFile, keys: frozenset[str]) -> None:
+    """Raises ModelUnsupported for a key of a file's architecture that is neither read nor known."""
     prefix = f"{gguf.architecture}."
     for key in gguf.meta:
         name = key.removeprefix(prefix)
@@ -59,7 +67,8 @@ def check_kind(gguf: GgufFile, keys: frozenset[str]) -> None:
             continue
         value = gguf.meta.get(key)
         if value not in NEUTRAL[name] if name in NEUTRAL else value:
-            raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here")
+            hint = "use a GGUF of the plain model, or its folder of safetensors if it is in the list of `workbench models`"
+            raise ModelUnsupported(f"{gguf.path} has {key} = {shown(value)}, which is not computed here", hint=hint)
 
 
 def plain_values(gguf: GgufFile) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,6 +92,7 @@ _ENTRIES = (
     _entry("phi3_small", "Phi3SmallForCausalLM", "Phi-3-small", "phi3small", "", "Phi-3-small 8k and 128k"),
     _entry("smollm3", "SmolLM3ForCausalLM", "SmolLM3", "smollm3", "smollm3", "SmolLM3 3B"),
     _entry("granite", "GraniteForCausalLM", "Granite 3", "granite", "granite", "Granite 3.0 to 3.3, 2B and 8B"),
+    _entry("olmo", "OlmoForCausalLM", "OLMo", "olmo", "olmo", "OLMo 1B and 7B"),
     _entry("olmo2", "Olmo2ForCausalLM", "OLMo 2", "olmo2", "olmo2", "OLMo 2 1B to 32B"),
     _entry("stablelm", "StableLmForCausalLM", "StableLM", "stablelm", "stablelm", "StableLM 3B, StableLM 2 1.6B and 12B"),
     _entry("cohere", "CohereForCausalLM", "Command-R", "cohere", "command-r", "Command-R, Command-R+, Aya 23 and Expanse"),
@@ -102,7 +104,8 @@ _ENTRIES = (
     _entry("qwen_moe", "Qwen3MoeForCausalLM", "Qwen 3 MoE", "qwen3_moe", "qwen3moe", "Qwen3-30B-A3B, Qwen3-235B-A22B", "QWEN3"),
     _entry("deepseek", "DeepseekForCausalLM", "DeepSeek (V1) MoE", "deepseek", "deepseek", "deepseek-moe-16b"),
     _entry("deepseek_mla", "DeepseekV2ForCausalLM", "DeepSeek V2", "deepseek_v2", "deepseek2", "DeepSeek-V2, Lite, V2.5", "V2"),
-    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "deepseek2 of sigmoids", "V3, R1", "V3"),
+    _entry("deepseek_mla", "DeepseekV3ForCausalLM", "DeepSeek V3", "deepseek_v3", "deepseek2 of sigmoids",
+           "V3, R1, Kimi K2, Moonlight", "V3"),
     _entry("olmoe", "OlmoeForCausalLM", "OLMoE", "olmoe", "olmoe", "OLMoE-1B-7B"),
     _entry("dbrx", "DbrxForCausalLM", "DBRX", "dbrx", "dbrx", "DBRX, DBRX Instruct"),
     _entry("granite_moe", "GraniteMoeForCausalLM", "Granite MoE", "granitemoe", "granitemoe", "Granite 3 1B-A400M, 3B-A800M"),
@@ -118,6 +121,7 @@ _ENTRIES = (
     _entry("chatglm", "ChatGLMForConditionalGeneration", "ChatGLM for conditional generation", "chatglm",
            "chatglm of fused tensors", "the same, saved under this architecture", "GENERATION"),
     _entry("internlm2", "InternLM2ForCausalLM", "InternLM 2", "internlm2", "internlm2", "InternLM 2 and 2.5"),
+    _entry("internlm3", "InternLM3ForCausalLM", "InternLM 3", "internlm3", "", "InternLM 3 8B"),
     _entry("exaone", "ExaoneForCausalLM", "Exaone 3", "exaone", "exaone", "Exaone 3.0 and 3.5"),
     _entry("baichuan", "BaichuanForCausalLM", "Baichuan 2", "baichuan", "baichuan of unit rows", "Baichuan 2 7B and 13B"),
     _entry("baichuan", "BaiChuanForCausalLM", "Baichuan", "baichuan", "baichuan", "Baichuan 7B and 13B", "FIRST"),
@@ -125,6 +129,7 @@ _ENTRIES = (
     _entry("minicpm", "MiniCPMForCausalLM", "MiniCPM", "minicpm", "minicpm", "MiniCPM 1B and 2B"),
     _entry("qwen", "QWenLMHeadModel", "Qwen", "qwen", "qwen", "Qwen 1.8B to 72B of 2023"),
     _entry("gpt2", "GPT2LMHeadModel", "GPT-2", "gpt2", "gpt2", "GPT-2 124M to 1.5B"),
+    _entry("gpt_bigcode", "GPTBigCodeForCausalLM", "StarCoder", "gpt_bigcode", "starcoder", "StarCoder 1B to 15B, SantaCoder"),
     _entry("phi", "PhiForCausalLM", "Phi-2", "phi", "phi2", "Phi-1, 1.5 and 2"),
     _entry("starcoder2", "Starcoder2ForCausalLM", "StarCoder2", "starcoder2", "starcoder2", "StarCoder2 3B, 7B and 15B"),
     _entry("mllama", "MllamaForCausalLM", "Llama 3.2 Vision (text)", "mllama_text_model", "",
@@ -185,6 +190,7 @@ _ENTRIES = (
     _pooled("reward", "internlm2", "InternLM2ForRewardModel", "InternLM 2 with a reward head", "internlm2",
             "InternLM2 reward models"),
     _entry("bert", "BertModel", "BERT", "bert", "bert", "all-MiniLM-L6-v2, BGE, E5, and other encoders"),
+    _entry("bert", "BertForMaskedLM", "BERT with a head for masked tokens", "bert", "", "BERT, and encoders saved with it"),
     _entry("bert", "BertForSequenceClassification", "BERT with a classification head", "bert", "",
            "cross-encoders (MS MARCO MiniLM) and classifiers",
            "CLASSIFIER"),
@@ -196,9 +202,13 @@ _ENTRIES = (
     _entry("jina_bert", "JinaBertForSequenceClassification", "Jina BERT 2 with a classification head", "bert", "",
            "jina-reranker-v1", "CLASSIFIER"),
     _entry("bert", "RobertaModel", "RoBERTa", "roberta", "", "all-distilroberta and other encoders", "ROBERTA"),
+    _entry("bert", "RobertaForMaskedLM", "RoBERTa with a head for masked tokens", "roberta", "",
+           "RoBERTa, all-distilroberta and others saved with it", "ROBERTA"),
     _entry("bert", "RobertaForSequenceClassification", "RoBERTa with a classification head", "roberta", "",
            "cross-encoders and classifiers on RoBERTa", "ROBERTA_CLASSIFIER"),
     _entry("bert", "XLMRobertaModel", "XLM-RoBERTa", "xlm-roberta", "", "BGE-M3, multilingual E5, and other encoders", "ROBERTA"),
+    _entry("bert", "XLMRobertaForMaskedLM", "XLM-RoBERTa with a head for masked tokens", "xlm-roberta", "",
+           "XLM-RoBERTa, and encoders saved with it", "ROBERTA"),
     _entry("bert", "XLMRobertaForSequenceClassification", "XLM-RoBERTa with a classification head", "xlm-roberta", "",
            "BGE rerankers", "ROBERTA_CLASSIFIER"),
 )  # fmt: skip
@@ -209,6 +219,9 @@ LACKING = {
     "Qwen3VLForConditionalGeneration": "features of several of the tower's layers, added in the text's first ones",
 }  # fmt: skip
 """Architectures that are known and not computed, and the part that they would need."""
+
+OTHER_TYPES = {"kimi_k2": "deepseek_v3"}
+"""The `model_type` of models that are published under the architecture of another one."""
 
 
 def family_of(values: Mapping[str, Any]) -> Entry:
@@ -224,7 +237,7 @@ def family_of(values: Mapping[str, Any]) -> Entry:
             raise ModelUnsupported(f"{lacking} is not computed yet: it needs {LACKING[lacking]}", hint=known)
         near = difflib.get_close_matches(str(names[0]), FAMILIES, n=1) if names else []
         raise ModelUnsupported(f"{what} is not supported", hint=f"the nearest that runs is {near[0]}; {known}" if near else known)
-    if kind not in (None, found.model_type) and found.model_type:
+    if OTHER_TYPES.get(str(kind), kind) not in (None, found.model_type) and found.model_type:
         raise ModelUnsupported(f"config.json names {found.architecture} and model_type {shown(kind)}: which is it?", hint=known)
     return found
 
@@ -245,7 +258,8 @@ def family_of_gguf(file: GgufFile) -> Entry:
     found = next((by_name[name] for name in names if name in by_name), None)
     if found is None:
         known = ", ".join(dict.fromkeys(entry.gguf for entry in FAMILIES.values() if entry.gguf))
-        in_folders = next((entry for entry in FAMILIES.values() if entry.model_type == architecture), None)
+        kind = re.sub("[-_]", "", architecture)
+        in_folders = next((entry for entry in FAMILIES.values() if re.sub("[-_]", "", entry.model_type) == kind), None)
         hint = f"{in_folders.title} runs from a folder of safetensors" if in_folders else f"supported architectures: {known}"
         raise ModelUnsupported(f"{where} has the architecture {architecture!r}", hint=hint)
     return found

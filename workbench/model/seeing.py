@@ -44,6 +44,8 @@ class Seeing(Model):
     pictures in the types that processors make: numbers of pixels are float32."""
 
     sees = True
+    square: int | None = None
+    """Side in pixels of the squares that the folder's processor makes for the tower; None for pictures of other shapes."""
 
     def __init__(self, text: CausalLM) -> None:
         super().__init__(text.config)

@@ -9,6 +9,7 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from workbench.errors import InvalidRequest
 
@@ -50,10 +51,17 @@ def read_media(source: Any, kind: str = "image") -> Media:
         return Media(url=text)
     if text.startswith("data:"):
         return written_media(text, kind)
-    if len(text) < 4096 and Path(text).expanduser().is_file():
-        data = Path(text).expanduser().read_bytes()
+    path = Path(named_file(text)).expanduser()
+    if len(text) < 4096 and path.is_file():
+        data = path.read_bytes()
         return Media(mimetypes.guess_type(text)[0] or _type_of(data, kind), data)
     return written_media(text, kind)
+
+
+def named_file(text: str) -> str:
+    """Returns the path that a `file:` URL names; any other text as it is."""
+    url = urlsplit(text) if text.startswith("file:") else None
+    return text if url is None or url.netloc not in ("", "localhost") else unquote(url.path)
 
 
 def written_media(text: str, kind: str = "image", limit: str = "a file that exists, a URL, or base64 text") -> Media:
@@ -62,14 +70,15 @@ def written_media(text: str, kind: str = "image", limit: str = "a file that exis
         data = _decoded(text, kind, limit)
         return Media(_type_of(data, kind), data)
     head, _, body = text[5:].partition(",")
-    if not head.endswith(";base64"):
+    media_type, _, coding = head.rpartition(";")
+    if coding.strip() != "base64":
         raise InvalidRequest(kind, text, "a data URL in base64 (data:image/png;base64,...)")
-    return Media(head.removesuffix(";base64"), _decoded(body, kind, limit))
+    return Media(media_type.strip(), _decoded(unquote(body), kind, limit))
 
 
 def _decoded(text: str, kind: str, limit: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # some write it in lines
     except (binascii.Error, ValueError):
         raise InvalidRequest(kind, text, limit) from None
 

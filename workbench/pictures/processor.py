@@ -83,6 +83,19 @@ def read_values(folder: Path, *names: str) -> dict[str, Any]:
     return found
 
 
+def check_square(folder: Path, side: int) -> None:
+    """Raises ModelCorrupt where a folder's files cut pictures to squares of other pixels than the `side` that its tower takes."""
+    values = read_values(folder)
+    size = values.get("size")
+    if values.get("do_center_crop") is not False and values.get("crop_size") is not None:
+        size = values["crop_size"]
+    if isinstance(size, Mapping):
+        size = size.get("height") if size.get("height") == size.get("width") else None
+    if isinstance(size, int) and size != side:
+        message = f"{folder} has a processor that makes squares of {size} pixels, and in config.json a tower that takes {side}"
+        raise ModelCorrupt(message, hint=f"fetch {FILES[0]} of this model again")
+
+
 class StatedProcessor(Processor):
     """A processor of transformers with the settings that a family's code has, for folders without the files of one."""
 

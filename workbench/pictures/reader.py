@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from workbench.errors import InvalidRequest, NotSupported, in_one_line
-from workbench.pictures.media import read_media, written_media
+from workbench.pictures.media import named_file, read_media, written_media
 
 MAX_BYTES = 64 << 20
 FETCH_S = 20.0
@@ -84,7 +84,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _path_of(source: str | Path) -> Path | None:
     """Returns the file that a source names; None for other texts."""
-    text = str(source)
+    text = named_file(str(source))
     if text.startswith("data:") or len(text) >= 4096 or "\0" in text:
         return None
     try:

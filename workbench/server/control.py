@@ -91,7 +91,7 @@ async def abort_request(http: Request) -> Response:
     body = await read_body(http, AbortBody)
     if not body.rid:
         raise InvalidRequest("rid", body.rid, "the id of a request")
-    serving_of(http).handle.client.abort(body.rid)
+    serving_of(http).generation.abort(body.rid)
     return Json({"success": True})
 
 
@@ -128,9 +128,9 @@ async def update_weights_from_tensor(http: Request) -> Response:
     empties the cache. Others keep their values; all stay if it fails. An engine that is started again has those of its files."""
     raw = http.headers.get("content-type", "").startswith("application/octet-stream")
     files = [await http.body()] if raw else _files(await read_body(http, TensorsBody))
-    engine = serving_of(http).handle.client.engine
+    handle = serving_of(http).handle
     try:
-        await asyncio.to_thread(lambda: engine.update_weights_from_tensor(joined(files)))
+        await asyncio.to_thread(lambda: handle.update_tensors(joined(files)))
     except EngineDead:
         raise
     except WorkbenchError as error:

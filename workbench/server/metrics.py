@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ class Metrics:
         """Requests whose last step's event comes after their end."""
         self._lock = threading.Lock()
         self._num_prompt = self._num_cached = 0
-        self._recent: list[float] = []
+        self._recent: deque[float] = deque()
         """Times of the tokens of the last `RATE_S` seconds."""
         self._closing = threading.Event()
         serving.on_engine(self._follow)
@@ -116,9 +117,11 @@ class Metrics:
             self.read()
 
     def read(self) -> None:
-        """Folds the new events. Events that the bounded log has dropped meanwhile are not counted."""
+        """Folds the new events. What the bounded log has dropped meanwhile is not counted, nor are the requests open then."""
         with self._lock:
             first, events = self._log.read(self._number)
+            if first > self._number:  # among what was dropped are ends of requests, which would stay here for ever
+                self._timings.clear()
             self._number = first + len(events)
             for event in events:
                 self._apply(event)
@@ -137,8 +140,9 @@ class Metrics:
                 self._num_cached += num_cached
                 self._each(lambda m: m.cached_tokens.inc(num_cached))
             case StepExecuted(members=members):
-                counted = self._timings.keys() | self._ended
-                computed = sum(each.num_new for each in members if each.kind == "prefill" and each.rid in counted)
+                counted = (self._timings, self._ended)
+                prompts = (each for each in members if each.kind == "prefill" and any(each.rid in rids for rids in counted))
+                computed = sum(each.num_new for each in prompts)
                 self._each(lambda m: m.prompt_tokens.inc(computed))
                 self._ended.clear()
             case TokenSampled(rid=rid, time=time) if rid in self._timings:
@@ -152,6 +156,7 @@ class Metrics:
     def _sampled(self, timing: Timing, time: float) -> None:
         timing.num_output += 1
         self._recent.append(time)
+        self._drop_old(time)
         if timing.first is None:
             timing.first = time
             self._each(lambda m: m.ttft.observe(time - timing.arrived))
@@ -166,12 +171,17 @@ class Metrics:
             per_token = (time - timing.first) / (timing.num_output - 1)
             self._each(lambda m: m.per_token.observe(per_token))
 
+    def _drop_old(self, now: float) -> None:
+        """Drops the times that are no part of the throughput any more, whether a scrape comes or not."""
+        while self._recent and now - self._recent[0] > RATE_S:
+            self._recent.popleft()
+
     def gauges(self, load: Load, now: float, info: EngineInfo) -> None:
         """Sets the gauges to the engine's present state; `now` is on its clock."""
         capacity, room = info.max_total_num_tokens, info.picture_memory_bytes
         with self._lock:
             used = capacity - load.tokens_free - load.tokens_tree
-            self._recent = [time for time in self._recent if now - time <= RATE_S]
+            self._drop_old(now)
             for m in self._sets:
                 m.running.set(load.num_running)
                 m.queued.set(load.num_waiting)

@@ -31,8 +31,8 @@ LEFT_STATUS = 499
 """Status of a request whose client has left; no client sees it, the log does."""
 NUM_UNLOGGED = 65_536
 """Number of request ids that are remembered as left out of the metrics: more than a second brings."""
-PING_S = 1.0
-"""Seconds that the engine's process has to answer a ping before it counts as stopped."""
+PING_S = 3.0
+"""Seconds that the engine's process has to answer a ping until it counts as stopped: fewer than a probe of `docs/deploy` has."""
 
 
 class Serving:

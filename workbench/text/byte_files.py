@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from workbench.errors import ModelCorrupt
 from workbench.text.pieces import add_tokens, bpe_of_bytes
@@ -19,13 +19,27 @@ REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 THREE_DIGITS = rf"{CONTRACTIONS}|\p{{N}}{{1,3}}|{REST}"
 """The cuts of cl100k, Llama 3 and GLM-4."""
 ONE_DIGIT = rf"{CONTRACTIONS}|\p{{N}}|{REST}"
-PATTERNS = {"QWenTokenizer": ONE_DIGIT}
+_UPPER, _LOWER = (rf"[{kinds}\p{{Lm}}\p{{Lo}}\p{{M}}&&[^\p{{Han}}]]" for kinds in (r"\p{Lu}\p{Lt}", r"\p{Ll}"))
+_FIRST, _ENDS = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+KIMI = rf"[\p{{Han}}]+|{_FIRST}{_UPPER}*{_LOWER}+{_ENDS}|{_FIRST}{_UPPER}+{_LOWER}*{_ENDS}|\p{{N}}{{1,3}}|{REST}"
+PATTERNS = {"QWenTokenizer": ONE_DIGIT, "TikTokenTokenizer": KIMI}
 """Cuts by the class of the tokenizer; others have `THREE_DIGITS`. A tiktoken file does not state them."""
-ADDED = {"QWenTokenizer": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]}
+_FIM = [f"<|fim_{part}|>" for part in ("prefix", "middle", "suffix")]
+ADDED = {
+    "QWenTokenizer": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))],
+    "Phi3SmallTokenizer": [
+        "<|dummy_id_2|>", "<|endoftext|>", *_FIM, "<|system|>", "<|user|>", "<|assistant|>", "<|dummy_id_0|>", "<|dummy_id_1|>",
+        "<|end|>", *(f"<|dummy_id_{i}|>" for i in range(3, 12)), "<|endofprompt|>", *(f"<|dummy_id_{i}|>" for i in range(12, 87)),
+    ],
+}  # fmt: skip
 """Special tokens behind those of the file, where no other file lists them."""
 OLDER: list[dict[str, Any]] = [{"rank": i, "token_str": token} for i, token in enumerate(["<unk>", "<s>", "</s>"])]
 """Special tokens of a tekken.json that lists none."""
 LINE = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?$")
+
+
+COMPOSED = frozenset({"QWenTokenizer"})
+"""Classes of tokenizers that compose letters and their marks first (NFC)."""
 
 
 def is_tiktoken(path: Path) -> bool:
@@ -45,6 +59,8 @@ def read_tiktoken(path: Path, tokenizer_class: str, added: dict[str, int]) -> To
             if line.strip():
                 raise ModelCorrupt(f"line {number} of {path} is no token and its rank", hint="copy the file again") from None
     made = bpe_of_bytes(tokens, PATTERNS.get(tokenizer_class, THREE_DIGITS))
+    if tokenizer_class in COMPOSED:
+        made.normalizer = normalizers.NFC()
     if not added:
         names = ADDED.get(tokenizer_class, [])
         add_tokens(made, {name: len(tokens) + i for i, name in enumerate(names)}, special=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,22 @@ from typing import Any
 from workbench.errors import ModelCorrupt, ModelNotFound, WorkbenchError, in_one_line
 from workbench.text.hf import transformers
 
-FILES = ("tokenizer.json", "tekken.json", "tokenizer.model", "*.tiktoken", "vocab.json", "vocab.txt")
+FILES = ("tokenizer.json", "tekken.json", "tokenizer.model", "*.tiktoken", "tiktoken.model", "vocab.json", "vocab.txt")
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+MOST_RESERVED = 4096
+"""Ids behind the tokens of a file that may have none."""
+SURROUNDED = frozenset({"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer"})
+"""Classes of tokenizers whose code puts tokens around a text as `add_bos_token` and `add_eos_token` state."""
 PREFIXES = {"ChatGLMTokenizer": ("[gMASK]", "sop"), "ChatGLM4Tokenizer": ("[gMASK]", "<sop>")}
 """Special tokens before every text, by the class of the tokenizer, where only its code has them."""
+BEHIND = {
+    "ChatGLMTokenizer": (
+        "[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>",
+    )
+}  # fmt: skip
+"""Special tokens behind the pieces of a file, so too."""
+TURNS = {"ChatGLMTokenizer": ("<|user|>", "<|observation|>")}
+"""Those that end an answer, since another's turn begins with them."""
 
 
 def open_folder(folder: Path, trust_remote_code: bool, mode: str) -> Any:
@@ -68,7 +81,9 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
     config = read_json(folder / "tokenizer_config.json")
     if mode == "auto" and not (trust_remote_code and "auto_map" in config):
         if (folder / "tokenizer.json").is_file():
-            return transformers().PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            hf = transformers().PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            _surround_as_stated(hf, config)
+            return hf
         if (made := _made(folder, config)) is not None:
             return made
     return transformers().AutoTokenizer.from_pretrained(
@@ -76,26 +91,50 @@ def _open(folder: Path, trust_remote_code: bool, mode: str) -> Any:
     )
 
 
+def _surround_as_stated(hf: Any, config: dict[str, Any]) -> None:
+    """Changes: a text has the tokens around it that tokenizer_config.json states, of the classes whose code read it.
+
+    In tokenizer.json of DeepSeek and others that code's tokens are missing.
+    """
+    from workbench.text.pieces import surround
+
+    if str(config.get("tokenizer_class")).removesuffix("Fast") not in SURROUNDED:
+        return
+    now = hf.backend_tokenizer.encode("", add_special_tokens=True).ids
+    has = {"bos": now[:1] == [hf.bos_token_id], "eos": now[-1:] == [hf.eos_token_id]}
+    stated = {name: config.get(f"add_{name}_token") for name in has}
+    wanted = {name: has[name] if flag is None else bool(flag) for name, flag in stated.items()}
+    if wanted == has or any(flag and getattr(hf, f"{name}_token_id") is None for name, flag in wanted.items()):
+        return
+    before, after = ([getattr(hf, f"{name}_token")] if flag else [] for name, flag in wanted.items())
+    surround(hf.backend_tokenizer, before, after)
+
+
 def _made(folder: Path, config: dict[str, Any]) -> Any:
     """Returns the tokenizer of a file that has no other form; None where there is none of these."""
-    from workbench.text.byte_files import is_tiktoken, read_tekken, read_tiktoken
+    from workbench.text.byte_files import ADDED, is_tiktoken, read_tekken, read_tiktoken
     from workbench.text.sentencepiece_file import read_piece_model
 
     kind, added = str(config.get("tokenizer_class", "")), _added(config)
-    pieces, tiktoken = folder / "tokenizer.model", next(iter(sorted(folder.glob("*.tiktoken"))), None)
+    pieces, tiktoken = (
+        folder / "tokenizer.model",
+        next(iter(sorted([*folder.glob("*.tiktoken"), *folder.glob("tiktoken.model")])), None),
+    )
     if (folder / "tekken.json").is_file():
         tokenizer, roles = read_tekken(folder / "tekken.json")
         return _wrapped(tokenizer, {"add_bos_token": True} | config, roles)
     if tiktoken is not None or (pieces.is_file() and is_tiktoken(pieces)):
         tokenizer = read_tiktoken(tiktoken or pieces, kind, added)
-        roles = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"} if kind == "QWenTokenizer" else {}
-        return _wrapped(tokenizer, config, roles)
+        roles = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"} if kind in ADDED else {}
+        return _wrapped(tokenizer, config | {"added_tokens_decoder": _without_gaps(config, tokenizer.get_vocab_size())}, roles)
     if not pieces.is_file():
         return None
-    model = read_piece_model(pieces)
+    model = read_piece_model(pieces).renamed({index: token for token, index in added.items()})
     named = {f"{name}_token": token for name in model.ids if (token := model.special(name)) is not None}
     adds_bos = {"add_bos_token": kind not in PREFIXES}
-    return _wrapped(model.tokenizer(legacy=config.get("legacy", True) is not False), adds_bos | config, named)
+    behind = {str(len(model.tokens) + i): {"content": name, "special": True} for i, name in enumerate(BEHIND.get(kind, ()))}
+    config = adds_bos | config | {"added_tokens_decoder": behind | (config.get("added_tokens_decoder") or {})}
+    return _wrapped(model.tokenizer(legacy=config.get("legacy", True) is not False), config, named)
 
 
 def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> Any:
@@ -105,9 +144,9 @@ def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> A
     described = (config.get("added_tokens_decoder") or {}).values()
     visible = {str(one["content"]) for one in described if not one.get("special")}
     added = _added(config)
-    for special in (True, False):
-        chosen = {token: index for token, index in added.items() if (token not in visible) == special}
-        wrong = add_tokens(tokenizer, chosen, special=special)
+    in_order = sorted(added.items(), key=lambda one: one[1])  # an id is the next one free
+    for is_visible, run in itertools.groupby(in_order, lambda one: one[0] in visible):
+        wrong = add_tokens(tokenizer, dict(run), special=not is_visible)
         if wrong is not None:
             raise ModelCorrupt(f"tokenizer_config.json gives {wrong!r} the id {added[wrong]}, and the vocabulary another")
     for role in ROLES:
@@ -123,6 +162,14 @@ def _wrapped(tokenizer: Any, config: dict[str, Any], roles: dict[str, str]) -> A
     return transformers().PreTrainedTokenizerFast(
         tokenizer_object=NotCopied(tokenizer), clean_up_tokenization_spaces=False, **roles
     )
+
+
+def _without_gaps(config: dict[str, Any], first: int) -> dict[str, Any]:
+    """Returns the added tokens with reserved ones in the place of ids from `first` on that none has."""
+    stated = config.get("added_tokens_decoder") or {}
+    last = max(map(int, stated), default=0)
+    gaps = range(first, last) if last - first < MOST_RESERVED else ()
+    return {str(i): {"content": f"<|reserved_token_{i}|>", "special": True} for i in gaps} | stated
 
 
 def _added(config: dict[str, Any]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """The tokenizer that a GGUF file's metadata describes.
 
-Three kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
+Four kinds exist in our families. `gpt2` is byte-level BPE with its merges listed; how text is cut before merging is
 named by `tokenizer.ggml.pre`. `llama` is SentencePiece's BPE, whose merges are implied: any two pieces that join to
 a third, best piece first. `bert` is WordPiece: a piece that begins a word is written with a mark before it, any other without.
+`t5` is SentencePiece's Unigram, as in XLM-RoBERTa: of all ways to cut a text the likeliest, by the scores of its pieces.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from workbench.errors import ModelCorrupt, ModelUnsupported
 from workbench.text.byte_files import ONE_DIGIT, THREE_DIGITS
 from workbench.text.later_tokenizer import LaterTokenizer
 from workbench.text.pieces import SPACE, bpe_of_pieces, surround, write_spaces
+from workbench.text.sentencepiece_file import UNIGRAM, PieceModel
 
 # Token types of the format.
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 """Key of tokenizer_config.json -> the token's name in a file."""
 WORD_PIECE_ROLES = {
@@ -45,6 +47,18 @@ DEEPSEEK3 = (
 )
 """Pattern for the rest, once digits and signs of Chinese and Japanese are cut out."""
 
+CASED = r"\p{Lu}\p{Ll}\p{Lt}"
+_HAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DEEPSEEK = (
+    "[\r\n]",
+    rf"\s?[{CASED}]+",
+    r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    r"\s+$",
+    _HAN,
+    r"\p{N}",
+)
+DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _HAN, r"\p{N}")
+
 _BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
 _BYTES_ONLY = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
@@ -63,16 +77,27 @@ PRE_TOKENIZERS: dict[str, Any] = {
     "gpt-4o": _cut(GPT4O),
     "tekken": _cut(TEKKEN),
     "deepseek-v3": _cut(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK3),
+    "deepseek-llm": _cut(*DEEPSEEK),
+    "deepseek-coder": _cut(*DEEPSEEK_CODER),
     # The cuts of others, with another habit: no token before a text, pieces that are merged, letters as they are.
     "dbrx": _cut(THREE_DIGITS),
     "deepseek-r1-qwen": _cut(ONE_DIGIT),
 }
 SAME_PRE_TOKENIZER = {
-    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "chatglm-bpe": "dbrx", "glm4": "dbrx", "smaug-bpe": "dbrx",
+    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "pixtral": "llama-bpe",
+    "chatglm-bpe": "dbrx", "glm4": "dbrx", "smaug-bpe": "dbrx",
     "stablelm2": "deepseek-r1-qwen", "olmo": "gpt-2", "starcoder": "smollm", "refact": "smollm", "command-r": "smollm",
-    "exaone": "smollm", "llama4": "gpt-4o",
+    "exaone": "smollm", "llama4": "gpt-4o", "phi-2": "gpt-2", "roberta-bpe": "gpt-2", "jina-v1-en": "gpt-2", "jina-es": "gpt-2",
+    "jina-de": "gpt-2", "jina-v2-es": "gpt-2", "jina-v2-de": "gpt-2", "jina-v2-code": "gpt-2",
+    "codeshell": "smollm", "minerva-7b": "smollm", "megrez": "deepseek-r1-qwen",
 }  # fmt: skip
 """Other names of a rule, and names of models whose tokenizers have one of these."""
+USUAL_RULES = {
+    "qwen2": "qwen2", "qwen": "qwen2", "phi2": "gpt-2", "gpt2": "gpt-2", "starcoder": "starcoder", "starcoder2": "starcoder",
+    "command-r": "command-r", "olmo": "olmo",
+}  # fmt: skip
+"""Architecture -> the rule of its models, where a file of before May 2024 names none."""
+LLAMA_3_TOKENS = 128_256
 WHOLE_FIRST = frozenset({"llama-bpe", "tekken"})
 """Rules of tokenizers in which a piece that is a token by itself is not merged."""
 COMPOSED = frozenset({"qwen2"})
@@ -95,8 +120,10 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
         tokenizer = _sentencepiece_bpe(gguf, tokens)
     elif kind == "bert":
         tokenizer = _word_pieces(gguf, tokens)
+    elif kind == "t5":
+        tokenizer = _unigram(gguf, tokens)
     else:
-        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama, bert")
+        raise ModelUnsupported(f"{gguf.path} has a tokenizer of kind {kind!r}", hint="supported kinds: gpt2, llama, bert, t5")
     _add_special_tokens(tokenizer, gguf, tokens)
     if kind == "bert":
         return tokenizer  # what goes around a text is written by it
@@ -109,9 +136,9 @@ def build_tokenizer(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
 
 def adds(gguf: GgufFile) -> tuple[bool, bool]:
     """Returns whether a BOS token goes before and an EOS token after a text. In older files the habit of their kind counts."""
-    habit = gguf.meta.get("tokenizer.ggml.model") == "llama" or _pre_tokenizer_name(gguf) == "llama-bpe"
+    habit = gguf.meta.get("tokenizer.ggml.model") in ("llama", "t5") or _pre_tokenizer_name(gguf) == "llama-bpe"
     bos = bool(gguf.meta.get("tokenizer.ggml.add_bos_token", habit))
-    eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", False))
+    eos = bool(gguf.meta.get("tokenizer.ggml.add_eos_token", gguf.meta.get("tokenizer.ggml.model") == "t5"))
     return bos and token_id(gguf, "bos") is not None, eos and token_id(gguf, "eos") is not None
 
 
@@ -168,8 +195,15 @@ def _is_gemma(gguf: GgufFile) -> bool:
 
 
 def _pre_tokenizer_name(gguf: GgufFile) -> str:
-    name = str(gguf.meta.get("tokenizer.ggml.pre", "default"))
+    name = str(gguf.meta.get("tokenizer.ggml.pre") or _usual_rule(gguf))
     return SAME_PRE_TOKENIZER.get(name, name)
+
+
+def _usual_rule(gguf: GgufFile) -> str:
+    embedding = gguf.tensors.get("token_embd.weight")
+    if gguf.architecture == "llama" and embedding is not None and embedding.shape[0] == LLAMA_3_TOKENS:
+        return "llama-bpe"
+    return USUAL_RULES.get(gguf.architecture, "default")
 
 
 def _byte_level_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
@@ -216,6 +250,23 @@ def _sentencepiece_bpe(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
     tokenizer = bpe_of_pieces(tokens, ranks, token_id(gguf, "unknown"))
     write_spaces(tokenizer, (), bool(gguf.meta.get("tokenizer.ggml.add_space_prefix", True)))
     return tokenizer
+
+
+def _unigram(gguf: GgufFile, tokens: list[str]) -> Tokenizer:
+    stated, unknown = gguf.meta.get, token_id(gguf, "unknown")
+    types = stated("tokenizer.ggml.token_type") or [NORMAL] * len(tokens)
+    scores = [float(score) for score in gguf.meta.need("tokenizer.ggml.scores")]
+    charsmap = bytes(byte & 0xFF for byte in stated("tokenizer.ggml.precompiled_charsmap", ()))
+    if unknown is None:
+        unknown = next((i for i, kind in enumerate(types) if kind == UNKNOWN), -1)
+    if unknown < 0 or len(scores) != len(tokens) or len(types) != len(tokens):
+        message = f"{gguf.path} has {len(tokens)} tokens, {len(scores)} scores and {len(types)} types, or no unknown token"
+        raise ModelCorrupt(message, hint=CONVERT_AGAIN)
+    return PieceModel(
+        tokens, scores, types, UNIGRAM, {"unk": unknown}, BYTE in types, charsmap,
+        adds_prefix=bool(stated("tokenizer.ggml.add_space_prefix", True)),
+        joins_spaces=bool(stated("tokenizer.ggml.remove_extra_whitespaces", True)),
+    ).tokenizer(legacy=True)  # fmt: skip
 
 
 def _add_special_tokens(tokenizer: Tokenizer, gguf: GgufFile, tokens: list[str]) -> None:

@@ -76,8 +76,12 @@ def bpe_of_bytes(tokens: Mapping[bytes, int], pattern: str, more: Mapping[str, i
 
 
 def add_tokens(tokenizer: Tokenizer, tokens: Mapping[str, int], *, special: bool) -> str | None:
-    """Changes: these tokens are found whole in a text; special ones are no part of it. Returns one whose id is not the wanted."""
-    added = [AddedToken(token, normalized=False, special=special) for token in sorted(tokens, key=tokens.__getitem__)]
+    """Changes: these tokens are found whole in a text; special ones are no part of it, nor words of longer ones.
+    Returns one whose id is not the wanted."""
+    added = [
+        AddedToken(token, normalized=False, special=special, single_word=special and token.isalpha())
+        for token in sorted(tokens, key=tokens.__getitem__)
+    ]
     tokenizer.add_special_tokens(added) if special else tokenizer.add_tokens(added)
     return next((token for token, index in tokens.items() if tokenizer.token_to_id(token) != index), None)
 

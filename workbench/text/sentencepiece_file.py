@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ class PieceModel:
         """Returns the token that stands for `bos` and the like."""
         index = self.ids[name]
         return self.tokens[index] if 0 <= index < len(self.tokens) else None
+
+    def renamed(self, names: Mapping[int, str]) -> PieceModel:
+        """Returns the content with other names for some pieces: so InternLM 2 names unused ones."""
+        tokens, types = [*self.tokens], [*self.types]
+        for index, name in names.items():
+            if index < len(tokens) and name not in self.tokens:
+                tokens[index], types[index] = name, NORMAL
+        return replace(self, tokens=tokens, types=types)
 
     def tokenizer(self, *, legacy: bool) -> Tokenizer:
         """Returns the tokenizer; with `legacy` a text behind a special token begins with a space too."""

@@ -12,7 +12,7 @@ from workbench.checkpoint.gguf_file import open_gguf_file
 from workbench.errors import InvalidRequest, NotSupported
 from workbench.text import chat
 from workbench.text.conversation import find_conversation
-from workbench.text.folder import open_folder, read_json
+from workbench.text.folder import TURNS, open_folder, read_json
 from workbench.text.hf import transformers
 from workbench.text.later_tokenizer import LaterTokenizer
 
@@ -196,7 +196,9 @@ def _set_template(hf: Any, source: str) -> tuple[str, ...]:
 def _end_token_ids(hf: Any, model: Path) -> frozenset[int]:
     ids = {hf.eos_token_id, *(open_gguf_file(model).end_ids() if model.is_file() else _configured_ends(model))}
     template = str(hf.chat_template or "")  # of several by name: of any
-    ids.update(hf.backend_tokenizer.token_to_id(token) for token in END_OF_TURN if token in template)
+    turns = TURNS.get(str(read_json(model / "tokenizer_config.json").get("tokenizer_class")), ())
+    ends = [*turns, *(token for token in END_OF_TURN if token in template)]
+    ids.update(map(hf.backend_tokenizer.token_to_id, ends))
     return frozenset(i for i in ids if i is not None)
 
 

@@ -26,7 +26,9 @@ from workbench.model.tiny import TINY_LLAMA, write_config
 
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
 DRAWN = {"temperature": 1.0, "max_new_tokens": 12, "ignore_eos": True}
-ENDLESS = {"temperature": 0, "max_new_tokens": 450, "ignore_eos": True}
+ENDLESS = {"temperature": 0, "max_new_tokens": 20_000, "ignore_eos": True}
+"""Parameters of an answer that takes many seconds: a thread that stands still for one still comes before its end."""
+ROOMY = {"json_model_override_args": {"max_position_embeddings": 30_000}, "max_total_tokens": 60_000}
 A, B = [3, 1, 4, 1, 5], [9, 2, 6]
 
 
@@ -52,6 +54,13 @@ def open_engine(folder, **args):
 @pytest.fixture(scope="module")
 def engine(folder):
     with open_engine(folder, enable_custom_logit_processor=True) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def roomy(folder):
+    """An engine with a context for ENDLESS."""
+    with open_engine(folder, **ROOMY) as engine:
         yield engine
 
 
@@ -244,71 +253,121 @@ def finish_of(engine, rid):
     raise AssertionError(f"{rid} never ended")
 
 
-def test_leaving_a_stream_early_aborts_it(engine, expected):
-    for chunk in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="left"):
+def test_leaving_a_stream_early_aborts_it(roomy, expected):
+    for chunk in roomy.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="left"):
         assert chunk
         break
-    assert finish_of(engine, "left") == "abort"
-    answers(engine, expected)
+    assert finish_of(roomy, "left") == "abort"
+    answers(roomy, expected)
 
 
-def test_a_stream_that_is_never_read_is_aborted_when_it_is_dropped(engine, expected):
-    engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="dropped")
-    assert finish_of(engine, "dropped") == "abort"
-    answers(engine, expected)
+def test_a_stream_that_is_never_read_is_aborted_when_it_is_dropped(roomy, expected):
+    roomy.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="dropped")
+    assert finish_of(roomy, "dropped") == "abort"
+    answers(roomy, expected)
 
 
-def test_leaving_an_async_stream_or_cancelling_its_task_aborts_it(engine, expected):
+def test_leaving_an_async_stream_or_cancelling_its_task_aborts_it(roomy, expected):
     async def leave():
-        stream = await engine.async_generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="async left")
+        stream = await roomy.async_generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="async left")
         async for _ in stream:
             break
         await stream.aclose()
-        task = asyncio.create_task(engine.async_generate(input_ids=A, sampling_params=ENDLESS, rid="cancelled"))
+        task = asyncio.create_task(roomy.async_generate(input_ids=A, sampling_params=ENDLESS, rid="cancelled"))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(leave())
-    assert finish_of(engine, "async left") == "abort"
-    assert finish_of(engine, "cancelled") == "abort"
-    answers(engine, expected)
+    assert finish_of(roomy, "async left") == "abort"
+    assert finish_of(roomy, "cancelled") == "abort"
+    answers(roomy, expected)
 
 
-def test_an_abort_ends_the_call_with_what_there_is(engine):
+def test_an_abort_ends_the_call_with_what_there_is(roomy):
     chunks = []
-    for chunk in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="cut"):
+    for chunk in roomy.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="cut"):
         chunks.append(chunk)
         if len(chunks) == 2:
-            engine.abort("cut")
+            roomy.abort("cut")
     assert chunks[-1]["meta_info"]["finish_reason"] == {"type": "abort", "message": "aborted by the caller"}
-    assert 2 <= len(chunks[-1]["output_ids"]) < 450
-    engine.abort("never was")
+    assert 2 <= len(chunks[-1]["output_ids"]) < 20_000
+    roomy.abort("never was")
 
 
-def test_an_interrupt_of_the_reading_thread_aborts_and_the_engine_lives(engine, expected):
+@pytest.mark.parametrize("how", ["generate", "stream", "async", "samples"])
+def test_an_abort_while_a_prompt_is_tokenised_ends_its_request(roomy, monkeypatch, how):
+    """The engine ignores an id that it does not have yet."""
+    see = roomy._handle.see
+
+    def aborted_meanwhile(prompt, shown):
+        roomy.abort("early")
+        return see(prompt, shown)
+
+    monkeypatch.setattr(roomy._handle, "see", aborted_meanwhile)
+    call = {"input_ids": A, "sampling_params": ENDLESS, "rid": "early"}
+    if how == "async":
+        results = [asyncio.run(roomy.async_generate(**call))]
+    elif how == "samples":
+        results = roomy.generate(**call, n=2)
+    else:
+        results = [[*roomy.generate(**call, stream=True)][-1]] if how == "stream" else [roomy.generate(**call)]
+    assert {result["meta_info"]["finish_reason"]["type"] for result in results} == {"abort"}
+    monkeypatch.undo()
+    again = roomy.generate(input_ids=A, sampling_params=GREEDY, rid="early")
+    assert again["meta_info"]["finish_reason"]["type"] == "length"
+
+
+def test_a_long_prompt_blocks_no_other_coroutine_while_it_is_tokenised(engine, monkeypatch):
+    see = engine._handle.see
+
+    def slow(prompt, shown):
+        time.sleep(0.2)
+        return see(prompt, shown)
+
+    monkeypatch.setattr(engine._handle, "see", slow)
+    monkeypatch.setattr(engine._handle, "conversation", lambda messages, tools: (time.sleep(0.2), {"input_ids": A})[1])
+
+    async def longest_block():
+        async def work():
+            await engine.async_generate(input_ids=A, sampling_params=GREEDY)
+            await engine.async_chat([{"role": "user", "content": "a"}], GREEDY)
+            async for _ in await engine.async_generate(input_ids=A, sampling_params=GREEDY, stream=True):
+                pass
+
+        task, longest, last = asyncio.create_task(work()), 0.0, time.monotonic()
+        while not task.done():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await task
+        return longest
+
+    assert asyncio.run(longest_block()) < 0.15, "each prompt takes 0.2 s"
+
+
+def test_an_interrupt_of_the_reading_thread_aborts_and_the_engine_lives(roomy, expected):
     def interrupt_when_it_runs():
-        while not any(isinstance(event, TokenSampled) and event.rid == "interrupted" for event in engine.log.read()[1]):
+        while not any(isinstance(event, TokenSampled) and event.rid == "interrupted" for event in roomy.log.read()[1]):
             time.sleep(0.001)
         _thread.interrupt_main()
 
     threading.Thread(target=interrupt_when_it_runs, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        engine.generate(input_ids=A, sampling_params=ENDLESS | {"max_new_tokens": 490}, rid="interrupted")
-    assert finish_of(engine, "interrupted") == "abort"
-    answers(engine, expected)
+        roomy.generate(input_ids=A, sampling_params=ENDLESS, rid="interrupted")
+    assert finish_of(roomy, "interrupted") == "abort"
+    answers(roomy, expected)
 
 
-def test_a_consumer_that_raises_aborts_its_stream(engine, expected):
+def test_a_consumer_that_raises_aborts_its_stream(roomy, expected):
     def consume():
-        for _ in engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="raised"):
+        for _ in roomy.generate(input_ids=A, sampling_params=ENDLESS, stream=True, rid="raised"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         consume()
-    assert finish_of(engine, "raised") == "abort"
-    answers(engine, expected)
+    assert finish_of(roomy, "raised") == "abort"
+    answers(roomy, expected)
 
 
 # -- log-probabilities --------------------------------------------------------------------------------------------
@@ -798,7 +857,7 @@ def test_use_after_shutdown_says_so(folder):
 
 
 def test_shutdown_ends_open_streams_with_an_error(folder):
-    engine = open_engine(folder)
+    engine = open_engine(folder, **ROOMY)
     stream = engine.generate(input_ids=A, sampling_params=ENDLESS, stream=True)
     next(stream)
     engine.shutdown()

@@ -20,13 +20,13 @@ from workbench.types import Picture, Request, SamplingParams, SeenPrompt
 
 A, B, C = [3, 1, 4, 1, 5], [9, 2, 6], [8, 8]
 GREEDY = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
-LONG = GREEDY | {"max_new_tokens": 400}
+LONG = GREEDY | {"max_new_tokens": 10_000}
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory):
-    folder = str(write_config(tmp_path_factory.mktemp("model")))
-    settings = {"load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 4000}
+    folder = str(write_config(tmp_path_factory.mktemp("model"), max_position_embeddings=12_000))
+    settings = {"load_format": "dummy", "skip_tokenizer_init": True, "dtype": "float32", "max_total_tokens": 24_000}
     with workbench.Engine(folder, num_threads=1, device="cpu", **settings) as engine:
         yield engine
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from workbench.cache.pages import PagePool
@@ -19,6 +21,17 @@ def test_a_page_that_came_back_is_the_next_to_leave():
     pool.take(5)
     pool.give([3, 1])
     assert pool.take(3) == [1, 3, 5]
+
+
+def test_a_huge_pool_costs_what_is_taken_of_it():
+    """A tiny model beside much memory has a hundred million pages."""
+    tracemalloc.start()
+    pool = PagePool(10**12)
+    pool.give(pool.take(100)[::2])
+    assert pool.num_free == 10**12 - 50
+    pool.check(range(1, 100, 2))
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
 
 
 def test_more_pages_than_there_are_cannot_be_taken():

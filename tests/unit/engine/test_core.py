@@ -145,6 +145,13 @@ def test_abort_returns_every_page_within_one_step():
     assert core.cache.pool.num_free + core.cache.tree.num_pages == core.cache.pool.num_pages
 
 
+def test_an_abort_without_an_id_ends_nothing():
+    core = make_core()
+    core.add(request("a", max_new_tokens=4))
+    assert not core.abort("")
+    assert run_to_end(core)["a"].finish.type == "length"
+
+
 def test_aborting_a_group_ends_all_its_samples_and_nobody_else():
     core = make_core(max_running_requests=2)
     for j in range(3):

@@ -128,6 +128,30 @@ def test_many_tokens_cost_few_steps(tokenizer, vocabulary):
     assert steps[1] > 20
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("page_size", [1, 4])
+@pytest.mark.parametrize("num_tokens", [2048, 200])
+def test_stretches_too_long_for_a_decode_step_get_pages(tokenizer, vocabulary, mixed, page_size, num_tokens):
+    """They are computed in chunks, like a prompt, beside others that decode and wait; in a small pool others give way."""
+    long = "(a|b)" + "q" * 100 + "(a|b){20}"  # each q is a token
+    requests = {f"r{i}": long if i % 3 else "(a|b){40}" for i in range(9)}
+
+    def texts(**config):
+        core = open_core(tokenizer, context_length=180, page_size=page_size, **config)
+        for i, (rid, pattern) in enumerate(requests.items()):
+            add(core, vocabulary, rid, [40 + i, 60, 61], {"regex": pattern, "max_new_tokens": 150}, priority=i % 2)
+        found = run(core)
+        return {rid: found[rid][:3:2] + found[rid][4:] for rid in requests}, core
+
+    alone, _ = texts(max_running_requests=1)
+    assert all(sum(forced) >= 100 for rid, (_, forced, _) in alone.items() if requests[rid] == long)
+    together, core = texts(
+        num_tokens=num_tokens, enable_mixed_chunk=mixed, chunked_prefill_size=16, schedule_conservativeness=0.02
+    )
+    assert together == alone
+    assert bool(core.scheduler.num_retractions) == (num_tokens == 200)
+
+
 def test_a_text_that_can_only_end_makes_no_step_for_its_end(tokenizer, vocabulary):
     """The end token is in the output as if it had been drawn; if anything may still change the draw, it is drawn."""
     drawn: dict[str, dict] = {}

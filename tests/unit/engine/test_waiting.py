@@ -25,13 +25,13 @@ def crowd(core, num=60, seed=0):
 def watched(core):
     """Returns a dict that keeps, by request id, (time, reason, blocking request) of every refusal since the last admission."""
     refusals = defaultdict(list)
-    refuse = core.scheduler.admission.refuse
+    add = core.scheduler.admission.refusals.add
 
     def note(seq, reason, *, blocked_by="", **numbers):
         refusals[seq.rid].append((core.clock(), reason, blocked_by))
-        refuse(seq, reason, blocked_by=blocked_by, **numbers)
+        add(seq, reason, blocked_by=blocked_by, **numbers)
 
-    core.scheduler.admission.refuse = note
+    core.scheduler.admission.refusals.add = note
     return refusals
 
 
@@ -126,4 +126,4 @@ def test_nothing_is_accounted_where_nothing_is_recorded():
     crowd(core, num=20)
     core.step()
     assert core.scheduler.waiting
-    assert all(core.scheduler.admission.wait_of(seq) is None for seq in core.scheduler.waiting)
+    assert all(core.scheduler.admission.refusals.wait_of(seq) is None for seq in core.scheduler.waiting)

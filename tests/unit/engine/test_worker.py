@@ -21,7 +21,7 @@ from workbench.testing import make_request as request
 VOCAB = 256
 LONG = 3000
 """Number of output tokens that take a second or so: long enough to interrupt."""
-WAIT_S = 10
+WAIT_S = 60
 
 
 class Gate(FakeRunner):
@@ -279,7 +279,7 @@ def test_a_question_that_waits_when_the_loop_breaks_is_answered_with_the_error(m
 
 
 def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     client = open_client(gate := Gate())
     streams = client.submit([request("a", max_new_tokens=LONG)])
     assert gate.entered.wait(WAIT_S)
@@ -289,7 +289,7 @@ def test_closing_ends_open_streams_and_waiting_questions_and_leaves_no_thread():
     gate.open.set()
     client.close()
     client.close()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(EngineDead, match="shut down"):
         list(read(streams))
     assert late.exception(WAIT_S) is None or isinstance(late.exception(), EngineDead), "answered or refused, not forgotten"

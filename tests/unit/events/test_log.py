@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from workbench.events import EventLog, RequestFinished, RequestScheduled
+from workbench.events import EventLog, NodeAdded, RequestFinished, RequestScheduled
+from workbench.events.log import LEAST_NUMBERS, NUMBERS
 
 
 def event(number: int) -> RequestScheduled:
@@ -32,6 +33,28 @@ def test_a_full_log_drops_the_oldest_and_a_late_reader_sees_the_gap() -> None:
     first, events = log.read(2)
     assert first == 6, "events 2 to 5 are gone"
     assert [event.rid for event in events] == ["r6", "r7", "r8", "r9"]
+
+
+def test_events_of_long_prompts_leave_a_log_that_has_room_for_more_of_them() -> None:
+    """Each number takes 36 bytes: 200,000 events of prompts of 8,000 tokens would take 6 GB."""
+    log = EventLog(10_000)
+    ids = tuple(range(20_000))
+    for number in range(30):
+        log.add(event(number))
+        log.add(NodeAdded(time=0.0, node_id=number, parent_id=0, token_ids=ids, pages=ids, namespace="", rid="a"))
+    first, events = log.read()
+    assert log.num_added == first + len(events) == 60
+    assert sum(held.num_held for held in events) == NUMBERS * 10_000
+    for number in range(5000):
+        log.add(event(number))
+    assert len(log.read()[1]) == 5000 + len(events), "short ones take no other's room"
+
+
+def test_a_log_keeps_the_newest_event_whatever_its_size() -> None:
+    log = log_of(3, capacity=4)
+    ids = tuple(range(LEAST_NUMBERS))
+    log.add(NodeAdded(time=0.0, node_id=1, parent_id=0, token_ids=ids, pages=ids, namespace="", rid="a"))
+    assert [type(held) for held in log.read()[1]] == [NodeAdded]
 
 
 def test_a_log_without_capacity_is_off() -> None:

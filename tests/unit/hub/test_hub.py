@@ -71,6 +71,17 @@ def test_a_folder_of_several_ggufs_is_ambiguous(make_gguf: Callable[..., Path]):
         hub.resolve(folder)
 
 
+def test_files_beside_a_gguf_and_its_parts_are_no_other_models(make_gguf: Callable[..., Path]):
+    folder = make_gguf("mmproj-model-f16.gguf").parent
+    make_gguf("model.imatrix.gguf")
+    model = make_gguf("model.gguf")
+    assert hub.resolve(folder).path == model
+    model.unlink()
+    split = make_gguf("b-00001-of-00002.gguf")
+    make_gguf("b-00002-of-00002.gguf")
+    assert hub.resolve(folder).path == split
+
+
 def test_a_load_format_that_the_model_does_not_have_is_an_error(make_gguf: Callable[..., Path], alias: CatalogEntry):
     for name in (make_gguf(), "tiny", "org/name:file.gguf"):
         with pytest.raises(InvalidRequest, match="load_format is 'safetensors'"):

@@ -75,7 +75,9 @@ from workbench.kernels.compiled import kernels
 seen = []
 with workbench.Engine({model!r}, max_total_tokens=4096, progress=lambda what, *_: seen.append(what)) as engine:
     def state(): return engine.get_server_info()["kernels"]
-    def tokens(): return engine.generate("a b c", {{"temperature": 0, "max_new_tokens": 8, "ignore_eos": True}})["output_ids"]
+    def tokens():
+        params = {{"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}}
+        return engine.generate("One, two, three, four, five,", params)["output_ids"]
     first = [seen[-1], state(), tokens()]
     (Path({folder!r}) / "gate").touch()
     while kernels.is_compiling: time.sleep(0.02)

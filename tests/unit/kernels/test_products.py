@@ -136,10 +136,17 @@ def test_without_kernels_torch_multiplies_the_dense_form(name, monkeypatch):
     assert torch.equal(matrix.rows(torch.tensor([3, 3, 9]), torch.float32), weight.dense()[[3, 3, 9]])
 
 
-def test_more_rows_than_are_quantised_at_a_time():
-    matrix, x = BlockMatrix([random_blocks("Q4_K", 40, 512)]), torch.randn(1200, 512)
-    whole = matrix.multiply(x)
-    for start in (0, 515, 516, 1199):
+@pytest.mark.parametrize("width", [32, 512])
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 64])
+def test_more_rows_than_are_quantised_at_a_time(num_threads, width):
+    matrix, x = BlockMatrix([random_blocks("Q8_0", 40, width)]), torch.randn(1200, width)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(num_threads)  # one, two and three take pieces of their own
+        whole = matrix.multiply(x)
+    finally:
+        torch.set_num_threads(before)
+    for start in (0, 149, 150, 515, 516, 1199):
         assert torch.equal(matrix.multiply(x[start : start + 1]), whole[start : start + 1])
 
 

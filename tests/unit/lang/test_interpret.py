@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from scripted_backend import ScriptedBackend
@@ -17,6 +18,7 @@ from workbench.errors import (
     BackendFailed,
     BackendLacks,
     InvalidRequest,
+    NotSupported,
     ProgramMistake,
     UnknownParameter,
     UnknownVariable,
@@ -41,12 +43,12 @@ def run(body, backend, **inputs):
 
 def test_gen_does_not_wait_and_reading_does(backend):
     backend.gate.clear()
-    threading.Timer(0.2, backend.gate.set).start()
     seen = []
 
     def body(s):
         s += "a" + sgl.gen("x") + "b" + sgl.gen("y")
         seen.append(backend.gate.is_set())
+        threading.Timer(0.1, backend.gate.set).start()
         seen.append(s["x"])
         seen.append(backend.gate.is_set())
 
@@ -57,7 +59,7 @@ def test_gen_does_not_wait_and_reading_does(backend):
 
 
 def test_forks_ask_at_the_same_time_and_one_state_asks_in_order(backend):
-    barrier = threading.Barrier(4, timeout=10)
+    barrier = threading.Barrier(4, timeout=60)
     backend.answer = lambda text: str(barrier.wait() is not None)
 
     def body(s):
@@ -430,7 +432,7 @@ def test_nothing_hangs_in_a_thread_pool_when_programs_fail():
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(program.run, backend=backend) for _ in range(12)]
-        assert {type(future.exception(timeout=20)) for future in futures} == {BackendFailed}
+        assert {type(future.exception(timeout=60)) for future in futures} == {BackendFailed}
 
 
 # -- interrupts ---------------------------------------------------------------------------------------------------
@@ -465,6 +467,55 @@ def test_an_interrupt_in_run_aborts_every_open_generation(backend):
     for state, name in zip(states, ["y", "x", "x", "x"], strict=True):
         with pytest.raises(Aborted):
             state[name]
+
+
+def test_an_abort_that_comes_when_a_call_is_over_is_not_kept(backend):
+    """An id is used once: what is kept of it would stay for ever."""
+    with monkeypatched(backend, "abort", lambda rid: (backend.gate.set(), wait_until(lambda: not run_state._open))):
+        backend.gate.clear()
+        state = sgl.function(lambda s: s.__iadd__(sgl.gen("x"))).run(backend=backend, stream=True)
+        run_state = state._executor.run
+        wait_until(lambda: backend.calls)
+        run_state.abort()
+    assert len(backend.aborted) == 1
+    assert backend._aborted == set()
+
+
+@contextmanager
+def monkeypatched(backend, name, before):
+    """Calls `before` with its arguments ahead of a method."""
+    method = getattr(backend, name)
+    setattr(backend, name, lambda *args: (before(*args), method(*args))[1])
+    yield
+    delattr(backend, name)
+
+
+def wait_until(ready):
+    while not ready():
+        time.sleep(0.001)
+
+
+def test_states_for_which_no_thread_is_left_say_so(backend, monkeypatch):
+    start, num_left = threading.Thread.start, [3]
+
+    def bounded(thread):
+        if thread.name.startswith("workbench-"):
+            if not num_left[0]:
+                raise RuntimeError("can't start new thread")
+            num_left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", bounded)
+
+    def body(s):
+        s += "a"
+        forks = s.fork(5)
+        for f in forks:
+            f += sgl.gen("x") + "."
+        return [f.text() for f in forks]
+
+    with pytest.raises(NotSupported, match=r"no thread is left \(can't start new thread\)"):
+        run(body, backend)
 
 
 def test_an_interrupt_in_run_batch_aborts_every_program(backend):
@@ -614,7 +665,7 @@ def test_programs_nest_and_return_values(backend):
 
 
 def test_a_batch_keeps_its_order_and_asks_at_the_same_time(backend):
-    barrier = threading.Barrier(5, timeout=10)
+    barrier = threading.Barrier(5, timeout=60)
 
     def answer(text):
         barrier.wait()
@@ -744,15 +795,15 @@ def test_a_reader_of_a_stream_wakes_when_the_program_sets_the_name_itself():
 
     @sgl.function
     def program(s):
-        waits.wait(10)
+        waits.wait(60)
         s["x"] = 5
-        may_end.wait(10)
+        may_end.wait(60)
 
     state = program.run(backend=ScriptedBackend(), stream=True)
     reader = threading.Thread(target=lambda: read.append(state["x"]))
     reader.start()
     time.sleep(0.05)
     waits.set()
-    reader.join(3)
+    reader.join(60)
     assert read == [5], "while the program's function still runs"
     may_end.set()

@@ -203,7 +203,14 @@ def test_a_type_that_nothing_dequantises_is_named(make_gguf: Maker):
         ({"meta": {"llama.attention.value_length": 8}}, "value_length = 8 for heads of 16"),
         ({"arch": "gemma3", "meta": {"gemma3.attn_logit_softcapping": 50.0}}, "attn_logit_softcapping"),
         ({"meta": {"general.type": "adapter"}}, "holds no model, its general.type is 'adapter'"),
-        ({"meta": {"split.count": 3}}, "one of 3 parts"),
+        ({"meta": {"general.type": "mmproj"}}, r"is the tower of a model that sees \(mmproj\).*\n.*folders of safetensors"),
+        ({"meta": {"general.architecture": "clip"}}, r"is the tower of a model that sees \(mmproj\)"),
+        (
+            {"meta": {"general.architecture": "qwen2vl"}},
+            r"has the architecture 'qwen2vl'\nQwen2-VL runs from a folder of safetensors",
+        ),
+        ({"meta": {"general.type": "imatrix"}}, "holds no model, its general.type is 'imatrix'"),
+        ({"meta": {"split.count": 3}}, r"is part 1 of 3\ncall the parts NAME-00001-of-00003\.gguf"),
         (
             {"meta": {"llama.rope.scale_linear": 4.0}, "extra": {"rope_freqs.weight": np.ones(8, np.float32)}},
             "divisors of Llama 3",

@@ -46,6 +46,27 @@ def test_data_urls_base64_and_bytes(is_local: bool):
         assert Reader(None).read(source, is_local=is_local) == DATA
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_base64_in_lines_and_data_urls_with_spaces(is_local: bool):
+    lines = "\n".join(TEXT[i : i + 5] for i in range(0, len(TEXT), 5))
+    quoted = TEXT.replace("=", "%3D").replace("+", "%2B")
+    for source in (
+        lines, f"data:image/png; base64, {TEXT}", f"data:image/png;charset=utf-8;base64,{quoted}", f"data:;base64,{lines}\r\n"
+    ):  # fmt: skip
+        assert Reader(None).read(source, is_local=is_local) == DATA
+
+
+def test_a_url_of_a_file_is_its_path(file: Path):
+    spaced = file.with_name("a b.png")
+    spaced.write_bytes(DATA)
+    for url in (file.as_uri(), spaced.as_uri(), f"file://localhost{file}"):
+        assert Reader(None).read(url, is_local=True) == Reader(str(file.parent)).read(url, is_local=False) == DATA
+        with pytest.raises(InvalidRequest, match="allowed_media"):
+            Reader(None).read(url, is_local=False)
+    with pytest.raises(InvalidRequest):
+        Reader(None).read(f"file://elsewhere{file}", is_local=True)
+
+
 @pytest.mark.parametrize("source", ["~nobody/x", "a\0b", "no base64!", "data:image/png,plain", "x" * 5000 + "!", 7, ""])
 @pytest.mark.parametrize("is_local", [True, False])
 def test_anything_else_is_refused_in_two_lines(source: object, is_local: bool):

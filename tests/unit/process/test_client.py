@@ -36,7 +36,7 @@ def test_the_tokenizer_is_read_beside_the_weights_once_the_child_has_found_them(
 
     def on_report(what):
         seen.append(what)
-        assert begun.wait(10) if what.startswith(READING) else not begun.is_set()
+        assert begun.wait(60) if what.startswith(READING) else not begun.is_set()
 
     monkeypatch.setattr(client, "find_tokenizer", find)
     monkeypatch.setattr(client, "ProcessClient", Stand)

@@ -47,18 +47,18 @@ def test_a_server_ends_while_its_engine_is_opened_again(supervisor):
 
     def open_engine(args):
         opening.set()
-        may_open.wait(10)
+        may_open.wait(60)
         return SimpleNamespace(close=lambda: closed.append("the new one"))
 
     supervisor._open = open_engine
     pump = threading.Thread(target=supervisor._restart, args=("the engine's process ended",), daemon=True)
     supervisor.serving.handle = SimpleNamespace(close=pump.join)  # a process's client waits for the thread that receives
     pump.start()
-    assert opening.wait(10)
+    assert opening.wait(60)
     closing = threading.Thread(target=supervisor.close, daemon=True)
     closing.start()
-    assert supervisor._closing.wait(10)
+    assert supervisor._closing.wait(60)
     may_open.set()
-    closing.join(5)
+    closing.join(60)
     assert not closing.is_alive(), "each waits for the other"
     assert (closed, supervisor.replaced) == (["the new one"], [])

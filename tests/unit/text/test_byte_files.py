@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import tiktoken
 import tokenizers
 
 from workbench.errors import ModelCorrupt
-from workbench.text.byte_files import ADDED, ONE_DIGIT, THREE_DIGITS
+from workbench.text.byte_files import ADDED, KIMI, ONE_DIGIT, THREE_DIGITS
 from workbench.text.tokenizer import load_tokenizer
 
 TEXTS = (
@@ -57,10 +58,49 @@ def test_qwens_file_has_the_ids_of_the_library(tmp_path: Path, ranks: dict[bytes
     theirs = tiktoken.Encoding("x", pat_str=ONE_DIGIT, mergeable_ranks=ranks, special_tokens=special)
     ours = load_tokenizer(tmp_path)
     for text in (*TEXTS, "<|im_start|>user\nthe cat<|im_end|>"):
-        assert list(ours.encode(text)) == theirs.encode(text, allowed_special="all"), text
-        assert ours.decode(ours.encode(text), skip_special_tokens=False) == text
+        composed = unicodedata.normalize("NFC", text)  # as the class does
+        assert list(ours.encode(text)) == theirs.encode(composed, allowed_special="all"), text
+        assert ours.decode(ours.encode(text), skip_special_tokens=False) == composed
     assert ours.vocab_size == theirs.n_vocab
     assert ours.eos_token_ids == {special["<|endoftext|>"]}
+
+
+def test_phi_3_smalls_file_has_the_special_tokens_of_its_class(tmp_path: Path, ranks: dict[bytes, int]):
+    write_tiktoken(tmp_path / "cl100k_base.tiktoken", ranks)
+    config = {"tokenizer_class": "Phi3SmallTokenizer", "added_tokens_decoder": {}, "bos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [len(ranks) + 1, len(ranks) + 10]}))
+    ours, places = (
+        load_tokenizer(tmp_path),
+        {"<|endoftext|>": 1, "<|system|>": 5, "<|user|>": 6, "<|assistant|>": 7, "<|end|>": 10},
+    )
+    assert {name: ours.backend.token_to_id(name) - len(ranks) for name in places} == places
+    assert ours.vocab_size == len(ranks) + 96, "100,352 with all tokens"
+    assert ours.eos_token_ids == {len(ranks) + 1, len(ranks) + 10}
+    text = "<|user|>\nthe cat<|end|>"
+    assert ours.decode(ours.encode(text), skip_special_tokens=False) == text
+    assert ours.encode(text)[0] == len(ranks) + 6
+
+
+def test_kimis_file_has_reserved_ids_between_its_special_tokens(tmp_path: Path, ranks: dict[bytes, int]):
+    write_tiktoken(tmp_path / "tiktoken.model", ranks)
+    named = {
+        0: ("[BOS]", True),
+        1: ("[EOS]", True),
+        2: ("<|im_end|>", True),
+        4: ("<|tool_call_begin|>", False),
+        7: ("[PAD]", True),
+    }
+    added = {str(len(ranks) + i): {"content": name, "special": special} for i, (name, special) in named.items()}
+    config = {"tokenizer_class": "TikTokenTokenizer", "added_tokens_decoder": added, "bos_token": "[BOS]", "eos_token": "[EOS]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs = tiktoken.Encoding("x", pat_str=KIMI, mergeable_ranks=ranks, special_tokens={})
+    ours = load_tokenizer(tmp_path)
+    for text in (*TEXTS, "HTTPServer's caf\u00e9\u6f22\u5b57abc 1234\u6f22"):
+        assert list(ours.encode(text)) == theirs.encode(text), text
+    assert ours.encode("<|im_end|>a<|tool_call_begin|>", add_special_tokens=False)[::2] == (len(ranks) + 2, len(ranks) + 4)
+    assert ours.decode((len(ranks) + 2, len(ranks) + 4)) == "<|tool_call_begin|>"
+    assert (ours.vocab_size, ours.eos_token_ids) == (len(ranks) + 8, {len(ranks) + 1})
 
 
 def test_glms_file_begins_texts_with_its_prefix(tmp_path: Path, ranks: dict[bytes, int]):

@@ -9,7 +9,7 @@ import pytest
 
 from workbench.text import chat
 from workbench.text.folder import read_templates
-from workbench.text.tokenizer import load_tokenizer
+from workbench.text.tokenizer import Tokenizer, load_tokenizer
 
 HELLO = [{"role": "user", "content": "hi"}]
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
@@ -48,3 +48,41 @@ def test_the_template_for_tools_is_used_with_tools(folder: Path, place: str):
     assert tokenizer.chat_text(HELLO, tools=TOOLS) == "tools 1 hi"
     assert chat.facts(tokenizer.hf)["chat_template"] == named["default"]
     assert tokenizer.chat_text(HELLO, chat_template="own") == "own"
+
+
+BOS, EOS = "<s>", "</s>"
+
+
+@pytest.mark.parametrize(
+    "kind, stated, wanted",
+    [
+        ("LlamaTokenizerFast", {"add_bos_token": True, "add_eos_token": False}, (BOS,)),
+        ("LlamaTokenizer", {"add_bos_token": True, "add_eos_token": True}, (BOS, EOS)),
+        ("CohereTokenizerFast", {"add_eos_token": True}, (EOS,)),
+        ("GemmaTokenizerFast", {}, ()),
+        ("PreTrainedTokenizerFast", {"add_bos_token": True}, ()),
+    ],
+)
+def test_tokens_around_a_text_are_those_that_the_files_state(
+    folder: Path, kind: str, stated: dict[str, bool], wanted: tuple[str]
+):
+    """The file tokenizer.json has none, as that of DeepSeek, whose class adds what is stated beside it."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": kind} | stated))
+    tokenizer = load_tokenizer(folder)
+    plain = tokenizer.encode("ab", add_special_tokens=False)
+    before, after = ([tokenizer.backend.token_to_id(one)] if one in wanted else [] for one in (BOS, EOS))
+    assert tokenizer.encode("ab") == (*before, *plain, *after)
+
+
+def test_tokens_that_the_files_leave_out_do_not_stand_around_a_text(folder: Path):
+    def stated(flag: bool) -> Tokenizer:
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "LlamaTokenizer", "add_bos_token": flag}))
+        return load_tokenizer(folder)
+
+    first = stated(True)
+    plain = first.encode("ab", add_special_tokens=False)
+    first.hf.save_pretrained(folder)  # with the token in tokenizer.json
+    assert stated(True).encode("ab") == first.encode("ab") == (first.hf.bos_token_id, *plain)
+    assert stated(False).encode("ab") == plain

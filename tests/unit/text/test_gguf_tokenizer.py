@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelUnsupported
+from workbench.text import gguf_tokenizer
 from workbench.text.byte_files import ONE_DIGIT
-from workbench.text.gguf_tokenizer import PRE_TOKENIZERS, SAME_PRE_TOKENIZER, open_tokenizer
+from workbench.text.gguf_tokenizer import PRE_TOKENIZERS, SAME_PRE_TOKENIZER, USUAL_RULES, open_tokenizer
 from workbench.text.pieces import SPACE, implied_merges
 from workbench.text.tokenizer import load_tokenizer
 
@@ -61,7 +62,8 @@ SINGLE, BY_THREE = ["2", "0", "2", "4"], ["202", "4"]
 CUTS = {
     "gpt-2": ["It", "'s", " 2024"], "smollm": ["It", "'s", " ", *SINGLE], "qwen2": ["It", "'s", " ", *SINGLE],
     "llama-bpe": ["It", "'s", " ", *BY_THREE], "gpt-4o": ["It's", " ", *BY_THREE], "tekken": ["It", "'s", " ", *SINGLE],
-    "deepseek-v3": ["It", "'s", " ", *BY_THREE],
+    "deepseek-v3": ["It", "'s", " ", *BY_THREE], "deepseek-llm": ["It", "'", "s", " ", *SINGLE],
+    "deepseek-coder": ["It", "'", "s", " ", *SINGLE],
 }  # fmt: skip
 
 
@@ -81,6 +83,25 @@ def test_capitals_begin_words_where_the_rule_has_it_so():
     for rule in ("gpt-4o", "tekken"):
         cut = PRE_TOKENIZERS[rule].pre_tokenize_str("helloWorld HTTPServer/")
         assert ["helloWorld HTTPServer/"[start:end] for _, (start, end) in cut] == ["hello", "World", " HTTPServer", "/"]
+
+
+def test_the_rules_of_deepseek_keep_words_and_signs_apart():
+    text = "a\nb!  東京, 3é "
+    for rule, japanese in (("deepseek-llm", ["東京", ","]), ("deepseek-coder", ["東京", ","])):
+        cut = [text[start:end] for _, (start, end) in PRE_TOKENIZERS[rule].pre_tokenize_str(text)]
+        assert "".join(cut) == text
+        assert cut[:4] == ["a", "\n", "b", "!"]
+        assert [part for part in cut if part.strip() in japanese] == japanese
+        assert cut[-3:] == ["3", "é", " "]
+
+
+def test_a_file_of_before_there_were_rules_has_that_of_its_architecture(make_gguf: Maker, monkeypatch: pytest.MonkeyPatch):
+    path = make_gguf(pre="")
+    with pytest.raises(ModelUnsupported, match="by the rule 'default'"):
+        open_tokenizer(GgufFile(path))
+    monkeypatch.setattr(gguf_tokenizer, "LLAMA_3_TOKENS", GgufFile(path).tensors["token_embd.weight"].shape[0])
+    assert open_tokenizer(GgufFile(path)).backend_tokenizer.encode("12").tokens[-1] == "12", "of Llama 3"
+    assert set(USUAL_RULES.values()) <= PRE_TOKENIZERS.keys() | SAME_PRE_TOKENIZER.keys()
 
 
 def test_names_of_models_stand_for_a_rule_that_is_there():
@@ -147,7 +168,7 @@ def test_implied_merges_are_every_way_to_make_a_piece():
 
 
 @pytest.mark.parametrize(
-    "spec, error", [({"pre": "martian"}, "by the rule 'martian'"), ({"tokenizer": "t5"}, "tokenizer of kind 't5'")]
+    "spec, error", [({"pre": "martian"}, "by the rule 'martian'"), ({"tokenizer": "rwkv"}, "tokenizer of kind 'rwkv'")]
 )
 def test_what_would_change_the_text_is_refused(make_gguf: Maker, spec: dict[str, Any], error: str):
     with pytest.raises(ModelUnsupported, match=error):

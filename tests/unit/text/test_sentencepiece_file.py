@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
+from workbench.checkpoint.gguf_file import GgufFile
 from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.text.gguf_tokenizer import open_tokenizer
+from workbench.text.sentencepiece_file import read_piece_model
 from workbench.text.tokenizer import load_tokenizer
 
 spm = pytest.importorskip("sentencepiece", reason="the library that trains the files of these tests is not installed")
@@ -85,6 +89,57 @@ def test_the_configuration_beside_it_counts(tmp_path: Path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(ModelCorrupt, match="gives '<far>' the id"):
         load_tokenizer(tmp_path)
+
+
+def test_a_config_may_name_an_unused_piece(tmp_path: Path):
+    theirs = trained(tmp_path, "bpe", control_symbols=["[UNUSED_TOKEN_145]", "[UNUSED_TOKEN_146]"])
+    end, start = (theirs.piece_to_id(f"[UNUSED_TOKEN_{number}]") for number in (145, 146))
+    added = {str(start): {"content": "<|im_start|>", "special": True}, str(end): {"content": "<|im_end|>", "special": True}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": added, "eos_token": "<|im_end|>"}))
+    ours = load_tokenizer(tmp_path)
+    assert ours.vocab_size == theirs.vocab_size()
+    assert list(ours.encode("<|im_start|>the cat<|im_end|>")) == [theirs.bos_id(), start, *theirs.encode("the cat"), end]
+    assert (ours.eos_token_ids, ours.decode([start, end])) == ({end}, "")
+
+
+@pytest.mark.parametrize("options", [{}, {"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True}])
+def test_a_gguf_file_of_the_same_pieces_cuts_as_it(tmp_path: Path, options: dict[str, Any]):
+    trained(tmp_path, "unigram", **options)
+    model = read_piece_model(tmp_path / "tokenizer.model")
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "bert")
+    writer.add_context_length(64)
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list(model.tokens)
+    writer.add_token_scores(model.scores)
+    writer.add_token_types(model.types)
+    writer.add_remove_extra_whitespaces(model.joins_spaces)
+    if model.charsmap:
+        writer.add_precompiled_charsmap(model.charsmap)
+    for name in ("unk", "bos", "eos"):
+        getattr(writer, f"add_{name}_token_id")(model.ids[name])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    ours, theirs = open_tokenizer(GgufFile(tmp_path / "m.gguf")), load_tokenizer(tmp_path)
+    for text in TEXTS:
+        wanted = theirs.encode(text, add_special_tokens=False)
+        assert ours.backend_tokenizer.encode(text).ids == [model.ids["bos"], *wanted, model.ids["eos"]], text
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_chatglms_special_tokens_are_those_of_its_class(tmp_path: Path, is_listed: bool):
+    theirs = trained(tmp_path, "bpe")
+    size = theirs.vocab_size()
+    template = "[gMASK]sop{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}<|assistant|>"
+    listed = {str(size + 1): {"content": "[gMASK]", "special": True}, str(size + 6): {"content": "<|user|>", "special": True}}
+    config = {"tokenizer_class": "ChatGLMTokenizer", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | ({"added_tokens_decoder": listed} if is_listed else {})))
+    ours = load_tokenizer(tmp_path)
+    for text in ("the cat", "philosophy of people", "sopcat"):
+        assert list(ours.encode(text)) == [size + 1, size + 3, *theirs.encode(text)], text
+    ids = ours.encode(ours.chat_text([{"role": "user", "content": "the"}]), add_special_tokens=False)
+    assert [token for token in ids if token >= size] == [size + 1, size + 3, size + 6, size + 7]
+    assert ours.eos_token_ids == {theirs.eos_id(), size + 6, size + 8}
 
 
 def test_a_conversation_behind_a_special_token_has_no_space_where_the_config_has_none(tmp_path: Path):

@@ -120,7 +120,7 @@ def test_a_folder_without_a_tokenizer_is_told_in_our_words(tmp_path: Path) -> No
     write_config(tmp_path / "model")
     with pytest.raises(ModelNotFound) as caught:
         load_tokenizer(tmp_path / "model")
-    names = "tokenizer.json, tekken.json, tokenizer.model, *.tiktoken, vocab.json, vocab.txt"
+    names = "tokenizer.json, tekken.json, tokenizer.model, *.tiktoken, tiktoken.model, vocab.json, vocab.txt"
     assert caught.value.message == f"{tmp_path / 'model'} has no tokenizer: none of {names}"
     assert caught.value.hint == "give another with tokenizer_path=, or load with skip_tokenizer_init and send token ids"
 

@@ -2,6 +2,10 @@
 // multiplied with the whole numbers of the weight's blocks, and the sums of each group are added up as floats in the order of the
 // groups. Real numbers are multiplied with x as it is, in a fixed order too. So a result depends on its own row and its own row of
 // the weight alone, not on the other rows, the tile or the number of threads.
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <vector>
 
 #include "blocks.h"
@@ -75,12 +79,16 @@ struct Sum {
 #endif
 };
 
-// Facts of 32 numbers of x, needed for the zero points and the offsets of a weight.
+// Facts of 32 numbers of x, needed for the zero points and the offsets of a weight: of all, or of each half.
+struct Sums {
+    int32_t sum;      // of the whole numbers
+    float weighted;  // the same times the scale
+};
+
+template <int HALVES>
 struct Measure {
     float scale;
-    int32_t sum[2], sum_of_all;        // of the whole numbers, for each half and for both
-    float weighted[2], weighted_all;  // the sums times the scale
-    float unused;
+    Sums of[HALVES];
 };
 
 struct Activations {
@@ -88,22 +96,32 @@ struct Activations {
     const float* real;  // the rows as they are
     std::vector<float> converted;
     std::vector<int8_t> numbers;
-    std::vector<Measure> measures;
+    std::vector<Measure<1>> wholes;
+    std::vector<Measure<2>> halves;
+    bool has_wholes, has_halves;  // whether they are needed
 
     void resize(int64_t rows, int64_t width) {
         groups = width / GROUP;
-        numbers.resize(rows * width), measures.resize(rows * groups);
+        numbers.resize(rows * width);
+        if (has_wholes) wholes.resize(rows * groups);
+        if (has_halves) halves.resize(rows * groups);
     }
     const float* real_of(int64_t row) const { return real + row * groups * GROUP; }
     const uint8_t* numbers_of(int64_t row) const { return (const uint8_t*)&numbers[row * groups * GROUP]; }
-    const Measure* measures_of(int64_t row) const { return &measures[row * groups]; }
+    template <int HALVES>
+    const Measure<HALVES>* measures_of(int64_t row) const {
+        if constexpr (HALVES == 2)
+            return &halves[row * groups];
+        else
+            return &wholes[row * groups];
+    }
 };
 
 typedef int8_t Bytes __attribute__((vector_size(W)));
 
-// Rounds `num` groups of numbers, at most W, side by side: lane g of a vector belongs to group g.
+// Rounds `num` groups of numbers, at most W, side by side: lane g of a vector belongs to group g. Null: not needed.
 template <class T>
-void quantise(const T* x, int8_t* numbers, Measure* measures, int num) {
+void quantise(const T* x, int8_t* numbers, Measure<1>* wholes, Measure<2>* halves, int num) {
     constexpr int NUM = GROUP / W;
     Bits sizes[W] = {};  // sizes of floats are in the order of their bits; NaN has the largest, and so is not lost
     for (int g = 0; g < num; g++)
@@ -113,8 +131,8 @@ void quantise(const T* x, int8_t* numbers, Measure* measures, int num) {
         }
     Vec peak = (Vec)reduced(sizes, [](Bits a, Bits b) { return a > b ? a : b; });
     Vec inverse = peak < 1e-30f ? Vec{} : 127.0f / peak, scale = peak < 1e-30f ? Vec{} : peak / 127.0f;
-    alignas(64) float inverses[W];
-    store(inverses, inverse);
+    alignas(64) float inverses[W], scales[W];
+    store(inverses, inverse), store(scales, scale);
     Bits parts[2][W] = {};
     for (int g = 0; g < num; g++)
         for (int i = 0; i < NUM; i++) {
@@ -126,14 +144,13 @@ void quantise(const T* x, int8_t* numbers, Measure* measures, int num) {
             parts[i * W / 16][g] += (Bits)whole;
         }
     auto add = [](Bits a, Bits b) { return a + b; };
-    Ints first = (Ints)reduced(parts[0], add), second = (Ints)reduced(parts[1], add), all = first + second;
-    alignas(64) float scales[W];
-    alignas(64) int32_t sums[3][W];
-    store(scales, scale), std::memcpy(sums[0], &first, sizeof first);
-    std::memcpy(sums[1], &second, sizeof first), std::memcpy(sums[2], &all, sizeof first);
-    for (int g = 0; g < num; g++)
-        measures[g] = {scales[g], {sums[0][g], sums[1][g]}, sums[2][g],
-                       {sums[0][g] * scales[g], sums[1][g] * scales[g]}, sums[2][g] * scales[g], 0};
+    for (int g = 0; g < num && !halves; g++) parts[0][g] += parts[1][g];
+    Ints first = (Ints)reduced(parts[0], add), second = halves ? (Ints)reduced(parts[1], add) : Ints{}, all = first + second;
+    for (int g = 0; g < num; g++) {
+        auto sums = [&](int32_t sum) { return Sums{sum, sum * scales[g]}; };
+        if (wholes) wholes[g] = {scales[g], {sums(all[g])}};
+        if (halves) halves[g] = {scales[g], {sums(first[g]), sums(second[g])}};
+    }
 }
 
 // Adds to sums [P][R] the products of R rows of x, from row `first` and group `start` on, with `num` groups of P times W rows of a
@@ -143,18 +160,17 @@ void add_whole(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const
                Vec* sums) {
     constexpr int NUM = QUADS / F::HALVES;
     const uint8_t* numbers[R];
-    const Measure* measures[R];
+    const Measure<F::HALVES>* measures[R];
     Vec total[P][R];
     for (int r = 0; r < R; r++) {
-        numbers[r] = x.numbers_of(first + r) + start * GROUP, measures[r] = x.measures_of(first + r) + start;
+        numbers[r] = x.numbers_of(first + r) + start * GROUP, measures[r] = x.template measures_of<F::HALVES>(first + r) + start;
         for (int p = 0; p < P; p++) total[p][r] = sums[p * R + r];
     }
     for (int64_t g = 0; g < num; g++)
         for (int h = 0; h < F::HALVES; h++) {
             Sum<F::BITS, NUM> sum[P][R];
             for (int r = 0; r < R; r++) {
-                const Measure& of = measures[r][g];
-                Ints begin = F::ZERO ? Ints{} - F::ZERO * (F::HALVES == 2 ? of.sum[h] : of.sum_of_all) : Ints{};
+                Ints begin = F::ZERO ? Ints{} - F::ZERO * measures[r][g].of[h].sum : Ints{};
                 for (int p = 0; p < P; p++) sum[p][r].total = begin;
             }
 #pragma GCC unroll 8
@@ -169,15 +185,12 @@ void add_whole(const Group<F::HALVES>* weight, int64_t apart, int64_t num, const
             }
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
-                const Measure& of = measures[r][g];
+                const Measure<F::HALVES>& of = measures[r][g];
                 for (int p = 0; p < P; p++) {
                     const Group<F::HALVES>& group = weight[p * apart + g];
                     Vec value = __builtin_convertvector(sum[p][r].total, Vec);
                     total[p][r] = multiply_add(value, group.scale[h] * of.scale, total[p][r]);
-                    if (F::HAS_OFFSET) {
-                        float weighted = F::HALVES == 2 ? of.weighted[h] : of.weighted_all;
-                        total[p][r] = multiply_add(Vec{} + weighted, group.offset[h], total[p][r]);
-                    }
+                    if (F::HAS_OFFSET) total[p][r] = multiply_add(Vec{} + of.of[h].weighted, group.offset[h], total[p][r]);
                 }
             }
         }
@@ -352,8 +365,16 @@ void with_format(int64_t type, Use use) {
     }
 }
 
+inline int64_t num_threads() {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#endif
+    return 1;
+}
+
 constexpr int64_t ALONE = 256;      // groups that one thread quantises in the time that several take to wait for each other
 constexpr int64_t MOST_ROWS = 258;  // that are quantised at a time: they stay in the second cache, and take little memory
+constexpr int64_t ENOUGH_ROWS = 192;  // of each thread, so that unpacking the weight once for them costs less than sharing them
 
 // One product of some rows. What "all threads" do may be called in a parallel region by all of them, or outside by one.
 struct Product {
@@ -361,16 +382,27 @@ struct Product {
     std::vector<Task> tasks;
     int64_t rows;
     Results results;
-    bool has_whole, has_real;
+    bool has_real;
 
     void begin(const Part* parts, int64_t num_parts, int64_t num_rows, int64_t width, const Results& out) {
-        x.resize(num_rows, width), tasks.clear();
-        rows = num_rows, results = out, has_whole = has_real = false;
+        tasks.clear();
+        rows = num_rows, results = out, has_real = x.has_wholes = x.has_halves = false;
         for (int64_t p = 0; p < num_parts; p++) {
-            with_format(parts[p].type, [&](auto format) { (decltype(format)::IS_WHOLE ? has_whole : has_real) = true; });
+            with_format(parts[p].type, [&](auto format) { is_needed<typename decltype(format)::Kind>() = true; });
             for (int64_t row = 0; row < parts[p].rows; row += PANELS * W) tasks.push_back({parts[p], row});
         }
+        x.resize(num_rows, width);
     }
+
+    template <class K>
+    bool& is_needed() {
+        if constexpr (!K::IS_WHOLE)
+            return has_real;
+        else
+            return K::HALVES == 2 ? x.has_halves : x.has_wholes;
+    }
+
+    bool has_whole() const { return x.has_wholes || x.has_halves; }
 
     int64_t num_groups() const { return rows * x.groups; }
 
@@ -380,7 +412,9 @@ struct Product {
     template <class T>
     void quantise_strip(const T* from, int64_t strip) {
         int64_t g = strip * W, num = std::min<int64_t>(W, num_groups() - g);
-        if (has_whole) quantise(from + g * GROUP, &x.numbers[g * GROUP], &x.measures[g], num);
+        if (!has_whole()) return;
+        quantise(from + g * GROUP, &x.numbers[g * GROUP], x.has_wholes ? &x.wholes[g] : nullptr,
+                 x.has_halves ? &x.halves[g] : nullptr, num);
     }
 
     // All threads; they wait for each other at the end.
@@ -432,28 +466,48 @@ struct Norm {
     }
 };
 
+// Calls `use` in a team of one thread, wherever it is called.
+template <class Use>
+void alone(Use use) {
+#pragma omp parallel num_threads(1)
+    use();
+}
+
+// Calls use(first, num) for pieces of `num_rows` rows. Each thread takes whole pieces where there are enough: then nothing that is
+// computed in between goes from one processor to another. Else all threads compute a piece together.
+template <class Use>
+void for_pieces(int64_t num_rows, Use use) {
+    int64_t threads = num_threads(), num = (num_rows + MOST_ROWS - 1) / MOST_ROWS;
+    if (num_rows < threads * ENOUGH_ROWS) {
+        for (int64_t row = 0; row < num_rows; row += MOST_ROWS) use(row, std::min(MOST_ROWS, num_rows - row));
+        return;
+    }
+    num = (num + threads - 1) / threads * threads;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < num; i++) use(i * num_rows / num, (i + 1) * num_rows / num - i * num_rows / num);
+}
+
 // out [num_rows, stride] = norm(x) [num_rows, width] times the transposes of all parts, each in its own columns, plus `added`.
 template <class T>
 void multiply_blocks(const T* x, const T* norm_weight, float eps, const Part* parts, const T* added, T* out, int64_t num_rows,
                      int64_t width, int64_t num_parts, int64_t stride) {
-    static thread_local Product kept_product;
-    static thread_local Norm<T> kept_norm;
-    Product& product = kept_product;
-    Norm<T>& norm = kept_norm;
-    norm.weight = norm_weight, norm.eps = eps;
-    for (int64_t row = 0; row < num_rows; row += MOST_ROWS) {
-        int64_t rows = std::min(MOST_ROWS, num_rows - row);
+    for_pieces(num_rows, [&](int64_t row, int64_t rows) {
+        static thread_local Product kept_product;
+        static thread_local Norm<T> kept_norm;
+        Product& product = kept_product;
+        Norm<T>& norm = kept_norm;
+        norm.weight = norm_weight, norm.eps = eps;
         const T* from = x + row * width;
         Results results{out + row * stride, added ? added + row * stride : nullptr, stride, std::is_same_v<T, bf16>};
         product.begin(parts, num_parts, rows, width, results);
         bool is_little = product.num_groups() <= ALONE;
-        if (is_little) product.take(norm.apply(from, rows, width));
+        if (is_little) alone([&] { product.take(norm.apply(from, rows, width)); });
 #pragma omp parallel
         {
             if (!is_little) product.take(norm.apply(from, rows, width));
             product.multiply();
         }
-    }
+    });
 }
 
 // out [num_rows, stride] = (activation(gate) * up) times the transposes of the parts `down`, plus `added`, where gate and up
@@ -462,15 +516,14 @@ template <class T>
 void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up, const Part* down, const T* added, T* out,
                     int64_t num_rows, int64_t width, int64_t inner, int64_t stride, int64_t num_up, int64_t num_down,
                     int64_t activation) {
-    static thread_local Product kept_products[2];
-    static thread_local Norm<T> kept_norm;
-    static thread_local std::vector<T> kept_gate_up, kept_between;
-    Product &first = kept_products[0], &second = kept_products[1];
-    Norm<T>& norm = kept_norm;
-    std::vector<T>&gate_up = kept_gate_up, &between = kept_between;
-    norm.weight = norm_weight, norm.eps = eps;
-    for (int64_t row = 0; row < num_rows; row += MOST_ROWS) {
-        int64_t rows = std::min(MOST_ROWS, num_rows - row);
+    for_pieces(num_rows, [&](int64_t row, int64_t rows) {
+        static thread_local Product kept_products[2];
+        static thread_local Norm<T> kept_norm;
+        static thread_local std::vector<T> kept_gate_up, kept_between;
+        Product &first = kept_products[0], &second = kept_products[1];
+        Norm<T>& norm = kept_norm;
+        std::vector<T>&gate_up = kept_gate_up, &between = kept_between;
+        norm.weight = norm_weight, norm.eps = eps;
         const T* from = x + row * width;
         constexpr bool is_bf16 = std::is_same_v<T, bf16>;
         gate_up.resize(rows * 2 * inner), between.resize(rows * inner);
@@ -478,7 +531,7 @@ void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up,
         second.begin(down, num_down, rows, inner,
                      Results{out + row * stride, added ? added + row * stride : nullptr, stride, is_bf16});
         bool is_little = first.num_groups() <= ALONE;
-        if (is_little) first.take(norm.apply(from, rows, width));
+        if (is_little) alone([&] { first.take(norm.apply(from, rows, width)); });
 #pragma omp parallel
         {
             if (!is_little) first.take(norm.apply(from, rows, width));
@@ -497,7 +550,7 @@ void multiply_gated(const T* x, const T* norm_weight, float eps, const Part* up,
             second.take_real(between.data());
             second.multiply();
         }
-    }
+    });
 }
 
 // A gated layer: gate and up are the parts `up`, side by side.
@@ -554,7 +607,7 @@ void multiply_experts(const T* x, const Expert* experts, const int64_t* chosen, 
                 store(&real[row * inner + i], load(&between[row * inner + i]));
             }
         for (int64_t a = 0; a < num_active; a++) {
-            if (!second[a].has_whole) continue;
+            if (!second[a].has_whole()) continue;
 #pragma omp for nowait
             for (int64_t strip = 0; strip < second[a].num_strips(); strip++)
                 second[a].quantise_strip(&between[starts[active[a]] * inner], strip);

@@ -76,7 +76,7 @@ void attend_tile(const T* q, int64_t stride, Rows<T> k, Rows<T> v, T* out, float
                 for (int j = 0; j < BLOCK; j += W) Unit<T>::weights(weights[r] + j / N, load(scores[r] + j));
             }
             for (int at_dim = 0; at_dim < D; at_dim += BLOCK)
-                multiply<T>(weights[0], BLOCK / N, packed.values[0] + at_dim, D, BLOCK / N, acc[row] + at_dim, D);
+                multiply<T>(weights[0], BLOCK / N, packed.values[0] + at_dim, D, (n + N - 1) / N, acc[row] + at_dim, D);
         }
     }
     for (int r = 0; r < count; r++) {

@@ -46,6 +46,8 @@ from workbench.lang.nodes import ChoicesMethod, Image, OptionTokens, Score, Vide
 from workbench.lang.prompt import Prompt
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
 
+MOST_ABORTED = 1000
+"""Ids of calls that ended before they opened, of which so many are kept."""
 Feature = Literal[
     "completion",  # continue plain text: a prompt without roles
     "chat",  # a prompt with roles
@@ -157,7 +159,8 @@ class Backend:
         self.log = log if log is not None else EventLog()
         """Log for the events of programs; the engine's own log for an engine of this process."""
         self._closers: dict[str, Callable[[], None]] = {}
-        self._aborted: set[str] = set()
+        self._aborted: dict[str, None] = {}
+        """Ids of calls to end, the latest last. Those of calls that never open leave as newer ones come."""
         self._lock = threading.Lock()
 
     # -- called by programs -------------------------------------------------------------------------------------
@@ -193,10 +196,17 @@ class Backend:
     def abort(self, rid: str) -> None:
         """Ends a call soon, from any thread. A call that is not open yet ends when it opens. May be called twice."""
         with self._lock:
-            self._aborted.add(rid)
+            self._aborted[rid] = None
+            if len(self._aborted) > MOST_ABORTED:
+                del self._aborted[next(iter(self._aborted))]
             close = self._closers.get(rid)
         if close is not None:
             close()
+
+    def forget(self, rid: str) -> None:
+        """Drops an abort that came when the call was over, or that no call took up: no other has this id."""
+        with self._lock:
+            self._aborted.discard(rid)
 
     # -- for subclasses -----------------------------------------------------------------------------------------
 
@@ -208,7 +218,7 @@ class Backend:
         """
         with self._lock:
             if rid in self._aborted:
-                self._aborted.discard(rid)
+                self._aborted.pop(rid, None)
                 raise Aborted("the call was aborted before it began")
             self._closers[rid] = close
         try:
@@ -216,7 +226,7 @@ class Backend:
         finally:
             with self._lock:
                 del self._closers[rid]
-                self._aborted.discard(rid)
+                self._aborted.pop(rid, None)
 
     def check(self, call: GenerateCall | SelectCall) -> None:
         """Raises `BackendLacks` for the first part of `call` that is not in `features` or `params`."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.checkpoint.names import Change
@@ -23,12 +23,19 @@ from workbench.model.rows import head_norms, neighbours
 class CohereForm(ModelConfig):
     """The base of what all Command models read from their configurations."""
 
+    model_max_length: int | None = None
+    """Positions that a model was trained for, where the configuration states fewer as `max_position_embeddings`."""
+
     max_position_embeddings: int = 8192
     rope_theta: float = 500_000.0
     tie_word_embeddings: bool = True
     hidden_act: Activation = "silu"
     layer_norm_eps: float = 1e-5
     logit_scale: float = 0.0625
+
+    def settled(self) -> Self:
+        longest = self.model_max_length or self.max_position_embeddings
+        return replace(super().settled(), max_position_embeddings=longest, model_max_length=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,7 @@ class CohereDecoder(Decoder):
             return ParallelBlock(config, made, mlp, norm)
 
         super().__init__(config, block, norm=norm(config.hidden_size), ropes=ropes, logit_scale=config.logit_scale)
+        self.max_positions = config.model_max_length or config.max_position_embeddings
 
 
 class CohereForCausalLM(CohereDecoder):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
@@ -16,6 +17,8 @@ from workbench.model.rows import neighbours
 
 @dataclass(frozen=True, kw_only=True)
 class Cohere2Config(CohereForm, Windowed):
+    words: ClassVar[Mapping[str, str]] = {"_sliding_window_pattern": "sliding_window_pattern"}
+
     sliding_window: int | None = 4096
     sliding_window_pattern: int = 4
     """The period of layers without a window, where `layer_types` does not list them."""

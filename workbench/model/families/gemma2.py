@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from workbench.checkpoint.gguf_file import GgufFile
 from workbench.model import gguf
@@ -18,6 +19,8 @@ from workbench.model.layers import RMSNorm
 
 @dataclass(frozen=True, kw_only=True)
 class Gemma2Config(Windowed):
+    words: ClassVar[Mapping[str, str]] = {"sliding_window_size": "sliding_window"}
+
     head_dim: int = 256
     num_key_value_heads: int = 4
     max_position_embeddings: int = 8192

@@ -62,7 +62,7 @@ class Gemma3ForConditionalGeneration(Seeing):
         super().__init__(text)
         values = {key: value for key, value in config.vision_config.items() if key != "model_type"}
         tower = tower_config(SiglipConfig, values)
-        self.vision_tower = SiglipTower(tower)
+        self.vision_tower, self.square = SiglipTower(tower), tower.image_size
         self.multi_modal_projector = Projector(tower, config.mm_tokens_per_image, config.hidden_size)
 
     def see(self, **arrays: Tensor) -> Tensor:

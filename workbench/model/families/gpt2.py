@@ -86,11 +86,11 @@ def _cuts(config: GPT2Config) -> Mapping[str, Cut]:
 GGUF_NAMES = gguf.LLAMA_NAMES | {"embed_positions": "position_embd"}
 
 
-def _gguf_values(file: GgufFile) -> dict[str, Any]:
+def gguf_values(file: GgufFile) -> dict[str, Any]:
     return gguf.layer_normed(gguf.values_of(file), "layer_norm_epsilon")
 
 
-def _gguf_meta(config: GPT2Config) -> dict[str, Any]:
+def gguf_meta(config: GPT2Config) -> dict[str, Any]:
     meta = gguf.layer_normed_meta(gguf.plain_meta(config), config.layer_norm_epsilon)
     return {key: value for key, value in meta.items() if not key.startswith("rope.")}
 
@@ -105,5 +105,5 @@ NEUTRAL = COMMON_NEUTRAL | dict.fromkeys(SUMMARY, ("cls_index", True, False, 0.1
 FAMILY = Family(
     config=GPT2Config, model=GPT2LMHeadModel, names=NAMES, cuts=_cuts, neutral=NEUTRAL, prefixes=("transformer.", ""),
     leftovers=r"\.attn\.(masked_)?bias$",
-    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta, cuts=_gguf_cuts),
+    gguf=GgufRules(names=GGUF_NAMES, keys=gguf.KEYS, values=gguf_values, meta=gguf_meta, cuts=_gguf_cuts),
 )  # fmt: skip

@@ -64,6 +64,7 @@ class LlavaForConditionalGeneration(Seeing):
     def __init__(self, config: Any, text: CausalLM) -> None:
         super().__init__(text)
         tower = self.tower_config = tower_of(config)
+        self.square = tower.image_size
         layers = feature_layers(config)
         self.is_cut = config.vision_feature_select_strategy == "default"
         self.vision_tower: ClipTower | SiglipTower

@@ -38,7 +38,9 @@ class FirstKeys(LlavaNextKeys):
 
 
 def _made(config: Any, text: CausalLM) -> Seeing:
-    return (LlavaNextForConditionalGeneration if config.image_grid_pinpoints else LlavaForConditionalGeneration)(config, text)
+    model = (LlavaNextForConditionalGeneration if config.image_grid_pinpoints else LlavaForConditionalGeneration)(config, text)
+    model.square = None  # the size is the tower's, whatever its folder's files are for
+    return model
 
 
 def _with_tower(checkpoint: Checkpoint, config: Any) -> Checkpoint:

@@ -154,7 +154,7 @@ class MllamaForConditionalGeneration(Seeing):
         values = {key: value for key, value in config.vision_config.items() if key != "model_type"}
         tower = tower_config(MllamaTowerConfig, values)
         self.look, self.num_crossing = text.look, text.num_crossing
-        self.vision_model = MllamaTower(tower)
+        self.vision_model, self.square = MllamaTower(tower), tower.image_size
         self.multi_modal_projector = Linear(tower.vision_output_dim, config.hidden_size, bias=True)
 
     def picture_row_bytes(self) -> int:

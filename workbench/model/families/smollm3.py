@@ -9,7 +9,7 @@ from workbench.model import gguf
 from workbench.model.blocks import MLP, Attention, Block
 from workbench.model.config import Activation, Windowed
 from workbench.model.decoder import Decoder
-from workbench.model.family import Family, GgufRules
+from workbench.model.family import COMMON_NEUTRAL, Family, GgufRules
 from workbench.model.rows import neighbours
 
 
@@ -54,7 +54,7 @@ class SmolLM3ForCausalLM(Decoder):
 
 
 FAMILY = Family[SmolLM3Config](
-    config=SmolLM3Config, model=SmolLM3ForCausalLM,
+    config=SmolLM3Config, model=SmolLM3ForCausalLM, neutral=COMMON_NEUTRAL | {"max_window_layers": (28, 36)},
     gguf=GgufRules[SmolLM3Config](
         names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=gguf.plain_values, changes=neighbours,
         meta=gguf.plain_meta, tables=gguf.plain_tables,

@@ -49,10 +49,14 @@ def _gguf_meta(config: Starcoder2Config) -> dict[str, Any]:
     return gguf.layer_normed_meta(gguf.plain_meta(config), config.norm_epsilon)
 
 
+FORMER = {"activation_function": ("gelu", "gelu_pytorch_tanh"), "layer_norm_epsilon": (1e-5,), "scale_attn_weights": (True,)}
+"""Keys of the family before it, which published configurations still have beside those that count."""
+HOW = ("attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
+NEUTRAL = COMMON_NEUTRAL | FORMER | dict.fromkeys(HOW, (True, False)) | {"mlp_type": ("default",), "norm_type": ("layer_norm",)}
 FAMILY = Family(
     config=Starcoder2Config,
     model=Starcoder2ForCausalLM,
-    neutral=COMMON_NEUTRAL | {"mlp_type": ("default",), "norm_type": ("layer_norm",)},
+    neutral=NEUTRAL,
     names={"layers.*.mlp.up_proj": "layers.*.mlp.c_fc", "layers.*.mlp.down_proj": "layers.*.mlp.c_proj"},
     gguf=GgufRules(names=gguf.LLAMA_NAMES, keys=gguf.KEYS, values=_gguf_values, meta=_gguf_meta),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workbench.model.families.deepseek import DeepseekForCausalLM, DeepseekV1Config
-from workbench.model.family import Family
+from workbench.model.family import COMMON_NEUTRAL, Family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,4 +29,9 @@ class XverseMoeForCausalLM(DeepseekForCausalLM):
     pass
 
 
-FAMILY = Family(config=XverseMoeConfig, model=XverseMoeForCausalLM, names={"layers.*.mlp.gate": "layers.*.mlp.router"})
+FAMILY = Family(
+    config=XverseMoeConfig,
+    model=XverseMoeForCausalLM,
+    names={"layers.*.mlp.gate": "layers.*.mlp.router"},
+    neutral=COMMON_NEUTRAL | {"max_tokenizer_truncation": (6144, 8192, 16_384)},
+)

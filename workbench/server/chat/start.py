@@ -32,9 +32,10 @@ from workbench.types import TokenOut
 
 async def start_chat(serving: Serving, call: ChatCall) -> AsyncIterator[ChatEvent]:
     """Queues a call and returns the events of its answers. Raises before that what can be refused."""
-    prepared = await asyncio.to_thread(Prepared, serving, call)
-    with naming_prompt(call.messages_field):
-        running = await serving.submit(prepared.request)
+    with serving.generation.underway.of([call.rid] if call.rid else []):
+        prepared = await asyncio.to_thread(Prepared, serving, call)
+        with naming_prompt(call.messages_field):
+            running = await serving.submit(prepared.request)
     return _events(prepared, running.batch, prepared.limited(serving, serving.generation.outputs(running)))
 
 

@@ -52,7 +52,8 @@ const BUSY_MS = 2500;
 let lastAsked = 0;
 
 /**
- * Sends {do: ..., ...} to Python. Returns a promise of the reply. Calls `onSlow` when the kernel is busy with something else.
+ * Sends {do: ..., ...} to Python. Returns a promise of the reply, which is {error: ...} where the kernel ends before it. Calls
+ * `onSlow` when the kernel is busy with something else.
  * @param {Model} model
  * @param {{do: string, [name: string]: unknown}} message
  * @param {() => void} [onSlow]
@@ -62,12 +63,16 @@ export function ask(model, message, onSlow = () => {}) {
   const number = `${Date.now()}-${++lastAsked}`;
   return new Promise((resolve) => {
     const slow = setTimeout(onSlow, BUSY_MS);
-    const listen = (/** @type {{ask?: string, reply?: unknown}} */ content) => {
-      if (content?.ask !== number) return;
+    const end = (/** @type {unknown} */ reply) => {
       clearTimeout(slow);
       model.off("msg:custom", listen);
-      resolve(content.reply);
+      forget();
+      resolve(reply);
     };
+    const listen = (/** @type {{ask?: string, reply?: unknown}} */ content) => {
+      if (content?.ask === number) end(content.reply);
+    };
+    const forget = onKernelEnd(model, () => end({ error: "the kernel ended before it answered" }));
     model.on("msg:custom", listen);
     model.send({ ...message, ask: number });
   });

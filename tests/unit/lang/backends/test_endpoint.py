@@ -79,7 +79,7 @@ def test_a_stream_comes_piece_by_piece(server, engine):
 
 
 def test_an_abort_cuts_the_line_and_the_server_notices(engine):
-    engine.answer, engine.pause_s = (lambda text: "x" * 2000), 0.005
+    engine.answer, engine.pause_s = (lambda text: "x" * 2000), 0.02
     with serving(engine, FACTS) as (url, _):
         backend = sgl.RuntimeEndpoint(url)
         pieces = backend.generate(
@@ -89,7 +89,7 @@ def test_an_abort_cuts_the_line_and_the_server_notices(engine):
         threading.Timer(0.1, backend.abort, ("one",)).start()
         with pytest.raises(BackendFailed, match="broke off"):
             list(pieces)
-        assert engine.closed.wait(5)
+        assert engine.closed.wait(60)
 
 
 def test_an_abort_before_the_call_ends_it_at_once(server):
