@@ -202,6 +202,7 @@ def test_the_page_of_the_magics_has_every_sub_command_and_option():
         for action in actions:
             assert all(f"`{option}" in section[1] for option in action.option_strings), action
             assert action.option_strings or f"`{action.metavar or action.dest}`" in section[1], action
+            assert action.help, f"{parser.prog}: {action.dest} has no meaning"
 
 
 def test_the_page_of_the_command_line_has_every_command_and_benchmark():
