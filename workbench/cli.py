@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import workbench
 from workbench.errors import NotSupported, WorkbenchError, install
@@ -46,7 +46,8 @@ def _run(words: list[str]) -> int:
     module = None
     for name, (path, help) in COMMANDS.items():
         if name == chosen:
-            module = _import(name, path)
+            with _packages(name):
+                module = importlib.import_module(path)
             module.add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=help)
@@ -54,12 +55,15 @@ def _run(words: list[str]) -> int:
     if module is None:
         parser.print_help()
         return 0
-    return int(module.main(args))
+    with _packages(args.command):
+        return int(module.main(args))
 
 
-def _import(name: str, path: str) -> Any:
+@contextmanager
+def _packages(name: str) -> Iterator[None]:
+    """Raises NotSupported, with the command that installs it, where a package that a sub-command imports is missing."""
     try:
-        return importlib.import_module(path)
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "workbench").startswith("workbench"):
             raise

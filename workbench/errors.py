@@ -119,9 +119,15 @@ class ModelNotFound(WorkbenchError):
 class ModelUnsupported(WorkbenchError):
     """A model file is readable, but its architecture or format does not run here."""
 
+    def __init__(self, message: str, *, hint: str = "`workbench models` lists the models that run") -> None:
+        super().__init__(message, hint=hint)
+
 
 class ModelCorrupt(WorkbenchError):
     """A model file is truncated, or its checksum is wrong."""
+
+    def __init__(self, message: str, *, hint: str = "fetch the model again: its files do not fit together") -> None:
+        super().__init__(message, hint=hint)
 
 
 class DiskFull(WorkbenchError):

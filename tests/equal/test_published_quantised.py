@@ -105,7 +105,7 @@ def write_both(folder: Path, name: str, form: str) -> tuple[Path, Path]:
     maker, stored, dense, count = Maker(), {}, {}, 0
     for full, value in source.stored.items():
         dense[full] = stored[full] = value
-        if value.dim() == 2 and not LEFT_ALONE.search(full):
+        if value.dim() == 2 and value.shape[1] % 128 == 0 and not LEFT_ALONE.search(full):
             parts, numbers = make(maker, *value.shape)
             del stored[full]
             stored |= {f"{full.removesuffix('.weight')}.{leaf}": part.clone() for leaf, part in parts.items()}

@@ -56,9 +56,27 @@ def test_an_engine_imports_only_what_a_first_token_needs():
     ours = loaded - modules_after("")  # some systems import modules of their own at every start
     parts = {name.partition(".")[0] for name in ours if not name.startswith("_")} - sys.stdlib_module_names
     assert parts <= set("workbench torch torchgen msgspec numpy psutil safetensors tokenizers tqdm typing_extensions".split())
-    assert loaded.isdisjoint(
-        {"torch._dynamo", "torch._inductor", "workbench.server", "workbench.magics", "workbench.model.vision"}
-    )
+    rooms = {".".join(name.split(".")[:2]) for name in loaded} | loaded
+    later = "magics server views why api.questions lang.backends lang.nodes model.vision hub.wheels"
+    assert rooms.isdisjoint({"torch._dynamo", "torch._inductor", *(f"workbench.{name}" for name in later.split())})
+
+
+@pytest.mark.process
+def test_a_server_starts_its_engine_before_it_imports_what_http_needs():
+    loaded = modules_after("import workbench.serve_cli, workbench.server.run")
+    assert loaded.isdisjoint({"uvicorn", "starlette", "numpy", "torch", "workbench.api.handle", "workbench.server.app"})
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("package", ["zmq", "uvicorn", "fastapi"])
+def test_a_server_without_a_package_says_which_extra_to_install_before_an_engine_opens(package):
+    code = f"import sys; sys.modules[{package!r}] = None; from workbench.cli import main; sys.exit(main(['serve', 'no-model']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith(f"workbench serve needs {package}")
+    assert install("engine,server") in lines[1]
+    assert len(lines) == 2
 
 
 @pytest.mark.process

@@ -52,7 +52,7 @@ class Attached(Inspected):
         self._handle.epoch = described["epoch"]
         self.server_args = args
         """The settings of the server, with stars in the place of its keys."""
-        self._inspect(self._handle, ATTACHED)
+        self.advice = ATTACHED
 
     @property
     def is_open(self) -> bool:

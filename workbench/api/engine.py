@@ -20,13 +20,14 @@ from workbench.client.answers import WeightsInfo
 from workbench.config import DEFAULT_MODEL, ServerArgs, ServerOptions, profile_folder
 from workbench.errors import InvalidRequest
 from workbench.hub.progress import Progress
-from workbench.lang.backends.engine import EngineBackend
 from workbench.lang.default import engine_opened
 from workbench.launch.start import start_engine
 from workbench.signature import takes
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from workbench.lang.backends.engine import EngineBackend
 
 
 class TokenizerManager:
@@ -66,7 +67,6 @@ class Engine(TextEngine, Inspected):
             opened = start_engine(self.server_args, progress)
         super().__init__(Handle(opened, self.server_args))
         self._encoding = Encoding(self._handle)
-        self._inspect(self._handle)
         self.tokenizer_manager = TokenizerManager(self._handle)
         engine_opened(self)
 
@@ -187,6 +187,8 @@ class Runtime(Engine):
     @cached_property
     def endpoint(self) -> EngineBackend:
         """The backend that runs programs on this engine; its `chat_template` may be set."""
+        from workbench.lang.backends.engine import EngineBackend
+
         return EngineBackend(self)
 
     def get_tokenizer(self) -> Any:

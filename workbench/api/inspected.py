@@ -4,32 +4,46 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from workbench.api.handle import Handle
 from workbench.api.options import GENERATE_DEFAULTS, VIEW_DEFAULTS, ViewName, ViewOptions
-from workbench.api.questions import Cache, Memory, Questions
 from workbench.native.options import ConstraintOptions
 from workbench.signature import takes
-from workbench.views.advice import IN_PYTHON, Advice
-from workbench.views.live import Source, open_view
-from workbench.views.recorded.opening import open_recording
-from workbench.views.recorded.recording import MOST_MOMENTS, Recording
-from workbench.why.constraint import Grammar
-from workbench.why.request.explanation import Explanation
-from workbench.why.token.answers import Why
-from workbench.why.token.mask import MaskAt
+
+if TYPE_CHECKING:  # the first token needs none of them
+    from workbench.api.questions import Cache, Memory, Questions
+    from workbench.client.detail import DetailSwitch
+    from workbench.events import EventLog
+    from workbench.views.advice import Advice
+    from workbench.views.live import Source
+    from workbench.views.recorded.recording import Recording
+    from workbench.why.constraint import Grammar
+    from workbench.why.request.explanation import Explanation
+    from workbench.why.token.answers import Why
+    from workbench.why.token.mask import MaskAt
 
 
 class Inspected:
     """An engine whose requests, cache and memory can be looked into. Nothing here changes what it computes."""
 
-    def _inspect(self, handle: Handle, advice: Advice = IN_PYTHON) -> None:
-        """Opens the questions about an engine."""
-        self._questions = Questions(handle, advice)
-        self.log = handle.log
+    _handle: Handle
+
+    @cached_property
+    def _questions(self) -> Questions:
+        from workbench.api.questions import Questions
+
+        return Questions(self._handle)
+
+    @property
+    def log(self) -> EventLog:
         """The event log."""
-        self.detail = self._questions.detail
+        return self._handle.log
+
+    @property
+    def detail(self) -> DetailSwitch:
+        """The switch of token detail."""
+        return self._questions.detail
 
     @property
     def tokenizer(self) -> Any:
@@ -39,6 +53,8 @@ class Inspected:
     @property
     def cache(self) -> Cache:
         """Questions about the prefix cache."""
+        from workbench.api.questions import Cache
+
         return Cache(self._questions)
 
     def explain(self, rid: str) -> Explanation:
@@ -87,16 +103,20 @@ class Inspected:
         `live=False` returns the still picture of this moment, `live=True` the widget. Each view takes its own options, which
         docs/views lists. Raises InvalidRequest for an unknown view, UnknownParameter for an option it does not have.
         """
+        from workbench.views.live import open_view
+
         return open_view(self._source, name, live=live, **options)
 
     @takes(ViewOptions, VIEW_DEFAULTS)
-    def recording(self, name: ViewName, *, moments: int = MOST_MOMENTS, **options: Unpack[ViewOptions]) -> Recording:
+    def recording(self, name: ViewName, *, moments: int = 120, **options: Unpack[ViewOptions]) -> Recording:
         """Returns what a view, or the dashboard, has shown since the event log began, to be played without Python.
 
         `recording("tree").save("run.html")` writes a page that opens from disk, loads nothing and has a slider over up to
         `moments` ends of steps; it answers clicks with what the engine's log said at that moment. A recording above 96 KiB has
         fewer moments. Raises InvalidRequest for an unknown view, UnknownParameter for an option it does not have.
         """
+        from workbench.views.recorded.opening import open_recording
+
         return open_recording(self._source, name, moments=moments, **options)
 
     def get_server_info(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -10,7 +9,6 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from workbench.config import ServerArgs
 from workbench.native.requests import PromptOptions
 from workbench.types import SamplingParams
-from workbench.views.live import VIEWS
 
 ViewName: TypeAlias = Literal["tree", "batch", "tokens", "throughput", "mask", "kv", "template", "program", "dashboard"]
 Message: TypeAlias = Mapping[str, Any]
@@ -42,10 +40,8 @@ class ViewOptions(TypedDict, total=False):
     """program: the run's id. None: the newest."""
 
 
-VIEW_DEFAULTS: dict[str, object] = {
-    parameter.name: parameter.default for kind in VIEWS.values() for parameter in inspect.signature(kind.fold).parameters.values()
-}
-"""The defaults of the views' options by name."""
+VIEW_DEFAULTS: dict[str, object] = {"by": "probability", "steps": 160, "skip": 0, "window": 60.0}
+"""The defaults of the views' options by name, where they are not None. The views are not imported for them."""
 SERVER_DEFAULTS = ServerArgs().to_dict()
 """The defaults of the settings by name."""
 GENERATE_DEFAULTS: dict[str, object] = {

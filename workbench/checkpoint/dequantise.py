@@ -39,6 +39,11 @@ def can_dequantise(type_name: str) -> bool:
     return any(kind.name == type_name for kind in _type_traits)
 
 
+def readable_types() -> list[str]:
+    """Returns the types of matrices in GGUF files that are read."""
+    return [kind.name for kind in GGUF_TYPES.values() if can_dequantise(kind.name)]
+
+
 def _by_library(type_name: str) -> Callable[[Tensor, Tensor], None]:
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize

@@ -128,7 +128,10 @@ class GgufFile:
             raise ModelCorrupt(message, hint=GET_AGAIN)
 
     def _damaged(self, error: Exception) -> ModelCorrupt:
-        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, struct.error):
+            why = "it ends within its head"
+        else:
+            why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         return ModelCorrupt(f"{self.path} ({self.size:,} bytes) is truncated or damaged: {why}", hint=GET_AGAIN)
 
     def _tensors(self, head: _Head, count: int) -> dict[str, GgufTensor]:
@@ -194,7 +197,9 @@ class _Head:
         shape = tuple(self._u64() for _ in range(num_dims))[::-1]
         number, start = self._u32(), self._u64()
         if number not in GGUF_TYPES:
-            raise ModelUnsupported(f"tensor {name} has the type number {number}, which is not known here")
+            known = ", ".join(kind.name for kind in GGUF_TYPES.values())
+            message = f"tensor {name} has the type number {number}, which is not known here"
+            raise ModelUnsupported(message, hint=f"known: {known}; quantise the model again, to one of them")
         return name, GgufTensor(GGUF_TYPES[number], shape, start)
 
     def _value(self, kind: int) -> Any:

@@ -48,8 +48,9 @@ class GgufCheckpoint:
             count, mapped = _num_bytes(tensor) // 2, self._data[tensor.part]
             data = torch.frombuffer(mapped, dtype=torch.int16, count=count, offset=tensor.start)
             scales = data.view(-1, tensor.type.block_bytes // 2)[:, place.start // 2 : place.stop // 2]
-            bad = int((scales & FLOAT16_EXPONENT == FLOAT16_EXPONENT).sum())
-            if bad:
+            exponents = scales & FLOAT16_EXPONENT
+            if int(exponents.max()) == FLOAT16_EXPONENT:
+                bad = int((exponents == FLOAT16_EXPONENT).sum())
                 many = f"{bad:,} of {scales.numel():,} scales"
                 message = f"{self.path}: {name} ({tensor.type.name}) holds {many} that are no finite numbers"
                 raise ModelCorrupt(message, hint=GET_AGAIN)

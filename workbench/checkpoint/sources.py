@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.checkpoint.base import Blocks, Checkpoint, Stored
+from workbench.checkpoint.dequantise import readable_types
 from workbench.checkpoint.names import Change, Cut, Names
 from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 
@@ -119,11 +120,9 @@ class Survey:
 
 def _faults(name: str, stored: str, found: Stored, shape: Shape) -> list[WorkbenchError]:
     if not found.is_readable:
+        message = f"{stored} is stored as {found.type}: the weights are quantised in a way that does not run yet"
         return [
-            ModelUnsupported(
-                f"{stored} is stored as {found.type}: the weights are quantised in a way that does not run yet",
-                hint="use the same model in bfloat16, float16 or float32, or a GGUF of it",
-            )
+            ModelUnsupported(message, hint=f"what runs: bfloat16, float16, float32, or a GGUF in {', '.join(readable_types())}")
         ]
     if without_ones(found.shape) != without_ones(shape):
         return [

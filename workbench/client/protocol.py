@@ -85,8 +85,10 @@ class EngineClient(Protocol):
 
     log: EventLog
     """The events of the engine, in order. Programs write theirs to it too."""
-    engine: EngineCalls
-    """Calls that wait for their answer."""
+
+    @property
+    def engine(self) -> EngineCalls:
+        """The calls that wait for their answer."""
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
         """Queues requests and returns one stream for each. Raises for the first that can never be served; none is queued then."""

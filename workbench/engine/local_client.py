@@ -49,7 +49,6 @@ class LocalClient:
     ) -> None:
         """Starts the worker. `close` calls `at_end` when the engine has ended, to close what `prepare` uses."""
         self.log = core.log
-        self.engine = forwarding(self._start)
         self._core = core
         self._prepare = prepare
         self._calls = calls
@@ -62,6 +61,10 @@ class LocalClient:
         self._worker = Worker(
             core, self._waiters, thread or EngineThread(), self._deliver, self._stop_compiling, overlaps=overlaps
         )
+
+    @property
+    def engine(self) -> EngineCalls:
+        return forwarding(self._start)
 
     def submit(self, requests: Sequence[Request]) -> list[Stream]:
         prepared: list[Prepared] = []

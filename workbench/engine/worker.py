@@ -62,6 +62,10 @@ class EngineThread:
             del action  # it holds the engine, whose memory should go when its owner lets go
 
 
+def _nothing(*_: object) -> None:
+    """Stands in the place of what is called no more."""
+
+
 class Worker:
     """Runs a core on a thread, and gives the outputs of each step to `deliver`.
 
@@ -107,6 +111,7 @@ class Worker:
         """Ends the loop after the present step. Returns when the thread is gone."""
         self._inbox.put(None)
         self._thread.join()
+        self._deliver, self._at_end, self._overlap = _nothing, _nothing, None  # nothing leads back to its owner
 
     def _run(self) -> None:
         if self._overlaps:  # not before: a load that was given up ends without this loop, and starts no thread

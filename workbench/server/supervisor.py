@@ -8,13 +8,15 @@ import time
 from collections import deque
 from concurrent.futures import TimeoutError as Unanswered
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from workbench.api.handle import Handle
 from workbench.config import ServerArgs
 from workbench.errors import EngineDead, WorkbenchError, in_one_line
 from workbench.process.client import ProcessClient, open_process
-from workbench.server.serving import Serving
 from workbench.server.traces import open_traces
+
+if TYPE_CHECKING:  # imported while the engine opens
+    from workbench.api.handle import Handle
 
 logger = logging.getLogger("workbench.server")
 WINDOW_S = 600.0
@@ -33,7 +35,10 @@ class Supervisor:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._traces = open_traces(args)
-        self.serving = Serving(self._open(args), self._traces)
+        handle = self._open(args)
+        from workbench.server.serving import Serving
+
+        self.serving = Serving(handle, self._traces)
         threading.Thread(target=self._watch, name="workbench-watchdog", daemon=True).start()
 
     def close(self) -> None:
@@ -47,7 +52,10 @@ class Supervisor:
             traces.close()
 
     def _open(self, args: ServerArgs) -> Handle:
-        handle = Handle(open_process(args, on_end=self._restart), args)
+        opened = open_process(args, on_end=self._restart)
+        from workbench.api.handle import Handle
+
+        handle = Handle(opened, args)
         if handle.sees and handle.has_tokenizer:
             # Else the first request with a picture waits for seconds of imports. Where they fail, that request is refused.
             with suppress(WorkbenchError):

@@ -10,7 +10,8 @@ from workbench.api.handle import Handle
 from workbench.api.questions import Questions
 from workbench.config.http import HttpArgs
 from workbench.errors import EngineDead, NotSupported, UnknownParameter
-from workbench.server.run import DrainingServer, configuration, listen
+from workbench.server.draining import DrainingServer, configuration
+from workbench.server.run import listen
 from workbench.server.serving import Serving
 
 NAMES = tuple(HttpArgs.__dataclass_fields__)
@@ -20,7 +21,9 @@ class HasEngine(Protocol):
     """An `Engine`, as far as a server needs it."""
 
     _handle: Handle
-    _questions: Questions
+
+    @property
+    def _questions(self) -> Questions: ...
 
 
 class Served:

@@ -33,6 +33,8 @@ WORD_PIECE_ROLES = {
 }
 """The same of BERT. The name of the separator is spelled so in the format."""
 GOES_ON = "##"
+TEMPLATE = "tokenizer.chat_template"
+"""Key of the chat template; further ones have their names behind it."""
 CONVERT_AGAIN = "convert the model again with a current llama.cpp"
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -162,9 +164,10 @@ def tokenizer_config(gguf: GgufFile, tokens: list[str]) -> dict[str, Any]:
         token = token_id(gguf, name)
         if token is not None:
             config[key] = tokens[token]
-    template = gguf.meta.get("tokenizer.chat_template")
-    if template:
-        config["chat_template"] = template
+    templates = {key.removeprefix(f"{TEMPLATE}."): gguf.meta.get(key) for key in gguf.meta if key.startswith(f"{TEMPLATE}.")}
+    template = gguf.meta.get(TEMPLATE)
+    if template or templates:
+        config["chat_template"] = ({"default": template} if template else {}) | templates if templates else template
     return config
 
 

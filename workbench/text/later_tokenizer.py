@@ -35,7 +35,8 @@ class LaterTokenizer:
             return self._made
 
     @property
-    def chat_template(self) -> str | None:
+    def chat_template(self) -> str | dict[str, str] | None:
+        """The template, or several by name."""
         return self._config.get("chat_template")
 
     @chat_template.setter

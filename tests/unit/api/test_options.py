@@ -15,6 +15,7 @@ from workbench.lang.verbs import gen
 from workbench.native.requests import KINDS, SAMPLING, PromptOptions
 from workbench.types import SamplingParams
 from workbench.views.live import HELP, VIEWS
+from workbench.views.recorded.recording import MOST_MOMENTS
 
 TEXT_METHODS = ["generate", "async_generate", "chat", "async_chat", "generate_json"]
 SETTINGS = [*inspect.signature(ServerArgs).parameters]
@@ -51,6 +52,7 @@ def test_view_shows_the_options_of_all_views_with_their_defaults():
     own = {p.name: p.default for kind in VIEWS.values() for p in [*parameters(kind.fold).values()][1:]}
     assert {name: shown[name].default for name in ViewOptions.__annotations__} == own
     assert set(ViewName.__args__) == set(HELP)
+    assert parameters(workbench.Engine.recording)["moments"].default == MOST_MOMENTS
 
 
 @pytest.mark.parametrize("cls, field", [(SamplingParams, "temperature"), (ServerArgs, "page_size"), (ServerArgs, "log_level")])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
+from workbench.bench.random_blocks import random_blocks as random_scaled
 from workbench.checkpoint import dequantise as module
-from workbench.checkpoint.block_types import GGUF_TYPES, OWN_TYPES
-from workbench.checkpoint.dequantise import FILLS, can_dequantise, dequantise
+from workbench.checkpoint.block_types import GGUF_TYPES, OWN_TYPES, SCALES
+from workbench.checkpoint.dequantise import BY_NAME, FILLS, can_dequantise, dequantise
 
 LEFT_TO_THE_LIBRARY = ["Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ1_0"]
 OURS = {kind.name for kind in OWN_TYPES.values()}
@@ -41,6 +44,19 @@ def test_every_type_equals_the_library(name: str, monkeypatch: pytest.MonkeyPatc
     dequantise(name, torch.from_numpy(raw), ours)
     assert np.isfinite(theirs).all()
     assert np.array_equal(ours.numpy().view(np.int32), theirs.view(np.int32))
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_table_of_scales_has_their_places(name: str):
+    """A scale that is no number makes numbers of its block alone that are none."""
+    blocks = random_scaled(name, 1, 2 * BY_NAME[name].block_len)
+    assert blocks.dense().isfinite().all()
+    for place in range(SCALES[name].start, SCALES[name].stop, 2):
+        data = blocks.data.clone()
+        data.view(2, -1)[1, place : place + 2] = torch.tensor([0x00, 0x7E])  # NaN
+        first, second = replace(blocks, data=data).dense().view(2, -1)
+        assert first.isfinite().all()
+        assert second.isnan().all()
 
 
 def test_the_table_of_types_is_that_of_the_library():

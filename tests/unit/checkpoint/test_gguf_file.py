@@ -87,6 +87,18 @@ def test_a_truncated_file_is_named_with_its_size(make_gguf: Maker, part: float):
     with pytest.raises(ModelCorrupt, match=re.escape(str(path))) as caught:
         GgufFile(path)
     assert f"{int(len(whole) * part):,} bytes" in caught.value.message
+    assert not re.search("Error|error:|unpack", caught.value.message)
+
+
+def test_a_type_that_is_not_known_is_named_beside_those_that_are(make_gguf: Maker):
+    path, name = make_gguf(), b"output_norm.weight"
+    data = bytearray(path.read_bytes())
+    place = data.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + 4 + 8  # behind the only size
+    data[place : place + 4] = struct.pack("<I", 99)
+    path.write_bytes(data)
+    with pytest.raises(ModelUnsupported, match=r"output_norm\.weight has the type number 99.*\nknown: .*Q4_K") as caught:
+        GgufFile(path)
+    assert str(caught.value).count("\n") == 1
 
 
 @pytest.mark.parametrize("key, count", [("tokenizer.ggml.tokens", 1 << 60), ("tokenizer.ggml.token_type", 1 << 40)])

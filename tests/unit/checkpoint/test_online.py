@@ -79,6 +79,15 @@ def test_groups_that_do_not_divide_a_row_leave_it_dense():
     assert SCHEMES["int8wo"](torch.randn(4, 40)).blocks() is None
 
 
+@pytest.mark.parametrize(
+    "name, says", [("int4wo-256", ["2 of 8 layers stay as they are: the groups of int4wo-256 do not"]), ("int8wo", [])]
+)
+def test_layers_that_a_scheme_leaves_dense_are_counted_in_one_line(name, says, tmp_path, caplog):
+    """The inner width of the network is no whole number of such groups."""
+    load_model(write_checkpoint(tmp_path, CONFIG), dtype=torch.float32, device=CPU, form=WeightForm(FORMATS, name))
+    assert [record.getMessage()[: len(text)] for record, text in zip(caplog.records, says, strict=True)] == says
+
+
 @every_scheme
 def test_a_dense_folder_is_quantised_but_for_embedding_norms_and_head(name, tmp_path):
     folder = write_checkpoint(tmp_path, CONFIG)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench.errors import ModelCorrupt, ModelUnsupported
+from workbench.errors import ModelCorrupt, ModelUnsupported, WorkbenchError
 from workbench.model.check import NO_EFFECT, check_config
 from workbench.model.config import SIZES
 from workbench.model.family import Family
@@ -274,6 +274,11 @@ def test_sizes_that_make_no_model_are_errors(key: str, value: Any, error: type[E
     with pytest.raises(error, match=message) as refused:
         check_config(TINY_LLAMA | {key: value})
     assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("error", [ModelCorrupt, ModelUnsupported])
+def test_a_refused_model_has_a_next_step_whatever_is_wrong_with_it(error: type[WorkbenchError]):
+    assert len(str(error("config.json has version = x")).splitlines()) == 2
 
 
 def test_fewer_kinds_than_layers_are_an_error():

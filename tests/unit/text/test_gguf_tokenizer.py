@@ -159,6 +159,16 @@ def test_the_chat_template_is_that_of_the_file(make_gguf: Maker):
     assert open_tokenizer(GgufFile(make_gguf())).chat_template.startswith("{% for m in messages %}")
 
 
+def test_the_template_for_tools_is_used_with_tools(make_gguf: Maker):
+    named = {"tokenizer.chat_template": "plain", "tokenizer.chat_template.tool_use": "tools {{ tools | length }}"}
+    tokenizer = load_tokenizer(make_gguf(meta=named))
+    messages, tools = [{"role": "user", "content": "hi"}], [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    for _ in range(2):
+        assert tokenizer.chat_text(messages) == "plain"
+        assert tokenizer.chat_text(messages, tools=tools) == "tools 1"
+        assert tokenizer.hf.eos_token == "</s>"  # the object of transformers is made now
+
+
 def test_implied_merges_are_every_way_to_make_a_piece():
     tokens = ["a", "b", "c", "ab", "bc", "abc", "xa"]
     expected = [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]

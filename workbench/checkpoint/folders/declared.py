@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ModelUnsupported
+from workbench.errors import ModelCorrupt, ModelUnsupported
 
 KEYS = ("quantization_config", "compression_config", "quantization")
 FILES = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
@@ -43,7 +43,7 @@ class Declared:
 def declared(config: Mapping[str, Any], folder: Path | None) -> Declared | None:
     """Returns what config.json, or a file beside it, declares; None for dense weights.
 
-    Raises ModelUnsupported for a method, or a setting of it, that is not read.
+    Raises ModelUnsupported for a method, or a setting of it, that is not read; ModelCorrupt for a method without settings.
     """
     found = next(((key, config[key]) for key in KEYS if config.get(key)), None)
     where, values = ("config.json", found[1]) if found else _beside(folder)
@@ -57,6 +57,9 @@ def declared(config: Mapping[str, Any], folder: Path | None) -> Declared | None:
             f"the weights are quantised by {title} ({where}), which does not run here",
             hint=f"quantised folders that run: {', '.join(ACCEPTED)}; or use a GGUF of the model",
         )
+    if not isinstance(values, dict):
+        message = f"{where} has {origin} = {values!r}, it must be an object"
+        raise ModelCorrupt(message, hint="the folder's configuration is damaged: fetch it again")
     for key, read in ACCEPTED[method].items():
         value = values.get(key)
         if value is not None and value not in read:

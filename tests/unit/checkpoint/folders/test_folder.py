@@ -188,6 +188,14 @@ def test_a_method_or_setting_that_is_not_read_is_named(settings, says, tmp_path)
         loaded(tmp_path)
 
 
+@pytest.mark.parametrize("value", ["awq", "fp8"])
+def test_a_method_without_settings_is_refused(value, tmp_path):
+    write_config(tmp_path, CONFIG, quantization_config=value)
+    with pytest.raises(ModelCorrupt, match=rf"quantization_config = '{value}', it must be an object.*\n") as refused:
+        loaded(tmp_path)
+    assert str(refused.value).count("\n") == 1
+
+
 def test_the_maker_packs_as_the_formats_are_described():
     """One word by hand: low bits first, and AWQ's columns 0 2 4 6 1 3 5 7."""
     maker = Maker()
