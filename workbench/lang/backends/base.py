@@ -46,8 +46,6 @@ from workbench.lang.nodes import ChoicesMethod, Image, OptionTokens, Score, Vide
 from workbench.lang.prompt import Prompt
 from workbench.types import GRAMMAR_FIELDS, SamplingParams
 
-MOST_ABORTED = 1000
-"""Ids of calls that ended before they opened, of which so many are kept."""
 Feature = Literal[
     "completion",  # continue plain text: a prompt without roles
     "chat",  # a prompt with roles
@@ -159,8 +157,8 @@ class Backend:
         self.log = log if log is not None else EventLog()
         """Log for the events of programs; the engine's own log for an engine of this process."""
         self._closers: dict[str, Callable[[], None]] = {}
-        self._aborted: dict[str, None] = {}
-        """Ids of calls to end, the latest last. Those of calls that never open leave as newer ones come."""
+        self._aborted: set[str] = set()
+        """Ids of calls to end, until they end or `forget`."""
         self._lock = threading.Lock()
 
     # -- called by programs -------------------------------------------------------------------------------------
@@ -196,9 +194,7 @@ class Backend:
     def abort(self, rid: str) -> None:
         """Ends a call soon, from any thread. A call that is not open yet ends when it opens. May be called twice."""
         with self._lock:
-            self._aborted[rid] = None
-            if len(self._aborted) > MOST_ABORTED:
-                del self._aborted[next(iter(self._aborted))]
+            self._aborted.add(rid)
             close = self._closers.get(rid)
         if close is not None:
             close()
@@ -218,7 +214,7 @@ class Backend:
         """
         with self._lock:
             if rid in self._aborted:
-                self._aborted.pop(rid, None)
+                self._aborted.discard(rid)
                 raise Aborted("the call was aborted before it began")
             self._closers[rid] = close
         try:
@@ -226,7 +222,7 @@ class Backend:
         finally:
             with self._lock:
                 del self._closers[rid]
-                self._aborted.pop(rid, None)
+                self._aborted.discard(rid)
 
     def check(self, call: GenerateCall | SelectCall) -> None:
         """Raises `BackendLacks` for the first part of `call` that is not in `features` or `params`."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from workbench.errors import Aborted
-from workbench.lang.backends.base import MOST_ABORTED, Backend
+from workbench.lang.backends.base import Backend
 from workbench.lang.backends.engine import EngineBackend
 
 
@@ -21,13 +21,12 @@ def test_a_call_that_was_aborted_before_it_opened_does_not_begin_and_its_id_is_f
     assert closed == ["r"]
 
 
-def test_ids_of_calls_that_never_open_do_not_stay():
+def test_an_abort_of_a_call_that_never_opens_is_forgotten():
     backend = Backend()
-    for number in range(3000):
-        backend.abort(str(number))
-    assert len(backend._aborted) == MOST_ABORTED
-    with pytest.raises(Aborted), backend.abortable("2999", lambda: None):
-        raise AssertionError("it began")
+    backend.abort("r")
+    backend.forget("r")
+    with backend.abortable("r", lambda: None):
+        pass
 
 
 def test_an_abort_while_the_engine_takes_a_stream_ends_it():
