@@ -62,9 +62,10 @@ def room(smollm2, tmp_path_factory):
     folder.mkdir()
     write_byte_model(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    tokenizer["model"] |= {"vocab": tokenizer["model"]["vocab"] | {"ab": 257}, "merges": [["a", "b"]]}  # a GGUF has some
+    tokenizer["model"] |= {"vocab": tokenizer["model"]["vocab"] | {"ab": 256}, "merges": [["a", "b"]]}  # a GGUF has some
+    tokenizer["added_tokens"][0]["id"] = 257
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    write_config(folder, vocab_size=258, max_position_embeddings=512, eos_token_id=256)
+    write_config(folder, vocab_size=258, max_position_embeddings=512, eos_token_id=257)
     config = transformers.AutoConfig.from_pretrained(folder)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     (room / "model.gguf").symlink_to(smollm2)
