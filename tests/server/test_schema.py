@@ -26,6 +26,7 @@ BODIES = [
         {"text": "a"}, {"text": ["a", "b"], "priority": [1, 2]}, {"text": ["a", "b"], "sampling_params": [ONE, ONE]},
         {"input_ids": [3]}, {"input_ids": [3.0]}, {"input_ids": [[3], [4]]}, {"input_embeds": [[0.5] * 32]},
         {"text": "a", "sampling_params": {"max_new_tokens": 1.0, "regex": None, "ebnf": 'root ::= "a"', "top_k": -1}},
+        {"text": "a", "temperature": 0.5, "top_k": -1}, {"text": ["a", "b"], "sampling_params": None, "max_tokens": 1},
         {"text": "a", "top_logprobs_num": 2.0, "return_logprob": True, "logprob_start_len": 0.0},
     ], [
         {}, {"text": ""}, {"text": "a", "input_ids": [1]}, {"input_ids": [-1]}, {"input_ids": [1.5]}, {"input_ids": [2**63]},
@@ -33,7 +34,8 @@ BODIES = [
         "image_data": "x"}, {"text": "a", "priority": 2**64}, {"text": "a", "session_params": {"name": "s"}},
         {"text": "a", "sampling_params": {"top_k": 0}},
         {"text": "a", "sampling_params": {"max_tokens": 1, "max_new_tokens": 1}},
-        {"text": "a", "sampling_params": {"temprature": 1}},
+        {"text": "a", "sampling_params": {"temprature": 1}}, {"text": "a", "temperature": -1}, {"text": "a", "choices": []},
+        {"text": "a", "sampling_params": None, "max_tokens": 1, "max_new_tokens": 1}, {"text": "a", "ignore_eos": "yes"},
     ]),
     ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 1}, [
         {}, {"max_tokens": None}, {"max_tokens": 1.0}, {"logprobs": True, "top_logprobs": 2}, {"top_logprobs": 0},

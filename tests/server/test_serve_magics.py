@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
 from byte_model import write_byte_model
@@ -20,6 +22,14 @@ def shell(tmp_path_factory):
     shell.run_line_magic("wb", f"load {folder} --load-format dummy --dtype float32 --max-total-tokens 3000")
     yield lambda line: shell.run_line_magic("wb", line)
     session.close()
+
+
+def said(shell):
+    """Returns the explanation of the watched server's last request, or why there is none yet."""
+    try:
+        return str(shell("explain --engine server"))
+    except NothingYet as error:
+        return str(error)
 
 
 def url_of(printed):
@@ -47,6 +57,12 @@ def test_an_engine_is_served_watched_and_served_no_more(shell, capsys):
     assert f"at {url}, to look into" in capsys.readouterr().out
     assert url in repr(shell("status"))
     assert "request" in repr(shell("batch --engine server --no-view"))
+    body = {"input_ids": [1, 2, 3], "rid": "asked", "sampling_params": {"max_new_tokens": 2}}
+    assert httpx.post(f"{url}/generate", json=body, headers=head).status_code == 200
+    deadline = time.monotonic() + 60  # the log of a watched server comes a moment later
+    while "asked" not in (words := said(shell)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "asked" in words
     with pytest.raises(NotSupported, match="only watched"):
         session.complete("hello", engine="server")
     with pytest.raises(NotSupported, match="only watched"):

@@ -202,6 +202,7 @@ def test_the_page_of_the_magics_has_every_sub_command_and_option():
         for action in actions:
             assert all(f"`{option}" in section[1] for option in action.option_strings), action
             assert action.option_strings or f"`{action.metavar or action.dest}`" in section[1], action
+            assert action.help, f"{parser.prog}: {action.dest} has no meaning"
 
 
 def test_the_page_of_the_command_line_has_every_command_and_benchmark():
@@ -477,3 +478,11 @@ def test_what_a_cell_prints_in_pieces_is_one_text_on_its_page():
     ]
     shown = of("streams", "extensions").joined(outputs)
     assert shown == [picture, *printed("stdout", "The capital.\n"), *printed("stderr", "2/2\n"), picture]
+
+
+def test_no_line_of_python_of_a_page_is_wider_than_the_site():
+    block = re.compile(r"^```(?:python|\{code-cell\}[^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    pages = [*PAGES.glob("*.md"), *(PAGES / "how-to").glob("*.md"), *(PAGES / "explanation").glob("*.md")]
+    lines = [(page.name, line) for page in pages for code in block.findall(page.read_text("utf-8")) for line in code.splitlines()]
+    assert len(lines) > 500
+    assert [(name, line) for name, line in lines if len(line) > 120] == []

@@ -14,6 +14,7 @@ from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from workbench.errors import InvalidRequest
+from workbench.events import RequestFinished
 from workbench.lang.cell import cell_program
 from workbench.lang.state import ProgramState
 from workbench.magics.engines import Engines, NoEngine, NothingYet, find_model, open_engine
@@ -136,25 +137,30 @@ class Session(Engines):
         return self.engine(engine).flush_cache()
 
     def explain(self, rid: str | None = None, *, engine: str | None = None) -> Explanation:
-        """Returns the parts of a request's time; without `rid` those of the last request.
+        """Returns the parts of a request's time; without `rid` those of the last cell, or of the named engine's last request.
 
         Raises NothingYet if there was none, and what `Engine.explain` raises.
         """
-        return self.engine(engine).explain(self._rid(rid))
+        return self.engine(engine).explain(self._rid(rid, engine))
 
     def why(self, token: int | str, rid: str | None = None, *, step: int | None = None, engine: str | None = None) -> Why:
         """Returns whether a request's constraint allowed `token` at `step`, and why not; without `rid` for the last request.
 
         Raises NothingYet if there was none, and what `Engine.why` raises.
         """
-        return self.engine(engine).why(self._rid(rid), token, step)
+        return self.engine(engine).why(self._rid(rid, engine), token, step)
 
-    def _rid(self, rid: str | None) -> str:
+    def _rid(self, rid: str | None, engine: str | None) -> str:
+        """Returns the id of the request that is meant: of a watched server no cell has made one, so its own last one is."""
         if rid is not None:
             return rid
-        if self.last is None:
-            raise NothingYet("no cell has generated text", hint="run %%wb_gen or %%wb_chat first, or give a request id")
-        return self.last.rid
+        if self.last is not None and engine is None:
+            return self.last.rid
+        ended = [event.rid for event in self.engine(engine).log.read()[1] if isinstance(event, RequestFinished)]
+        if not ended:
+            hint = "run %%wb_gen or %%wb_chat first, or give a request id"
+            raise NothingYet("no cell has generated text, and the engine has ended no request yet", hint=hint)
+        return ended[-1]
 
     # Pictures
 

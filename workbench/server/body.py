@@ -36,6 +36,8 @@ class Body(BaseModel):
     """Fields of which a body has at least one."""
     NEEDS: ClassVar[dict[str, Schema]] = {}
     """Schema of a whole body with this field."""
+    MORE: ClassVar[dict[str, Schema]] = {}
+    """Schema of each field that is read and not declared."""
     ALSO: ClassVar[str] = ""
     """Rule that the schema has in words alone."""
 
@@ -47,6 +49,8 @@ class Body(BaseModel):
         own = handler.resolve_ref_schema(schema)
         for name, field in own.get("properties", {}).items():
             field.setdefault("description", docs.get(name, ""))
+        if cls.MORE:
+            own["properties"] = own["properties"] | cls.MORE
         added = rules(cls.ONE_OF, cls.ANY_OF, cls.NEEDS)
         says = " ".join(filter(None, (own.get("description"), added.get("description"), cls.ALSO)))
         own.update(added | {"description": says})

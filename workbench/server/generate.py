@@ -28,9 +28,15 @@ Each = list[Any]
 
 
 class GenerateBody(Body):
-    """The body of `/generate`. With several prompts every other field may have a list with one value each."""
+    """The body of `/generate`. With several prompts an option such as `priority` may have a list with one value each."""
 
     ONE_OF = PROMPTS
+    MORE = shapes.PARAMS["properties"]
+    NEEDS = shapes.PARAMS["dependentSchemas"]
+    ALSO = (
+        "A sampling parameter may stand beside `sampling_params` and is then that of all prompts, but not in both places. "
+        + shapes.ONE_CONSTRAINT
+    )
 
     text: shapes.Texts = None
     """Prompt, or several. One of `text`, `input_ids` and `input_embeds` is given."""

@@ -48,6 +48,8 @@ def tokenizer_meta(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
         )
     if model.get("byte_fallback"):
         ggml = _pieces(model, tokens, types, merges)
+    elif not merges:
+        raise ModelUnsupported("the tokenizer joins no bytes: it has no merges", hint="the format has no empty list of them")
     else:
         ggml = {"model": "gpt2", "pre": _rule(state["pre_tokenizer"]), "merges": [" ".join(pair) for pair in merges]}
     ggml |= {"tokens": tokens, "token_type": types, "add_space_prefix": _has_space_prefix(tokenizer)} | _special(tokenizer)

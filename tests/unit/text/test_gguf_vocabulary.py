@@ -77,6 +77,8 @@ def test_a_tokenizer_of_another_kind_is_refused():
         tokenizer_meta(wrap(Backend(models.Unigram([("<s>", 0.0), ("</s>", 0.0), ("a", -1.0)], unk_id=0))), VOCAB_SIZE)
     tokenizer = wrap(KINDS["byte level"]())
     tokenizer.backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(ModelUnsupported, match="no merges"):
+        tokenizer_meta(wrap(Backend(models.BPE({"a": 0, "b": 1}, []))), VOCAB_SIZE)
     with pytest.raises(ModelUnsupported, match="Whitespace"):
         tokenizer_meta(tokenizer, VOCAB_SIZE)
 
