@@ -5,6 +5,7 @@ Each has about 100 million weights and no text to speak of. Both systems run in 
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import sys
@@ -113,8 +114,9 @@ class Side:
 
     @property
     def decode_speed(self) -> float:
-        """Output tokens a second, of all streams."""
-        return STREAMS * NEW / statistics.median(self.decode_s)
+        """Returns tokens per second over all streams; NaN where a busy machine hid the time that they take."""
+        seconds = statistics.median(self.decode_s)
+        return STREAMS * NEW / seconds if seconds > 0 else math.nan
 
 
 def kinds_table(kinds: Sequence[str], args: ServerArgs, rounds: int) -> str:
